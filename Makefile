@@ -1,0 +1,53 @@
+# Two commands do everything: `make run` and `make test`. Each builds what it needs in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# The editable install is made again when what is compiled or declared has changed.
+BUILT  := $(VENV)/.built
+CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.pxd)
+
+.PHONY: run test lint bench wheel clean
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(BUILT): $(VENV)/.made $(CORE)
+	$(PIP) install --group build
+	VCONNECT_WERROR=1 $(PIP) install --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: $(BUILT)
+	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/.lint: $(BUILT)
+	$(PIP) install --group lint --group test
+	@touch $@
+
+run: $(BUILT)
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint src/vconnect/_framing.pyx src/vconnect/_framing.pxd
+	$(BIN)/python -m mypy.stubtest vconnect._framing --allowlist .github/stubtest-allow.txt
+	$(BIN)/lint-imports
+
+wheel: $(BUILT)
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) .run build dist src/*.egg-info src/vconnect/*.c src/vconnect/*.so src/vconnect/*.html

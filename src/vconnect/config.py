@@ -1,0 +1,247 @@
+"""The host's settings: from the command line, then ``VCONNECT_*``, then the file, then defaults.
+
+`load_settings` joins the four and validates once. A mistake names where it stands (the file and
+key, the variable or the option) and what was expected, before anything starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from .errors import ConfigError
+from .names import NAME_RULE, canonical_name, is_valid_name
+
+DEFAULT_CONFIG_FILE = "vconnect.toml"
+ENVIRONMENT_PREFIX = "VCONNECT_"
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
+
+LogLevel = Literal["trace", "debug", "info", "warn", "error"]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[plugins]``, with its defaults.
+
+    Durations are seconds. The keys of the original server (the first seven) stand as they were.
+
+    Attributes:
+        dev_plugins: ``"name:path"`` each; the path is a source directory.
+        install: Packages to install before anything starts: paths or URLs.
+        plugin_dir: Where installed plugins live.
+        socket_path: The plugins' socket; ``~`` is expanded.
+        debug: Pass ``--debug`` to plugins, and log at debug level.
+        log_level: Pass ``--log-level`` to plugins.
+        config: Per plugin, delivered at its handshake over the manifest's defaults.
+        admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
+        uvloop: Run on uvloop; by default wherever it is installed.
+        allow_external: Let processes of the same user that this host did not start attach.
+        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
+        inherit_env: Names of variables that plugins inherit, added to the built-in allowlist.
+        env: Variables that every plugin gets.
+        handshake_timeout: From connection (or from the process's start) to a good handshake.
+        dev_handshake_timeout: The same for plugins from source, which are compiled first.
+        stop_timeout: The grace period from SIGTERM to SIGKILL.
+        event_timeout: How long one plugin may take for one event.
+        chain_timeout: How long all plugins of one chain together may take.
+        window: Events in flight per connection.
+        max_abandoned: Unanswered places of abandoned calls per connection; by default `window`.
+        stuck_after: How long the oldest event may stay unanswered before the connection ends.
+        max_queued: Events per plugin that wait for a place in the window.
+        max_frame_bytes: The largest payload of a frame, in bytes, either way.
+        max_package_bytes: The largest package, in bytes, packed and again unpacked.
+    """
+
+    dev_plugins: tuple[str, ...] = ()
+    install: tuple[str, ...] = ()
+    plugin_dir: str = "./plugins"
+    socket_path: str = "~/vp/sockets/runtime.sock"
+    debug: bool = False
+    log_level: LogLevel | None = None
+    config: dict[str, dict[str, Any]] = {}
+
+    admin_path: str | None = None
+    uvloop: bool | None = None
+    allow_external: bool = False
+    allow_insecure_http: bool = False
+    inherit_env: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    handshake_timeout: Seconds = 10.0
+    dev_handshake_timeout: Seconds = 300.0
+    stop_timeout: Seconds = 5.0
+    event_timeout: Seconds = 5.0
+    chain_timeout: Seconds = 30.0
+    window: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
+    max_abandoned: Count | None = None
+    stuck_after: Seconds = 30.0
+    max_queued: Count = 4096
+    max_frame_bytes: FrameLimit = 16 * 1024 * 1024
+    max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
+
+    @property
+    def admin_socket(self) -> str:
+        """The administration socket's path, as configured or beside `socket_path`."""
+        if self.admin_path is not None:
+            return self.admin_path
+        return str(Path(self.socket_path).with_name("admin.sock"))
+
+    def plugin_config(self, plugin: str) -> dict[str, Any]:
+        """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
+        for name, values in self.config.items():
+            if canonical_name(name) == plugin:
+                return values
+        return {}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    plugins: Settings = Settings()
+
+
+def load_settings(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Join command line, environment, file and defaults, in this order of precedence.
+
+    Args:
+        file: A TOML file; ``None`` for none. Relative paths in it are relative to its directory.
+        environ: Variables; only ``VCONNECT_<KEY>`` for known scalar keys are read.
+        overrides: Values of the command line by key; ``None`` values count as not given.
+
+    Raises:
+        ConfigError: The file cannot be read or parsed, or a value is not what its key expects.
+    """
+    values = _read_file(file) if file is not None else {}
+    values |= _read_environment(environ or {})
+    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    settings = _convert(values, "settings")
+    _check_names(settings, str(file) if file is not None else "settings")
+    return settings
+
+
+def split_dev_plugin(text: str) -> tuple[str, str]:
+    """Split ``"name:path"`` at the first colon.
+
+    Returns:
+        The canonical name and the path as written.
+
+    Raises:
+        ConfigError: There is no colon, no path, or no valid name.
+    """
+    name, _, path = text.partition(":")
+    plugin = canonical_name(name)
+    if not path:
+        raise ConfigError(f"dev plugin {text!r}: expected NAME:PATH, such as example:./example")
+    if not is_valid_name(plugin):
+        raise ConfigError(f"dev plugin {text!r}: the name is {name!r}; a name is {NAME_RULE}")
+    return plugin, path
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """Read and validate the file by itself, so that its errors name it."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    try:
+        parsed = msgspec.convert(document, _File)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {_explain(error)}") from None
+    _check_names(parsed.plugins, str(file))
+    table: dict[str, Any] = document.get("plugins", {})
+    return _anchor_paths(table, file.resolve().parent)
+
+
+def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Make the file's relative paths absolute, from the file's directory."""
+    anchored = dict(table)
+    for key in ("plugin_dir", "socket_path", "admin_path"):
+        if key in anchored:
+            anchored[key] = _anchor(anchored[key], base)
+    if "install" in anchored:
+        anchored["install"] = [_anchor_source(source, base) for source in anchored["install"]]
+    if "dev_plugins" in anchored:
+        pairs = [text.partition(":") for text in anchored["dev_plugins"]]
+        anchored["dev_plugins"] = [f"{name}:{_anchor(path, base)}" for name, _, path in pairs]
+    return anchored
+
+
+def _anchor(path: str, base: Path) -> str:
+    return path if path.startswith("~") else str(base / path)
+
+
+def _anchor_source(source: str, base: Path) -> str:
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return _anchor(source, base)
+    return f"file://{_anchor(rest, base)}" if scheme == "file" else source
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read ``VCONNECT_<KEY>`` for every key that is not a table."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        variable = ENVIRONMENT_PREFIX + field.name.upper()
+        if variable not in environ or field.name in ("config", "env"):
+            continue
+        text = environ[variable]
+        many = field.type == tuple[str, ...]
+        value: Any = [item for item in text.split(",") if item] if many else text
+        try:
+            values[field.name] = msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{variable}={text!r}: {_explain(error)}") from None
+    return values
+
+
+def _convert(values: dict[str, Any], origin: str) -> Settings:
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {_explain(error)}") from None
+
+
+def _check_names(settings: Settings, origin: str) -> None:
+    try:
+        for text in settings.dev_plugins:
+            split_dev_plugin(text)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
+    seen: dict[str, str] = {}
+    for name in settings.config:
+        first = seen.setdefault(canonical_name(name), name)
+        if first != name:
+            raise ConfigError(
+                f"{origin}: plugins.config has {first!r} and {name!r}, "
+                f"which are one plugin ({canonical_name(name)}); keep one of them"
+            )
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    """Say key first, then what was expected; for an unknown key also the nearest known ones."""
+    text, _, where = str(error).partition(" - at `")
+    key = where.rstrip("`").removeprefix("$").lstrip(".")
+    if "unknown field" in text:
+        return _explain_unknown(text.split("`")[1], key)
+    text = text[0].lower() + text[1:]
+    return f"{key}: {text}" if key else text
+
+
+def _explain_unknown(name: str, table: str) -> str:
+    known = [field.name for field in msgspec.structs.fields(Settings if table else _File)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    full = f"{table}.{name}" if table else name
+    return f"{full}: unknown key{hint} (known: {', '.join(known)})"

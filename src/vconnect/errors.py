@@ -1,0 +1,122 @@
+"""Every exception that vconnect raises on purpose.
+
+The tree tells who made the mistake, so that a caller can catch by blame::
+
+    VConnectError
+    ├── ConfigError                 the operator's settings
+    ├── ManifestError               a package's plugin.json
+    ├── InstallError                a package, its source, or the disk it goes to
+    ├── SocketError                 the host's own socket, directory or lock
+    ├── IllegalTransitionError      a bug of ours: a state change that the table forbids
+    ├── RemoteProtocolError         a peer broke the wire
+    │   └── HandshakeError          … in its first frame
+    └── PluginError                 one plugin, named
+        ├── UnknownPluginError      no such plugin
+        ├── PluginStartError        its process would not start or not shake hands
+        ├── PluginReplyError        it answered with an error
+        ├── PluginTimeoutError      it did not answer before the deadline
+        ├── PluginUnavailableError  it is not connected, or went away with the call in flight
+        └── PluginOverloadedError   its queue is full
+
+Messages are lower case and say what was got, what was allowed and what to do.
+"""
+
+from __future__ import annotations
+
+
+class VConnectError(Exception):
+    """Root of everything that vconnect raises on purpose."""
+
+
+class ConfigError(VConnectError):
+    """A setting is wrong; the message names the file or option, the key and what was expected."""
+
+
+class ManifestError(VConnectError):
+    """A ``plugin.json`` is missing or wrong; the message names the file and the field."""
+
+
+class InstallError(VConnectError):
+    """A package could not be installed; nothing of it was left behind."""
+
+
+class SocketError(VConnectError):
+    """The host's socket, its directory or its lock cannot be had."""
+
+
+class IllegalTransitionError(VConnectError):
+    """A plugin was moved along an edge that the transition table does not hold."""
+
+
+class RemoteProtocolError(VConnectError):
+    """A peer sent bytes that the wire does not allow.
+
+    Attributes:
+        code: One word of the wire's vocabulary: ``empty_frame``, ``frame_too_large``,
+            ``bad_json``, ``incomplete``, ``not_an_object``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HandshakeError(RemoteProtocolError):
+    """A peer's first frame was refused.
+
+    Attributes:
+        code: ``nameless``, ``bad_name``, ``bad_handshake``, ``version_mismatch``,
+            ``name_taken``, ``stranger`` or ``disabled``.
+    """
+
+
+class PluginError(VConnectError):
+    """Something went wrong with one plugin.
+
+    Attributes:
+        plugin: The plugin's canonical name.
+        code: A code of the wire's vocabulary (``docs/wire.md``, "Error codes").
+    """
+
+    code = "internal"
+
+    def __init__(self, plugin: str, message: str, code: str | None = None) -> None:
+        super().__init__(f"{plugin}: {message}")
+        self.plugin = plugin
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class UnknownPluginError(PluginError):
+    """No plugin has this name."""
+
+    code = "unknown_plugin"
+
+
+class PluginStartError(PluginError):
+    """The plugin's process did not start, or never shook hands."""
+
+    code = "unavailable"
+
+
+class PluginReplyError(PluginError):
+    """The plugin answered, and the answer is an error."""
+
+
+class PluginTimeoutError(PluginError, TimeoutError):
+    """The plugin did not answer before the deadline; a late answer is dropped."""
+
+    code = "deadline_exceeded"
+
+
+class PluginUnavailableError(PluginError):
+    """The plugin is not connected, or its connection ended with the call in flight."""
+
+    code = "unavailable"
+
+
+class PluginOverloadedError(PluginError):
+    """The plugin's queue of waiting events is full."""
+
+    code = "overloaded"

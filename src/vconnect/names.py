@@ -1,0 +1,65 @@
+"""How plugins are called, and how an event finds those that want it.
+
+A plugin may be called ``example``, ``wk.plugin.example`` or ``v.plugin.example``; all three are
+the plugin ``example``. Exactly one prefix is stripped, and names are compared as a whole, never
+by substring.
+"""
+
+from __future__ import annotations
+
+import re
+
+PREFIXES = ("wk.plugin.", "v.plugin.")
+MAX_NAME_LENGTH = 64
+
+# A name becomes a directory, a log prefix and a part of a URL: nothing that means something to
+# any of them, and no leading dot or dash.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+NAME_RULE = (
+    f"1 to {MAX_NAME_LENGTH} of the characters A-Z a-z 0-9 . _ -, beginning with a letter, "
+    "a digit or _"
+)
+
+
+def canonical_name(name: str) -> str:
+    """Strip one known prefix from ``name``.
+
+    >>> canonical_name("wk.plugin.example")
+    'example'
+    >>> canonical_name("wk.plugin.v.plugin.x")
+    'v.plugin.x'
+    """
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def is_valid_name(name: str) -> bool:
+    """Tell whether ``name`` (canonical) follows `NAME_RULE`."""
+    return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
+
+
+def capability_matches(capability: str, event: str) -> bool:
+    """Tell whether a declared capability covers an event.
+
+    A capability covers the event of the same name, every event of the family that it names
+    (``message`` covers ``message.incoming`` and anything below), and what its wildcard says:
+    ``*`` everything, ``user.*`` one level, ``user.**`` any depth.
+
+    >>> capability_matches("message", "message.incoming")
+    True
+    >>> capability_matches("message", "messages.incoming")
+    False
+    >>> capability_matches("user.*", "user.device.added")
+    False
+    """
+    if capability in ("*", "**") or capability == event:
+        return True
+    if capability.endswith(".**"):
+        return event.startswith(capability[:-2])
+    if capability.endswith(".*"):
+        family = capability[:-1]
+        return event.startswith(family) and "." not in event[len(family) :]
+    return event.startswith(capability + ".")
