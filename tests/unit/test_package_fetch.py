@@ -51,6 +51,7 @@ def test_a_machine_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ftp://example.com/a.vp", True, "ftp:// is not supported"),
         ("https:///a.vp", True, "no host"),
         ("http://[::1/a.vp", True, "not a valid address"),
+        ("https://h:99999/a.vp", True, "not a valid address"),
     ],
 )
 def test_refused_schemes(url: str, allowed: bool, words: str) -> None:

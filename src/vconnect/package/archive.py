@@ -305,8 +305,6 @@ def _inspect(directory: Path, origin: str) -> Unpacked:
         manifest = parse_manifest(data, f"{origin}: {MANIFEST_NAME}")
     except ManifestError as error:
         raise InstallError(str(error)) from error
-    except RecursionError:
-        raise InstallError(f"{origin}: {MANIFEST_NAME}: is nested too deeply") from None
     if manifest.entry and not (path / manifest.entry).is_file():
         raise InstallError(
             f"{origin}: {MANIFEST_NAME}: entry is {_shown(manifest.entry)}, "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -125,22 +124,21 @@ class Download:
         try:
             async with self._final_answer() as answer:
                 await self._save(answer, file)
-        except aiohttp.ServerTimeoutError as error:
-            raise self._failure(f"the server stalled: {_first_line(error)}") from error
+        except TimeoutError as error:
+            raise self._failure("the server stalled") from error
         except aiohttp.ClientSSLError as error:
-            raise self._failure(f"no trust in the server: {_first_line(error)}") from error
+            raise self._failure(f"no trust in the server: {_words(error)}") from error
         except aiohttp.ClientPayloadError as error:
             raise _AgainError("the answer ended before its announced length") from error
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
-            raise _AgainError(f"the connection failed: {_first_line(error)}") from error
+            raise _AgainError(f"the connection failed: {_words(error)}") from error
         except aiohttp.ClientError as error:
-            raise self._failure(f"not a usable answer: {_first_line(error)}") from error
+            raise self._failure("the answer is not valid HTTP") from error
 
     @asynccontextmanager
     async def _final_answer(self) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer at the end of the redirects."""
-        url = URL(self._source)
-        reach: Reach | None = None
+        url, reach = self._first_hop(), None
         for _ in range(self._limits.redirects + 1):
             addresses, reach = await self._look_up(url, reach)
             async with self._request(url, addresses) as answer:
@@ -150,6 +148,12 @@ class Download:
                     return
                 url = self._next_hop(url, answer.headers.get("Location", ""))
         raise self._failure(f"more than {self._limits.redirects} redirects")
+
+    def _first_hop(self) -> URL:
+        try:
+            return URL(self._source)
+        except ValueError as error:
+            raise self._failure(f"not a valid address: {error}") from None
 
     @asynccontextmanager
     async def _request(
@@ -181,8 +185,9 @@ class Download:
                 found = await loop.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
         except TimeoutError:
             raise self._failure(f"the host {host!r} was not found in time") from None
-        except OSError as error:
-            raise self._failure(f"the host {host!r} was not found: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            words = getattr(error, "strerror", None) or "not a valid name"
+            raise self._failure(f"the host {host!r} was not found: {words}") from error
         addresses = [_resolved(host, family, address) for family, _, _, _, address in found]
         reach = min(reach_of(address["host"]) for address in addresses)
         if previous is not None:
@@ -190,11 +195,13 @@ class Download:
         return addresses, reach
 
     def _check_reach(self, url: URL, previous: Reach, reach: Reach) -> None:
-        if reach is Reach.FORBIDDEN or reach < previous:
+        if reach is Reach.FORBIDDEN:
+            raise self._failure(f"redirects to {url.host}, a link-local or reserved address")
+        if reach < previous:
             raise self._failure(
-                f"redirects to {url.host}, an address nearer to this machine than the one before "
-                f"({reach.name.lower()} after {previous.name.lower()}); name it directly if you "
-                "trust it"
+                f"redirects to {url.host}, which is nearer to this machine than the server before "
+                f"({reach.name.lower()} after {previous.name.lower()}); "
+                "name that address directly if you trust it"
             )
 
     def _next_hop(self, url: URL, location: str) -> URL:
@@ -307,5 +314,11 @@ def _resolved(
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).partition(os.linesep)[0]
+def _words(error: Exception) -> str:
+    """Say what the system says; aiohttp's own words may quote the address or the peer."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return "the server hung up"

@@ -156,6 +156,7 @@ def is_loopback(host: str) -> bool:
 def _scheme_and_host(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
+        _ = parts.port  # parsed, and refused, only when looked at
         return parts.scheme.lower(), parts.hostname or ""
     except ValueError as error:
         raise InstallError(f"{url!r}: not a valid address: {error}") from None

@@ -325,9 +325,6 @@ def _inspect(path: Path) -> InstalledPlugin:
         production_command(name, path, None)
     except (ManifestError, OSError) as error:
         return InstalledPlugin(name, path, None, str(error))
-    except RecursionError:
-        problem = f"{path / MANIFEST_NAME}: is nested too deeply"
-        return InstalledPlugin(name, path, None, problem)
     except PluginStartError as error:
         return InstalledPlugin(name, path, None, f"no {MANIFEST_NAME}, and {error.message}")
     return InstalledPlugin(name, path)

@@ -22,8 +22,11 @@ FILE = "regular file"
 DIRECTORY = "directory"
 SPARSE = "sparse file"
 
-# An honest extended header holds one path and a few attributes.
+# An honest extended header holds one path and a few attributes, and of each kind of header there
+# is one before a member.
 MAX_EXTENDED_BYTES = 64 * 1024
+_MAX_RECORDS = 256
+_MAX_EXTENDED_IN_A_ROW = 8
 
 _BLOCK = 512
 _CHUNK = 64 * 1024
@@ -94,15 +97,7 @@ class TarReader:
         Raises:
             InstallError: The stream is not a sound archive, or larger than allowed.
         """
-        overrides = _Overrides()
-        while (block := self._next_header()) is not None:
-            kind = block[156:157]
-            if kind in _EXTENDED:
-                overrides = self._extend(overrides, kind, self._size(block))
-                continue
-            member = self._member(block, overrides)
-            overrides = _Overrides()
-            self._expect(member.size)
+        while (member := self._next_member()) is not None:
             yield member
         self._check_end()
 
@@ -114,6 +109,20 @@ class TarReader:
                 raise self._truncated()
             self._unread -= len(chunk)
             yield chunk
+
+    def _next_member(self) -> Member | None:
+        """Return the next member with what the headers before it add; ``None`` at the end."""
+        overrides = _Overrides()
+        for _ in range(_MAX_EXTENDED_IN_A_ROW + 1):
+            block = self._next_header()
+            if block is None:
+                return None
+            if block[156:157] not in _EXTENDED:
+                member = self._member(block, overrides)
+                self._expect(member.size)
+                return member
+            overrides = self._extend(overrides, block)
+        raise self._refusal(f"more than {_MAX_EXTENDED_IN_A_ROW} extended headers in a row")
 
     def _next_header(self) -> bytes | None:
         """Return the next header block, or ``None`` at the end-of-archive mark."""
@@ -129,10 +138,14 @@ class TarReader:
         return block
 
     def _expect(self, size: int) -> None:
+        """Announce contents; what cannot fit is refused before it fills the disk."""
+        self._stream.check_room(size)
         self._unread = size
         self._padding = -size % _BLOCK
 
-    def _extend(self, overrides: _Overrides, kind: bytes, size: int) -> _Overrides:
+    def _extend(self, overrides: _Overrides, block: bytes) -> _Overrides:
+        """Read an extended header and return what it and those before it say together."""
+        kind, size = block[156:157], self._size(block)
         if size > MAX_EXTENDED_BYTES:
             raise self._refusal(
                 f"an extended header has {size} bytes; {MAX_EXTENDED_BYTES} are allowed"
@@ -153,17 +166,19 @@ class TarReader:
     def _pax_records(self, data: bytes) -> dict[bytes, bytes]:
         """Parse records, each its own length, a space, ``KEY=VALUE`` and a newline."""
         records: dict[bytes, bytes] = {}
-        rest = data.rstrip(b"\0")
-        while rest:
-            digits, space, _ = rest[:8].partition(b" ")
+        start, end = 0, len(data.rstrip(b"\0"))
+        for _ in range(_MAX_RECORDS):
+            if start >= end:
+                return records
+            digits, space, _ = data[start : start + 8].partition(b" ")
             length = int(digits) if space and digits.isdigit() else 0
-            record = rest[len(digits) + 1 : length]
+            record = data[start + len(digits) + 1 : start + length]
             key, equals, value = record.partition(b"=")
-            if length > len(rest) or not equals or not value.endswith(b"\n"):
+            if start + length > end or not equals or not value.endswith(b"\n"):
                 raise self._refusal("a pax header is damaged")
             records[key] = value[:-1]
-            rest = rest[length:]
-        return records
+            start += length
+        raise self._refusal(f"a pax header has {_MAX_RECORDS} records or more")
 
     def _apply_pax(self, overrides: _Overrides, records: dict[bytes, bytes]) -> _Overrides:
         size = overrides.size
@@ -198,10 +213,10 @@ class TarReader:
         """Parse an octal field, or GNU's base 256 for what octal cannot hold."""
         if field[0] == 0x80:
             return int.from_bytes(field[1:], "big")
-        try:
-            return int(field.strip(b"\0 ") or b"0", 8) if field[0] < 0x80 else -1
-        except ValueError:
-            raise self._refusal("a header's number is damaged") from None
+        number = _octal(field)
+        if number is None:
+            raise self._refusal("a header's number is damaged")
+        return number
 
     def _read_exactly(self, size: int) -> bytes:
         parts = []
@@ -242,7 +257,8 @@ class _Gunzip:
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._next_packed()
             out = self._decompress(packed, size)
-            self._count(len(out))
+            self.check_room(len(out))
+            self._left -= len(out)
             if out:
                 return out
             if not packed and not self._inflate.eof:
@@ -250,6 +266,13 @@ class _Gunzip:
         if self._inflate.unused_data or self._file.read(1):
             raise self._refusal("has data after the end of the compressed stream")
         return b""
+
+    def check_room(self, size: int) -> None:
+        """Refuse ``size`` more bytes if they are more than may still come."""
+        if size > self._left:
+            raise self._refusal(
+                f"unpacks to more than {self._max_bytes} bytes, the most that is allowed"
+            )
 
     def _read_magic(self) -> bytes:
         head = self._file.read(len(_GZIP_MAGIC))
@@ -271,13 +294,6 @@ class _Gunzip:
         except zlib.error as error:
             raise self._refusal(f"is damaged: {_zlib_words(error)}") from None
 
-    def _count(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise self._refusal(
-                f"unpacks to more than {self._max_bytes} bytes, the most that is allowed"
-            )
-
     def _refusal(self, message: str) -> InstallError:
         return InstallError(f"{self._origin}: {message}")
 
@@ -290,9 +306,15 @@ def _zlib_words(error: zlib.error) -> str:
 
 def _has_good_checksum(block: bytes) -> bool:
     """Compare the header's checksum, which counts its own field as spaces."""
-    field = block[148:156].strip(b"\0 ")
     total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    return field.isdigit() and field == field.translate(None, b"89") and int(field, 8) == total
+    return _octal(block[148:156]) == total
+
+
+def _octal(field: bytes) -> int | None:
+    """Parse octal digits between spaces and NULs; an empty field is 0."""
+    digits = field.strip(b"\0 ")
+    # int() would also take signs, underscores and a prefix.
+    return None if digits.strip(b"01234567") else int(digits or b"0", 8)
 
 
 def _ustar_name(block: bytes) -> bytes:
