@@ -79,8 +79,9 @@ def test_modes_are_reduced_whatever_the_umask(tmp_path: Path) -> None:
         path = unpack(archive, tmp_path / "out").path
     finally:
         os.umask(umask)
-    modes = {item.name: item.stat().st_mode & 0o7777 for item in path.rglob("*")}
+    modes = {item.name: item.stat().st_mode & 0o7777 for item in (path, *path.rglob("*"))}
     assert modes == {
+        "out": 0o755,
         "plugin.json": 0o644,
         "example": 0o755,
         "data": 0o755,
@@ -111,6 +112,8 @@ def test_a_directory_may_be_named_after_what_it_holds(tmp_path: Path) -> None:
         ("._example", "AppleDouble"),
         ("a/._b/c", "AppleDouble"),
         ("a\nb", "control"),
+        (".", "root"),
+        ("././.", "root"),
         ("x/" * 40 + "y", "deep"),
         ("n" * 256, "more than 255 bytes"),
         ("p/" * 20 + "n" * 600, "path of more than"),

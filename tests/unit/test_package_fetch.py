@@ -132,7 +132,14 @@ async def test_local_packages_stay_where_they_are(
     monkeypatch.setenv("HOME", str(tmp_path))
     package = tmp_path / "A.VP"
     package.touch()
-    for source in ("A.VP", "file://A.VP", f"file://{package}", str(package), "~/A.VP"):
+    for source in (
+        "A.VP",
+        "file://A.VP",
+        "File://A.VP",
+        f"file://{package}",
+        str(package),
+        "~/A.VP",
+    ):
         found = await fetch(source, tmp_path, max_bytes=1)
         assert found.samefile(package)
     (tmp_path / "dir.vp").mkdir()

@@ -121,6 +121,14 @@ def test_entry_that_leads_outside_through_a_link(source: Path) -> None:
     assert "leads outside" in refused(production_command, "p", source, manifest)
 
 
+def test_what_the_system_refuses_is_told_in_words(source: Path) -> None:
+    (source / "loop").symlink_to("loop")
+    manifest = Manifest(name="p", entry="loop/x")
+    assert "loop" in refused(production_command, "p", source, manifest)
+    assert "too long" in refused(production_command, "p", source / ("n" * 300), None)
+    assert "too long" in refused(dev_command, "p", source / ("n" * 300))
+
+
 # Source directories
 
 

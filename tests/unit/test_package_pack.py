@@ -116,6 +116,12 @@ def test_names_that_would_meet_elsewhere(source: Path) -> None:
     assert "case" in refused(source)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb"])
+def test_names_that_no_package_may_hold(source: Path, name: str) -> None:
+    (source / name).touch()
+    assert "control" in refused(source)
+
+
 def test_nothing_to_start(source: Path) -> None:
     (source / "example").chmod(0o644)
     assert "chmod +x" in refused(source)

@@ -128,10 +128,14 @@ def test_a_link_in_the_place_is_replaced_and_its_target_kept(store: PluginStore)
 def test_leftovers_of_the_dead_are_swept_and_the_living_spared(store: PluginStore) -> None:
     install(store)
     dead = add(store.private / "staging-dead", b"x")
+    (store.private / "staging-file").touch()
+    (store.private / "staging-link").symlink_to(store.plugin_dir / "example")
     with store.staging() as living:
         store.installed()
         assert not dead.exists()
         assert living.path.exists()
+        assert leftovers(store) == [living.path.name]
+        assert len(store.installed()) == 1
     assert leftovers(store) == []
 
 

@@ -110,6 +110,7 @@ def _unpack_members(
     with os.fdopen(_open_archive(archive, limits, origin), "rb") as file:
         root = os.open(directory, _DIRECTORY_FLAGS)
         try:
+            os.fchmod(root, 0o755)
             names = _Names(limits)
             reader = TarReader(file, origin, limits.unpacked_bytes)
             for member in reader:
@@ -232,6 +233,8 @@ class _Names:
             self._add(parts[:end], b"i")
         if parts:
             self._add(parts, b"d" if member.kind == DIRECTORY else b"f")
+        elif member.kind == FILE:
+            raise _RefusedError("is a regular file with the name of the package's root")
         return parts
 
     def _split(self, name: str) -> tuple[str, ...]:

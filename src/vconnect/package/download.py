@@ -164,9 +164,11 @@ class Download:
         timeout = aiohttp.ClientTimeout(
             total=None, connect=limits.connect_timeout, sock_read=limits.idle_timeout
         )
-        context = await in_thread(None, ssl.create_default_context)
+        # Reads the certificates of the system, which takes a while.
+        secure = url.scheme == "https"
+        trust = await in_thread(None, ssl.create_default_context) if secure else True
         connector = aiohttp.TCPConnector(
-            resolver=_Checked(addresses), ssl=context, use_dns_cache=False, force_close=True
+            resolver=_Checked(addresses), ssl=trust, use_dns_cache=False, force_close=True
         )
         async with (
             aiohttp.ClientSession(

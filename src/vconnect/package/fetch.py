@@ -74,7 +74,8 @@ def shown_source(source: str) -> str:
 
 def is_url(source: str) -> bool:
     """Tell whether a source is fetched over the network."""
-    return "://" in source and not source.startswith("file://")
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.lower() != "file"
 
 
 async def fetch(
@@ -188,7 +189,8 @@ def _named(placeholder: str, value: str, names: dict[str, str], source: str) -> 
 
 
 def _local(source: str) -> Path:
-    path = Path(source.removeprefix("file://")).expanduser()
+    scheme, separator, rest = source.partition("://")
+    path = Path(rest if separator else scheme).expanduser()
     _suffix(str(path), source)
     if not path.exists():
         raise InstallError(f"{source}: no such file (looked for {path.absolute()})")

@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ _RUN_FROM_SRC = (
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
 )
 
-_DEV_FILES = "dev.command in plugin.json, Cargo.toml, plugin.py, pyproject.toml with a " + (
-    "project.name, package.json, go.mod"
+_DEV_FILES = (
+    f"dev.command in {MANIFEST_NAME}, Cargo.toml, plugin.py, "
+    "pyproject.toml with a project.name, package.json, go.mod"
 )
 
 
@@ -46,13 +48,14 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
     Raises:
         PluginStartError: There is no such file, more than one, or it cannot be executed.
     """
-    _check_directory(plugin, path)
-    own = path.absolute() / plugin
-    if own.is_file() and os.access(own, os.X_OK):
-        return [str(own)]
-    if manifest is not None and manifest.entry:
-        return [str(_entry(plugin, path, manifest.entry))]
-    return [str(_only_executable(plugin, path))]
+    with _os_errors_in_words(plugin):
+        _check_directory(plugin, path)
+        own = path.absolute() / plugin
+        if own.is_file() and os.access(own, os.X_OK):
+            return [str(own)]
+        if manifest is not None and manifest.entry:
+            return [str(_entry(plugin, path, manifest.entry))]
+        return [str(_only_executable(plugin, path))]
 
 
 def dev_command(plugin: str, path: Path) -> list[str]:
@@ -77,10 +80,11 @@ def dev_command(plugin: str, path: Path) -> list[str]:
     Raises:
         PluginStartError: Nothing applies, the manifest is wrong, or the tool is not installed.
     """
-    _check_directory(plugin, path)
-    for rule in _DEV_RULES:
-        if command := rule(plugin, path.absolute()):
-            return command
+    with _os_errors_in_words(plugin):
+        _check_directory(plugin, path)
+        for rule in _DEV_RULES:
+            if command := rule(plugin, path.absolute()):
+                return command
     raise PluginStartError(
         plugin, f"{path} holds nothing that can be started; looked for: {_DEV_FILES}"
     )
@@ -94,6 +98,18 @@ def host_arguments(socket_path: str, debug: bool, log_level: str | None) -> list
     if log_level is not None:
         arguments += ["--log-level", log_level]
     return arguments
+
+
+@contextmanager
+def _os_errors_in_words(plugin: str) -> Iterator[None]:
+    """Turn what the system refuses to show, or a loop of links, into the plugin's own error."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise PluginStartError(plugin, f"{where}{error.strerror or error}") from error
+    except RuntimeError as error:  # Path.resolve up to Python 3.12
+        raise PluginStartError(plugin, str(error)) from error
 
 
 def _check_directory(plugin: str, path: Path) -> None:

@@ -223,8 +223,8 @@ class PluginStore:
         for path in self.private.iterdir():
             if path.name.startswith(_REPLACED_PREFIX):
                 self._settle(path)
-            elif path.name.startswith(_STAGING_PREFIX):
-                _remove_if_dead(path)
+            elif path.name.startswith(_STAGING_PREFIX) and _is_dead(path):
+                _remove(path)
 
     def _settle(self, old: Path) -> None:
         """Between the two renames only the old version exists; after them it is a leftover."""
@@ -268,15 +268,16 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _remove_if_dead(staging: Path) -> None:
-    """Remove a staging directory unless its installation lives, which then holds its lock."""
+def _is_dead(staging: Path) -> bool:
+    """Tell whether nobody installs there any more: a living installation holds its lock."""
+    if staging.is_symlink() or not staging.is_dir():
+        return True  # not one of ours, but in our place
     try:
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return  # its installation has just removed it
+        return True  # its installation has just removed it
     try:
-        if _try_lock(descriptor):
-            _remove(staging)
+        return _try_lock(descriptor)
     finally:
         os.close(descriptor)
 
