@@ -300,6 +300,7 @@ def test_every_cut_is_refused(tmp_path: Path, cut: int) -> None:
 def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
     luck = random.Random(7)
     data = tar_bytes([*good_members(), file("lib/a", b"x" * 700), directory("d/")])
+    descriptors = len(list(Path("/dev/fd").iterdir()))
     for _ in range(400):
         damaged = bytearray(data)
         for _ in range(luck.randint(1, 4)):
@@ -312,3 +313,4 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
         else:
             shutil.rmtree(tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["a.vp"]
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors

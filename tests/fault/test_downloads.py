@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from vconnect.package.fetch import FetchLimits, fetch
 PACKAGE = package_bytes(good_members())
 MAX_BYTES = 1 << 20
 LIMITS = FetchLimits(
-    connect_timeout=5.0, idle_timeout=0.3, total_timeout=5.0, redirects=3, retry_delay=0.01
+    connect_timeout=10.0, idle_timeout=10.0, total_timeout=20.0, redirects=3, retry_delay=0.01
 )
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
@@ -130,10 +129,9 @@ async def get(server: Server, tmp_path: Path, path: str = "/a.vp", **options: ob
 
 
 async def refused(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> str:
-    started = time.monotonic()
-    with pytest.raises(InstallError) as caught:
-        await get(server, tmp_path, path, **options)
-    assert time.monotonic() - started < 6.0
+    async with asyncio.timeout(15):
+        with pytest.raises(InstallError) as caught:
+            await get(server, tmp_path, path, **options)
     assert list(tmp_path.iterdir()) == []
     message = str(caught.value)
     assert message.startswith(f"{server.base}{path.partition('?')[0]}: ")
@@ -210,7 +208,8 @@ async def test_longer_than_announced_installs_nothing(serve, tmp_path: Path) -> 
 @pytest.mark.parametrize("how", [stall_before_head, stall_in_body])
 async def test_stalls(serve, tmp_path: Path, how: Answer) -> None:
     server = await serve(how)
-    assert "stalled" in await refused(server, tmp_path)
+    limits = FetchLimits(idle_timeout=0.3)
+    assert "stalled" in await refused(server, tmp_path, limits=limits)
 
 
 async def test_a_drip_meets_the_total_timeout(serve, tmp_path: Path) -> None:

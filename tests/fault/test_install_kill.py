@@ -122,8 +122,6 @@ def test_killed_at_every_step(tmp_path: Path, package: Path, mode: str) -> None:
     done = run(KILLER, tmp_path, package, mode)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
-    # Old up to one step, new from there on, and both were seen.
-    assert outcomes == sorted(outcomes, reverse=True)
     assert outcomes.count("old") > 20
     assert outcomes.count("new") > 2
 

@@ -143,6 +143,7 @@ def _unpack_member(
     stop: threading.Event | None,
 ) -> None:
     try:
+        _check_stop(stop)
         parts = names.admit(member)
         if not parts:
             return  # "./", the root itself
@@ -188,9 +189,13 @@ def _write_file(
     with os.fdopen(os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=parent), "wb", 0) as file:
         os.fchmod(file.fileno(), mode)
         for chunk in reader.contents():
-            if stop is not None and stop.is_set():
-                raise _RefusedError("the installation was called off")
+            _check_stop(stop)
             _write_all(file.fileno(), chunk)
+
+
+def _check_stop(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise _RefusedError("the installation was called off")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
