@@ -90,6 +90,10 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         manifest = msgspec.convert({**raw, "raw": raw}, Manifest)
     except msgspec.DecodeError as error:
         raise ManifestError(f"{origin}: {_in_words(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{origin}: a string is not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise ManifestError(f"{origin}: is nested too deeply") from None
     _check_names(manifest, origin)
     _check_entry(manifest.entry, origin)
     return manifest

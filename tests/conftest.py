@@ -1,0 +1,1 @@
+"""Makes the modules beside it (`package_kit`) importable from every test."""

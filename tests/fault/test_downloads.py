@@ -1,0 +1,330 @@
+"""Servers that fail, stall, lie and lead astray: bounded, named, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from package_kit import good_members, package_bytes, tree
+from vconnect.errors import InstallError
+from vconnect.installer import PluginInstaller
+from vconnect.package.fetch import FetchLimits, fetch
+
+PACKAGE = package_bytes(good_members())
+MAX_BYTES = 1 << 20
+LIMITS = FetchLimits(
+    connect_timeout=10.0, idle_timeout=10.0, total_timeout=20.0, redirects=3, retry_delay=0.01
+)
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+
+Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """A server that answers each connection with the next of its answers, then the last again."""
+
+    def __init__(self, *answers: Answer | bytes) -> None:
+        self.answers = answers
+        self.requests: list[str] = []
+        self.base = ""
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, context: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
+        port = self._server.sockets[0].getsockname()[1]
+        self.base = f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}"
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+            self.requests.append(head.decode())
+            if isinstance(answer, bytes):
+                writer.write(answer)
+                await writer.drain()
+            else:
+                await answer(self.base, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+
+def answer(status: str = "200 OK", body: bytes = PACKAGE, **headers: object) -> bytes:
+    fields = {"Content-Length": len(body), "Connection": "close"}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in fields.items() if v is not None)]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def redirect(location: str, status: str = "302 Found") -> bytes:
+    return answer(status, b"", Location=location)
+
+
+async def stall_before_head(_: str, writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def stall_in_body(_: str, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer()[:-10])
+    await asyncio.Event().wait()
+
+
+async def reset_halfway(_: str, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(body=PACKAGE * 100)[:5000])
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def endless(_: str, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(body=b"", Content_Length=None))
+    while True:
+        writer.write(b"x" * 65536)
+        await writer.drain()
+
+
+async def drip(_: str, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(body=b"", Content_Length=100_000))
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.05)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+    servers = []
+
+    async def start(*answers: Answer | bytes, context: ssl.SSLContext | None = None) -> Server:
+        server = Server(*answers)
+        servers.append(server)
+        await server.start(context)
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
+
+
+async def get(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> Path:
+    settings: dict = {"max_bytes": MAX_BYTES, "limits": LIMITS, **options}
+    return await fetch(server.base + path, tmp_path, **settings)
+
+
+async def refused(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> str:
+    async with asyncio.timeout(15):
+        with pytest.raises(InstallError) as caught:
+            await get(server, tmp_path, path, **options)
+    assert list(tmp_path.iterdir()) == []
+    message = str(caught.value)
+    assert message.startswith(f"{server.base}{path.partition('?')[0]}: ")
+    return message
+
+
+async def test_a_good_answer(serve, tmp_path: Path) -> None:
+    server = await serve(answer())
+    file = await get(server, tmp_path, "/a.wkp?x=1")
+    assert file.read_bytes() == PACKAGE
+    assert file.suffix == ".wkp"
+    assert server.requests[0].startswith("GET /a.wkp?x=1 HTTP/1.1\r\n")
+
+
+async def test_without_a_length_and_labeled_as_gzip(serve, tmp_path: Path) -> None:
+    server = await serve(answer(Content_Length=None, Content_Encoding="gzip"))
+    steps = []
+    file = await get(server, tmp_path, progress=lambda *step: steps.append(step))
+    assert file.read_bytes() == PACKAGE
+    assert steps[-1] == (len(PACKAGE), None)
+
+
+async def test_not_found_is_not_retried(serve, tmp_path: Path) -> None:
+    server = await serve(answer("404 Not Found"))
+    assert "answered 404" in await refused(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "206 Partial Content", "401 No", "304 Same"])
+async def test_other_answers_are_named(serve, tmp_path: Path, status: str) -> None:
+    server = await serve(answer(status, b""))
+    assert f"answered {status[:3]}" in await refused(server, tmp_path)
+
+
+async def test_a_server_error_then_a_good_answer(serve, tmp_path: Path) -> None:
+    server = await serve(answer("500 Oops"), answer("503 Later"), answer())
+    assert (await get(server, tmp_path)).read_bytes() == PACKAGE
+    assert len(server.requests) == 3
+
+
+async def test_server_errors_without_end(serve, tmp_path: Path) -> None:
+    server = await serve(answer("500 Oops"))
+    assert "answered 500 (3 attempts)" in await refused(server, tmp_path)
+    assert len(server.requests) == 3
+
+
+async def test_reset_halfway_is_retried(serve, tmp_path: Path) -> None:
+    server = await serve(reset_halfway, answer())
+    assert (await get(server, tmp_path)).read_bytes() == PACKAGE
+    server = await serve(reset_halfway)
+    (tmp_path / "download.vp").unlink()
+    assert "(3 attempts)" in await refused(server, tmp_path)
+
+
+async def test_nobody_listens(serve, tmp_path: Path) -> None:
+    server = await serve(answer())
+    await server.stop()
+    assert "connection failed" in await refused(server, tmp_path)
+
+
+async def test_shorter_than_announced(serve, tmp_path: Path) -> None:
+    server = await serve(answer(Content_Length=len(PACKAGE) + 1))
+    assert "before its announced length" in await refused(server, tmp_path)
+
+
+async def test_longer_than_announced_installs_nothing(serve, tmp_path: Path) -> None:
+    server = await serve(answer(Content_Length=len(PACKAGE) - 1))
+    installer = PluginInstaller(tmp_path / "plugins", fetch_limits=LIMITS)
+    with pytest.raises(InstallError):
+        await installer.install_from_url(f"{server.base}/a.vp")
+    assert set(tree(tmp_path)) == {"plugins", "plugins/.vconnect", "plugins/.vconnect/lock"}
+
+
+@pytest.mark.parametrize("how", [stall_before_head, stall_in_body])
+async def test_stalls(serve, tmp_path: Path, how: Answer) -> None:
+    server = await serve(how)
+    limits = FetchLimits(idle_timeout=0.3)
+    assert "stalled" in await refused(server, tmp_path, limits=limits)
+
+
+async def test_a_drip_meets_the_total_timeout(serve, tmp_path: Path) -> None:
+    server = await serve(drip)
+    limits = FetchLimits(total_timeout=0.5)
+    assert "not done within 0.5 s" in await refused(server, tmp_path, limits=limits)
+
+
+async def test_an_endless_body(serve, tmp_path: Path) -> None:
+    server = await serve(endless)
+    assert f"more than {MAX_BYTES} bytes" in await refused(server, tmp_path)
+
+
+async def test_too_large_by_its_own_word(serve, tmp_path: Path) -> None:
+    server = await serve(answer(body=b"", Content_Length=MAX_BYTES + 1))
+    assert f"has {MAX_BYTES + 1} bytes" in await refused(server, tmp_path)
+
+
+async def test_not_http(serve, tmp_path: Path) -> None:
+    server = await serve(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    assert "not valid HTTP" in await refused(server, tmp_path)
+
+
+async def test_headers_without_end(serve, tmp_path: Path) -> None:
+    server = await serve(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000)
+    assert "not valid HTTP" in await refused(server, tmp_path)
+
+
+@pytest.mark.parametrize("status", ["301 M", "302 F", "303 S", "307 T", "308 P"])
+async def test_redirects_are_followed(serve, tmp_path: Path, status: str) -> None:
+    server = await serve(redirect("/b?token=1", status), answer())
+    file = await get(server, tmp_path)
+    assert file.read_bytes() == PACKAGE
+    assert file.suffix == ".vp"
+    assert server.requests[1].startswith("GET /b?token=1 ")
+
+
+async def test_credentials_stay_with_their_host(serve, tmp_path: Path) -> None:
+    second = await serve(answer())
+    first = await serve(redirect(second.base + "/b.vp"))
+    url = first.base.replace("//", "//me:secret@") + "/a.vp"
+    await fetch(url, tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
+    assert "Authorization: Basic" in first.requests[0]
+    assert "Authorization" not in second.requests[0]
+
+
+async def test_credentials_are_not_in_messages(serve, tmp_path: Path) -> None:
+    server = await serve(answer("404 No"))
+    url = server.base.replace("//", "//me:secret@") + "/a.vp?token=secret"
+    with pytest.raises(InstallError) as caught:
+        await fetch(url, tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
+    assert "secret" not in str(caught.value)
+
+
+async def test_too_many_redirects(serve, tmp_path: Path) -> None:
+    server = await serve(redirect("/a.vp"))
+    assert "more than 3 redirects" in await refused(server, tmp_path)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("file:///etc/passwd", "redirects to a file: address"),
+        ("ftp://127.0.0.1/a.vp", "redirects to a ftp: address"),
+        ("http://169.254.169.254/latest/meta-data", "allow_insecure_http"),
+        ("https://169.254.169.254/latest/meta-data", "link-local or reserved"),
+        ("https://[fe80::1]/a.vp", "link-local or reserved"),
+        ("https://[::ffff:169.254.169.254]/a.vp", "link-local or reserved"),
+        ("https://0.0.0.0/a.vp", "link-local or reserved"),
+        ("https://0251.0376.0251.0376/a.vp", "link-local or reserved"),
+        ("https://2852039166/a.vp", "link-local or reserved"),
+        ("http://example.com/a.vp", "allow_insecure_http"),
+        ("https://[::1/a.vp", "nowhere"),
+        ("https://127.0.0.1:99999/", "nowhere"),
+        ("", "nowhere"),
+    ],
+)
+async def test_redirects_that_lead_astray(serve, tmp_path: Path, location: str, words: str) -> None:
+    server = await serve(redirect(location))
+    assert words in await refused(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+async def test_a_link_local_redirect_even_where_http_is_allowed(serve, tmp_path: Path) -> None:
+    server = await serve(redirect("http://169.254.169.254/a.vp"))
+    message = await refused(server, tmp_path, allow_insecure_http=True)
+    assert "link-local or reserved" in message
+
+
+@pytest.fixture
+def tls(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context whose certificate clients of this process trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+async def test_https(serve, tmp_path: Path, tls: ssl.SSLContext) -> None:
+    server = await serve(answer(), context=tls)
+    assert (await get(server, tmp_path)).read_bytes() == PACKAGE
+
+
+async def test_https_to_http(serve, tmp_path: Path, tls: ssl.SSLContext) -> None:
+    plain = await serve(answer())
+    server = await serve(redirect(plain.base + "/a.vp"), context=tls)
+    assert "from https to http" in await refused(server, tmp_path)
+    assert plain.requests == []
+
+
+async def test_an_untrusted_certificate(
+    serve, tmp_path: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    server = await serve(answer(), context=tls)
+    assert "no trust in the server" in await refused(server, tmp_path)
+    assert server.requests == []
