@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
@@ -42,10 +43,8 @@ class Peer:
 
     async def close(self):
         self._writer.close()
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the plugin was faster
             await self._writer.wait_closed()
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the plugin was faster
 
 
 class Host:
@@ -152,10 +151,8 @@ class Program:
 
     def kill(self):
         """End the whole session that it began, also what its leader left behind."""
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         self.process.wait(PATIENCE_S)
 
 

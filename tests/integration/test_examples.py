@@ -15,6 +15,7 @@ from vconnect.cli.scaffold import create_project
 from vconnect.manifest import read_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/plugin.json"))
 
 needs_cargo = pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
 needs_cc = pytest.mark.skipif(
@@ -71,9 +72,7 @@ async def ends_by_signal(program):
     assert await program.exit_code() == 0
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.parent.name for path in EXAMPLES.glob("*/plugin.json"))
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_example_is_described(name):
     manifest = read_manifest(EXAMPLES / name / "plugin.json")
     assert manifest.plugin == name
