@@ -432,3 +432,18 @@ async def test_a_silent_host_is_left_after_a_while(host, inside, monkeypatch, ca
 async def test_a_client_serves_without_run_plugin(host, inside):
     peer, _ = await host.welcome()
     assert await peer.ask("echo", 1) == {"status": "ok", "data": 1}
+
+
+async def test_a_client_on_uvloop(processes, host):
+    pytest.importorskip("uvloop")
+    program = processes.start(sys.executable, PLUGINS / "kit_uvloop.py", host.path)
+    peer, _ = await host.welcome()
+    assert await peer.ask("echo", "x" * 500_000) == {
+        "status": "ok",
+        "data": ["uvloop", "x" * 500_000],
+    }
+    await peer.write({"event": "end"}, {"event": "echo", "payload": 2})
+    assert await peer.read() == {"status": "ok"}
+    assert (await peer.read())["data"][1] == 2
+    assert await peer.read() is None
+    assert await program.exit_code() == 0

@@ -139,8 +139,8 @@ def _stop_signals(client: PluginClient, log: logging.Logger) -> Iterator[None]:
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def stop(received: signal.Signals) -> None:
-        log.info("stopping: %s", received.name)
         restore()
+        log.info("stopping: %s", received.name)
         client.stop()
 
     def restore() -> None:
