@@ -2,13 +2,13 @@
 
 import os
 import shlex
+import shutil
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 NO_COMPILER = """\
-vconnect's core is compiled from Cython and found no working C compiler ({error}).
+vconnect's core is compiled from Cython and found no C compiler ({compiler}).
   Debian, Ubuntu:  apt-get install gcc python3-dev
   Fedora, RHEL:    dnf install gcc python3-devel
   Alpine:          apk add gcc musl-dev python3-dev
@@ -20,10 +20,10 @@ class BuildCore(build_ext):
     """Say what to install when there is no compiler, in place of a page of output."""
 
     def build_extension(self, ext: Extension) -> None:
-        try:
-            super().build_extension(ext)
-        except (CCompilerError, ExecError, PlatformError) as error:
-            raise SystemExit(NO_COMPILER.format(error=error)) from error
+        command = getattr(self.compiler, "compiler_so", None)
+        if command and shutil.which(command[0]) is None:
+            raise SystemExit(NO_COMPILER.format(compiler=command[0]))
+        super().build_extension(ext)
 
 
 # CFLAGS from the environment come last, so that a sanitizer build can override these.

@@ -8,6 +8,7 @@ The tree tells who made the mistake, so that a caller can catch by blame::
     ├── InstallError                a package, its source, or the disk it goes to
     ├── SocketError                 the host's own socket, directory or lock
     ├── IllegalTransitionError      a bug of ours: a state change that the table forbids
+    ├── PayloadError                a payload that cannot be sent: not JSON, or too large
     ├── RemoteProtocolError         a peer broke the wire
     │   └── HandshakeError          … in its first frame
     └── PluginError                 one plugin, named
@@ -46,6 +47,10 @@ class SocketError(VConnectError):
 
 class IllegalTransitionError(VConnectError):
     """A plugin was moved along an edge that the transition table does not hold."""
+
+
+class PayloadError(VConnectError, ValueError):
+    """A payload of the caller's cannot be sent: it is not JSON, or larger than a frame may be."""
 
 
 class RemoteProtocolError(VConnectError):
