@@ -1,0 +1,285 @@
+"""`PluginClient`: connect to the host, shake hands, serve, and come back when the line is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from vconnect._framing import FrameStream, ReadBuffer, encode_frame
+
+from .handlers import settle
+from .pipeline import Pipeline
+from .plugin import Plugin, build_handshake, check_plugin, convert_config
+
+TRIES = 10
+RETRY_DELAY_S = 0.5
+MAX_RETRY_DELAY_S = 5.0
+HANDSHAKE_TIMEOUT_S = 10.0
+DRAIN_TIMEOUT_S = 3.0  # less than the 5 s after which a host kills
+HOST_CHECK_S = 1.0
+
+
+def retry_delays() -> Iterator[float]:
+    """Yield the seconds to wait after each failed try: 10 times 0.5, then doubling up to 5.
+
+    The later ones vary by a quarter, so that many plugins do not come back in step.
+    """
+    yield from repeat(RETRY_DELAY_S, TRIES)
+    delay = RETRY_DELAY_S
+    while True:
+        delay = min(2 * delay, MAX_RETRY_DELAY_S)
+        yield delay * random.uniform(0.75, 1.0)  # noqa: S311 - nothing secret
+
+
+class HostWatch:
+    """Tells whether the host that started this process is gone.
+
+    Args:
+        pid: The host's process id (``VCONNECT_HOST_PID``), or ``None`` if no host started it.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid
+        self._parent = os.getppid()
+
+    def is_gone(self) -> bool:
+        """Tell so from the host's process and from ours: an orphan is given a new parent."""
+        if self._pid is None:
+            return False
+        return os.getppid() != self._parent or not _is_alive(self._pid)
+
+
+class PluginClient:
+    """The plugin's end of the wire, for its whole life.
+
+    Args:
+        plugin: The plugin to serve.
+        socket_path: The host's socket.
+        host_pid: The host's process; once it is gone, so is the plugin. ``None``: try for ever.
+
+    Raises:
+        TypeError: The plugin's class attributes are not what they must be.
+    """
+
+    def __init__(
+        self, plugin: Plugin, socket_path: str | Path, *, host_pid: int | None = None
+    ) -> None:
+        check_plugin(plugin)
+        self._plugin = plugin
+        self._handshake = encode_frame(build_handshake(plugin))
+        self._log = plugin.log
+        self._socket_path = str(Path(socket_path).expanduser())
+        self._host = HostWatch(host_pid)
+        self._buffer = ReadBuffer()
+        self._stopping = asyncio.Event()
+        self._connection: _Connection | None = None
+        self._config: dict[str, Any] | None = None  # as the host sent it; None before on_start
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Serve until `stop` is called or the host is gone.
+
+        Raises:
+            ConfigError: The configuration does not fit the plugin's ``config_type``.
+            Exception: What ``on_start`` or ``on_stop`` raised.
+        """
+        try:
+            await self._keep_connected()
+        finally:
+            if self._config is not None:
+                await settle(self._plugin.on_stop())
+
+    def stop(self) -> None:
+        """End `run` soon: events read so far are answered, for at most 3 s."""
+        self._stopping.set()
+        if self._connection is not None:
+            self._connection.drain(DRAIN_TIMEOUT_S)
+
+    async def _keep_connected(self) -> None:
+        delays = retry_delays()
+        while not self._is_over():
+            if await self._connect_and_serve():
+                delays = retry_delays()
+            await self._pause(next(delays))
+
+    def _is_over(self) -> bool:
+        if self._stopping.is_set():
+            return True
+        if self._host.is_gone():
+            self._log.info("the host is gone; ending")
+            return True
+        return False
+
+    async def _pause(self, delay: float) -> None:
+        """Wait for ``delay`` seconds, or less if there is nothing left to wait for."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + delay
+        while (left := until - loop.time()) > 0 and not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), min(left, HOST_CHECK_S))
+            if self._host.is_gone():
+                return
+
+    async def _connect_and_serve(self) -> bool:
+        """Serve one connection to its end.
+
+        Returns:
+            Whether it came as far as a good handshake.
+        """
+        connection = _Connection(self._plugin, self._handshake)
+        loop = asyncio.get_running_loop()
+        try:
+            _, stream = await loop.create_unix_connection(
+                lambda: _Stream(connection, self._buffer), self._socket_path
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._warn(f"cannot connect to {self._socket_path}: {reason}; trying again")
+            return False
+        self._connection = connection
+        if self._stopping.is_set():
+            connection.drain(0)
+        try:
+            return await self._serve(connection)
+        finally:
+            self._connection = None
+            stream.abort()
+            await connection.lost
+
+    async def _serve(self, connection: _Connection) -> bool:
+        config = await self._shake_hands(connection)
+        if config is None or self._stopping.is_set():
+            return False
+        self._trouble = ""
+        await self._configure(config)
+        self._log.info("connected to %s", self._socket_path)
+        connection.open()
+        error = await connection.lost
+        if not self._stopping.is_set():
+            self._log.warning("connection lost: %s", error or "the host closed it")
+        return True
+
+    async def _shake_hands(self, connection: _Connection) -> dict[str, Any] | None:
+        """Wait for the host's answer to the handshake.
+
+        Returns:
+            The configuration, or ``None`` if the host refused, went away or stayed silent.
+        """
+        welcome = await connection.welcomed(HANDSHAKE_TIMEOUT_S)
+        if welcome is None:
+            if not self._stopping.is_set():
+                self._warn(f"no answer to the handshake ({connection.end}); trying again")
+            return None
+        if welcome.get("status") != "ok":
+            self._warn(f"refused by the host: {_host_words(welcome)}; trying again")
+            return None
+        config = welcome.get("config")
+        return config if isinstance(config, dict) else {}
+
+    async def _configure(self, values: dict[str, Any]) -> None:
+        """Start the plugin with its first configuration; hand it a later one if that differs."""
+        config = convert_config(self._plugin, values)
+        if self._config is None:
+            self._plugin.config = config
+            await settle(self._plugin.on_start())
+            self._config = values
+        elif values != self._config:
+            try:
+                await settle(self._plugin.on_config_update(config))
+            except Exception:  # noqa: BLE001 - the author's code; the old configuration serves on
+                self._log.exception("on_config_update failed; the old configuration stays")
+            else:
+                self._plugin.config = config
+                self._config = values
+
+    def _warn(self, trouble: str) -> None:
+        """Log a trouble once, and not again with each try that meets the same."""
+        if trouble != self._trouble:
+            self._log.warning("%s", trouble)
+        else:
+            self._log.debug("%s", trouble)
+        self._trouble = trouble
+
+
+class _Stream(FrameStream, asyncio.BufferedProtocol):
+    """A stream that asyncio's own loop knows for what it is: it asks ``isinstance``."""
+
+
+class _Connection:
+    """One connection, as the owner of its stream: a handshake, then events."""
+
+    def __init__(self, plugin: Plugin, handshake: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self._plugin = plugin
+        self._handshake = handshake
+        self._welcome: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self.lost: asyncio.Future[Exception | None] = loop.create_future()
+        self._stream: FrameStream
+        self._pipeline: Pipeline
+        self._is_open = False
+
+    def connected(self, stream: FrameStream) -> None:
+        self._stream = stream
+        self._pipeline = Pipeline(self._plugin, stream)
+        stream.send(self._handshake)
+
+    def message(self, message: dict[str, Any]) -> None:
+        if self._welcome.done():
+            self._pipeline.accept(message)
+        else:
+            self._welcome.set_result(message)
+
+    def disconnected(self, error: Exception | None) -> None:
+        self._pipeline.close()
+        self.lost.set_result(error)
+
+    @property
+    def end(self) -> str:
+        """Why there is nothing to hear any more."""
+        if not self.lost.done():
+            return "the host stays silent"
+        return str(self.lost.result() or "the host closed the connection")
+
+    async def welcomed(self, timeout: float) -> dict[str, Any] | None:
+        """Wait for the host's first frame; ``None`` if it did not come."""
+        ends: list[asyncio.Future[Any]] = [self._welcome, self.lost]
+        await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        return self._welcome.result() if self._welcome.done() else None
+
+    def open(self) -> None:
+        """Begin to answer events."""
+        if not self.lost.done():
+            self._is_open = True
+            self._pipeline.open()
+
+    def drain(self, timeout: float) -> None:
+        """Answer what was read, then close; do not wait longer than ``timeout`` seconds."""
+        if not self._is_open:
+            self._stream.abort()
+            return
+        asyncio.get_running_loop().call_later(timeout, self._stream.abort)
+        self._pipeline.when_idle(self._stream.close)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it exists, and belongs to somebody else
+    return True
+
+
+def _host_words(answer: dict[str, Any]) -> str:
+    """Quote a refusal: the host's message, its code, or whatever it said."""
+    message, code = answer.get("message"), answer.get("code")
+    if message and code:
+        return f"{message} ({code})"
+    return str(message or code or answer)

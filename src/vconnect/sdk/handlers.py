@@ -1,0 +1,99 @@
+"""Which method of a plugin takes which event."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from vconnect.names import capability_matches
+
+from .context import Context
+
+Handler = Callable[[Context], Awaitable[None] | None]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
+
+_EVENTS = "_vconnect_events"
+_PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
+
+
+def on(*events: str) -> Callable[[_Function], _Function]:
+    """Make a method the handler of events: ``@on("message.incoming", "user.*")``.
+
+    Where several handlers cover an event, the most specific one takes it, alone: the exact name
+    before a wildcard of one level, before a deep wildcard, before a family, before ``*``.
+
+    Raises:
+        TypeError: No event is given, or one is not `PATTERN_RULE`.
+    """
+    if not events or callable(events[0]):
+        raise TypeError('on() needs the events to handle: @on("message.incoming")')
+    for event in events:
+        check_pattern(event, "on()")
+
+    def mark(function: _Function) -> _Function:
+        setattr(function, _EVENTS, (*getattr(function, _EVENTS, ()), *events))
+        return function
+
+    return mark
+
+
+def check_pattern(pattern: object, origin: str) -> None:
+    """Refuse what can never match an event.
+
+    Raises:
+        TypeError: ``pattern`` is not `PATTERN_RULE`.
+    """
+    if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
+        raise TypeError(f"{origin}: got {pattern!r}; expected {PATTERN_RULE}")
+
+
+def collect_handlers(plugin: type) -> dict[str, str]:
+    """Map each pattern of a plugin's `on` handlers to its method's name.
+
+    Raises:
+        TypeError: Two methods handle the same pattern.
+    """
+    found: dict[str, str] = {}
+    for method in _method_names(plugin):
+        for pattern in getattr(getattr(plugin, method), _EVENTS, ()):
+            first = found.setdefault(pattern, method)
+            if first != method:
+                raise TypeError(
+                    f"{plugin.__name__}: both {first}() and {method}() handle {pattern!r}; "
+                    "keep one of them"
+                )
+    return found
+
+
+def find_handler(plugin: Any, handlers: Mapping[str, str], event: str) -> Handler:
+    """Return the most specific handler for ``event``, or the plugin's ``on_event``."""
+    covering = [pattern for pattern in handlers if capability_matches(pattern, event)]
+    method = handlers[max(covering, key=_specificity)] if covering else "on_event"
+    handler: Handler = getattr(plugin, method)
+    return handler
+
+
+async def settle(result: Awaitable[None] | None) -> None:
+    """Wait for what a method returned, if it was an ``async`` one."""
+    if inspect.isawaitable(result):
+        await result
+
+
+def _method_names(plugin: type) -> list[str]:
+    """List methods as they were written, those of base classes first."""
+    names: dict[str, None] = {}
+    for base in reversed(plugin.__mro__):
+        names |= dict.fromkeys(name for name, value in vars(base).items() if callable(value))
+    return list(names)
+
+
+def _specificity(pattern: str) -> tuple[int, int]:
+    """Order patterns that cover the same event: more words first, then the narrower kind."""
+    words = pattern.split(".")
+    literal = [word for word in words if "*" not in word]
+    kind = {"*": 2, "**": 1}.get(words[-1], 0)
+    return len(literal), kind

@@ -1,0 +1,208 @@
+"""Events in, answers out: one answer for each event, in the order of the events.
+
+An event that finds nothing unanswered before it and has a plain handler is answered on the spot,
+with no task and no queue. All others take a place in line; as many workers as the plugin's
+``concurrency`` call their handlers, and answers wait for those before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from vconnect._framing import FrameStream, encode_frame
+from vconnect.errors import PayloadError
+
+from .context import Context
+from .handlers import Handler, find_handler, settle
+from .plugin import Plugin
+
+MAX_WAITING = 1024
+"""Unanswered events past which the plugin reads no more; a host's window is far below it."""
+
+_MAX_ROUTES = 4096  # a host that makes up event names must not fill the memory
+
+
+class _Place:
+    """One event's place in line."""
+
+    __slots__ = ("context", "frame", "handler", "pending")
+
+    def __init__(self, context: Context, handler: Handler, pending: Awaitable[None] | None) -> None:
+        self.context = context
+        self.handler = handler
+        self.pending = pending  # what the handler returned, if it was called already
+        self.frame: bytes | None = None
+
+    def discard(self) -> None:
+        """Give up a coroutine that nobody has begun to wait for."""
+        pending = self.pending
+        if inspect.iscoroutine(pending) and inspect.getcoroutinestate(pending) == "CORO_CREATED":
+            pending.close()
+
+
+class Pipeline:
+    """The events of one connection.
+
+    It starts closed: events that come before `open` wait, so that none overtakes ``on_start``.
+
+    Args:
+        plugin: Whose handlers to call.
+        stream: Where events come from and answers go.
+    """
+
+    def __init__(self, plugin: Plugin, stream: FrameStream) -> None:
+        self._plugin = plugin
+        self._stream = stream
+        self._routes: dict[str, tuple[Handler, bool]] = {}
+        self._debug = plugin.log.isEnabledFor(logging.DEBUG)
+        self._is_open = False
+        self._places: deque[_Place] = deque()
+        self._queue: asyncio.Queue[_Place] = asyncio.Queue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._reading_paused = False
+        self._when_idle: Callable[[], None] | None = None
+
+    def open(self) -> None:
+        """Begin to call handlers."""
+        self._is_open = True
+        for _ in range(min(self._queue.qsize(), self._plugin.concurrency)):
+            self._add_worker()
+
+    def accept(self, message: dict[str, Any]) -> None:
+        """Take the next event off the wire, and answer it now or in its turn."""
+        event = message.get("event") or message.get("event_type")
+        handler, waits = self._route(event) if isinstance(event, str) else (_refuse, False)
+        context = Context(self._plugin, str(event), message.get("payload"))
+        if self._debug:
+            self._plugin.log.debug("event %s", event)
+        if waits or self._places or not self._is_open:
+            self._line_up(_Place(context, handler, None))
+        else:
+            self._answer_now(context, handler)
+
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Read no more, and call ``callback`` once every event read so far is answered."""
+        self._pause_reading()
+        if self._places:
+            self._when_idle = callback
+        else:
+            callback()
+
+    def close(self) -> None:
+        """Drop what is unanswered; handlers under way are cancelled."""
+        self._is_open = False
+        for worker in self._workers:
+            worker.cancel()
+        for place in self._places:
+            place.discard()
+        self._places.clear()
+
+    def _route(self, event: str) -> tuple[Handler, bool]:
+        """Return the event's handler and whether it is one to wait for."""
+        route = self._routes.get(event)
+        if route is None:
+            handler = find_handler(self._plugin, self._plugin._handlers, event)
+            route = handler, inspect.iscoroutinefunction(handler)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[event] = route
+        return route
+
+    def _answer_now(self, context: Context, handler: Handler) -> None:
+        pending = None
+        try:
+            pending = handler(context)
+        except Exception as error:  # noqa: BLE001 - the author's code
+            report_failure(context, error)
+        if pending is not None and inspect.isawaitable(pending):
+            self._line_up(_Place(context, handler, pending))
+        else:
+            self._stream.send(encode_answer(context))
+
+    def _line_up(self, place: _Place) -> None:
+        self._places.append(place)
+        self._queue.put_nowait(place)
+        if self._is_open and len(self._workers) < self._plugin.concurrency:
+            self._add_worker()
+        if len(self._places) >= MAX_WAITING:
+            self._pause_reading()
+
+    def _add_worker(self) -> None:
+        self._workers.append(asyncio.get_running_loop().create_task(self._work()))
+
+    async def _work(self) -> None:
+        while self._is_open:  # also the way out for a handler that swallows its cancellation
+            place = await self._queue.get()
+            await handle(place.context, place.handler, place.pending)
+            place.frame = encode_answer(place.context)
+            self._send_answered()
+
+    def _send_answered(self) -> None:
+        """Send what is answered, up to the first event that is not."""
+        places = self._places
+        while places and (frame := places[0].frame) is not None:
+            self._stream.send(frame)
+            places.popleft()
+        if self._when_idle is not None:
+            if not places:
+                self._when_idle()
+        elif self._reading_paused and len(places) <= MAX_WAITING // 2:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._stream.transport is not None:
+            self._reading_paused = True
+            self._stream.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._stream.transport is not None:
+            self._reading_paused = False
+            self._stream.transport.resume_reading()
+
+
+async def handle(
+    context: Context, handler: Handler, pending: Awaitable[None] | None = None
+) -> None:
+    """Call a handler to its end; whatever it raises becomes its answer.
+
+    Args:
+        context: The event.
+        handler: Who takes it.
+        pending: What the handler returned, if it was called already.
+    """
+    try:
+        await settle(handler(context) if pending is None else pending)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # the connection is over
+        report_failure(context, error)  # something that the handler waited for was cancelled
+    except Exception as error:  # noqa: BLE001 - the author's code
+        report_failure(context, error)
+
+
+def report_failure(context: Context, error: BaseException) -> None:
+    """Make an exception the event's answer, and log where it came from."""
+    context.log.error("the handler of %s failed", context.event, exc_info=error)
+    text = str(error)
+    kind = type(error).__name__
+    context.reply_error(f"{kind}: {text}" if text else kind)
+
+
+def encode_answer(context: Context) -> bytes:
+    """Encode the event's answer as a frame; one that cannot be sent becomes an error."""
+    try:
+        return encode_frame(context.answer())
+    except PayloadError as error:
+        context.log.error("the answer to %s cannot be sent: %s", context.event, error)
+        message = f"the answer cannot be sent: {error}"
+        return encode_frame({"status": "error", "message": message})
+
+
+def _refuse(context: Context) -> None:
+    context.reply_error("neither event nor event_type names the event")

@@ -1,0 +1,136 @@
+"""`Plugin`: what an author subclasses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from vconnect.errors import ConfigError
+from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+
+from .context import Context
+from .handlers import check_pattern, collect_handlers
+
+
+class Plugin:
+    """A plugin: its description as class attributes, its work as methods.
+
+    Every method may be plain or ``async``. They run on the plugin's event loop, one at a time
+    unless `concurrency` says otherwise; what blocks goes to ``asyncio.to_thread``.
+
+    Attributes:
+        plugin_no: The plugin's name, such as ``wk.plugin.example``.
+        version: Its version, shown by the host.
+        priority: Its place in a chain; a higher one gets each event first.
+        capabilities: The events, families and wildcards that the host sends; by default those of
+            the `on` handlers.
+        concurrency: How many ``async`` handlers may be under way at once. Answers go out in the
+            order of the events in any case.
+        config_type: A dataclass or `msgspec.Struct` that the configuration becomes; by default it
+            stays the ``dict`` that the host sent.
+        config: The configuration, from before `on_start` on.
+    """
+
+    plugin_no: str = ""
+    version: str = "0.0.0"
+    priority: int = 0
+    capabilities: Sequence[str] = ()
+    concurrency: int = 1
+    config_type: type[Any] | None = None
+    config: Any = None
+
+    _handlers: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._handlers = collect_handlers(cls)
+
+    @property
+    def name(self) -> str:
+        """The canonical name: `plugin_no` without its prefix."""
+        return canonical_name(self.plugin_no)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The plugin's log; it goes to stderr, where the host keeps it."""
+        return logging.getLogger(self.name)
+
+    def on_start(self) -> Awaitable[None] | None:
+        """Prepare: called once, after the first handshake and before the first event.
+
+        `config` is there. What this raises ends the process, and the host shows it.
+        """
+        return None
+
+    def on_stop(self) -> Awaitable[None] | None:
+        """Clean up: called once, after the last event, if `on_start` was."""
+        return None
+
+    def on_config_update(self, config: Any) -> Awaitable[None] | None:  # noqa: ARG002
+        """Take over a changed configuration, which came with a new connection.
+
+        `config` of the plugin is still the old one, and stays so if this raises.
+        """
+        return None
+
+    def on_event(self, ctx: Context) -> Awaitable[None] | None:  # noqa: ARG002
+        """Take an event that no `on` handler covers. What it returns is ignored."""
+        return None
+
+
+def check_plugin(plugin: Plugin) -> None:
+    """Find an author's mistakes before they become a host's riddles.
+
+    Raises:
+        TypeError: A class attribute is not what it must be.
+    """
+    origin = type(plugin).__name__
+    if not isinstance(plugin.plugin_no, str) or not is_valid_name(plugin.name):
+        raise TypeError(
+            f"{origin}.plugin_no is {plugin.plugin_no!r}; a name such as "
+            f"'wk.plugin.example' is needed: after the prefix, {NAME_RULE}"
+        )
+    if not isinstance(plugin.version, str):
+        raise TypeError(f"{origin}.version is {plugin.version!r}; it must be a string")
+    if type(plugin.priority) is not int:
+        raise TypeError(f"{origin}.priority is {plugin.priority!r}; it must be an integer")
+    if type(plugin.concurrency) is not int or plugin.concurrency < 1:
+        raise TypeError(f"{origin}.concurrency is {plugin.concurrency!r}; it must be 1 or more")
+    if isinstance(plugin.capabilities, str):
+        raise TypeError(
+            f"{origin}.capabilities is the string {plugin.capabilities!r}; it must be a list"
+        )
+    for pattern in plugin.capabilities:
+        check_pattern(pattern, f"{origin}.capabilities")
+    if not plugin.capabilities and not plugin._handlers:
+        plugin.log.warning("%s has no capabilities and no @on handler: no event will come", origin)
+
+
+def build_handshake(plugin: Plugin) -> dict[str, Any]:
+    """Build the plugin's first frame (``docs/wire.md``, "Handshake")."""
+    return {
+        "type": "handshake",
+        "plugin_no": plugin.plugin_no,
+        "version": plugin.version,
+        "priority": plugin.priority,
+        "capabilities": list(plugin.capabilities or plugin._handlers),
+    }
+
+
+def convert_config(plugin: Plugin, values: Mapping[str, Any]) -> Any:
+    """Turn the configuration that the host sent into the plugin's ``config_type``.
+
+    Raises:
+        ConfigError: It does not fit; the message names the path, such as ``$.name``.
+    """
+    if plugin.config_type is None:
+        return values
+    try:
+        return msgspec.convert(values, plugin.config_type)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `")
+        path = where.rstrip("`") or "$"
+        raise ConfigError(f"{path}: {text[0].lower()}{text[1:]}") from None
