@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from vconnect.errors import VConnectError
+from vconnect.errors import IllegalTransitionError, VConnectError
 
 from .answers import answer_for, error_answer, json_answer
 
@@ -161,6 +161,8 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
     except _BadRequestError as error:
         return error_answer(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
     except VConnectError as error:
+        if isinstance(error, IllegalTransitionError):
+            _log.exception("%s %s met a bug", request.method, request.path)
         return answer_for(error)
     except Exception:  # noqa: BLE001 - the boundary: logged, and the host goes on
         _log.exception("%s %s failed by a fault of the host", request.method, request.path)
@@ -185,8 +187,9 @@ async def _refuse_browsers(request: web.Request, handler: _Handler) -> web.Strea
 @web.middleware
 async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Refuse bodies that do not call themselves JSON, forms first of all."""
-    described = "Content-Type" in request.headers
-    if (described or request.can_read_body) and request.content_type != "application/json":
+    # aiohttp reads a missing type as this one, and clients send it with an empty body.
+    nothing = request.content_type == "application/octet-stream" and not request.can_read_body
+    if not nothing and request.content_type != "application/json":
         got = request.headers.get("Content-Type", "none")
         return error_answer(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

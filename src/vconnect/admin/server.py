@@ -14,7 +14,7 @@ from .app import Manager, create_app
 
 # A stop that waits for a plugin's grace period may be in flight; the manager goes on with it, so
 # the connection need not.
-_CLOSE_TIMEOUT = 1.0
+_CLOSE_TIMEOUT = 0.5
 
 
 class ConfiguredManager(Manager, Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 import orjson
 
 from .boundary import FAILED
-from .output import clean, print_fields, print_json, print_outcome, print_plugin, print_plugins
+from .output import print_done, print_host, print_json, print_outcome, print_plugin, print_plugins
 from .state import State, admin_option, config_option, find_admin_socket, pass_state
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class Host:
 
     def show(self, value: Any, printer: _Printer) -> None:
         """Print ``value`` as JSON if that was asked for, else by ``printer``."""
-        (print_json if self._as_json else printer)(value)
+        if self._as_json:
+            print_json(value)
+        else:
+            printer(value)
 
     def _ask(self, ask: Callable[[AdminClient], Awaitable[Any]]) -> Any:
         import asyncio
@@ -60,9 +64,9 @@ class Host:
 def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that lead to a host, and the `Host` as its first argument."""
 
-    @wraps(command)
     def wrapper(
         state: State,
+        /,
         admin: str | None,
         config: Path | None,
         as_json: bool,
@@ -70,6 +74,7 @@ def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         return command(Host(find_admin_socket(state, admin, config), as_json), **arguments)
 
+    update_wrapper(wrapper, command)
     json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
     return admin_option(config_option(json_option(pass_state(wrapper))))
 
@@ -89,7 +94,7 @@ def status(host: Host, name: str | None) -> None:
     from vconnect.admin.client import plugin_route
 
     if name is None:
-        host.show(host.get("/api/host"), print_fields)
+        host.show(host.get("/api/host"), print_host)
     else:
         host.show(host.get(plugin_route(name, "status")), print_plugin)
 
@@ -99,7 +104,7 @@ def status(host: Host, name: str | None) -> None:
 @_asks_host
 def start(host: Host, name: str) -> None:
     """Start the plugin NAME and wait for its handshake."""
-    host.show(host.act(name, "start"), _print_done)
+    host.show(host.act(name, "start"), print_done)
 
 
 @click.command()
@@ -107,7 +112,7 @@ def start(host: Host, name: str) -> None:
 @_asks_host
 def stop(host: Host, name: str) -> None:
     """Stop the plugin NAME and wait until its last process has ended."""
-    host.show(host.act(name, "stop"), _print_done)
+    host.show(host.act(name, "stop"), print_done)
 
 
 @click.command()
@@ -115,7 +120,7 @@ def stop(host: Host, name: str) -> None:
 @_asks_host
 def restart(host: Host, name: str) -> None:
     """Stop the plugin NAME and start it again."""
-    host.show(host.act(name, "restart"), _print_done)
+    host.show(host.act(name, "restart"), print_done)
 
 
 @click.command()
@@ -156,9 +161,7 @@ def emit(
 
 def _read_payload(text: str) -> Any:
     """Decode the argument, or what stdin holds if it is ``-``."""
-    data = (
-        click.get_binary_stream("stdin").read() if text == "-" else text.encode("utf-8", "replace")
-    )
+    data = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "replace")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -171,9 +174,3 @@ def _excerpt(data: bytes, position: int) -> str:
     """Cut out the place of an error, which is given in characters."""
     text = data.decode("utf-8", "replace")
     return text[max(0, position - 10) : position + 10]
-
-
-def _print_done(plugin: dict[str, Any]) -> None:
-    pid = f" (pid {plugin['pid']})" if plugin["pid"] else ""
-    reason = f": {plugin['reason']}" if plugin["reason"] else ""
-    click.echo(clean(f"{plugin['name']} is {plugin['status']}{pid}{reason}"))

@@ -71,7 +71,7 @@ def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
             plugin["priority"],
             _duration(plugin["uptime_s"]),
             plugin["events"],
-            plugin["reason"] or plugin["substate"],
+            plugin["reason"] or _noteworthy(plugin["substate"]),
         )
     _console().print(table)
 
@@ -81,18 +81,30 @@ def print_plugin(plugin: Mapping[str, Any]) -> None:
     shown = {key: value for key, value in plugin.items() if key != "last_stderr"}
     shown["uptime_s"] = _duration(plugin["uptime_s"])
     shown["last_heartbeat"] = _clock(plugin["last_heartbeat"])
-    print_fields(shown)
+    _print_fields(shown)
     if plugin["last_stderr"]:
         click.echo("last stderr:")
         for line in plugin["last_stderr"]:
             click.echo(f"  {clean(line)}")
 
 
-def print_fields(fields: Mapping[str, Any]) -> None:
+def print_host(host: Mapping[str, Any]) -> None:
+    """Print what the host says of itself."""
+    _print_fields({**host, "uptime_s": _duration(host["uptime_s"])})
+
+
+def print_done(plugin: Mapping[str, Any]) -> None:
+    """Print where an action has brought a plugin, in one line."""
+    pid = f" (pid {plugin['pid']})" if plugin["pid"] else ""
+    reason = f": {plugin['reason']}" if plugin["reason"] else ""
+    click.echo(clean(f"{plugin['name']} is {plugin['status']}{pid}{reason}"))
+
+
+def _print_fields(fields: Mapping[str, Any]) -> None:
     """Print one ``name  value`` per line; what is unknown or empty is left out."""
     table = _table("", "", header=False)
     for name, value in fields.items():
-        if value not in (None, "", [], False):
+        if value is not None and value is not False and value not in ("", []):
             _add_row(table, name.removesuffix("_s"), _value(value))
     _console().print(table)
 
@@ -106,14 +118,14 @@ def print_outcome(outcome: Mapping[str, Any]) -> None:
     table = _table("plugin", "answer", ">ms", "data")
     for result in results:
         answer = "ok" if result["ok"] else "error"
-        data = compact(result["data"]) if result["ok"] else result["error"]
+        data = _compact(result["data"]) if result["ok"] else result["error"]
         _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
     _console().print(table)
     if outcome["stopped_by"]:
         click.echo(f"stopped by {clean(outcome['stopped_by'])}")
 
 
-def compact(value: Any) -> str:
+def _compact(value: Any) -> str:
     """Render ``value`` as JSON on one line."""
     return orjson.dumps(value).decode("utf-8")
 
@@ -145,6 +157,11 @@ def _add_row(table: Table, *cells: object) -> None:
 
     texts = ["" if cell is None else clean(str(cell)) for cell in cells]
     table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
+
+
+def _noteworthy(substate: str) -> str:
+    """Leave out what every healthy plugin has."""
+    return "" if substate == "connected" else substate
 
 
 def _value(value: object) -> str:
