@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import update_wrapper
@@ -161,7 +162,7 @@ def emit(
 
 def _read_payload(text: str) -> Any:
     """Decode the argument, or what stdin holds if it is ``-``."""
-    data = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "replace")
+    data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
