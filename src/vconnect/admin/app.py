@@ -205,16 +205,18 @@ def _forbidden(message: str) -> web.Response:
 
 def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response:
     """Say in JSON what aiohttp says in plain text, with its headers (``Allow``) kept."""
-    messages = {
-        404: f"no such route: {request.path}",
-        405: f"{request.method} is not allowed on {request.path}; "
-        f"allowed: {error.headers.get('Allow', 'nothing')}",
-        413: f"the body is larger than {request.client_max_size} bytes",
+    allowed = error.headers.get("Allow", "")
+    words = {
+        404: ("not_found", f"no such route: {request.path}"),
+        405: (
+            "method_not_allowed",
+            f"{request.method} is not allowed on {request.path}; allowed: {allowed}",
+        ),
+        413: ("too_large", f"the body is larger than {request.client_max_size} bytes"),
     }
-    code = HTTPStatus(error.status).name.lower()
-    answer = error_answer(error.status, code, messages.get(error.status, error.reason))
-    if "Allow" in error.headers:
-        answer.headers["Allow"] = error.headers["Allow"]
+    answer = error_answer(error.status, *words.get(error.status, ("http_error", error.reason)))
+    if allowed:
+        answer.headers["Allow"] = allowed
     return answer
 
 
