@@ -1,7 +1,6 @@
 """Types of the compiled core; the docstrings stand in ``_framing.pyx``."""
 
-from asyncio import AbstractEventLoop, Future, Transport
-from collections.abc import Callable
+from asyncio import Transport
 from typing import Any, Final, Protocol, final
 
 HEADER_BYTES: Final[int]

@@ -16,6 +16,7 @@ from vconnect.errors import (
     HostUnreachableError,
     InstallError,
     ManifestError,
+    PluginTimeoutError,
 )
 
 
@@ -46,6 +47,8 @@ ERRORS = [
     (HostUnreachableError("no vconnect host answers"), 3, "host_unreachable"),
     (AdminError(404, "unknown_plugin", "nobody: no such plugin"), 1, "unknown_plugin"),
     (InstallError("not a package"), 1, "failed"),
+    (PluginTimeoutError("example", "no answer"), 1, "failed"),
+    (PermissionError(13, "Permission denied", "/etc/x"), 1, "os_error"),
 ]
 
 
@@ -116,3 +119,8 @@ def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(raising(KeyboardInterrupt()), ["--json"]) == 130
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "")
+
+
+def test_an_os_error_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    run(raising(PermissionError(13, "Permission denied", "/etc/x")), ["--number", "1"])
+    assert capsys.readouterr().err == "error: /etc/x: Permission denied\n"

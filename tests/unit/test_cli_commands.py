@@ -202,6 +202,8 @@ def test_emit_shows_where_json_is_wrong(text: str, capsys: Printed) -> None:
         ("emit", "e", "{}", "--mode", "chain", "--plugin", "example"),
         ("emit", "e", "{}", "--timeout", "0"),
         ("start",),
+        ("start", ""),
+        ("status", ""),
         ("list", "--nope"),
         ("nope",),
         ("serve", "--log-level", "loud"),

@@ -99,6 +99,35 @@ def test_json_is_utf8_in_any_locale() -> None:
     assert json.loads(done.stdout)[0]["reason"] == "名前"
 
 
+def test_a_table_prints_in_any_locale() -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    with served_beside(FakeManager(Summary(name="example", reason="名前"))) as path:
+        done = vconnect("list", "--admin", str(path), env=environment)
+    assert done.returncode == 0
+    assert r"\u540d\u524d" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*VCONNECT, "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_closed_stdout_is_no_fault() -> None:
+    command = f"{sys.executable} -m vconnect --version >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_ctrl_c_in_a_waiting_command_is_quiet() -> None:
     with short_directory() as directory, socket.socket(socket.AF_UNIX) as deaf:
         path = directory / "admin.sock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from vconnect.config import Settings
 from vconnect.server import PrivateSocket, bind_private_socket
 
 from .app import Manager, create_app
+
+_log = logging.getLogger(__name__)
 
 # A stop that waits for a plugin's grace period may be in flight; the manager goes on with it, so
 # the connection need not.
@@ -59,6 +62,7 @@ class AdminServer:
         except BaseException:
             await self.stop()
             raise
+        _log.info("administration socket listening on %s", self._socket.path)
 
     async def stop(self) -> None:
         """Stop listening, close every connection and unlink the socket; safe to call twice."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 from .boundary import run
@@ -21,4 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Instead of ``sys.argv[1:]``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A plugin's name in another script must not fail on a terminal that lacks it.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))

@@ -25,12 +25,10 @@ WRONG_USAGE = 2
 HOST_UNREACHABLE = 3
 INTERRUPTED = 130
 
-# The first class that fits decides.
 _EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ConfigError, WRONG_USAGE, "config_error"),
     (ManifestError, WRONG_USAGE, "manifest_error"),
     (HostUnreachableError, HOST_UNREACHABLE, "host_unreachable"),
-    (VConnectError, FAILED, "failed"),
 )
 
 
@@ -40,12 +38,17 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     Every error is told in one line on stderr. Where ``--json`` is among the arguments it is told
     on stdout instead, as ``{"error": {"code": …, "message": …}}``.
     """
-    state = State()
     try:
-        return _finish(_run(command, list(arguments), state))
+        code = _run(command, list(arguments), State())
+        _flush()
     except BrokenPipeError:
         _forget_stdout()
         return FAILED
+    except OSError as error:
+        _forget_stdout()
+        click.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        return FAILED
+    return code
 
 
 def _run(command: click.Command, arguments: list[str], state: State) -> int:
@@ -62,11 +65,11 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
         raise
     except VConnectError as error:
         _trace(state)
-        exit_code, word = next(
-            (code, word) for kind, code, word in _EXIT_CODE_OF if isinstance(error, kind)
-        )
-        word = error.code if isinstance(error, AdminError) else word
+        exit_code, word = _sort(error)
         return _tell(as_json, word, str(error), exit_code)
+    except OSError as error:
+        _trace(state)
+        return _tell(as_json, "os_error", _without_number(error), FAILED)
     except Exception as error:  # noqa: BLE001 - the boundary: the operator gets a line, not a dump
         _trace(state)
         return _tell(as_json, "internal", _fault(error, state), FAILED)
@@ -77,6 +80,14 @@ def _wants_json(arguments: list[str]) -> bool:
     """Look for ``--json`` by hand: a usage error comes before click has read the options."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return "--json" in arguments[:end]
+
+
+def _sort(error: VConnectError) -> tuple[int, str]:
+    """Find the exit code of an error, and the word for it."""
+    for kind, exit_code, word in _EXIT_CODE_OF:
+        if isinstance(error, kind):
+            return exit_code, word
+    return FAILED, error.code if isinstance(error, AdminError) else "failed"
 
 
 def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
@@ -95,6 +106,12 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}; see: {context.command_path} --help" if context else message
 
 
+def _without_number(error: OSError) -> str:
+    """Say which file and what is wrong with it, without Python's ``[Errno 13]``."""
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
+
+
 def _fault(error: Exception, state: State) -> str:
     what = f"{type(error).__name__}: {error}"
     advice = "" if state.debug else "; to see where: vconnect --debug …"
@@ -106,10 +123,10 @@ def _trace(state: State) -> None:
         traceback.print_exc()
 
 
-def _finish(code: int) -> int:
+def _flush() -> None:
     """Flush here, where a closed pipe is still caught, not at the interpreter's exit."""
-    sys.stdout.flush()
-    return code
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout.flush()
 
 
 def _forget_stdout() -> None:

@@ -80,6 +80,15 @@ def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     return admin_option(config_option(json_option(pass_state(wrapper))))
 
 
+def _not_empty(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    if name == "":
+        raise click.BadParameter("expected a plugin's name, got nothing")
+    return name
+
+
+_name_argument = click.argument("name", callback=_not_empty)
+
+
 @click.command("list")
 @_asks_host
 def list_plugins(host: Host) -> None:
@@ -88,7 +97,7 @@ def list_plugins(host: Host) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, callback=_not_empty)
 @_asks_host
 def status(host: Host, name: str | None) -> None:
     """Show all that is known of the plugin NAME, or of the host itself."""
@@ -101,7 +110,7 @@ def status(host: Host, name: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@_name_argument
 @_asks_host
 def start(host: Host, name: str) -> None:
     """Start the plugin NAME and wait for its handshake."""
@@ -109,7 +118,7 @@ def start(host: Host, name: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@_name_argument
 @_asks_host
 def stop(host: Host, name: str) -> None:
     """Stop the plugin NAME and wait until its last process has ended."""
@@ -117,7 +126,7 @@ def stop(host: Host, name: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@_name_argument
 @_asks_host
 def restart(host: Host, name: str) -> None:
     """Stop the plugin NAME and start it again."""
