@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import stat
+from collections.abc import Callable
 
 import pytest
+import uvloop
 from fake_manager import FakeManager, Summary, served, short_directory
 
 from vconnect.admin.client import AdminClient
@@ -50,3 +53,17 @@ async def test_a_second_host_is_refused_and_the_first_goes_on() -> None:
         await second.stop()
         async with AdminClient(path) as client:
             assert len((await client.get("/api/plugins"))["plugins"]) == 1
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_serves_on_both_event_loops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def ask_often() -> None:
+        async with served(FakeManager(Summary(name="example"))) as path:
+            for _ in range(3):
+                async with AdminClient(path) as client:
+                    answers = [client.post("/api/events", {"event": "e"}) for _ in range(50)]
+                    assert len(await asyncio.gather(*answers)) == 50
+        assert not path.exists()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(ask_often())
