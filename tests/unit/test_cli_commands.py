@@ -204,6 +204,10 @@ def test_emit_shows_where_json_is_wrong(text: str, capsys: Printed) -> None:
         ("start",),
         ("start", ""),
         ("status", ""),
+        ("status", "\udcff"),
+        ("emit", "", "{}"),
+        ("emit", "\udcff", "{}"),
+        ("emit", "e", "{}", "--plugin", ""),
         ("list", "--nope"),
         ("nope",),
         ("serve", "--log-level", "loud"),
@@ -343,6 +347,7 @@ def test_serve_reads_file_then_environment_then_options(
         (("--dev", "nocolon"), "expected NAME:PATH"),
         (("--dev", "../x:./x"), "a name is 1 to 64"),
         (("--config", "missing.toml"), "missing.toml: cannot be read"),
+        (("--config", "\udcff.toml"), r"\udcff.toml: cannot be read"),
     ],
 )
 def test_serve_refuses_wrong_settings_before_it_starts(
@@ -353,3 +358,5 @@ def test_serve_refuses_wrong_settings_before_it_starts(
     assert words in err
     assert err.count("\n") == 1
     assert served_settings == []
+    assert vconnect("serve", *arguments, "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] in ("config_error", "usage")

@@ -92,7 +92,9 @@ def _sort(error: VConnectError) -> tuple[int, str]:
 
 def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
     if as_json:
-        print_json({"error": {"code": code, "message": message}})
+        # A path that is not UTF-8 arrives with lone surrogates, which JSON cannot carry.
+        text = message.encode("utf-8", "replace").decode("utf-8")
+        print_json({"error": {"code": code, "message": text}})
     else:
         click.echo(f"error: {clean(message)}", err=True)
     return exit_code

@@ -80,13 +80,16 @@ def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     return admin_option(config_option(json_option(pass_state(wrapper))))
 
 
-def _not_empty(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    if name == "":
-        raise click.BadParameter("expected a plugin's name, got nothing")
-    return name
+def _check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
+    """Refuse what the host could only misread: nothing, or bytes that are not UTF-8."""
+    if word == "":
+        raise click.BadParameter("expected a name, got nothing")
+    if word is not None and any("\ud800" <= char <= "\udfff" for char in word):
+        raise click.BadParameter(f"{word!r} is not UTF-8")
+    return word
 
 
-_name_argument = click.argument("name", callback=_not_empty)
+_name_argument = click.argument("name", callback=_check_word)
 
 
 @click.command("list")
@@ -97,7 +100,7 @@ def list_plugins(host: Host) -> None:
 
 
 @click.command()
-@click.argument("name", required=False, callback=_not_empty)
+@click.argument("name", required=False, callback=_check_word)
 @_asks_host
 def status(host: Host, name: str | None) -> None:
     """Show all that is known of the plugin NAME, or of the host itself."""
@@ -134,10 +137,10 @@ def restart(host: Host, name: str) -> None:
 
 
 @click.command()
-@click.argument("event")
+@click.argument("event", callback=_check_word)
 @click.argument("payload", metavar="JSON")
 @click.option("--mode", type=click.Choice(["chain", "broadcast"]), help="[default: chain]")
-@click.option("--plugin", metavar="NAME", help="Ask only this plugin.")
+@click.option("--plugin", metavar="NAME", callback=_check_word, help="Ask only this plugin.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
