@@ -11,6 +11,8 @@ The tree tells who made the mistake, so that a caller can catch by blame::
     ├── PayloadError                a payload that cannot be sent: not JSON, or too large
     ├── RemoteProtocolError         a peer broke the wire
     │   └── HandshakeError          … in its first frame
+    ├── HostUnreachableError        no host answers at the administration socket
+    ├── AdminError                  the host answered an administration request with an error
     └── PluginError                 one plugin, named
         ├── UnknownPluginError      no such plugin
         ├── PluginStartError        its process would not start or not shake hands
@@ -73,6 +75,24 @@ class HandshakeError(RemoteProtocolError):
         code: ``nameless``, ``bad_name``, ``bad_handshake``, ``version_mismatch``,
             ``name_taken``, ``stranger`` or ``disabled``.
     """
+
+
+class HostUnreachableError(VConnectError):
+    """No host answers at the administration socket, or it went away before it answered."""
+
+
+class AdminError(VConnectError):
+    """The host refused an administration request, or could not do what it asked.
+
+    Attributes:
+        status: The HTTP status.
+        code: The word of the answer's ``error.code`` (``docs/operators.md``, "Errors").
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class PluginError(VConnectError):

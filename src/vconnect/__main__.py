@@ -1,0 +1,5 @@
+"""``python -m vconnect``: the command line."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,240 @@
+"""The routes of the administration interface, and what each asks of the manager.
+
+No request may come from a browser: one with an ``Origin``, or with a ``Host`` that is not ours, is
+refused before it reaches a route. Bodies are JSON and say so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from vconnect.errors import IllegalTransitionError, VConnectError
+
+from .answers import answer_for, error_answer, json_answer
+
+HOSTS = ("localhost", "vconnect")
+
+_log = logging.getLogger(__name__)
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Manager(Protocol):
+    """The part of ``PluginRuntimeManager`` that is administered."""
+
+    def runtime_summaries(self) -> Sequence[msgspec.Struct]:
+        """Describe every plugin."""
+
+    def summary(self, name: str) -> Any:
+        """Describe one plugin, by any of its names."""
+
+    def host_summary(self) -> msgspec.Struct:
+        """Describe the host itself."""
+
+    async def start_plugin(self, name: str) -> None:
+        """Start a plugin."""
+
+    async def stop_plugin(self, name: str) -> None:
+        """Stop a plugin."""
+
+    async def restart_plugin(self, name: str) -> None:
+        """Stop a plugin and start it again."""
+
+    async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Any:
+        """Send an event through the chain."""
+
+    async def broadcast(self, event: str, payload: Any, *, timeout: float | None = None) -> Any:
+        """Send an event to all capable plugins at the same time."""
+
+    async def request(
+        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Any:
+        """Send an event to one plugin and return its answer's data."""
+
+
+class EventRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/events``.
+
+    Attributes:
+        event: The event's name.
+        payload: Anything that JSON holds.
+        mode: ``chain`` (also when absent) or ``broadcast``; not together with ``plugin``.
+        plugin: The only plugin to ask, by any of its names.
+        timeout: Seconds for the whole call; by default what the host is configured to.
+    """
+
+    event: Annotated[str, msgspec.Meta(min_length=1)]
+    payload: Any = msgspec.field(default_factory=dict)
+    mode: Literal["chain", "broadcast"] | None = None
+    plugin: str | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+
+class _BadRequestError(Exception):
+    """The request's body or its fields are wrong."""
+
+
+def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
+    """Make the application that administers ``manager``.
+
+    Args:
+        manager: What is administered.
+        max_body_bytes: The largest body that is accepted.
+    """
+    app = web.Application(
+        middlewares=[_answer_errors, _refuse_browsers, _refuse_foreign_bodies],
+        client_max_size=max_body_bytes,
+    )
+    routes = _Routes(manager)
+    app.router.add_get("/api/host", routes.host)
+    app.router.add_get("/api/plugins", routes.plugins)
+    app.router.add_get("/api/plugins/{name}/status", routes.status)
+    app.router.add_post("/api/plugins/{name}/{action:start|stop|restart}", routes.act)
+    app.router.add_post("/api/events", routes.events)
+    return app
+
+
+class _Routes:
+    """The handlers: read the request, ask the manager, answer."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def host(self, _: web.Request) -> web.Response:
+        return json_answer(self._manager.host_summary())
+
+    async def plugins(self, _: web.Request) -> web.Response:
+        return json_answer({"plugins": self._manager.runtime_summaries()})
+
+    async def status(self, request: web.Request) -> web.Response:
+        return json_answer(self._manager.summary(request.match_info["name"]))
+
+    async def act(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        actions = {
+            "start": self._manager.start_plugin,
+            "stop": self._manager.stop_plugin,
+            "restart": self._manager.restart_plugin,
+        }
+        await actions[request.match_info["action"]](name)
+        return json_answer(self._manager.summary(name))
+
+    async def events(self, request: web.Request) -> web.Response:
+        wanted = _parse_event(await request.read())
+        if wanted.plugin is not None:
+            return json_answer(await self._ask_one(wanted, wanted.plugin))
+        call = self._manager.broadcast if wanted.mode == "broadcast" else self._manager.emit
+        return json_answer(await call(wanted.event, wanted.payload, timeout=wanted.timeout))
+
+    async def _ask_one(self, wanted: EventRequest, plugin: str) -> dict[str, Any]:
+        """Ask one plugin, and give the answer the form that an outcome of many has."""
+        name = self._manager.summary(plugin).name
+        began = time.perf_counter()
+        data = await self._manager.request(
+            name, wanted.event, wanted.payload, timeout=wanted.timeout
+        )
+        result = {
+            "plugin": name,
+            "ok": True,
+            "data": data,
+            "error": None,
+            "duration_ms": (time.perf_counter() - began) * 1000,
+        }
+        return {"results": [result], "stopped_by": None, "payload": wanted.payload}
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into an answer; the boundary of the HTTP side."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _in_our_form(request, error)
+    except _BadRequestError as error:
+        return error_answer(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
+    except VConnectError as error:
+        if isinstance(error, IllegalTransitionError):
+            _log.exception("%s %s met a bug", request.method, request.path)
+        return answer_for(error)
+    except Exception:  # noqa: BLE001 - the boundary: logged, and the host goes on
+        _log.exception("%s %s failed by a fault of the host", request.method, request.path)
+        return error_answer(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal",
+            "a fault of the host; its log holds the traceback",
+        )
+
+
+@web.middleware
+async def _refuse_browsers(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Refuse what a page in a browser could send, should the socket ever stand behind a proxy."""
+    if "Origin" in request.headers:
+        return _forbidden("requests with an Origin header are refused: this is not for browsers")
+    host = request.headers.get("Host", "")
+    if host.partition(":")[0].lower() not in HOSTS:
+        return _forbidden(f"the Host header is {host!r}; it must be one of: {', '.join(HOSTS)}")
+    return await handler(request)
+
+
+@web.middleware
+async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Refuse bodies that do not call themselves JSON, forms first of all."""
+    # aiohttp reads a missing type as this one, and clients send it with an empty body.
+    nothing = request.content_type == "application/octet-stream" and not request.can_read_body
+    if not nothing and request.content_type != "application/json":
+        got = request.headers.get("Content-Type", "none")
+        return error_answer(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"the content type is {got!r}; it must be application/json",
+        )
+    return await handler(request)
+
+
+def _forbidden(message: str) -> web.Response:
+    return error_answer(HTTPStatus.FORBIDDEN, "forbidden", message)
+
+
+def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Say in JSON what aiohttp says in plain text, with its headers (``Allow``) kept."""
+    allowed = error.headers.get("Allow", "")
+    words = {
+        404: ("not_found", f"no such route: {request.path}"),
+        405: (
+            "method_not_allowed",
+            f"{request.method} is not allowed on {request.path}; allowed: {allowed}",
+        ),
+        413: ("too_large", f"the body is larger than {request.client_max_size} bytes"),
+    }
+    answer = error_answer(error.status, *words.get(error.status, ("http_error", error.reason)))
+    if allowed:
+        answer.headers["Allow"] = allowed
+    return answer
+
+
+def _parse_event(body: bytes) -> EventRequest:
+    try:
+        wanted = msgspec.convert(orjson.loads(body), EventRequest)
+    except orjson.JSONDecodeError as error:
+        raise _BadRequestError(f"the body is not valid JSON: {error}") from None
+    except msgspec.ValidationError as error:
+        raise _BadRequestError(_field_first(error)) from None
+    if wanted.plugin is not None and wanted.mode is not None:
+        raise _BadRequestError("mode: does not go with plugin; leave one of them out")
+    return wanted
+
+
+def _field_first(error: msgspec.ValidationError) -> str:
+    """Put the field before what was expected of it."""
+    text, _, where = str(error).partition(" - at `")
+    text = text[0].lower() + text[1:]
+    field = where.rstrip("`").removeprefix("$.")
+    return f"{field}: {text}" if field else text

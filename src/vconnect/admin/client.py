@@ -1,0 +1,108 @@
+"""The command line's end of the administration interface."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from vconnect.errors import AdminError, HostUnreachableError
+
+# A question is answered at once or the host is stuck; an action takes as long as it takes.
+QUESTION_TIMEOUT = 10.0
+
+
+def plugin_route(name: str, what: str) -> str:
+    """Make the route of ``what`` for the plugin ``name``, whatever characters it has.
+
+    >>> plugin_route("example", "status")
+    '/api/plugins/example/status'
+    >>> plugin_route("../x", "status")
+    '/api/plugins/%2E%2E%2Fx/status'
+    """
+    # quote() leaves dots alone, and a segment of dots alone would walk up the path.
+    return f"/api/plugins/{quote(name, safe='').replace('.', '%2E')}/{what}"
+
+
+class AdminClient:
+    """Asks a running host, over its administration socket.
+
+    Use it as ``async with AdminClient(path) as client``. Every method returns the decoded answer.
+
+    Raises (every method):
+        HostUnreachableError: Nobody listens at the path, or the host went away.
+        AdminError: The host answered with an error; the message is the host's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).expanduser()
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(self._path)),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"Content-Type": "application/json"},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def get(self, route: str) -> Any:
+        """Ask a question."""
+        return await self._send("GET", route, None, QUESTION_TIMEOUT)
+
+    async def post(self, route: str, body: Any = None) -> Any:
+        """Ask for an action, and wait until it is done."""
+        return await self._send("POST", route, body, None)
+
+    async def _send(self, method: str, route: str, body: Any, timeout: float | None) -> Any:
+        try:
+            async with self._session.request(
+                method,
+                URL(f"http://vconnect{route}", encoded=True),
+                data=None if body is None else orjson.dumps(body),
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as answer:
+                return _decode(answer.status, await answer.read())
+        except TimeoutError:
+            raise self._unreachable(f"no answer within {QUESTION_TIMEOUT:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(f"it went away: {error}") from None
+
+    def _unreachable(self, why: str) -> HostUnreachableError:
+        return HostUnreachableError(
+            f"no vconnect host answers at {self._path} ({why}); start one with: vconnect serve"
+        )
+
+
+def _decode(status: int, body: bytes) -> Any:
+    """Return the answer's value, or raise what it says went wrong."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise AdminError(status, "bad_answer", _not_ours(status)) from None
+    if status == HTTPStatus.OK:
+        return value
+    match value:
+        case {"error": {"code": str(code), "message": str(message)}}:
+            raise AdminError(status, code, message)
+        case _:
+            raise AdminError(status, "bad_answer", _not_ours(status))
+
+
+def _not_ours(status: int) -> str:
+    return f"what answered is not a vconnect host: HTTP status {status} without our kind of JSON"

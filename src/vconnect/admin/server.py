@@ -1,0 +1,76 @@
+"""The host's end of the administration interface."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from vconnect.config import Settings
+from vconnect.server import PrivateSocket, bind_private_socket
+
+from .app import Manager, create_app
+
+_log = logging.getLogger(__name__)
+
+# A stop that waits for a plugin's grace period may be in flight; the manager goes on with it, so
+# the connection need not.
+_CLOSE_TIMEOUT = 0.5
+
+
+class ConfiguredManager(Manager, Protocol):
+    """A manager that tells its settings."""
+
+    @property
+    def settings(self) -> Settings:
+        """The host's settings."""
+
+
+class AdminServer:
+    """Serves the administration interface of one manager on a private Unix socket.
+
+    It installs no signal handler. A client that goes away cancels nothing: what it asked for is
+    done to the end.
+    """
+
+    def __init__(self, manager: ConfiguredManager, path: str | Path) -> None:
+        self._manager = manager
+        self._path = path
+        self._socket: PrivateSocket | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Bind the socket and answer requests.
+
+        Raises:
+            SocketError: The socket cannot be had, or another host holds it.
+        """
+        self._socket = bind_private_socket(self._path)
+        app = create_app(self._manager, self._manager.settings.max_frame_bytes)
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            handler_cancellation=False,
+            access_log=None,
+            shutdown_timeout=_CLOSE_TIMEOUT,
+        )
+        try:
+            await self._runner.setup()
+            await web.SockSite(self._runner, self._socket.socket).start()
+        except BaseException:
+            await self.stop()
+            raise
+        _log.info("administration socket listening on %s", self._socket.path)
+
+    async def stop(self) -> None:
+        """Stop listening, close every connection and unlink the socket; safe to call twice."""
+        runner, self._runner = self._runner, None
+        private, self._socket = self._socket, None
+        try:
+            if runner is not None:
+                await runner.cleanup()
+        finally:
+            if private is not None:
+                private.close()

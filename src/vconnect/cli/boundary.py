@@ -1,0 +1,138 @@
+"""Where every error of a command ends: one line on stderr (or one JSON value), one exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from vconnect.errors import (
+    AdminError,
+    ConfigError,
+    HostUnreachableError,
+    ManifestError,
+    VConnectError,
+)
+
+from .output import clean, print_json
+from .state import State
+
+FAILED = 1
+WRONG_USAGE = 2
+HOST_UNREACHABLE = 3
+INTERRUPTED = 130
+
+_EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
+    (ConfigError, WRONG_USAGE, "config_error"),
+    (ManifestError, WRONG_USAGE, "manifest_error"),
+    (HostUnreachableError, HOST_UNREACHABLE, "host_unreachable"),
+)
+
+
+def run(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run ``command`` and return its exit code; nothing but that leaves this function.
+
+    Every error is told in one line on stderr. Where ``--json`` is among the arguments it is told
+    on stdout instead, as ``{"error": {"code": …, "message": …}}``.
+    """
+    try:
+        code = _run(command, list(arguments), State())
+        _flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return FAILED
+    except OSError as error:
+        _forget_stdout()
+        click.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        return FAILED
+    return code
+
+
+def _run(command: click.Command, arguments: list[str], state: State) -> int:
+    as_json = _wants_json(arguments)
+    try:
+        code = command.main(
+            arguments or ["--help"], prog_name="vconnect", obj=state, standalone_mode=False
+        )
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _tell(as_json, "usage", _usage(error), WRONG_USAGE)
+    except BrokenPipeError:
+        raise
+    except VConnectError as error:
+        _trace(state)
+        exit_code, word = _sort(error)
+        return _tell(as_json, word, str(error), exit_code)
+    except OSError as error:
+        _trace(state)
+        return _tell(as_json, "os_error", _without_number(error), FAILED)
+    except Exception as error:  # noqa: BLE001 - the boundary: the operator gets a line, not a dump
+        _trace(state)
+        return _tell(as_json, "internal", _fault(error, state), FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Look for ``--json`` by hand: a usage error comes before click has read the options."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return "--json" in arguments[:end]
+
+
+def _sort(error: VConnectError) -> tuple[int, str]:
+    """Find the exit code of an error, and the word for it."""
+    for kind, exit_code, word in _EXIT_CODE_OF:
+        if isinstance(error, kind):
+            return exit_code, word
+    return FAILED, error.code if isinstance(error, AdminError) else "failed"
+
+
+def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
+    if as_json:
+        # A path that is not UTF-8 arrives with lone surrogates, which JSON cannot carry.
+        text = message.encode("utf-8", "replace").decode("utf-8")
+        print_json({"error": {"code": code, "message": text}})
+    else:
+        click.echo(f"error: {clean(message)}", err=True)
+    return exit_code
+
+
+def _usage(error: click.ClickException) -> str:
+    """Say click's message in our form, and where to read on."""
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; see: {context.command_path} --help" if context else message
+
+
+def _without_number(error: OSError) -> str:
+    """Say which file and what is wrong with it, without Python's ``[Errno 13]``."""
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+def _fault(error: Exception, state: State) -> str:
+    what = f"{type(error).__name__}: {error}"
+    advice = "" if state.debug else "; to see where: vconnect --debug …"
+    return f"a fault of vconnect itself: {what}{advice}"
+
+
+def _trace(state: State) -> None:
+    if state.debug:
+        traceback.print_exc()
+
+
+def _flush() -> None:
+    """Flush here, where a closed pipe is still caught, not at the interpreter's exit."""
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    """Point stdout to nowhere, so that the interpreter's last flush does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,189 @@
+"""The commands that ask a running host: list, status, emit, start, stop, restart."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from .boundary import FAILED
+from .output import print_done, print_host, print_json, print_outcome, print_plugin, print_plugins
+from .state import State, admin_option, config_option, find_admin_socket, pass_state
+
+if TYPE_CHECKING:
+    from vconnect.admin.client import AdminClient
+
+_Printer = Callable[[Any], None]
+
+
+class Host:
+    """A running host as a command sees it: ask it something, print what it says."""
+
+    def __init__(self, path: Path, as_json: bool) -> None:
+        self._path = path
+        self._as_json = as_json
+
+    def get(self, route: str) -> Any:
+        """Ask a question."""
+        return self._ask(lambda client: client.get(route))
+
+    def post(self, route: str, body: Any = None) -> Any:
+        """Ask for an action and wait for its end."""
+        return self._ask(lambda client: client.post(route, body))
+
+    def act(self, name: str, action: str) -> Any:
+        """Start, stop or restart a plugin; returns its summary after that."""
+        from vconnect.admin.client import plugin_route
+
+        return self.post(plugin_route(name, action))
+
+    def show(self, value: Any, printer: _Printer) -> None:
+        """Print ``value`` as JSON if that was asked for, else by ``printer``."""
+        if self._as_json:
+            print_json(value)
+        else:
+            printer(value)
+
+    def _ask(self, ask: Callable[[AdminClient], Awaitable[Any]]) -> Any:
+        import asyncio
+
+        from vconnect.admin.client import AdminClient
+
+        async def talk() -> Any:
+            async with AdminClient(self._path) as client:
+                return await ask(client)
+
+        return asyncio.run(talk())
+
+
+def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that lead to a host, and the `Host` as its first argument."""
+
+    def wrapper(
+        state: State,
+        /,
+        admin: str | None,
+        config: Path | None,
+        as_json: bool,
+        **arguments: Any,
+    ) -> Any:
+        return command(Host(find_admin_socket(state, admin, config), as_json), **arguments)
+
+    update_wrapper(wrapper, command)
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+    return admin_option(config_option(json_option(pass_state(wrapper))))
+
+
+def _check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
+    """Refuse what the host could only misread: nothing, or bytes that are not UTF-8."""
+    if word == "":
+        raise click.BadParameter("expected a name, got nothing")
+    if word is not None and any("\ud800" <= char <= "\udfff" for char in word):
+        raise click.BadParameter(f"{word!r} is not UTF-8")
+    return word
+
+
+_name_argument = click.argument("name", callback=_check_word)
+
+
+@click.command("list")
+@_asks_host
+def list_plugins(host: Host) -> None:
+    """List the plugins with their states."""
+    host.show(host.get("/api/plugins")["plugins"], print_plugins)
+
+
+@click.command()
+@click.argument("name", required=False, callback=_check_word)
+@_asks_host
+def status(host: Host, name: str | None) -> None:
+    """Show all that is known of the plugin NAME, or of the host itself."""
+    from vconnect.admin.client import plugin_route
+
+    if name is None:
+        host.show(host.get("/api/host"), print_host)
+    else:
+        host.show(host.get(plugin_route(name, "status")), print_plugin)
+
+
+@click.command()
+@_name_argument
+@_asks_host
+def start(host: Host, name: str) -> None:
+    """Start the plugin NAME and wait for its handshake."""
+    host.show(host.act(name, "start"), print_done)
+
+
+@click.command()
+@_name_argument
+@_asks_host
+def stop(host: Host, name: str) -> None:
+    """Stop the plugin NAME and wait until its last process has ended."""
+    host.show(host.act(name, "stop"), print_done)
+
+
+@click.command()
+@_name_argument
+@_asks_host
+def restart(host: Host, name: str) -> None:
+    """Stop the plugin NAME and start it again."""
+    host.show(host.act(name, "restart"), print_done)
+
+
+@click.command()
+@click.argument("event", callback=_check_word)
+@click.argument("payload", metavar="JSON")
+@click.option("--mode", type=click.Choice(["chain", "broadcast"]), help="[default: chain]")
+@click.option("--plugin", metavar="NAME", callback=_check_word, help="Ask only this plugin.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds for the whole call.  [default: as the host is configured]",
+)
+@_asks_host
+def emit(
+    host: Host,
+    event: str,
+    payload: str,
+    mode: str | None,
+    plugin: str | None,
+    timeout: float | None,
+) -> None:
+    """Send EVENT with the payload JSON to the plugins that want it, and show their answers.
+
+    JSON may be - to read it from stdin. The exit code is 0 if every plugin that was asked answered
+    without an error (also when one of them stopped the chain, or none wanted the event), else 1.
+    """
+    if mode and plugin:
+        raise click.UsageError("--mode does not go with --plugin, which asks one plugin only")
+    fields = {"mode": mode, "plugin": plugin, "timeout": timeout}
+    body = {"event": event, "payload": _read_payload(payload)}
+    body |= {field: value for field, value in fields.items() if value is not None}
+    outcome = host.post("/api/events", body)
+    host.show(outcome, print_outcome)
+    if not all(result["ok"] for result in outcome["results"]):
+        click.get_current_context().exit(FAILED)
+
+
+def _read_payload(text: str) -> Any:
+    """Decode the argument, or what stdin holds if it is ``-``."""
+    data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(
+            f"not valid JSON: {error}; near {_excerpt(data, error.pos)!r}", param_hint="JSON"
+        ) from None
+
+
+def _excerpt(data: bytes, position: int) -> str:
+    """Cut out the place of an error, which is given in characters."""
+    text = data.decode("utf-8", "replace")
+    return text[max(0, position - 10) : position + 10]

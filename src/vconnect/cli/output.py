@@ -1,0 +1,191 @@
+"""What commands print: tables for people, one JSON value for programs.
+
+Names, reasons and answers come from plugins, which nobody vouches for: no control character of
+theirs reaches a terminal, and nothing of theirs is read as markup.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES = {
+    "Running": "green",
+    "Starting": "yellow",
+    "Stopping": "yellow",
+    "Error": "bold red",
+    "Stopped": "dim",
+    "Installed": "dim",
+}
+
+# JSON escapes only what is below U+0020; DEL, the C1 controls and the direction overrides reach a
+# terminal as they are.
+_UNESCAPED_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+# Wider than any line: to a file or a pipe each row is one line, whole.
+_PIPE_WIDTH = 10_000
+
+
+def clean(text: str) -> str:
+    r"""Replace every character that is not printable by its escape.
+
+    >>> clean("a\x1b[31mb\u202e")
+    'a\\x1b[31mb\\u202e'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as one JSON value, in UTF-8 whatever the locale says."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode("utf-8")
+    text = _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    click.echo(text.encode("utf-8"))
+
+
+def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of all plugins."""
+    if not plugins:
+        click.echo("no plugins; install one, or serve one from source with --dev NAME:PATH")
+        return
+    table = _table("name", "status", ">pid", "version", ">prio", ">uptime", ">events", "reason")
+    for plugin in plugins:
+        _add_row(
+            table,
+            plugin["name"],
+            plugin["status"],
+            plugin["pid"],
+            plugin["version"],
+            plugin["priority"],
+            _duration(plugin["uptime_s"]),
+            plugin["events"],
+            plugin["reason"] or _noteworthy(plugin["substate"]),
+        )
+    _console().print(table)
+
+
+def print_plugin(plugin: Mapping[str, Any]) -> None:
+    """Print all that is known of one plugin, what its process said last at the end."""
+    shown = {key: value for key, value in plugin.items() if key != "last_stderr"}
+    shown["uptime_s"] = _duration(plugin["uptime_s"])
+    shown["last_heartbeat"] = _clock(plugin["last_heartbeat"])
+    _print_fields(shown)
+    if plugin["last_stderr"]:
+        click.echo("last stderr:")
+        for line in plugin["last_stderr"]:
+            click.echo(f"  {clean(line)}")
+
+
+def print_host(host: Mapping[str, Any]) -> None:
+    """Print what the host says of itself."""
+    _print_fields({**host, "uptime_s": _duration(host["uptime_s"])})
+
+
+def print_done(plugin: Mapping[str, Any]) -> None:
+    """Print where an action has brought a plugin, in one line."""
+    pid = f" (pid {plugin['pid']})" if plugin["pid"] else ""
+    reason = f": {plugin['reason']}" if plugin["reason"] else ""
+    click.echo(clean(f"{plugin['name']} is {plugin['status']}{pid}{reason}"))
+
+
+def _print_fields(fields: Mapping[str, Any]) -> None:
+    """Print one ``name  value`` per line; what is unknown or empty is left out."""
+    table = _table("", "", header=False)
+    for name, value in fields.items():
+        if value is not None and value is not False and value not in ("", []):
+            _add_row(table, name.removesuffix("_s"), _value(value))
+    _console().print(table)
+
+
+def print_outcome(outcome: Mapping[str, Any]) -> None:
+    """Print who answered what, and how the event ended."""
+    results = outcome["results"]
+    if not results:
+        click.echo("no running plugin wants this event")
+        return
+    table = _table("plugin", "answer", ">ms", "data")
+    for result in results:
+        answer = "ok" if result["ok"] else "error"
+        data = _compact(result["data"]) if result["ok"] else result["error"]
+        _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
+    _console().print(table)
+    if outcome["stopped_by"]:
+        click.echo(f"stopped by {clean(outcome['stopped_by'])}")
+
+
+def _compact(value: Any) -> str:
+    """Render ``value`` as JSON on one line."""
+    return orjson.dumps(value).decode("utf-8")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def _table(*headings: str, header: bool = True) -> Table:
+    """Make a table without lines; a heading that begins with ``>`` is right-aligned."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=header, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(
+            heading.removeprefix(">"),
+            justify="right" if heading.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=heading.startswith(">") or heading == "status",
+        )
+    return table
+
+
+def _add_row(table: Table, *cells: object) -> None:
+    from rich.text import Text
+
+    texts = ["" if cell is None else clean(str(cell)) for cell in cells]
+    table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
+
+
+def _noteworthy(substate: str) -> str:
+    """Leave out what every healthy plugin has."""
+    return "" if substate == "connected" else substate
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float | None) -> str:
+    """Render a duration by its two largest units, such as ``4h 05m``."""
+    if seconds is None:
+        return ""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}h"
+    if hours:
+        return f"{hour}h {minute:02}m"
+    return f"{minute}m {second:02}s" if minutes else f"{second}s"
+
+
+def _clock(unix_seconds: float | None) -> str:
+    """Render a point in time in the operator's own time zone."""
+    if unix_seconds is None:
+        return ""
+    return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,52 @@
+"""``vconnect new`` and ``vconnect pack``: from an empty directory to a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .output import clean
+
+LANGUAGES = ("python", "rust")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--lang", type=click.Choice(LANGUAGES), default="python", show_default=True, help="Language."
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="The project's directory; new or empty.  [default: ./NAME]",
+)
+def new(name: str, lang: str, directory: Path | None) -> None:
+    """Begin a plugin called NAME: write a project that runs as it is."""
+    from vconnect.names import canonical_name
+
+    from .scaffold import create_project
+
+    target = directory or Path(canonical_name(name))
+    for path in create_project(name, target, lang):
+        click.echo(f"wrote {clean(str(path))}")
+    click.echo(f"next: vconnect serve --dev {canonical_name(name)}:{clean(str(target))}")
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The package to write.  [default: NAME-VERSION.vp here]",
+)
+def pack(directory: Path, output: Path | None) -> None:
+    """Make a package (.vp) from the plugin in DIR."""
+    from vconnect.package import pack as make_package
+
+    made = make_package(directory, output)
+    click.echo(f"wrote {clean(str(made))}")
+    click.echo(f"next: vconnect serve --install {clean(str(made))}")

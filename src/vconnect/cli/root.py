@@ -1,0 +1,59 @@
+"""The command ``vconnect`` itself: what stands before a command, and the list of commands."""
+
+from __future__ import annotations
+
+import click
+
+from . import control, package, serve
+from .state import State, pass_state
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from vconnect import __version__
+
+    click.echo(f"vconnect {__version__}")
+    context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Print the traceback of an error.")
+@click.option(
+    "--admin",
+    metavar="PATH",
+    envvar="VCONNECT_ADMIN",
+    show_envvar=True,
+    help="The administration socket, for the command that follows.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version.",
+)
+@pass_state
+def root(state: State, debug: bool, admin: str | None) -> None:
+    """Run, watch and talk to out-of-process plugins.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no host answers,
+    130 interrupted.
+    """
+    state.debug = debug
+    state.admin = admin
+
+
+for _command in (
+    serve.serve,
+    control.list_plugins,
+    control.status,
+    control.emit,
+    control.start,
+    control.stop,
+    control.restart,
+    package.pack,
+    package.new,
+):
+    root.add_command(_command)

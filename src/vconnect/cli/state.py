@@ -1,0 +1,55 @@
+"""What the commands share: the options before the command, and where the host is found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from vconnect.config import DEFAULT_CONFIG_FILE, Settings, load_settings
+
+
+@dataclass
+class State:
+    """The options given before the command.
+
+    Attributes:
+        debug: Print tracebacks of errors.
+        admin: The administration socket, by ``--admin`` or ``VCONNECT_ADMIN``.
+    """
+
+    debug: bool = False
+    admin: str | None = None
+
+
+pass_state = click.make_pass_decorator(State, ensure=True)
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"The configuration file.  [default: ./{DEFAULT_CONFIG_FILE} if it exists]",
+)
+admin_option = click.option(
+    "--admin",
+    metavar="PATH",
+    help="The administration socket.  [default: from the configuration]",
+)
+
+
+def settings_for(config: Path | None, overrides: dict[str, object] | None = None) -> Settings:
+    """Load the settings from ``config``, or from ``./vconnect.toml`` if there is one."""
+    if config is None and Path(DEFAULT_CONFIG_FILE).exists():
+        config = Path(DEFAULT_CONFIG_FILE)
+    return load_settings(config, os.environ, overrides)
+
+
+def find_admin_socket(state: State, admin: str | None, config: Path | None) -> Path:
+    """Say where the host's administration socket is.
+
+    The command's own option wins, then the one before the command or ``VCONNECT_ADMIN``, then the
+    configuration. The configuration is not read when an option decides.
+    """
+    path = admin or state.admin or settings_for(config).admin_socket
+    return Path(path).expanduser()

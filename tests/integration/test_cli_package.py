@@ -1,0 +1,67 @@
+"""``vconnect new`` and ``vconnect pack``, from an empty directory to a package."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from vconnect.cli.boundary import run
+from vconnect.cli.root import root
+
+Printed = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def vconnect(*arguments: str) -> int:
+    return run(root, arguments)
+
+
+@pytest.mark.parametrize(("language", "source"), [("python", "plugin.py"), ("rust", "Cargo.toml")])
+def test_a_new_project_is_written(language: str, source: str, capsys: Printed) -> None:
+    assert vconnect("new", "wk.plugin.demo", "--lang", language) == 0
+    out = capsys.readouterr().out
+    assert f"wrote demo/{source}\n" in out
+    assert out.endswith("next: vconnect serve --dev demo:demo\n")
+    assert Path("demo", source).is_file()
+
+
+def test_pack_says_what_it_made(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    capsys.readouterr()
+    assert vconnect("pack", "demo", "-o", "made.vp") == 0
+    assert capsys.readouterr().out == ("wrote made.vp\nnext: vconnect serve --install made.vp\n")
+    with tarfile.open("made.vp") as package:
+        assert any(name.endswith("plugin.json") for name in package.getnames())
+
+
+def test_new_goes_where_it_is_told(capsys: Printed) -> None:
+    assert vconnect("new", "demo", "--dir", "deep/er") == 0
+    assert Path("deep/er/plugin.py").is_file()
+    assert capsys.readouterr().out.endswith("next: vconnect serve --dev demo:deep/er\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (("new", "bad/name"), 2, "a plugin's name is"),
+        (("new", "taken"), 2, "taken is not empty"),
+        (("pack", "nowhere"), 1, "nowhere: not a directory"),
+        (("pack", "taken"), 1, "plugin.json"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: tuple[str, ...], exit_code: int, words: str, capsys: Printed
+) -> None:
+    Path("taken").mkdir()
+    Path("taken/file").touch()
+    assert vconnect(*arguments) == exit_code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert words in err
+    assert err.count("\n") == 1

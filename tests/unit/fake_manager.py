@@ -1,0 +1,195 @@
+"""A manager in memory, and an administration server around it, for the edges' unit tests."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vconnect.admin.server import AdminServer
+from vconnect.config import Settings
+from vconnect.errors import UnknownPluginError, VConnectError
+from vconnect.names import canonical_name
+from vconnect.status import PluginStatus, Substate
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What `vconnect.registry.PluginSummary` has, field by field."""
+
+    name: str
+    version: str = "0.1.0"
+    status: PluginStatus = PluginStatus.RUNNING
+    substate: Substate = Substate.CONNECTED
+    desired: str = "running"
+    reason: str = ""
+    pid: int | None = 4242
+    priority: int = 1
+    capabilities: tuple[str, ...] = ("message.incoming",)
+    last_heartbeat: float | None = 1_700_000_000.0
+    uptime_s: float | None = 3725.0
+    generation: int = 1
+    description: str = ""
+    path: str = "/plugins/example"
+    dev: bool = False
+    external: bool = False
+    dialect: str = "original"
+    exit_code: int | None = None
+    exit_signal: str | None = None
+    last_stderr: tuple[str, ...] = ()
+    in_flight: int = 0
+    events: int = 7
+    errors: int = 0
+    timeouts: int = 0
+
+
+class Result(msgspec.Struct):
+    plugin: str
+    ok: bool
+    data: Any
+    error: str | None
+    duration_ms: float
+
+
+class Outcome(msgspec.Struct):
+    results: list[Result]
+    stopped_by: str | None
+    payload: Any
+
+
+class HostSummary(msgspec.Struct, frozen=True):
+    pid: int = 99
+    version: str = "0.1.0"
+    loop: str = "asyncio"
+    uptime_s: float = 12.0
+    socket_path: str = "/run/runtime.sock"
+    admin_path: str = "/run/admin.sock"
+    plugin_dir: str = "/plugins"
+    plugins: int = 1
+
+
+class FakeManager:
+    """Keeps plugins in a dict, writes every action down, and fails as it is told to."""
+
+    def __init__(self, *plugins: Summary, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.plugins = {plugin.name: plugin for plugin in plugins}
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.results: list[Result] | None = None
+        self.stopped_by: str | None = None
+        self.gate: asyncio.Event | None = None
+
+    def runtime_summaries(self) -> list[Summary]:
+        return list(self.plugins.values())
+
+    def summary(self, name: str) -> Summary:
+        plugin = canonical_name(name)
+        if plugin not in self.plugins:
+            raise UnknownPluginError(plugin, "no such plugin")
+        return self.plugins[plugin]
+
+    def host_summary(self) -> HostSummary:
+        return HostSummary()
+
+    async def start_plugin(self, name: str) -> None:
+        await self._act("start", name, PluginStatus.RUNNING)
+
+    async def stop_plugin(self, name: str) -> None:
+        await self._act("stop", name, PluginStatus.STOPPED)
+
+    async def restart_plugin(self, name: str) -> None:
+        await self._act("restart", name, PluginStatus.RUNNING)
+        self.summary(name).generation += 1
+
+    async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
+        return self._send("chain", event, payload, timeout)
+
+    async def broadcast(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
+        return self._send("broadcast", event, payload, timeout)
+
+    async def request(
+        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Any:
+        self.summary(plugin)
+        self._send("request", event, payload, timeout)
+        return payload
+
+    async def _act(self, action: str, name: str, status: PluginStatus) -> None:
+        summary = self.summary(name)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append((action, summary.name))
+        summary.status = status
+
+    def _send(self, how: str, event: str, payload: Any, timeout: float | None) -> Outcome:
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append((how, event, payload, timeout))
+        results = self.results
+        if results is None:
+            results = [Result(name, True, payload, None, 1.5) for name in self.plugins]
+        return Outcome(results, self.stopped_by, payload)
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """A private directory whose path leaves room for a socket's name."""
+    path = Path(tempfile.mkdtemp(prefix="vc-", dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@asynccontextmanager
+async def served(manager: FakeManager) -> AsyncIterator[Path]:
+    """Serve ``manager`` on a socket of its own, in the running loop."""
+    with short_directory() as directory:
+        server = AdminServer(manager, directory / "admin.sock")
+        await server.start()
+        try:
+            yield directory / "admin.sock"
+        finally:
+            await server.stop()
+
+
+@contextmanager
+def served_beside(manager: FakeManager) -> Iterator[Path]:
+    """Serve ``manager`` in a thread, for commands that run a loop of their own."""
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    done = asyncio.Event()
+    where: list[Path] = []
+
+    async def serve() -> None:
+        async with served(manager) as path:
+            where.append(path)
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10), "the server did not start"
+        yield where[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(10)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def failing(error: VConnectError | Exception) -> FakeManager:
+    """A manager with one plugin, in which every action fails with ``error``."""
+    manager = FakeManager(Summary(name="example"))
+    manager.failure = error
+    return manager

@@ -1,0 +1,374 @@
+"""The administration interface, over a real server on a real Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from fake_manager import FakeManager, Result, Summary, failing, served
+from yarl import URL
+
+from vconnect.config import Settings
+from vconnect.errors import (
+    IllegalTransitionError,
+    ManifestError,
+    PluginOverloadedError,
+    PluginReplyError,
+    PluginStartError,
+    PluginTimeoutError,
+    PluginUnavailableError,
+)
+from vconnect.status import PluginStatus
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Web:
+    """A client that sends what it is told, however wrong."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def __call__(
+        self, method: str, path: str, *, status: int = 200, **options: Any
+    ) -> dict[str, Any]:
+        url = URL(f"http://localhost{path}", encoded=True)
+        async with self._session.request(method, url, **options) as answer:
+            assert answer.status == status, await answer.text()
+            assert answer.content_type == "application/json"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            self.headers = answer.headers
+            return await answer.json()
+
+    async def fails(self, method: str, path: str, status: int, **options: Any) -> tuple[str, str]:
+        body = await self(method, path, status=status, **options)
+        assert set(body) == {"error"}
+        assert set(body["error"]) == {"code", "message"}
+        return body["error"]["code"], body["error"]["message"]
+
+
+@asynccontextmanager
+async def asking(manager: FakeManager) -> AsyncIterator[Web]:
+    async with served(manager) as path:
+        connector = aiohttp.UnixConnector(str(path))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield Web(session)
+
+
+def one_plugin(**fields: Any) -> FakeManager:
+    return FakeManager(Summary(name="example", **fields))
+
+
+# --- what it answers ----------------------------------------------------------------------------
+
+
+async def test_the_host_describes_itself() -> None:
+    async with asking(one_plugin()) as web:
+        host = await web("GET", "/api/host")
+    assert host == {
+        "pid": 99,
+        "version": "0.1.0",
+        "loop": "asyncio",
+        "uptime_s": 12.0,
+        "socket_path": "/run/runtime.sock",
+        "admin_path": "/run/admin.sock",
+        "plugin_dir": "/plugins",
+        "plugins": 1,
+    }
+
+
+async def test_plugins_are_listed_with_all_fields() -> None:
+    async with asking(one_plugin()) as web:
+        body = await web("GET", "/api/plugins")
+    assert list(body) == ["plugins"]
+    (plugin,) = body["plugins"]
+    assert set(plugin) == set(Summary.__struct_fields__)
+    assert plugin["status"] == "Running"
+    assert plugin["capabilities"] == ["message.incoming"]
+
+
+@pytest.mark.parametrize("alias", ["example", "wk.plugin.example", "v.plugin.example"])
+async def test_status_takes_any_name_of_the_plugin(alias: str) -> None:
+    async with asking(one_plugin()) as web:
+        assert (await web("GET", f"/api/plugins/{alias}/status"))["name"] == "example"
+
+
+async def test_actions_answer_with_the_summary_after_them() -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        stopped = await web("POST", "/api/plugins/example/stop")
+        started = await web("POST", "/api/plugins/wk.plugin.example/start")
+        again = await web("POST", "/api/plugins/example/restart", json={})
+    assert (stopped["status"], started["status"]) == ("Stopped", "Running")
+    assert again["generation"] == 2
+    assert manager.calls == [("stop", "example"), ("start", "example"), ("restart", "example")]
+
+
+async def test_an_event_goes_through_the_chain() -> None:
+    manager = one_plugin()
+    manager.stopped_by = "example"
+    async with asking(manager) as web:
+        outcome = await web(
+            "POST", "/api/events", json={"event": "message.incoming", "payload": {"content": "hi"}}
+        )
+    assert outcome == {
+        "results": [
+            {
+                "plugin": "example",
+                "ok": True,
+                "data": {"content": "hi"},
+                "error": None,
+                "duration_ms": 1.5,
+            }
+        ],
+        "stopped_by": "example",
+        "payload": {"content": "hi"},
+    }
+    assert manager.calls == [("chain", "message.incoming", {"content": "hi"}, None)]
+
+
+async def test_an_event_may_be_broadcast_with_a_timeout() -> None:
+    manager = one_plugin()
+    body = {"event": "e", "payload": [1], "mode": "broadcast", "timeout": 2}
+    async with asking(manager) as web:
+        await web("POST", "/api/events", json=body)
+    assert manager.calls == [("broadcast", "e", [1], 2.0)]
+
+
+async def test_a_failed_plugin_is_part_of_the_outcome() -> None:
+    manager = one_plugin()
+    manager.results = [Result("example", False, None, "it broke", 3.0)]
+    async with asking(manager) as web:
+        outcome = await web("POST", "/api/events", json={"event": "e"})
+    assert outcome["results"][0]["error"] == "it broke"
+
+
+async def test_one_plugin_may_be_asked_alone_by_any_name() -> None:
+    manager = one_plugin()
+    body = {"event": "e", "payload": 1, "plugin": "wk.plugin.example"}
+    async with asking(manager) as web:
+        outcome = await web("POST", "/api/events", json=body)
+    (result,) = outcome["results"]
+    assert (result["plugin"], result["ok"], result["data"]) == ("example", True, 1)
+    assert result["duration_ms"] >= 0
+    assert manager.calls == [("request", "e", 1, None)]
+
+
+async def test_a_name_that_is_not_utf8_hides_nothing() -> None:
+    async with asking(one_plugin(path="/plugins/\udcff")) as web:
+        (plugin,) = (await web("GET", "/api/plugins"))["plugins"]
+    assert plugin["path"] == "/plugins/?"
+    assert plugin["status"] == "Running"
+
+
+async def test_markup_of_a_plugin_stays_text() -> None:
+    script = "<script>alert(1)</script>"
+    manager = one_plugin(description=script, reason=script, last_stderr=(script,))
+    async with asking(manager) as web:
+        plugin = await web("GET", "/api/plugins/example/status")
+    assert (plugin["description"], plugin["reason"]) == (script, script)
+    assert plugin["last_stderr"] == [script]
+
+
+# --- what it refuses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (PluginStartError("example", "exited: code 2"), 409, "unavailable"),
+        (PluginReplyError("example", "no", "plugin_error"), 502, "plugin_error"),
+        (PluginTimeoutError("example", "no answer in 5 s"), 504, "deadline_exceeded"),
+        (PluginUnavailableError("example", "not connected"), 503, "unavailable"),
+        (PluginOverloadedError("example", "queue full"), 503, "overloaded"),
+        (ManifestError("plugin.json: name is missing"), 409, "manifest_error"),
+        (IllegalTransitionError("example: cannot"), 500, "illegal_transition_error"),
+    ],
+)
+async def test_errors_of_the_manager_keep_their_words(
+    error: Exception, status: int, code: str
+) -> None:
+    async with asking(failing(error)) as web:
+        acted = await web.fails("POST", "/api/plugins/example/start", status)
+        body = {"event": "e", "plugin": "example"}
+        sent = await web.fails("POST", "/api/events", status, json=body)
+    assert acted == sent == (code, str(error))
+
+
+@pytest.mark.parametrize("name", ["nobody", "%2e%2e%2fx", "..%2Fx", "%2E%2E", "%00", "exampl"])
+async def test_unknown_names_are_not_found(name: str) -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        for method, what in (("GET", "status"), ("POST", "restart")):
+            code, message = await web.fails(method, f"/api/plugins/{name}/{what}", 404)
+            assert code == "unknown_plugin"
+            assert "no such plugin" in message
+    assert manager.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugins/example"],
+)
+async def test_unknown_routes_are_not_found(path: str) -> None:
+    async with asking(one_plugin()) as web:
+        code, message = await web.fails("GET", path, 404)
+    assert code == "not_found"
+    assert message.startswith("no such route: /")
+
+
+async def test_get_on_an_action_changes_nothing() -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        code, message = await web.fails("GET", "/api/plugins/example/restart", 405)
+        assert web.headers["Allow"] == "POST"
+    assert code == "method_not_allowed"
+    assert message == "GET is not allowed on /api/plugins/example/restart; allowed: POST"
+    assert manager.calls == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "localhost.evil.example"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://localhost"},
+        {"Origin": "null"},
+    ],
+)
+async def test_browsers_are_refused(headers: dict[str, str]) -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        for method, path in (
+            ("GET", "/api/plugins"),
+            ("POST", "/api/plugins/example/stop"),
+            ("GET", "/nowhere"),
+        ):
+            code, _ = await web.fails(method, path, 403, headers=headers)
+            assert code == "forbidden"
+    assert manager.calls == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:80", "vconnect"])
+async def test_our_own_hosts_are_served(host: str) -> None:
+    async with asking(one_plugin()) as web:
+        await web("GET", "/api/plugins", headers={"Host": host})
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/api/plugins/example/stop"])
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]
+)
+async def test_bodies_that_are_not_json_are_refused(path: str, kind: str) -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        code, message = await web.fails(
+            "POST", path, 415, data=b'{"event": "e"}', headers={"Content-Type": kind}
+        )
+        await web.fails("POST", path, 415, data=b"", headers={"Content-Type": kind})
+    assert code == "unsupported_media_type"
+    assert message == f"the content type is {kind!r}; it must be application/json"
+    assert manager.calls == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the body is not valid JSON: "),
+        (b'{"event": }', "the body is not valid JSON: "),
+        (b"\xff", "the body is not valid JSON: "),
+        (b"[" * 100_000, "the body is not valid JSON: "),
+        (b"[]", "expected `object`, got `array`"),
+        (b"{}", "object missing required field `event`"),
+        (b'{"event": 1}', "event: expected `str`, got `int`"),
+        (b'{"event": ""}', "event: expected `str` of length >= 1"),
+        (b'{"event": "e", "mode": "all"}', "mode: invalid enum value 'all'"),
+        (b'{"event": "e", "timeout": 0}', "timeout: expected `float` > 0.0"),
+        (b'{"event": "e", "plugin": 1}', "plugin: expected `str | null`, got `int`"),
+        (b'{"event": "e", "evnt": 1}', "object contains unknown field `evnt`"),
+        (b'{"event": "e", "mode": "chain", "plugin": "example"}', "mode: does not go with plugin"),
+    ],
+)
+async def test_wrong_bodies_are_refused_with_the_field(body: bytes, message: str) -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        code, got = await web.fails("POST", "/api/events", 400, data=body, headers=JSON)
+    assert code == "bad_request"
+    assert got.startswith(message)
+    assert manager.calls == []
+
+
+async def test_a_body_larger_than_a_frame_is_refused() -> None:
+    manager = FakeManager(Summary(name="example"), settings=Settings(max_frame_bytes=1024))
+    async with asking(manager) as web:
+        fits = b'{"event": "e", "payload": "' + b"x" * 900 + b'"}'
+        await web("POST", "/api/events", data=fits, headers=JSON)
+        code, message = await web.fails("POST", "/api/events", 413, data=b" " * 2000, headers=JSON)
+    assert code == "too_large"
+    assert message == "the body is larger than 1024 bytes"
+    assert len(manager.calls) == 1
+
+
+async def test_a_fault_of_ours_is_logged_once_and_told_without_its_insides(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with asking(failing(RuntimeError("a secret detail"))) as web:
+            code, message = await web.fails("POST", "/api/plugins/example/stop", 500)
+            await web("GET", "/api/plugins")
+    assert code == "internal"
+    assert "secret" not in message
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.name == "vconnect.admin.app"
+    assert record.exc_info is not None
+
+
+# --- what happens around it ---------------------------------------------------------------------
+
+
+async def test_a_client_that_goes_away_cancels_nothing() -> None:
+    manager = one_plugin()
+    manager.gate = asyncio.Event()
+    async with served(manager) as path:
+        _, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"POST /api/plugins/example/stop HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await writer.drain()
+        await until_served(path)
+        writer.close()
+        await writer.wait_closed()
+        await until_served(path)
+        manager.gate.set()
+        async with asyncio.timeout(5):
+            while manager.plugins["example"].status is not PluginStatus.STOPPED:
+                await asyncio.sleep(0.005)
+
+
+async def test_it_stops_while_a_request_is_in_flight() -> None:
+    manager = one_plugin()
+    manager.gate = asyncio.Event()
+    async with served(manager) as path:
+        _, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"POST /api/plugins/example/stop HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until_served(path)
+    writer.close()
+    await writer.wait_closed()
+    assert manager.calls == []
+    assert not path.exists()
+
+
+async def until_served(path: Path) -> None:
+    """Ask one question: what was sent before it has been read by now."""
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://localhost/api/host") as answer,
+    ):
+        assert answer.status == 200

@@ -1,0 +1,69 @@
+"""The life of the administration server: socket, signals, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import stat
+from collections.abc import Callable
+
+import pytest
+import uvloop
+from fake_manager import FakeManager, Summary, served, short_directory
+
+from vconnect.admin.client import AdminClient
+from vconnect.admin.server import AdminServer
+from vconnect.errors import SocketError
+
+
+async def test_the_socket_is_private_and_goes_away() -> None:
+    async with served(FakeManager()) as path:
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.exists()
+
+
+async def test_no_signal_handler_is_touched() -> None:
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in watched]
+    async with served(FakeManager()):
+        assert [signal.getsignal(number) for number in watched] == before
+
+
+async def test_it_may_be_stopped_twice_and_started_again() -> None:
+    with short_directory() as directory:
+        path = directory / "admin.sock"
+        server = AdminServer(FakeManager(Summary(name="example")), path)
+        await server.stop()
+        for _ in range(2):
+            await server.start()
+            async with AdminClient(path) as client:
+                assert len((await client.get("/api/plugins"))["plugins"]) == 1
+            await server.stop()
+            await server.stop()
+            assert not path.exists()
+
+
+async def test_a_second_host_is_refused_and_the_first_goes_on() -> None:
+    async with served(FakeManager(Summary(name="example"))) as path:
+        second = AdminServer(FakeManager(), path)
+        with pytest.raises(SocketError):
+            await second.start()
+        await second.stop()
+        async with AdminClient(path) as client:
+            assert len((await client.get("/api/plugins"))["plugins"]) == 1
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_serves_on_both_event_loops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def ask_often() -> None:
+        async with served(FakeManager(Summary(name="example"))) as path:
+            for _ in range(3):
+                async with AdminClient(path) as client:
+                    answers = [client.post("/api/events", {"event": "e"}) for _ in range(50)]
+                    assert len(await asyncio.gather(*answers)) == 50
+        assert not path.exists()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(ask_often())

@@ -1,0 +1,147 @@
+"""What is printed: whole, one JSON value, and never a plugin's control characters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from fake_manager import Summary
+from rich.console import Console
+
+from vconnect.cli import output
+from vconnect.status import PluginStatus, Substate
+
+EVIL = "\x1b]0;owned\x07\x1b[31m[bold red]x[/]\x9b2J\u202e\r\n<script>"
+NEUTRAL = r"\x1b]0;owned\x07\x1b[31m[bold red]x[/]\x9b2J\u202e\r\n<script>"
+
+
+def plain(**fields: Any) -> dict[str, Any]:
+    return msgspec.to_builtins(Summary(**{"name": "example", **fields}))
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("plain text", "plain text"),
+        ("naïve 名前", "naïve 名前"),
+        ("a\tb\nc", r"a\tb\nc"),
+        ("\x1b[2J\x7f", r"\x1b[2J\x7f"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\u202eb\u2066c\u2028", r"a\u202eb\u2066c\u2028"),
+        ("\udcff", r"\udcff"),
+        (EVIL, NEUTRAL),
+    ],
+)
+def test_clean_leaves_nothing_that_a_terminal_obeys(text: str, cleaned: str) -> None:
+    assert output.clean(text) == cleaned
+
+
+def test_json_is_one_value_without_raw_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"text": EVIL, "name": "名前"}
+    output.print_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert "名前" in printed
+    assert all(char.isprintable() or char == "\n" for char in printed)
+
+
+def test_the_list_has_one_whole_line_per_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "cannot be started: " + "x" * 300
+    output.print_plugins(
+        [
+            plain(),
+            plain(name="n" * 64, status=PluginStatus.ERROR, pid=None, uptime_s=None, reason=long),
+            plain(name="waits", status=PluginStatus.STARTING, substate=Substate.HANDSHAKING),
+        ]
+    )
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["name", "status", "pid", "version", "prio", "uptime", "events", "reason"],
+        ["example", "Running", "4242", "0.1.0", "1", "1h", "02m", "7"],
+        ["n" * 64, "Error", "0.1.0", "1", "7", *long.split()],
+        ["waits", "Starting", "4242", "0.1.0", "1", "1h", "02m", "7", "handshaking"],
+    ]
+
+
+def test_the_list_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminal() -> Console:
+        return Console(width=80, force_terminal=True, highlight=False, color_system="standard")
+
+    monkeypatch.setattr(output, "_console", terminal)
+    output.print_plugins([plain(), plain(name="crashed", status=PluginStatus.ERROR, reason=EVIL)])
+    printed = capsys.readouterr().out
+    assert "\x1b[32mRunning" in printed
+    assert "\x1b[1;31mError" in printed
+    assert "\x1b]" not in printed
+    assert "\x9b" not in printed
+    assert "[boldred]x[/]" in "".join(printed.split())
+
+
+def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_plugins([])
+    assert "--dev NAME:PATH" in capsys.readouterr().out
+
+
+def test_a_plugin_is_shown_without_its_empty_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_plugin(plain(reason=EVIL, last_stderr=["one", EVIL], pid=None))
+    printed = capsys.readouterr().out
+    fields = dict(
+        line.split(maxsplit=1) for line in printed.partition("last stderr:")[0].splitlines()
+    )
+    assert fields["status"].strip() == "Running"
+    assert fields["reason"].strip() == NEUTRAL
+    assert fields["uptime"].strip() == "1h 02m"
+    assert fields["capabilities"].strip() == "message.incoming"
+    assert fields["last_heartbeat"].startswith("2023-11-1")
+    assert "pid" not in fields
+    assert "exit_code" not in fields
+    assert printed.endswith(f"last stderr:\n  one\n  {NEUTRAL}\n")
+
+
+def test_zeros_are_values(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_plugin(plain(exit_code=0, events=0))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["exit_code", "0"] in lines
+    assert ["events", "0"] in lines
+
+
+def test_an_outcome_shows_each_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_outcome(
+        {
+            "results": [
+                {"plugin": "a", "ok": True, "data": {"n": 1}, "error": None, "duration_ms": 1.25},
+                {"plugin": "b", "ok": False, "data": None, "error": EVIL, "duration_ms": 30.0},
+            ],
+            "stopped_by": "b",
+            "payload": {},
+        }
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "plugin  answer    ms  data",
+        'a       ok       1.2  {"n":1}',
+        f"b       error   30.0  {NEUTRAL}",
+        "stopped by b",
+    ]
+
+
+def test_an_outcome_of_nobody_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_outcome({"results": [], "stopped_by": None, "payload": {}})
+    assert capsys.readouterr().out == "no running plugin wants this event\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (59.9, "59s"), (61, "1m 01s"), (3725, "1h 02m"), (90000, "1d 01h")],
+)
+def test_durations_have_two_units(
+    seconds: float, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.print_plugin(plain(uptime_s=seconds))
+    assert ["uptime", *text.split()] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]
