@@ -42,7 +42,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint src/vconnect/_framing.pyx src/vconnect/_framing.pxd
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/_framing.pyx src/vconnect/_framing.pxd
 	$(BIN)/python -m mypy.stubtest vconnect._framing --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 

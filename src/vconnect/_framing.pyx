@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, binding=True, embedsignature=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """The compiled core: frames, and the lane that carries events.
 
 A frame is a big-endian u32 length and that many bytes of JSON (``docs/wire.md``). Three things

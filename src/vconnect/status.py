@@ -49,15 +49,17 @@ _S = PluginStatus
 TRANSITIONS: dict[PluginStatus, frozenset[PluginStatus]] = {
     _S.INSTALLED: frozenset({_S.STARTING, _S.RUNNING, _S.ERROR}),
     _S.STARTING: frozenset({_S.RUNNING, _S.STOPPING, _S.STOPPED, _S.ERROR}),
-    _S.RUNNING: frozenset({_S.STOPPING, _S.STOPPED, _S.ERROR}),
+    _S.RUNNING: frozenset({_S.STARTING, _S.STOPPING, _S.STOPPED, _S.ERROR}),
     _S.STOPPING: frozenset({_S.STOPPED, _S.ERROR}),
     _S.STOPPED: frozenset({_S.STARTING, _S.RUNNING}),
     _S.ERROR: frozenset({_S.STARTING, _S.RUNNING, _S.STOPPED}),
 }
 """Every legal edge.
 
-``Running`` is reached without ``Starting`` by a plugin that somebody else started
-(``allow_external``). A plugin in ``Error`` that an operator stops becomes ``Stopped``.
+A plugin whose connection ends while its process lives goes from ``Running`` back to ``Starting``
+until it has shaken hands again. ``Running`` is reached without ``Starting`` by a plugin that
+somebody else started (``allow_external``). A plugin in ``Error`` that an operator stops becomes
+``Stopped``.
 """
 
 

@@ -136,7 +136,7 @@ class PluginClient:
         loop = asyncio.get_running_loop()
         try:
             _, stream = await loop.create_unix_connection(
-                lambda: _Stream(connection, self._buffer), self._socket_path
+                lambda: FrameStream(connection, self._buffer), self._socket_path
             )
         except OSError as error:
             reason = error.strerror or str(error)
@@ -205,10 +205,6 @@ class PluginClient:
         else:
             self._log.debug("%s", trouble)
         self._trouble = trouble
-
-
-class _Stream(FrameStream, asyncio.BufferedProtocol):
-    """A stream that asyncio's own loop knows for what it is: it asks ``isinstance``."""
 
 
 class _Connection:

@@ -1,0 +1,336 @@
+"""One child process and everything that it starts: spawn, exit, signals, output.
+
+A process is started as the leader of a session of its own. It has ended when nobody of that
+session is left, not when its leader has exited. Until then the dead leader is not reaped: as a
+zombie it keeps its number, so a signal to the group can never meet a stranger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from .errors import PluginStartError
+from .logs import PluginLog
+
+# What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
+INHERITED = (
+    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
+    *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+# A plugin from source is compiled on the way, and compilers keep their caches somewhere.
+INHERITED_BY_DEV = (
+    *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
+    *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
+    *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
+)
+
+_READ_BYTES = 64 * 1024
+_DRAIN_READS = 64
+_POLL_SECONDS = (0.002, 0.05)
+_HAS_PROC = sys.platform == "linux"
+
+_log = logging.getLogger(__name__)
+
+
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start, and in what surroundings."""
+
+    plugin: str
+    argv: tuple[str, ...]
+    directory: Path
+    environment: dict[str, str]
+
+
+class ExitStatus(msgspec.Struct, frozen=True):
+    """How the leader ended: a code, or the signal that killed it."""
+
+    code: int | None
+    signal: str | None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the exit code is 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
+
+
+def plugin_environment(
+    host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
+) -> dict[str, str]:
+    """Build a plugin's environment: an allowlist of the host's, then what is given.
+
+    The directory of the host's own Python comes first on the PATH, so that a plugin that begins
+    with ``#!/usr/bin/env python3`` finds the kit that is installed beside the host.
+    """
+    names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
+    kept = {name: host[name] for name in names if name in host}
+    python = str(Path(sys.executable).parent)
+    kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
+    kept["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is seen when it prints it
+    return kept | dict(extra)
+
+
+class PluginProcess:
+    """A running plugin: its leader, the session that it leads, and its output.
+
+    Made by `spawn`, in the event loop's thread.
+
+    Attributes:
+        pid: The leader's PID; also the number of its process group and session.
+        exited: Done with an `ExitStatus` as soon as the leader has ended.
+        log: Its output.
+    """
+
+    def __init__(self, spec: LaunchSpec, popen: subprocess.Popen[bytes]) -> None:
+        self.pid = popen.pid
+        self.started_at = time.time()
+        self.started = time.monotonic()
+        self.log = PluginLog(spec.plugin)
+        self._plugin = spec.plugin
+        self._popen = popen
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self._pidfd = -1
+        self._pipes: dict[int, str] = {}
+
+    @classmethod
+    def spawn(cls, spec: LaunchSpec) -> PluginProcess:
+        """Start the process. Blocks for less than a millisecond (vfork).
+
+        Raises:
+            PluginStartError: The kernel refuses, in words, with the path.
+        """
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        try:
+            popen = subprocess.Popen(
+                spec.argv,
+                cwd=spec.directory,
+                env=spec.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out_write,
+                stderr=err_write,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            os.close(out_read)
+            os.close(err_read)
+            raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        process = cls(spec, popen)
+        process._read_pipe(out_read, "stdout")
+        process._read_pipe(err_read, "stderr")
+        process._watch_exit()
+        return process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the leader runs, as far as this loop has heard."""
+        return not self.exited.done()
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether the process ``pid`` belongs to this start: its group or its session."""
+        try:
+            return os.getsid(pid) == self.pid or os.getpgid(pid) == self.pid
+        except ProcessLookupError:
+            return False
+
+    async def end(self, grace: float, on_phase: Callable[[signal.Signals], None]) -> None:
+        """Return when nobody of the session is left: SIGTERM, the grace period, SIGKILL.
+
+        Also for a leader that has ended by itself: what it left behind is ended the same way.
+        Cancelling it leaves the processes as they are; call it again.
+
+        Args:
+            grace: Seconds between the signals.
+            on_phase: Called before each signal.
+        """
+        if not self._is_empty():
+            on_phase(signal.SIGTERM)
+            self._signal(signal.SIGTERM)
+            if not await self._wait_until_empty(grace):
+                on_phase(signal.SIGKILL)
+                await self._kill_until_empty()
+        await self.exited
+        self.release()
+
+    def kill_now(self) -> None:
+        """Send SIGKILL to everybody, without waiting."""
+        self._signal(signal.SIGKILL)
+
+    def release(self) -> None:
+        """Read what is left of the output, reap the leader and close the pipes."""
+        self._drain_pipes()
+        self.log.finish()
+        if self._popen.returncode is None:
+            self._popen.wait()
+
+    # Exit.
+
+    def _watch_exit(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except OSError:  # an old kernel, or no descriptor left: a thread does as well
+                self._pidfd = -1
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._leader_exited)
+        else:
+            name = f"wait for {self._plugin}"
+            threading.Thread(target=self._wait_in_thread, name=name, daemon=True).start()
+
+    def _leader_exited(self) -> None:
+        """Learn how the leader ended, and leave it unreaped."""
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert result is not None
+        killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        self._set_exited(-result.si_status if killed else result.si_status)
+
+    def _wait_in_thread(self) -> None:
+        code = self._popen.wait()
+        with suppress(RuntimeError):  # the loop has ended: nobody is left to hear of it
+            self._loop.call_soon_threadsafe(self._set_exited, code)
+
+    def _set_exited(self, code: int) -> None:
+        self._drain_pipes(close=False)
+        if code < 0:
+            self.exited.set_result(ExitStatus(None, _signal_name(-code)))
+        else:
+            self.exited.set_result(ExitStatus(code, None))
+
+    # The session.
+
+    def _is_empty(self) -> bool:
+        if _HAS_PROC:
+            return not _session_members(self.pid)
+        if self.is_alive:
+            return False
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):  # macOS: EPERM when only zombies are left
+            return True
+        return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send to the group, and to those of the session that have made groups of their own."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        if not _HAS_PROC:
+            return
+        for pid, group in _session_members(self.pid):
+            if group != self.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    async def _wait_until_empty(self, timeout: float) -> bool:
+        until = time.monotonic() + timeout
+        if self.is_alive:
+            await asyncio.wait([self.exited], timeout=timeout)
+        pause, longest = _POLL_SECONDS
+        while not self._is_empty():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, longest)
+        return True
+
+    async def _kill_until_empty(self) -> None:
+        self._signal(signal.SIGKILL)
+        while not await self._wait_until_empty(1.0):
+            _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
+            self._signal(signal.SIGKILL)
+
+    # Output.
+
+    def _read_pipe(self, fd: int, stream: str) -> None:
+        os.set_blocking(fd, False)
+        self._pipes[fd] = stream
+        self._loop.add_reader(fd, self._pipe_readable, fd)
+
+    def _pipe_readable(self, fd: int) -> bool:
+        """Read once; tell whether there may be more."""
+        try:
+            data = os.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if data:
+            self.log.feed(self._pipes[fd], data)
+            return True
+        self._close_pipe(fd)
+        return False
+
+    def _drain_pipes(self, *, close: bool = True) -> None:
+        """Read what is there now; a grandchild that keeps a pipe open holds up nobody."""
+        for fd in list(self._pipes):
+            reads = 0
+            while reads < _DRAIN_READS and self._pipe_readable(fd):
+                reads += 1
+            if close and fd in self._pipes:
+                self._close_pipe(fd)
+
+    def _close_pipe(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        del self._pipes[fd]
+        os.close(fd)
+
+
+def _session_members(session: int) -> list[tuple[int, int]]:
+    """List (PID, process group) of the living processes of a session, from ``/proc``."""
+    members = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
+                # The command, in parentheses, may hold anything; the fields follow the last one.
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        state, _, group, belongs = fields[:4]
+        if int(belongs) == session and state not in (b"Z", b"X"):
+            members.append((int(entry), int(group)))
+    return members
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:
+    program = spec.argv[0]
+    if not isinstance(error, OSError):
+        return f"cannot start {program}: {error}"
+    words = error.strerror or str(error)
+    # Python names the directory when that is what is missing.
+    where = error.filename or program
+    remedies = {
+        PermissionError: f"; try: chmod +x {program}",
+        FileNotFoundError: "; if the file is there, the interpreter in its first line is not",
+    }
+    hint = remedies.get(type(error), "")
+    if "Exec format" in words:
+        hint = "; it is neither a program for this machine nor a script with a #! line"
+    return f"cannot start {where}: {words[0].lower()}{words[1:]}{hint}"

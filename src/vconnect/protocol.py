@@ -1,0 +1,190 @@
+"""What messages mean: handshakes, dialects and answers (``docs/wire.md``), without any I/O.
+
+Every function takes and returns plain objects. Bytes are the core's business, sockets the
+server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import orjson
+
+from .errors import HandshakeError
+from .names import NAME_RULE, canonical_name, is_valid_name
+
+NATIVE_VERSIONS = (1,)
+STOP = "stop"
+
+# An object with ``"status":"ok"`` and nothing but these keys is an envelope even without data.
+_ENVELOPE_KEYS = frozenset({"status", "flow", "payload"})
+
+
+class Dialect(StrEnum):
+    """How a session's messages are shaped; a property of the session, agreed at its handshake."""
+
+    CLASSIC = "classic"  #: answers in order, no ids: what every existing plugin speaks
+    NATIVE = "native"  #: ids, replies in any order; asked for with ``protocol_versions``
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's first message, in either of its spellings.
+
+    Attributes:
+        plugin: Canonical name.
+        version: As the plugin says, or empty.
+        priority: Chain order, higher first.
+        capabilities: Events, families or wildcards.
+        dialect: What the plugin asks to speak.
+        protocol_version: The highest version common to both; ``None`` in the classic dialect.
+        disable: Why the plugin cannot serve here, or empty.
+    """
+
+    plugin: str
+    version: str = ""
+    priority: int = 0
+    capabilities: tuple[str, ...] = ()
+    dialect: Dialect = Dialect.CLASSIC
+    protocol_version: int | None = None
+    disable: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's answer to an event, normalized.
+
+    Attributes:
+        ok: Whether the plugin says that it succeeded.
+        data: What it answered; ``None`` where it had nothing to say.
+        message: Its words, when it failed.
+        code: Its error code, when it failed and gave one.
+        stop: Whether the chain ends here.
+        replacement: The payload for the plugins after it; ``UNSET`` leaves it as it is.
+    """
+
+    ok: bool
+    data: Any = None
+    message: str = ""
+    code: str = ""
+    stop: bool = False
+    replacement: Any = msgspec.UNSET
+
+
+def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
+    """Read the first message of a connection.
+
+    Args:
+        message: The message, as parsed from JSON.
+        versions: Versions of the native dialect to choose from.
+
+    Raises:
+        HandshakeError: ``bad_handshake``, ``nameless``, ``bad_name`` or ``version_mismatch``.
+    """
+    if not isinstance(message, dict):
+        raise _bad("the first message is no object; expected a handshake")
+    plugin = _parse_name(message)
+    version = _choose_version(message.get("protocol_versions"), versions)
+    return Handshake(
+        plugin=plugin,
+        version=_typed(message, "version", str, ""),
+        priority=_typed(message, "priority", int, 0),
+        capabilities=_strings(message, "capabilities"),
+        dialect=Dialect.CLASSIC if version is None else Dialect.NATIVE,
+        protocol_version=version,
+        disable=_typed(message, "disable", str, ""),
+    )
+
+
+def acknowledgment(config: dict[str, Any]) -> dict[str, Any]:
+    """Build the host's answer to a good handshake."""
+    return {"status": "ok", "config": config}
+
+
+def refusal(error: HandshakeError) -> dict[str, Any]:
+    """Build the host's answer to a handshake that it refuses; closing follows."""
+    return {"status": "error", "code": error.code, "message": str(error)}
+
+
+def event_prefix(event: str) -> bytes:
+    """Encode an event's name for ``encode_event``, in the classic dialect.
+
+    The name stands under both keys: the documented client reads ``event``, the original Rust kit
+    ``event_type``.
+    """
+    name = orjson.dumps(event)
+    return b'{"event":%b,"event_type":%b,"payload":' % (name, name)
+
+
+def normalize_answer(message: dict[str, Any]) -> Answer:
+    """Read a classic answer: an envelope, an error, or an object that is itself the data.
+
+    ``"flow":"stop"`` counts at the top level and inside ``data``, where the original kit puts it.
+    A replacement payload counts only in an envelope: in a bare object ``payload`` is data.
+    """
+    status = message.get("status")
+    stop = message.get("flow") == STOP
+    if status == "error":
+        return Answer(
+            ok=False,
+            message=str(message.get("message", "")),
+            code=str(message.get("code", "")),
+            stop=stop,
+        )
+    if status != "ok" or not ("data" in message or message.keys() <= _ENVELOPE_KEYS):
+        return Answer(ok=True, data=message, stop=stop)
+    data = message.get("data")
+    return Answer(
+        ok=True,
+        data=data,
+        stop=stop or (isinstance(data, dict) and data.get("flow") == STOP),
+        replacement=message.get("payload", msgspec.UNSET),
+    )
+
+
+def _parse_name(message: dict[str, Any]) -> str:
+    raw = message.get("plugin_no", message.get("name"))
+    if not isinstance(raw, str) or not canonical_name(raw):
+        raise HandshakeError(
+            "nameless",
+            "the handshake gives no name; expected a non-empty string as plugin_no or name",
+        )
+    plugin = canonical_name(raw)
+    if not is_valid_name(plugin):
+        raise HandshakeError("bad_name", f"the handshake's name is {raw!r}; a name is {NAME_RULE}")
+    return plugin
+
+
+def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
+    if offered is None:
+        return None
+    if not isinstance(offered, list):
+        raise _bad(f"protocol_versions is {offered!r}; expected a list of integers")
+    common = [version for version in versions if version in offered]
+    if not common:
+        raise HandshakeError(
+            "version_mismatch",
+            f"no protocol version in common: the plugin speaks {offered}, "
+            f"this host {list(versions)}",
+        )
+    return max(common)
+
+
+def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = message.get(key, default)
+    # A JSON true is no number, though Python's bool is an int.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _bad(f"{key} is {value!r}; expected {'a string' if kind is str else 'an integer'}")
+    return value
+
+
+def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = message.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _bad(f"{key} is {value!r}; expected a list of strings")
+    return tuple(value)
+
+
+def _bad(text: str) -> HandshakeError:
+    return HandshakeError("bad_handshake", text)
