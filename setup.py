@@ -20,6 +20,7 @@ class BuildCore(build_ext):
     """Say what to install when there is no compiler, in place of a page of output."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Compile, if there is something to compile with."""
         command = getattr(self.compiler, "compiler_so", None)
         if command and shutil.which(command[0]) is None:
             raise SystemExit(NO_COMPILER.format(compiler=command[0]))

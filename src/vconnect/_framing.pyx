@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """The compiled core: frames, and the lane that carries events.
 
 A frame is a big-endian u32 length and that many bytes of JSON (``docs/wire.md``). Three things
@@ -93,7 +94,9 @@ cdef inline void write_length(char* p, uint32_t length) noexcept nogil:
     p[3] = <char>length
 
 
-cdef inline int64_t frame_length(const char* p, Py_ssize_t available, uint32_t limit) noexcept nogil:
+cdef inline int64_t frame_length(
+    const char* p, Py_ssize_t available, uint32_t limit
+) noexcept nogil:
     """The payload's length once the whole frame is there, checked before anything else is."""
     cdef uint32_t length
     if available < HEADER:
@@ -859,7 +862,7 @@ cdef class LaneCore(StreamCore):
                 continue
             if deadline <= now:
                 future.set_exception(
-                    PluginTimeoutError(self.plugin, "not even sent by the deadline: its queue is slow")
+                    PluginTimeoutError(self.plugin, "not even sent by the deadline")
                 )
                 continue
             nearest = min(nearest, deadline)
