@@ -1,6 +1,7 @@
 """The tour behind ``make run``: pack, install, start, talk to, and then serve real plugins.
 
-Every step is a command that a person could type; each is shown before it runs.
+Every step is a command that a person could type; each is shown before it runs. An argument names
+a directory to use in place of ``.run``.
 """
 
 from __future__ import annotations
@@ -57,14 +58,16 @@ def main() -> int:
 def choose_place() -> tuple[Path, list[str]]:
     """Return the tour's directory, and the options that lead to its sockets.
 
-    In a checkout with a very long path a socket cannot be bound: the kernel's limit is about 100
-    bytes.
+    By default it is ``.run``, as ``vconnect.toml`` says, so that no options are needed. In a
+    checkout with a very long path no socket can be bound: the kernel's limit is about 100 bytes.
     """
     directory = ROOT / ".run"
-    if len(os.fsencode(directory / "runtime.sock")) <= MAX_SOCKET_PATH:
+    if len(sys.argv) == 1 and len(os.fsencode(directory / "runtime.sock")) <= MAX_SOCKET_PATH:
         return directory, []
-    directory = Path(tempfile.gettempdir()) / f"vconnect-tour-{os.getuid()}"
+    elsewhere = Path(tempfile.gettempdir()) / f"vconnect-tour-{os.getuid()}"
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else elsewhere
     os.environ["VCONNECT_SOCKET_PATH"] = str(directory / "runtime.sock")
+    os.environ["VCONNECT_PLUGIN_DIR"] = str(directory / "plugins")
     return directory, ["--admin", str(directory / "admin.sock")]
 
 

@@ -158,7 +158,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error)}") from None
+        raise ConfigError(f"{file}: {_explain(error, _File)}") from None
     _check_names(parsed.plugins, str(file))
     table: dict[str, Any] = document.get("plugins", {})
     return _anchor_paths(table, file.resolve().parent)
@@ -202,7 +202,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{variable}={text!r}: {_explain(error)}") from None
+            raise ConfigError(f"{variable}={text!r}: {_explain(error, Settings)}") from None
     return values
 
 
@@ -210,7 +210,7 @@ def _convert(values: dict[str, Any], origin: str) -> Settings:
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}") from None
+        raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
 
 
 def _check_names(settings: Settings, origin: str) -> None:
@@ -229,18 +229,23 @@ def _check_names(settings: Settings, origin: str) -> None:
             )
 
 
-def _explain(error: msgspec.ValidationError) -> str:
-    """Say key first, then what was expected; for an unknown key also the nearest known ones."""
+def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+    """Say key first, then what was expected; for an unknown key also the nearest known ones.
+
+    Args:
+        error: What `msgspec` says.
+        root: What the whole value should have been.
+    """
     text, _, where = str(error).partition(" - at `")
     key = where.rstrip("`").removeprefix("$").lstrip(".")
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key)
+        return _explain_unknown(text.split("`")[1], key, Settings if key else root)
     text = text[0].lower() + text[1:]
     return f"{key}: {text}" if key else text
 
 
-def _explain_unknown(name: str, table: str) -> str:
-    known = [field.name for field in msgspec.structs.fields(Settings if table else _File)]
+def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:
+    known = [field.name for field in msgspec.structs.fields(allowed)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     full = f"{table}.{name}" if table else name

@@ -18,7 +18,7 @@ from .config import Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import ConfigError, HandshakeError, InstallError, PluginStartError
 from .installer import PluginInstaller, host_version
-from .package.fetch import Progress, is_url
+from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
 from .protocol import Handshake
@@ -375,14 +375,19 @@ class PluginRuntimeManager:
     async def _install_all(self) -> None:
         """Install what the settings name.
 
-        A package on this machine that cannot be installed is a mistake to be mended, so it stops
-        the host. A server that cannot be reached must not: what is installed serves on.
+        A source that is wrong, or a package on this machine that cannot be installed, is a
+        mistake to be mended, so it stops the host. A server that is away must not: what is
+        installed serves on.
         """
-        for url in self.settings.install:
+        sources = [expand_source(url) for url in self.settings.install]
+        remote = [source for source in sources if is_url(source)]
+        for source in remote:
+            check_scheme(source, self.settings.allow_insecure_http)
+        for source in sources:
             try:
-                await self.install_from_url(url)
+                await self.install_from_url(source)
             except InstallError as error:
-                if not is_url(url):
+                if source not in remote:
                     raise
                 _log.error("not installed: %s", error)
 
