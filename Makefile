@@ -1,5 +1,7 @@
 # Two commands do everything: `make run` and `make test`. Each builds what it needs in .venv.
 PYTHON ?= python3
+# An environment may be so empty that it has no PATH.
+export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
