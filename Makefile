@@ -51,12 +51,14 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)
+	rm -rf build  # objects of another build must not end up in this one, nor these elsewhere
 	$(BIN)/python -m venv $(SANITIZE)
 	$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade 'pip>=25.1'
 	$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --group test
 	VCONNECT_CFLAGS="-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1" \
 	VCONNECT_LDFLAGS="-fsanitize=address,undefined" \
 		$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --force-reinstall --no-cache-dir .
+	rm -rf build
 	@touch $@
 
 # Linux and gcc. Undefined behavior only prints by default; here it ends the run.
