@@ -73,7 +73,8 @@ class HandshakeError(RemoteProtocolError):
 
     Attributes:
         code: ``nameless``, ``bad_name``, ``bad_handshake``, ``version_mismatch``,
-            ``name_taken``, ``stranger``, ``disabled`` or ``handshake_timeout``.
+            ``handshake_timeout``, ``stranger``, ``name_taken``, ``stopping``, ``disabled`` or
+            ``bad_config``.
     """
 
 

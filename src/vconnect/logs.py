@@ -9,6 +9,8 @@ from collections import deque
 
 MAX_LINE_BYTES = 16 * 1024
 KEPT_LINES = 50
+_PLUGIN_LOGGERS = "vconnect.plugin."
+_COLORS = {logging.DEBUG: 2, logging.WARNING: 33, logging.ERROR: 31, logging.CRITICAL: 31}
 LINES_PER_SECOND = 1000
 
 # Terminal escapes and other control characters; a tab is harmless.
@@ -55,7 +57,7 @@ class PluginLog:
     def __init__(self, plugin: str) -> None:
         self.last_stderr: deque[str] = deque(maxlen=KEPT_LINES)
         self.suppressed = 0
-        self._log = logging.getLogger(f"vconnect.plugin.{plugin}")
+        self._log = logging.getLogger(_PLUGIN_LOGGERS + plugin)
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
         self._second = 0
         self._lines = 0
@@ -97,6 +99,42 @@ class PluginLog:
                 "%d lines suppressed: more than %d in a second", self._untold, LINES_PER_SECOND
             )
             self._untold = 0
+
+
+class HostFormatter(logging.Formatter):
+    """One line per record: time, level, then a plugin's name before what it printed.
+
+    Names, reasons and output come from plugins: control characters are shown as escapes, so that
+    none of them steers the operator's terminal or begins a line of its own.
+
+    Args:
+        colored: Color the level, for a terminal.
+    """
+
+    def __init__(self, *, colored: bool) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d %(shown_level)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._colored = colored
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render the record; a traceback follows on lines of its own."""
+        record.shown_level = self._level(record)
+        return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Render the record's line, which is never more than one."""
+        _, is_plugin, plugin = record.name.partition(_PLUGIN_LOGGERS)
+        message = f"[{plugin}] {record.message}" if is_plugin else record.message
+        record.message = _CONTROL.sub(_escape, message)
+        return super().formatMessage(record)
+
+    def _level(self, record: logging.LogRecord) -> str:
+        name = f"{record.levelname:<7}"
+        color = _COLORS.get(record.levelno) if self._colored else None
+        return f"\x1b[{color}m{name}\x1b[0m" if color else name
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def _decode(line: bytes) -> str:

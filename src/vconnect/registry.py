@@ -13,6 +13,7 @@ from .errors import UnknownPluginError
 from .manifest import Manifest
 from .names import canonical_name, capability_matches
 from .process import ExitStatus, PluginProcess
+from .protocol import Handshake
 from .session import Session
 from .status import PluginStatus, Substate, advance
 
@@ -93,7 +94,9 @@ class PluginRuntime:
         self.desired: Desired = "stopped"
         self.generation = 0
         self.process: PluginProcess | None = None
+        #: The session that gets its events; ``None`` as soon as it shall get no more.
         self.session: Session | None = None
+        self.handshake: Handshake | None = None  # the last one
         self.exit: ExitStatus | None = None
         self.last_stderr: tuple[str, ...] = ()
         self.last_heartbeat: float | None = None
@@ -162,9 +165,8 @@ class PluginRuntime:
         )
 
     def _said(self) -> _Said:
-        """What it says of itself: in its handshake while connected, else in its manifest."""
-        if self.session is not None:
-            shaken = self.session.handshake
+        """What it says of itself: in its last handshake, else in its manifest."""
+        if (shaken := self.handshake) is not None:
             return _Said(shaken.version, shaken.priority, shaken.capabilities)
         if self.manifest is not None:
             return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)
@@ -233,7 +235,16 @@ class Registry:
     def add(self, runtime: PluginRuntime) -> None:
         """Add a plugin, or put it in the place of the one that has its name."""
         self._runtimes[runtime.name] = runtime
-        self._index_aliases()
+        self.reindex()
+
+    def remove(self, runtime: PluginRuntime) -> None:
+        """Forget a plugin that is not on disk any more and has no session."""
+        del self._runtimes[runtime.name]
+        self.reindex()
+
+    def exact(self, plugin: str) -> PluginRuntime | None:
+        """Return the plugin whose own canonical name this is."""
+        return self._runtimes.get(plugin)
 
     def find(self, name: str) -> PluginRuntime | None:
         """Return the plugin that ``name`` means, by any alias, with or without prefix."""
@@ -256,8 +267,8 @@ class Registry:
         """Build the routes anew, after a session came or went; chains in flight keep theirs."""
         self.routes = RouteTable(self._runtimes.values())
 
-    def _index_aliases(self) -> None:
-        """Map each alias to its plugin; one that two plugins claim means neither."""
+    def reindex(self) -> None:
+        """Map aliases to plugins anew; one that two plugins claim means neither."""
         claims: dict[str, list[PluginRuntime]] = {}
         for runtime in self._runtimes.values():
             for alias in runtime.aliases():

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ._framing import Lane, ReadBuffer, encode_frame
-from .errors import HandshakeError, RemoteProtocolError, SocketError
+from .errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
 from .protocol import Handshake, acknowledgment, parse_handshake, refusal
 from .session import LaneLimits, Peer, Session, peer_of
 
@@ -87,7 +87,7 @@ def bind_private_socket(path: str | Path) -> PrivateSocket:
         SocketError: The path is too long, its directory is not private to us, another host holds
             it, or something that is no socket is in the way.
     """
-    where = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - keeps symlinks
+    where = _absolute(path)
     _check_length(where)
     _make_private_directory(where.parent)
     lock = _take_lock(where)
@@ -97,6 +97,10 @@ def bind_private_socket(path: str | Path) -> PrivateSocket:
     except BaseException:
         os.close(lock)
         raise
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - keeps symlinks
 
 
 def _check_length(path: Path) -> None:
@@ -211,6 +215,9 @@ class Gatekeeper(Protocol):
     def detached(self, session: Session, error: Exception | None) -> None:
         """Hear of its end."""
 
+    def refused(self, peer: Peer, error: HandshakeError) -> None:
+        """Hear that a connection was refused, and told so."""
+
 
 class UnixSocketServer:
     """Listens for plugins and shakes hands with those that the gatekeeper admits.
@@ -220,6 +227,10 @@ class UnixSocketServer:
         gatekeeper: Who decides.
         limits: Bounds of each connection.
         handshake_timeout: Seconds from connection to handshake.
+
+    Attributes:
+        path: The socket's path, absolute.
+        refusals: How many connections were refused.
     """
 
     def __init__(
@@ -233,7 +244,7 @@ class UnixSocketServer:
         self.limits = limits
         self.handshake_timeout = handshake_timeout
         self.refusals = 0
-        self._path = path
+        self.path = _absolute(path)
         self._private: PrivateSocket | None = None
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -241,11 +252,15 @@ class UnixSocketServer:
         self._streams: set[Lane] = set()
         self._refused: dict[str, float] = {}
 
-    @property
-    def path(self) -> Path:
-        """The socket's absolute path, once started."""
-        assert self._private is not None, "start() comes first"
-        return self._private.path
+    def bind(self) -> PrivateSocket:
+        """Take hold of the socket, if that is not done yet: whoever connects has to wait.
+
+        Raises:
+            SocketError: The socket cannot be had; see `bind_private_socket`.
+        """
+        if self._private is None:
+            self._private = bind_private_socket(self.path)
+        return self._private
 
     async def start(self) -> None:
         """Listen. When this returns, plugins may connect.
@@ -253,14 +268,14 @@ class UnixSocketServer:
         Raises:
             SocketError: The socket cannot be had; see `bind_private_socket`.
         """
-        self._private = bind_private_socket(self._path)
+        private = self.bind()
         try:
-            self._server = await self._listen(self._private.socket)
+            self._server = await self._listen(private.socket)
         except BaseException:
-            self._private.close()
+            await self.close()
             raise
-        self._watch = asyncio.create_task(self._keep_bound(self._private), name="vconnect socket")
-        _log.info("unix socket server listening on %s", self._private.path)
+        self._watch = asyncio.create_task(self._keep_bound(private), name="vconnect socket")
+        _log.info("unix socket server listening on %s", private.path)
 
     async def close(self) -> None:
         """Stop listening, end every connection, unlink the socket. Safe to call twice."""
@@ -278,6 +293,7 @@ class UnixSocketServer:
             await asyncio.sleep(0)
         if self._private is not None:
             self._private.close()
+            self._private = None
 
     async def _listen(self, bound: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -324,6 +340,8 @@ class UnixSocketServer:
         self.refusals += 1
         stream.send(encode_frame(refusal(error)))
         stream.close()
+        if peer is not None:
+            self.gatekeeper.refused(peer, error)
         now = time.monotonic()
         if now - self._refused.get(name, -REFUSAL_LOG_SECONDS) < REFUSAL_LOG_SECONDS:
             return
@@ -369,18 +387,17 @@ class _Greeting:
             handshake = parse_handshake(message)
             name = handshake.plugin
             config = self._server.gatekeeper.admit(handshake, self._peer)
+            welcome = _encode_welcome(config, self._server.limits.max_frame_bytes)
         except HandshakeError as error:
             self._server.refuse(self._stream, error, name, self._peer)
             return
-        self._hand_over(self._stream, handshake, self._peer, config)
+        self._hand_over(self._stream, handshake, self._peer, welcome)
 
-    def _hand_over(
-        self, stream: Lane, handshake: Handshake, peer: Peer, config: dict[str, Any]
-    ) -> None:
+    def _hand_over(self, stream: Lane, handshake: Handshake, peer: Peer, welcome: bytes) -> None:
         gatekeeper = self._server.gatekeeper
         on_closed = self._on_closed(stream, gatekeeper.detached)
         session = Session(handshake, peer, stream, self._server.limits, on_closed)
-        session.open(encode_frame(acknowledgment(config), self._server.limits.max_frame_bytes))
+        session.open(welcome)
         gatekeeper.attached(session)
 
     def _on_closed(
@@ -415,3 +432,10 @@ class _Greeting:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _encode_welcome(config: dict[str, Any], max_frame_bytes: int) -> bytes:
+    try:
+        return encode_frame(acknowledgment(config), max_frame_bytes)
+    except PayloadError as error:
+        raise HandshakeError("bad_config", f"its configuration cannot be sent: {error}") from error

@@ -180,3 +180,9 @@ def test_the_conversation_in_hex_is_what_the_code_makes() -> None:
     assert [(int(hexadecimal, 16), int(decimal)) for hexadecimal, decimal in lengths] == [
         (len(frame) - HEADER_BYTES,) * 2 for frame in frames
     ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prose_fits_into_120_columns(page: str) -> None:
+    lines = FENCE.sub("", PAGES[page]).splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]

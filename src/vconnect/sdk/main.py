@@ -89,8 +89,10 @@ def _log_level(options: argparse.Namespace) -> int:
 
 def _set_up_output(level: int) -> None:
     logging.addLevelName(LOG_LEVELS["trace"], "TRACE")
+    # A host's log has a time of its own before each line.
+    time = "" if HOST_PID_VARIABLE in os.environ else "%(asctime)s "
     logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        stream=sys.stderr, level=level, format=f"{time}%(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger().setLevel(level)  # also where the author has set up logging before
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))

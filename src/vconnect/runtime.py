@@ -1,0 +1,194 @@
+"""``vconnect serve``: one manager, its administration socket, its signals and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .admin.server import AdminServer
+from .config import Settings
+from .errors import ConfigError
+from .logs import HostFormatter
+from .manager import PluginRuntimeManager
+from .status import PluginStatus
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+EXIT_KILLED = 130
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Run a host in the foreground until SIGTERM, SIGHUP or Ctrl-C.
+
+    The first signal stops every plugin in order, the second kills them, the third ends the
+    process on the spot.
+
+    Returns:
+        The process's exit code: 0, or 130 after a second signal.
+
+    Raises:
+        VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
+    """
+    _set_up_log(logging.DEBUG if settings.debug else logging.INFO)
+    with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    bar = DownloadBar()
+    manager = PluginRuntimeManager(settings, progress=bar if sys.stderr.isatty() else None)
+    work = asyncio.current_task()
+    assert work is not None
+    with _Interrupts(work, manager).handled() as interrupts:
+        try:
+            await _work(manager)
+        except asyncio.CancelledError:
+            if not interrupts.count:
+                raise
+        finally:
+            bar.close()
+    return EXIT_KILLED if interrupts.count > 1 else 0
+
+
+async def _work(manager: PluginRuntimeManager) -> None:
+    """Serve until cancelled."""
+    async with manager:
+        admin = AdminServer(manager, manager.settings.admin_socket)
+        await admin.start()
+        try:
+            await manager.start_all()
+            _log_readiness(manager)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await manager.close()  # before the administration socket, which tells how it goes
+            await admin.stop()
+
+
+def _log_readiness(manager: PluginRuntimeManager) -> None:
+    summaries = manager.runtime_summaries()
+    running = sum(summary.status is PluginStatus.RUNNING for summary in summaries)
+    _log.info("%d of %d plugin(s) running; to look at them: vconnect list", running, len(summaries))
+
+
+class _Interrupts:
+    """What each signal that asks for the end does."""
+
+    def __init__(self, work: asyncio.Task[object], manager: PluginRuntimeManager) -> None:
+        self.count = 0
+        self._work = work
+        self._manager = manager
+
+    @contextmanager
+    def handled(self) -> Iterator[_Interrupts]:
+        """Take the signals over, for the length of a ``with`` block."""
+        loop = asyncio.get_running_loop()
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._interrupt, number)
+        try:
+            yield self
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        self.count += 1
+        if self.count == 1:
+            _log.info("%s: stopping the plugins; once more kills them", number.name)
+            self._work.cancel()
+        elif self.count == 2:
+            _log.warning("%s again: killing the plugins", number.name)
+            self._manager.kill_all()
+        else:
+            os._exit(EXIT_KILLED)
+
+
+def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Choose the event loop.
+
+    Args:
+        wanted: ``True`` for uvloop, ``False`` for asyncio's own, ``None`` for uvloop if it is
+            installed.
+
+    Raises:
+        ConfigError: uvloop is wanted and not installed.
+    """
+    if wanted is False:
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if wanted is None:
+            return None
+        raise ConfigError(
+            "uvloop is not installed; install it (pip install uvloop), or serve with --no-uvloop"
+        ) from None
+    return uvloop.new_event_loop
+
+
+def _set_up_log(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(HostFormatter(colored=colored))
+    log = logging.getLogger("vconnect")
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(level)
+    logging.getLogger("asyncio").addHandler(handler)
+
+
+class DownloadBar:
+    """A progress bar on the terminal, for one package after the other."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show ``done`` bytes of ``total``; the bar goes when all are there."""
+        if self._progress is None:
+            self._progress = _new_bar()
+            self._progress.add_task("downloading", total=total)
+            self._progress.start()
+        task = self._progress.task_ids[0]
+        self._progress.update(task, completed=done, total=total)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _new_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
