@@ -197,6 +197,7 @@ class PluginRuntimeManager:
         found = await in_thread(None, self._installer.discover)
         _log.info("discovered %d installed plugin(s)", len(found))
         for installed in found:
+            _log_found(installed)
             self._adopt(installed)
         self._forget_all_but({installed.path for installed in found})
         names = {installed.name for installed in found}
@@ -387,10 +388,6 @@ class PluginRuntimeManager:
 
     def _adopt(self, installed: InstalledPlugin) -> None:
         """Know an installed plugin, or learn its new version."""
-        if installed.problem:
-            _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
-        else:
-            _log.info("found plugin: %s", installed.name)
         known = self._registry.exact(installed.name)
         if known is None or (known.is_external and known.session is None):
             self._add(installed)
@@ -443,6 +440,13 @@ async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; the supervisor has logged why it would not."""
     with suppress(PluginStartError):
         await supervisor.start()
+
+
+def _log_found(installed: InstalledPlugin) -> None:
+    if installed.problem:
+        _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
+    else:
+        _log.info("found plugin: %s", installed.name)
 
 
 def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:
