@@ -9,7 +9,7 @@ import pytest
 
 from vconnect.cli.root import root
 from vconnect.config import Settings
-from vconnect.status import PluginStatus, Substate
+from vconnect.status import TRANSITIONS, PluginStatus, Substate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
 TABLES = [
@@ -47,3 +47,9 @@ def test_every_option_of_serve_is_documented() -> None:
 @pytest.mark.parametrize("word", [*PluginStatus, *filter(None, Substate)])
 def test_every_state_is_documented(word: str) -> None:
     assert word in WORDS
+
+
+@pytest.mark.parametrize("status", PluginStatus)
+def test_every_way_out_of_a_state_is_documented(status: PluginStatus) -> None:
+    _, _, followers = next(row for row in TABLES if row[0] == f"`{status}`")
+    assert {name for name in PluginStatus if f"`{name}`" in followers} == TRANSITIONS[status]

@@ -57,7 +57,7 @@ class Context:
         self._error = None
 
     def reply_error(self, message: str) -> None:
-        """Answer that this plugin could not do its part; the host's policy says what follows.
+        """Answer that this plugin could not do its part; whoever sent the event hears of it.
 
         An error carries neither data nor a replacement, and it does not stop the chain by itself.
         """
