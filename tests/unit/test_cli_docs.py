@@ -25,7 +25,8 @@ WORDS = {row[0].strip("`") for row in TABLES if len(row) < 5}
 def test_every_key_is_documented_with_its_variable(field: msgspec.structs.FieldInfo) -> None:
     _, default, variable, _, meaning = KEYS[field.name]
     assert meaning
-    expected = "" if field.name in ("config", "env") else f"`VCONNECT_{field.name.upper()}`"
+    is_table = field.name in ("config", "options", "events", "env")
+    expected = "" if is_table else f"`VCONNECT_{field.name.upper()}`"
     assert variable == expected
     if isinstance(field.default, int | float) and not isinstance(field.default, bool):
         assert default == f"`{field.default}`"
