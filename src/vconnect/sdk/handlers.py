@@ -14,6 +14,7 @@ Handler = Callable[[Context], Awaitable[None] | None]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EVENTS = "_vconnect_events"
+_MAX_ROUTES = 4096  # a host that makes up event names must not fill the memory
 
 
 def on(*events: str) -> Callable[[_Function], _Function]:
@@ -71,6 +72,29 @@ def find_handler(plugin: Any, handlers: Mapping[str, str], event: str) -> Handle
     method = handlers[max(covering, key=specificity)] if covering else "on_event"
     handler: Handler = getattr(plugin, method)
     return handler
+
+
+class HandlerTable:
+    """Which handler takes which event, remembered.
+
+    Args:
+        plugin: Whose handlers.
+    """
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+        self._routes: dict[str, tuple[Handler, bool]] = {}
+
+    def find(self, event: str) -> tuple[Handler, bool]:
+        """Return the event's handler, and whether it is one to wait for."""
+        route = self._routes.get(event)
+        if route is None:
+            handler = find_handler(self._plugin, self._plugin._handlers, event)
+            route = handler, inspect.iscoroutinefunction(handler)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[event] = route
+        return route
 
 
 async def settle(result: Awaitable[None] | None) -> None:
