@@ -49,6 +49,9 @@ def _parse(groups: list[str]) -> argparse.Namespace:
 def _measure_all(rows: Iterable[Row], peers: Peers, effort: Effort) -> list[Figure]:
     figures: list[Figure] = []
     for row in rows:
+        if not peers.can_place(row.placement):
+            print(f"{row.name}: left out, it needs another core", file=sys.stderr)
+            continue
         print(f"{row.name} ...", file=sys.stderr)
         figures += measure(row, peers, effort)
     return figures

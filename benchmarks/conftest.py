@@ -27,10 +27,12 @@ def run_way(benchmark, peers: Peers) -> Callable[[Row, Way], None]:
     def run(row: Row, way: Way) -> None:
         if way.needs_compiler and not peers.compiled:
             pytest.skip("no C compiler")
+        if not peers.can_place(row.placement):
+            pytest.skip("needs another core")
         operations = max(1, OPERATIONS // row.step) * row.step
         benchmark.group = row.name
         benchmark.extra_info["operations"] = operations
-        with way.open(peers) as burst:
+        with peers.placed(row.placement), way.open(peers) as burst:
             benchmark.pedantic(burst, args=(operations,), rounds=ROUNDS, warmup_rounds=1)
 
     return run

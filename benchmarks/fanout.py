@@ -12,6 +12,7 @@ import uvloop
 from . import ours, rival
 from .measure import Burst, Row, Way
 from .peers import Peers
+from .placement import Placement
 from .roundtrips import PAYLOAD, AnyHost, callers, connected
 
 BROADCASTS = (10, 100)
@@ -21,15 +22,16 @@ EVENT = "message.incoming"
 
 def rows() -> list[Row]:
     return [
-        *(_row("broadcast", f"broadcast to {plugins}", plugins) for plugins in BROADCASTS),
-        *(_row("chain", f"chain of {plugins}", plugins) for plugins in CHAINS),
+        *(_row("broadcast", f"broadcast to {n}", n, Placement.TWO_CORES) for n in BROADCASTS),
+        *(_row("chain", f"chain of {n}", n, Placement.ONE_CORE) for n in CHAINS),
     ]
 
 
-def _row(group: str, name: str, plugins: int) -> Row:
+def _row(group: str, name: str, plugins: int, placement: Placement) -> Row:
     return Row(
         group,
-        name,
+        f"{name}, {placement}",
+        placement,
         (
             Way(
                 "streams, lock, orjson (uvloop)",
@@ -44,8 +46,8 @@ def _row(group: str, name: str, plugins: int) -> Row:
 
 def _vconnect(group: str) -> Callable[[ours.Host], Any]:
     if group == "chain":
-        return lambda host: host.dispatcher.emit
-    return lambda host: host.dispatcher.broadcast
+        return lambda host: host.emit
+    return lambda host: host.broadcast
 
 
 def _hand_written(group: str) -> Callable[[rival.Host], Any]:

@@ -15,6 +15,7 @@ from vconnect.protocol import event_prefix
 from . import rival
 from .measure import Burst, Row, Way
 from .peers import Peers
+from .placement import Placement
 
 SIZES = {"64 B": 64, "1 KiB": 1024, "16 KiB": 16 * 1024, "1 MiB": 1024 * 1024}
 #: Decoders are fed as many frames as one read of this many bytes brings, one at least.
@@ -36,6 +37,7 @@ def _decode(label: str, size: int) -> Row:
     return Row(
         "decode",
         f"decode {label}",
+        Placement.ONE_CORE,
         (
             Way("bytes copy", _repeat(_copy, memoryview(data), operations=frames), "floor"),
             Way(
@@ -54,6 +56,7 @@ def _encode(label: str, size: int) -> Row:
     return Row(
         "encode",
         f"encode {label}",
+        Placement.ONE_CORE,
         (
             Way("bytes copy", _repeat(_copy, json), "floor"),
             Way("orjson alone", _repeat(orjson.dumps, payload)),

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from .peers import Peers
+from .placement import Placement
 
 #: Does that many operations and returns the seconds that they took.
 Burst = Callable[[int], float]
@@ -46,12 +47,14 @@ class Row:
     Attributes:
         group: What ``--only`` selects by.
         name: For the table.
+        placement: Where host and plugins run.
         ways: At most one rival and one floor among them.
         step: Bursts do a multiple of this many operations.
     """
 
     group: str
     name: str
+    placement: Placement
     ways: tuple[Way, ...]
     step: int = 1
 
@@ -93,7 +96,7 @@ def measure(row: Row, peers: Peers, effort: Effort) -> list[Figure]:
     within a round; the median over the rounds drops those in which something came between.
     """
     ways = [way for way in row.ways if peers.compiled or not way.needs_compiler]
-    with ExitStack() as stack:
+    with peers.placed(row.placement), ExitStack() as stack:
         bursts = [stack.enter_context(way.open(peers)) for way in ways]
         counts = [_calibrate(burst, row.step, effort.seconds) for burst in bursts]
         rounds = [_round(bursts, counts, number) for number in range(effort.rounds)]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import orjson
 
+from .placement import Cores, Placement
+
 _SOURCES = Path(__file__).parent
 _C_FLAGS = ("-O2", "-Wall", "-Wextra")
 #: A program that has not ended this long after it was told to is killed. Seconds.
@@ -26,6 +28,8 @@ class Peers:
         self._directory = Path(tempfile.mkdtemp(prefix="vconnect-bench-"))
         self._sockets = 0
         self._running: list[subprocess.Popen[str]] = []
+        self._cores = Cores()
+        self._placement = Placement.ONE_CORE
         self._compiler = shutil.which(os.environ.get("CC", "cc"))
 
     def __enter__(self) -> Peers:
@@ -51,6 +55,17 @@ class Peers:
         self._end(self._running)
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def can_place(self, placement: Placement) -> bool:
+        """Tell whether this machine has the cores for it."""
+        return self._cores.allow(placement)
+
+    @contextmanager
+    def placed(self, placement: Placement) -> Iterator[None]:
+        """Choose the cores of this process and of all plugins that are started meanwhile."""
+        self._placement = placement
+        with self._cores.hold_host():
+            yield
+
     def socket_path(self) -> Path:
         """Return a path for a socket that nobody uses yet."""
         self._sockets += 1
@@ -66,7 +81,9 @@ class Peers:
         try:
             for name, events in capabilities.items():
                 options = ["--name", name, "--capabilities", orjson.dumps(events).decode()]
-                started.append(self._start([*command, "--socket", str(socket), *options]))
+                plugin = self._start([*command, "--socket", str(socket), *options])
+                self._cores.put_plugin(plugin.pid, self._placement)
+                started.append(plugin)
             yield
         finally:
             self._end(started)

@@ -85,7 +85,7 @@ class Host:
         self._socket = socket
         self._changed = asyncio.Event()
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._accept, self._socket)
 
     async def close(self) -> None:

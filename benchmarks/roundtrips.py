@@ -16,6 +16,7 @@ from vconnect.session import encode_classic_event
 from . import ours, rival
 from .measure import Burst, Row, Way
 from .peers import Peers
+from .placement import Placement
 
 PLUGIN = "echo"
 EVENT = "message.incoming"
@@ -36,17 +37,18 @@ Asker = Callable[[Any], tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]]]
 
 
 def rows() -> list[Row]:
-    return [_row(in_flight) for in_flight in IN_FLIGHT]
+    return [_row(in_flight, placement) for in_flight in IN_FLIGHT for placement in Placement]
 
 
-def _row(in_flight: int) -> Row:
+def _row(in_flight: int, placement: Placement) -> Row:
     def vconnect(loop_factory: LoopFactory, asker: Asker) -> Callable[[Peers], Any]:
         return partial(_round_trips, ours.Host, loop_factory, asker, in_flight)
 
     by_hand = partial(_round_trips, rival.Host, uvloop.new_event_loop, _hand_written, in_flight)
     return Row(
         "roundtrip",
-        f"round trip, {in_flight} in flight",
+        f"{in_flight} in flight, {placement}",
+        placement,
         (
             Way("C host, no JSON", partial(_c_round_trips, in_flight), "floor"),
             Way("streams, lock, orjson (uvloop)", by_hand, "rival"),
@@ -60,11 +62,11 @@ def _row(in_flight: int) -> Row:
 
 
 def _request(host: ours.Host) -> Any:
-    return host.dispatcher.request, (PLUGIN, EVENT, PAYLOAD)
+    return host.request, (PLUGIN, EVENT, PAYLOAD)
 
 
 def _lane(host: ours.Host) -> Any:
-    call = host.session(PLUGIN).call
+    call = host.sessions[PLUGIN].call
 
     def ask(event: str, payload: Any) -> Awaitable[Any]:
         return call(encode_classic_event(event, payload, 1 << 20), monotonic() + 5.0)
@@ -117,7 +119,7 @@ def connected(
     socket = peers.socket_path()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         host = host_type(socket)
-        runner.run(host.start())
+        runner.run(host.open())
         try:
             with peers.echoes(socket, capabilities):
                 runner.run(host.wait_for(len(capabilities)))
