@@ -225,6 +225,8 @@ class Registry:
         self.routes = RouteTable()
         self._runtimes: dict[str, PluginRuntime] = {}
         self._aliases: dict[str, PluginRuntime] = {}
+        #: Names as callers spell them; only such as were found, so there is an end to them.
+        self._spelled: dict[str, PluginRuntime] = {}
 
     def __iter__(self) -> Iterator[PluginRuntime]:
         return iter(list(self._runtimes.values()))
@@ -257,10 +259,14 @@ class Registry:
         Raises:
             UnknownPluginError: There is none.
         """
+        runtime = self._spelled.get(name)
+        if runtime is not None:
+            return runtime
         runtime = self.find(name)
         if runtime is None:
             known = ", ".join(sorted(self._runtimes)) or "none"
             raise UnknownPluginError(canonical_name(name), f"no such plugin (known: {known})")
+        self._spelled[name] = runtime
         return runtime
 
     def reroute(self) -> None:
@@ -269,6 +275,7 @@ class Registry:
 
     def reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""
+        self._spelled = {}
         claims: dict[str, list[PluginRuntime]] = {}
         for runtime in self._runtimes.values():
             for alias in runtime.aliases():
