@@ -16,13 +16,12 @@ import msgspec
 from .config import Settings
 from .errors import (
     PluginError,
-    PluginReplyError,
     PluginTimeoutError,
     PluginUnavailableError,
 )
-from .protocol import Answer, normalize_answer
+from .protocol import Answer, normalize_answer, reply_error
 from .registry import PluginRuntime, Registry
-from .session import encode_classic_event
+from .session import classic_prefix, encode_classic_event
 
 
 class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,16 +156,13 @@ class Dispatcher:
         """
         runtime = self._registry.get(plugin)
         deadline = monotonic() + (self._event_timeout if timeout is None else timeout)
-        frame = self._encode(event, payload)
         try:
-            answer = normalize_answer(await self._send(runtime, frame, deadline))
+            answer = self._session(runtime).request(classic_prefix(event), payload, deadline)
+            runtime.events += 1
+            return await answer
         except PluginError as error:
             self._count(runtime, error)
             raise
-        if not answer.ok:
-            runtime.errors += 1
-            raise _reply_error(runtime, answer)
-        return answer.data
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all capable plugins and wait for nobody.
@@ -231,7 +227,7 @@ class Dispatcher:
     ) -> PluginResult:
         if not answer.ok:
             return self._failed(
-                runtime, _reply_error(runtime, answer), began, ended, stop=answer.stop
+                runtime, reply_error(runtime.name, answer), began, ended, stop=answer.stop
             )
         return PluginResult(
             plugin=runtime.name,
@@ -292,12 +288,6 @@ class _Delivery:
 
 def _stamp(delivery: _Delivery, _: Future[dict[str, Any]]) -> None:
     delivery.ended = monotonic()
-
-
-def _reply_error(runtime: PluginRuntime, answer: Answer) -> PluginReplyError:
-    return PluginReplyError(
-        runtime.name, answer.message or "an error without words", answer.code or None
-    )
 
 
 def _milliseconds(began: float, ended: float | None) -> float:

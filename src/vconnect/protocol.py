@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import HandshakeError
+from .errors import HandshakeError, PluginReplyError
 from .names import NAME_RULE, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
@@ -141,6 +141,12 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
         stop=stop or (isinstance(data, dict) and data.get("flow") == STOP),
         replacement=message.get("payload", msgspec.UNSET),
     )
+
+
+def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
+    """Make an exception of an answer that is an error."""
+    message = answer.message or "an error without words"
+    return PluginReplyError(plugin, message, answer.code or None)
 
 
 def _parse_name(message: dict[str, Any]) -> str:
