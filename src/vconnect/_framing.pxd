@@ -41,6 +41,7 @@ cdef class StreamCore:
     cdef char* out                  # owned, PyMem; NULL until first used
     cdef Py_ssize_t out_bytes
     cdef Py_ssize_t out_capacity
+    cdef Py_ssize_t out_frames
     cdef bint flush_scheduled
     cdef bint transport_holds       # bytes went to the transport, which may still hold some
     cdef bint write_paused          # the transport's high-water mark is reached

@@ -74,6 +74,8 @@ cdef enum:
     JOIN_BELOW = 64 * 1024
     # Frames joined in one tick leave early once there are this many bytes of them.
     FLUSH_ABOVE = 256 * 1024
+    # So do this many frames: the peer works on them while we write the next ones.
+    FLUSH_FRAMES = 32
     # The shortest number that may leave the 64-bit range has this many digits.
     SUSPECT_DIGITS = 19
 
@@ -601,7 +603,8 @@ cdef class StreamCore:
         self.reserve_out(size)
         memcpy(self.out + self.out_bytes, PyBytes_AS_STRING(frame), size)
         self.out_bytes += size
-        if self.out_bytes >= FLUSH_ABOVE:
+        self.out_frames += 1
+        if self.out_frames >= FLUSH_FRAMES or self.out_bytes >= FLUSH_ABOVE:
             return self.flush_now()
         return self.schedule_flush()
 
@@ -637,7 +640,7 @@ cdef class StreamCore:
         if size == 0 or self.is_closing:
             return 0
         sent = self.send_directly()
-        self.out_bytes = 0
+        self.out_bytes = self.out_frames = 0
         if sent < size:
             # The transport knows how to wait, and how to report a peer that is gone.
             self.transport_holds = True
@@ -697,7 +700,7 @@ cdef class StreamCore:
         self.kept_bytes = 0
         PyMem_Free(self.out)
         self.out = NULL
-        self.out_bytes = self.out_capacity = 0
+        self.out_bytes = self.out_capacity = self.out_frames = 0
         return 0
 
     @property
