@@ -21,7 +21,7 @@ from .errors import (
 )
 from .protocol import Answer, normalize_answer, reply_error
 from .registry import PluginRuntime, Registry
-from .session import classic_prefix, encode_classic_event
+from .session import CLASSIC_PREFIXES, encode_classic_event
 
 
 class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,9 +155,13 @@ class Dispatcher:
             PluginOverloadedError: Too many events wait for it already.
         """
         runtime = self._registry.get(plugin)
-        deadline = monotonic() + (self._event_timeout if timeout is None else timeout)
+        session = runtime.session
+        if timeout is None:
+            timeout = self._event_timeout
         try:
-            answer = self._session(runtime).request(classic_prefix(event), payload, deadline)
+            if session is None:
+                raise _not_connected(runtime)
+            answer = session.request(CLASSIC_PREFIXES[event], payload, timeout)
             runtime.events += 1
             return await answer
         except PluginError as error:
@@ -194,9 +198,7 @@ class Dispatcher:
     def _session(self, runtime: PluginRuntime) -> Any:
         session = runtime.session
         if session is None:
-            raise PluginUnavailableError(
-                runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
-            )
+            raise _not_connected(runtime)
         return session
 
     def _send(
@@ -288,6 +290,12 @@ class _Delivery:
 
 def _stamp(delivery: _Delivery, _: Future[dict[str, Any]]) -> None:
     delivery.ended = monotonic()
+
+
+def _not_connected(runtime: PluginRuntime) -> PluginUnavailableError:
+    return PluginUnavailableError(
+        runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
+    )
 
 
 def _milliseconds(began: float, ended: float | None) -> float:

@@ -15,9 +15,7 @@ import msgspec
 from ._framing import Lane, encode_event
 from .protocol import Dialect, Handshake, event_prefix, normalize_answer, reply_error
 
-# Prefixes are kept per event name; names come from callers, so there is an end to it.
 _MAX_PREFIXES = 4096
-_prefixes: dict[str, bytes] = {}
 
 _HAS_PEERCRED = sys.platform == "linux"
 # macOS, <sys/un.h>: the options that CPython does not name.
@@ -126,23 +124,27 @@ class Session:
         raise reply_error(self.handshake.plugin, answer)
 
 
+class _Prefixes(dict[str, bytes]):
+    """What stands before an event's payload; worked out when its name comes first."""
+
+    def __missing__(self, event: str) -> bytes:
+        if len(self) >= _MAX_PREFIXES:
+            self.clear()
+        prefix = self[event] = event_prefix(event)
+        return prefix
+
+
+#: By event, for `Session.request`. Names come from callers, so there is an end to it.
+CLASSIC_PREFIXES = _Prefixes()
+
+
 def encode_classic_event(event: str, payload: Any, max_frame_bytes: int) -> bytes:
     """Encode an event for every classic session.
 
     Raises:
         PayloadError: The payload is not JSON, or too large.
     """
-    return encode_event(classic_prefix(event), payload, max_frame_bytes)
-
-
-def classic_prefix(event: str) -> bytes:
-    """Return what stands before the payload of an event, for `Session.request`."""
-    prefix = _prefixes.get(event)
-    if prefix is None:
-        if len(_prefixes) >= _MAX_PREFIXES:
-            _prefixes.clear()
-        prefix = _prefixes[event] = event_prefix(event)
-    return prefix
+    return encode_event(CLASSIC_PREFIXES[event], payload, max_frame_bytes)
 
 
 def peer_of(transport: Transport) -> Peer:

@@ -15,10 +15,10 @@ import uvloop
 from vconnect._framing import Lane, ReadBuffer
 from vconnect.errors import PayloadError, PluginReplyError, PluginUnavailableError
 from vconnect.protocol import Handshake
-from vconnect.session import LaneLimits, Peer, Session, classic_prefix
+from vconnect.session import CLASSIC_PREFIXES, LaneLimits, Peer, Session
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
-PREFIX = classic_prefix("message.incoming")
+PREFIX = CLASSIC_PREFIXES["message.incoming"]
 
 
 class NotGreeted:
@@ -37,7 +37,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
 
     def request(self, payload: object = None) -> asyncio.Future[object]:
-        return self.session.request(PREFIX, payload, time.monotonic() + 10)
+        return self.session.request(PREFIX, payload, 10.0)
 
     async def event(self) -> dict[str, object]:
         size = int.from_bytes(await self._loop.sock_recv(self._end, 4), "big")
