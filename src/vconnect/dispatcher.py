@@ -154,7 +154,7 @@ class Dispatcher:
             PluginUnavailableError: It is not connected, or its connection ended meanwhile.
             PluginOverloadedError: Too many events wait for it already.
         """
-        runtime = self._registry.get(plugin)
+        runtime = self._registry.by_spelling[plugin]
         session = runtime.session
         if timeout is None:
             timeout = self._event_timeout
