@@ -1,6 +1,6 @@
 /* A plugin in C that answers every event with a constant: the fastest peer there is.
  *
- *   echo --socket PATH [--name NAME]
+ *   echo --socket PATH [--name NAME] [--capabilities JSON]
  *
  * It shakes hands, then answers a whole read's worth of frames with one write, so that what a
  * benchmark measures is the host. A constant answer needs no JSON here.
@@ -43,10 +43,11 @@ static void send_text(int fd, const char *text) {
 }
 
 int main(int argc, char **argv) {
-    const char *path = NULL, *name = "echo";
+    const char *path = NULL, *name = "echo", *capabilities = "[\"*\"]";
     for (int i = 1; i + 1 < argc; i++) {
         if (!strcmp(argv[i], "--socket")) path = argv[++i];
         else if (!strcmp(argv[i], "--name")) name = argv[++i];
+        else if (!strcmp(argv[i], "--capabilities")) capabilities = argv[++i];
     }
     if (!path) return fprintf(stderr, "usage: echo --socket PATH [--name NAME]\n"), 2;
     if (getenv("VCONNECT_PLUGIN_NAME")) name = getenv("VCONNECT_PLUGIN_NAME");
@@ -57,7 +58,9 @@ int main(int argc, char **argv) {
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return perror(path), 1;
 
     char hello[512];
-    snprintf(hello, sizeof hello, "{\"name\":\"%s\",\"version\":\"1\",\"priority\":0,\"capabilities\":[\"*\"]}", name);
+    snprintf(hello, sizeof hello,
+             "{\"name\":\"%s\",\"version\":\"1\",\"priority\":0,\"capabilities\":%s}", name,
+             capabilities);
     send_text(fd, hello);
 
     size_t size = READ_BYTES, have = 0;

@@ -41,6 +41,7 @@ cdef class StreamCore:
     cdef char* out                  # owned, PyMem; NULL until first used
     cdef Py_ssize_t out_bytes
     cdef Py_ssize_t out_capacity
+    cdef Py_ssize_t out_frames
     cdef bint flush_scheduled
     cdef bint transport_holds       # bytes went to the transport, which may still hold some
     cdef bint write_paused          # the transport's high-water mark is reached
@@ -63,19 +64,21 @@ cdef class LaneCore(StreamCore):
     cdef bint serving               # past the handshake: frames are answers
     cdef str plugin                 # for messages
     cdef object create_future       # bound method of the loop
+    cdef object read_data           # from an answer to its data; or None, and `request` is unused
 
     # The table of events in flight: a ring whose `head` is the oldest. A place whose future is
     # done (answered by its deadline, or cancelled by its caller) is abandoned; it stays until its
     # answer comes, so that the answers behind it keep their places.
     cdef list places                # asyncio.Future, or None for an event that nobody waits for
     cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
+    cdef bint* wants_data           # owned, PyMem; parallel too: whether `request` took the place
     cdef uint64_t head
     cdef uint64_t tail
     cdef uint64_t mask              # capacity - 1; the capacity is a power of two >= window
     cdef Py_ssize_t window
     cdef Py_ssize_t max_abandoned
     cdef Py_ssize_t max_queued
-    cdef object waiting             # deque of (frame, future or None, deadline): not yet sent
+    cdef object waiting             # deque of (frame, future or None, deadline, wants_data)
     cdef bint ping_pong             # the last read held one answer: a lone event leaves at once
 
     # One timer for everything that has a time.
@@ -89,8 +92,10 @@ cdef class LaneCore(StreamCore):
     cdef readonly uint64_t late     # answers to abandoned places
     cdef readonly uint64_t unasked  # frames that no event in flight belongs to
 
-    cdef int submit(self, bytes frame, object future, double deadline) except -1
-    cdef int place(self, bytes frame, object future, double deadline) except -1
+    cdef int submit(self, bytes frame, object future, double deadline, bint wants_data) except -1
+    cdef int place(self, bytes frame, object future, double deadline, bint wants_data) except -1
+    cdef object data_of(self, const char* payload, Py_ssize_t size)
+    cdef int fail_call(self, object future, object error) except -1
     cdef int pump(self) except -1
     cdef int arm(self, double when, double now) except -1
     cdef double expire_places(self, double now, Py_ssize_t* abandoned) except -1

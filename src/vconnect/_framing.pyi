@@ -1,6 +1,7 @@
 """Types of the compiled core; the docstrings stand in ``_framing.pyx``."""
 
 from asyncio import BaseTransport, BufferedProtocol, Future, Transport
+from collections.abc import Callable
 from typing import Any, Final, Protocol, final
 
 from typing_extensions import disjoint_base
@@ -65,8 +66,10 @@ class LaneCore(StreamCore):
         max_queued: int,
         max_abandoned: int,
         stuck_after: float,
+        read_data: Callable[[dict[str, Any]], Any] | None = ...,
     ) -> None: ...
     def call(self, frame: bytes, deadline: float) -> Future[dict[str, Any]]: ...
+    def request(self, prefix: bytes, payload: object, timeout: float) -> Future[Any]: ...
     def tell(self, frame: bytes) -> None: ...
     def sweep(self) -> None: ...
     @property

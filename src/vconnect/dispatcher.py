@@ -16,13 +16,12 @@ import msgspec
 from .config import Settings
 from .errors import (
     PluginError,
-    PluginReplyError,
     PluginTimeoutError,
     PluginUnavailableError,
 )
-from .protocol import Answer, normalize_answer
+from .protocol import Answer, normalize_answer, reply_error
 from .registry import PluginRuntime, Registry
-from .session import encode_classic_event
+from .session import CLASSIC_PREFIXES, encode_classic_event
 
 
 class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,18 +154,19 @@ class Dispatcher:
             PluginUnavailableError: It is not connected, or its connection ended meanwhile.
             PluginOverloadedError: Too many events wait for it already.
         """
-        runtime = self._registry.get(plugin)
-        deadline = monotonic() + (self._event_timeout if timeout is None else timeout)
-        frame = self._encode(event, payload)
+        runtime = self._registry.by_spelling[plugin]
+        session = runtime.session
+        if timeout is None:
+            timeout = self._event_timeout
         try:
-            answer = normalize_answer(await self._send(runtime, frame, deadline))
+            if session is None:
+                raise _not_connected(runtime)
+            answer = session.request(CLASSIC_PREFIXES[event], payload, timeout)
+            runtime.events += 1
+            return await answer
         except PluginError as error:
             self._count(runtime, error)
             raise
-        if not answer.ok:
-            runtime.errors += 1
-            raise _reply_error(runtime, answer)
-        return answer.data
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all capable plugins and wait for nobody.
@@ -198,9 +198,7 @@ class Dispatcher:
     def _session(self, runtime: PluginRuntime) -> Any:
         session = runtime.session
         if session is None:
-            raise PluginUnavailableError(
-                runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
-            )
+            raise _not_connected(runtime)
         return session
 
     def _send(
@@ -231,7 +229,7 @@ class Dispatcher:
     ) -> PluginResult:
         if not answer.ok:
             return self._failed(
-                runtime, _reply_error(runtime, answer), began, ended, stop=answer.stop
+                runtime, reply_error(runtime.name, answer), began, ended, stop=answer.stop
             )
         return PluginResult(
             plugin=runtime.name,
@@ -294,9 +292,9 @@ def _stamp(delivery: _Delivery, _: Future[dict[str, Any]]) -> None:
     delivery.ended = monotonic()
 
 
-def _reply_error(runtime: PluginRuntime, answer: Answer) -> PluginReplyError:
-    return PluginReplyError(
-        runtime.name, answer.message or "an error without words", answer.code or None
+def _not_connected(runtime: PluginRuntime) -> PluginUnavailableError:
+    return PluginUnavailableError(
+        runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import HandshakeError, HostCallError
+from .errors import HandshakeError, HostCallError, PluginReplyError
 from .names import NAME_RULE, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
@@ -230,6 +230,12 @@ def error_reply(number: int, code: str, message: str) -> dict[str, Any]:
 def is_reserved(event: str) -> bool:
     """Tell whether an event belongs to the host itself."""
     return event.startswith(RESERVED_PREFIX)
+
+
+def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
+    """Make an exception of an answer that is an error."""
+    message = answer.message or "an error without words"
+    return PluginReplyError(plugin, message, answer.code or None)
 
 
 def _parse_name(message: dict[str, Any]) -> str:

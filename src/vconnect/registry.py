@@ -218,11 +218,28 @@ class RouteTable:
         )
 
 
+class _Spellings(dict[str, PluginRuntime]):
+    """Plugins by their names as callers spell them; only what was found is kept."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __missing__(self, name: str) -> PluginRuntime:
+        runtime = self[name] = self._registry.get(name)
+        return runtime
+
+
 class Registry:
-    """The plugins by name and alias, and the routes between them and events."""
+    """The plugins by name and alias, and the routes between them and events.
+
+    Attributes:
+        routes: Who gets which event.
+        by_spelling: What `get` returns, in one look-up for a name that was asked for before.
+    """
 
     def __init__(self) -> None:
         self.routes = RouteTable()
+        self.by_spelling = _Spellings(self)
         self._runtimes: dict[str, PluginRuntime] = {}
         self._aliases: dict[str, PluginRuntime] = {}
 
@@ -269,6 +286,7 @@ class Registry:
 
     def reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""
+        self.by_spelling.clear()
         claims: dict[str, list[PluginRuntime]] = {}
         for runtime in self._runtimes.values():
             for alias in runtime.aliases():

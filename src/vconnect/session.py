@@ -13,11 +13,9 @@ from typing import Any
 import msgspec
 
 from ._framing import Lane, encode_event
-from .protocol import Dialect, Handshake, event_prefix
+from .protocol import Dialect, Handshake, event_prefix, normalize_answer, reply_error
 
-# Prefixes are kept per event name; names come from callers, so there is an end to it.
 _MAX_PREFIXES = 4096
-_prefixes: dict[str, bytes] = {}
 
 _HAS_PEERCRED = sys.platform == "linux"
 # macOS, <sys/un.h>: the options that CPython does not name.
@@ -71,8 +69,9 @@ class Session:
         self._lane = lane
         self._limits = limits
         self._on_closed = on_closed
-        #: Bound once: this is called for every event.
+        #: Bound once: these are called for every event.
         self.call: Callable[[bytes, float], Future[dict[str, Any]]] = lane.call
+        self.request: Callable[[bytes, Any, float], Future[Any]] = lane.request
         self.tell: Callable[[bytes], None] = lane.tell
 
     def open(self, acknowledgment: bytes) -> None:
@@ -84,6 +83,7 @@ class Session:
             max_queued=self._limits.max_queued,
             max_abandoned=self._limits.max_abandoned,
             stuck_after=self._limits.stuck_after,
+            read_data=self._read_data,
         )
         self._lane.send(acknowledgment)
 
@@ -117,6 +117,26 @@ class Session:
         """Pass the end on."""
         self._on_closed(self, error)
 
+    def _read_data(self, message: dict[str, Any]) -> Any:
+        answer = normalize_answer(message)
+        if answer.ok:
+            return answer.data
+        raise reply_error(self.handshake.plugin, answer)
+
+
+class _Prefixes(dict[str, bytes]):
+    """What stands before an event's payload; worked out when its name comes first."""
+
+    def __missing__(self, event: str) -> bytes:
+        if len(self) >= _MAX_PREFIXES:
+            self.clear()
+        prefix = self[event] = event_prefix(event)
+        return prefix
+
+
+#: By event, for `Session.request`. Names come from callers, so there is an end to it.
+CLASSIC_PREFIXES = _Prefixes()
+
 
 def encode_classic_event(event: str, payload: Any, max_frame_bytes: int) -> bytes:
     """Encode an event for every classic session.
@@ -124,12 +144,7 @@ def encode_classic_event(event: str, payload: Any, max_frame_bytes: int) -> byte
     Raises:
         PayloadError: The payload is not JSON, or too large.
     """
-    prefix = _prefixes.get(event)
-    if prefix is None:
-        if len(_prefixes) >= _MAX_PREFIXES:
-            _prefixes.clear()
-        prefix = _prefixes[event] = event_prefix(event)
-    return encode_event(prefix, payload, max_frame_bytes)
+    return encode_event(CLASSIC_PREFIXES[event], payload, max_frame_bytes)
 
 
 def peer_of(transport: Transport) -> Peer:

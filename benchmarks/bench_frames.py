@@ -1,0 +1,14 @@
+"""Frames: the rows of `benchmarks.frames` for pytest-benchmark."""
+
+from __future__ import annotations
+
+import pytest
+
+from .frames import rows
+
+WAYS = [(row, way) for row in rows() for way in row.ways]
+
+
+@pytest.mark.parametrize(("row", "way"), WAYS, ids=str)
+def test_frames(run_way, row, way):
+    run_way(row, way)
