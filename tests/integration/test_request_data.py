@@ -12,7 +12,8 @@ import orjson
 import pytest
 import uvloop
 
-from vconnect._framing import Lane, ReadBuffer
+from vconnect._lane import Lane
+from vconnect._stream import ReadBuffer
 from vconnect.errors import PayloadError, PluginReplyError, PluginUnavailableError
 from vconnect.protocol import Handshake
 from vconnect.session import CLASSIC_PREFIXES, LaneLimits, Peer, Session
