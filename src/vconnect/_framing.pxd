@@ -69,7 +69,7 @@ cdef class LaneCore(StreamCore):
     # The table of events in flight: a ring whose `head` is the oldest. A place whose future is
     # done (answered by its deadline, or cancelled by its caller) is abandoned; it stays until its
     # answer comes, so that the answers behind it keep their places.
-    cdef list places                # asyncio.Future, or None for an event that nobody waits for
+    cdef list places                # Future, Delivery, or None for an event that nobody waits for
     cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
     cdef bint* wants_data           # owned, PyMem; parallel too: whether `request` took the place
     cdef uint64_t head
@@ -101,3 +101,20 @@ cdef class LaneCore(StreamCore):
     cdef double expire_places(self, double now, Py_ssize_t* abandoned) except -1
     cdef double expire_waiting(self, double now) except -1
     cdef bint head_is_stuck(self, double now)
+
+
+cdef class FanOut:
+    cdef readonly list deliveries
+    cdef Py_ssize_t missing         # deliveries that are waited for
+    cdef object complete            # None until `wait`
+
+    cdef int one_less(self) except -1
+
+
+cdef class Delivery:
+    cdef FanOut whole               # None once done
+    cdef readonly object answer
+    cdef readonly object error
+    cdef readonly double ended
+
+    cdef int end(self) except -1

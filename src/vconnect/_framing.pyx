@@ -2,13 +2,14 @@
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """The compiled core: frames, and the lane that carries events.
 
-A frame is a big-endian u32 length and that many bytes of JSON (``docs/wire.md``). Three things
+A frame is a big-endian u32 length and that many bytes of JSON (``docs/wire.md``). Four things
 live here, each on top of the one before:
 
 * `FrameDecoder`, `encode_frame`, `encode_event`: bytes to frames and back, without I/O.
 * `FrameStream`: one connection as an ``asyncio.BufferedProtocol``. Reads into a buffer that all
   connections of a loop share; joins the writes of one loop tick.
 * `Lane`: a stream whose peer answers every event in order: the table of events in flight.
+* `FanOut`: one event in many lanes.
 
 Policy, files and processes are elsewhere. State is advanced before anything is called that may
 raise, close or come back.
@@ -817,6 +818,15 @@ cdef class LaneCore(StreamCore):
         self.submit(frame, future, monotonic() + timeout, True)
         return future
 
+    def deliver(self, bytes frame not None, Delivery delivery not None, double deadline):
+        """Send an event as one part of a fan-out; its answer, or its error, goes to the delivery.
+
+        Raises:
+            PluginUnavailableError: The connection has ended.
+            PluginOverloadedError: ``max_queued`` events are waiting already.
+        """
+        self.submit(frame, delivery, deadline, False)
+
     def tell(self, bytes frame not None):
         """Send an event whose answer nobody waits for; it takes a place all the same.
 
@@ -1025,6 +1035,86 @@ cdef class LaneCore(StreamCore):
     def queued(self):
         """Events that wait for a place in the window."""
         return len(self.waiting) if self.waiting is not None else 0
+
+
+# --- one event to many -----------------------------------------------------------------------
+
+@final
+cdef class FanOut:
+    """The answers to one event from many lanes, and one future for all of them.
+
+    It and its deliveries belong to the running loop.
+    """
+
+    def __cinit__(self):
+        self.deliveries = []
+
+    def add(self):
+        """Return a delivery that is waited for."""
+        cdef Delivery delivery = Delivery.__new__(Delivery)
+        delivery.whole = self
+        self.missing += 1
+        self.deliveries.append(delivery)
+        return delivery
+
+    def wait(self):
+        """Return a future that is done once every delivery is."""
+        self.complete = get_running_loop().create_future()
+        if self.missing == 0:
+            self.complete.set_result(None)
+        return self.complete
+
+    def abandon(self):
+        """Give up what is not done; answers that come after all are dropped by their lanes."""
+        cdef Delivery delivery
+        for delivery in self.deliveries:
+            delivery.whole = None
+
+    cdef int one_less(self) except -1:
+        self.missing -= 1
+        if self.missing == 0 and self.complete is not None and not self.complete.done():
+            self.complete.set_result(None)
+        return 0
+
+
+@final
+cdef class Delivery:
+    """One plugin's part of a fan-out; it stands in a lane's table where a future would.
+
+    Attributes:
+        answer: The answer, or ``None``.
+        error: Why there is none, or ``None``.
+        ended: When either came, in seconds of ``time.monotonic()``.
+    """
+
+    def done(self):
+        """Tell whether nobody waits for it any more."""
+        return self.whole is None
+
+    def set_result(self, answer):
+        """Take the answer.
+
+        Raises:
+            asyncio.InvalidStateError: It is done already.
+        """
+        self.end()
+        self.answer = answer
+
+    def set_exception(self, error):
+        """Take the reason why there is no answer.
+
+        Raises:
+            asyncio.InvalidStateError: It is done already.
+        """
+        self.end()
+        self.error = error
+
+    cdef int end(self) except -1:
+        whole, self.whole = self.whole, None
+        if whole is None:
+            raise InvalidStateError("the delivery is done already")
+        self.ended = monotonic()
+        return (<FanOut>whole).one_less()
 
 
 # asyncio chooses the buffered way by `isinstance`, and a compiled class cannot derive from a

@@ -7,12 +7,12 @@ these calls is safe: an event that was sent is answered all the same, and its an
 from __future__ import annotations
 
 from asyncio import Future
-from functools import partial
 from time import monotonic
 from typing import Any
 
 import msgspec
 
+from ._framing import Delivery, FanOut
 from .config import Settings
 from .errors import (
     PluginError,
@@ -100,9 +100,9 @@ class Dispatcher:
                     raise PluginTimeoutError(runtime.name, "the chain's time was used up before")
                 answer = normalize_answer(await self._send(runtime, frame, deadline))
             except PluginError as error:
-                results.append(self._failed(runtime, error, began))
+                results.append(self._failed(runtime, error, _milliseconds_since(began)))
                 continue
-            results.append(self._answered(runtime, answer, began))
+            results.append(self._answered(runtime, answer, _milliseconds_since(began)))
             if answer.replacement is not msgspec.UNSET:
                 payload = answer.replacement
                 frame = self._encode(event, payload)
@@ -124,15 +124,18 @@ class Dispatcher:
         began = monotonic()
         deadline = began + (self._event_timeout if timeout is None else timeout)
         frame = self._encode(event, payload)
-        calls = [
-            _Delivery(runtime, self._start(runtime, frame, deadline))
-            for runtime in self._registry.routes.route(event)
-        ]
+        route = self._registry.routes.route(event)
+        fan_out = FanOut()
         try:
-            results = [await self._collect(call, began) for call in calls]
+            for runtime in route:
+                self._deliver(runtime, frame, fan_out.add(), deadline)
+            await fan_out.wait()
         finally:
-            for call in calls:
-                call.abandon()
+            fan_out.abandon()
+        results = [
+            self._delivered(runtime, delivery, began)
+            for runtime, delivery in zip(route, fan_out.deliveries, strict=True)
+        ]
         return Outcome(results, None, payload)
 
     async def request(
@@ -208,43 +211,40 @@ class Dispatcher:
         runtime.events += 1
         return future
 
-    def _start(
-        self, runtime: PluginRuntime, frame: bytes, deadline: float
-    ) -> Future[dict[str, Any]] | PluginError:
-        """Send, and return a refusal in place of raising it: the others are still to be asked."""
+    def _deliver(
+        self, runtime: PluginRuntime, frame: bytes, delivery: Delivery, deadline: float
+    ) -> None:
+        """Send, and let the delivery hold a refusal: the others are still to be asked."""
         try:
-            return self._send(runtime, frame, deadline)
+            self._session(runtime).deliver(frame, delivery, deadline)
+            runtime.events += 1
         except PluginError as error:
-            return error
+            delivery.set_exception(error)
 
-    async def _collect(self, call: _Delivery, began: float) -> PluginResult:
-        try:
-            answer = normalize_answer(await call.answer())
-        except PluginError as error:
-            return self._failed(call.runtime, error, began, call.ended)
-        return self._answered(call.runtime, answer, began, call.ended)
+    def _delivered(self, runtime: PluginRuntime, delivery: Delivery, began: float) -> PluginResult:
+        duration_ms = (delivery.ended - began) * 1000
+        if delivery.error is not None:
+            return self._failed(runtime, delivery.error, duration_ms)
+        return self._answered(runtime, normalize_answer(delivery.answer), duration_ms)
 
-    def _answered(
-        self, runtime: PluginRuntime, answer: Answer, began: float, ended: float | None = None
-    ) -> PluginResult:
+    def _answered(self, runtime: PluginRuntime, answer: Answer, duration_ms: float) -> PluginResult:
         if not answer.ok:
             return self._failed(
-                runtime, reply_error(runtime.name, answer), began, ended, stop=answer.stop
+                runtime, reply_error(runtime.name, answer), duration_ms, stop=answer.stop
             )
         return PluginResult(
             plugin=runtime.name,
             ok=True,
             data=answer.data,
             stop=answer.stop,
-            duration_ms=_milliseconds(began, ended),
+            duration_ms=duration_ms,
         )
 
     def _failed(
         self,
         runtime: PluginRuntime,
         error: PluginError,
-        began: float,
-        ended: float | None = None,
+        duration_ms: float,
         *,
         stop: bool = False,
     ) -> PluginResult:
@@ -255,7 +255,7 @@ class Dispatcher:
             error=error.message,
             error_code=error.code,
             stop=stop,
-            duration_ms=_milliseconds(began, ended),
+            duration_ms=duration_ms,
         )
 
     def _count(self, runtime: PluginRuntime, error: PluginError) -> None:
@@ -264,39 +264,11 @@ class Dispatcher:
             runtime.timeouts += 1
 
 
-class _Delivery:
-    """One plugin's part of a fan-out, and when it was over."""
-
-    def __init__(
-        self, runtime: PluginRuntime, started: Future[dict[str, Any]] | PluginError
-    ) -> None:
-        self.runtime = runtime
-        self.ended: float | None = None
-        self._started = started
-        if isinstance(started, Future):
-            # Answers are awaited in chain order; the clock must not run on meanwhile.
-            started.add_done_callback(partial(_stamp, self))
-
-    async def answer(self) -> dict[str, Any]:
-        if isinstance(self._started, PluginError):
-            raise self._started
-        return await self._started
-
-    def abandon(self) -> None:
-        """Give up the answer, if it is still awaited."""
-        if isinstance(self._started, Future):
-            self._started.cancel()
-
-
-def _stamp(delivery: _Delivery, _: Future[dict[str, Any]]) -> None:
-    delivery.ended = monotonic()
-
-
 def _not_connected(runtime: PluginRuntime) -> PluginUnavailableError:
     return PluginUnavailableError(
         runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
     )
 
 
-def _milliseconds(began: float, ended: float | None) -> float:
-    return ((monotonic() if ended is None else ended) - began) * 1000
+def _milliseconds_since(began: float) -> float:
+    return (monotonic() - began) * 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ._framing import Lane, encode_event
+from ._framing import Delivery, Lane, encode_event
 from .protocol import Dialect, Handshake, event_prefix, normalize_answer, reply_error
 
 _MAX_PREFIXES = 4096
@@ -72,6 +72,7 @@ class Session:
         #: Bound once: these are called for every event.
         self.call: Callable[[bytes, float], Future[dict[str, Any]]] = lane.call
         self.request: Callable[[bytes, Any, float], Future[Any]] = lane.request
+        self.deliver: Callable[[bytes, Delivery, float], None] = lane.deliver
         self.tell: Callable[[bytes], None] = lane.tell
 
     def open(self, acknowledgment: bytes) -> None:
