@@ -1,5 +1,7 @@
 # Two commands do everything: `make run` and `make test`. Each builds what it needs in .venv.
 PYTHON ?= python3
+# An environment may be so empty that it has no PATH.
+export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -8,7 +10,11 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT  := $(VENV)/.built
 CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.pxd)
 
-.PHONY: run test lint bench wheel clean
+# The sanitizer build has an environment of its own, so that no ordinary run ever loads it.
+SANITIZE := .venv-sanitize
+CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
+
+.PHONY: run test lint bench sanitize wheel clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
@@ -46,8 +52,25 @@ lint: $(VENV)/.lint
 	$(BIN)/python -m mypy.stubtest vconnect._framing --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 
+$(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)
+	rm -rf build  # objects of another build must not end up in this one, nor these elsewhere
+	$(BIN)/python -m venv $(SANITIZE)
+	$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade 'pip>=25.1'
+	$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --group test
+	VCONNECT_CFLAGS="-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1" \
+	VCONNECT_LDFLAGS="-fsanitize=address,undefined" \
+		$(SANITIZE)/bin/python -m pip --quiet --disable-pip-version-check install --force-reinstall --no-cache-dir .
+	rm -rf build
+	@touch $@
+
+# Linux and gcc. Undefined behavior only prints by default; here it ends the run.
+sanitize: $(SANITIZE)/.built
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
+		$(SANITIZE)/bin/python -m pytest --timeout 300 $(CHECKED)
+
 wheel: $(BUILT)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) .run build dist src/*.egg-info src/vconnect/*.c src/vconnect/*.so src/vconnect/*.html
+	rm -rf $(VENV) $(SANITIZE) .run build dist src/*.egg-info src/vconnect/*.c src/vconnect/*.so src/vconnect/*.html

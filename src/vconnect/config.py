@@ -10,21 +10,43 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from .errors import ConfigError
-from .names import NAME_RULE, canonical_name, is_valid_name
+from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
+from .policy import EventPolicy, EventSettings, Seconds
+
+_TABLES = ("config", "options", "events", "env")
 
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 ENVIRONMENT_PREFIX = "VCONNECT_"
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 
+T = TypeVar("T")
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
+
+
+class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[plugins.options.NAME]``: what holds for this plugin alone.
+
+    Attributes:
+        timeout: How long it may take for any event; the shorter of this and the event's counts.
+        window: Its events in flight, in place of the host's `Settings.window`.
+        breaker_failures: In place of `Settings.breaker_failures`.
+        breaker_cooldown: In place of `Settings.breaker_cooldown`.
+        withdraw: Permissions that its manifest asks for and it does not get.
+    """
+
+    timeout: Seconds | None = None
+    window: Window | None = None
+    breaker_failures: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    breaker_cooldown: Seconds | None = None
+    withdraw: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         debug: Pass ``--debug`` to plugins, and log at debug level.
         log_level: Pass ``--log-level`` to plugins.
         config: Per plugin, delivered at its handshake over the manifest's defaults.
+        options: Per plugin, what holds for it alone.
+        events: Per event, family or wildcard; in the file a table of its own, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
         uvloop: Run on uvloop; by default wherever it is installed.
         allow_external: Let processes of the same user that this host did not start attach.
@@ -55,6 +79,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_abandoned: Unanswered places of abandoned calls per connection; by default `window`.
         stuck_after: How long the oldest event may stay unanswered before the connection ends.
         max_queued: Events per plugin that wait for a place in the window.
+        max_notified: How many of these may be notifications.
+        breaker_failures: After so many failures in a row a plugin's circuit opens and its calls
+            fail at once; 0 for never.
+        breaker_cooldown: How long the circuit stays open before one call probes the plugin.
+        max_calls: Calls per native plugin to the host that wait to be served.
+        heartbeat: How often native plugins expect to hear from the host.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
     """
@@ -66,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     debug: bool = False
     log_level: LogLevel | None = None
     config: dict[str, dict[str, Any]] = {}
+    options: dict[str, PluginOptions] = {}
+    events: dict[str, EventSettings] = {}
 
     admin_path: str | None = None
     uvloop: bool | None = None
@@ -78,10 +110,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stop_timeout: Seconds = 5.0
     event_timeout: Seconds = 5.0
     chain_timeout: Seconds = 30.0
-    window: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
+    window: Window = 64
     max_abandoned: Count | None = None
     stuck_after: Seconds = 30.0
     max_queued: Count = 4096
+    max_notified: Count = 1024
+    breaker_failures: Annotated[int, msgspec.Meta(ge=0)] = 10
+    breaker_cooldown: Seconds = 5.0
+    max_calls: Count = 256
+    heartbeat: Seconds = 10.0
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
 
@@ -94,14 +131,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def plugin_config(self, plugin: str) -> dict[str, Any]:
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
-        for name, values in self.config.items():
-            if canonical_name(name) == plugin:
-                return values
-        return {}
+        return _table_of(plugin, self.config, {})
+
+    def plugin_options(self, plugin: str) -> PluginOptions:
+        """The operator's options for ``plugin`` (canonical), whichever way its table is named."""
+        return _table_of(plugin, self.options, PluginOptions())
+
+    @property
+    def event_defaults(self) -> EventPolicy:
+        """What holds for an event that no table of `events` covers."""
+        return EventPolicy(timeout=self.event_timeout, chain_timeout=self.chain_timeout)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plugins: Settings = Settings()
+    events: dict[str, EventSettings] = {}
 
 
 def load_settings(
@@ -123,7 +167,9 @@ def load_settings(
     values |= _read_environment(environ or {})
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     settings = _convert(values, "settings")
-    _check_names(settings, str(file) if file is not None else "settings")
+    origin = str(file) if file is not None else "settings"
+    _check_names(settings, origin)
+    _check_events(settings.events, origin)
     return settings
 
 
@@ -158,10 +204,17 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error)}") from None
+        raise ConfigError(f"{file}: {_explain(error, _File)}") from None
     _check_names(parsed.plugins, str(file))
-    table: dict[str, Any] = document.get("plugins", {})
-    return _anchor_paths(table, file.resolve().parent)
+    _check_events(parsed.events, str(file))
+    table: dict[str, Any] = _anchor_paths(document.get("plugins", {}), file.resolve().parent)
+    if "events" in document:
+        if "events" in table:
+            raise ConfigError(
+                f"{file}: both [events] and [plugins.events] are there; keep [events]"
+            )
+        table["events"] = document["events"]
+    return table
 
 
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -194,7 +247,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         variable = ENVIRONMENT_PREFIX + field.name.upper()
-        if variable not in environ or field.name in ("config", "env"):
+        if variable not in environ or field.name in _TABLES:
             continue
         text = environ[variable]
         many = field.type == tuple[str, ...]
@@ -202,7 +255,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{variable}={text!r}: {_explain(error)}") from None
+            raise ConfigError(f"{variable}={text!r}: {_explain(error, Settings)}") from None
     return values
 
 
@@ -210,7 +263,7 @@ def _convert(values: dict[str, Any], origin: str) -> Settings:
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}") from None
+        raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
 
 
 def _check_names(settings: Settings, origin: str) -> None:
@@ -219,28 +272,57 @@ def _check_names(settings: Settings, origin: str) -> None:
             split_dev_plugin(text)
     except ConfigError as error:
         raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
+    for key, table in (("config", settings.config), ("options", settings.options)):
+        _check_twins(key, table, origin)
+
+
+def _check_twins(key: str, table: Mapping[str, Any], origin: str) -> None:
     seen: dict[str, str] = {}
-    for name in settings.config:
+    for name in table:
         first = seen.setdefault(canonical_name(name), name)
         if first != name:
             raise ConfigError(
-                f"{origin}: plugins.config has {first!r} and {name!r}, "
+                f"{origin}: plugins.{key} has {first!r} and {name!r}, "
                 f"which are one plugin ({canonical_name(name)}); keep one of them"
             )
 
 
-def _explain(error: msgspec.ValidationError) -> str:
-    """Say key first, then what was expected; for an unknown key also the nearest known ones."""
+def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
+    for pattern, table in events.items():
+        if not is_pattern(pattern):
+            raise ConfigError(f"{origin}: events: got {pattern!r}; expected {PATTERN_RULE}")
+        if table.on_failure == "default" and table.default is msgspec.UNSET:
+            raise ConfigError(
+                f"{origin}: events.{pattern!r}: on_failure is 'default' and there is no default; "
+                'add one, such as default = { status = "ok" }'
+            )
+
+
+def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
+    """Find a plugin's table by its canonical name."""
+    for name, table in tables.items():
+        if canonical_name(name) == plugin:
+            return table
+    return default
+
+
+def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+    """Say key first, then what was expected; for an unknown key also the nearest known ones.
+
+    Args:
+        error: What `msgspec` says.
+        root: What the whole value should have been.
+    """
     text, _, where = str(error).partition(" - at `")
     key = where.rstrip("`").removeprefix("$").lstrip(".")
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key)
+        return _explain_unknown(text.split("`")[1], key, Settings if key else root)
     text = text[0].lower() + text[1:]
     return f"{key}: {text}" if key else text
 
 
-def _explain_unknown(name: str, table: str) -> str:
-    known = [field.name for field in msgspec.structs.fields(Settings if table else _File)]
+def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:
+    known = [field.name for field in msgspec.structs.fields(allowed)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     full = f"{table}.{name}" if table else name

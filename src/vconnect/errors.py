@@ -13,6 +13,7 @@ The tree tells who made the mistake, so that a caller can catch by blame::
     │   └── HandshakeError          … in its first frame
     ├── HostUnreachableError        no host answers at the administration socket
     ├── AdminError                  the host answered an administration request with an error
+    ├── HostCallError               a plugin's call to its host failed
     └── PluginError                 one plugin, named
         ├── UnknownPluginError      no such plugin
         ├── PluginStartError        its process would not start or not shake hands
@@ -93,6 +94,20 @@ class AdminError(VConnectError):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+
+
+class HostCallError(VConnectError):
+    """A plugin's call to its host was answered with an error, or could not be made.
+
+    A function that an application registers raises it to choose the code of the reply.
+
+    Attributes:
+        code: A code of the wire's vocabulary (``docs/wire.md``, "Error codes").
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
         self.code = code
 
 

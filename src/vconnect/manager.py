@@ -18,7 +18,7 @@ from .config import Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import ConfigError, HandshakeError, InstallError, PluginStartError
 from .installer import PluginInstaller, host_version
-from .package.fetch import Progress, is_url
+from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
 from .protocol import Handshake
@@ -197,6 +197,7 @@ class PluginRuntimeManager:
         found = await in_thread(None, self._installer.discover)
         _log.info("discovered %d installed plugin(s)", len(found))
         for installed in found:
+            _log_found(installed)
             self._adopt(installed)
         self._forget_all_but({installed.path for installed in found})
         names = {installed.name for installed in found}
@@ -374,23 +375,24 @@ class PluginRuntimeManager:
     async def _install_all(self) -> None:
         """Install what the settings name.
 
-        A package on this machine that cannot be installed is a mistake to be mended, so it stops
-        the host. A server that cannot be reached must not: what is installed serves on.
+        A source that is wrong, or a package on this machine that cannot be installed, is a
+        mistake to be mended, so it stops the host. A server that is away must not: what is
+        installed serves on.
         """
-        for url in self.settings.install:
+        sources = [expand_source(url) for url in self.settings.install]
+        remote = [source for source in sources if is_url(source)]
+        for source in remote:
+            check_scheme(source, self.settings.allow_insecure_http)
+        for source in sources:
             try:
-                await self.install_from_url(url)
+                await self.install_from_url(source)
             except InstallError as error:
-                if not is_url(url):
+                if source not in remote:
                     raise
                 _log.error("not installed: %s", error)
 
     def _adopt(self, installed: InstalledPlugin) -> None:
         """Know an installed plugin, or learn its new version."""
-        if installed.problem:
-            _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
-        else:
-            _log.info("found plugin: %s", installed.name)
         known = self._registry.exact(installed.name)
         if known is None or (known.is_external and known.session is None):
             self._add(installed)
@@ -443,6 +445,13 @@ async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; the supervisor has logged why it would not."""
     with suppress(PluginStartError):
         await supervisor.start()
+
+
+def _log_found(installed: InstalledPlugin) -> None:
+    if installed.problem:
+        _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
+    else:
+        _log.info("found plugin: %s", installed.name)
 
 
 def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:

@@ -21,6 +21,9 @@ NAME_RULE = (
     "a digit or _"
 )
 
+PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
+_PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
+
 
 def canonical_name(name: str) -> str:
     """Strip one known prefix from ``name``.
@@ -39,6 +42,11 @@ def canonical_name(name: str) -> str:
 def is_valid_name(name: str) -> bool:
     """Tell whether ``name`` (canonical) follows `NAME_RULE`."""
     return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether ``text`` can match an event, by `PATTERN_RULE`."""
+    return _PATTERN.fullmatch(text) is not None
 
 
 def capability_matches(capability: str, event: str) -> bool:
@@ -63,3 +71,17 @@ def capability_matches(capability: str, event: str) -> bool:
         family = capability[:-1]
         return event.startswith(family) and "." not in event[len(family) :]
     return event.startswith(capability + ".")
+
+
+def specificity(pattern: str) -> tuple[int, int]:
+    """Rank patterns that cover the same event, a higher rank for a more specific one.
+
+    More words win, then one level over any depth over the family; ``*`` comes last.
+
+    >>> specificity("user.*") > specificity("user.**") > specificity("user") > specificity("*")
+    True
+    """
+    words = pattern.split(".")
+    literal = [word for word in words if "*" not in word]
+    kind = {"*": 2, "**": 1}.get(words[-1], 0)
+    return len(literal), kind

@@ -13,11 +13,31 @@ from typing import Any
 import msgspec
 import orjson
 
-from .errors import HandshakeError, PluginReplyError
+from .errors import HandshakeError, HostCallError, PluginReplyError
 from .names import NAME_RULE, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
 STOP = "stop"
+
+
+# Events that the host itself sends in the native dialect.
+RESERVED_PREFIX = "vconnect."
+PING = "vconnect.ping"
+CONFIG_CHECK = "vconnect.config.check"
+CONFIG_UPDATE = "vconnect.config.update"
+DRAIN = "vconnect.drain"
+STOP_EVENT = "vconnect.stop"
+CANCEL = "vconnect.cancel"
+
+MAX_HOPS = 8
+"""How often a chain of calls host → plugin → host → plugin … may go through a plugin."""
+
+ERROR_CODES = frozenset(
+    {
+        *("bad_request", "unknown_event", "unknown_call", "unknown_plugin", "permission_denied"),
+        *("deadline_exceeded", "cancelled", "overloaded", "unavailable", "loop", "internal"),
+    }
+)
 
 # An object with ``"status":"ok"`` and nothing but these keys is an envelope even without data.
 _ENVELOPE_KEYS = frozenset({"status", "flow", "payload"})
@@ -72,6 +92,40 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     replacement: Any = msgspec.UNSET
 
 
+class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host tells a plugin that asks for the native dialect, beside its configuration.
+
+    Attributes:
+        protocol_version: The version that both will speak.
+        host: The host's ``name`` and ``version``.
+        max_frame_bytes: The largest payload of a frame, either way.
+        heartbeat_ms: How often the plugin may expect to hear from the host.
+        window: The most events in flight.
+    """
+
+    protocol_version: int
+    host: dict[str, str]
+    max_frame_bytes: int
+    heartbeat_ms: int
+    window: int
+
+
+class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What a native plugin asks of the host.
+
+    Attributes:
+        id: The plugin's number for it; ``None`` for a call that wants no reply.
+        call: Its name.
+        params: What comes with it.
+        hops: How many plugins the chain of calls has gone through, as the plugin says.
+    """
+
+    call: str
+    id: int | None = None
+    params: dict[str, Any] = {}
+    hops: int = 0
+
+
 def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
     """Read the first message of a connection.
 
@@ -97,9 +151,10 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
     )
 
 
-def acknowledgment(config: dict[str, Any]) -> dict[str, Any]:
-    """Build the host's answer to a good handshake."""
-    return {"status": "ok", "config": config}
+def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> dict[str, Any]:
+    """Build the host's answer to a good handshake; with ``terms`` in the native dialect."""
+    answer = {"status": "ok", "config": config}
+    return answer if terms is None else answer | msgspec.structs.asdict(terms)
 
 
 def refusal(error: HandshakeError) -> dict[str, Any]:
@@ -141,6 +196,40 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
         stop=stop or (isinstance(data, dict) and data.get("flow") == STOP),
         replacement=message.get("payload", msgspec.UNSET),
     )
+
+
+def parse_call(message: dict[str, Any]) -> PluginCall:
+    """Read a native plugin's call.
+
+    Raises:
+        HostCallError: ``bad_request``: a key is not what it must be.
+    """
+    try:
+        call = msgspec.convert(message, PluginCall)
+    except msgspec.ValidationError as error:
+        raise HostCallError("bad_request", f"the call cannot be read: {error}") from None
+    if call.id is not None and call.id < 1:
+        raise HostCallError("bad_request", f"id is {call.id}; expected a positive integer")
+    if call.hops < 0:
+        raise HostCallError("bad_request", f"hops is {call.hops}; expected 0 or more")
+    return call
+
+
+def ok_reply(number: int, data: Any) -> dict[str, Any]:
+    """Build a native reply with ``data``, which is left out where there is none."""
+    if data is None:
+        return {"id": number, "status": "ok"}
+    return {"id": number, "status": "ok", "data": data}
+
+
+def error_reply(number: int, code: str, message: str) -> dict[str, Any]:
+    """Build a native reply that is an error."""
+    return {"id": number, "status": "error", "code": code, "message": message}
+
+
+def is_reserved(event: str) -> bool:
+    """Tell whether an event belongs to the host itself."""
+    return event.startswith(RESERVED_PREFIX)
 
 
 def reply_error(plugin: str, answer: Answer) -> PluginReplyError:

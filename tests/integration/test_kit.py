@@ -46,7 +46,14 @@ async def general(processes, host):
 
 async def test_the_handshake_as_documented(general):
     _, _, handshake = general
-    assert list(handshake) == ["type", "plugin_no", "version", "priority", "capabilities"]
+    assert list(handshake) == [
+        "type",
+        "plugin_no",
+        "version",
+        "priority",
+        "capabilities",
+        "protocol_versions",
+    ]
     assert handshake["type"] == "handshake"
     assert handshake["plugin_no"] == "wk.plugin.general"
     assert handshake["version"] == "1.2.3"

@@ -9,7 +9,7 @@ import pytest
 
 from vconnect.cli.root import root
 from vconnect.config import Settings
-from vconnect.status import PluginStatus, Substate
+from vconnect.status import TRANSITIONS, PluginStatus, Substate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
 TABLES = [
@@ -25,7 +25,8 @@ WORDS = {row[0].strip("`") for row in TABLES if len(row) < 5}
 def test_every_key_is_documented_with_its_variable(field: msgspec.structs.FieldInfo) -> None:
     _, default, variable, _, meaning = KEYS[field.name]
     assert meaning
-    expected = "" if field.name in ("config", "env") else f"`VCONNECT_{field.name.upper()}`"
+    is_table = field.name in ("config", "options", "events", "env")
+    expected = "" if is_table else f"`VCONNECT_{field.name.upper()}`"
     assert variable == expected
     if isinstance(field.default, int | float) and not isinstance(field.default, bool):
         assert default == f"`{field.default}`"
@@ -47,3 +48,9 @@ def test_every_option_of_serve_is_documented() -> None:
 @pytest.mark.parametrize("word", [*PluginStatus, *filter(None, Substate)])
 def test_every_state_is_documented(word: str) -> None:
     assert word in WORDS
+
+
+@pytest.mark.parametrize("status", PluginStatus)
+def test_every_way_out_of_a_state_is_documented(status: PluginStatus) -> None:
+    _, _, followers = next(row for row in TABLES if row[0] == f"`{status}`")
+    assert {name for name in PluginStatus if f"`{name}`" in followers} == TRANSITIONS[status]

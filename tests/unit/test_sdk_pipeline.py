@@ -4,6 +4,7 @@ import json
 import pytest
 
 from vconnect import Context, Plugin, on
+from vconnect.sdk import handlers as handlers_module
 from vconnect.sdk import pipeline as pipeline_module
 from vconnect.sdk.pipeline import Pipeline
 
@@ -306,9 +307,9 @@ async def test_a_flood_pauses_reading(make, monkeypatch):
 
 
 async def test_made_up_event_names_do_not_fill_the_memory(make, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_MAX_ROUTES", 8)
+    monkeypatch.setattr(handlers_module, "_MAX_ROUTES", 8)
     pipeline, sink = make(Example())
     for number in range(20):
         pipeline.accept(event(f"made.up.{number}"))
-    assert len(pipeline._routes) <= 8
+    assert len(pipeline._table._routes) <= 8
     assert len(sink.frames) == 20

@@ -28,6 +28,7 @@ def test_handlers_are_the_capabilities_by_default():
         "version": "0.1.0",
         "priority": 1,
         "capabilities": ["message.incoming", "user.*"],
+        "protocol_versions": [1],
     }
 
 

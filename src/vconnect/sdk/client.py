@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from vconnect._framing import FrameStream, ReadBuffer, encode_frame
+from vconnect.protocol import NATIVE_VERSIONS
 
 from .handlers import settle
+from .native import NativePipeline
 from .pipeline import Pipeline
 from .plugin import Plugin, build_handshake, check_plugin, convert_config
 
@@ -132,7 +134,7 @@ class PluginClient:
         Returns:
             Whether it came as far as a good handshake.
         """
-        connection = _Connection(self._plugin, self._handshake)
+        connection = _Connection(self._plugin, self._handshake, self.stop)
         loop = asyncio.get_running_loop()
         try:
             _, stream = await loop.create_unix_connection(
@@ -210,14 +212,15 @@ class PluginClient:
 class _Connection:
     """One connection, as the owner of its stream: a handshake, then events."""
 
-    def __init__(self, plugin: Plugin, handshake: bytes) -> None:
+    def __init__(self, plugin: Plugin, handshake: bytes, stop: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         self._plugin = plugin
+        self._stop = stop
         self._handshake = handshake
         self._welcome: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.lost: asyncio.Future[Exception | None] = loop.create_future()
         self._stream: FrameStream
-        self._pipeline: Pipeline
+        self._pipeline: Pipeline | NativePipeline
         self._is_open = False
 
     def connected(self, stream: FrameStream) -> None:
@@ -228,11 +231,15 @@ class _Connection:
     def message(self, message: dict[str, Any]) -> None:
         if self._welcome.done():
             self._pipeline.accept(message)
-        else:
-            self._welcome.set_result(message)
+            return
+        self._welcome.set_result(message)
+        if message.get("protocol_version") in NATIVE_VERSIONS:
+            self._pipeline = native = NativePipeline(self._plugin, self._stream, self._stop)
+            self._plugin.host.connected(self._stream, native.keep_reading)
 
     def disconnected(self, error: Exception | None) -> None:
         self._pipeline.close()
+        self._plugin.host.disconnected()
         self.lost.set_result(error)
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import logging
 
+    from .host import Host
     from .plugin import Plugin
 
 _NOTHING: Any = object()  # None is data that a handler may well send
@@ -24,14 +26,28 @@ class Context:
         payload: What the host sent with it: any JSON value, most often an object.
     """
 
-    __slots__ = ("_data", "_error", "_plugin", "_replacement", "_stops", "event", "payload")
+    __slots__ = (
+        "_code",
+        "_data",
+        "_deadline",
+        "_error",
+        "_plugin",
+        "_replacement",
+        "_stops",
+        "event",
+        "payload",
+    )
 
-    def __init__(self, plugin: Plugin, event: str, payload: Any) -> None:
+    def __init__(
+        self, plugin: Plugin, event: str, payload: Any, deadline_ms: float | None = None
+    ) -> None:
         self.event = event
         self.payload = payload
         self._plugin = plugin
+        self._deadline = None if deadline_ms is None else monotonic() + deadline_ms / 1000
         self._data = _NOTHING
         self._error: str | None = None
+        self._code: str | None = None
         self._stops = False
         self._replacement = _NOTHING
 
@@ -45,6 +61,16 @@ class Context:
         """The plugin's log, the same as ``self.log`` of the plugin."""
         return self._plugin.log
 
+    @property
+    def host(self) -> Host:
+        """The host, the same as ``self.host`` of the plugin."""
+        return self._plugin.host
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the host gives the event up; ``None`` if it has not said."""
+        return None if self._deadline is None else self._deadline - monotonic()
+
     def get(self, key: str, default: Any = None) -> Any:
         """Return the payload's value for ``key``; ``default`` if there is none, or no object."""
         if isinstance(self.payload, Mapping):
@@ -56,12 +82,13 @@ class Context:
         self._data = data
         self._error = None
 
-    def reply_error(self, message: str) -> None:
-        """Answer that this plugin could not do its part; the host's policy says what follows.
+    def reply_error(self, message: str, *, code: str | None = None) -> None:
+        """Answer that this plugin could not do its part; whoever sent the event hears of it.
 
         An error carries neither data nor a replacement, and it does not stop the chain by itself.
         """
         self._error = str(message)
+        self._code = code
 
     def stop(self) -> None:
         """Let no plugin after this one have the event."""
@@ -74,7 +101,8 @@ class Context:
     def answer(self) -> dict[str, Any]:
         """Build the answer as it goes over the wire (``docs/wire.md``, "Classic dialect")."""
         if self._error is not None:
-            return {"status": "error", "message": self._error}
+            error = {"status": "error", "message": self._error}
+            return error if self._code is None else error | {"code": self._code}
         answer: dict[str, Any] = {"status": "ok"}
         if self._data is not _NOTHING:
             answer["data"] = self._data

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from vconnect.names import capability_matches
+from vconnect.names import PATTERN_RULE, capability_matches, is_pattern, specificity
 
 from .context import Context
 
 Handler = Callable[[Context], Awaitable[None] | None]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
-
 _EVENTS = "_vconnect_events"
-_PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
+_MAX_ROUTES = 4096  # a host that makes up event names must not fill the memory
 
 
 def on(*events: str) -> Callable[[_Function], _Function]:
@@ -47,7 +44,7 @@ def check_pattern(pattern: object, origin: str) -> None:
     Raises:
         TypeError: ``pattern`` is not `PATTERN_RULE`.
     """
-    if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
+    if not isinstance(pattern, str) or not is_pattern(pattern):
         raise TypeError(f"{origin}: got {pattern!r}; expected {PATTERN_RULE}")
 
 
@@ -72,9 +69,32 @@ def collect_handlers(plugin: type) -> dict[str, str]:
 def find_handler(plugin: Any, handlers: Mapping[str, str], event: str) -> Handler:
     """Return the most specific handler for ``event``, or the plugin's ``on_event``."""
     covering = [pattern for pattern in handlers if capability_matches(pattern, event)]
-    method = handlers[max(covering, key=_specificity)] if covering else "on_event"
+    method = handlers[max(covering, key=specificity)] if covering else "on_event"
     handler: Handler = getattr(plugin, method)
     return handler
+
+
+class HandlerTable:
+    """Which handler takes which event, remembered.
+
+    Args:
+        plugin: Whose handlers.
+    """
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+        self._routes: dict[str, tuple[Handler, bool]] = {}
+
+    def find(self, event: str) -> tuple[Handler, bool]:
+        """Return the event's handler, and whether it is one to wait for."""
+        route = self._routes.get(event)
+        if route is None:
+            handler = find_handler(self._plugin, self._plugin._handlers, event)
+            route = handler, inspect.iscoroutinefunction(handler)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[event] = route
+        return route
 
 
 async def settle(result: Awaitable[None] | None) -> None:
@@ -89,11 +109,3 @@ def _method_names(plugin: type) -> list[str]:
     for base in reversed(plugin.__mro__):
         names |= dict.fromkeys(name for name, value in vars(base).items() if callable(value))
     return list(names)
-
-
-def _specificity(pattern: str) -> tuple[int, int]:
-    """Order patterns that cover the same event: more words first, then the narrower kind."""
-    words = pattern.split(".")
-    literal = [word for word in words if "*" not in word]
-    kind = {"*": 2, "**": 1}.get(words[-1], 0)
-    return len(literal), kind

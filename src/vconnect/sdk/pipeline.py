@@ -16,15 +16,14 @@ from typing import Any
 
 from vconnect._framing import FrameStream, encode_frame
 from vconnect.errors import PayloadError
+from vconnect.protocol import RESERVED_PREFIX
 
 from .context import Context
-from .handlers import Handler, find_handler, settle
+from .handlers import Handler, HandlerTable, settle
 from .plugin import Plugin
 
 MAX_WAITING = 1024
 """Unanswered events past which the plugin reads no more; a host's window is far below it."""
-
-_MAX_ROUTES = 4096  # a host that makes up event names must not fill the memory
 
 
 class _Place:
@@ -58,7 +57,7 @@ class Pipeline:
     def __init__(self, plugin: Plugin, stream: FrameStream) -> None:
         self._plugin = plugin
         self._stream = stream
-        self._routes: dict[str, tuple[Handler, bool]] = {}
+        self._table = HandlerTable(plugin)
         self._debug = plugin.log.isEnabledFor(logging.DEBUG)
         self._is_open = False
         self._places: deque[_Place] = deque()
@@ -76,7 +75,7 @@ class Pipeline:
     def accept(self, message: dict[str, Any]) -> None:
         """Take the next event off the wire, and answer it now or in its turn."""
         event = message.get("event") or message.get("event_type")
-        handler, waits = self._route(event) if isinstance(event, str) else (_refuse, False)
+        handler, waits = self._table.find(event) if isinstance(event, str) else (refuse, False)
         context = Context(self._plugin, str(event), message.get("payload"))
         if self._debug:
             self._plugin.log.debug("event %s", event)
@@ -101,17 +100,6 @@ class Pipeline:
         for place in self._places:
             place.discard()
         self._places.clear()
-
-    def _route(self, event: str) -> tuple[Handler, bool]:
-        """Return the event's handler and whether it is one to wait for."""
-        route = self._routes.get(event)
-        if route is None:
-            handler = find_handler(self._plugin, self._plugin._handlers, event)
-            route = handler, inspect.iscoroutinefunction(handler)
-            if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
-            self._routes[event] = route
-        return route
 
     def _answer_now(self, context: Context, handler: Handler) -> None:
         pending = None
@@ -194,15 +182,34 @@ def report_failure(context: Context, error: BaseException) -> None:
     context.reply_error(f"{kind}: {text}" if text else kind)
 
 
-def encode_answer(context: Context) -> bytes:
-    """Encode the event's answer as a frame; one that cannot be sent becomes an error."""
+def encode_answer(context: Context, number: int | None = None) -> bytes:
+    """Encode the event's answer as a frame; one that cannot be sent becomes an error.
+
+    Args:
+        context: The event.
+        number: Its id in the native dialect; ``None`` in the classic one.
+    """
     try:
-        return encode_frame(context.answer())
+        return encode_frame(_address(context.answer(), number))
     except PayloadError as error:
         context.log.error("the answer to %s cannot be sent: %s", context.event, error)
-        message = f"the answer cannot be sent: {error}"
-        return encode_frame({"status": "error", "message": message})
+        context.reply_error(f"the answer cannot be sent: {error}", code="internal")
+        return encode_frame(_address(context.answer(), number))
 
 
-def _refuse(context: Context) -> None:
-    context.reply_error("neither event nor event_type names the event")
+def _address(answer: dict[str, Any], number: int | None) -> dict[str, Any]:
+    """Make a native reply of an answer: it has the event's number, and each error has a code."""
+    if number is None:
+        return answer
+    answer["id"] = number
+    if answer["status"] == "error":
+        answer.setdefault("code", "internal")
+    return answer
+
+
+def refuse(context: Context) -> None:
+    """Answer an event that has no name, or one that is not the plugin's to handle."""
+    if context.event.startswith(RESERVED_PREFIX):
+        context.reply_error(f"no such event: {context.event}", code="unknown_event")
+    else:
+        context.reply_error("neither event nor event_type names the event", code="bad_request")

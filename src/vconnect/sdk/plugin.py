@@ -10,9 +10,11 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.protocol import NATIVE_VERSIONS
 
 from .context import Context
 from .handlers import check_pattern, collect_handlers
+from .host import Host
 
 
 class Plugin:
@@ -43,6 +45,7 @@ class Plugin:
     config: Any = None
 
     _handlers: ClassVar[Mapping[str, str]] = {}
+    _host: Host | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -57,6 +60,13 @@ class Plugin:
     def log(self) -> logging.Logger:
         """The plugin's log; it goes to stderr, where the host keeps it."""
         return logging.getLogger(self.name)
+
+    @property
+    def host(self) -> Host:
+        """The host, to call it from the plugin's side (native dialect only)."""
+        if self._host is None:
+            self._host = Host()
+        return self._host
 
     def on_start(self) -> Awaitable[None] | None:
         """Prepare: called once, after the first handshake and before the first event.
@@ -117,6 +127,7 @@ def build_handshake(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "priority": plugin.priority,
         "capabilities": list(plugin.capabilities or plugin._handlers),
+        "protocol_versions": list(NATIVE_VERSIONS),
     }
 
 

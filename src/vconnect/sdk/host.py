@@ -1,0 +1,158 @@
+"""`Host`: what a plugin may ask of its host, where both speak the native dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from vconnect._framing import FrameStream, encode_frame
+from vconnect.errors import HostCallError
+
+DEFAULT_TIMEOUT_S = 30.0
+
+#: How many plugins the event that is being handled has come through; calls made by its handler
+#: carry it on, so that the host can end a chain that runs in circles.
+hops: ContextVar[int] = ContextVar("vconnect_hops", default=0)
+
+
+class Host:
+    """The host, as its plugin sees it: ``self.host`` of a `Plugin`, ``ctx.host`` of a `Context`.
+
+    Calls may be made at any time between ``on_start`` and ``on_stop``, also from inside a handler.
+    Each needs the permission of its name in the plugin's manifest.
+
+    Every method that waits raises `HostCallError`: with the host's code and words, with
+    ``deadline_exceeded``, or with ``unavailable`` where there is no host, or only one that speaks
+    the classic dialect. Cancelling one drops its reply.
+    """
+
+    def __init__(self) -> None:
+        self._stream: FrameStream | None = None
+        self._keep_reading: Callable[[], None]
+        self._next = 1
+        self._pending: dict[int, asyncio.Future[Any]] = {}
+
+    @property
+    def is_native(self) -> bool:
+        """Whether there is a connection on which the host can be asked."""
+        return self._stream is not None
+
+    async def call(
+        self, name: str, params: dict[str, Any] | None = None, *, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Any:
+        """Ask the host for something and return what it answers.
+
+        Args:
+            name: The call, such as ``message.send``.
+            params: What goes with it.
+            timeout: Seconds to wait for the reply.
+        """
+        number, future = self._next, asyncio.get_running_loop().create_future()
+        self._next += 1
+        self._send({"id": number, **_call(name, params)})
+        self._pending[number] = future
+        self._keep_reading()
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            raise HostCallError(
+                "deadline_exceeded", f"{name}: no reply within {timeout:g} s"
+            ) from None
+        finally:
+            del self._pending[number]
+
+    def tell(self, name: str, params: dict[str, Any] | None = None) -> None:
+        """Ask the host for something and wait for no reply.
+
+        Raises:
+            HostCallError: ``unavailable``, as above.
+        """
+        self._send(_call(name, params))
+
+    async def call_plugin(
+        self,
+        plugin: str,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Any:
+        """Ask another plugin, whose handler of the event ``method`` answers (``plugin.call``)."""
+        deadline_ms = int(timeout * 1000)
+        asked = {"plugin": plugin, "method": method, "params": params, "deadline_ms": deadline_ms}
+        return await self.call("plugin.call", asked, timeout=timeout)
+
+    async def publish(self, event: str, payload: Any) -> int:
+        """Tell an event to all plugins that want it (``event.publish``); returns how many."""
+        published = await self.call("event.publish", {"event": event, "payload": payload})
+        return int(published["plugins"])
+
+    async def subscribe(self, *events: str) -> None:
+        """Be told events, families or wildcards from now on (``event.subscribe``)."""
+        await self.call("event.subscribe", {"events": list(events)})
+
+    async def unsubscribe(self, *events: str) -> None:
+        """Be told them no more (``event.subscribe`` is the permission for this too)."""
+        await self.call("event.unsubscribe", {"events": list(events)})
+
+    def log(self, level: str, message: str, **fields: Any) -> None:
+        """Write to the host's log (``log``).
+
+        Args:
+            level: ``trace``, ``debug``, ``info``, ``warn`` or ``error``.
+            message: One line.
+            **fields: What belongs to it.
+        """
+        self.tell("log", {"level": level, "message": message, "fields": fields})
+
+    # What the connection calls.
+
+    @property
+    def waits(self) -> bool:
+        """Whether a reply is awaited."""
+        return bool(self._pending)
+
+    def connected(self, stream: FrameStream, keep_reading: Callable[[], None]) -> None:
+        """Ask over this connection from now on.
+
+        Args:
+            stream: The connection.
+            keep_reading: Called when a reply is going to be waited for.
+        """
+        self._stream = stream
+        self._keep_reading = keep_reading
+
+    def disconnected(self) -> None:
+        """Fail what has no reply yet."""
+        self._stream = None
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(HostCallError("unavailable", "the connection was lost"))
+
+    def settle(self, reply: dict[str, Any]) -> None:
+        """Take a reply; one to a call that was given up is dropped."""
+        future = self._pending.get(reply.get("id", 0))
+        if future is None or future.done():
+            return
+        if reply.get("status") == "ok":
+            future.set_result(reply.get("data"))
+        else:
+            code, message = str(reply.get("code") or "internal"), str(reply.get("message", ""))
+            future.set_exception(HostCallError(code, message))
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._stream is None:
+            raise HostCallError(
+                "unavailable", "there is no host, or one that speaks the classic dialect only"
+            )
+        self._stream.send(encode_frame(message))
+
+
+def _call(name: str, params: dict[str, Any] | None) -> dict[str, Any]:
+    message: dict[str, Any] = {"call": name, "params": params or {}}
+    if depth := hops.get():
+        message["hops"] = depth
+    return message

@@ -1,0 +1,272 @@
+"""The native dialect at the plugin's end: numbered events, replies as they come.
+
+Plain handlers are called on the spot. Up to ``concurrency`` ``async`` ones are under way at once,
+and begin in the order of the events; an event that came back through another plugin begins at
+once, since the handler that caused it may be waiting for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from vconnect import protocol
+from vconnect._framing import FrameStream, encode_frame
+from vconnect.errors import ConfigError
+
+from .context import Context
+from .handlers import Handler, HandlerTable, settle
+from .host import hops
+from .pipeline import MAX_WAITING, encode_answer, handle, refuse, report_failure
+from .plugin import Plugin, convert_config
+
+MAX_TOLD_WAITING = 16 * MAX_WAITING
+"""Events that were only told are dropped past this many that wait."""
+
+
+class _Event:
+    """An event on its way through a handler."""
+
+    __slots__ = ("context", "handler", "hops", "number", "pending")
+
+    def __init__(self, number: int | None, context: Context, handler: Handler, depth: int) -> None:
+        self.number = number  # None: it was told, and nobody waits for an answer
+        self.context = context
+        self.handler = handler
+        self.hops = depth
+        self.pending: Awaitable[None] | None = None  # what the handler returned, if it was called
+
+
+class NativePipeline:
+    """The events of one native connection.
+
+    It starts closed: events that come before `open` wait, so that none overtakes ``on_start``.
+
+    Args:
+        plugin: Whose handlers to call.
+        stream: Where events come from and replies go.
+        stop: Called when the host says that it is time to end.
+    """
+
+    def __init__(self, plugin: Plugin, stream: FrameStream, stop: Callable[[], None]) -> None:
+        self._plugin = plugin
+        self._stream = stream
+        self._stop = stop
+        self._table = HandlerTable(plugin)
+        self._debug = plugin.log.isEnabledFor(logging.DEBUG)
+        self._is_open = False
+        self._is_ending = False
+        self._dropped = 0
+        self._waiting: deque[_Event] = deque()
+        self._running: dict[asyncio.Task[None], _Event] = {}
+        self._reading_paused = False
+        self._when_idle: list[Callable[[], None]] = []
+        self._controls: dict[str, Callable[[int | None, dict[str, Any]], None]] = {
+            protocol.PING: self._ping,
+            protocol.CONFIG_CHECK: self._check_config,
+            protocol.CONFIG_UPDATE: self._update_config,
+            protocol.DRAIN: self._drain,
+            protocol.STOP_EVENT: self._end,
+            protocol.CANCEL: self._cancel,
+        }
+
+    def open(self) -> None:
+        """Begin to call handlers."""
+        self._is_open = True
+        self._begin_waiting()
+
+    def accept(self, message: dict[str, Any]) -> None:
+        """Take a frame off the wire: an event, or the reply to a call."""
+        event = message.get("event")
+        if isinstance(event, str):
+            self._accept_event(event, message)
+        elif "status" in message:
+            self._plugin.host.settle(message)
+        else:
+            self._plugin.log.warning("the host sent what is neither event nor reply; ignored")
+
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Take no more events, and call ``callback`` once every event so far is answered.
+
+        Reading goes on: a handler may be waiting for the host's reply.
+        """
+        self._is_ending = True
+        self._call_when_idle(callback)
+
+    def close(self) -> None:
+        """Drop what is unanswered; handlers under way are cancelled."""
+        self._is_open = False
+        self._waiting.clear()
+        for task in self._running:
+            task.cancel()
+
+    def _accept_event(self, event: str, message: dict[str, Any]) -> None:
+        number: int | None = message.get("id")
+        control = self._controls.get(event)
+        if control is not None:
+            payload = message.get("payload")
+            control(number, payload if isinstance(payload, dict) else {})
+            return
+        if self._is_ending:
+            self._reply_error(number, "unavailable", "the plugin is stopping")
+            return
+        if self._debug:
+            self._plugin.log.debug("event %s", event)
+        found = None if protocol.is_reserved(event) else self._table.find(event)
+        handler, waits = found or (refuse, False)
+        context = Context(self._plugin, event, message.get("payload"), message.get("deadline_ms"))
+        depth = message.get("hops", 0)
+        if waits or depth or self._waiting or not self._is_open or self._is_full():
+            self._line_up(_Event(number, context, handler, depth))
+        else:
+            self._answer_now(number, context, handler)
+
+    def _is_full(self) -> bool:
+        return len(self._running) >= self._plugin.concurrency
+
+    def _answer_now(self, number: int | None, context: Context, handler: Handler) -> None:
+        pending = None
+        try:
+            pending = handler(context)
+        except Exception as error:  # noqa: BLE001 - the author's code
+            report_failure(context, error)
+        if pending is not None and inspect.isawaitable(pending):
+            event = _Event(number, context, handler, 0)
+            event.pending = pending
+            self._begin(event)
+        elif number is not None:
+            self._stream.send(encode_answer(context, number))
+
+    def _line_up(self, event: _Event) -> None:
+        if self._is_open and (event.hops or not (self._waiting or self._is_full())):
+            self._begin(event)
+            return
+        if event.number is None and len(self._waiting) >= MAX_TOLD_WAITING:
+            self._drop()
+            return
+        self._waiting.append(event)
+        if len(self._waiting) >= MAX_WAITING and not self._plugin.host.waits:
+            self._pause_reading()
+
+    def _drop(self) -> None:
+        """Drop an event that was only told, while replies must be read past a full queue."""
+        self._dropped += 1
+        if self._dropped & (self._dropped - 1) == 0:
+            self._plugin.log.warning(
+                "%d events dropped: %d wait already", self._dropped, MAX_TOLD_WAITING
+            )
+
+    def _begin(self, event: _Event) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(event))
+        self._running[task] = event
+        task.add_done_callback(self._ended)
+
+    async def _run(self, event: _Event) -> None:
+        hops.set(event.hops)
+        try:
+            await handle(event.context, event.handler, event.pending)
+        except asyncio.CancelledError:
+            if not self._is_open:
+                raise  # the connection is over
+            event.context.reply_error("cancelled by the host", code="cancelled")
+        if event.number is not None:
+            self._stream.send(encode_answer(event.context, event.number))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._plugin.log.error("a fault of the kit", exc_info=error)
+        self._begin_waiting()
+        self._tell_idle()
+        if len(self._waiting) <= MAX_WAITING // 2:
+            self.keep_reading()
+
+    def _begin_waiting(self) -> None:
+        while self._is_open and self._waiting and not self._is_full():
+            self._begin(self._waiting.popleft())
+
+    def _call_when_idle(self, callback: Callable[[], None]) -> None:
+        self._when_idle.append(callback)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if not (self._waiting or self._running):
+            idle, self._when_idle = self._when_idle, []
+            for callback in idle:
+                callback()
+
+    # What the host itself sends.
+
+    def _ping(self, number: int | None, _: dict[str, Any]) -> None:
+        self._reply(number)
+
+    def _check_config(self, number: int | None, payload: dict[str, Any]) -> None:
+        try:
+            convert_config(self._plugin, payload.get("config") or {})
+        except ConfigError as error:
+            self._reply_error(number, "bad_request", str(error))
+        else:
+            self._reply(number)
+
+    def _update_config(self, number: int | None, payload: dict[str, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._take_over(number, payload.get("config") or {})
+        )
+        self._running[task] = _Event(None, Context(self._plugin, "", None), refuse, 0)
+        task.add_done_callback(self._ended)
+
+    async def _take_over(self, number: int | None, values: dict[str, Any]) -> None:
+        try:
+            config = convert_config(self._plugin, values)
+            await settle(self._plugin.on_config_update(config))
+        except ConfigError as error:
+            self._reply_error(number, "bad_request", str(error))
+        except Exception as error:
+            self._plugin.log.exception("on_config_update failed; the old configuration stays")
+            self._reply_error(number, "internal", f"{type(error).__name__}: {error}")
+        else:
+            self._plugin.config = config
+            self._reply(number)
+
+    def _drain(self, number: int | None, _: dict[str, Any]) -> None:
+        self._call_when_idle(lambda: self._reply(number))
+
+    def _end(self, number: int | None, payload: dict[str, Any]) -> None:
+        self._plugin.log.info("stopping: %s", payload.get("reason") or "the host says so")
+        self._reply(number)
+        self._stop()
+
+    def _cancel(self, _: int | None, payload: dict[str, Any]) -> None:
+        number = payload.get("id")
+        for event in list(self._waiting):
+            if event.number == number:
+                self._waiting.remove(event)
+                self._reply_error(event.number, "cancelled", "cancelled by the host")
+                self._tell_idle()
+                return
+        for task, event in self._running.items():
+            if event.number == number:
+                task.cancel()
+
+    def _reply(self, number: int | None) -> None:
+        if number is not None:
+            self._stream.send(encode_frame(protocol.ok_reply(number, None)))
+
+    def _reply_error(self, number: int | None, code: str, message: str) -> None:
+        if number is not None:
+            self._stream.send(encode_frame(protocol.error_reply(number, code, message)))
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._stream.transport is not None:
+            self._reading_paused = True
+            self._stream.transport.pause_reading()
+
+    def keep_reading(self) -> None:
+        """Read on, if that was paused: something more important than events may come."""
+        if self._reading_paused and self._stream.transport is not None:
+            self._reading_paused = False
+            self._stream.transport.resume_reading()

@@ -1,0 +1,115 @@
+"""Real plugins from a few lines of code, and a real manager around them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from vconnect import PluginRuntimeManager
+
+PLUGINS = Path(__file__).parent.parent / "plugins"
+PATIENCE_S = 20.0
+
+ECHO = "serve()"
+"""A plugin that answers every event with ``{"echo": payload}``."""
+
+
+class Lab:
+    """A directory with a ``plugin_dir`` and a place for sockets, whose paths are short.
+
+    Attributes:
+        plugins: The ``plugin_dir``.
+        socket: Where the manager of this lab listens.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plugins = directory / "plugins"
+        self.socket = directory / "run" / "host.sock"
+
+    def plugin(self, name: str, code: str, **manifest: Any) -> Path:
+        """Install a plugin that runs ``code`` with everything of ``wire.py`` at hand."""
+        return self.source(name, code, **manifest)
+
+    def source(self, name: str, code: str, *, below: str = "plugins", **manifest: Any) -> Path:
+        """Write a plugin's directory; its program is called by the plugin's name."""
+        directory = self.directory / below / name
+        directory.mkdir(parents=True, exist_ok=True)
+        self.script(directory / name, code)
+        (directory / "plugin.json").write_text(json.dumps({"name": name, **manifest}))
+        return directory
+
+    def script(self, path: Path, code: str) -> None:
+        """Write an executable in Python."""
+        prelude = (
+            f"#!{sys.executable}\n"
+            "import os, signal, subprocess, sys, time\n"
+            f"sys.path.insert(0, {str(PLUGINS)!r})\n"
+            "from wire import *\n"
+        )
+        path.write_text(prelude + dedent(code) + "\n")
+        path.chmod(0o755)
+
+    @asynccontextmanager
+    async def manager(self, **options: Any) -> AsyncIterator[PluginRuntimeManager]:
+        """Run a manager, with short timeouts unless ``options`` say otherwise."""
+        defaults = {
+            "plugin_dir": self.plugins,
+            "socket_path": self.socket,
+            "handshake_timeout": 10.0,
+            "stop_timeout": 2.0,
+        }
+        async with PluginRuntimeManager(**(defaults | options)) as runtime:
+            yield runtime
+
+
+@contextmanager
+def new_lab() -> Iterator[Lab]:
+    directory = Path(tempfile.mkdtemp(prefix="vc-", dir="/tmp")).resolve()
+    try:
+        yield Lab(directory)
+    finally:
+        shutil.rmtree(directory)
+
+
+async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Wait until ``condition()`` holds."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {PATIENCE_S} s in vain for {what}"
+        await asyncio.sleep(0.005)
+
+
+async def until_status(runtime: PluginRuntimeManager, plugin: str, status: str) -> Any:
+    """Wait for a plugin's status, and return its summary."""
+    await until(lambda: runtime.summary(plugin).status == status, f"{plugin} {status}")
+    return runtime.summary(plugin)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in ("Z", "X")
+    if sys.platform == "linux":
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def pid_in(file: Path) -> int:
+    """Wait for a file that holds a PID."""
+    await until(lambda: file.exists() and file.read_text().endswith("\n"), f"{file.name}")
+    return int(file.read_text())

@@ -1,0 +1,326 @@
+"""``vconnect serve`` as a process: how it begins, ends, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from lab import ECHO, Lab, is_alive, new_lab
+
+from vconnect.package import pack
+
+VCONNECT = (sys.executable, "-m", "vconnect")
+DEADLINE_S = 30.0
+LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nserve()\ntime.sleep(60)"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with new_lab() as made:
+        yield made
+
+
+class Serve:
+    """A host in the foreground, in a session of its own."""
+
+    def __init__(self, lab: Lab, *options: str, stderr: int | None = None) -> None:
+        self.log = lab.directory / "log"
+        self._lab = lab
+        places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*VCONNECT, "serve", *places, *options],
+                cwd=lab.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log if stderr is None else stderr,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Serve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(DEADLINE_S)
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        admin = self._lab.socket.with_name("admin.sock")
+        return subprocess.run(
+            [*VCONNECT, "--admin", str(admin), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+
+    def status(self, plugin: str) -> dict:
+        return json.loads(self.ask("status", plugin, "--json").stdout)
+
+    def wait_until(self, plugin: str, status: str) -> dict:
+        end = time.monotonic() + DEADLINE_S
+        while (told := self.status(plugin)).get("status") != status:
+            assert time.monotonic() < end, (told, self.log.read_text())
+            time.sleep(0.05)
+        return told
+
+    def wait_for_log(self, text: str) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while text not in self.log.read_text():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def ends(self) -> int:
+        return self.process.wait(DEADLINE_S)
+
+
+# --- life ------------------------------------------------------------------------------------
+
+
+@LOOPS
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_in_order(lab: Lab, loop: str, number: signal.Signals) -> None:
+    lab.plugin("echo", "print('ready', flush=True)\n" + ECHO)
+    with Serve(lab, loop) as host:
+        pid = host.wait_until("echo", "Running")["pid"]
+        host.process.send_signal(number)
+        assert host.ends() == 0
+    assert not is_alive(pid)
+    assert not lab.socket.exists()
+    assert not lab.socket.with_name("admin.sock").exists()
+    log = host.log.read_text()
+    assert "[echo] ready" in log
+    assert "Traceback" not in log
+
+
+@LOOPS
+def test_a_second_ctrl_c_ends_it_at_once(lab: Lab, loop: str) -> None:
+    lab.plugin("stubborn", STUBBORN)
+    config = lab.directory / "vconnect.toml"
+    config.write_text("[plugins]\nstop_timeout = 20\n")
+    with Serve(lab, loop, "--config", str(config)) as host:
+        pid = host.wait_until("stubborn", "Running")["pid"]
+        host.process.send_signal(signal.SIGINT)
+        host.wait_for_log("stopping the plugins")
+        assert host.wait_until("stubborn", "Stopping")["substate"] == "terminating"
+        began = time.monotonic()
+        host.process.send_signal(signal.SIGINT)
+        assert host.ends() == 130
+        assert time.monotonic() - began < 5
+    assert not is_alive(pid)
+    assert not lab.socket.exists()
+
+
+@LOOPS
+def test_ctrl_c_during_the_start_ends_it_in_order(lab: Lab, loop: str) -> None:
+    lab.plugin("silent", "time.sleep(60)")
+    with Serve(lab, loop) as host:
+        pid = host.wait_until("silent", "Starting")["pid"]
+        host.process.send_signal(signal.SIGINT)
+        assert host.ends() == 0
+    assert not is_alive(pid)
+    assert "Traceback" not in host.log.read_text()
+
+
+def test_a_stale_socket_of_a_killed_host_is_taken_over(lab: Lab) -> None:
+    lab.plugin("echo", ECHO)
+    with Serve(lab) as first:
+        pid = first.wait_until("echo", "Running")["pid"]
+        first.process.kill()
+        first.ends()
+        assert lab.socket.exists()
+        with Serve(lab) as second:
+            assert second.wait_until("echo", "Running")["pid"] != pid
+
+
+def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
+    """The original client outlives its host and attaches itself to the next one."""
+    survivor = """
+    while True:
+        try:
+            connection = Connection()
+            connection.greet()
+            for event in connection.events():
+                connection.send({"status": "ok", "data": os.getpid()})
+        except OSError:
+            pass
+        time.sleep(0.1)
+    """
+    lab.plugin("survivor", survivor)
+    with Serve(lab) as first:
+        old = first.wait_until("survivor", "Running")["pid"]
+        first.process.kill()
+        first.ends()
+        try:
+            with Serve(lab) as second:
+                new = second.wait_until("survivor", "Running")["pid"]
+                second.wait_for_log(f"refused a connection as survivor from PID {old}")
+                (result,) = json.loads(second.ask("emit", "e", "{}", "--json").stdout)["results"]
+                assert result["data"] == new != old
+        finally:
+            os.kill(old, signal.SIGKILL)
+
+
+def test_a_crash_is_shown_with_its_signal(lab: Lab) -> None:
+    lab.plugin("echo", ECHO)
+    with Serve(lab) as host:
+        os.kill(host.wait_until("echo", "Running")["pid"], signal.SIGKILL)
+        told = host.wait_until("echo", "Error")
+        assert (told["reason"], told["exit_signal"]) == ("killed by SIGKILL", "SIGKILL")
+        assert "killed by SIGKILL" in host.ask("list").stdout
+        host.wait_for_log("plugin echo killed by SIGKILL")
+
+
+# --- packages --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web(lab: Lab) -> Iterator[str]:
+    """Serve the lab's directory over HTTP on the loopback."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(lab.directory))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@LOOPS
+def test_a_plugin_installed_over_http_works(lab: Lab, web: str, loop: str) -> None:
+    source = lab.source("parrot", ECHO, below="sources", version="2.0")
+    pack(source, lab.directory / "parrot-linux.vp")
+    with Serve(lab, loop, "--install", f"{web}/parrot-linux.vp") as host:
+        assert host.wait_until("parrot", "Running")["version"] == "2.0"
+        done = host.ask("emit", "e", "[1]", "--json")
+        assert json.loads(done.stdout)["results"][0]["data"] == {"echo": [1]}
+
+
+def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, web: str) -> None:
+    source = lab.source("parrot", ECHO, below="sources")
+    (source / "ballast").write_bytes(os.urandom(3_000_000))
+    pack(source, lab.directory / "parrot.vp")
+    ours, theirs = pty.openpty()
+    try:
+        with Serve(lab, "--install", f"{web}/parrot.vp", stderr=theirs) as host:
+            os.close(theirs)
+            shown = b""
+            while b"running; to look" not in shown:
+                shown += os.read(ours, 65536)
+            host.process.terminate()
+            host.ends()
+    finally:
+        os.close(ours)
+    assert b"downloading" in shown
+    assert b"MB" in shown
+    assert b"plugin handshake: parrot" in shown
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
+def test_a_rust_project_runs_from_its_source(lab: Lab) -> None:
+    source = Path(__file__).parents[2] / "examples" / "dev-rust"
+    ignored = shutil.ignore_patterns("target")
+    project = shutil.copytree(source, lab.directory / "dev-rust", ignore=ignored)
+    with Serve(lab, "--dev", f"dev-rust:{project}", "--debug") as host:
+        host.wait_for_log("starting dev plugin dev-rust with cargo run")
+        host.wait_until("dev-rust", "Running")
+        done = host.ask("emit", "message.incoming", '{"content": "straße"}', "--json")
+        (result,) = json.loads(done.stdout)["results"]
+        assert result["data"] == {"content": "STRASSE", "length": 6}
+
+
+# --- what stops it before it begins ----------------------------------------------------------
+
+
+def refused(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*VCONNECT, "serve", *options],
+        cwd=lab.directory,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[plugins]\ndebugg = true\n", ["plugins.debugg", "unknown key", "'debug'"]),
+        ("[plugin]\n", ["plugin", "unknown key", "'plugins'"]),
+        ("[plugins]\ndebug = 1\n", ["plugins.debug", "bool"]),
+        ("[plugins]\nwindow = 0\n", ["plugins.window", "1"]),
+        ("[plugins\n", ["not valid TOML"]),
+        ('[plugins]\ndev_plugins = ["nocolon"]\n', ["plugins.dev_plugins", "NAME:PATH"]),
+        ('[plugins.config.a]\n[plugins.config."wk.plugin.a"]\n', ["one plugin"]),
+    ],
+)
+def test_a_wrong_configuration_stops_it_with_code_2(lab: Lab, text: str, words: list[str]) -> None:
+    config = lab.directory / "host.toml"
+    config.write_text(text)
+    done = refused(lab, "--config", str(config))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    for word in (str(config), *words):
+        assert word in last
+    assert not (lab.directory / "plugins").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--config", "nowhere.toml"), 2, ["nowhere.toml", "No such file"]),
+        (("--dev", "nocolon"), 2, ["nocolon", "NAME:PATH"]),
+        (("--log-level", "loud"), 2, ["loud", "debug"]),
+        (("--nope",), 2, ["--nope", "--help"]),
+        (("--install", "nowhere.vp"), 1, ["nowhere.vp"]),
+        (("--install", "garbage.vp"), 1, ["garbage.vp", "gzip"]),
+        (("--install", "ftp://127.0.0.1/x.vp"), 1, ["ftp", "https://"]),
+        (("--install", "${planet}.vp"), 1, ["${planet}", "${os}"]),
+        (("--socket", "file"), 1, ["file", "not a socket"]),
+        (("--socket", "x" * 120), 1, ["bytes", "shorter"]),
+        (("--socket", "link/h.sock"), 1, ["link", "symbolic link"]),
+    ],
+)
+def test_what_is_wrong_is_told_in_words(
+    lab: Lab, options: tuple[str, ...], code: int, words: list[str]
+) -> None:
+    lab.directory.joinpath("garbage.vp").write_bytes(b"this is no archive")
+    lab.directory.joinpath("file").write_text("precious")
+    lab.directory.joinpath("real").mkdir()
+    lab.directory.joinpath("link").symlink_to("real")
+    socket = () if "--socket" in options else ("--socket", "h.sock")
+    done = refused(lab, *socket, *options)
+    assert done.returncode == code, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    for word in words:
+        assert word in last
+    assert lab.directory.joinpath("file").read_text() == "precious"
+
+
+def test_the_traceback_is_there_for_those_who_ask(lab: Lab) -> None:
+    command = [*VCONNECT, "--debug", "serve", "--socket", "h.sock", "--install", "nowhere.vp"]
+    done = subprocess.run(
+        command, cwd=lab.directory, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

@@ -1,0 +1,188 @@
+"""What the pages say is held to the code: links, blocks, commands, codes, the example in hex."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vconnect import errors
+from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_message
+from vconnect.cli.root import root
+from vconnect.protocol import acknowledgment, normalize_answer, parse_handshake
+from vconnect.sdk.testing import call
+from vconnect.session import encode_classic_event
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in ("*.md", "docs/*.md", "examples/*/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+WIRE = PAGES["docs/wire.md"]
+SOURCES = [*ROOT.glob("src/vconnect/**/*.py"), *ROOT.glob("src/vconnect/*.pyx")]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:`|\$ )(?:\.venv/bin/)?vconnect(?: --\w+(?: [A-Z]+)?)* ([a-z]+)")
+SHELL_LINE = re.compile(r"^vconnect ([a-z]+)", re.MULTILINE)
+RAISED = re.compile(r'(?:HandshakeError|RemoteProtocolError|_refuse)\(\s*"([a-z_]+)"')
+# Made by the benchmarks, which need not have been run in this tree.
+GENERATED = {"docs/benchmarks.md"}
+
+
+def blocks(*languages: str) -> Iterator[object]:
+    """Yield every code block in one of ``languages``, each named after its page and line."""
+    for page, text in PAGES.items():
+        for match in FENCE.finditer(text):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 1
+                yield pytest.param(match[2], id=f"{page}:{line}")
+
+
+def links() -> Iterator[object]:
+    """Yield every link that stays in the repository, with the page that it is on."""
+    for page, text in PAGES.items():
+        for target in LINK.findall(FENCE.sub("", text)):
+            if "://" not in target:
+                yield pytest.param(page, target, id=f"{page} -> {target}")
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, by the rule of those who show Markdown."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize(("page", "target"), [*links()])
+def test_every_link_leads_somewhere(page: str, target: str) -> None:
+    path, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / path if path else ROOT / page
+    name = Path(file).resolve().relative_to(ROOT.resolve()).as_posix()
+    assert file.exists() or name in GENERATED
+    if anchor:
+        assert anchor in anchors(PAGES[name])
+
+
+def test_the_index_names_every_page() -> None:
+    named = {target for target in LINK.findall(PAGES["docs/README.md"]) if "/" not in target}
+    assert named - {"benchmarks.md"} == {path.name for path in (ROOT / "docs").glob("*.md")} - {
+        "README.md",
+        "benchmarks.md",
+    }
+
+
+@pytest.mark.parametrize("block", [*blocks("json")])
+def test_every_json_block_is_json(block: str) -> None:
+    json.loads(block)
+
+
+@pytest.mark.parametrize("block", [*blocks("toml")])
+def test_every_toml_block_is_toml(block: str) -> None:
+    tomllib.loads(block)
+
+
+@pytest.mark.parametrize("block", [*blocks("python")])
+def test_every_python_block_is_python(block: str) -> None:
+    ast.parse(textwrap.dedent(block))
+
+
+def test_every_fence_is_closed_and_names_its_language() -> None:
+    for page, text in PAGES.items():
+        assert "```" not in FENCE.sub("", text), page
+        assert all(match[1] for match in FENCE.finditer(text)), page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_exists(page: str) -> None:
+    shell = "".join(match[2] for match in FENCE.finditer(PAGES[page]) if match[1] == "sh")
+    named = {*COMMAND.findall(PAGES[page]), *SHELL_LINE.findall(shell)}
+    assert named <= set(root.commands)
+
+
+def test_the_pages_do_name_commands() -> None:
+    assert {"serve", "emit", "list", "pack"} <= set(COMMAND.findall(PAGES["README.md"]))
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page, text in PAGES.items():
+        named = re.findall(r"(?:`|\$ )make ([a-z]+)", text)
+        assert set(named) <= targets, page
+
+
+def test_the_first_plugin_of_the_front_page_greets() -> None:
+    block = next(match[2] for match in FENCE.finditer(PAGES["README.md"]) if match[1] == "python")
+    names: dict[str, object] = {"__name__": "plugin"}
+    exec(compile(block, "README.md", "exec"), names)
+    answer = asyncio.run(call(names["Greeter"], "message.incoming", {"from_uid": "ada"}))
+    assert answer == {"status": "ok", "data": {"type": 1, "content": "hello, ada"}}
+
+
+# The wire.
+
+
+def wire_codes() -> set[str]:
+    """Every code that a peer or a caller may see, from docstrings, raises and class attributes."""
+    told = f"{errors.RemoteProtocolError.__doc__}{errors.HandshakeError.__doc__}"
+    codes = set(re.findall(r"``([a-z_]+)``", told))
+    for source in SOURCES:
+        codes |= set(RAISED.findall(source.read_text(encoding="utf-8")))
+    plugin_errors = [errors.PluginError, *errors.PluginError.__subclasses__()]
+    return codes | {error.code for error in plugin_errors}
+
+
+@pytest.mark.parametrize("code", sorted(wire_codes()))
+def test_every_code_is_documented(code: str) -> None:
+    assert re.search(rf"^\| `{code}` \| ", WIRE, re.MULTILINE)
+
+
+def test_every_documented_code_exists() -> None:
+    section = WIRE.partition("\n## Error codes\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` ", section, re.MULTILINE)) == wire_codes()
+
+
+def test_every_raised_handshake_code_is_told_where_it_is_raised() -> None:
+    told = f"{errors.RemoteProtocolError.__doc__}{errors.HandshakeError.__doc__}"
+    for source in SOURCES:
+        for code in RAISED.findall(source.read_text(encoding="utf-8")):
+            assert f"``{code}``" in told, (source.name, code)
+
+
+def hex_frames() -> list[bytes]:
+    """The frames of the page's example, from the left column of its dumps."""
+    dumps = [match[2] for match in FENCE.finditer(WIRE) if match[2].startswith("00 00 00")]
+    for line in "".join(dumps).splitlines():
+        data = bytes.fromhex(line[:47])
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+        assert line[47:].strip() == shown
+    return [bytes.fromhex("".join(line[:47] for line in dump.splitlines())) for dump in dumps]
+
+
+def test_the_conversation_in_hex_is_what_the_code_makes() -> None:
+    frames = hex_frames()
+    hello, welcome, event, answer = map(parse_message, FrameDecoder().feed(b"".join(frames)))
+    handshake = parse_handshake(hello)
+    assert (handshake.plugin, handshake.capabilities) == ("echo", ("message",))
+    assert frames[1] == encode_frame(acknowledgment({}))
+    assert frames[2] == encode_classic_event(event["event"], event["payload"], 1024)
+    assert normalize_answer(answer).data == {"content": "HI"}
+    assert welcome == {"status": "ok", "config": {}}
+    lengths = re.findall(r", 0x([0-9a-f]+) = (\d+) bytes", WIRE)
+    assert [(int(hexadecimal, 16), int(decimal)) for hexadecimal, decimal in lengths] == [
+        (len(frame) - HEADER_BYTES,) * 2 for frame in frames
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prose_fits_into_120_columns(page: str) -> None:
+    lines = FENCE.sub("", PAGES[page]).splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
