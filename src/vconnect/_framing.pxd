@@ -63,7 +63,7 @@ cdef class StreamCore:
 cdef class LaneCore(StreamCore):
     cdef bint serving               # past the handshake: frames are answers
     cdef str plugin                 # for messages
-    cdef object create_future       # bound method of the loop
+    cdef dict future_options
     cdef object read_data           # from an answer to its data; or None, and `request` is unused
 
     # The table of events in flight: a ring whose `head` is the oldest. A place whose future is
@@ -92,6 +92,7 @@ cdef class LaneCore(StreamCore):
     cdef readonly uint64_t late     # answers to abandoned places
     cdef readonly uint64_t unasked  # frames that no event in flight belongs to
 
+    cdef object new_future(self)
     cdef int submit(self, bytes frame, object future, double deadline, bint wants_data) except -1
     cdef int place(self, bytes frame, object future, double deadline, bint wants_data) except -1
     cdef object data_of(self, const char* payload, Py_ssize_t size)

@@ -20,12 +20,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from cython cimport final
 
-from asyncio import BufferedProtocol, InvalidStateError, get_running_loop
+from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
 from collections import deque
 
 from orjson import JSONDecodeError, dumps, loads
@@ -771,7 +772,7 @@ cdef class LaneCore(StreamCore):
         self.stuck_after = stuck_after
         self.read_data = read_data
         self.waiting = deque()
-        self.create_future = self.loop.create_future
+        self.future_options = {"loop": self.loop}
         self.serving = True
 
     def call(self, bytes frame not None, double deadline):
@@ -791,7 +792,7 @@ cdef class LaneCore(StreamCore):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are waiting already.
         """
-        future = self.create_future() if self.create_future is not None else None
+        future = self.new_future()
         self.submit(frame, future, deadline, False)
         return future
 
@@ -813,10 +814,16 @@ cdef class LaneCore(StreamCore):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are waiting already.
         """
-        future = self.create_future() if self.create_future is not None else None
+        future = self.new_future()
         frame = event_frame(prefix, payload, self.max_frame_bytes)
         self.submit(frame, future, monotonic() + timeout, True)
         return future
+
+    cdef object new_future(self):
+        """What ``loop.create_future()`` does, without making its keywords anew each time."""
+        if self.future_options is None:
+            return None
+        return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, bytes frame not None, Delivery delivery not None, double deadline):
         """Send an event as one part of a fan-out; its answer, or its error, goes to the delivery.
