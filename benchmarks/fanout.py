@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,52 +13,56 @@ from . import ours, rival
 from .measure import Burst, Row, Way
 from .peers import Peers
 from .placement import Placement
-from .roundtrips import PAYLOAD, AnyHost, callers, connected
+from .roundtrips import PAYLOAD, AnyHost, Caller, connected, share
 
-BROADCASTS = (10, 100)
-CHAINS = (1, 4, 16)
+#: How many plugins, and how many events at the same time.
+BROADCASTS = ((10, 1), (100, 1), (10, 64))
+CHAINS = ((1, 1), (4, 1), (16, 1), (4, 64))
 EVENT = "message.incoming"
 
 
 def rows() -> list[Row]:
     return [
-        *(_row("broadcast", f"broadcast to {n}", n, Placement.TWO_CORES) for n in BROADCASTS),
-        *(_row("chain", f"chain of {n}", n, Placement.ONE_CORE) for n in CHAINS),
+        *(_row("broadcast", "broadcast to", *numbers) for numbers in BROADCASTS),
+        *(_row("chain", "chain of", *numbers) for numbers in CHAINS),
     ]
 
 
-def _row(group: str, name: str, plugins: int, placement: Placement) -> Row:
+def _row(group: str, name: str, plugins: int, in_flight: int) -> Row:
+    alone = group == "chain" and in_flight == 1  # nothing could run at the same time
+    placement = Placement.ONE_CORE if alone else Placement.TWO_CORES
     return Row(
         group,
-        f"{name}, {placement}",
+        f"{name} {plugins}, {in_flight} in flight, {placement}",
         placement,
         (
             Way(
                 "streams, lock, orjson (uvloop)",
-                partial(_deliveries, rival.Host, _hand_written(group), plugins),
+                partial(_deliveries, rival.Host, group, plugins, in_flight),
                 "rival",
             ),
-            Way("vconnect (uvloop)", partial(_deliveries, ours.Host, _vconnect(group), plugins)),
+            Way("vconnect (uvloop)", partial(_deliveries, ours.Host, group, plugins, in_flight)),
         ),
-        step=plugins,
+        step=plugins * in_flight,
     )
 
 
-def _vconnect(group: str) -> Callable[[ours.Host], Any]:
-    if group == "chain":
-        return lambda host: host.emit
-    return lambda host: host.broadcast
+def _sender(group: str, host: AnyHost) -> Caller:
+    """Both hosts have both methods."""
+    send: Any = host.emit if group == "chain" else host.broadcast
 
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await send(EVENT, PAYLOAD)
 
-def _hand_written(group: str) -> Callable[[rival.Host], Any]:
-    return lambda host: host.emit if group == "chain" else host.broadcast
+    return caller
 
 
 @contextmanager
 def _deliveries(
-    host_type: type[AnyHost], method: Callable[[Any], Any], plugins: int, peers: Peers
+    host_type: type[AnyHost], group: str, plugins: int, in_flight: int, peers: Peers
 ) -> Iterator[Burst]:
     capabilities = {f"echo-{number}": [EVENT] for number in range(plugins)}
     with connected(host_type, uvloop.new_event_loop, peers, capabilities) as (runner, host):
-        send = method(host)
-        yield lambda count: runner.run(callers(send, (EVENT, PAYLOAD), 1, count // plugins))
+        caller = _sender(group, host)
+        yield lambda count: runner.run(share(caller, in_flight, count // plugins))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic, perf_counter
@@ -32,8 +32,10 @@ IN_FLIGHT = (1, 64)
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 AnyHost = ours.Host | rival.Host
-#: Given a connected host: what to await for one operation, with its arguments.
-Asker = Callable[[Any], tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]]]
+#: Sends so many events, each after the answer to the one before.
+Caller = Callable[[int], Coroutine[Any, Any, None]]
+#: Makes the caller of a connected host.
+MakeCaller = Callable[[Any], Caller]
 
 
 def rows() -> list[Row]:
@@ -41,13 +43,13 @@ def rows() -> list[Row]:
 
 
 def _row(in_flight: int, placement: Placement) -> Row:
-    def vconnect(loop_factory: LoopFactory, asker: Asker) -> Callable[[Peers], Any]:
-        return partial(_round_trips, ours.Host, loop_factory, asker, in_flight)
+    def vconnect(loop_factory: LoopFactory, make: MakeCaller) -> Callable[[Peers], Any]:
+        return partial(_round_trips, ours.Host, loop_factory, make, in_flight)
 
     by_hand = partial(_round_trips, rival.Host, uvloop.new_event_loop, _hand_written, in_flight)
     return Row(
-        "roundtrip",
-        f"{in_flight} in flight, {placement}",
+        "request",
+        f"request, {in_flight} in flight, {placement}",
         placement,
         (
             Way("C host, no JSON", partial(_c_round_trips, in_flight), "floor"),
@@ -61,50 +63,54 @@ def _row(in_flight: int, placement: Placement) -> Row:
     )
 
 
-def _request(host: ours.Host) -> Any:
-    return host.request, (PLUGIN, EVENT, PAYLOAD)
+def _request(host: ours.Host) -> Caller:
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await host.request(PLUGIN, EVENT, PAYLOAD)
+
+    return caller
 
 
-def _lane(host: ours.Host) -> Any:
-    call = host.sessions[PLUGIN].call
+def _lane(host: ours.Host) -> Caller:
+    session = host.sessions[PLUGIN]
 
-    def ask(event: str, payload: Any) -> Awaitable[Any]:
-        return call(encode_classic_event(event, payload, 1 << 20), monotonic() + 5.0)
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await session.call(encode_classic_event(EVENT, PAYLOAD, 1 << 20), monotonic() + 5.0)
 
-    return ask, (EVENT, PAYLOAD)
+    return caller
 
 
-def _hand_written(host: rival.Host) -> Any:
-    return host.plugins[PLUGIN].request, (EVENT, PAYLOAD)
+def _hand_written(host: rival.Host) -> Caller:
+    plugin = host.plugins[PLUGIN]
+
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await plugin.request(EVENT, PAYLOAD)
+
+    return caller
 
 
 @contextmanager
 def _round_trips(
     host_type: type[AnyHost],
     loop_factory: LoopFactory,
-    asker: Asker,
+    make_caller: MakeCaller,
     in_flight: int,
     peers: Peers,
 ) -> Iterator[Burst]:
     with connected(host_type, loop_factory, peers, {PLUGIN: [EVENT]}) as (runner, host):
-        ask, args = asker(host)
-        yield lambda count: runner.run(callers(ask, args, in_flight, count))
+        caller = make_caller(host)
+        yield lambda count: runner.run(share(caller, in_flight, count))
 
 
-async def callers(
-    ask: Callable[..., Awaitable[Any]], args: tuple[Any, ...], in_flight: int, count: int
-) -> float:
-    """Let so many callers, one event each at a time, share ``count`` events; return the seconds."""
-
-    async def caller() -> None:
-        for _ in range(count // in_flight):
-            await ask(*args)
-
+async def share(caller: Caller, in_flight: int, count: int) -> float:
+    """Let so many callers at the same time share ``count`` events; return the seconds."""
     began = perf_counter()
     if in_flight == 1:
-        await caller()
+        await caller(count)
     else:
-        await asyncio.gather(*[caller() for _ in range(in_flight)])
+        await asyncio.gather(*[caller(count // in_flight) for _ in range(in_flight)])
     return perf_counter() - began
 
 

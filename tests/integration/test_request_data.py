@@ -2,79 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
-import orjson
 import pytest
-import uvloop
+from wire_end import connected, run
 
-from vconnect._lane import Lane
-from vconnect._stream import ReadBuffer
 from vconnect.errors import PayloadError, PluginReplyError, PluginUnavailableError
-from vconnect.protocol import Handshake
-from vconnect.session import CLASSIC_PREFIXES, LaneLimits, Peer, Session
-
-LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
-PREFIX = CLASSIC_PREFIXES["message.incoming"]
-
-
-class NotGreeted:
-    """Owns the stream before its session."""
-
-    def connected(self, stream: object) -> None:
-        pass
-
-
-class Wire:
-    """A session, and the plugin's end of its connection in the test's hand."""
-
-    def __init__(self, session: Session, end: socket.socket) -> None:
-        self.session = session
-        self._end = end
-        self._loop = asyncio.get_running_loop()
-
-    def request(self, payload: object = None) -> asyncio.Future[object]:
-        return self.session.request(PREFIX, payload, 10.0)
-
-    async def event(self) -> dict[str, object]:
-        size = int.from_bytes(await self._loop.sock_recv(self._end, 4), "big")
-        return orjson.loads(await self._loop.sock_recv(self._end, size))
-
-    async def answer(self, *answers: bytes) -> None:
-        frames = [len(answer).to_bytes(4, "big") + answer for answer in answers]
-        await self._loop.sock_sendall(self._end, b"".join(frames))
-
-
-@asynccontextmanager
-async def connected(window: int = 64) -> AsyncIterator[Wire]:
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    ended = asyncio.Event()
-    lane = Lane(NotGreeted(), ReadBuffer(), 1 << 16)
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: lane, sock=ours)
-    limits = LaneLimits(
-        window=window, max_queued=8, max_abandoned=8, stuck_after=30, max_frame_bytes=1 << 16
-    )
-    session = Session(Handshake(plugin="example"), Peer(1, 1), lane, limits, lambda *_: ended.set())
-    session.open(b"\0\0\0\2{}")
-    try:
-        wire = Wire(session, theirs)
-        await wire.event()  # the acknowledgment
-        yield wire
-    finally:
-        transport.abort()
-        await ended.wait()
-        theirs.close()
-
-
-def run(scenario: Callable[[], object]) -> None:
-    for loop_factory in LOOPS:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(scenario())
 
 
 @pytest.mark.parametrize(
