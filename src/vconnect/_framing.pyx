@@ -257,7 +257,7 @@ def encode_frame(message, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
     return frame
 
 
-def encode_event(bytes prefix, payload, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
+def encode_event(bytes prefix not None, payload, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
     """Write ``prefix`` + payload as JSON + ``}`` as one frame.
 
     An event's name is encoded once, into the prefix; the payload is copied once. The frame serves
@@ -315,8 +315,12 @@ cdef class FrameDecoder:
         if self.error is not None:
             raise self.error
         if self.kept:
-            # Rare in a stream of small frames: the two parts are joined, once.
+            # Rare in a stream of small frames: the parts are joined, and cut once all are there.
             self.kept += data
+            if frame_length(
+                PyByteArray_AS_STRING(self.kept), len(self.kept), self.max_frame_bytes
+            ) == NEED_MORE:
+                return []
             data, self.kept = self.kept, bytearray()
         cdef list payloads = []
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
