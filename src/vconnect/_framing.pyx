@@ -257,7 +257,9 @@ def encode_frame(message, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
     return frame
 
 
-def encode_event(bytes prefix not None, payload, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
+def encode_event(
+    bytes prefix not None, payload, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES
+):
     """Write ``prefix`` + payload as JSON + ``}`` as one frame.
 
     An event's name is encoded once, into the prefix; the payload is copied once. The frame serves
@@ -825,12 +827,15 @@ cdef class LaneCore(StreamCore):
         return 0
 
     def sweep(self):
-        """Give up what is past its deadline; end a connection that has stopped answering."""
+        """Give up what is past its deadline; end a connection that has stopped answering.
+
+        Also while it is closing: the last bytes may wait for a peer that never reads them.
+        """
         cdef double now = monotonic(), nearest
         cdef Py_ssize_t abandoned = 0
         self.timer = None
         self.timer_at = INFINITY
-        if self.is_closing:
+        if not self.serving:
             return
         nearest = min(self.expire_places(now, &abandoned), self.expire_waiting(now))
         if abandoned >= self.max_abandoned:
@@ -875,9 +880,11 @@ cdef class LaneCore(StreamCore):
         return nearest
 
     cdef bint head_is_stuck(self, double now):
-        if self.head == self.tail or self.head != self.head_seen or self.head_seen_at == 0:
+        # What waits counts: a peer that reads nothing at all never has an event in flight.
+        cdef bint idle = self.head == self.tail and not self.waiting
+        if idle or self.head != self.head_seen or self.head_seen_at == 0:
             self.head_seen = self.head
-            self.head_seen_at = now if self.head != self.tail else 0
+            self.head_seen_at = 0 if idle else now
             return False
         return now - self.head_seen_at >= self.stuck_after
 
