@@ -7,7 +7,6 @@ import math
 import socket
 
 import pytest
-from wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 from vconnect._framing import Lane, ReadBuffer
 from vconnect.errors import (
@@ -16,6 +15,7 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
+from wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 pytestmark = pytest.mark.both_loops
 
