@@ -73,7 +73,7 @@ class HandshakeError(RemoteProtocolError):
 
     Attributes:
         code: ``nameless``, ``bad_name``, ``bad_handshake``, ``version_mismatch``,
-            ``name_taken``, ``stranger`` or ``disabled``.
+            ``handshake_timeout``, ``bad_config``, ``name_taken``, ``stranger`` or ``disabled``.
     """
 
 

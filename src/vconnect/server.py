@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ._framing import Lane, ReadBuffer, encode_frame
-from .errors import HandshakeError, RemoteProtocolError, SocketError
+from .errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
 from .protocol import Handshake, acknowledgment, parse_handshake, refusal
 from .session import LaneLimits, Peer, Session, peer_of
 
@@ -166,7 +166,10 @@ def _clear_stale(path: Path) -> None:
         raise SocketError(f"socket path {path}: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):
         raise SocketError(f"{path} exists and is not a socket; move it away, or use another path")
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SocketError(f"stale socket {path}: {error.strerror}") from error
 
 
 def _bind(path: Path) -> socket.socket:
@@ -240,6 +243,7 @@ class UnixSocketServer:
         self._buffer = ReadBuffer()
         self._streams: set[Lane] = set()
         self._refused: dict[str, float] = {}
+        self._is_closed = False
 
     @property
     def path(self) -> Path:
@@ -264,6 +268,7 @@ class UnixSocketServer:
 
     async def close(self) -> None:
         """Stop listening, end every connection, unlink the socket. Safe to call twice."""
+        self._is_closed = True
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -312,8 +317,10 @@ class UnixSocketServer:
     # What greetings call.
 
     def opened(self, stream: Lane) -> None:
-        """Count a connection in."""
+        """Count a connection in; one that was being accepted while we closed goes at once."""
         self._streams.add(stream)
+        if self._is_closed:
+            stream.abort()
 
     def ended(self, stream: Lane) -> None:
         """Count a connection out."""
@@ -369,18 +376,25 @@ class _Greeting:
             handshake = parse_handshake(message)
             name = handshake.plugin
             config = self._server.gatekeeper.admit(handshake, self._peer)
+            answer = self._acknowledge(config)
         except HandshakeError as error:
             self._server.refuse(self._stream, error, name, self._peer)
             return
-        self._hand_over(self._stream, handshake, self._peer, config)
+        self._hand_over(self._stream, handshake, self._peer, answer)
 
-    def _hand_over(
-        self, stream: Lane, handshake: Handshake, peer: Peer, config: dict[str, Any]
-    ) -> None:
+    def _acknowledge(self, config: dict[str, Any]) -> bytes:
+        try:
+            return encode_frame(acknowledgment(config), self._server.limits.max_frame_bytes)
+        except PayloadError as error:
+            raise HandshakeError(
+                "bad_config", f"the plugin's configuration cannot be sent: {error}"
+            ) from error
+
+    def _hand_over(self, stream: Lane, handshake: Handshake, peer: Peer, answer: bytes) -> None:
         gatekeeper = self._server.gatekeeper
         on_closed = self._on_closed(stream, gatekeeper.detached)
         session = Session(handshake, peer, stream, self._server.limits, on_closed)
-        session.open(encode_frame(acknowledgment(config), self._server.limits.max_frame_bytes))
+        session.open(answer)
         gatekeeper.attached(session)
 
     def _on_closed(
