@@ -15,6 +15,7 @@ import msgspec
 
 from .config import Settings
 from .errors import (
+    PayloadError,
     PluginError,
     PluginReplyError,
     PluginTimeoutError,
@@ -100,13 +101,13 @@ class Dispatcher:
                 if began >= until:
                     raise PluginTimeoutError(runtime.name, "the chain's time was used up before")
                 answer = normalize_answer(await self._send(runtime, frame, deadline))
+                if answer.replacement is not msgspec.UNSET:
+                    frame = self._encode_replacement(runtime, event, answer.replacement)
+                    payload = answer.replacement
             except PluginError as error:
                 results.append(self._failed(runtime, error, began))
                 continue
             results.append(self._answered(runtime, answer, began))
-            if answer.replacement is not msgspec.UNSET:
-                payload = answer.replacement
-                frame = self._encode(event, payload)
             if answer.stop:
                 return Outcome(results, runtime.name, payload)
         return Outcome(results, None, payload)
@@ -194,6 +195,13 @@ class Dispatcher:
 
     def _encode(self, event: str, payload: Any) -> bytes:
         return encode_classic_event(event, payload, self._max_frame_bytes)
+
+    def _encode_replacement(self, runtime: PluginRuntime, event: str, payload: Any) -> bytes:
+        """Encode what a plugin put in place of the payload; if it cannot be sent, it failed."""
+        try:
+            return self._encode(event, payload)
+        except PayloadError as error:
+            raise PluginReplyError(runtime.name, f"its replacement: {error}") from error
 
     def _session(self, runtime: PluginRuntime) -> Any:
         session = runtime.session
