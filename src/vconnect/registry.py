@@ -238,7 +238,8 @@ class Registry:
     def find(self, name: str) -> PluginRuntime | None:
         """Return the plugin that ``name`` means, by any alias, with or without prefix."""
         plugin = canonical_name(name)
-        return self._runtimes.get(plugin) or self._aliases.get(plugin)
+        # A canonical name may begin like a prefix: wk.plugin.v.plugin.x is v.plugin.x.
+        return self._runtimes.get(plugin) or self._aliases.get(plugin) or self._runtimes.get(name)
 
     def get(self, name: str) -> PluginRuntime:
         """Return the plugin that ``name`` means.
