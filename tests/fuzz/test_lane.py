@@ -140,6 +140,8 @@ class LaneMachine(RuleBasedStateMachine):
 
     def teardown(self):
         self.run(self.opened.__aexit__(None, None, None))
+        for call in self.calls.values():
+            call.cancelled() or call.exception()  # heard of: the end failed the rest of them
         self.runner.close()
 
 
