@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from vconnect._framing import FrameDecoder, encode_event, encode_frame
-from vconnect.protocol import event_prefix
+from vconnect._framing import Event, EventName, FrameDecoder, encode_frame
+from vconnect.session import EVENT_NAMES
 
 from . import rival
 from .measure import Burst, Row, Way
@@ -52,7 +52,7 @@ def _decode(label: str, size: int) -> Row:
 def _encode(label: str, size: int) -> Row:
     payload = {"content": "x" * (size - len('{"content":""}'))}
     json = memoryview(orjson.dumps(payload))
-    prefix = event_prefix(EVENT)
+    name = EVENT_NAMES[EVENT]
     return Row(
         "encode",
         f"encode {label}",
@@ -61,12 +61,16 @@ def _encode(label: str, size: int) -> Row:
             Way("bytes copy", _repeat(_copy, json), "floor"),
             Way("orjson alone", _repeat(orjson.dumps, payload)),
             Way("struct, orjson", _repeat(rival.encode_event, EVENT, payload), "rival"),
-            Way("vconnect", _repeat(encode_event, prefix, payload)),
+            Way("vconnect", _repeat(_encode_event, name, payload)),
         ),
     )
 
 
 _copy = bytes
+
+
+def _encode_event(name: EventName, payload: Any) -> bytes:
+    return Event(name, payload).classic_frame
 
 
 def _repeat(

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from vconnect.session import encode_classic_event
+from vconnect.session import encode_event
 
 from . import ours, rival
 from .measure import Burst, Row, Way
@@ -76,7 +76,7 @@ def _lane(host: ours.Host) -> Caller:
 
     async def caller(count: int) -> None:
         for _ in range(count):
-            await session.call(encode_classic_event(EVENT, PAYLOAD, 1 << 20), monotonic() + 5.0)
+            await session.call(encode_event(EVENT, PAYLOAD, 1 << 20), monotonic() + 5.0)
 
     return caller
 

@@ -1,1 +1,130 @@
-"""Makes the modules beside it (`package_kit`) importable from every test."""
+"""What every test gets: the modules beside this file, its event loops, and a look at what it left.
+
+A test that is marked ``both_loops`` (or whose module says ``pytestmark = pytest.mark.both_loops``)
+runs on asyncio and on uvloop; all others run on asyncio.
+
+After every test nothing of it may be left: no child process, no descriptor, no thread, no task,
+and nothing that only the event loop's exception handler heard of. What fixtures of a wider scope
+hold was there before the test and is there after it, so it is nobody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+try:
+    import uvloop
+except ImportError:  # it is not made for every platform; the host does without it there
+    uvloop = None  # type: ignore[assignment]
+else:
+    # The first loop of a process opens a pipe for signals that stays open for good.
+    uvloop.new_event_loop().close()
+
+PATIENCE_S = 2.0
+_HAS_PROC = sys.platform == "linux"
+
+
+# --- event loops -----------------------------------------------------------------------------
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+        "asyncio": asyncio.new_event_loop
+    }
+    if uvloop is not None and item.get_closest_marker("both_loops") is not None:
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
+
+
+@pytest.fixture
+async def _watched_loop() -> AsyncIterator[None]:
+    """Fail a test that leaves a task, or whose loop met an exception that nobody took."""
+    loop = asyncio.get_running_loop()
+    troubles: list[str] = []
+
+    def heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        troubles.append(f"{context.get('message')}: {context.get('exception')!r}")
+        loop.default_exception_handler(context)
+
+    loop.set_exception_handler(heard)
+    before = asyncio.all_tasks()
+    yield
+    await _all_done(lambda: asyncio.all_tasks() - before - {asyncio.current_task()})
+    gc.collect()  # a failed future that nobody asked says so when it goes
+    await asyncio.sleep(0)
+    assert not troubles, f"the event loop met what nobody took: {troubles}"
+
+
+async def _all_done(tasks: Callable[[], set[asyncio.Task[Any]]]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while tasks():
+        assert time.monotonic() < until, f"the test left tasks: {tasks()}"
+        await asyncio.sleep(0.001)
+
+
+# --- what a test may not leave ---------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing() -> Iterator[None]:
+    before = _held()
+    yield
+    until = time.monotonic() + PATIENCE_S
+    while left := _held() - before:
+        # Some of it goes with a reference cycle, or a moment later: a thread, a process.
+        gc.collect()
+        if time.monotonic() > until:
+            pytest.fail(f"the test left: {', '.join(sorted(left))}")
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _watches_its_loop(request: pytest.FixtureRequest, _leaves_nothing: None) -> None:
+    """Ask for the watch where there is a loop: early, so that it ends late."""
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("_watched_loop")
+
+
+def _held() -> set[str]:
+    threads = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    return threads | (_children() | _descriptors() if _HAS_PROC else set())
+
+
+def _children() -> set[str]:
+    """The living and the unburied, by each thread that may have started some."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            pids = (task / "children").read_text().split()
+        except OSError:  # the thread has ended, or the kernel was built without the list
+            continue
+        found |= {f"process {pid}" for pid in pids}
+    return found
+
+
+def _descriptors() -> set[str]:
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"descriptor {entry.name} ({entry.readlink()})")
+        except OSError:  # the one of this listing
+            continue
+    return found
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of every later collection, which makes them cheap."""
+    gc.collect()
+    gc.freeze()

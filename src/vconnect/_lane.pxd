@@ -29,7 +29,7 @@ cdef class InFlight:
     ) except -1
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1
-    cdef bint is_stuck(self, double now)
+    cdef object why_stuck(self, double now)
     cdef list take_all(self)
 
 

@@ -88,8 +88,8 @@ cdef class InFlight:
         """Fail what is past its deadline; count the abandoned, and return the next deadline."""
         raise NotImplementedError
 
-    cdef bint is_stuck(self, double now):
-        """Tell whether the peer has stopped answering for good."""
+    cdef object why_stuck(self, double now):
+        """Say in words why the peer seems to have stopped for good, or return ``None``."""
         raise NotImplementedError
 
     cdef list take_all(self):
@@ -160,14 +160,15 @@ cdef class InOrder(InFlight):
             abandoned[0] += 1
         return nearest
 
-    cdef bint is_stuck(self, double now):
+    cdef object why_stuck(self, double now):
         # What waits counts: a peer that reads nothing at all never has an event in flight.
         cdef bint idle = self.head == self.tail and not self.lane.waiting
         if idle or self.head != self.head_seen or self.head_seen_at == 0:
             self.head_seen = self.head
             self.head_seen_at = 0 if idle else now
-            return False
-        return now - self.head_seen_at >= self.lane.stuck_after
+        elif now - self.head_seen_at >= self.lane.stuck_after:
+            return f"its oldest event is unanswered for {self.lane.stuck_after:g} s"
+        return None
 
     cdef list take_all(self):
         cdef uint64_t at
@@ -256,10 +257,12 @@ cdef class ByNumber(InFlight):
                 self.lane.owner.abandoned(number)
         return nearest
 
-    cdef bint is_stuck(self, double now):
+    cdef object why_stuck(self, double now):
         # An event may take its time while others are answered: here only the deadlines count, and
         # whether the peer reads at all.
-        return self.lane.write_paused and now - self.lane.paused_at >= self.lane.stuck_after
+        if self.lane.write_paused and now - self.lane.paused_at >= self.lane.stuck_after:
+            return f"it has read nothing for {self.lane.stuck_after:g} s"
+        return None
 
     cdef list take_all(self):
         lost = [(<Call>call).future for call in self.calls.values()]
@@ -575,8 +578,8 @@ cdef class LaneCore(StreamCore):
         nearest = min(self.table.expire(now, &abandoned), self.expire_waiting(now))
         if abandoned >= self.max_abandoned:
             self.abort(self._stuck(f"{abandoned} events in flight were given up unanswered"))
-        elif self.table.is_stuck(now):
-            self.abort(self._stuck(f"it has not answered for {self.stuck_after:g} s"))
+        elif (reason := self.table.why_stuck(now)) is not None:
+            self.abort(self._stuck(reason))
         elif self.table.count() or self.waiting:
             self.arm(nearest, now)
 

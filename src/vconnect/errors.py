@@ -61,7 +61,7 @@ class RemoteProtocolError(VConnectError):
 
     Attributes:
         code: One word of the wire's vocabulary: ``empty_frame``, ``frame_too_large``,
-            ``bad_json``, ``incomplete``, ``not_an_object``.
+            ``bad_json``, ``incomplete``, ``not_an_object``, ``bad_reply``.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -182,7 +182,7 @@ class PluginRuntimeManager:
                 return
             self._check_idle(known)
         limits = self.settings.plugin_limits(plugin)
-        self._registry.add(PluginRuntime(plugin, directory, limits, dev=True))
+        self._registry.add(PluginRuntime(plugin, directory, dev=True, limits=limits))
         _log.info("registered dev plugin: %s", plugin)
 
     async def install_from_url(self, url: str) -> PluginSummary:
@@ -402,7 +402,7 @@ class PluginRuntimeManager:
         if runtime is None:
             check_external(handshake.plugin, peer, self.settings)
             limits = self.settings.plugin_limits(handshake.plugin)
-            runtime = PluginRuntime(handshake.plugin, None, limits)
+            runtime = PluginRuntime(handshake.plugin, None, limits=limits)
             runtime.desired = "running"
             self._registry.add(runtime)
         return self._supervise(runtime).admit(handshake, peer)
@@ -496,7 +496,7 @@ class PluginRuntimeManager:
 
     def _add(self, installed: InstalledPlugin) -> None:
         limits = self.settings.plugin_limits(installed.name)
-        runtime = PluginRuntime(installed.name, installed.path, limits, installed.manifest)
+        runtime = PluginRuntime(installed.name, installed.path, installed.manifest, limits=limits)
         if installed.problem:
             runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
         self._registry.add(runtime)

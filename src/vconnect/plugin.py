@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from .breaker import Breaker, BreakerState
-from .config import PluginLimits
+from .config import PluginLimits, Settings
 from .manifest import Manifest
 from .names import canonical_name
 from .order import Position
@@ -88,23 +88,23 @@ class PluginRuntime:
         path: Its directory, or ``None`` for a plugin that another program starts.
         manifest: Its manifest, where it has one.
         dev: Whether `path` is a source directory.
-        limits: What holds for it alone.
+        limits: What holds for it alone; by default what holds for all.
     """
 
     def __init__(
         self,
         name: str,
         path: Path | None,
-        limits: PluginLimits,
         manifest: Manifest | None = None,
         *,
         dev: bool = False,
+        limits: PluginLimits | None = None,
     ) -> None:
         self.name = name
         self.path = path
         self.manifest = manifest
         self.dev = dev
-        self.limits = limits
+        self.limits = limits = limits or Settings().plugin_limits(name)
         self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE
@@ -228,7 +228,8 @@ class PluginRuntime:
 
     def _said(self) -> _Said:
         """What it says of itself: in its last handshake, else in its manifest."""
-        if (shaken := self.handshake) is not None:
+        shaken = self.handshake if self.session is None else self.session.handshake
+        if shaken is not None:
             return _Said(shaken.version, shaken.priority, shaken.capabilities)
         if self.manifest is not None:
             return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)

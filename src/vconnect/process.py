@@ -114,8 +114,7 @@ class PluginProcess:
         Raises:
             PluginStartError: The kernel refuses, in words, with the path.
         """
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
+        out_read, out_write, err_read, err_write = _two_pipes(spec)
         try:
             popen = subprocess.Popen(
                 spec.argv,
@@ -167,7 +166,7 @@ class PluginProcess:
             if not await self._wait_until_empty(grace):
                 on_phase(signal.SIGKILL)
                 await self._kill_until_empty()
-        await self.exited
+        await asyncio.wait([self.exited])  # awaited directly, a cancellation would cancel it
         self.release()
 
     def kill_now(self) -> None:
@@ -292,6 +291,20 @@ class PluginProcess:
         self._loop.remove_reader(fd)
         del self._pipes[fd]
         os.close(fd)
+
+
+def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
+    """Open both or none: a host that is out of descriptors must not lose more of them."""
+    opened: tuple[int, ...] = ()
+    try:
+        opened += os.pipe()
+        opened += os.pipe()
+    except OSError as error:
+        for fd in opened:
+            os.close(fd)
+        raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+    out_read, out_write, err_read, err_write = opened
+    return out_read, out_write, err_read, err_write
 
 
 def _session_members(session: int) -> list[tuple[int, int]]:

@@ -49,6 +49,12 @@ _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _shown = _SHORT.repr
 
+# A refusal shows what was got, and goes to the log: a peer decides neither its length nor its
+# depth, which may be beyond what repr() takes.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_shown = _SHORT.repr
+
 
 class Dialect(StrEnum):
     """How a session's messages are shaped; a property of the session, agreed at its handshake."""

@@ -27,14 +27,14 @@ class Registry:
     """The plugins by name and alias, and the routes between them and events.
 
     Args:
-        settings: The operator's tables per event.
+        settings: The operator's tables per event; by default there are none.
 
     Attributes:
         by_spelling: What `get` returns, in one look-up for a name that was asked for before.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
         self._routes: RouteTable | None = None
         self.by_spelling = _Spellings(self)
         self._runtimes: dict[str, PluginRuntime] = {}
@@ -63,7 +63,8 @@ class Registry:
     def find(self, name: str) -> PluginRuntime | None:
         """Return the plugin that ``name`` means, by any alias, with or without prefix."""
         plugin = canonical_name(name)
-        return self._runtimes.get(plugin) or self._aliases.get(plugin)
+        # A canonical name may begin like a prefix: wk.plugin.v.plugin.x is v.plugin.x.
+        return self._runtimes.get(plugin) or self._aliases.get(plugin) or self._runtimes.get(name)
 
     def get(self, name: str) -> PluginRuntime:
         """Return the plugin that ``name`` means.

@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from wire_end import Wire, connected, run
 
-from vconnect._framing import FanOut
+from vconnect._lane import FanOut
 from vconnect.config import Settings
 from vconnect.dispatcher import Dispatcher, Outcome
-from vconnect.registry import PluginRuntime, Registry
+from vconnect.plugin import PluginRuntime
+from vconnect.registry import Registry
 
 NAMES = ("a", "b", "c")
 OK = b'{"status":"ok","data":%d}'
@@ -84,6 +85,7 @@ def test_a_broadcast_to_nobody_has_no_results() -> None:
 def test_a_plugin_that_went_away_is_told_of_and_the_others_are_asked() -> None:
     async def scenario() -> None:
         async with three_plugins() as (dispatcher, registry, wires):
+            assert len(registry.routes.route("user.online").plugins) == 3
             registry.get("a").session = None
             broadcast = started(dispatcher)
             await wires[2].event()

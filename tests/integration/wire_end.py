@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 import uvloop
 
-from vconnect._framing import Lane, ReadBuffer
+from vconnect._lane import Lane
+from vconnect._stream import ReadBuffer
 from vconnect.protocol import Handshake
-from vconnect.session import CLASSIC_PREFIXES, LaneLimits, Peer, Session
+from vconnect.session import EVENT_NAMES, LaneLimits, Peer, Session
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
-PREFIX = CLASSIC_PREFIXES["message.incoming"]
+NAME = EVENT_NAMES["message.incoming"]
 
 
 class NotGreeted:
@@ -24,6 +25,19 @@ class NotGreeted:
 
     def connected(self, stream: object) -> None:
         pass
+
+
+class Ends:
+    """Owns the session: hears of its end."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        self._ended = ended
+
+    def detached(self, session: Session, error: Exception | None) -> None:
+        self._ended.set()
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        raise AssertionError("a classic plugin calls nothing")
 
 
 class Wire:
@@ -35,7 +49,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
 
     def request(self, payload: object = None) -> asyncio.Future[object]:
-        return self.session.request(PREFIX, payload, 10.0)
+        return self.session.request(NAME, payload, 10.0)
 
     def hang_up(self) -> None:
         self._end.close()
@@ -57,14 +71,19 @@ async def connected(plugin: str = "example", window: int = 64) -> AsyncIterator[
     lane = Lane(NotGreeted(), ReadBuffer(), 1 << 16)
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: lane, sock=ours)
     limits = LaneLimits(
-        window=window, max_queued=8, max_abandoned=8, stuck_after=30, max_frame_bytes=1 << 16
+        window=window,
+        max_queued=8,
+        max_notified=8,
+        max_abandoned=8,
+        stuck_after=30,
+        max_frame_bytes=1 << 16,
     )
     session = Session(
         Handshake(plugin=plugin, capabilities=("*",)),
         Peer(1, 1),
         lane,
         limits,
-        lambda *_: ended.set(),
+        Ends(ended),
     )
     session.open(b"\0\0\0\2{}")
     try:

@@ -18,7 +18,7 @@ from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_me
 from vconnect.cli.root import root
 from vconnect.protocol import acknowledgment, normalize_answer, parse_handshake
 from vconnect.sdk.testing import call
-from vconnect.session import encode_classic_event
+from vconnect.session import encode_event
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -173,7 +173,7 @@ def test_the_conversation_in_hex_is_what_the_code_makes() -> None:
     handshake = parse_handshake(hello)
     assert (handshake.plugin, handshake.capabilities) == ("echo", ("message",))
     assert frames[1] == encode_frame(acknowledgment({}))
-    assert frames[2] == encode_classic_event(event["event"], event["payload"], 1024)
+    assert frames[2] == encode_event(event["event"], event["payload"], 1024).classic_frame
     assert normalize_answer(answer).data == {"content": "HI"}
     assert welcome == {"status": "ok", "config": {}}
     lengths = re.findall(r", 0x([0-9a-f]+) = (\d+) bytes", WIRE)

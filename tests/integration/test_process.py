@@ -1,0 +1,71 @@
+"""Ends and beginnings of processes that only a full or a hurried host meets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from vconnect.errors import PluginStartError
+from vconnect.process import ExitStatus, LaunchSpec, PluginProcess
+
+pytestmark = [
+    pytest.mark.both_loops,
+    pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc"),
+]
+
+
+def spec(*argv: str) -> LaunchSpec:
+    return LaunchSpec(plugin="example", argv=argv, directory=Path("/"), environment={})
+
+
+@contextmanager
+def free_descriptors(count: int):
+    """Leave this process ``count`` descriptors."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    try:
+        # A listing has a descriptor of its own, so the highest in use is looked for by opening.
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, limits[1]))
+        while True:
+            try:
+                taken.append(os.dup(taken[0]))
+            except OSError:
+                break
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("count", range(6))
+async def test_without_descriptors_a_start_fails_in_words_and_keeps_none(count):
+    with free_descriptors(count):
+        with pytest.raises(PluginStartError, match=r"example: cannot start .*oo many open files"):
+            PluginProcess.spawn(spec("/bin/true"))
+        mine = [os.dup(0) for _ in range(count)]  # as many as before
+        for fd in mine:
+            os.close(fd)
+
+
+async def test_a_cancelled_end_may_be_called_again():
+    process = PluginProcess.spawn(spec("/bin/true"))
+    # Dead, and the loop has not heard of it yet: end() finds nobody and waits for the news.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    ending = asyncio.create_task(process.end(1.0, lambda _: None))
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    async with asyncio.timeout(10):
+        await process.end(1.0, lambda _: None)
+        assert await process.exited == ExitStatus(0, None)

@@ -1,0 +1,134 @@
+"""Settings: four sources, one validation, errors that name their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vconnect.config import Settings, load_settings, split_dev_plugin
+from vconnect.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def put(text: str | bytes) -> Path:
+        file = tmp_path / "vconnect.toml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    return put
+
+
+def test_defaults():
+    assert load_settings() == Settings()
+    assert Settings().admin_socket == "~/vp/sockets/admin.sock"
+    assert Settings(socket_path="/a/b.sock").admin_socket == "/a/admin.sock"
+    assert Settings(admin_path="/c.sock").admin_socket == "/c.sock"
+
+
+def test_the_order_of_precedence(write):
+    file = write("[plugins]\nwindow = 2\nmax_queued = 3\nevent_timeout = 4")
+    environ = {"VCONNECT_WINDOW": "20", "VCONNECT_MAX_QUEUED": "30", "OTHER_WINDOW": "1"}
+    settings = load_settings(file, environ, {"window": 200, "max_queued": None})
+    assert (settings.window, settings.max_queued, settings.event_timeout) == (200, 30, 4.0)
+    assert settings.stop_timeout == Settings().stop_timeout
+
+
+def test_relative_paths_of_a_file_are_its_own(write, tmp_path):
+    settings = load_settings(
+        write(
+            """[plugins]
+            plugin_dir = "p"
+            socket_path = "~/s.sock"
+            admin_path = "/a.sock"
+            dev_plugins = ["wk.plugin.x:../x", "y:/y"]
+            install = ["a.vp", "https://h/b.vp", "file://c.vp", "file:///d.vp"]
+            """
+        )
+    )
+    assert settings.plugin_dir == str(tmp_path / "p")
+    assert (settings.socket_path, settings.admin_path) == ("~/s.sock", "/a.sock")
+    assert settings.dev_plugins == (f"wk.plugin.x:{tmp_path}/../x", "y:/y")
+    first, *rest = settings.install
+    assert first == str(tmp_path / "a.vp")
+    assert rest == ["https://h/b.vp", f"file://{tmp_path}/c.vp", "file:///d.vp"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("debug", "true", True),
+        ("debug", "0", False),
+        ("uvloop", "false", False),
+        ("event_timeout", "0.5", 0.5),
+        ("max_abandoned", "7", 7),
+        ("install", "a,b,,c", ("a", "b", "c")),
+        ("inherit_env", "", ()),
+        ("log_level", "warn", "warn"),
+        ("plugin_dir", "7", "7"),
+    ],
+)
+def test_the_environment(key, text, value):
+    assert getattr(load_settings(environ={f"VCONNECT_{key.upper()}": text}), key) == value
+
+
+def test_tables_are_not_read_from_the_environment():
+    environ = {"VCONNECT_CONFIG": "{}", "VCONNECT_ENV": "x", "VCONNECT_UNKNOWN": "x"}
+    assert load_settings(environ=environ) == Settings()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "-inf", "nan", "soon"])
+def test_a_duration_is_a_positive_number(write, seconds):
+    with pytest.raises(ConfigError, match=r"VCONNECT_STOP_TIMEOUT='.*': expected `float`"):
+        load_settings(environ={"VCONNECT_STOP_TIMEOUT": seconds})
+    if seconds != "soon":
+        with pytest.raises(ConfigError, match=r"vconnect.toml: plugins.stop_timeout: expected"):
+            load_settings(write(f"[plugins]\nstop_timeout = {seconds}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[plugins", "not valid TOML"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        ("[plugin]", "plugin: unknown key; did you mean 'plugins'"),
+        ("[plugins]\nwindows = 1", "plugins.windows: unknown key; did you mean 'window'"),
+        ("[plugins]\nwindow = 0", "plugins.window: expected `int` >= 1"),
+        ("[plugins]\nwindow = 65537", "plugins.window: expected `int` <= 65536"),
+        ("[plugins]\nmax_frame_bytes = 1023", "plugins.max_frame_bytes: expected `int` >= 1024"),
+        ("[plugins]\nmax_frame_bytes = 4294967296", "plugins.max_frame_bytes: expected"),
+        ("[plugins]\ndebug = 1", "plugins.debug: expected `bool`, got `int`"),
+        ("[plugins]\nlog_level = 'loud'", "plugins.log_level: invalid enum value"),
+        ("[plugins]\ninstall = 'a'", "plugins.install: expected `array`"),
+        ("[plugins]\ndev_plugins = ['x']", "plugins.dev_plugins: dev plugin 'x': expected NAME"),
+        ("[plugins]\ndev_plugins = ['../x:y']", "the name is '../x'"),
+        ("[plugins.config.x]\n[plugins.config.'wk.plugin.x']", "which are one plugin (x)"),
+        ("[plugins]\nenv = {A = 1}", "plugins.env"),
+    ],
+)
+def test_mistakes_name_their_place(write, text, words):
+    file = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_a_plugins_configuration_by_any_of_its_names():
+    settings = Settings(config={"wk.plugin.a": {"n": 1}, "b": {"n": 2}})
+    assert settings.plugin_config("a") == {"n": 1}
+    assert settings.plugin_config("b") == {"n": 2}
+    assert settings.plugin_config("c") == {}
+
+
+def test_split_dev_plugin():
+    assert split_dev_plugin("v.plugin.x:./a:b") == ("x", "./a:b")
+    for bad in ("x", "x:", ":path", "", "a b:c"):
+        with pytest.raises(ConfigError, match="dev plugin"):
+            split_dev_plugin(bad)

@@ -1,0 +1,98 @@
+"""``plugin.json``: what is read, what is refused, and where it says the mistake is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vconnect.errors import ManifestError
+from vconnect.manifest import MAX_MANIFEST_BYTES, parse_manifest, read_manifest
+
+
+def parse(**fields):
+    return parse_manifest(json.dumps({"name": "x", **fields}).encode(), "here")
+
+
+def test_only_a_name():
+    manifest = parse()
+    assert (manifest.plugin, manifest.version, manifest.priority) == ("x", "", 0)
+    assert (manifest.capabilities, manifest.config, manifest.dev.command) == ((), {}, ())
+    assert manifest.raw == {"name": "x"}
+
+
+def test_unknown_fields_are_kept():
+    manifest = parse(future={"a": 1}, raw=7)
+    assert manifest.raw == {"name": "x", "future": {"a": 1}, "raw": 7}
+
+
+def test_all_that_it_knows():
+    manifest = parse(
+        name="wk.plugin.x", plugin_no="v.plugin.y", capabilities=["a"], priority=-1,
+        config={"k": None}, entry="bin/x", dev={"command": ["npm", "start"], "new": 1},
+        requires=["z"],
+    )  # fmt: skip
+    assert manifest.plugin == "x"
+    assert manifest.dev.command == ("npm", "start")
+    assert (manifest.config, manifest.entry, manifest.requires) == ({"k": None}, "bin/x", ("z",))
+
+
+@pytest.mark.parametrize("name", ["", "wk.plugin.", "../x", "a/b", ".x", "x" * 65, "a\0"])
+def test_names_that_break_the_rule(name):
+    with pytest.raises(ManifestError, match=r"here: name is .*; a plugin's name is 1 to 64"):
+        parse(name=name)
+    if name:
+        with pytest.raises(ManifestError, match="here: plugin_no is"):
+            parse(plugin_no=name)
+
+
+@pytest.mark.parametrize("entry", ["/bin/sh", "../x", "a/../../x", "a\0b"])
+def test_entries_that_lead_outside(entry):
+    with pytest.raises(ManifestError, match=r"here: entry is .*inside the package"):
+        parse(entry=entry)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"priority": "1"}, r"\$.priority: expected `int`, got `str`"),
+        ({"priority": True}, r"\$.priority"),
+        ({"capabilities": ["a", 1]}, r"\$.capabilities\[1\]: expected `str`, got `int`"),
+        ({"config": []}, r"\$.config: expected `object`"),
+        ({"dev": {"command": "npm"}}, r"\$.dev.command: expected `array`"),
+        ({"name": None}, r"\$.name: expected `str`, got `null`"),
+    ],
+)
+def test_fields_of_another_type(fields, words):
+    with pytest.raises(ManifestError, match=f"here: {words}"):
+        parse(**fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "here: input data was truncated"),
+        (b"{", "truncated"),
+        (b"[]", "expected a JSON object, got list"),
+        (b"{}", "missing required field `name`"),
+        (b'{"name":"\xff"}', "not UTF-8"),
+        (b'{"name":NaN}', "malformed"),
+        (b'{"a":' + b"[" * 100_000, "nested too deeply"),
+        (b" " * (MAX_MANIFEST_BYTES + 1), "a manifest may have 1048576"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_no_manifest(data, words):
+    with pytest.raises(ManifestError, match=words):
+        parse_manifest(data, "here")
+
+
+def test_read_manifest(tmp_path):
+    path = tmp_path / "plugin.json"
+    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+        read_manifest(path)
+    path.write_text('{"name":"v.plugin.x"}')
+    assert read_manifest(path).plugin == "x"
+    path.write_text("{")
+    with pytest.raises(ManifestError, match=str(path)):
+        read_manifest(path)

@@ -1,0 +1,71 @@
+"""Names of plugins, and capabilities against events."""
+
+from __future__ import annotations
+
+import pytest
+
+from vconnect.names import MAX_NAME_LENGTH, canonical_name, capability_matches, is_valid_name
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("example", "example"),
+        ("wk.plugin.example", "example"),
+        ("v.plugin.example", "example"),
+        ("wk.plugin.v.plugin.x", "v.plugin.x"),
+        ("v.plugin.wk.plugin.x", "wk.plugin.x"),
+        ("wk.plugin.wk.plugin.x", "wk.plugin.x"),
+        ("xwk.plugin.example", "xwk.plugin.example"),
+        ("WK.plugin.example", "WK.plugin.example"),
+        ("wk.plugin", "wk.plugin"),
+        ("wk.plugin.", ""),
+        ("", ""),
+    ],
+)
+def test_exactly_one_prefix_is_stripped(name, canonical):
+    assert canonical_name(name) == canonical
+
+
+@pytest.mark.parametrize("name", ["a", "_", "0", "a-b.c_D", "x" * MAX_NAME_LENGTH, "a..b", "a."])
+def test_valid(name):
+    assert is_valid_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", ".a", "-a", "a/b", "a\\b", "a b", "a\n", "\na", "a\0", "é", "x" * 65, "a:b"],
+)
+def test_invalid(name):
+    assert not is_valid_name(name)
+
+
+@pytest.mark.parametrize(
+    ("capability", "event", "covers"),
+    [
+        ("message", "message", True),
+        ("message", "message.incoming", True),
+        ("message", "message.incoming.text", True),
+        ("message", "messages", False),
+        ("message", "messages.incoming", False),
+        ("message.incoming", "message", False),
+        ("message.incoming", "message.incoming.text", True),
+        ("Message", "message", False),
+        ("*", "anything.at.all", True),
+        ("**", "anything.at.all", True),
+        ("user.*", "user.online", True),
+        ("user.*", "user.device.added", False),
+        ("user.*", "user", False),
+        ("user.*", "users.online", False),
+        ("user.**", "user.online", True),
+        ("user.**", "user.device.added", True),
+        ("user.**", "user", False),
+        ("user.**", "users.online", False),
+        ("", "message", False),
+        ("us.r", "user", False),
+        ("user*", "user.online", False),
+        ("*.online", "user.online", False),
+    ],
+)
+def test_capabilities(capability, event, covers):
+    assert capability_matches(capability, event) is covers

@@ -1,0 +1,139 @@
+"""Names to plugins, events to routes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vconnect import routes as module
+from vconnect.errors import IllegalTransitionError, UnknownPluginError
+from vconnect.manifest import Manifest
+from vconnect.plugin import PluginRuntime
+from vconnect.process import ExitStatus
+from vconnect.protocol import Handshake
+from vconnect.registry import Registry
+from vconnect.status import PluginStatus, Substate
+
+
+def runtime(name: str, *capabilities: str, priority: int = 0, **options: Any) -> PluginRuntime:
+    made = PluginRuntime(name, options.pop("path", None), options.pop("manifest", None), **options)
+    if capabilities:
+        shaken = Handshake(
+            plugin=name, version="1", priority=priority, capabilities=tuple(capabilities)
+        )
+        made.session = SimpleNamespace(  # type: ignore[assignment]
+            handshake=shaken,
+            dialect="classic",
+            in_flight=2,
+            late=1,
+            unasked=0,
+            dropped=3,
+            subscriptions=(),
+            peer=SimpleNamespace(pid=7),
+        )
+    return made
+
+
+def registry(*runtimes: PluginRuntime) -> Registry:
+    made = Registry()
+    for one in runtimes:
+        made.add(one)
+    made.reroute()
+    return made
+
+
+def names(found: Any) -> list[str]:
+    return [one.name for one in found]
+
+
+def test_any_of_its_names_finds_it():
+    manifest = Manifest(name="wk.plugin.shown", plugin_no="v.plugin.number")
+    known = registry(runtime("x", path=Path("/p/wk.plugin.folder"), manifest=manifest))
+    for name in ("x", "wk.plugin.x", "v.plugin.x", "shown", "number", "wk.plugin.folder"):
+        assert known.get(name).name == "x"
+    with pytest.raises(UnknownPluginError, match=r"y: no such plugin \(known: x\)"):
+        known.get("wk.plugin.y")
+    with pytest.raises(UnknownPluginError, match="known: none"):
+        registry().get("y")
+
+
+def test_a_source_directory_gives_no_name():
+    known = registry(runtime("x", path=Path("/p/folder"), dev=True))
+    assert known.find("folder") is None
+
+
+def test_a_name_that_begins_like_a_prefix():
+    known = registry(runtime("v.plugin.x"))
+    assert names([known.get("wk.plugin.v.plugin.x"), known.get("v.plugin.x")]) == ["v.plugin.x"] * 2
+    known.add(runtime("x"))
+    assert known.get("v.plugin.x").name == "x"
+
+
+def test_an_alias_of_two_means_neither_and_a_name_beats_an_alias():
+    known = registry(
+        runtime("a", manifest=Manifest(name="both")),
+        runtime("b", manifest=Manifest(name="both", plugin_no="a")),
+    )
+    assert known.find("both") is None
+    assert known.get("a").name == "a"
+    known.add(runtime("b"))
+    assert known.get("both").name == "a"
+    assert (len(known), sorted(names(known))) == (2, ["a", "b"])
+
+
+def test_routes_go_by_priority_then_name():
+    known = registry(
+        runtime("c", "message", priority=1),
+        runtime("b", "message.*", priority=1),
+        runtime("a", "*", priority=-5),
+        runtime("d", "user", priority=9),
+        runtime("e"),
+    )
+    assert names(known.routes.route("message.incoming").plugins) == ["b", "c", "a"]
+    assert names(known.routes.route("user.online").plugins) == ["d", "a"]
+    assert known.routes.route("message.incoming") is known.routes.route("message.incoming")
+
+
+def test_a_table_is_never_changed():
+    known = registry(runtime("a", "*"))
+    before = known.routes
+    known.get("a").session = None
+    known.reroute()
+    assert names(before.route("e").plugins) == ["a"]
+    assert known.routes.route("e").plugins == ()
+
+
+def test_made_up_events_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_ROUTES", 4)
+    known = registry(runtime("a", "*"))
+    for n in range(10):
+        assert names(known.routes.route(f"e{n}").plugins) == ["a"]
+    assert len(known.routes._routes) == 4
+
+
+def test_a_life_in_summaries():
+    plugin = runtime("a", path=Path("/p/a"), manifest=Manifest(name="a", version="0", priority=3))
+    told = plugin.summary()
+    assert (told.status, told.version, told.priority, told.pid) == ("Installed", "0", 3, None)
+    assert (told.uptime_s, told.dialect, told.in_flight, told.path) == (None, "", 0, "/p/a")
+    plugin.move(PluginStatus.STARTING, Substate.SPAWNED)
+    plugin.session = runtime("a", "message", priority=8).session
+    plugin.move(PluginStatus.RUNNING, Substate.CONNECTED)
+    told = plugin.summary()
+    assert (told.version, told.priority, told.capabilities) == ("1", 8, ("message",))
+    assert (told.pid, told.dialect, told.in_flight) == (7, "classic", 2)
+    assert told.uptime_s is not None
+    assert told.uptime_s >= 0
+    plugin.session, plugin.exit = None, ExitStatus(None, "SIGKILL")
+    plugin.move(PluginStatus.ERROR, Substate.KILLED, "killed by SIGKILL")
+    told = plugin.summary()
+    assert (told.reason, told.exit_code, told.exit_signal) == ("killed by SIGKILL", None, "SIGKILL")
+    assert told.uptime_s is None
+    with pytest.raises(IllegalTransitionError):
+        plugin.move(PluginStatus.STOPPING, Substate.DRAINING)
+    assert plugin.status is PluginStatus.ERROR
+    assert not plugin.is_external
+    assert runtime("x").is_external

@@ -1,0 +1,177 @@
+"""The wire as data (``classic.json``): whole, in bytes, cut everywhere, with bytes behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from vconnect._framing import FrameDecoder, parse_message
+from vconnect.errors import HandshakeError, RemoteProtocolError
+from vconnect.protocol import normalize_answer, parse_handshake
+from vconnect.session import encode_event
+from wire_kit import Owner, RefusingOwner, frame, open_lane, open_stream, soon, until
+
+VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("classic.json").read_text())
+DEFAULT_LIMIT = 1 << 24
+BEHIND = frame({"status": "ok", "data": "behind"})
+
+
+def cases(kind: str) -> Any:
+    return pytest.mark.parametrize("case", VECTORS[kind], ids=[v["name"] for v in VECTORS[kind]])
+
+
+def splits(data: bytes) -> Iterator[list[bytes]]:
+    yield [data]
+    yield [data[at : at + 1] for at in range(len(data))]
+    for at in range(1, len(data)):
+        yield [data[:at], data[at:]]
+
+
+def decode(chunks: list[bytes], limit: int = DEFAULT_LIMIT) -> list[Any]:
+    decoder = FrameDecoder(limit)
+    payloads = [payload for chunk in chunks for payload in decoder.feed(chunk)]
+    decoder.finish()
+    return [parse_message(payload) for payload in payloads]
+
+
+def check_handshake(case: dict[str, Any], message: Any) -> None:
+    if "error" in case:
+        with pytest.raises(HandshakeError) as refused:
+            parse_handshake(message)
+        assert refused.value.code == case["error"]
+        return
+    read = msgspec.structs.asdict(parse_handshake(message))
+    expect = {key: tuple(v) if isinstance(v, list) else v for key, v in case["expect"].items()}
+    assert {key: read[key] for key in expect} == expect
+
+
+def check_answer(case: dict[str, Any], message: dict[str, Any]) -> None:
+    read = msgspec.structs.asdict(normalize_answer(message))
+    assert {key: read[key] for key in case["expect"]} == case["expect"]
+
+
+@cases("handshakes")
+def test_handshakes(case):
+    data = bytes.fromhex(case["hex"])
+    for chunks in splits(data):
+        [message] = decode(chunks)
+        check_handshake(case, message)
+    for chunks in splits(data + BEHIND):
+        message, behind = decode(chunks)
+        check_handshake(case, message)
+        assert behind["data"] == "behind"
+
+
+@cases("answers")
+def test_answers(case):
+    data = bytes.fromhex(case["hex"])
+    for chunks in splits(data):
+        [message] = decode(chunks)
+        check_answer(case, message)
+    for chunks in splits(data + BEHIND):
+        message, behind = decode(chunks)
+        check_answer(case, message)
+        assert behind["data"] == "behind"
+
+
+@cases("events")
+def test_events(case):
+    encoded = encode_event(case["event"], case["payload"], 1 << 20).classic_frame
+    for chunks in splits(encoded):
+        assert decode(chunks) == [case["json"]]
+
+
+@cases("bad_streams")
+def test_bad_streams(case):
+    data, limit = bytes.fromhex(case["hex"]), case.get("max_frame_bytes", DEFAULT_LIMIT)
+    for chunks in splits(data):
+        with pytest.raises(RemoteProtocolError) as broken:
+            decode(chunks, limit)
+        assert broken.value.code == case["error"]
+    if case["error"] == "incomplete":
+        return  # with bytes behind it, it is another stream
+    for chunks in splits(data + BEHIND):
+        with pytest.raises(RemoteProtocolError) as broken:
+            decode(chunks, limit)
+        assert broken.value.code == case["error"]
+
+
+# The same through a connection.
+
+
+async def send_in_parts(peer: Any, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        await peer.write(chunk)
+        for _ in range(2):  # the loop looks, then it reads: each part comes by itself
+            await asyncio.sleep(0)
+
+
+@pytest.mark.both_loops
+@cases("handshakes")
+async def test_handshakes_through_a_stream(case):
+    owner = Owner()
+    data = bytes.fromhex(case["hex"])
+    is_object = isinstance(json.loads(data[4:]), dict)
+    if not is_object:
+        async with open_stream(owner) as (_, peer):
+            await peer.write(data)
+            error = await owner.end()
+        assert isinstance(error, RemoteProtocolError)
+        assert error.code == "not_an_object"
+        return
+    async with open_stream(owner) as (_, peer):
+        for end in (b"", BEHIND):
+            for chunks in splits(data + end):
+                owner.messages.clear()
+                await send_in_parts(peer, chunks)
+                wanted = 2 if end else 1
+                await until(lambda wanted=wanted: len(owner.messages) == wanted)
+                check_handshake(case, owner.messages[0])
+
+
+@pytest.mark.both_loops
+@cases("answers")
+async def test_answers_through_a_lane(case):
+    data = bytes.fromhex(case["hex"])
+    async with open_lane() as (lane, peer, _):
+        for chunks in splits(data + BEHIND):
+            first, second = lane.call(frame(1), soon()), lane.call(frame(2), soon())
+            await send_in_parts(peer, chunks)
+            check_answer(case, await first)
+            assert (await second)["data"] == "behind"
+
+
+@pytest.mark.both_loops
+@cases("events")
+async def test_events_through_a_lane(case):
+    async with open_lane() as (lane, peer, _):
+        lane.tell(encode_event(case["event"], case["payload"], 1 << 20))
+        assert await peer.read() == case["json"]
+
+
+@pytest.mark.both_loops
+@cases("bad_streams")
+async def test_bad_streams_through_a_stream(case):
+    data, limit = bytes.fromhex(case["hex"]), case.get("max_frame_bytes", DEFAULT_LIMIT)
+    ends = [b""] if case["error"] == "incomplete" else [b"", BEHIND]
+    for end in ends:
+        for chunks in splits(data + end):
+            owner = RefusingOwner()
+            async with open_stream(owner, limit) as (_, peer):
+                try:
+                    await send_in_parts(peer, chunks)
+                except (BrokenPipeError, ConnectionResetError):
+                    assert end  # it has heard enough
+                if case["error"] == "incomplete":
+                    peer.close()
+                error = await owner.end()
+            assert isinstance(error, RemoteProtocolError)
+            assert error.code == case["error"]
+            assert owner.breaks == ([] if case["error"] == "incomplete" else [error])
+            assert owner.messages == []
