@@ -48,8 +48,8 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/_framing.pyx src/vconnect/_framing.pxd
-	$(BIN)/python -m mypy.stubtest vconnect._framing --allowlist .github/stubtest-allow.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/*.pyx src/vconnect/*.pxd
+	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._lane --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)

@@ -35,11 +35,12 @@ if os.environ.get("VCONNECT_WERROR"):
 setup(
     ext_modules=[
         Extension(
-            "vconnect._framing",
-            ["src/vconnect/_framing.pyx"],
+            f"vconnect.{name}",
+            [f"src/vconnect/{name}.pyx"],
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
             extra_link_args=shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
         )
+        for name in ("_framing", "_stream", "_lane")
     ],
     cmdclass={"build_ext": BuildCore},
 )

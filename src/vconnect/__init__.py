@@ -7,15 +7,16 @@ never pays for the host, and ``vconnect --help`` for neither.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calls import HostCall as HostCall
     from .config import Settings as Settings
     from .config import load_settings as load_settings
     from .dispatcher import Outcome as Outcome
     from .dispatcher import PluginResult as PluginResult
     from .errors import ConfigError as ConfigError
+    from .errors import HostCallError as HostCallError
     from .errors import InstallError as InstallError
     from .errors import ManifestError as ManifestError
     from .errors import PluginError as PluginError
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from .errors import VConnectError as VConnectError
     from .installer import PluginInstaller as PluginInstaller
     from .manager import PluginRuntimeManager as PluginRuntimeManager
-    from .registry import PluginRuntime as PluginRuntime
-    from .registry import PluginSummary as PluginSummary
+    from .plugin import PluginRuntime as PluginRuntime
+    from .plugin import PluginSummary as PluginSummary
     from .sdk import Context as Context
     from .sdk import Plugin as Plugin
     from .sdk import PluginClient as PluginClient
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from .status import Substate as Substate
 
 _HOMES = {
+    "HostCall": "calls",
     "Settings": "config",
     "load_settings": "config",
     "Outcome": "dispatcher",
     "PluginResult": "dispatcher",
     "ConfigError": "errors",
+    "HostCallError": "errors",
     "InstallError": "errors",
     "ManifestError": "errors",
     "PluginError": "errors",
@@ -47,8 +50,8 @@ _HOMES = {
     "VConnectError": "errors",
     "PluginInstaller": "installer",
     "PluginRuntimeManager": "manager",
-    "PluginRuntime": "registry",
-    "PluginSummary": "registry",
+    "PluginRuntime": "plugin",
+    "PluginSummary": "plugin",
     "Context": "sdk",
     "Plugin": "sdk",
     "PluginClient": "sdk",
@@ -64,7 +67,7 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        return import_module(".version", __name__).host_version() or "0+unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'vconnect' has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -72,10 +75,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def _version() -> str:
-    try:
-        return version("vconnect")
-    except PackageNotFoundError:
-        return "0+unknown"  # run from a source tree that was never installed

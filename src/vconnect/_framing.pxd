@@ -1,7 +1,69 @@
 # cython: language_level=3
-"""Fields of the compiled core. Each pointer says who owns it and until when."""
+"""What the other parts of the compiled core use of the first one."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef enum:
+    HEADER = 4
+    # What frame_length() says in place of a length. "Need more" is a value, not an exception.
+    NEED_MORE = -1
+    EMPTY_FRAME = -2
+    FRAME_TOO_LARGE = -3
+
+
+cdef inline uint32_t read_length(const char* p) noexcept nogil:
+    cdef const unsigned char* u = <const unsigned char*>p
+    return (<uint32_t>u[0] << 24) | (<uint32_t>u[1] << 16) | (<uint32_t>u[2] << 8) | u[3]
+
+
+cdef inline void write_length(char* p, uint32_t length) noexcept nogil:
+    p[0] = <char>(length >> 24)
+    p[1] = <char>(length >> 16)
+    p[2] = <char>(length >> 8)
+    p[3] = <char>length
+
+
+cdef inline int64_t frame_length(
+    const char* p, Py_ssize_t available, uint32_t limit
+) noexcept nogil:
+    """The payload's length once the whole frame is there, checked before anything else is."""
+    cdef uint32_t length
+    if available < HEADER:
+        return NEED_MORE
+    length = read_length(p)
+    if length == 0:
+        return EMPTY_FRAME
+    if length > limit:
+        return FRAME_TOO_LARGE
+    if available - HEADER < <Py_ssize_t>length:
+        return NEED_MORE
+    return length
+
+
+cdef object broken_length(int64_t verdict, const char* p, uint32_t limit)
+cdef object incomplete(Py_ssize_t have)
+cdef dict parse_object(const char* p, Py_ssize_t size)
+
+cdef object NOT_PLAIN
+cdef object plain_data(const char* p, Py_ssize_t size)
+
+
+cdef class EventName:
+    cdef bytes classic              # {"event":…,"event_type":…,"payload":
+    cdef bytes native               # "event":…,"payload":
+
+
+cdef class Event:
+    cdef EventName name
+    cdef bytes payload              # JSON
+    cdef bytes trace                # "trace":…, or empty
+    cdef bytes frame                # the classic frame; None until it is needed
+
+    cdef bytes in_order(self)
+    cdef bytes numbered(self, uint64_t number, int64_t deadline_ms, uint32_t hops)
+
+
+cdef bytes event_frame(EventName name, object payload, Py_ssize_t max_frame_bytes)
 
 
 cdef class FrameDecoder:
@@ -10,112 +72,3 @@ cdef class FrameDecoder:
     cdef object error               # set once: what broke the stream for good
 
     cdef int _cut(self, const char* data, Py_ssize_t size, list payloads) except -1
-
-
-cdef class ReadBuffer:
-    cdef bytearray store            # never resized: `view` exports it
-    cdef object view                # memoryview over all of `store`
-    cdef char* data                 # borrowed from `store`, valid as long as this object
-    cdef Py_ssize_t size
-
-
-cdef class StreamCore:
-    cdef object owner               # its StreamOwner; None once disconnected
-    cdef readonly object transport  # None before connection_made and after connection_lost
-    cdef object loop
-    cdef object error               # first reason for the end, told to the owner
-    cdef uint32_t max_frame_bytes
-    cdef int fd                     # borrowed from the transport; -1 once it may be closed
-    cdef readonly bint is_closing
-
-    # Reading. At most one of the two holds bytes: `kept` what is too small to matter, copied to
-    # the front of the shared buffer before the next read; `direct` one large payload, which the
-    # kernel writes where it will be parsed.
-    cdef ReadBuffer buffer          # shared by all streams of the loop, holds nothing between reads
-    cdef char* kept                 # owned, PyMem; NULL when empty
-    cdef Py_ssize_t kept_bytes
-    cdef bytearray direct           # None unless a large payload is under way
-    cdef Py_ssize_t direct_have
-
-    # Writing. Frames of one loop tick are joined here and leave in one system call.
-    cdef char* out                  # owned, PyMem; NULL until first used
-    cdef Py_ssize_t out_bytes
-    cdef Py_ssize_t out_capacity
-    cdef Py_ssize_t out_frames
-    cdef bint flush_scheduled
-    cdef bint transport_holds       # bytes went to the transport, which may still hold some
-    cdef bint write_paused          # the transport's high-water mark is reached
-
-    cdef int frame(self, const char* payload, Py_ssize_t size) except -1
-    cdef int batch_read(self, Py_ssize_t frames) except -1
-    cdef int read_frames(self, const char* data, Py_ssize_t size) except -1
-    cdef int direct_read(self, Py_ssize_t nbytes) except -1
-    cdef int keep_partial(self, const char* data, Py_ssize_t size) except -1
-    cdef int fail(self, object error) except -1
-    cdef int append(self, bytes frame) except -1
-    cdef int reserve_out(self, Py_ssize_t nbytes) except -1
-    cdef int schedule_flush(self) except -1
-    cdef int flush_now(self) except -1
-    cdef Py_ssize_t send_directly(self)
-    cdef int release(self) except -1
-
-
-cdef class LaneCore(StreamCore):
-    cdef bint serving               # past the handshake: frames are answers
-    cdef str plugin                 # for messages
-    cdef dict future_options
-    cdef object read_data           # from an answer to its data; or None, and `request` is unused
-
-    # The table of events in flight: a ring whose `head` is the oldest. A place whose future is
-    # done (answered by its deadline, or cancelled by its caller) is abandoned; it stays until its
-    # answer comes, so that the answers behind it keep their places.
-    cdef list places                # Future, Delivery, or None for an event that nobody waits for
-    cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
-    cdef bint* wants_data           # owned, PyMem; parallel too: whether `request` took the place
-    cdef uint64_t head
-    cdef uint64_t tail
-    cdef uint64_t mask              # capacity - 1; the capacity is a power of two >= window
-    cdef Py_ssize_t window
-    cdef Py_ssize_t max_abandoned
-    cdef Py_ssize_t max_queued
-    cdef object waiting             # deque of (frame, future or None, deadline, wants_data)
-    cdef bint ping_pong             # the last read held one answer: a lone event leaves at once
-
-    # One timer for everything that has a time.
-    cdef object timer
-    cdef double timer_at            # monotonic; infinity without a timer
-    cdef double stuck_after
-    cdef uint64_t head_seen         # where the head was at the last sweep that saw it move …
-    cdef double head_seen_at        # … and when
-
-    cdef readonly uint64_t answered
-    cdef readonly uint64_t late     # answers to abandoned places
-    cdef readonly uint64_t unasked  # frames that no event in flight belongs to
-
-    cdef object new_future(self)
-    cdef int submit(self, bytes frame, object future, double deadline, bint wants_data) except -1
-    cdef int place(self, bytes frame, object future, double deadline, bint wants_data) except -1
-    cdef object data_of(self, const char* payload, Py_ssize_t size)
-    cdef int fail_call(self, object future, object error) except -1
-    cdef int pump(self) except -1
-    cdef int arm(self, double when, double now) except -1
-    cdef double expire_places(self, double now, Py_ssize_t* abandoned) except -1
-    cdef double expire_waiting(self, double now) except -1
-    cdef bint head_is_stuck(self, double now)
-
-
-cdef class FanOut:
-    cdef readonly list deliveries
-    cdef Py_ssize_t missing         # deliveries that are waited for
-    cdef object complete            # None until `wait`
-
-    cdef int one_less(self) except -1
-
-
-cdef class Delivery:
-    cdef FanOut whole               # None once done
-    cdef readonly object answer
-    cdef readonly object error
-    cdef readonly double ended
-
-    cdef int end(self) except -1

@@ -49,6 +49,16 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     withdraw: tuple[str, ...] = ()
 
 
+class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for one plugin, after its options were laid over the host's settings."""
+
+    timeout: float | None
+    window: int
+    breaker_failures: int
+    breaker_cooldown: float
+    withdraw: tuple[str, ...]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[plugins]``, with its defaults.
 
@@ -133,9 +143,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
         return _table_of(plugin, self.config, {})
 
-    def plugin_options(self, plugin: str) -> PluginOptions:
-        """The operator's options for ``plugin`` (canonical), whichever way its table is named."""
-        return _table_of(plugin, self.options, PluginOptions())
+    def plugin_limits(self, plugin: str) -> PluginLimits:
+        """What holds for ``plugin`` (canonical), whichever way its table of options is named."""
+        own = _table_of(plugin, self.options, PluginOptions())
+        return PluginLimits(
+            timeout=own.timeout,
+            window=own.window or self.window,
+            breaker_failures=(
+                self.breaker_failures if own.breaker_failures is None else own.breaker_failures
+            ),
+            breaker_cooldown=own.breaker_cooldown or self.breaker_cooldown,
+            withdraw=own.withdraw,
+        )
 
     @property
     def event_defaults(self) -> EventPolicy:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from importlib import metadata
 from pathlib import Path
 
 from .errors import InstallError, PluginStartError
@@ -15,6 +14,7 @@ from .package.fetch import FetchLimits, Progress, expand_source, fetch, shown_so
 from .package.launch import production_command
 from .package.store import InstalledPlugin, PluginStore, Staging
 from .package.worker import in_thread
+from .version import host_version
 
 _NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
@@ -110,14 +110,6 @@ class PluginInstaller:
             message = error.message.replace(str(unpacked.path), unpacked.manifest.plugin)
             raise InstallError(f"{origin}: could not be started: {message}") from error
         return self._store.commit(unpacked.path, unpacked.manifest, stop)
-
-
-def host_version() -> str:
-    """Return the version of vconnect, or nothing in a source tree that is not installed."""
-    try:
-        return metadata.version("vconnect")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def check_host_version(manifest: Manifest, version: str, origin: str) -> None:

@@ -6,6 +6,8 @@ import logging
 import re
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 MAX_LINE_BYTES = 16 * 1024
 KEPT_LINES = 50
@@ -66,6 +68,13 @@ class PluginLog:
     def feed(self, stream: str, data: bytes) -> None:
         """Take bytes of ``stdout`` or ``stderr``."""
         self._write(stream, self._splitters[stream].feed(data))
+
+    def say(self, level: int, message: str, fields: Mapping[str, Any]) -> None:
+        """Take a record that the plugin made itself, with its level and fields."""
+        if self._may_pass():
+            extra = " ".join(f"{key}={value}" for key, value in fields.items())
+            line = f"{message} {extra}" if extra else message
+            self._log.log(level, "%s", _decode(line[:MAX_LINE_BYTES].encode("utf-8", "replace")))
 
     def finish(self) -> None:
         """Take what was not ended by a line's end, and tell what was suppressed."""

@@ -6,29 +6,40 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
+from .calls import HostCalls, HostFunction
 from .config import Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
-from .errors import ConfigError, HandshakeError, InstallError, PluginStartError
-from .installer import PluginInstaller, host_version
+from .errors import (
+    ConfigError,
+    HandshakeError,
+    InstallError,
+    PluginStartError,
+    PluginUnavailableError,
+)
+from .installer import PluginInstaller
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
-from .protocol import Handshake
-from .registry import PluginRuntime, PluginSummary, Registry
-from .server import UnixSocketServer
+from .plugin import PluginRuntime, PluginSummary
+from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
+from .registry import Registry
+from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
 from .status import PluginStatus, Substate
-from .supervisor import Supervisor, check_external
+from .supervisor import Supervisor, check_external, merge_config
+from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
+
+F = TypeVar("F", bound=HostFunction)
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +91,9 @@ class PluginRuntimeManager:
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
-        self._registry = Registry()
+        self._registry = Registry(settings)
         self._dispatcher = Dispatcher(self._registry, settings)
+        self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
         self._installer = PluginInstaller(
             Path(settings.plugin_dir),
@@ -169,7 +181,8 @@ class PluginRuntimeManager:
             if known.dev and known.path == directory:
                 return
             self._check_idle(known)
-        self._registry.add(PluginRuntime(plugin, directory, dev=True))
+        limits = self.settings.plugin_limits(plugin)
+        self._registry.add(PluginRuntime(plugin, directory, limits, dev=True))
         _log.info("registered dev plugin: %s", plugin)
 
     async def install_from_url(self, url: str) -> PluginSummary:
@@ -286,16 +299,16 @@ class PluginRuntimeManager:
     # Events. These return the dispatcher's coroutines as they are: one frame less for each event.
 
     def emit(
-        self, event: str, payload: Any, *, timeout: float | None = None
+        self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, Outcome]:
         """Send an event through the chain; see `Dispatcher.emit`."""
-        return self._dispatcher.emit(event, payload, timeout=timeout)
+        return self._dispatcher.emit(event, payload, timeout=timeout, trace=trace)
 
     def broadcast(
-        self, event: str, payload: Any, *, timeout: float | None = None
+        self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, Outcome]:
         """Send an event to all capable plugins at the same time; see `Dispatcher.broadcast`."""
-        return self._dispatcher.broadcast(event, payload, timeout=timeout)
+        return self._dispatcher.broadcast(event, payload, timeout=timeout, trace=trace)
 
     def request(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
@@ -307,13 +320,73 @@ class PluginRuntimeManager:
         """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
         return self._dispatcher.notify(event, payload)
 
-    # What the server calls (`vconnect.server.Gatekeeper`).
+    def notify_when_room(
+        self, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, int]:
+        """Send an event as `notify`, but wait where a queue is full."""
+        return self._dispatcher.notify_when_room(event, payload, timeout=timeout)
 
-    def admit(self, handshake: Handshake, peer: Peer) -> dict[str, Any]:
-        """Decide about a handshake.
+    # The native dialect.
+
+    def host_call(self, name: str) -> Callable[[F], F]:
+        """Let native plugins call a function of the application: ``@runtime.host_call("x.y")``.
+
+        The function gets a `HostCall` and may be ``async``; what it returns is the reply's data.
+        It raises `HostCallError` to reply with an error of its own; any other exception is logged
+        here, and told to the plugin only as ``internal``. A plugin needs ``name`` among the
+        permissions of its manifest.
+
+        Raises:
+            ConfigError: The name is taken.
+        """
+
+        def register(function: F) -> F:
+            self._calls.register(name, function)
+            return function
+
+        return register
+
+    async def ping(self, name: str, *, timeout: float | None = None) -> float:
+        """Ask a native plugin for a sign of life.
 
         Returns:
-            The plugin's configuration.
+            Seconds until it came.
+
+        Raises:
+            PluginError: There is none, or the plugin is not connected, or not native.
+        """
+        began = time.monotonic()
+        await self._ask_native(name, PING, {}, timeout)
+        return time.monotonic() - began
+
+    async def update_config(
+        self, name: str, values: dict[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Give a running native plugin another configuration, if it accepts it.
+
+        It is asked to check the new one first; an error leaves the old one in force.
+
+        Args:
+            name: The plugin.
+            values: The operator's part, laid over the manifest's defaults. It holds until the
+                host ends; the configuration file is not changed.
+            timeout: Seconds for each of the two questions.
+
+        Raises:
+            PluginReplyError: The plugin refuses it, and says why.
+            PluginError: The plugin is not connected, not native, or does not answer.
+        """
+        runtime = self._registry.get(name)
+        defaults = runtime.manifest.config if runtime.manifest is not None else {}
+        config = {"config": merge_config(defaults, values)}
+        await self._ask_native(name, CONFIG_CHECK, config, timeout)
+        await self._ask_native(name, CONFIG_UPDATE, config, timeout)
+        runtime.config = values
+
+    # What the server calls (`vconnect.server.Gatekeeper`).
+
+    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+        """Decide about a handshake.
 
         Raises:
             HandshakeError: Who it is, what it claims, or when it comes is not right.
@@ -328,7 +401,8 @@ class PluginRuntimeManager:
             )
         if runtime is None:
             check_external(handshake.plugin, peer, self.settings)
-            runtime = PluginRuntime(handshake.plugin, None)
+            limits = self.settings.plugin_limits(handshake.plugin)
+            runtime = PluginRuntime(handshake.plugin, None, limits)
             runtime.desired = "running"
             self._registry.add(runtime)
         return self._supervise(runtime).admit(handshake, peer)
@@ -340,9 +414,16 @@ class PluginRuntimeManager:
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Hear of its end."""
+        self._calls.forget(session)
         runtime = self._registry.find(session.handshake.plugin)
         if runtime is not None and runtime.name in self._supervisors:
             self._supervisors[runtime.name].detached(session, error)
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        """Hear of what a native plugin asks."""
+        runtime = self._registry.find(session.handshake.plugin)
+        if runtime is not None:
+            self._calls.accept(runtime, session, message)
 
     def refused(self, peer: Peer, error: HandshakeError) -> None:
         """Hear of a connection that was refused."""
@@ -371,6 +452,17 @@ class PluginRuntimeManager:
             if supervisor.owns(peer.pid):
                 return supervisor
         return None
+
+    async def _ask_native(
+        self, name: str, event: str, payload: dict[str, Any], timeout: float | None
+    ) -> None:
+        """Send one of the host's own events, which classic plugins do not know."""
+        runtime = self._registry.get(name)
+        if runtime.session is not None and not runtime.session.is_native:
+            raise PluginUnavailableError(
+                runtime.name, f"it speaks the classic dialect, which has no {event}"
+            )
+        await self._dispatcher.request(name, event, payload, timeout=timeout)
 
     async def _install_all(self) -> None:
         """Install what the settings name.
@@ -403,7 +495,8 @@ class PluginRuntimeManager:
             _log.info("plugin %s runs from %s instead", known.name, known.path)
 
     def _add(self, installed: InstalledPlugin) -> None:
-        runtime = PluginRuntime(installed.name, installed.path, installed.manifest)
+        limits = self.settings.plugin_limits(installed.name)
+        runtime = PluginRuntime(installed.name, installed.path, limits, installed.manifest)
         if installed.problem:
             runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
         self._registry.add(runtime)
@@ -466,6 +559,7 @@ def _lane_limits(settings: Settings) -> LaneLimits:
     return LaneLimits(
         window=settings.window,
         max_queued=settings.max_queued,
+        max_notified=settings.max_notified,
         max_abandoned=settings.max_abandoned or settings.window,
         stuck_after=settings.stuck_after,
         max_frame_bytes=settings.max_frame_bytes,

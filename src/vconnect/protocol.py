@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from reprlib import Repr
 from typing import Any
 
 import msgspec
@@ -40,7 +41,13 @@ ERROR_CODES = frozenset(
 )
 
 # An object with ``"status":"ok"`` and nothing but these keys is an envelope even without data.
-_ENVELOPE_KEYS = frozenset({"status", "flow", "payload"})
+_ENVELOPE_KEYS = frozenset({"status", "flow", "payload", "id"})
+
+# A refusal shows what was got, and goes to the log: a peer decides neither its length nor its
+# depth, which may be beyond what repr() takes.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_shown = _SHORT.repr
 
 
 class Dialect(StrEnum):
@@ -162,14 +169,16 @@ def refusal(error: HandshakeError) -> dict[str, Any]:
     return {"status": "error", "code": error.code, "message": str(error)}
 
 
-def event_prefix(event: str) -> bytes:
-    """Encode an event's name for ``encode_event``, in the classic dialect.
+def event_prefixes(event: str) -> tuple[bytes, bytes]:
+    """Encode what stands before an event's payload, in the classic and in the native dialect.
 
-    The name stands under both keys: the documented client reads ``event``, the original Rust kit
-    ``event_type``.
+    In the classic one the name stands under both keys: the documented client reads ``event``, the
+    original Rust kit ``event_type``. In the native one the keys that differ from call to call, and
+    the opening brace, come before.
     """
     name = orjson.dumps(event)
-    return b'{"event":%b,"event_type":%b,"payload":' % (name, name)
+    classic = b'{"event":%b,"event_type":%b,"payload":' % (name, name)
+    return classic, b'"event":%b,"payload":' % name
 
 
 def normalize_answer(message: dict[str, Any]) -> Answer:
@@ -247,20 +256,23 @@ def _parse_name(message: dict[str, Any]) -> str:
         )
     plugin = canonical_name(raw)
     if not is_valid_name(plugin):
-        raise HandshakeError("bad_name", f"the handshake's name is {raw!r}; a name is {NAME_RULE}")
+        raise HandshakeError(
+            "bad_name", f"the handshake's name is {_shown(raw)}; a name is {NAME_RULE}"
+        )
     return plugin
 
 
 def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
     if offered is None:
         return None
-    if not isinstance(offered, list):
-        raise _bad(f"protocol_versions is {offered!r}; expected a list of integers")
+    # A JSON true is no number, though Python's bool is an int; neither is 1.0 a version.
+    if not isinstance(offered, list) or not all(type(version) is int for version in offered):
+        raise _bad(f"protocol_versions is {_shown(offered)}; expected a list of integers")
     common = [version for version in versions if version in offered]
     if not common:
         raise HandshakeError(
             "version_mismatch",
-            f"no protocol version in common: the plugin speaks {offered}, "
+            f"no protocol version in common: the plugin speaks {_shown(offered)}, "
             f"this host {list(versions)}",
         )
     return max(common)
@@ -268,16 +280,16 @@ def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
 
 def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     value = message.get(key, default)
-    # A JSON true is no number, though Python's bool is an int.
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise _bad(f"{key} is {value!r}; expected {'a string' if kind is str else 'an integer'}")
+    if type(value) is not kind:
+        expected = "a string" if kind is str else "an integer"
+        raise _bad(f"{key} is {_shown(value)}; expected {expected}")
     return value
 
 
 def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
     value = message.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(f"{key} is {value!r}; expected a list of strings")
+        raise _bad(f"{key} is {_shown(value)}; expected a list of strings")
     return tuple(value)
 
 

@@ -14,15 +14,18 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from ._framing import Lane, ReadBuffer, encode_frame
+import msgspec
+
+from ._framing import encode_frame
+from ._lane import Lane
+from ._stream import ReadBuffer
 from .errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
-from .protocol import Handshake, acknowledgment, parse_handshake, refusal
-from .session import LaneLimits, Peer, Session, peer_of
+from .protocol import Handshake, parse_handshake, refusal
+from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
 
 # sun_path of <sys/un.h>, with its closing zero.
 MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
@@ -170,7 +173,10 @@ def _clear_stale(path: Path) -> None:
         raise SocketError(f"socket path {path}: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):
         raise SocketError(f"{path} exists and is not a socket; move it away, or use another path")
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SocketError(f"stale socket {path}: {error.strerror}") from error
 
 
 def _bind(path: Path) -> socket.socket:
@@ -203,17 +209,26 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-class Gatekeeper(Protocol):
+class Admission(msgspec.Struct, frozen=True):
+    """What a plugin gets that is let in.
+
+    Attributes:
+        acknowledgment: The answer to its handshake.
+        limits: The bounds of its connection; by default those of the server.
+    """
+
+    acknowledgment: dict[str, Any]
+    limits: LaneLimits | None = None
+
+
+class Gatekeeper(SessionOwner, Protocol):
     """Who decides about connections: the manager."""
 
-    def admit(self, handshake: Handshake, peer: Peer) -> dict[str, Any]:
-        """Return the plugin's configuration, or raise `HandshakeError`."""
+    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+        """Let a plugin in, or raise `HandshakeError`."""
 
     def attached(self, session: Session) -> None:
         """Hear of a session that was admitted and acknowledged."""
-
-    def detached(self, session: Session, error: Exception | None) -> None:
-        """Hear of its end."""
 
     def refused(self, peer: Peer, error: HandshakeError) -> None:
         """Hear that a connection was refused, and told so."""
@@ -251,6 +266,7 @@ class UnixSocketServer:
         self._buffer = ReadBuffer()
         self._streams: set[Lane] = set()
         self._refused: dict[str, float] = {}
+        self._is_closed = False
 
     def bind(self) -> PrivateSocket:
         """Take hold of the socket, if that is not done yet: whoever connects has to wait.
@@ -279,6 +295,7 @@ class UnixSocketServer:
 
     async def close(self) -> None:
         """Stop listening, end every connection, unlink the socket. Safe to call twice."""
+        self._is_closed = True
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -328,8 +345,10 @@ class UnixSocketServer:
     # What greetings call.
 
     def opened(self, stream: Lane) -> None:
-        """Count a connection in."""
+        """Count a connection in; one that was being accepted while we closed goes at once."""
         self._streams.add(stream)
+        if self._is_closed:
+            stream.abort()
 
     def ended(self, stream: Lane) -> None:
         """Count a connection out."""
@@ -357,7 +376,10 @@ class UnixSocketServer:
 
 
 class _Greeting:
-    """A connection before its session: wait for the handshake, ask, hand over or refuse."""
+    """A connection before its session: wait for the handshake, ask, hand over or refuse.
+
+    After that it passes on what its session has to say.
+    """
 
     def __init__(self, server: UnixSocketServer) -> None:
         self._server = server
@@ -386,28 +408,23 @@ class _Greeting:
         try:
             handshake = parse_handshake(message)
             name = handshake.plugin
-            config = self._server.gatekeeper.admit(handshake, self._peer)
-            welcome = _encode_welcome(config, self._server.limits.max_frame_bytes)
+            admission = self._server.gatekeeper.admit(handshake, self._peer)
+            limits = admission.limits or self._server.limits
+            welcome = _encode_welcome(admission, limits.max_frame_bytes)
         except HandshakeError as error:
             self._server.refuse(self._stream, error, name, self._peer)
             return
-        self._hand_over(self._stream, handshake, self._peer, welcome)
-
-    def _hand_over(self, stream: Lane, handshake: Handshake, peer: Peer, welcome: bytes) -> None:
-        gatekeeper = self._server.gatekeeper
-        on_closed = self._on_closed(stream, gatekeeper.detached)
-        session = Session(handshake, peer, stream, self._server.limits, on_closed)
+        session = Session(handshake, self._peer, self._stream, limits, self)
         session.open(welcome)
-        gatekeeper.attached(session)
+        self._server.gatekeeper.attached(session)
 
-    def _on_closed(
-        self, stream: Lane, detached: Callable[[Session, Exception | None], None]
-    ) -> Callable[[Session, Exception | None], None]:
-        def closed(session: Session, error: Exception | None) -> None:
-            self._server.ended(stream)
-            detached(session, error)
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        self._server.gatekeeper.called(session, message)
 
-        return closed
+    def detached(self, session: Session, error: Exception | None) -> None:
+        assert self._stream is not None
+        self._server.ended(self._stream)
+        self._server.gatekeeper.detached(session, error)
 
     def broken(self, error: RemoteProtocolError) -> None:
         """Refuse a first frame that is no frame, or no JSON object."""
@@ -434,8 +451,8 @@ class _Greeting:
             self._timer = None
 
 
-def _encode_welcome(config: dict[str, Any], max_frame_bytes: int) -> bytes:
+def _encode_welcome(admission: Admission, max_frame_bytes: int) -> bytes:
     try:
-        return encode_frame(acknowledgment(config), max_frame_bytes)
+        return encode_frame(admission.acknowledgment, max_frame_bytes)
     except PayloadError as error:
         raise HandshakeError("bad_config", f"its configuration cannot be sent: {error}") from error

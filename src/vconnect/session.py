@@ -7,15 +7,22 @@ import struct
 import sys
 import time
 from asyncio import Future, Transport
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from ._framing import Delivery, Lane, encode_event
-from .protocol import Dialect, Handshake, event_prefix, normalize_answer, reply_error
+from ._framing import Event, EventName, encode_frame
+from ._lane import Lane
+from .protocol import (
+    CANCEL,
+    Dialect,
+    Handshake,
+    event_prefixes,
+    normalize_answer,
+    reply_error,
+)
 
-_MAX_PREFIXES = 4096
+_MAX_EVENT_NAMES = 4096
 
 _HAS_PEERCRED = sys.platform == "linux"
 # macOS, <sys/un.h>: the options that CPython does not name.
@@ -36,9 +43,20 @@ class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     window: int
     max_queued: int
+    max_notified: int
     max_abandoned: int
     stuck_after: float
     max_frame_bytes: int
+
+
+class SessionOwner(Protocol):
+    """Who hears of a session."""
+
+    def detached(self, session: Session, error: Exception | None) -> None:
+        """Hear of its end, once."""
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        """Hear of what a native plugin asks of the host."""
 
 
 class Session:
@@ -49,7 +67,15 @@ class Session:
         peer: Its process.
         lane: The connection, still before its acknowledgment.
         limits: Bounds for the lane.
-        on_closed: Called once at the end, with the session and the error, if any.
+        owner: Who hears of calls and of the end.
+
+    Attributes:
+        dialect: What both speak; agreed at the handshake.
+        subscriptions: Events, families and wildcards that it is told beside its capabilities.
+        call: `Lane.call`; this one and the next three are called for every event.
+        request: `Lane.request`.
+        deliver: `Lane.deliver`.
+        tell: `Lane.tell`.
     """
 
     def __init__(
@@ -58,35 +84,57 @@ class Session:
         peer: Peer,
         lane: Lane,
         limits: LaneLimits,
-        on_closed: Callable[[Session, Exception | None], None],
+        owner: SessionOwner,
     ) -> None:
         self.handshake = handshake
         self.peer = peer
-        #: The native dialect is specified and not spoken yet: a plugin that asks for it reads in
-        #: our acknowledgment, which names no version, that it is to go on in the classic one.
-        self.dialect = Dialect.CLASSIC
+        self.dialect = handshake.dialect
+        self.subscriptions: tuple[str, ...] = ()
         self.connected_at = time.time()
         self._lane = lane
         self._limits = limits
-        self._on_closed = on_closed
-        #: Bound once: these are called for every event.
-        self.call: Callable[[bytes, float], Future[dict[str, Any]]] = lane.call
-        self.request: Callable[[bytes, Any, float], Future[Any]] = lane.request
-        self.deliver: Callable[[bytes, Delivery, float], None] = lane.deliver
-        self.tell: Callable[[bytes], None] = lane.tell
+        self._owner = owner
+        self.call = lane.call
+        self.request = lane.request
+        self.deliver = lane.deliver
+        self.tell = lane.tell
 
     def open(self, acknowledgment: bytes) -> None:
         """Acknowledge the handshake, and take frames as answers from now on."""
+        limits = self._limits
         self._lane.serve(
             self,
             self.handshake.plugin,
-            window=self._limits.window,
-            max_queued=self._limits.max_queued,
-            max_abandoned=self._limits.max_abandoned,
-            stuck_after=self._limits.stuck_after,
+            window=limits.window,
+            max_queued=limits.max_queued,
+            max_notified=limits.max_notified,
+            max_abandoned=limits.max_abandoned,
+            stuck_after=limits.stuck_after,
             read_data=self._read_data,
+            native=self.is_native,
         )
         self._lane.send(acknowledgment)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it speaks the native dialect."""
+        return self.dialect is Dialect.NATIVE
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message that wants no place in the window: a reply.
+
+        Raises:
+            PayloadError: It is not JSON, or too large.
+        """
+        self._lane.send(encode_frame(message, self._limits.max_frame_bytes))
+
+    def room(self) -> Future[None]:
+        """Return a future that is done as soon as a notification finds room, or at the end."""
+        return self._lane.room()
+
+    def drop_cancelled(self) -> None:
+        """Look for calls whose caller went away; a native plugin is told."""
+        self._lane.sweep()
 
     def close(self) -> None:
         """Send what is gathered, then close."""
@@ -106,6 +154,21 @@ class Session:
         """Events that wait for a place in the window."""
         return self._lane.queued
 
+    @property
+    def dropped(self) -> int:
+        """Notifications that found the queue full."""
+        return self._lane.dropped
+
+    @property
+    def late(self) -> int:
+        """Answers that came when nobody waited for them any more."""
+        return self._lane.late
+
+    @property
+    def unasked(self) -> int:
+        """Answers that belong to no event."""
+        return self._lane.unasked
+
     # What the lane calls.
 
     def connected(self, stream: Lane) -> None:
@@ -114,9 +177,17 @@ class Session:
     def message(self, message: dict[str, Any]) -> None:
         """Never called: a serving lane matches every frame itself."""
 
+    def called(self, message: dict[str, Any]) -> None:
+        """Pass on what the plugin asks."""
+        self._owner.called(self, message)
+
+    def abandoned(self, number: int) -> None:
+        """Tell a native plugin that nobody waits for its reply any more."""
+        self._lane.send(encode_frame({"event": CANCEL, "payload": {"id": number}}))
+
     def disconnected(self, error: Exception | None) -> None:
         """Pass the end on."""
-        self._on_closed(self, error)
+        self._owner.detached(self, error)
 
     def _read_data(self, message: dict[str, Any]) -> Any:
         answer = normalize_answer(message)
@@ -125,27 +196,27 @@ class Session:
         raise reply_error(self.handshake.plugin, answer)
 
 
-class _Prefixes(dict[str, bytes]):
-    """What stands before an event's payload; worked out when its name comes first."""
+class _EventNames(dict[str, EventName]):
+    """Events' names as they stand in frames; encoded when a name comes first."""
 
-    def __missing__(self, event: str) -> bytes:
-        if len(self) >= _MAX_PREFIXES:
+    def __missing__(self, event: str) -> EventName:
+        if len(self) >= _MAX_EVENT_NAMES:
             self.clear()
-        prefix = self[event] = event_prefix(event)
-        return prefix
+        name = self[event] = EventName(*event_prefixes(event))
+        return name
 
 
-#: By event, for `Session.request`. Names come from callers, so there is an end to it.
-CLASSIC_PREFIXES = _Prefixes()
+#: For `Session.request` and `encode_event`. Names come from callers, so there is an end to it.
+EVENT_NAMES = _EventNames()
 
 
-def encode_classic_event(event: str, payload: Any, max_frame_bytes: int) -> bytes:
-    """Encode an event for every classic session.
+def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:
+    """Encode an event once for every session.
 
     Raises:
         PayloadError: The payload is not JSON, or too large.
     """
-    return encode_event(CLASSIC_PREFIXES[event], payload, max_frame_bytes)
+    return Event(EVENT_NAMES[event], payload, max_frame_bytes, trace)
 
 
 def peer_of(transport: Transport) -> Peer:

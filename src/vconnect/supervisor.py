@@ -29,11 +29,14 @@ from .errors import (
 )
 from .manifest import MANIFEST_NAME, read_manifest
 from .package.launch import dev_command, host_arguments, production_command
+from .plugin import Desired, PluginRuntime
 from .process import ExitStatus, LaunchSpec, PluginProcess, plugin_environment
-from .protocol import Handshake
-from .registry import PluginRuntime, Registry
-from .session import Peer, Session
+from .protocol import Handshake, NativeTerms, acknowledgment
+from .registry import Registry
+from .server import Admission
+from .session import LaneLimits, Peer, Session
 from .status import PluginStatus, Substate
+from .version import host_version
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -104,7 +107,7 @@ class Supervisor:
         Raises:
             PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
         """
-        self.runtime.desired = "running"
+        self._want("running")
         self._check_startable()
         if not self._is_up or self.runtime.status is PluginStatus.STOPPING:
             self._give(_Order.START)
@@ -114,7 +117,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop the plugin, and return when nothing of its process tree is left."""
-        self.runtime.desired = "stopped"
+        self._want("stopped")
         self._give(_Order.STOP)
         await self._until(self._is_past_stopping)
 
@@ -126,7 +129,7 @@ class Supervisor:
         """
         if self.runtime.is_external:
             raise PluginStartError(self.runtime.name, "another program starts it; restart it there")
-        self.runtime.desired = "running"
+        self._want("running")
         self._check_startable()
         self._give(_Order.RESTART)
         await self._until_running()
@@ -148,11 +151,8 @@ class Supervisor:
         """Tell whether a process belongs to what this supervisor started."""
         return self.runtime.process is not None and self.runtime.process.owns(pid)
 
-    def admit(self, handshake: Handshake, peer: Peer) -> dict[str, Any]:
+    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
         """Decide about a handshake under this plugin's name (``docs/wire.md``, "Who may connect").
-
-        Returns:
-            The plugin's configuration.
 
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
@@ -168,7 +168,10 @@ class Supervisor:
             raise HandshakeError("stopping", f"{name} is being stopped")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
-        return self._config()
+        terms = None
+        if handshake.protocol_version is not None:
+            terms = self._terms(handshake.protocol_version)
+        return Admission(acknowledgment(self._config(), terms), self._limits())
 
     def attached(self, session: Session) -> None:
         """Hear that the plugin has shaken hands."""
@@ -176,6 +179,7 @@ class Supervisor:
         self._connection = session
         self.runtime.session = session
         self.runtime.handshake = shaken = session.handshake
+        self.runtime.breaker.succeeded()
         self._move(PluginStatus.RUNNING, Substate.EXTERNAL if external else Substate.CONNECTED)
         self.runtime.last_heartbeat = time.time()
         self._registry.reroute()
@@ -350,6 +354,10 @@ class Supervisor:
     def _is_up(self) -> bool:
         return self.runtime.process is not None or self._connection is not None
 
+    def _want(self, desired: Desired) -> None:
+        self.runtime.desired = desired
+        self._registry.reroute()
+
     def _give(self, order: _Order) -> None:
         self._order = order
         self._wake.set()
@@ -438,10 +446,33 @@ class Supervisor:
                 "stopping", f"the operator has stopped it; let it in with: vconnect start {name}"
             )
 
+    def _terms(self, version: int) -> NativeTerms:
+        return NativeTerms(
+            protocol_version=version,
+            host={"name": "vconnect", "version": host_version()},
+            max_frame_bytes=self._settings.max_frame_bytes,
+            heartbeat_ms=int(self._settings.heartbeat * 1000),
+            window=self.runtime.limits.window,
+        )
+
+    def _limits(self) -> LaneLimits:
+        settings, window = self._settings, self.runtime.limits.window
+        return LaneLimits(
+            window=window,
+            max_queued=settings.max_queued,
+            max_notified=settings.max_notified,
+            max_abandoned=settings.max_abandoned or window,
+            stuck_after=settings.stuck_after,
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+
     def _config(self) -> dict[str, Any]:
         manifest = self.runtime.manifest
         defaults = manifest.config if manifest is not None else {}
-        return merge_config(defaults, self._settings.plugin_config(self.runtime.name))
+        values = self.runtime.config
+        if values is None:
+            values = self._settings.plugin_config(self.runtime.name)
+        return merge_config(defaults, values)
 
     def _read_manifest(self) -> None:
         """Read it anew: the package may have been replaced, or the author has edited it."""
@@ -449,6 +480,7 @@ class Supervisor:
         file = self.runtime.path / MANIFEST_NAME
         self.runtime.manifest = read_manifest(file) if os.path.lexists(file) else None
         self._registry.reindex()
+        self._registry.check_order(self.runtime)
 
     def _launch_spec(self) -> LaunchSpec:
         runtime, settings = self.runtime, self._settings

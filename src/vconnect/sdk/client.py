@@ -11,7 +11,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from vconnect._framing import FrameStream, ReadBuffer, encode_frame
+from vconnect._framing import encode_frame
+from vconnect._stream import FrameStream, ReadBuffer
 from vconnect.protocol import NATIVE_VERSIONS
 
 from .handlers import settle

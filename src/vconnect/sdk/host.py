@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from vconnect._framing import FrameStream, encode_frame
+from vconnect._framing import encode_frame
+from vconnect._stream import FrameStream
 from vconnect.errors import HostCallError
 
 DEFAULT_TIMEOUT_S = 30.0

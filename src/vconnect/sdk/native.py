@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vconnect import protocol
-from vconnect._framing import FrameStream, encode_frame
+from vconnect._framing import encode_frame
+from vconnect._stream import FrameStream
 from vconnect.errors import ConfigError
 
 from .context import Context

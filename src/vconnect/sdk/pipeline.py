@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vconnect._framing import FrameStream, encode_frame
+from vconnect._framing import encode_frame
+from vconnect._stream import FrameStream
 from vconnect.errors import PayloadError
 from vconnect.protocol import RESERVED_PREFIX
 

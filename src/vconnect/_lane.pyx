@@ -1,0 +1,749 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""The compiled core's third part: the lane, a connection with its events in flight.
+
+A lane is a stream with a window, a queue before it, and one timer. How answers find their events
+is the dialect's: a table `InOrder` for the classic one, `ByNumber` for the native one. A `FanOut`
+is one event in many lanes.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject_Call
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from cython cimport final, freelist
+
+from vconnect._framing cimport NOT_PLAIN, Event, EventName, event_frame, parse_object, plain_data
+from vconnect._stream cimport StreamCore
+
+from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
+from collections import deque
+
+from .errors import (
+    PluginOverloadedError,
+    PluginReplyError,
+    PluginTimeoutError,
+    PluginUnavailableError,
+    RemoteProtocolError,
+)
+
+cdef extern from *:
+    """
+    #include <time.h>
+    /* The clock of Python's time.monotonic(), which takes twice as long to ask. */
+    static inline double vc_monotonic(void) {
+    #ifdef __APPLE__
+        return (double)clock_gettime_nsec_np(CLOCK_UPTIME_RAW) * 1e-9;
+    #else
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    #endif
+    }
+    """
+    double monotonic "vc_monotonic"() nogil
+
+# Deadlines that lie closer together than this share one wake-up. Seconds.
+cdef double COARSE = 0.001
+
+
+@final
+@freelist(256)
+cdef class Call:
+    """An event that waits for its place, or has one in a table by number."""
+
+
+cdef Call new_call(
+    object message, object future, double deadline, bint wants_data, uint32_t hops
+):
+    cdef Call call = Call.__new__(Call)
+    call.message = message
+    call.future = future
+    call.deadline = deadline
+    call.wants_data = wants_data
+    call.hops = hops
+    return call
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+cdef class InFlight:
+    """The events in flight of one lane; what the dialects differ in."""
+
+    cdef Py_ssize_t count(self):
+        """Events that take a place in the window, abandoned ones included."""
+        raise NotImplementedError
+
+    cdef int add(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1:
+        """Send an event and, if it will be answered, give it a place."""
+        raise NotImplementedError
+
+    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
+        """Take a frame of the peer's."""
+        raise NotImplementedError
+
+    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
+        """Fail what is past its deadline; count the abandoned, and return the next deadline."""
+        raise NotImplementedError
+
+    cdef bint is_stuck(self, double now):
+        """Tell whether the peer has stopped answering for good."""
+        raise NotImplementedError
+
+    cdef list take_all(self):
+        """Forget all events and return their futures."""
+        raise NotImplementedError
+
+
+@final
+cdef class InOrder(InFlight):
+    """The n-th frame answers the n-th event (``docs/wire.md``, "Classic dialect")."""
+
+    def __cinit__(self, LaneCore lane not None):
+        cdef uint64_t capacity = 1
+        while capacity < <uint64_t>lane.window:
+            capacity *= 2
+        self.deadlines = <double*>PyMem_Malloc(capacity * sizeof(double))
+        self.wants_data = <bint*>PyMem_Malloc(capacity * sizeof(bint))
+        if self.deadlines == NULL or self.wants_data == NULL:
+            raise MemoryError()
+        self.places = [None] * <Py_ssize_t>capacity
+        self.mask = capacity - 1
+        self.lane = lane
+
+    def __dealloc__(self):
+        PyMem_Free(self.deadlines)
+        PyMem_Free(self.wants_data)
+
+    cdef Py_ssize_t count(self):
+        return self.tail - self.head
+
+    cdef int add(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1:
+        cdef uint64_t index = self.tail & self.mask
+        cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
+        self.places[index] = future
+        self.deadlines[index] = deadline
+        self.wants_data[index] = wants_data
+        self.tail += 1
+        return self.lane.append(frame)
+
+    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
+        cdef uint64_t index
+        if self.head == self.tail:
+            self.lane.unasked += 1
+            return 0
+        index = self.head & self.mask
+        future = self.places[index]
+        self.places[index] = None
+        self.head += 1
+        self.lane.answered += 1
+        if future is None:
+            return 0
+        return self.lane.settle(future, self.wants_data[index], payload, size)
+
+    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
+        cdef uint64_t at
+        cdef double nearest = INFINITY
+        for at in range(self.head, self.tail):
+            future = self.places[at & self.mask]
+            if future is None:
+                continue
+            if not future.done():
+                if self.deadlines[at & self.mask] > now:
+                    nearest = min(nearest, self.deadlines[at & self.mask])
+                    continue
+                future.set_exception(self.lane._timed_out())
+            abandoned[0] += 1
+        return nearest
+
+    cdef bint is_stuck(self, double now):
+        # What waits counts: a peer that reads nothing at all never has an event in flight.
+        cdef bint idle = self.head == self.tail and not self.lane.waiting
+        if idle or self.head != self.head_seen or self.head_seen_at == 0:
+            self.head_seen = self.head
+            self.head_seen_at = 0 if idle else now
+            return False
+        return now - self.head_seen_at >= self.lane.stuck_after
+
+    cdef list take_all(self):
+        cdef uint64_t at
+        lost = [self.places[at & self.mask] for at in range(self.head, self.tail)]
+        self.head = self.tail
+        self.places = []
+        return lost
+
+
+@final
+cdef class ByNumber(InFlight):
+    """Replies carry the number of their event, and come in any order (``docs/wire.md``, "Native").
+
+    An abandoned event keeps its place until its reply comes, so that a peer which ignores that it
+    was cancelled is not given ever more work. The owner hears ``abandoned(number)`` of each, and
+    ``called(message)`` of what is no reply.
+    """
+
+    def __cinit__(self, LaneCore lane not None):
+        self.calls = {}
+        self.next_number = 1
+        self.lane = lane
+
+    cdef Py_ssize_t count(self):
+        return len(self.calls)
+
+    cdef int add(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1:
+        cdef Event event = <Event?>message
+        cdef int64_t left_ms
+        if future is None:
+            return self.lane.append(event.numbered(0, 0, hops))
+        number = self.next_number
+        self.next_number += 1
+        self.calls[number] = new_call(None, future, deadline, wants_data, hops)
+        left_ms = max(0, <int64_t>((deadline - monotonic()) * 1000))
+        return self.lane.append(event.numbered(number, left_ms, hops))
+
+    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
+        cdef dict message = parse_object(payload, size)
+        cdef Call call
+        if "status" not in message:
+            self.lane.owner.called(message)
+            return 0
+        number = message.get("id")
+        if type(number) is not int:
+            raise RemoteProtocolError(
+                "bad_reply", f"a reply's id is {number!r}; expected its event's"
+            )
+        call = self.calls.pop(number, None)
+        if call is None:
+            self.lane.unasked += 1
+            return 0
+        self.lane.answered += 1
+        return self.settle(call, message)
+
+    cdef int settle(self, Call call, dict message) except -1:
+        if message["status"] not in ("ok", "error"):
+            error = RemoteProtocolError(
+                "bad_reply", f"a reply's status is {message['status']!r}; expected 'ok' or 'error'"
+            )
+            self.lane.fail_call(call.future, self.lane._broken(error))
+            raise error
+        try:
+            call.future.set_result(self.lane.read_data(message) if call.wants_data else message)
+        except PluginReplyError as error:
+            self.lane.fail_call(call.future, error)
+        except InvalidStateError:
+            self.lane.late += 1
+        return 0
+
+    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
+        cdef Call call
+        cdef double nearest = INFINITY
+        for number, entry in list(self.calls.items()):
+            call = <Call>entry
+            if not call.future.done():
+                if call.deadline > now:
+                    nearest = min(nearest, call.deadline)
+                    continue
+                call.future.set_exception(self.lane._timed_out())
+            abandoned[0] += 1
+            if not call.is_dropped:
+                call.is_dropped = True
+                self.lane.owner.abandoned(number)
+        return nearest
+
+    cdef bint is_stuck(self, double now):
+        # An event may take its time while others are answered: here only the deadlines count, and
+        # whether the peer reads at all.
+        return self.lane.write_paused and now - self.lane.paused_at >= self.lane.stuck_after
+
+    cdef list take_all(self):
+        lost = [(<Call>call).future for call in self.calls.values()]
+        self.calls = {}
+        return lost
+
+
+# --- the lane --------------------------------------------------------------------------------
+
+cdef class LaneCore(StreamCore):
+    """A stream whose peer answers events.
+
+    Until `serve` it is a plain `FrameStream`, for the handshake. From then on up to ``window``
+    events are in flight and up to ``max_queued`` wait behind them. A call that times out or is
+    cancelled leaves its place: the answer to it is consumed and dropped when it comes, and never
+    reaches another call.
+    """
+
+    def __cinit__(self):
+        self.timer_at = INFINITY
+
+    def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
+              Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
+              Py_ssize_t max_notified=1024):
+        """Begin to take frames as answers.
+
+        Args:
+            owner: Who hears of the end from now on; in the native dialect also of calls.
+            plugin: The plugin's name, for messages.
+            window: The most events in flight.
+            max_queued: The most events that wait for a place in the window.
+            max_abandoned: With this many abandoned events the connection is given up.
+            stuck_after: So is one whose peer has stopped answering for this long. Seconds.
+            read_data: Gets the data out of an answer for `request`, or raises `PluginReplyError`.
+            native: Whether answers are matched by number.
+            max_notified: How many of those that wait may be notifications.
+        """
+        self.owner = owner
+        self.plugin = plugin
+        self.window = window
+        self.max_queued = max_queued
+        self.max_notified = max_notified
+        self.max_abandoned = max_abandoned
+        self.stuck_after = stuck_after
+        self.read_data = read_data
+        self.waiting = deque()
+        self.told = deque()
+        self.room_waiters = []
+        self.future_options = {"loop": self.loop}
+        self.table = ByNumber(self) if native else InOrder(self)
+        self.serving = True
+
+    def call(self, message not None, double deadline, uint32_t hops=0):
+        """Send an event and return a future for its answer.
+
+        Cancelling the future abandons the call; the lane stays in step.
+
+        Args:
+            message: An `Event`; in the classic dialect also its frame.
+            deadline: When to give up, in seconds of ``time.monotonic()``.
+            hops: How many plugins the event came through; told to native plugins.
+
+        Returns:
+            A future of the answer, an undigested JSON object. It fails with `PluginTimeoutError`
+            or `PluginUnavailableError`.
+
+        Raises:
+            PluginUnavailableError: The connection has ended.
+            PluginOverloadedError: ``max_queued`` events are waiting already.
+        """
+        future = self.new_future()
+        self.submit(message, future, deadline, False, hops)
+        return future
+
+    def request(self, EventName name not None, payload, double timeout, uint32_t hops=0):
+        """Send an event and return a future for its answer's data.
+
+        It is `call` for an answer of which only the data counts, in one step.
+
+        Args:
+            name: The event.
+            payload: Anything that JSON holds.
+            timeout: When to give up, in seconds from now.
+            hops: How many plugins the event came through.
+
+        Returns:
+            A future of the data. It fails as that of `call`, or with `PluginReplyError`.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+            PluginUnavailableError: The connection has ended.
+            PluginOverloadedError: ``max_queued`` events are waiting already.
+        """
+        future = self.new_future()
+        if type(self.table) is ByNumber:
+            message = Event(name, payload, self.max_frame_bytes)
+        else:
+            message = event_frame(name, payload, self.max_frame_bytes)
+        self.submit(message, future, monotonic() + timeout, True, hops)
+        return future
+
+    cdef object new_future(self):
+        """What ``loop.create_future()`` does, without making its keywords anew each time."""
+        if self.future_options is None:
+            return None
+        return PyObject_Call(Future, (), self.future_options)
+
+    def deliver(self, message not None, Delivery delivery not None, double deadline,
+                uint32_t hops=0):
+        """Send an event as one part of a fan-out; its answer, or its error, goes to the delivery.
+
+        Raises:
+            PluginUnavailableError: The connection has ended.
+            PluginOverloadedError: ``max_queued`` events are waiting already.
+        """
+        self.submit(message, delivery, deadline, False, hops)
+
+    def tell(self, message not None, str overflow not None="block", uint32_t hops=0):
+        """Send an event whose answer nobody waits for.
+
+        Args:
+            message: As for `call`.
+            overflow: What to do when ``max_notified`` of them wait already: ``drop_oldest``
+                displaces the one that waits longest, ``drop_newest`` drops this one, ``block``
+                refuses it (see `room`).
+            hops: How many plugins the event came through.
+
+        Returns:
+            Whether it was sent or waits; false if it was dropped, which `dropped` counts.
+
+        Raises:
+            PluginUnavailableError: The connection has ended.
+            PluginOverloadedError: The queue is full, and ``block`` was asked for.
+        """
+        self._check_open()
+        if not self.must_wait():
+            self.table.add(message, None, INFINITY, False, hops)
+        elif self._has_room() or self._makes_room(overflow):
+            call = new_call(message, None, INFINITY, False, hops)
+            self.waiting.append(call)
+            self.told.append(call)
+        else:
+            self.dropped += 1
+            return False
+        if self.timer is None:
+            self.arm(INFINITY, monotonic())
+        return True
+
+    def room(self):
+        """Return a future that is done as soon as a notification finds room, or at the end."""
+        future = self.loop.create_future()
+        if not self.serving or self._has_room():
+            future.set_result(None)
+        else:
+            self.room_waiters.append(future)
+        return future
+
+    cdef int submit(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1:
+        if self.is_closing or not self.serving:
+            self._check_open()
+        if self.must_wait():
+            if self.queue_length() >= self.max_queued:
+                raise self._overloaded(self.max_queued, "max_queued")
+            self.waiting.append(new_call(message, future, deadline, wants_data, hops))
+        else:
+            self.table.add(message, future, deadline, wants_data, hops)
+            if self.ping_pong and self.table.count() == 1:
+                # Nothing else is under way: waiting for the end of the tick only adds latency.
+                self.flush_now()
+        if deadline < self.timer_at or self.timer is None:
+            self.arm(deadline, monotonic())
+        return 0
+
+    # The queue before the window. Events leave it in the order in which they came.
+
+    cdef bint must_wait(self):
+        return self.waiting or self.table.count() >= self.window or self.write_paused
+
+    cdef Py_ssize_t queue_length(self):
+        return len(self.waiting) - self.dropped_waiting
+
+    def _has_room(self):
+        return len(self.told) < self.max_notified and self.queue_length() < self.max_queued
+
+    def _makes_room(self, overflow):
+        if overflow == "block":
+            raise self._overloaded(self.max_notified, "max_notified")
+        if overflow != "drop_oldest" or not self.told:
+            return False
+        self.drop_oldest()
+        return True
+
+    cdef int drop_oldest(self) except -1:
+        cdef Call call = self.told.popleft()
+        call.is_dropped = True
+        call.message = None
+        self.dropped += 1
+        self.dropped_waiting += 1
+        while self.waiting and (<Call>self.waiting[0]).is_dropped:
+            self.waiting.popleft()
+            self.dropped_waiting -= 1
+        if self.dropped_waiting > self.max_notified:
+            # They lie behind a call that waits for long: without this they would pile up there.
+            self.waiting = deque([call for call in self.waiting if not (<Call>call).is_dropped])
+            self.dropped_waiting = 0
+        return 0
+
+    cdef int batch_read(self, Py_ssize_t frames) except -1:
+        self.ping_pong = frames <= 1
+        return self.pump() if self.waiting else 0
+
+    cdef int pump(self) except -1:
+        """Move waiting events into the window; those that were given up meanwhile never leave."""
+        cdef Call call
+        while self.waiting and self.table.count() < self.window:
+            if self.write_paused or self.is_closing:
+                break
+            call = self.waiting.popleft()
+            if call.is_dropped:
+                self.dropped_waiting -= 1
+                continue
+            if call.future is None:
+                self.told.popleft()
+            elif call.future.done():
+                continue
+            self.table.add(call.message, call.future, call.deadline, call.wants_data, call.hops)
+        return self.wake_room_waiters() if self.room_waiters else 0
+
+    cdef int wake_room_waiters(self) except -1:
+        if self.serving and not self._has_room():
+            return 0
+        waiters, self.room_waiters = self.room_waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        return 0
+
+    def pause_writing(self):
+        self.write_paused = True
+        self.paused_at = monotonic()
+        if type(self.table) is ByNumber:
+            # Who does not read our replies shall not ask for more of them.
+            self.transport.pause_reading()
+
+    def resume_writing(self):
+        self.write_paused = False
+        if type(self.table) is ByNumber and not self.is_closing:
+            self.transport.resume_reading()
+        if self.serving:
+            self.pump()
+
+    # Answers.
+
+    cdef int frame(self, const char* payload, Py_ssize_t size) except -1:
+        if self.serving:
+            return self.table.accept(payload, size)
+        return StreamCore.frame(self, payload, size)
+
+    cdef int settle(
+        self, object future, bint wants_data, const char* payload, Py_ssize_t size
+    ) except -1:
+        """Give a classic answer to its call."""
+        try:
+            if not wants_data:
+                answer = parse_object(payload, size)
+            else:
+                answer = plain_data(payload, size)
+                if answer is NOT_PLAIN:
+                    answer = self.read_data(parse_object(payload, size))
+        except PluginReplyError as error:
+            return self.fail_call(future, error)
+        except RemoteProtocolError as error:
+            self.fail_call(future, self._broken(error))
+            raise
+        try:
+            future.set_result(answer)
+        except InvalidStateError:
+            self.late += 1
+        return 0
+
+    cdef int fail_call(self, object future, object error) except -1:
+        if future.done():
+            self.late += 1
+        else:
+            future.set_exception(error)
+        return 0
+
+    # Time. One timer serves every deadline and the watch over a peer that is stuck.
+
+    cdef int arm(self, double when, double now) except -1:
+        when = max(min(when, now + self.stuck_after / 4), now + COARSE)
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer_at = when
+        self.timer = self.loop.call_later(when - now, self.sweep)
+        return 0
+
+    def sweep(self):
+        """Give up what is past its deadline; end a connection that has stopped answering.
+
+        Also while it is closing: the last bytes may wait for a peer that never reads them.
+        """
+        cdef double now = monotonic(), nearest
+        cdef Py_ssize_t abandoned = 0
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.timer_at = INFINITY
+        if not self.serving:
+            return
+        nearest = min(self.table.expire(now, &abandoned), self.expire_waiting(now))
+        if abandoned >= self.max_abandoned:
+            self.abort(self._stuck(f"{abandoned} events in flight were given up unanswered"))
+        elif self.table.is_stuck(now):
+            self.abort(self._stuck(f"it has not answered for {self.stuck_after:g} s"))
+        elif self.table.count() or self.waiting:
+            self.arm(nearest, now)
+
+    cdef double expire_waiting(self, double now) except -1:
+        cdef double nearest = INFINITY
+        cdef Call call
+        if not self.waiting:
+            return nearest
+        kept = deque()
+        for entry in self.waiting:
+            call = <Call>entry
+            if call.is_dropped or (call.future is not None and call.future.done()):
+                continue
+            if call.deadline <= now:
+                call.future.set_exception(
+                    PluginTimeoutError(self.plugin, "not even sent by the deadline")
+                )
+                continue
+            nearest = min(nearest, call.deadline)
+            kept.append(call)
+        self.waiting = kept
+        self.dropped_waiting = 0
+        return nearest
+
+    # What is raised.
+
+    def _check_open(self):
+        if self.is_closing or not self.serving:
+            raise PluginUnavailableError(self.plugin or "?", "its connection has ended")
+
+    def _overloaded(self, limit, key):
+        return PluginOverloadedError(
+            self.plugin,
+            f"{limit} events wait for it already ({key}); it answers more slowly than it is asked",
+        )
+
+    def _timed_out(self):
+        return PluginTimeoutError(self.plugin, "no answer by the deadline")
+
+    def _broken(self, error):
+        return PluginUnavailableError(self.plugin, f"its answer broke the wire: {error}")
+
+    def _stuck(self, reason):
+        return PluginUnavailableError(self.plugin, f"{reason}; its connection is given up")
+
+    # Ending.
+
+    cdef int release(self) except -1:
+        if self.serving:
+            self._fail_all()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return StreamCore.release(self)
+
+    def _fail_all(self):
+        """Fail every call that has no answer, now: none waits for its deadline."""
+        reason = str(self.error) if self.error is not None else "its connection ended"
+        lost = self.table.take_all()
+        self.table = None  # which holds on to the lane
+        lost += [(<Call>call).future for call in self.waiting]
+        self.dropped += len(self.told)
+        self.waiting = deque()
+        self.told = deque()
+        self.dropped_waiting = 0
+        self.serving = False
+        self.wake_room_waiters()
+        for future in lost:
+            if future is not None and not future.done():
+                future.set_exception(PluginUnavailableError(
+                    self.plugin, f"{reason} before it answered"
+                ))
+
+    @property
+    def in_flight(self):
+        """Events sent and not yet answered, abandoned ones included."""
+        return self.table.count() if self.table is not None else 0
+
+    @property
+    def queued(self):
+        """Events that wait for a place in the window."""
+        return self.queue_length() if self.waiting is not None else 0
+
+
+# --- one event to many -----------------------------------------------------------------------
+
+@final
+cdef class FanOut:
+    """The answers to one event from many lanes, and one future for all of them.
+
+    It and its deliveries belong to the running loop.
+    """
+
+    def __cinit__(self):
+        self.deliveries = []
+
+    def add(self):
+        """Return a delivery that is waited for."""
+        cdef Delivery delivery = Delivery.__new__(Delivery)
+        delivery.whole = self
+        self.missing += 1
+        self.deliveries.append(delivery)
+        return delivery
+
+    def wait(self):
+        """Return a future that is done once every delivery is."""
+        self.complete = get_running_loop().create_future()
+        if self.missing == 0:
+            self.complete.set_result(None)
+        return self.complete
+
+    def abandon(self):
+        """Give up what is not done; answers that come after all are dropped by their lanes."""
+        cdef Delivery delivery
+        for delivery in self.deliveries:
+            delivery.whole = None
+
+    cdef int one_less(self) except -1:
+        self.missing -= 1
+        if self.missing == 0 and self.complete is not None and not self.complete.done():
+            self.complete.set_result(None)
+        return 0
+
+
+@final
+cdef class Delivery:
+    """One plugin's part of a fan-out; it stands in a lane's table where a future would.
+
+    Attributes:
+        answer: The answer, or ``None``.
+        error: Why there is none, or ``None``.
+        ended: When either came, in seconds of ``time.monotonic()``.
+    """
+
+    def done(self):
+        """Tell whether nobody waits for it any more."""
+        return self.whole is None
+
+    def set_result(self, answer):
+        """Take the answer.
+
+        Raises:
+            asyncio.InvalidStateError: It is done already.
+        """
+        self.end()
+        self.answer = answer
+
+    def set_exception(self, error):
+        """Take the reason why there is no answer.
+
+        Raises:
+            asyncio.InvalidStateError: It is done already.
+        """
+        self.end()
+        self.error = error
+
+    cdef int end(self) except -1:
+        whole, self.whole = self.whole, None
+        if whole is None:
+            raise InvalidStateError("the delivery is done already")
+        self.ended = monotonic()
+        return (<FanOut>whole).one_less()
+
+
+# asyncio chooses the buffered way by `isinstance`, and a compiled class cannot derive from a
+# Python one; this one can.
+
+class Lane(LaneCore, BufferedProtocol):
+    __slots__ = ()
+    __doc__ = LaneCore.__doc__

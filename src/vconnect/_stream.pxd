@@ -1,0 +1,52 @@
+# cython: language_level=3
+"""Fields of a connection. Each pointer says who owns it and until when."""
+
+from libc.stdint cimport uint32_t
+
+
+cdef class ReadBuffer:
+    cdef bytearray store            # never resized: `view` exports it
+    cdef object view                # memoryview over all of `store`
+    cdef char* data                 # borrowed from `store`, valid as long as this object
+    cdef Py_ssize_t size
+
+
+cdef class StreamCore:
+    cdef object owner               # its StreamOwner; None once disconnected
+    cdef readonly object transport  # None before connection_made and after connection_lost
+    cdef object loop
+    cdef object error               # first reason for the end, told to the owner
+    cdef uint32_t max_frame_bytes
+    cdef int fd                     # borrowed from the transport; -1 once it may be closed
+    cdef readonly bint is_closing
+
+    # Reading. At most one of the two holds bytes: `kept` what is too small to matter, copied to
+    # the front of the shared buffer before the next read; `direct` one large payload, which the
+    # kernel writes where it will be parsed.
+    cdef ReadBuffer buffer          # shared by all streams of the loop, holds nothing between reads
+    cdef char* kept                 # owned, PyMem; NULL when empty
+    cdef Py_ssize_t kept_bytes
+    cdef bytearray direct           # None unless a large payload is under way
+    cdef Py_ssize_t direct_have
+
+    # Writing. Frames of one loop tick are joined here and leave in one system call.
+    cdef char* out                  # owned, PyMem; NULL until first used
+    cdef Py_ssize_t out_bytes
+    cdef Py_ssize_t out_capacity
+    cdef Py_ssize_t out_frames
+    cdef bint flush_scheduled
+    cdef bint transport_holds       # bytes went to the transport, which may still hold some
+    cdef bint write_paused          # the transport's high-water mark is reached
+
+    cdef int frame(self, const char* payload, Py_ssize_t size) except -1
+    cdef int batch_read(self, Py_ssize_t frames) except -1
+    cdef int read_frames(self, const char* data, Py_ssize_t size) except -1
+    cdef int direct_read(self, Py_ssize_t nbytes) except -1
+    cdef int keep_partial(self, const char* data, Py_ssize_t size) except -1
+    cdef int fail(self, object error) except -1
+    cdef int append(self, bytes frame) except -1
+    cdef int reserve_out(self, Py_ssize_t nbytes) except -1
+    cdef int schedule_flush(self) except -1
+    cdef int flush_now(self) except -1
+    cdef Py_ssize_t send_directly(self)
+    cdef int release(self) except -1

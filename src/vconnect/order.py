@@ -1,0 +1,91 @@
+"""The order of a chain: by priority, unless a plugin asks to be before or after another.
+
+Pure functions over names; who may be in a chain is the registry's business.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a plugin wants to be.
+
+    Attributes:
+        priority: Higher comes first; among equals the name decides.
+        before: Canonical names of plugins that this one precedes, whatever the priorities.
+        after: … that it follows.
+    """
+
+    priority: int = 0
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+def chain_order(positions: Mapping[str, Position]) -> list[str]:
+    """Return the names in chain order.
+
+    Of those that may come next the one with the highest priority does. Plugins that are caught in
+    a cycle come last, by priority alone; `find_cycle` names them, so that it need not come to it.
+    """
+    followers = _followers(positions)
+    ahead = dict.fromkeys(positions, 0)
+    for names in followers.values():
+        for name in names:
+            ahead[name] += 1
+    ready = [_rank(name, positions) for name in positions if not ahead[name]]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        _, name = heapq.heappop(ready)
+        ordered.append(name)
+        for follower in followers[name]:
+            ahead[follower] -= 1
+            if not ahead[follower]:
+                heapq.heappush(ready, _rank(follower, positions))
+    caught = positions.keys() - set(ordered)
+    return ordered + [name for _, name in sorted(_rank(name, positions) for name in caught)]
+
+
+def find_cycle(positions: Mapping[str, Position], start: str) -> list[str]:
+    """Return a cycle through ``start``, which is named at both ends; empty if there is none."""
+    followers = _followers(positions)
+    came_from: dict[str, str] = {}
+    to_visit = [start]
+    while to_visit:
+        name = to_visit.pop()
+        for follower in sorted(followers[name]):
+            if follower == start:
+                return [*_path_to(name, start, came_from), start]
+            if follower not in came_from:
+                came_from[follower] = name
+                to_visit.append(follower)
+    return []
+
+
+def _path_to(name: str, start: str, came_from: Mapping[str, str]) -> list[str]:
+    path = [name]
+    while path[-1] != start:
+        path.append(came_from[path[-1]])
+    return path[::-1]
+
+
+def _followers(positions: Mapping[str, Position]) -> dict[str, set[str]]:
+    """Map each name to those that must come after it; names of nobody count for nothing."""
+    followers: dict[str, set[str]] = {name: set() for name in positions}
+    for name, position in positions.items():
+        followers[name] |= _known(position.before, positions)
+        for other in _known(position.after, positions):
+            followers[other].add(name)
+    return followers
+
+
+def _known(names: Iterable[str], positions: Mapping[str, Position]) -> set[str]:
+    return {name for name in names if name in positions}
+
+
+def _rank(name: str, positions: Mapping[str, Position]) -> tuple[int, str]:
+    return -positions[name].priority, name

@@ -1,0 +1,246 @@
+"""One plugin as the host knows it: its state, its process, its session, and what it counts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from .breaker import Breaker, BreakerState
+from .config import PluginLimits
+from .manifest import Manifest
+from .names import canonical_name
+from .order import Position
+from .process import ExitStatus, PluginProcess
+from .protocol import Handshake
+from .session import Session
+from .status import PluginStatus, Substate, advance
+
+Desired = Literal["running", "stopped"]
+
+
+class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator sees of a plugin.
+
+    Attributes:
+        desired: What the operator asked for.
+        reason: Why it is where it is, in words to act on; empty when all is well.
+        pid: Its process, while there is one.
+        last_heartbeat: When it was last seen alive; Unix time in seconds.
+        uptime_s: Seconds since it became ``Running``.
+        generation: How often it was started.
+        path: Its directory; empty for one that another program started.
+        dialect: What its session speaks; empty without one.
+        exit_code: Of its last end, or ``None``.
+        exit_signal: The signal that ended it last, or ``None``.
+        last_stderr: The last lines of its standard error.
+        in_flight: Events sent and not yet answered.
+        events: Events sent to it since the host began.
+        errors: … that it answered with an error, or never.
+        timeouts: … that it did not answer in time.
+        late: Answers of this session that came when nobody waited for them any more.
+        unasked: … that belong to no event.
+        dropped: Notifications that it did not get: its queue was full, or it was not connected.
+        refused_changes: Protected fields that its replacements tried to change.
+        breaker: Its circuit: ``closed``, ``open`` (calls fail at once) or ``half_open``.
+    """
+
+    name: str
+    version: str
+    status: PluginStatus
+    substate: Substate
+    desired: Desired
+    reason: str
+    pid: int | None
+    priority: int
+    capabilities: tuple[str, ...]
+    last_heartbeat: float | None
+    uptime_s: float | None
+    generation: int
+    description: str
+    path: str
+    dev: bool
+    external: bool
+    dialect: str
+    exit_code: int | None
+    exit_signal: str | None
+    last_stderr: tuple[str, ...]
+    in_flight: int
+    events: int
+    errors: int
+    timeouts: int
+    late: int
+    unasked: int
+    dropped: int
+    refused_changes: int
+    breaker: BreakerState
+
+
+class PluginRuntime:
+    """One plugin at run time: its state, its process and its session.
+
+    Its supervisor moves it, the dispatcher counts on it, everybody else reads its `summary`.
+
+    Args:
+        name: Canonical.
+        path: Its directory, or ``None`` for a plugin that another program starts.
+        manifest: Its manifest, where it has one.
+        dev: Whether `path` is a source directory.
+        limits: What holds for it alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path | None,
+        limits: PluginLimits,
+        manifest: Manifest | None = None,
+        *,
+        dev: bool = False,
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.manifest = manifest
+        self.dev = dev
+        self.limits = limits
+        self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
+        self.status = PluginStatus.INSTALLED
+        self.substate = Substate.NONE
+        self.reason = ""
+        #: What the operator gave it while it ran, in place of the settings'.
+        self.config: dict[str, Any] | None = None
+        self.desired: Desired = "stopped"
+        self.generation = 0
+        self.process: PluginProcess | None = None
+        #: The session that gets its events; ``None`` as soon as it shall get no more.
+        self.session: Session | None = None
+        self.handshake: Handshake | None = None  # the last one
+        self.exit: ExitStatus | None = None
+        self.last_stderr: tuple[str, ...] = ()
+        self.last_heartbeat: float | None = None
+        self.running_since: float | None = None
+        self.events = 0
+        self.errors = 0
+        self.timeouts = 0
+        self.dropped = 0
+        self.refused_changes = 0
+        #: Of the events in flight that came through other plugins: through how many.
+        self.hops_in_flight: list[int] = []
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another program starts it."""
+        return self.path is None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process or a session of it."""
+        return self.process is not None or self.session is not None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether events are for it: it is connected, or is meant to be."""
+        return self.session is not None or (self.desired == "running" and not self.is_external)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it declares: in its last handshake, else in its manifest."""
+        return self._said().capabilities
+
+    @property
+    def position(self) -> Position:
+        """Where it wants to be in a chain."""
+        if self.manifest is None:
+            return Position(self._said().priority)
+        before, after = self.manifest.before, self.manifest.after
+        return Position(
+            self._said().priority,
+            tuple(map(canonical_name, before)),
+            tuple(map(canonical_name, after)),
+        )
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """What its manifest asks for and the operator has not withdrawn."""
+        asked = self.manifest.permissions if self.manifest is not None else ()
+        return frozenset(asked) - frozenset(self.limits.withdraw)
+
+    def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
+        """Go along one edge of the transition table.
+
+        Raises:
+            IllegalTransitionError: There is no such edge.
+        """
+        self.status = advance(self.name, self.status, status)
+        self.substate = substate
+        self.reason = reason
+        running = status is PluginStatus.RUNNING
+        self.running_since = time.monotonic() if running else None
+
+    def aliases(self) -> set[str]:
+        """Every canonical name that means this plugin."""
+        names = {self.name}
+        if self.path is not None and not self.dev:
+            names.add(canonical_name(self.path.name))
+        if self.manifest is not None:
+            names.add(self.manifest.plugin)
+            if self.manifest.plugin_no:
+                names.add(canonical_name(self.manifest.plugin_no))
+        return names
+
+    def summary(self) -> PluginSummary:
+        """Describe it as it is now."""
+        said, manifest, exit_status = self._said(), self.manifest, self.exit
+        log = self.process.log if self.process is not None else None
+        return PluginSummary(
+            name=self.name,
+            version=said.version or (manifest.version if manifest else ""),
+            status=self.status,
+            substate=self.substate,
+            desired=self.desired,
+            reason=self.reason,
+            pid=self._pid(),
+            priority=said.priority,
+            capabilities=said.capabilities,
+            last_heartbeat=self.last_heartbeat,
+            uptime_s=time.monotonic() - self.running_since if self.running_since else None,
+            generation=self.generation,
+            description=manifest.description if manifest else "",
+            path=str(self.path or ""),
+            dev=self.dev,
+            external=self.is_external,
+            dialect=str(self.session.dialect) if self.session else "",
+            exit_code=exit_status.code if exit_status else None,
+            exit_signal=exit_status.signal if exit_status else None,
+            last_stderr=tuple(log.last_stderr) if log else self.last_stderr,
+            in_flight=self.session.in_flight if self.session else 0,
+            events=self.events,
+            errors=self.errors,
+            timeouts=self.timeouts,
+            late=self.session.late if self.session else 0,
+            unasked=self.session.unasked if self.session else 0,
+            dropped=self.dropped + (self.session.dropped if self.session else 0),
+            refused_changes=self.refused_changes,
+            breaker=self.breaker.state,
+        )
+
+    def _said(self) -> _Said:
+        """What it says of itself: in its last handshake, else in its manifest."""
+        if (shaken := self.handshake) is not None:
+            return _Said(shaken.version, shaken.priority, shaken.capabilities)
+        if self.manifest is not None:
+            return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)
+        return _Said("", 0, ())
+
+    def _pid(self) -> int | None:
+        if self.process is not None:
+            return self.process.pid if self.process.is_alive else None
+        return self.session.peer.pid if self.session is not None else None
+
+
+class _Said(msgspec.Struct, frozen=True):
+    version: str
+    priority: int
+    capabilities: tuple[str, ...]

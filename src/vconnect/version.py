@@ -1,0 +1,15 @@
+"""Which vconnect this is."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+
+
+@cache
+def host_version() -> str:
+    """Return the installed version, or nothing in a source tree that was never installed."""
+    try:
+        return metadata.version("vconnect")
+    except metadata.PackageNotFoundError:
+        return ""
