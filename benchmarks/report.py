@@ -86,7 +86,7 @@ def _duration(seconds: float) -> str:
 
 
 def _rate(per_second: float) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if per_second >= size:
             return f"{per_second / size:.3g} {unit}"
     return f"{per_second:.3g}"
