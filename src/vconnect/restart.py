@@ -1,0 +1,118 @@
+"""When a plugin that has ended is started again: policy, back-off, crash loop.
+
+Pure arithmetic over a clock that the caller reads, so that every rule can be tested without
+waiting. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from enum import Enum, auto
+from typing import Literal
+
+import msgspec
+
+RestartMode = Literal["always", "on-failure", "never"]
+AfterCrashLoop = Literal["hold", "give_up"]
+
+
+class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When and how often a plugin is started again. Durations are seconds.
+
+    Attributes:
+        mode: ``always``; ``on-failure``: not after a clean exit; ``never``.
+        delay: The first back-off; it doubles with each failure.
+        max_delay: The longest one.
+        reset_after: A plugin that ran for so long has no past.
+        crash_limit: So many ends within `crash_window` are a crash loop.
+        crash_window: See there.
+        after_crash_loop: ``hold`` tries again every `hold` seconds, ``give_up`` does not.
+        hold: See there.
+    """
+
+    mode: RestartMode = "always"
+    delay: float = 0.5
+    max_delay: float = 30.0
+    reset_after: float = 60.0
+    crash_limit: int = 5
+    crash_window: float = 60.0
+    after_crash_loop: AfterCrashLoop = "hold"
+    hold: float = 300.0
+
+
+class Ended(Enum):
+    """How a plugin came to its end, as far as starting it again is concerned."""
+
+    CLEANLY = auto()
+    FAILED = auto()
+    #: Only a person can mend it: no executable, a wrong manifest, a handshake that is refused.
+    FOR_A_PERSON = auto()
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What follows an end.
+
+    Attributes:
+        delay: Seconds until the next start; ``None`` for no start.
+        is_crash_loop: Whether the plugin is in a crash loop.
+    """
+
+    delay: float | None
+    is_crash_loop: bool = False
+
+
+class Restarts:
+    """One plugin's past, and what follows from it.
+
+    Args:
+        policy: The rules.
+        jitter: Returns a number from 0 to 1, by which a back-off is multiplied (full jitter), so
+            that plugins which fell together do not rise together.
+    """
+
+    def __init__(self, policy: RestartPolicy, jitter: random.Random | None = None) -> None:
+        self._policy = policy
+        self._random = jitter or random.Random()  # noqa: S311 - nothing secret
+        self._ends: deque[float] = deque(maxlen=policy.crash_limit)
+        self._in_a_row = 0
+        self._looping = False
+
+    def forget(self) -> None:
+        """Begin anew, as after an operator's start."""
+        self._ends.clear()
+        self._in_a_row = 0
+        self._looping = False
+
+    def ended(self, how: Ended, ran_for: float, now: float) -> Decision:
+        """Decide what follows an end that nobody asked for.
+
+        Args:
+            how: How it came.
+            ran_for: How long the plugin had been ``Running`` before it.
+            now: The time.
+        """
+        policy = self._policy
+        if ran_for >= policy.reset_after:
+            self.forget()
+        if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
+            return Decision(None)
+        if how is Ended.FOR_A_PERSON:
+            return Decision(policy.hold if policy.after_crash_loop == "hold" else None)
+        self._ends.append(now)
+        self._in_a_row += 1
+        if self._looping or self._is_crash_loop(now):
+            self._looping = True
+            return Decision(policy.hold if policy.after_crash_loop == "hold" else None, True)
+        return Decision(self._random.random() * self._back_off())
+
+    def _is_crash_loop(self, now: float) -> bool:
+        policy = self._policy
+        return (
+            len(self._ends) == policy.crash_limit and now - self._ends[0] <= policy.crash_window
+        )
+
+    def _back_off(self) -> float:
+        # Exponents beyond this are all the same, and would overflow one day.
+        doublings = min(self._in_a_row - 1, 32)
+        return min(self._policy.max_delay, self._policy.delay * 2.0**doublings)
