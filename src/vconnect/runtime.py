@@ -39,7 +39,7 @@ def serve(settings: Settings) -> int:
         VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
     """
     _set_up_log(logging.DEBUG if settings.debug else logging.INFO)
-    with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(settings.uvloop)) as runner:
         return runner.run(_serve(settings))
 
 
@@ -114,7 +114,7 @@ class _Interrupts:
             os._exit(EXIT_KILLED)
 
 
-def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Choose the event loop.
 
     Args:
@@ -132,7 +132,7 @@ def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop
         if wanted is None:
             return None
         raise ConfigError(
-            "uvloop is not installed; install it (pip install uvloop), or serve with --no-uvloop"
+            "uvloop is not installed; install it (pip install uvloop), or run with --no-uvloop"
         ) from None
     return uvloop.new_event_loop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import control, package, serve
+from . import bench, control, package, serve
 from .state import State, pass_state
 
 
@@ -55,5 +55,6 @@ for _command in (
     control.restart,
     package.pack,
     package.new,
+    bench.bench,
 ):
     root.add_command(_command)
