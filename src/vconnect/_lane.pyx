@@ -22,6 +22,7 @@ from collections import deque
 from .errors import (
     PluginOverloadedError,
     PluginReplyError,
+    PluginStuckError,
     PluginTimeoutError,
     PluginUnavailableError,
     RemoteProtocolError,
@@ -92,6 +93,10 @@ cdef class InFlight:
         """Say in words why the peer seems to have stopped for good, or return ``None``."""
         raise NotImplementedError
 
+    cdef list take_messages(self):
+        """Return the classic frames of all events, before `take_all`."""
+        raise NotImplementedError
+
     cdef list take_all(self):
         """Forget all events and return their futures."""
         raise NotImplementedError
@@ -110,6 +115,7 @@ cdef class InOrder(InFlight):
         if self.deadlines == NULL or self.wants_data == NULL:
             raise MemoryError()
         self.places = [None] * <Py_ssize_t>capacity
+        self.messages = [None] * <Py_ssize_t>capacity
         self.mask = capacity - 1
         self.lane = lane
 
@@ -126,6 +132,7 @@ cdef class InOrder(InFlight):
         cdef uint64_t index = self.tail & self.mask
         cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
         self.places[index] = future
+        self.messages[index] = frame
         self.deadlines[index] = deadline
         self.wants_data[index] = wants_data
         self.tail += 1
@@ -139,6 +146,7 @@ cdef class InOrder(InFlight):
         index = self.head & self.mask
         future = self.places[index]
         self.places[index] = None
+        self.messages[index] = None
         self.head += 1
         self.lane.answered += 1
         if future is None:
@@ -170,11 +178,15 @@ cdef class InOrder(InFlight):
             return f"its oldest event is unanswered for {self.lane.stuck_after:g} s"
         return None
 
+    cdef list take_messages(self):
+        cdef uint64_t at
+        return [self.messages[at & self.mask] for at in range(self.head, self.tail)]
+
     cdef list take_all(self):
         cdef uint64_t at
         lost = [self.places[at & self.mask] for at in range(self.head, self.tail)]
         self.head = self.tail
-        self.places = []
+        self.places = self.messages = []
         return lost
 
 
@@ -204,7 +216,7 @@ cdef class ByNumber(InFlight):
             return self.lane.append(event.numbered(0, 0, hops))
         number = self.next_number
         self.next_number += 1
-        self.calls[number] = new_call(None, future, deadline, wants_data, hops)
+        self.calls[number] = new_call(event, future, deadline, wants_data, hops)
         left_ms = max(0, <int64_t>((deadline - monotonic()) * 1000))
         return self.lane.append(event.numbered(number, left_ms, hops))
 
@@ -264,6 +276,9 @@ cdef class ByNumber(InFlight):
             return f"it has read nothing for {self.lane.stuck_after:g} s"
         return None
 
+    cdef list take_messages(self):
+        return [(<Event>(<Call>call).message).in_order() for call in self.calls.values()]
+
     cdef list take_all(self):
         lost = [(<Call>call).future for call in self.calls.values()]
         self.calls = {}
@@ -283,6 +298,7 @@ cdef class LaneCore(StreamCore):
 
     def __cinit__(self):
         self.timer_at = INFINITY
+        self.lost = []
 
     def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
@@ -623,7 +639,7 @@ cdef class LaneCore(StreamCore):
         return PluginUnavailableError(self.plugin, f"its answer broke the wire: {error}")
 
     def _stuck(self, reason):
-        return PluginUnavailableError(self.plugin, f"{reason}; its connection is given up")
+        return PluginStuckError(self.plugin, f"{reason}; its connection is given up")
 
     # Ending.
 
@@ -638,6 +654,7 @@ cdef class LaneCore(StreamCore):
     def _fail_all(self):
         """Fail every call that has no answer, now: none waits for its deadline."""
         reason = str(self.error) if self.error is not None else "its connection ended"
+        self.lost = self.table.take_messages()
         lost = self.table.take_all()
         self.table = None  # which holds on to the lane
         lost += [(<Call>call).future for call in self.waiting]

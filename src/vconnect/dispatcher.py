@@ -208,6 +208,8 @@ class Dispatcher:
         try:
             if session is None or breaker.is_open:
                 session = _admit(runtime)
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, encode_event(event, payload, self._max_frame_bytes))
             if timeout is None:
                 timeout = self._timeouts[event]
                 if runtime.limits.timeout is not None:
@@ -314,6 +316,8 @@ class Dispatcher:
         session = runtime.session
         if session is None or runtime.breaker.is_open:
             session = _admit(runtime)
+        if runtime.crashes.quarantine:
+            _check_quarantine(runtime, message)
         if began >= until:
             raise PluginTimeoutError(runtime.name, "the chain's time was used up before")
         deadline = min(until, began + _shorter(policy.timeout, runtime))
@@ -338,6 +342,8 @@ class Dispatcher:
             session = runtime.session
             if session is None or runtime.breaker.is_open:
                 session = _admit(runtime)
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, message)
             session.deliver(message, delivery, began + _shorter(timeout, runtime))
             runtime.events += 1
         except PluginError as error:
@@ -359,6 +365,8 @@ class Dispatcher:
             runtime.dropped += 1
             return False
         try:
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, message)
             sent = runtime.session.tell(message, overflow, hops)
         except PluginUnavailableError:
             runtime.dropped += 1
@@ -455,6 +463,13 @@ def _admit(runtime: PluginRuntime) -> Session:
             f"the next probe is due in {breaker.opens_in:.1f} s",
         )
     return runtime.session
+
+
+def _check_quarantine(runtime: PluginRuntime, message: Event) -> None:
+    if runtime.crashes.skips(message.classic_frame):
+        raise _NotAskedError(
+            runtime.name, "this event is in quarantine: the plugin crashed with it twice"
+        )
 
 
 def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:

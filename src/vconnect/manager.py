@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
 from .config import Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
@@ -25,6 +26,7 @@ from .errors import (
     PluginUnavailableError,
 )
 from .installer import PluginInstaller
+from .launcher import Launcher
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
@@ -34,7 +36,7 @@ from .registry import Registry
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
 from .status import PluginStatus, Substate
-from .supervisor import Supervisor, check_external, merge_config
+from .supervisor import Supervisor
 from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
@@ -104,6 +106,9 @@ class PluginRuntimeManager:
         self._server = UnixSocketServer(
             settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
         )
+        self._launcher = Launcher(settings, str(self._server.path))
+        #: Set when a plugin that the operator requires is in a crash loop; holds its name.
+        self.required_lost: asyncio.Future[str] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._opened = time.monotonic()
         self._closing = False
@@ -143,6 +148,7 @@ class PluginRuntimeManager:
             await self.close()
             raise
         self._opened = time.monotonic()
+        self.required_lost = asyncio.get_running_loop().create_future()
         self._heartbeat = asyncio.create_task(self._beat(), name="vconnect heartbeat")
 
     async def close(self) -> None:
@@ -429,9 +435,15 @@ class PluginRuntimeManager:
         """Hear of a connection that was refused."""
         own = self._owner(peer)
         if own is not None:
-            own.refused(error)
+            own.refused(peer, error)
 
     # Inside.
+
+    def _given_up(self, runtime: PluginRuntime) -> None:
+        """Hear of a crash loop."""
+        lost = self.required_lost
+        if runtime.limits.required and lost is not None and not lost.done():
+            lost.set_result(runtime.name)
 
     def _supervise(self, runtime: PluginRuntime) -> Supervisor:
         """Return the plugin's supervisor, made when it is first needed."""
@@ -439,7 +451,9 @@ class PluginRuntimeManager:
         if supervisor is None or supervisor.runtime is not runtime:
             if self._closing:
                 raise PluginStartError(runtime.name, "the host is stopping")
-            supervisor = Supervisor(runtime, self._registry, self.settings, str(self._server.path))
+            supervisor = Supervisor(
+                runtime, self._registry, self.settings, self._launcher, self._given_up
+            )
             self._supervisors[runtime.name] = supervisor
         return supervisor
 
