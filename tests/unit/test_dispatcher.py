@@ -211,8 +211,8 @@ async def half_open(**options: Any) -> AsyncIterator[tuple[Plugins, WirePeer, Pl
         await answering(peer, {"status": "error", "message": "no"})
         with pytest.raises(PluginReplyError):
             await task
+        runtime.breaker._until += 60  # so that it is open still, however slow this machine is
         with pytest.raises(PluginUnavailableError, match=r"circuit is open after 1 failures"):
-            runtime.breaker._until += 60  # so that it is open still, however slow this machine is
             await plugins.dispatcher.request("a", "e", {})
         runtime.breaker._until -= 60
         await until(lambda: runtime.breaker.state == "half_open")
