@@ -79,6 +79,7 @@ cdef class LaneCore(StreamCore):
     cdef double timer_at            # monotonic; infinity without a timer
     cdef double stuck_after
     cdef double paused_at           # when the transport last had too much to write
+    cdef bint read_paused           # … and a reply was among it
 
     cdef readonly list lost         # classic frames of what was in flight at the end
     cdef readonly uint64_t answered

@@ -18,6 +18,7 @@ from vconnect._stream cimport StreamCore
 
 from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
 from collections import deque
+from reprlib import repr as shown  # a peer decides neither how long nor how deep it is
 
 from .errors import (
     PluginOverloadedError,
@@ -46,6 +47,8 @@ cdef extern from *:
 
 # Deadlines that lie closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
+# A deadline further away is told as this, the largest number that every JSON reader takes.
+cdef double MAX_LEFT_MS = 9007199254740991.0
 
 
 @final
@@ -217,7 +220,7 @@ cdef class ByNumber(InFlight):
         number = self.next_number
         self.next_number += 1
         self.calls[number] = new_call(event, future, deadline, wants_data, hops)
-        left_ms = max(0, <int64_t>((deadline - monotonic()) * 1000))
+        left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
         return self.lane.append(event.numbered(number, left_ms, hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
@@ -229,7 +232,7 @@ cdef class ByNumber(InFlight):
         number = message.get("id")
         if type(number) is not int:
             raise RemoteProtocolError(
-                "bad_reply", f"a reply's id is {number!r}; expected its event's"
+                "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
         call = self.calls.pop(number, None)
         if call is None:
@@ -241,7 +244,8 @@ cdef class ByNumber(InFlight):
     cdef int settle(self, Call call, dict message) except -1:
         if message["status"] not in ("ok", "error"):
             error = RemoteProtocolError(
-                "bad_reply", f"a reply's status is {message['status']!r}; expected 'ok' or 'error'"
+                "bad_reply",
+                f"a reply's status is {shown(message['status'])}; expected 'ok' or 'error'",
             )
             self.lane.fail_call(call.future, self.lane._broken(error))
             raise error
@@ -518,19 +522,29 @@ cdef class LaneCore(StreamCore):
                 future.set_result(None)
         return 0
 
+    # Events need no more: while the transport is full they wait in a queue with an end.
+
     def pause_writing(self):
         self.write_paused = True
         self.paused_at = monotonic()
-        if type(self.table) is ByNumber:
-            # Who does not read our replies shall not ask for more of them.
-            self.transport.pause_reading()
 
     def resume_writing(self):
         self.write_paused = False
-        if type(self.table) is ByNumber and not self.is_closing:
+        if self.read_paused and not self.is_closing:
+            self.read_paused = False
             self.transport.resume_reading()
         if self.serving:
             self.pump()
+
+    def reply(self, bytes frame not None):
+        """Send what the peer has asked for; one that does not read is not read any further.
+
+        Only then: a peer may well write its whole answer to an event before it reads the next.
+        """
+        self.send(frame)
+        if self.write_paused and not (self.read_paused or self.is_closing):
+            self.read_paused = True
+            self.transport.pause_reading()
 
     # Answers.
 
@@ -618,6 +632,8 @@ cdef class LaneCore(StreamCore):
             kept.append(call)
         self.waiting = kept
         self.dropped_waiting = 0
+        if self.room_waiters:
+            self.wake_room_waiters()
         return nearest
 
     # What is raised.

@@ -137,12 +137,12 @@ class Session:
         return self.dialect is Dialect.NATIVE
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message that wants no place in the window: a reply.
+        """Reply to a call.
 
         Raises:
             PayloadError: It is not JSON, or too large.
         """
-        self._lane.send(encode_frame(message, self._limits.max_frame_bytes))
+        self._lane.reply(encode_frame(message, self._limits.max_frame_bytes))
 
     def room(self) -> Future[None]:
         """Return a future that is done as soon as a notification finds room, or at the end."""

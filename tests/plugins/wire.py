@@ -10,7 +10,6 @@ import socket
 import struct
 import sys
 
-
 # As in any other language: an interrupt ends the process, and says nothing of Python's insides.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
