@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from .config import Settings
-from .errors import PluginError
-from .process import PluginProcess
+from .crashes import CrashReport
+from .errors import HandshakeError, PluginError
+from .process import ExitStatus, PluginProcess
 from .protocol import DRAIN, STOP_EVENT
 from .restart import Ended
-from .session import EVENT_NAMES, Session
+from .session import EVENT_NAMES, LostEvent, Session
 from .status import PluginStatus, Substate
 
 _DRAIN_POLL = 0.005
@@ -137,6 +138,74 @@ class Instance:
             await _first(process, _told(session, event, told, grace), grace)
         # It goes by itself now; the signals are for those that do not.
         await _first(process, asyncio.sleep(settings.interrupt_timeout), grace)
+
+
+# Why an instance ends, and where its plugin comes to rest.
+
+
+def stopped() -> Rest:
+    """It was asked to."""
+    return Rest(PluginStatus.STOPPED, Substate.EXITED)
+
+
+def exited(instance: Instance, exit_status: ExitStatus) -> Rest:
+    """Its leader has ended by itself."""
+    if exit_status.is_clean:
+        return Rest(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
+    if exit_status.signal:  # what it wrote last has nothing to do with it
+        return Rest(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
+    reason = _with_last_words(str(exit_status), instance)
+    return Rest(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
+
+
+def overdue(instance: Instance) -> Rest:
+    """Its handshake has not come in time."""
+    reason = f"no handshake within {instance.handshake_timeout:g} s"
+    reason = _with_last_words(reason, instance)
+    return Rest(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
+
+
+def refused(instance: Instance, error: HandshakeError) -> Rest:
+    """Its handshake was refused; `error` says why."""
+    if error.code == "disabled":
+        return Rest(PluginStatus.STOPPED, Substate.DISABLED, str(error))
+    if error.code == "handshake_timeout":
+        return overdue(instance)
+    reason = _with_last_words(str(error), instance)
+    return Rest(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, reason, Ended.FOR_A_PERSON)
+
+
+def failed_start(substate: Substate, reason: str, how: Ended) -> Rest:
+    """There was nothing to start, or the kernel would not."""
+    return Rest(PluginStatus.ERROR, substate, reason, how)
+
+
+def crash_report(
+    instance: Instance, rest: Rest, ran_for: float, lost: Sequence[LostEvent]
+) -> CrashReport:
+    """Write down an end that nobody asked for."""
+    process = instance.process
+    assert process is not None, "only our own processes are looked at so closely"
+    exit_status = process.exited.result()
+    return CrashReport(
+        at=time.time(),
+        generation=instance.generation,
+        ran_for_s=ran_for,
+        reason=rest.reason,
+        exit_code=exit_status.code,
+        exit_signal=exit_status.signal,
+        last_stderr=tuple(process.log.last_stderr),
+        in_flight=tuple(event.event for event in lost),
+        max_rss_bytes=process.max_rss_bytes,
+        cpu_s=process.cpu_s,
+    )
+
+
+def _with_last_words(reason: str, instance: Instance) -> str:
+    """Add the last line that the plugin wrote to stderr: most often it says why."""
+    lines = instance.process.log.last_stderr if instance.process is not None else ()
+    said = [line.strip() for line in lines if line.strip()]
+    return f"{reason}; last stderr: {said[-1]}" if said else reason
 
 
 async def _first(process: PluginProcess, step: Awaitable[None], timeout: float) -> None:

@@ -21,7 +21,6 @@ from functools import partial
 
 from .admission import Admissions
 from .config import Settings
-from .crashes import CrashReport
 from .errors import (
     HandshakeError,
     ManifestError,
@@ -30,11 +29,19 @@ from .errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from .instance import Instance, Rest
+from .instance import (
+    Instance,
+    Rest,
+    crash_report,
+    exited,
+    failed_start,
+    overdue,
+    refused,
+    stopped,
+)
 from .launcher import Launcher
 from .manifest import MANIFEST_NAME, read_manifest
 from .plugin import Desired, PluginRuntime
-from .process import ExitStatus
 from .protocol import Handshake
 from .registry import Registry
 from .restart import Decision, Ended, Restarts
@@ -48,7 +55,6 @@ _log = logging.getLogger(__name__)
 # A fault that repeats itself must not keep the loop busy. Seconds.
 _FAULT_PAUSE = 1.0
 _IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
-_SUBSTATE_OF_REFUSAL = {"handshake_timeout": Substate.HANDSHAKE_TIMEOUT}
 # What explains itself is not covered by the news that another try is due.
 _TELLING = (
     Substate.SPAWN_FAILED,
@@ -232,13 +238,7 @@ class Supervisor:
         instance = self._instance_of(peer.pid)
         if instance is None or instance.session is not None:
             return
-        if error.code == "disabled":
-            rest = Rest(PluginStatus.STOPPED, Substate.DISABLED, str(error))
-        else:
-            substate = _SUBSTATE_OF_REFUSAL.get(error.code, Substate.HANDSHAKE_REFUSED)
-            reason = _with_last_words(str(error), instance)
-            rest = Rest(PluginStatus.ERROR, substate, reason, Ended.FOR_A_PERSON)
-        instance.condemn(rest)
+        instance.condemn(refused(instance, error))
         self._wake.set()
 
     # The actor.
@@ -266,7 +266,7 @@ class Supervisor:
         elif order is _Order.RESTART and current is not None and self._may_overlap(current):
             await self._with_place(self._begin_successor)
         elif order is _Order.RESTART and current is not None:
-            await self._end(current, _stopped())
+            await self._end(current, stopped())
         elif current is None and (order is not _Order.NONE or self._is_retry_due()):
             await self._with_place(self._begin)
         else:
@@ -274,29 +274,17 @@ class Supervisor:
 
     def _why_end(self, instance: Instance) -> Rest | None:
         """Say where an instance that must end comes to rest; ``None`` if it may go on."""
-        if instance.process is not None and not instance.process.is_alive:
-            return instance.verdict or self._after_exit(instance, instance.process.exited.result())
-        if instance.process is None and instance.session is None:
-            return Rest(PluginStatus.STOPPED, Substate.DISCONNECTED, self.runtime.reason)
         if instance.verdict is not None:
             return instance.verdict
         if self._order is _Order.STOP:
-            return _stopped()
+            return stopped()
+        if instance.process is None and instance.session is None:
+            return Rest(PluginStatus.STOPPED, Substate.DISCONNECTED, self.runtime.reason)
+        if instance.process is not None and not instance.process.is_alive:
+            return exited(instance, instance.process.exited.result())
         if instance.process is not None and instance.is_overdue():
-            reason = f"no handshake within {instance.handshake_timeout:g} s"
-            reason = _with_last_words(reason, instance)
-            return Rest(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
+            return overdue(instance)
         return None
-
-    def _after_exit(self, instance: Instance, exit_status: ExitStatus) -> Rest:
-        if self._order is _Order.STOP:
-            return _stopped()
-        if exit_status.is_clean:
-            return Rest(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
-        if exit_status.signal:  # what it wrote last has nothing to do with it
-            return Rest(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
-        reason = _with_last_words(str(exit_status), instance)
-        return Rest(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
 
     async def _watch(self) -> None:
         """Wait for news, or for the next time that is up."""
@@ -354,11 +342,11 @@ class Supervisor:
             process = self._launcher.launch(runtime)
         except ManifestError as error:
             self._give_place()
-            return None, _failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
+            return None, failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
         except PluginStartError as error:
             self._give_place()
             how = Ended.FAILED if error.is_transient else Ended.FOR_A_PERSON
-            return None, _failed_start(Substate.SPAWN_FAILED, error.message, how)
+            return None, failed_start(Substate.SPAWN_FAILED, error.message, how)
         process.exited.add_done_callback(lambda _: self._wake.set())
         instance = Instance(runtime.generation, process)
         timeout = self._settings.handshake_timeout
@@ -505,7 +493,7 @@ class Supervisor:
         self._current = None
         self._give_place()
         if self._order is _Order.STOP and rest.ended is not None:
-            rest = _stopped()
+            rest = stopped()
         self._settle(rest, ran_for)
         self._promote()
 
@@ -528,18 +516,7 @@ class Supervisor:
         lost, runtime.lost_events = runtime.lost_events, []
         if rest.ended is None:
             return
-        report = CrashReport(
-            at=time.time(),
-            generation=instance.generation,
-            ran_for_s=ran_for,
-            reason=rest.reason,
-            exit_code=runtime.exit.code,
-            exit_signal=runtime.exit.signal,
-            last_stderr=runtime.last_stderr,
-            in_flight=tuple(event.event for event in lost),
-            max_rss_bytes=process.max_rss_bytes,
-            cpu_s=process.cpu_s,
-        )
+        report = crash_report(instance, rest, ran_for, lost)
         runtime.crashes.add(report, lost if rest.ended is Ended.FAILED else ())
 
     def _phase(self, rest: Rest, substate: Substate) -> None:
@@ -692,21 +669,6 @@ class Supervisor:
         runtime = self.runtime
         if runtime.status is not PluginStatus.RUNNING:
             raise PluginStartError(runtime.name, runtime.reason or "stopped before it was running")
-
-
-def _stopped() -> Rest:
-    return Rest(PluginStatus.STOPPED, Substate.EXITED)
-
-
-def _failed_start(substate: Substate, reason: str, how: Ended) -> Rest:
-    return Rest(PluginStatus.ERROR, substate, reason, how)
-
-
-def _with_last_words(reason: str, instance: Instance) -> str:
-    """Add the last line that the plugin wrote to stderr: most often it says why."""
-    lines = instance.process.log.last_stderr if instance.process is not None else ()
-    said = [line.strip() for line in lines if line.strip()]
-    return f"{reason}; last stderr: {said[-1]}" if said else reason
 
 
 def _when(delay: float | None) -> str:
