@@ -275,7 +275,7 @@ class Supervisor:
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
         try:
             self._read_manifest()
-            runtime.process = PluginProcess.spawn(self._launch_spec())
+            runtime.process = PluginProcess.spawn(self._launch_spec(), runtime.log)
         except ManifestError as error:
             self._fail_start(Substate.BAD_MANIFEST, str(error))
             return
