@@ -129,6 +129,9 @@ async def test_logs_are_records_by_number() -> None:
         ("lines=many", "lines: expected `int`"),
         ("level=loud", "level: invalid enum value 'loud'"),
         ("after=-1", "after: expected `int` >= 0"),
+        (f"lines={10**30}", "lines: "),
+        (f"after={10**30}", "after: "),
+        (f"after={1 << 53}", "after: "),
         ("line=5", "unknown field `line`"),
     ],
 )

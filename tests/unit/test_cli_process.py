@@ -169,6 +169,21 @@ def test_follow_shows_everything_once_until_ctrl_c() -> None:
     assert (process.returncode, out, err.strip()) == (130, b"", b"")
 
 
+def test_follow_ends_quietly_with_its_reader() -> None:
+    manager = FakeManager(Summary(name="example"))
+    for n in range(1000):
+        manager.says("example", f"{n} " + "x" * 200)
+    with served_beside(manager) as path:
+        command = [*VCONNECT, "logs", "example", "-n", "1000", "-f", "--admin", str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(20) == 1
+            assert process.stderr.read() == b""
+
+
 def test_follow_tells_what_it_missed_and_when_all_is_new() -> None:
     manager = FakeManager(Summary(name="example"))
     manager.says("example", "first")

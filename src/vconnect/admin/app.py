@@ -91,9 +91,9 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         after: The ``next`` of an earlier answer, to go on from there.
     """
 
-    lines: Annotated[int, msgspec.Meta(ge=1)] = 100
+    lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
     level: LogLevel = "trace"
-    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | None = None
 
 
 class _BadRequestError(Exception):

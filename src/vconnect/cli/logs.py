@@ -26,7 +26,7 @@ _PAGE_LINES = 1000
 @click.option(
     "-n",
     "--lines",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     default=100,
     show_default=True,
     metavar="N",
