@@ -16,10 +16,9 @@ from typing import Any
 
 import msgspec
 
-from .config import Settings
+from .config import LOG_LEVELS, Settings
 from .dispatcher import Dispatcher
 from .errors import ConfigError, HostCallError, PayloadError, PluginError
-from .logs import PluginLog
 from .names import PATTERN_RULE, capability_matches, is_pattern
 from .plugin import PluginRuntime
 from .protocol import MAX_HOPS, PluginCall, error_reply, is_reserved, ok_reply, parse_call
@@ -31,13 +30,6 @@ CALLS_AT_ONCE = 16
 
 _BATCH = 64  # calls begun in one turn of the loop, all plugins together
 _MAX_SUBSCRIPTIONS = 1024
-_LEVELS = {
-    "trace": logging.DEBUG,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-}
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +62,6 @@ class _Line:
         self.waiting: deque[PluginCall] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_ready = False  # it stands in the queue for its turn
-        self.log = PluginLog(runtime.name)
 
 
 class HostCalls:
@@ -213,10 +204,13 @@ class HostCalls:
 
     def _write_log(self, line: _Line, call: HostCall) -> None:
         level = call.params.get("level", "info")
-        if level not in _LEVELS:
-            raise HostCallError("bad_request", f"level is {level!r}; expected {', '.join(_LEVELS)}")
+        if level not in LOG_LEVELS:
+            allowed = ", ".join(LOG_LEVELS)
+            raise HostCallError("bad_request", f"level is {level!r}; expected {allowed}")
         fields = call.params.get("fields") or {}
-        line.log.say(_LEVELS[level], str(call.params.get("message", "")), fields)
+        if not isinstance(fields, dict):
+            raise HostCallError("bad_request", f"fields is {fields!r:.80}; expected an object")
+        line.runtime.log.say(level, str(call.params.get("message", "")), fields)
 
     def _publish(self, line: _Line, call: HostCall) -> dict[str, int]:
         event = _event_of(call)

@@ -122,6 +122,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
+        log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
+        log_lines_per_second: Lines per plugin that are taken; the rest is counted.
+        log_bytes_per_second: Likewise, in bytes.
+        log_dir: Where files of plugins' output are written; none by default.
+        log_file_bytes: After how many bytes a new file is begun.
+        log_files: How many files each plugin has, the newest included.
     """
 
     dev_plugins: tuple[str, ...] = ()
@@ -169,6 +175,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_misses: Count = 3
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
+    log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    log_lines_per_second: Count = 1000
+    log_bytes_per_second: Count = 1024 * 1024
+    log_dir: str | None = None
+    log_file_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 10 * 1024 * 1024
+    log_files: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
 
     @property
     def admin_socket(self) -> str:
@@ -289,7 +301,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the file's relative paths absolute, from the file's directory."""
     anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path"):
+    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
     if "install" in anchored:

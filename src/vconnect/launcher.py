@@ -37,7 +37,7 @@ class Launcher:
         Raises:
             PluginStartError: There is nothing to start, or the kernel refuses.
         """
-        return PluginProcess.spawn(self._spec(runtime))
+        return PluginProcess.spawn(self._spec(runtime), runtime.log)
 
     def take_place(self, wake: asyncio.Event) -> bool:
         """Take one of the places for starting plugins, if one is free.

@@ -16,7 +16,7 @@ import msgspec
 
 from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
-from .config import Settings, load_settings, split_dev_plugin
+from .config import LogLevel, Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import (
     ConfigError,
@@ -27,6 +27,7 @@ from .errors import (
 )
 from .installer import PluginInstaller
 from .launcher import Launcher
+from .logs import LogPage, PluginLogs
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
@@ -93,6 +94,7 @@ class PluginRuntimeManager:
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
+        self._logs = PluginLogs(settings)
         self._registry = Registry(settings)
         self._dispatcher = Dispatcher(self._registry, settings)
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
@@ -161,6 +163,7 @@ class PluginRuntimeManager:
             self._heartbeat = None
         await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
         await self._server.close()
+        await self._logs.close()
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process of every plugin, without waiting."""
@@ -188,7 +191,8 @@ class PluginRuntimeManager:
                 return
             self._check_idle(known)
         limits = self.settings.plugin_limits(plugin)
-        self._registry.add(PluginRuntime(plugin, directory, dev=True, limits=limits))
+        log = self._logs.of(plugin)
+        self._registry.add(PluginRuntime(plugin, directory, dev=True, limits=limits, log=log))
         _log.info("registered dev plugin: %s", plugin)
 
     async def install_from_url(self, url: str) -> PluginSummary:
@@ -287,6 +291,23 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
         """
         return self._registry.get(name).summary()
+
+    def plugin_logs(
+        self, name: str, *, lines: int = 100, level: LogLevel = "trace", after: int | None = None
+    ) -> LogPage:
+        """Return what a plugin has printed and logged, oldest first.
+
+        Args:
+            name: The plugin.
+            lines: How many records at most: the newest, or with ``after`` the oldest after it.
+            level: The lowest level that is wanted.
+            after: The ``next`` of an earlier answer, to go on without gap or duplicate.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        ring = self._registry.get(name).log.ring
+        return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
 
     def host_summary(self) -> HostSummary:
         """Describe the host itself."""
@@ -408,7 +429,8 @@ class PluginRuntimeManager:
         if runtime is None:
             check_external(handshake.plugin, peer, self.settings)
             limits = self.settings.plugin_limits(handshake.plugin)
-            runtime = PluginRuntime(handshake.plugin, None, limits=limits)
+            log = self._logs.of(handshake.plugin)
+            runtime = PluginRuntime(handshake.plugin, None, limits=limits, log=log)
             runtime.desired = "running"
             self._registry.add(runtime)
         return self._supervise(runtime).admit(handshake, peer)
@@ -510,7 +532,10 @@ class PluginRuntimeManager:
 
     def _add(self, installed: InstalledPlugin) -> None:
         limits = self.settings.plugin_limits(installed.name)
-        runtime = PluginRuntime(installed.name, installed.path, installed.manifest, limits=limits)
+        log = self._logs.of(installed.name)
+        runtime = PluginRuntime(
+            installed.name, installed.path, installed.manifest, limits=limits, log=log
+        )
         if installed.problem:
             runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
         self._registry.add(runtime)
@@ -522,6 +547,7 @@ class PluginRuntimeManager:
             if gone and runtime.process is None and runtime.session is None:
                 _log.info("plugin %s is not installed any more", runtime.name)
                 self._registry.remove(runtime)
+                self._logs.forget(runtime.name)
 
     def _check_idle(self, runtime: PluginRuntime) -> None:
         if runtime.process is not None or runtime.session is not None:
@@ -546,6 +572,7 @@ class PluginRuntimeManager:
                 process = runtime.process
                 if (process is not None and process.is_alive) or runtime.session is not None:
                     runtime.last_heartbeat = now
+                runtime.log.tell_suppressed()
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from .breaker import Breaker, BreakerState
 from .config import PluginLimits, Settings
 from .crashes import Crashes, CrashReport, QuarantinedEvent
+from .logs import PluginLog
 from .manifest import Manifest
 from .names import canonical_name
 from .order import Position
@@ -45,6 +46,7 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
         unasked: … that belong to no event.
         dropped: Notifications that it did not get: its queue was full, or it was not connected.
         refused_changes: Protected fields that its replacements tried to change.
+        log_suppressed: Lines of its output that were too many to be kept.
         breaker: Its circuit: ``closed``, ``open`` (calls fail at once) or ``half_open``.
         next_retry_at: When it is started again; Unix time in seconds, or ``None``.
         crashes: Its last ends that nobody asked for, oldest first.
@@ -79,6 +81,7 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     unasked: int
     dropped: int
     refused_changes: int
+    log_suppressed: int
     breaker: BreakerState
     next_retry_at: float | None
     crashes: tuple[CrashReport, ...]
@@ -97,6 +100,7 @@ class PluginRuntime:
         dev: Whether `path` is a source directory.
         limits: What holds for it alone; by default what holds for all.
         crash_dir: Where its crash reports are kept; by default only in memory.
+        log: Where its output goes; by default a log of its own.
     """
 
     def __init__(
@@ -108,11 +112,13 @@ class PluginRuntime:
         dev: bool = False,
         limits: PluginLimits | None = None,
         crash_dir: Path | None = None,
+        log: PluginLog | None = None,
     ) -> None:
         self.name = name
         self.path = path
         self.manifest = manifest
         self.dev = dev
+        self.log = log or PluginLog(name)
         self.limits = limits = limits or Settings().plugin_limits(name)
         self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
         self.status = PluginStatus.INSTALLED
@@ -213,7 +219,7 @@ class PluginRuntime:
     def summary(self) -> PluginSummary:
         """Describe it as it is now."""
         said, manifest, exit_status = self._said(), self.manifest, self.exit
-        log = self.process.log if self.process is not None else None
+        output = self.process.log if self.process is not None else None
         return PluginSummary(
             name=self.name,
             version=said.version or (manifest.version if manifest else ""),
@@ -234,7 +240,7 @@ class PluginRuntime:
             dialect=str(self.session.dialect) if self.session else "",
             exit_code=exit_status.code if exit_status else None,
             exit_signal=exit_status.signal if exit_status else None,
-            last_stderr=tuple(log.last_stderr) if log else self.last_stderr,
+            last_stderr=output.last_stderr if output else self.last_stderr,
             in_flight=self.session.in_flight if self.session else 0,
             events=self.events,
             errors=self.errors,
@@ -243,6 +249,7 @@ class PluginRuntime:
             unasked=self.session.unasked if self.session else 0,
             dropped=self.dropped + (self.session.dropped if self.session else 0),
             refused_changes=self.refused_changes,
+            log_suppressed=self.log.suppressed,
             breaker=self.breaker.state,
             next_retry_at=self.next_retry_at,
             crashes=tuple(self.crashes.reports),

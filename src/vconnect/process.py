@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import PluginStartError
-from .logs import PluginLog
+from .logs import PluginLog, PluginOutput
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -39,9 +39,6 @@ INHERITED_BY_DEV = (
 
 # The machine is short of something, which may pass.
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-_READ_BYTES = 64 * 1024
-_DRAIN_READS = 64
 _POLL_SECONDS = (0.002, 0.05)
 _HAS_PROC = sys.platform == "linux"
 
@@ -101,23 +98,28 @@ class PluginProcess:
         cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
     """
 
-    def __init__(self, spec: LaunchSpec, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, spec: LaunchSpec, popen: subprocess.Popen[bytes], log: PluginLog | None = None
+    ) -> None:
         self.pid = popen.pid
         self.started_at = time.time()
         self.started = time.monotonic()
-        self.log = PluginLog(spec.plugin)
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
         self._plugin = spec.plugin
         self._popen = popen
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
         self._pidfd = -1
-        self._pipes: dict[int, str] = {}
 
     @classmethod
-    def spawn(cls, spec: LaunchSpec) -> PluginProcess:
+    def spawn(cls, spec: LaunchSpec, log: PluginLog | None = None) -> PluginProcess:
         """Start the process. Blocks for less than a millisecond (vfork).
+
+        Args:
+            spec: What to start.
+            log: Where its output goes; by default to a log of its own.
 
         Raises:
             PluginStartError: The kernel refuses, in words, with the path.
@@ -140,9 +142,9 @@ class PluginProcess:
         finally:
             os.close(out_write)
             os.close(err_write)
-        process = cls(spec, popen)
-        process._read_pipe(out_read, "stdout")
-        process._read_pipe(err_read, "stderr")
+        process = cls(spec, popen, log)
+        process.log.add(out_read, "stdout")
+        process.log.add(err_read, "stderr")
         process._watch_exit()
         return process
 
@@ -196,8 +198,7 @@ class PluginProcess:
 
     def release(self) -> None:
         """Read what is left of the output, reap the leader and close the pipes."""
-        self._drain_pipes()
-        self.log.finish()
+        self.log.close()
         if self._popen.returncode is None:
             self._reap()
 
@@ -242,7 +243,7 @@ class PluginProcess:
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
     def _set_exited(self, code: int) -> None:
-        self._drain_pipes(close=False)
+        self.log.drain()
         if code < 0:
             self.exited.set_result(ExitStatus(None, _signal_name(-code)))
         else:
@@ -290,39 +291,6 @@ class PluginProcess:
         while not await self._wait_until_empty(1.0):
             _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
             self._signal(signal.SIGKILL)
-
-    # Output.
-
-    def _read_pipe(self, fd: int, stream: str) -> None:
-        os.set_blocking(fd, False)
-        self._pipes[fd] = stream
-        self._loop.add_reader(fd, self._pipe_readable, fd)
-
-    def _pipe_readable(self, fd: int) -> bool:
-        """Read once; tell whether there may be more."""
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if data:
-            self.log.feed(self._pipes[fd], data)
-            return True
-        self._close_pipe(fd)
-        return False
-
-    def _drain_pipes(self, *, close: bool = True) -> None:
-        """Read what is there now; a grandchild that keeps a pipe open holds up nobody."""
-        for fd in list(self._pipes):
-            reads = 0
-            while reads < _DRAIN_READS and self._pipe_readable(fd):
-                reads += 1
-            if close and fd in self._pipes:
-                self._close_pipe(fd)
-
-    def _close_pipe(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
-        del self._pipes[fd]
-        os.close(fd)
 
 
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .admin.server import AdminServer
 from .config import Settings
 from .errors import ConfigError
-from .logs import HostFormatter
+from .logs import HostFormatter, HostHandler
 from .manager import PluginRuntimeManager
 from .status import PluginStatus
 
@@ -38,8 +38,10 @@ def serve(settings: Settings) -> int:
     Raises:
         VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
     """
-    _set_up_log(logging.DEBUG if settings.debug else logging.INFO)
-    with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
+    with (
+        _host_log(logging.DEBUG if settings.debug else logging.INFO),
+        asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner,
+    ):
         return runner.run(_serve(settings))
 
 
@@ -137,15 +139,26 @@ def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop
     return uvloop.new_event_loop
 
 
-def _set_up_log(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+@contextmanager
+def _host_log(level: int) -> Iterator[None]:
+    """Write the host's log to stderr for the length of a ``with`` block; flushed at its end."""
+    if sys.stderr is None:  # closed by whoever started us
+        yield
+        return
+    handler = HostHandler(sys.stderr.fileno())
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(HostFormatter(colored=colored))
-    log = logging.getLogger("vconnect")
+    log, loop_log = logging.getLogger("vconnect"), logging.getLogger("asyncio")
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(level)
-    logging.getLogger("asyncio").addHandler(handler)
+    loop_log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.handlers = []
+        loop_log.removeHandler(handler)
+        handler.close()
 
 
 class DownloadBar:

@@ -84,7 +84,7 @@ def test_status_as_json_is_the_object(admin: str, capsys: Printed) -> None:
 
 
 @pytest.mark.parametrize("name", ["nobody", "../x", "..", "%2e%2e%2fx"])
-@pytest.mark.parametrize("command", ["status", "start", "stop", "restart"])
+@pytest.mark.parametrize("command", ["status", "logs", "start", "stop", "restart"])
 def test_an_unknown_name_is_an_error(
     command: str, name: str, admin: str, manager: FakeManager, capsys: Printed
 ) -> None:
@@ -94,6 +94,40 @@ def test_an_unknown_name_is_an_error(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error == {"code": "unknown_plugin", "message": f"{name}: no such plugin"}
     assert manager.calls == []
+
+
+# --- logs ---------------------------------------------------------------------------------------
+
+
+def test_logs_show_the_newest_as_text(admin: str, manager: FakeManager, capsys: Printed) -> None:
+    for n in range(200):
+        manager.says("example", f"line {n}")
+    manager.says("example", "[red]\x1b[2J\u202e<script>", "error", who="ada\x07", n=[1])
+    assert vconnect("logs", "example", "-n", "2", "--admin", admin) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(" INFO  line 199")
+    assert second.endswith(r" ERROR [red]\x1b[2J\u202e<script> who=ada\x07 n=[1]")
+    assert vconnect("logs", "example", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 100
+    assert vconnect("logs", "example", "--level", "warn", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert vconnect("logs", "broken", "--admin", admin) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_logs_as_json_are_an_array(admin: str, manager: FakeManager, capsys: Printed) -> None:
+    manager.says("example", "\x9b31m", n=1)
+    assert vconnect("logs", "example", "--json", "--admin", admin) == 0
+    printed = capsys.readouterr().out
+    (record,) = json.loads(printed)
+    assert (record["seq"], record["text"], record["fields"]) == (1, "\x9b31m", {"n": 1})
+    assert "\x9b" not in printed
+
+
+@pytest.mark.parametrize("options", [("-n", "0"), ("-n", "x"), ("--level", "loud")])
+def test_logs_refuse_wrong_options(options: tuple[str, ...], admin: str, capsys: Printed) -> None:
+    assert vconnect("logs", "example", *options, "--admin", admin) == 2
+    assert "logs --help" in capsys.readouterr().err
 
 
 # --- start, stop, restart -----------------------------------------------------------------------
