@@ -23,6 +23,7 @@ import msgspec
 
 from .errors import PluginStartError
 from .logs import PluginLog
+from .procfs import HAS_PROC, processes
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -39,7 +40,6 @@ INHERITED_BY_DEV = (
 _READ_BYTES = 64 * 1024
 _DRAIN_READS = 64
 _POLL_SECONDS = (0.002, 0.05)
-_HAS_PROC = sys.platform == "linux"
 
 _log = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ class PluginProcess:
     # The session.
 
     def _is_empty(self) -> bool:
-        if _HAS_PROC:
+        if HAS_PROC:
             return not _session_members(self.pid)
         if self.is_alive:
             return False
@@ -233,7 +233,7 @@ class PluginProcess:
         """Send to the group, and to those of the session that have made groups of their own."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        if not _HAS_PROC:
+        if not HAS_PROC:
             return
         for pid, group in _session_members(self.pid):
             if group != self.pid:
@@ -309,20 +309,11 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
 
 def _session_members(session: int) -> list[tuple[int, int]]:
     """List (PID, process group) of the living processes of a session, from ``/proc``."""
-    members = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
-                # The command, in parentheses, may hold anything; the fields follow the last one.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it ended while we looked
-        state, _, group, belongs = fields[:4]
-        if int(belongs) == session and state not in (b"Z", b"X"):
-            members.append((int(entry), int(group)))
-    return members
+    return [
+        (stat.pid, stat.group)
+        for stat in processes()
+        if stat.session == session and not stat.is_gone
+    ]
 
 
 def _signal_name(number: int) -> str:

@@ -35,6 +35,7 @@ from .protocol import Handshake, NativeTerms, acknowledgment
 from .registry import Registry
 from .server import Admission
 from .session import LaneLimits, Peer, Session
+from .state import HostState
 from .status import PluginStatus, Substate
 from .version import host_version
 
@@ -80,15 +81,22 @@ class Supervisor:
         registry: Where routes are built anew when a session comes or goes.
         settings: Timeouts, environment, debug mode.
         socket_path: The plugins' socket, absolute.
+        state: Where each process is noted, in case this host is killed.
     """
 
     def __init__(
-        self, runtime: PluginRuntime, registry: Registry, settings: Settings, socket_path: str
+        self,
+        runtime: PluginRuntime,
+        registry: Registry,
+        settings: Settings,
+        socket_path: str,
+        state: HostState,
     ) -> None:
         self.runtime = runtime
         self._registry = registry
         self._settings = settings
         self._socket_path = socket_path
+        self._state = state
         self._order = _Order.NONE
         self._verdict: _Rest | None = None  # why the process that runs now must end
         self._handshake_timeout = 0.0
@@ -282,6 +290,7 @@ class Supervisor:
         except PluginStartError as error:
             self._fail_start(Substate.SPAWN_FAILED, error.message)
             return
+        self._state.started(runtime.name, runtime.process.pid, runtime.generation)
         runtime.process.exited.add_done_callback(lambda _: self._wake.set())
         timeout = self._settings.handshake_timeout
         self._expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
@@ -307,6 +316,7 @@ class Supervisor:
         self.runtime.exit = process.exited.result()
         self.runtime.last_stderr = tuple(process.log.last_stderr)
         self.runtime.process = None
+        self._state.ended(self.runtime.name)
         self._verdict = None
         if self._connection is not None:  # held open by somebody who left the process group
             self._connection.abort()

@@ -34,7 +34,11 @@ def lab() -> Iterator[Lab]:
 
 
 class Serve:
-    """A host in the foreground, in a session of its own."""
+    """A host in the foreground, in a session of its own.
+
+    Attributes:
+        process: What was started: the host's guardian, or the host itself without one.
+    """
 
     def __init__(self, lab: Lab, *options: str, stderr: int | None = None) -> None:
         self.log = lab.directory / "log"
@@ -57,6 +61,10 @@ class Serve:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(DEADLINE_S)
+
+    def kill_host(self) -> None:
+        os.kill(json.loads(self.ask("status", "--json").stdout)["pid"], signal.SIGKILL)
+        assert self.ends() in (128 + signal.SIGKILL, -signal.SIGKILL)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         admin = self._lab.socket.with_name("admin.sock")
@@ -140,15 +148,17 @@ def test_a_stale_socket_of_a_killed_host_is_taken_over(lab: Lab) -> None:
     lab.plugin("echo", ECHO)
     with Serve(lab) as first:
         pid = first.wait_until("echo", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         assert lab.socket.exists()
         with Serve(lab) as second:
             assert second.wait_until("echo", "Running")["pid"] != pid
 
 
 def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
-    """The original client outlives its host and attaches itself to the next one."""
+    """The original client outlives its host and attaches itself to the next one.
+
+    Here nobody can end it: there is no guardian, and the record of it is lost.
+    """
     survivor = """
     while True:
         try:
@@ -161,11 +171,11 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
         time.sleep(0.1)
     """
     lab.plugin("survivor", survivor)
-    with Serve(lab) as first:
+    with Serve(lab, "--no-guardian") as first:
         old = first.wait_until("survivor", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         try:
+            shutil.rmtree(lab.plugins / ".vconnect" / "state")
             with Serve(lab) as second:
                 new = second.wait_until("survivor", "Running")["pid"]
                 second.wait_for_log(f"refused a connection as survivor from PID {old}")
