@@ -8,7 +8,6 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +17,10 @@ from pathlib import Path
 
 import pytest
 from lab import ECHO, Lab, is_alive, new_lab
+from serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.package import pack
 
-VCONNECT = (sys.executable, "-m", "vconnect")
-DEADLINE_S = 30.0
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nserve()\ntime.sleep(60)"
 
@@ -31,69 +29,6 @@ STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nserve()\ntime.sleep(6
 def lab() -> Iterator[Lab]:
     with new_lab() as made:
         yield made
-
-
-class Serve:
-    """A host in the foreground, in a session of its own.
-
-    Attributes:
-        process: What was started: the host's guardian, or the host itself without one.
-    """
-
-    def __init__(self, lab: Lab, *options: str, stderr: int | None = None) -> None:
-        self.log = lab.directory / "log"
-        self._lab = lab
-        places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*VCONNECT, "serve", *places, *options],
-                cwd=lab.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log if stderr is None else stderr,
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> Serve:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(DEADLINE_S)
-
-    def kill_host(self) -> None:
-        os.kill(json.loads(self.ask("status", "--json").stdout)["pid"], signal.SIGKILL)
-        assert self.ends() in (128 + signal.SIGKILL, -signal.SIGKILL)
-
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        admin = self._lab.socket.with_name("admin.sock")
-        return subprocess.run(
-            [*VCONNECT, "--admin", str(admin), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-
-    def status(self, plugin: str) -> dict:
-        return json.loads(self.ask("status", plugin, "--json").stdout)
-
-    def wait_until(self, plugin: str, status: str) -> dict:
-        end = time.monotonic() + DEADLINE_S
-        while (told := self.status(plugin)).get("status") != status:
-            assert time.monotonic() < end, (told, self.log.read_text())
-            time.sleep(0.05)
-        return told
-
-    def wait_for_log(self, text: str) -> None:
-        end = time.monotonic() + DEADLINE_S
-        while text not in self.log.read_text():
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
-
-    def ends(self) -> int:
-        return self.process.wait(DEADLINE_S)
 
 
 # --- life ------------------------------------------------------------------------------------
