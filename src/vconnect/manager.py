@@ -24,6 +24,7 @@ from .errors import (
     PluginStartError,
     PluginUnavailableError,
 )
+from .host import HostSummary
 from .installer import PluginInstaller
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
@@ -43,27 +44,6 @@ HEARTBEAT_SECONDS = 1.0
 F = TypeVar("F", bound=HostFunction)
 
 _log = logging.getLogger(__name__)
-
-
-class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator sees of the host itself.
-
-    Attributes:
-        guardian_pid: The process that ends every plugin if this one is killed, where there is one.
-        loop: ``uvloop`` or ``asyncio``.
-        uptime_s: Seconds since it began to listen.
-        plugins: How many plugins it knows.
-    """
-
-    pid: int
-    guardian_pid: int | None
-    version: str
-    loop: str
-    uptime_s: float
-    socket_path: str
-    admin_path: str
-    plugin_dir: str
-    plugins: int
 
 
 class PluginRuntimeManager:
