@@ -17,6 +17,7 @@ import msgspec
 from .errors import ConfigError
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
+from .restart import AfterCrashLoop, RestartMode, RestartPolicy
 
 _TABLES = ("config", "options", "events", "env")
 
@@ -40,6 +41,10 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         breaker_failures: In place of `Settings.breaker_failures`.
         breaker_cooldown: In place of `Settings.breaker_cooldown`.
         withdraw: Permissions that its manifest asks for and it does not get.
+        restart: In place of `Settings.restart`.
+        after_crash_loop: In place of `Settings.after_crash_loop`.
+        required: Whether its crash loop stops the host, with a non-zero exit code.
+        exclusive: Whether it may not run twice, so that a restart stops it first.
     """
 
     timeout: Seconds | None = None
@@ -47,6 +52,10 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] | None = None
     breaker_cooldown: Seconds | None = None
     withdraw: tuple[str, ...] = ()
+    restart: RestartMode | None = None
+    after_crash_loop: AfterCrashLoop | None = None
+    required: bool = False
+    exclusive: bool = False
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +66,9 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     breaker_failures: int
     breaker_cooldown: float
     withdraw: tuple[str, ...]
+    restart: RestartPolicy
+    required: bool
+    exclusive: bool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +98,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         env: Variables that every plugin gets.
         handshake_timeout: From connection (or from the process's start) to a good handshake.
         dev_handshake_timeout: The same for plugins from source, which are compiled first.
-        stop_timeout: The grace period from SIGTERM to SIGKILL.
+        drain_timeout: How long a plugin that is to end may take for what is in flight.
+        interrupt_timeout: How long it may take to end after SIGINT, before SIGTERM.
+        stop_timeout: The grace period from the first signal to SIGKILL.
+        restart: When a plugin that ended by itself is started again.
+        restart_delay: The first back-off; it doubles with each failure.
+        restart_max_delay: The longest one.
+        restart_reset_after: A plugin that ran for so long has no past.
+        crash_limit: So many ends within `crash_window` are a crash loop.
+        crash_window: See there.
+        after_crash_loop: ``hold`` tries again every `crash_hold`, ``give_up`` does not.
+        crash_hold: See there.
+        start_concurrency: Plugins that may be starting at the same time.
+        watch: Restart dev plugins when their source changes.
         event_timeout: How long one plugin may take for one event.
         chain_timeout: How long all plugins of one chain together may take.
         window: Events in flight per connection.
@@ -98,7 +122,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             fail at once; 0 for never.
         breaker_cooldown: How long the circuit stays open before one call probes the plugin.
         max_calls: Calls per native plugin to the host that wait to be served.
-        heartbeat: How often native plugins expect to hear from the host.
+        heartbeat: How often native plugins are pinged.
+        heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
     """
@@ -123,7 +148,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     env: dict[str, str] = {}
     handshake_timeout: Seconds = 10.0
     dev_handshake_timeout: Seconds = 300.0
+    drain_timeout: Seconds = 2.0
+    interrupt_timeout: Seconds = 1.0
     stop_timeout: Seconds = 5.0
+    restart: RestartMode = "always"
+    restart_delay: Seconds = 0.5
+    restart_max_delay: Seconds = 30.0
+    restart_reset_after: Seconds = 60.0
+    crash_limit: Count = 5
+    crash_window: Seconds = 60.0
+    after_crash_loop: AfterCrashLoop = "hold"
+    crash_hold: Seconds = 300.0
+    start_concurrency: Count = 8
+    watch: bool = True
     event_timeout: Seconds = 5.0
     chain_timeout: Seconds = 30.0
     window: Window = 64
@@ -135,6 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     breaker_cooldown: Seconds = 5.0
     max_calls: Count = 256
     heartbeat: Seconds = 10.0
+    heartbeat_misses: Count = 3
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
 
@@ -167,6 +205,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             breaker_cooldown=own.breaker_cooldown or self.breaker_cooldown,
             withdraw=own.withdraw,
+            restart=RestartPolicy(
+                mode=own.restart or self.restart,
+                delay=self.restart_delay,
+                max_delay=self.restart_max_delay,
+                reset_after=self.restart_reset_after,
+                crash_limit=self.crash_limit,
+                crash_window=self.crash_window,
+                after_crash_loop=own.after_crash_loop or self.after_crash_loop,
+                hold=self.crash_hold,
+            ),
+            required=own.required,
+            exclusive=own.exclusive,
         )
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
 from .config import Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
@@ -26,17 +27,18 @@ from .errors import (
 )
 from .host import HostSummary
 from .installer import PluginInstaller
+from .launcher import Launcher
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
-from .plugin import PluginRuntime, PluginSummary
+from .plugin import Desired, PluginRuntime, PluginSummary
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
 from .state import STOPPED_BY_OPERATOR, HostState
 from .status import PluginStatus, Substate
-from .supervisor import Supervisor, check_external, merge_config
+from .supervisor import Supervisor
 from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
@@ -91,6 +93,9 @@ class PluginRuntimeManager:
         )
         self._state = HostState(settings.state_directory, self._server.path)
         self._guardian_pid = guardian_pid
+        self._launcher = Launcher(settings, str(self._server.path), self._state)
+        #: Set when a plugin that the operator requires is in a crash loop; holds its name.
+        self.required_lost: asyncio.Future[str] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._opened = time.monotonic()
         self._closing = False
@@ -133,6 +138,7 @@ class PluginRuntimeManager:
             await self.close()
             raise
         self._opened = time.monotonic()
+        self.required_lost = asyncio.get_running_loop().create_future()
         self._heartbeat = asyncio.create_task(self._beat(), name="vconnect heartbeat")
 
     async def close(self) -> None:
@@ -216,9 +222,7 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
         """
-        supervisor = self._supervisor_of(name)
-        self._state.want(supervisor.runtime.name, "running")
-        await supervisor.start()
+        await self._ordered(name, "running").start()
 
     async def stop_plugin(self, name: str) -> None:
         """Stop a plugin, and return when no process of its group is left.
@@ -228,9 +232,7 @@ class PluginRuntimeManager:
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        supervisor = self._supervisor_of(name)
-        self._state.want(supervisor.runtime.name, "stopped")
-        await supervisor.stop()
+        await self._ordered(name, "stopped").stop()
         await self._state.flush()
 
     async def restart_plugin(self, name: str) -> None:
@@ -240,9 +242,7 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: As `start_plugin`.
         """
-        supervisor = self._supervisor_of(name)
-        self._state.want(supervisor.runtime.name, "running")
-        await supervisor.restart()
+        await self._ordered(name, "running").restart()
 
     async def start_all(self) -> None:
         """Discover, then start every installed and dev plugin, all at the same time.
@@ -270,6 +270,7 @@ class PluginRuntimeManager:
         async with asyncio.TaskGroup() as group:
             for runtime in self._registry:
                 group.create_task(self._supervise(runtime).stop())
+        await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
         """Describe every plugin as it is now, by name."""
@@ -434,9 +435,15 @@ class PluginRuntimeManager:
         """Hear of a connection that was refused."""
         own = self._owner(peer)
         if own is not None:
-            own.refused(error)
+            own.refused(peer, error)
 
     # Inside.
+
+    def _given_up(self, runtime: PluginRuntime) -> None:
+        """Hear of a crash loop."""
+        lost = self.required_lost
+        if runtime.limits.required and lost is not None and not lost.done():
+            lost.set_result(runtime.name)
 
     def _supervise(self, runtime: PluginRuntime) -> Supervisor:
         """Return the plugin's supervisor, made when it is first needed."""
@@ -444,13 +451,17 @@ class PluginRuntimeManager:
         if supervisor is None or supervisor.runtime is not runtime:
             if self._closing:
                 raise PluginStartError(runtime.name, "the host is stopping")
-            path = str(self._server.path)
-            supervisor = Supervisor(runtime, self._registry, self.settings, path, self._state)
+            supervisor = Supervisor(
+                runtime, self._registry, self.settings, self._launcher, self._given_up
+            )
             self._supervisors[runtime.name] = supervisor
         return supervisor
 
-    def _supervisor_of(self, name: str) -> Supervisor:
-        return self._supervise(self._registry.get(name))
+    def _ordered(self, name: str, desired: Desired) -> Supervisor:
+        """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
+        supervisor = self._supervise(self._registry.get(name))
+        self._state.want(supervisor.runtime.name, desired)
+        return supervisor
 
     def _stays_stopped(self, runtime: PluginRuntime) -> bool:
         """Tell whether the operator has stopped it, and say so where it is looked for."""

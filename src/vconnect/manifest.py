@@ -41,6 +41,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         requires: Canonical names of plugins that this one needs.
         before: Plugins that this one precedes in a chain.
         after: Plugins that this one follows in a chain.
+        exclusive: Whether it may not run twice, so that a restart stops it first.
         raw: Every field as read, known or not.
     """
 
@@ -60,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     min_host_version: str = ""
+    exclusive: bool = False
     raw: dict[str, Any] = {}
 
     @property

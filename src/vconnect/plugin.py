@@ -10,12 +10,13 @@ import msgspec
 
 from .breaker import Breaker, BreakerState
 from .config import PluginLimits, Settings
+from .crashes import Crashes, CrashReport, QuarantinedEvent
 from .manifest import Manifest
 from .names import canonical_name
 from .order import Position
 from .process import ExitStatus, PluginProcess
 from .protocol import Handshake
-from .session import Session
+from .session import LostEvent, Session
 from .status import PluginStatus, Substate, advance
 
 Desired = Literal["running", "stopped"]
@@ -45,6 +46,9 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
         dropped: Notifications that it did not get: its queue was full, or it was not connected.
         refused_changes: Protected fields that its replacements tried to change.
         breaker: Its circuit: ``closed``, ``open`` (calls fail at once) or ``half_open``.
+        next_retry_at: When it is started again; Unix time in seconds, or ``None``.
+        crashes: Its last ends that nobody asked for, oldest first.
+        quarantine: Events that it does not get any more: each was in flight in two crashes.
     """
 
     name: str
@@ -76,6 +80,9 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     refused_changes: int
     breaker: BreakerState
+    next_retry_at: float | None
+    crashes: tuple[CrashReport, ...]
+    quarantine: tuple[QuarantinedEvent, ...]
 
 
 class PluginRuntime:
@@ -89,6 +96,7 @@ class PluginRuntime:
         manifest: Its manifest, where it has one.
         dev: Whether `path` is a source directory.
         limits: What holds for it alone; by default what holds for all.
+        crash_dir: Where its crash reports are kept; by default only in memory.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class PluginRuntime:
         *,
         dev: bool = False,
         limits: PluginLimits | None = None,
+        crash_dir: Path | None = None,
     ) -> None:
         self.name = name
         self.path = path
@@ -121,6 +130,7 @@ class PluginRuntime:
         self.last_stderr: tuple[str, ...] = ()
         self.last_heartbeat: float | None = None
         self.running_since: float | None = None
+        self.known_since = time.time()
         self.events = 0
         self.errors = 0
         self.timeouts = 0
@@ -128,11 +138,21 @@ class PluginRuntime:
         self.refused_changes = 0
         #: Of the events in flight that came through other plugins: through how many.
         self.hops_in_flight: list[int] = []
+        self.next_retry_at: float | None = None
+        #: What was in flight when its last session ended, until its process is buried.
+        self.lost_events: list[LostEvent] = []
+        self.crashes = Crashes(name, crash_dir)
 
     @property
     def is_external(self) -> bool:
         """Whether another program starts it."""
         return self.path is None
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it may not run twice, not even for a moment."""
+        asked = self.manifest.exclusive if self.manifest is not None else False
+        return asked or self.limits.exclusive
 
     @property
     def is_up(self) -> bool:
@@ -200,7 +220,7 @@ class PluginRuntime:
             status=self.status,
             substate=self.substate,
             desired=self.desired,
-            reason=self.reason,
+            reason=self.reason or self._past(),
             pid=self._pid(),
             priority=said.priority,
             capabilities=said.capabilities,
@@ -224,6 +244,9 @@ class PluginRuntime:
             dropped=self.dropped + (self.session.dropped if self.session else 0),
             refused_changes=self.refused_changes,
             breaker=self.breaker.state,
+            next_retry_at=self.next_retry_at,
+            crashes=tuple(self.crashes.reports),
+            quarantine=tuple(self.crashes.quarantine.values()),
         )
 
     def _said(self) -> _Said:
@@ -234,6 +257,14 @@ class PluginRuntime:
         if self.manifest is not None:
             return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)
         return _Said("", 0, ())
+
+    def _past(self) -> str:
+        """Why it was started again, as long as that counts: a minute of quiet wipes it out."""
+        if self.running_since is None or not self.crashes.reports:
+            return ""
+        last = self.crashes.reports[-1]
+        is_recent = time.monotonic() - self.running_since < self.limits.restart.reset_after
+        return f"restarted: {last.reason}" if is_recent and last.at >= self.known_since else ""
 
     def _pid(self) -> int | None:
         if self.process is not None:

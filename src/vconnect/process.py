@@ -8,6 +8,7 @@ zombie it keeps its number, so a signal to the group can never meet a stranger.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -36,6 +37,9 @@ INHERITED_BY_DEV = (
     *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
     *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
 )
+
+# The machine is short of something, which may pass.
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 _READ_BYTES = 64 * 1024
 _DRAIN_READS = 64
@@ -92,7 +96,10 @@ class PluginProcess:
     Attributes:
         pid: The leader's PID; also the number of its process group and session.
         exited: Done with an `ExitStatus` as soon as the leader has ended.
+        released: Done once nobody of the session is left and the leader is reaped.
         log: Its output.
+        max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
+        cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
     """
 
     def __init__(self, spec: LaunchSpec, popen: subprocess.Popen[bytes]) -> None:
@@ -100,10 +107,13 @@ class PluginProcess:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.log = PluginLog(spec.plugin)
+        self.max_rss_bytes: int | None = None
+        self.cpu_s: float | None = None
         self._plugin = spec.plugin
         self._popen = popen
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self.released: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
         self._pipes: dict[int, str] = {}
 
@@ -128,7 +138,7 @@ class PluginProcess:
         except (OSError, ValueError) as error:
             os.close(out_read)
             os.close(err_read)
-            raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+            raise _spawn_error(spec, error) from error
         finally:
             os.close(out_write)
             os.close(err_write)
@@ -150,22 +160,35 @@ class PluginProcess:
         except ProcessLookupError:
             return False
 
-    async def end(self, grace: float, on_phase: Callable[[signal.Signals], None]) -> None:
-        """Return when nobody of the session is left: SIGTERM, the grace period, SIGKILL.
+    async def end(
+        self,
+        grace: float,
+        on_phase: Callable[[signal.Signals], None],
+        *,
+        interrupt: float = 0.0,
+    ) -> None:
+        """Return when nobody of the session is left: SIGINT, SIGTERM, SIGKILL.
 
         Also for a leader that has ended by itself: what it left behind is ended the same way.
         Cancelling it leaves the processes as they are; call it again.
 
         Args:
-            grace: Seconds between the signals.
+            grace: Seconds from the first signal to SIGKILL.
             on_phase: Called before each signal.
+            interrupt: Seconds of them between SIGINT and SIGTERM, at most half; 0 for no SIGINT.
         """
+        interrupt = min(interrupt, grace / 2)
+        steps = [(signal.SIGINT, interrupt)] if interrupt else []
+        steps.append((signal.SIGTERM, grace - interrupt))
+        for number, patience in steps:
+            if self._is_empty():
+                break
+            on_phase(number)
+            self._signal(number)
+            await self._wait_until_empty(patience)
         if not self._is_empty():
-            on_phase(signal.SIGTERM)
-            self._signal(signal.SIGTERM)
-            if not await self._wait_until_empty(grace):
-                on_phase(signal.SIGKILL)
-                await self._kill_until_empty()
+            on_phase(signal.SIGKILL)
+            await self._kill_until_empty()
         await asyncio.wait([self.exited])  # awaited directly, a cancellation would cancel it
         self.release()
 
@@ -178,7 +201,20 @@ class PluginProcess:
         self._drain_pipes()
         self.log.finish()
         if self._popen.returncode is None:
-            self._popen.wait()
+            self._reap()
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def _reap(self) -> None:
+        """Take the leader's exit status from the kernel, and what it has used."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            self._popen.wait()  # somebody else has taken it
+            return
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
+        self.cpu_s = usage.ru_utime + usage.ru_stime
 
     # Exit.
 
@@ -302,7 +338,7 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     except OSError as error:
         for fd in opened:
             os.close(fd)
-        raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+        raise _spawn_error(spec, error) from error
     out_read, out_write, err_read, err_write = opened
     return out_read, out_write, err_read, err_write
 
@@ -321,6 +357,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
+    trouble = PluginStartError(spec.plugin, _spawn_trouble(spec, error))
+    trouble.is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
+    return trouble
 
 
 def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:

@@ -108,9 +108,7 @@ class Restarts:
 
     def _is_crash_loop(self, now: float) -> bool:
         policy = self._policy
-        return (
-            len(self._ends) == policy.crash_limit and now - self._ends[0] <= policy.crash_window
-        )
+        return len(self._ends) == policy.crash_limit and now - self._ends[0] <= policy.crash_window
 
     def _back_off(self) -> float:
         # Exponents beyond this are all the same, and would overflow one day.

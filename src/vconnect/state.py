@@ -184,7 +184,7 @@ class HostState:
         self._socket = str(socket_path)
         self._boot = boot_id()
         self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[int, Instance] = {}  # by PID
         self._desired: dict[str, Desired] = {}
         self._writing: asyncio.Task[None] | None = None
         self._is_stale = False
@@ -230,14 +230,14 @@ class HostState:
         """Note a process, while it cannot have been reaped yet."""
         start = start_time(pid)
         if start is not None:
-            self._instances[plugin] = Instance(
+            self._instances[pid] = Instance(
                 plugin=plugin, pid=pid, start=start, generation=generation
             )
             self._change()
 
-    def ended(self, plugin: str) -> None:
+    def ended(self, pid: int) -> None:
         """Note that nothing of it is left."""
-        if self._instances.pop(plugin, None) is not None:
+        if self._instances.pop(pid, None) is not None:
             self._change()
 
     def _change(self) -> None:

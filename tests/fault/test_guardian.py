@@ -51,6 +51,7 @@ def end(*_):
     with open(os.environ["VCONNECT_PLUGIN_NAME"] + ".ended", "w") as file:
         file.write("in order")
     os._exit(0)
+signal.signal(signal.SIGINT, end)
 signal.signal(signal.SIGTERM, end)
 serve()
 time.sleep(300)

@@ -22,7 +22,12 @@ from serving import DEADLINE_S, VCONNECT, Serve
 from vconnect.package import pack
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nserve()\ntime.sleep(60)"
+STUBBORN = """
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+serve()
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -122,7 +127,9 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
 
 def test_a_crash_is_shown_with_its_signal(lab: Lab) -> None:
     lab.plugin("echo", ECHO)
-    with Serve(lab) as host:
+    config = lab.directory / "vconnect.toml"
+    config.write_text('[plugins]\nrestart = "never"\n')
+    with Serve(lab, "--config", str(config)) as host:
         os.kill(host.wait_until("echo", "Running")["pid"], signal.SIGKILL)
         told = host.wait_until("echo", "Error")
         assert (told["reason"], told["exit_signal"]) == ("killed by SIGKILL", "SIGKILL")

@@ -152,8 +152,8 @@ async def test_what_is_remembered_survives(tmp_path: Path) -> None:
     assert record is not None
     assert [(i.plugin, i.pid, i.generation) for i in record.instances] == [("x", os.getpid(), 5)]
     assert record.host == Identity(os.getpid(), record.instances[0].start)
-    state.ended("x")
-    state.ended("x")
+    state.ended(os.getpid())
+    state.ended(os.getpid())
     await state.flush()
     later = HostState(tmp_path, SOCKET)
     await later.open()
