@@ -88,6 +88,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         events: Per event, family or wildcard; in the file a table of its own, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
         uvloop: Run on uvloop; by default wherever it is installed.
+        guardian: Whether ``vconnect serve`` has a parent that ends every plugin when the host is
+            killed; ``auto`` is yes, except where systemd does that.
+        state_dir: Where the host remembers what it runs and what the operator stopped; by default
+            ``.vconnect/state`` in `plugin_dir`.
         allow_external: Let processes of the same user that this host did not start attach.
         allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
         inherit_env: Names of variables that plugins inherit, added to the built-in allowlist.
@@ -142,6 +146,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     admin_path: str | None = None
     uvloop: bool | None = None
+    guardian: Literal["auto", "on", "off"] = "auto"
+    state_dir: str | None = None
     allow_external: bool = False
     allow_insecure_http: bool = False
     inherit_env: tuple[str, ...] = ()
@@ -188,6 +194,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.admin_path is not None:
             return self.admin_path
         return str(Path(self.socket_path).with_name("admin.sock"))
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the state file is, as configured or inside `plugin_dir`."""
+        if self.state_dir is not None:
+            return Path(self.state_dir)
+        return Path(self.plugin_dir, ".vconnect", "state")
 
     def plugin_config(self, plugin: str) -> dict[str, Any]:
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
@@ -301,7 +314,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the file's relative paths absolute, from the file's directory."""
     anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir"):
+    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
     if "install" in anchored:

@@ -10,6 +10,7 @@ from .config import Settings
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
 from .process import LaunchSpec, PluginProcess, plugin_environment
+from .state import HostState
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -23,11 +24,13 @@ class Launcher:
     Args:
         settings: Arguments, environment, ``start_concurrency``.
         socket_path: The plugins' socket, absolute.
+        state: Where each process is noted, in case this host is killed.
     """
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
+    def __init__(self, settings: Settings, socket_path: str, state: HostState) -> None:
         self._settings = settings
         self._socket_path = socket_path
+        self._state = state
         self._free = settings.start_concurrency
         self._waiting: set[asyncio.Event] = set()
 
@@ -37,7 +40,10 @@ class Launcher:
         Raises:
             PluginStartError: There is nothing to start, or the kernel refuses.
         """
-        return PluginProcess.spawn(self._spec(runtime), runtime.log)
+        process = PluginProcess.spawn(self._spec(runtime), runtime.log)
+        self._state.started(runtime.name, process.pid, runtime.generation)
+        process.released.add_done_callback(lambda _: self._state.ended(process.pid))
+        return process
 
     def take_place(self, wake: asyncio.Event) -> bool:
         """Take one of the places for starting plugins, if one is free.

@@ -25,17 +25,19 @@ from .errors import (
     PluginStartError,
     PluginUnavailableError,
 )
+from .host import HostSummary
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
-from .plugin import PluginRuntime, PluginSummary
+from .plugin import Desired, PluginRuntime, PluginSummary
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
+from .state import STOPPED_BY_OPERATOR, HostState
 from .status import PluginStatus, Substate
 from .supervisor import Supervisor
 from .version import host_version
@@ -45,25 +47,6 @@ HEARTBEAT_SECONDS = 1.0
 F = TypeVar("F", bound=HostFunction)
 
 _log = logging.getLogger(__name__)
-
-
-class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator sees of the host itself.
-
-    Attributes:
-        loop: ``uvloop`` or ``asyncio``.
-        uptime_s: Seconds since it began to listen.
-        plugins: How many plugins it knows.
-    """
-
-    pid: int
-    version: str
-    loop: str
-    uptime_s: float
-    socket_path: str
-    admin_path: str
-    plugin_dir: str
-    plugins: int
 
 
 class PluginRuntimeManager:
@@ -80,6 +63,7 @@ class PluginRuntimeManager:
         settings: The host's settings; by default those of ``Settings``.
         progress: Called while a package is downloaded, with the bytes so far and the total where
             it is known.
+        guardian_pid: The host's guardian, to be told in `host_summary`.
         **options: Any key of `Settings`, over ``settings``: ``plugin_dir="./plugins"``.
 
     Raises:
@@ -91,6 +75,7 @@ class PluginRuntimeManager:
         settings: Settings | None = None,
         *,
         progress: Progress | None = None,
+        guardian_pid: int | None = None,
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
@@ -108,7 +93,9 @@ class PluginRuntimeManager:
         self._server = UnixSocketServer(
             settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
         )
-        self._launcher = Launcher(settings, str(self._server.path))
+        self._state = HostState(settings.state_directory, self._server.path)
+        self._guardian_pid = guardian_pid
+        self._launcher = Launcher(settings, str(self._server.path), self._state)
         #: Set when a plugin that the operator requires is in a crash loop; holds its name.
         self.required_lost: asyncio.Future[str] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
@@ -133,15 +120,18 @@ class PluginRuntimeManager:
         """Hold the socket, register the dev plugins, install what is to be installed, and listen.
 
         The socket is held first, so that a second host is refused before it changes anything.
+        Then plugins are ended that a killed host has left, if it had no guardian.
 
         Raises:
             SocketError: The socket cannot be had; another host may hold it.
+            StateError: A newer vconnect wrote the state file.
             ConfigError: A dev plugin is wrong.
             InstallError: A package from this machine cannot be installed.
         """
         self._server.bind()
         try:
             self._log_beginning()
+            await self._state.open()
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
             await self._install_all()
@@ -162,6 +152,7 @@ class PluginRuntimeManager:
                 await self._heartbeat
             self._heartbeat = None
         await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
+        await self._state.flush()
         await self._server.close()
         await self._logs.close()
 
@@ -235,15 +226,18 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
         """
-        await self._supervisor_of(name).start()
+        await self._ordered(name, "running").start()
 
     async def stop_plugin(self, name: str) -> None:
         """Stop a plugin, and return when no process of its group is left.
 
+        It stays stopped when the host is started again, until `start_plugin` or `restart_plugin`.
+
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        await self._supervisor_of(name).stop()
+        await self._ordered(name, "stopped").stop()
+        await self._state.flush()
 
     async def restart_plugin(self, name: str) -> None:
         """Stop a plugin if it runs, start it, and wait for its handshake.
@@ -252,12 +246,13 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: As `start_plugin`.
         """
-        await self._supervisor_of(name).restart()
+        await self._ordered(name, "running").restart()
 
     async def start_all(self) -> None:
         """Discover, then start every installed and dev plugin, all at the same time.
 
-        One that fails never stops the others; its reason is in the log and in its summary.
+        One that fails never stops the others; its reason is in the log and in its summary. Those
+        that were stopped by `stop_plugin`, also in an earlier life of the host, are left out.
 
         Raises:
             InstallError: ``plugin_dir`` exists but cannot be read.
@@ -266,7 +261,9 @@ class PluginRuntimeManager:
         startable = [
             self._supervise(runtime)
             for runtime in self._registry
-            if not runtime.is_external and runtime.substate is not Substate.BAD_MANIFEST
+            if not runtime.is_external
+            and runtime.substate is not Substate.BAD_MANIFEST
+            and not self._stays_stopped(runtime)
         ]
         async with asyncio.TaskGroup() as group:
             for supervisor in startable:
@@ -277,6 +274,7 @@ class PluginRuntimeManager:
         async with asyncio.TaskGroup() as group:
             for runtime in self._registry:
                 group.create_task(self._supervise(runtime).stop())
+        await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
         """Describe every plugin as it is now, by name."""
@@ -314,6 +312,7 @@ class PluginRuntimeManager:
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         return HostSummary(
             pid=os.getpid(),
+            guardian_pid=self._guardian_pid,
             version=host_version(),
             loop=loop,
             uptime_s=time.monotonic() - self._opened,
@@ -431,7 +430,8 @@ class PluginRuntimeManager:
             limits = self.settings.plugin_limits(handshake.plugin)
             log = self._logs.of(handshake.plugin)
             runtime = PluginRuntime(handshake.plugin, None, limits=limits, log=log)
-            runtime.desired = "running"
+            stopped = self._state.wants_stopped(handshake.plugin)
+            runtime.desired = "stopped" if stopped else "running"
             self._registry.add(runtime)
         return self._supervise(runtime).admit(handshake, peer)
 
@@ -479,8 +479,22 @@ class PluginRuntimeManager:
             self._supervisors[runtime.name] = supervisor
         return supervisor
 
-    def _supervisor_of(self, name: str) -> Supervisor:
-        return self._supervise(self._registry.get(name))
+    def _ordered(self, name: str, desired: Desired) -> Supervisor:
+        """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
+        supervisor = self._supervise(self._registry.get(name))
+        self._state.want(supervisor.runtime.name, desired)
+        return supervisor
+
+    def _stays_stopped(self, runtime: PluginRuntime) -> bool:
+        """Tell whether the operator has stopped it, and say so where it is looked for."""
+        stopped = self._state.wants_stopped(runtime.name)
+        if stopped:
+            runtime.reason = STOPPED_BY_OPERATOR
+            _log.info(
+                "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
+                *(runtime.name, runtime.name),
+            )
+        return stopped
 
     def _owner(self, peer: Peer) -> Supervisor | None:
         """Find whose process connected."""

@@ -24,6 +24,7 @@ import msgspec
 
 from .errors import PluginStartError
 from .logs import PluginLog, PluginOutput
+from .procfs import HAS_PROC, processes
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -40,7 +41,6 @@ INHERITED_BY_DEV = (
 # The machine is short of something, which may pass.
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _POLL_SECONDS = (0.002, 0.05)
-_HAS_PROC = sys.platform == "linux"
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ class PluginProcess:
     Attributes:
         pid: The leader's PID; also the number of its process group and session.
         exited: Done with an `ExitStatus` as soon as the leader has ended.
+        released: Done once nobody of the session is left and the leader is reaped.
         log: Its output.
         max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
         cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
@@ -111,6 +112,7 @@ class PluginProcess:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
         self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
+        self.released: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
 
     @classmethod
@@ -201,6 +203,8 @@ class PluginProcess:
         self.log.close()
         if self._popen.returncode is None:
             self._reap()
+        if not self.released.done():
+            self.released.set_result(None)
 
     def _reap(self) -> None:
         """Take the leader's exit status from the kernel, and what it has used."""
@@ -210,7 +214,7 @@ class PluginProcess:
             self._popen.wait()  # somebody else has taken it
             return
         self._popen.returncode = os.waitstatus_to_exitcode(status)
-        self.max_rss_bytes = usage.ru_maxrss * (1024 if _HAS_PROC else 1)
+        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
         self.cpu_s = usage.ru_utime + usage.ru_stime
 
     # Exit.
@@ -252,7 +256,7 @@ class PluginProcess:
     # The session.
 
     def _is_empty(self) -> bool:
-        if _HAS_PROC:
+        if HAS_PROC:
             return not _session_members(self.pid)
         if self.is_alive:
             return False
@@ -266,7 +270,7 @@ class PluginProcess:
         """Send to the group, and to those of the session that have made groups of their own."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        if not _HAS_PROC:
+        if not HAS_PROC:
             return
         for pid, group in _session_members(self.pid):
             if group != self.pid:
@@ -309,20 +313,11 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
 
 def _session_members(session: int) -> list[tuple[int, int]]:
     """List (PID, process group) of the living processes of a session, from ``/proc``."""
-    members = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
-                # The command, in parentheses, may hold anything; the fields follow the last one.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it ended while we looked
-        state, _, group, belongs = fields[:4]
-        if int(belongs) == session and state not in (b"Z", b"X"):
-            members.append((int(entry), int(group)))
-    return members
+    return [
+        (stat.pid, stat.group)
+        for stat in processes()
+        if stat.session == session and not stat.is_gone
+    ]
 
 
 def _signal_name(number: int) -> str:

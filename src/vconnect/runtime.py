@@ -21,19 +21,26 @@ from .status import PluginStatus
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from .guardian import Lifeline
+
 EXIT_KILLED = 130
+EXIT_UNGUARDED = 1
 
 _log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, lifeline: Lifeline | None = None) -> int:
     """Run a host in the foreground until SIGTERM, SIGHUP or Ctrl-C.
 
     The first signal stops every plugin in order, the second kills them, the third ends the
     process on the spot.
 
+    Args:
+        settings: The host's.
+        lifeline: To its guardian; the host ends in order when the guardian dies.
+
     Returns:
-        The process's exit code: 0, or 130 after a second signal.
+        The process's exit code: 0, or 130 after a second signal, or 1 without the guardian.
 
     Raises:
         VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
@@ -42,15 +49,19 @@ def serve(settings: Settings) -> int:
         _host_log(logging.DEBUG if settings.debug else logging.INFO),
         asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner,
     ):
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, lifeline))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, lifeline: Lifeline | None) -> int:
     bar = DownloadBar()
-    manager = PluginRuntimeManager(settings, progress=bar if sys.stderr.isatty() else None)
+    manager = PluginRuntimeManager(
+        settings,
+        progress=bar if sys.stderr.isatty() else None,
+        guardian_pid=lifeline.guardian_pid if lifeline is not None else None,
+    )
     work = asyncio.current_task()
     assert work is not None
-    with _Interrupts(work, manager).handled() as interrupts:
+    with _Interrupts(work, manager, lifeline).handled() as interrupts:
         try:
             await _work(manager)
         except asyncio.CancelledError:
@@ -58,7 +69,7 @@ async def _serve(settings: Settings) -> int:
                 raise
         finally:
             bar.close()
-    return EXIT_KILLED if interrupts.count > 1 else 0
+    return interrupts.exit_code
 
 
 async def _work(manager: PluginRuntimeManager) -> None:
@@ -82,12 +93,24 @@ def _log_readiness(manager: PluginRuntimeManager) -> None:
 
 
 class _Interrupts:
-    """What each signal that asks for the end does."""
+    """What asks for the end, and what each time does: a signal, or the guardian's death.
 
-    def __init__(self, work: asyncio.Task[object], manager: PluginRuntimeManager) -> None:
+    Attributes:
+        count: How often it was asked for.
+        exit_code: What the process ends with.
+    """
+
+    def __init__(
+        self,
+        work: asyncio.Task[object],
+        manager: PluginRuntimeManager,
+        lifeline: Lifeline | None,
+    ) -> None:
         self.count = 0
+        self.exit_code = 0
         self._work = work
         self._manager = manager
+        self._lifeline = lifeline
 
     @contextmanager
     def handled(self) -> Iterator[_Interrupts]:
@@ -98,22 +121,37 @@ class _Interrupts:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._interrupt, number)
+        if self._lifeline is not None:
+            self._lifeline.watch(loop, self._guardian_lost)
         try:
             yield self
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+            if self._lifeline is not None:
+                self._lifeline.close()
 
     def _interrupt(self, number: signal.Signals) -> None:
+        if self._lifeline is not None and self._lifeline.is_echo(number):
+            return
         self.count += 1
         if self.count == 1:
             _log.info("%s: stopping the plugins; once more kills them", number.name)
             self._work.cancel()
         elif self.count == 2:
             _log.warning("%s again: killing the plugins", number.name)
+            self.exit_code = EXIT_KILLED
             self._manager.kill_all()
         else:
             os._exit(EXIT_KILLED)
+
+    def _guardian_lost(self) -> None:
+        """End in order: a host that is killed from now on would leave its plugins behind."""
+        self.exit_code = self.exit_code or EXIT_UNGUARDED
+        if not self.count:
+            self.count = 1
+            _log.error("the guardian has ended: stopping the plugins; a signal kills them")
+            self._work.cancel()
 
 
 def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

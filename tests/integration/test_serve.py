@@ -8,7 +8,6 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +17,10 @@ from pathlib import Path
 
 import pytest
 from lab import ECHO, Lab, is_alive, new_lab
+from serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.package import pack
 
-VCONNECT = (sys.executable, "-m", "vconnect")
-DEADLINE_S = 30.0
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 STUBBORN = """
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,61 +34,6 @@ time.sleep(60)
 def lab() -> Iterator[Lab]:
     with new_lab() as made:
         yield made
-
-
-class Serve:
-    """A host in the foreground, in a session of its own."""
-
-    def __init__(self, lab: Lab, *options: str, stderr: int | None = None) -> None:
-        self.log = lab.directory / "log"
-        self._lab = lab
-        places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*VCONNECT, "serve", *places, *options],
-                cwd=lab.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log if stderr is None else stderr,
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> Serve:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(DEADLINE_S)
-
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        admin = self._lab.socket.with_name("admin.sock")
-        return subprocess.run(
-            [*VCONNECT, "--admin", str(admin), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-
-    def status(self, plugin: str) -> dict:
-        return json.loads(self.ask("status", plugin, "--json").stdout)
-
-    def wait_until(self, plugin: str, status: str) -> dict:
-        end = time.monotonic() + DEADLINE_S
-        while (told := self.status(plugin)).get("status") != status:
-            assert time.monotonic() < end, (told, self.log.read_text())
-            time.sleep(0.05)
-        return told
-
-    def wait_for_log(self, text: str) -> None:
-        end = time.monotonic() + DEADLINE_S
-        while text not in self.log.read_text():
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
-
-    def ends(self) -> int:
-        return self.process.wait(DEADLINE_S)
 
 
 # --- life ------------------------------------------------------------------------------------
@@ -145,15 +88,17 @@ def test_a_stale_socket_of_a_killed_host_is_taken_over(lab: Lab) -> None:
     lab.plugin("echo", ECHO)
     with Serve(lab) as first:
         pid = first.wait_until("echo", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         assert lab.socket.exists()
         with Serve(lab) as second:
             assert second.wait_until("echo", "Running")["pid"] != pid
 
 
 def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
-    """The original client outlives its host and attaches itself to the next one."""
+    """The original client outlives its host and attaches itself to the next one.
+
+    Here nobody can end it: there is no guardian, and the record of it is lost.
+    """
     survivor = """
     while True:
         try:
@@ -166,11 +111,11 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
         time.sleep(0.1)
     """
     lab.plugin("survivor", survivor)
-    with Serve(lab) as first:
+    with Serve(lab, "--no-guardian") as first:
         old = first.wait_until("survivor", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         try:
+            shutil.rmtree(lab.plugins / ".vconnect" / "state")
             with Serve(lab) as second:
                 new = second.wait_until("survivor", "Running")["pid"]
                 second.wait_for_log(f"refused a connection as survivor from PID {old}")
