@@ -20,7 +20,7 @@ from .config import Settings
 from .dispatcher import Dispatcher
 from .errors import ConfigError, HostCallError, PayloadError, PluginError
 from .logs import PluginLog
-from .names import PATTERN_RULE, capability_matches, is_pattern
+from .names import PATTERN_RULE, is_pattern
 from .plugin import PluginRuntime
 from .protocol import MAX_HOPS, PluginCall, error_reply, is_reserved, ok_reply, parse_call
 from .registry import Registry
@@ -202,7 +202,7 @@ class HostCalls:
         if name not in self._own and name not in self._functions:
             raise HostCallError("unknown_call", f"this host has no call {name!r}")
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
-        if not any(capability_matches(granted, wanted) for granted in runtime.permissions):
+        if not runtime.may_call(wanted):
             raise HostCallError(
                 "permission_denied",
                 f"{runtime.name} may not call {name}: add {wanted!r} to the permissions of its "
