@@ -295,6 +295,9 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    plugins = document.get("plugins")
+    _check_tables({"events": document.get("events")}, "", str(file))
+    _check_tables(plugins if isinstance(plugins, dict) else {}, "plugins.", str(file))
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
@@ -354,10 +357,24 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _convert(values: dict[str, Any], origin: str) -> Settings:
+    _check_tables(values, "", origin)
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
+
+
+def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
+    """Convert the tables per event and per plugin one by one: an error names the one it is in."""
+    kinds: dict[str, type[msgspec.Struct]] = {"events": EventSettings, "options": PluginOptions}
+    for key, kind in kinds.items():
+        tables = values.get(key)
+        for name, table in tables.items() if isinstance(tables, dict) else ():
+            try:
+                msgspec.convert(table, kind)
+            except msgspec.ValidationError as error:
+                explained = _explain(error, kind, f"{place}{key}.{name!r}")
+                raise ConfigError(f"{origin}: {explained}") from None
 
 
 def _check_names(settings: Settings, origin: str) -> None:
@@ -400,19 +417,21 @@ def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
     return default
 
 
-def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "") -> str:
     """Say key first, then what was expected; for an unknown key also the nearest known ones.
 
     Args:
         error: What `msgspec` says.
         root: What the whole value should have been.
+        place: Where the whole value stands.
     """
     text, _, where = str(error).partition(" - at `")
     key = where.rstrip("`").removeprefix("$").lstrip(".")
+    full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key, Settings if key else root)
+        return _explain_unknown(text.split("`")[1], full, Settings if key else root)
     text = text[0].lower() + text[1:]
-    return f"{key}: {text}" if key else text
+    return f"{full}: {text}" if full else text
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:

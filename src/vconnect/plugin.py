@@ -13,7 +13,7 @@ from .config import PluginLimits, Settings
 from .crashes import Crashes, CrashReport, QuarantinedEvent
 from .logs import PluginLog
 from .manifest import Manifest
-from .names import canonical_name
+from .names import canonical_name, capability_matches
 from .order import Position
 from .process import ExitStatus, PluginProcess
 from .protocol import Handshake
@@ -200,11 +200,15 @@ class PluginRuntime:
             tuple(map(canonical_name, after)),
         )
 
-    @property
-    def permissions(self) -> frozenset[str]:
-        """What its manifest asks for and the operator has not withdrawn."""
+    def may_call(self, call: str) -> bool:
+        """Tell whether its manifest asks for a call and the operator has not withdrawn it.
+
+        Both may name calls, families and wildcards, as capabilities do.
+        """
         asked = self.manifest.permissions if self.manifest is not None else ()
-        return frozenset(asked) - frozenset(self.limits.withdraw)
+        return any(capability_matches(pattern, call) for pattern in asked) and not any(
+            capability_matches(pattern, call) for pattern in self.limits.withdraw
+        )
 
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         """Go along one edge of the transition table.

@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -276,3 +277,38 @@ def test_the_traceback_is_there_for_those_who_ask(lab: Lab) -> None:
     )
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_required_plugin_that_is_lost_ends_the_host(lab: Lab) -> None:
+    lab.plugin("needed", "sys.exit(7)")
+    lab.plugin("echo", ECHO)
+    config = lab.directory / "vconnect.toml"
+    config.write_text(
+        "[plugins]\nrestart_delay = 0.01\n[plugins.options.needed]\nrequired = true\n"
+    )
+    with Serve(lab, "--config", str(config)) as host:
+        assert host.ends() == 1
+    log = host.log.read_text()
+    assert "plugin needed is required and in a crash loop" in log
+    assert "Traceback" not in log
+    assert not lab.socket.exists()
+
+
+@LOOPS
+def test_the_service_manager_is_told(lab: Lab, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.plugin("echo", ECHO)
+    address = lab.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(DEADLINE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        with Serve(lab, loop) as host:
+            told = {manager.recv(4096).decode() for _ in range(3)}
+            assert "WATCHDOG=1" in told
+            while not any(text.startswith("READY=1\nSTATUS=1 of 1") for text in told):
+                told.add(manager.recv(4096).decode())
+            host.process.terminate()
+            while not any(text.startswith("STOPPING=1") for text in told):
+                told.add(manager.recv(4096).decode())
+            assert host.ends() == 0

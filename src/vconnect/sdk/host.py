@@ -135,7 +135,8 @@ class Host:
 
     def settle(self, reply: dict[str, Any]) -> None:
         """Take a reply; one to a call that was given up is dropped."""
-        future = self._pending.get(reply.get("id", 0))
+        number = reply.get("id")
+        future = self._pending.get(number) if isinstance(number, int) else None
         if future is None or future.done():
             return
         if reply.get("status") == "ok":

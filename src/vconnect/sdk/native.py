@@ -28,6 +28,8 @@ from .plugin import Plugin, convert_config
 MAX_TOLD_WAITING = 16 * MAX_WAITING
 """Events that were only told are dropped past this many that wait."""
 
+_DEADLINES = (int, float, type(None))
+
 
 class _Event:
     """An event on its way through a handler."""
@@ -106,7 +108,14 @@ class NativePipeline:
             task.cancel()
 
     def _accept_event(self, event: str, message: dict[str, Any]) -> None:
-        number: int | None = message.get("id")
+        number, depth = message.get("id"), message.get("hops", 0)
+        deadline_ms = message.get("deadline_ms")
+        if number is not None and (type(number) is not int or number < 1):
+            self._plugin.log.warning("the host sent an event whose id is no number; ignored")
+            return
+        if type(depth) is not int or depth < 0 or type(deadline_ms) not in _DEADLINES:
+            self._reply_error(number, "bad_request", "hops or deadline_ms is no number")
+            return
         control = self._controls.get(event)
         if control is not None:
             payload = message.get("payload")
@@ -119,8 +128,7 @@ class NativePipeline:
             self._plugin.log.debug("event %s", event)
         found = None if protocol.is_reserved(event) else self._table.find(event)
         handler, waits = found or (refuse, False)
-        context = Context(self._plugin, event, message.get("payload"), message.get("deadline_ms"))
-        depth = message.get("hops", 0)
+        context = Context(self._plugin, event, message.get("payload"), deadline_ms)
         if waits or depth or self._waiting or not self._is_open or self._is_full():
             self._line_up(_Event(number, context, handler, depth))
         else:
@@ -168,23 +176,27 @@ class NativePipeline:
 
     async def _run(self, event: _Event) -> None:
         hops.set(event.hops)
-        try:
-            await handle(event.context, event.handler, event.pending)
-        except asyncio.CancelledError:
-            if not self._is_open:
-                raise  # the connection is over
-            event.context.reply_error("cancelled by the host", code="cancelled")
+        await handle(event.context, event.handler, event.pending)
         if event.number is not None:
             self._stream.send(encode_answer(event.context, event.number))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        event = self._running.pop(task)
+        if task.cancelled():
+            self._cancelled(event)
+        elif (error := task.exception()) is not None:
             self._plugin.log.error("a fault of the kit", exc_info=error)
         self._begin_waiting()
         self._tell_idle()
         if len(self._waiting) <= MAX_WAITING // 2:
             self.keep_reading()
+
+    def _cancelled(self, event: _Event) -> None:
+        """Say so to the host; the task may have ended before it began."""
+        if inspect.iscoroutine(event.pending):
+            event.pending.close()
+        if self._is_open:
+            self._reply_error(event.number, "cancelled", "cancelled by the host")
 
     def _begin_waiting(self) -> None:
         while self._is_open and self._waiting and not self._is_full():
@@ -243,10 +255,12 @@ class NativePipeline:
 
     def _cancel(self, _: int | None, payload: dict[str, Any]) -> None:
         number = payload.get("id")
-        for event in list(self._waiting):
+        if number is None:  # the number of what was only told
+            return
+        for event in self._waiting:
             if event.number == number:
                 self._waiting.remove(event)
-                self._reply_error(event.number, "cancelled", "cancelled by the host")
+                self._cancelled(event)
                 self._tell_idle()
                 return
         for task, event in self._running.items():
