@@ -83,6 +83,9 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings)
         self._registry = Registry(settings)
         self._dispatcher = Dispatcher(self._registry, settings)
+        if type(self).request is PluginRuntimeManager.request:
+            # A method that only hands on costs each event a frame more.
+            self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
         self._server = UnixSocketServer(
@@ -328,7 +331,7 @@ class PluginRuntimeManager:
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Send an event to one plugin and return its answer's data; see `Dispatcher.request`."""
-        return self._dispatcher.request(plugin, event, payload, timeout=timeout)
+        return self._dispatcher.request(plugin, event, payload, timeout)
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
