@@ -137,7 +137,7 @@ def show_tour(options: list[str]) -> None:
     emit = ["emit", "message.incoming", '{"content": "hello"}']
     for arguments in (["list"], ["status", "word-filter"], emit, ["restart", "auto-reply"]):
         say(f"  {command_line(*options, *arguments)}")
-    say("  kill -9 a plugin's PID, then list again: it shows why it ended")
+    say("  kill -9 a plugin's PID, then list again: it runs anew, and the list says why")
     say("  .venv/bin/vconnect new hello      # begin a plugin of your own")
     sys.stdout.flush()
 

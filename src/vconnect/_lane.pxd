@@ -31,12 +31,14 @@ cdef class InFlight:
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1
     cdef object why_stuck(self, double now)
     cdef list take_all(self)
+    cdef list take_messages(self)
 
 
 cdef class InOrder(InFlight):
     # A ring whose `head` is the oldest. A place whose future is done (by its deadline, or
     # cancelled by its caller) is abandoned; it stays until its answer comes, so that the answers
     # behind it keep their places.
+    cdef list messages              # parallel to `places`: what was sent, for the crash report
     cdef list places                # Future, Delivery, or None for an event that nobody waits for
     cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
     cdef bint* wants_data           # owned, PyMem; parallel too
@@ -77,7 +79,9 @@ cdef class LaneCore(StreamCore):
     cdef double timer_at            # monotonic; infinity without a timer
     cdef double stuck_after
     cdef double paused_at           # when the transport last had too much to write
+    cdef bint read_paused           # … and a reply was among it
 
+    cdef readonly list lost         # classic frames of what was in flight at the end
     cdef readonly uint64_t answered
     cdef readonly uint64_t late     # answers to abandoned calls
     cdef readonly uint64_t unasked  # frames that no event in flight belongs to

@@ -18,10 +18,12 @@ from vconnect._stream cimport StreamCore
 
 from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
 from collections import deque
+from reprlib import repr as shown  # a peer decides neither how long nor how deep it is
 
 from .errors import (
     PluginOverloadedError,
     PluginReplyError,
+    PluginStuckError,
     PluginTimeoutError,
     PluginUnavailableError,
     RemoteProtocolError,
@@ -45,6 +47,8 @@ cdef extern from *:
 
 # Deadlines that lie closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
+# A deadline further away is told as this, the largest number that every JSON reader takes.
+cdef double MAX_LEFT_MS = 9007199254740991.0
 
 
 @final
@@ -92,6 +96,10 @@ cdef class InFlight:
         """Say in words why the peer seems to have stopped for good, or return ``None``."""
         raise NotImplementedError
 
+    cdef list take_messages(self):
+        """Return the classic frames of all events, before `take_all`."""
+        raise NotImplementedError
+
     cdef list take_all(self):
         """Forget all events and return their futures."""
         raise NotImplementedError
@@ -110,6 +118,7 @@ cdef class InOrder(InFlight):
         if self.deadlines == NULL or self.wants_data == NULL:
             raise MemoryError()
         self.places = [None] * <Py_ssize_t>capacity
+        self.messages = [None] * <Py_ssize_t>capacity
         self.mask = capacity - 1
         self.lane = lane
 
@@ -126,6 +135,7 @@ cdef class InOrder(InFlight):
         cdef uint64_t index = self.tail & self.mask
         cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
         self.places[index] = future
+        self.messages[index] = frame
         self.deadlines[index] = deadline
         self.wants_data[index] = wants_data
         self.tail += 1
@@ -139,6 +149,7 @@ cdef class InOrder(InFlight):
         index = self.head & self.mask
         future = self.places[index]
         self.places[index] = None
+        self.messages[index] = None
         self.head += 1
         self.lane.answered += 1
         if future is None:
@@ -170,11 +181,15 @@ cdef class InOrder(InFlight):
             return f"its oldest event is unanswered for {self.lane.stuck_after:g} s"
         return None
 
+    cdef list take_messages(self):
+        cdef uint64_t at
+        return [self.messages[at & self.mask] for at in range(self.head, self.tail)]
+
     cdef list take_all(self):
         cdef uint64_t at
         lost = [self.places[at & self.mask] for at in range(self.head, self.tail)]
         self.head = self.tail
-        self.places = []
+        self.places = self.messages = []
         return lost
 
 
@@ -204,8 +219,8 @@ cdef class ByNumber(InFlight):
             return self.lane.append(event.numbered(0, 0, hops))
         number = self.next_number
         self.next_number += 1
-        self.calls[number] = new_call(None, future, deadline, wants_data, hops)
-        left_ms = max(0, <int64_t>((deadline - monotonic()) * 1000))
+        self.calls[number] = new_call(event, future, deadline, wants_data, hops)
+        left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
         return self.lane.append(event.numbered(number, left_ms, hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
@@ -217,7 +232,7 @@ cdef class ByNumber(InFlight):
         number = message.get("id")
         if type(number) is not int:
             raise RemoteProtocolError(
-                "bad_reply", f"a reply's id is {number!r}; expected its event's"
+                "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
         call = self.calls.pop(number, None)
         if call is None:
@@ -229,7 +244,8 @@ cdef class ByNumber(InFlight):
     cdef int settle(self, Call call, dict message) except -1:
         if message["status"] not in ("ok", "error"):
             error = RemoteProtocolError(
-                "bad_reply", f"a reply's status is {message['status']!r}; expected 'ok' or 'error'"
+                "bad_reply",
+                f"a reply's status is {shown(message['status'])}; expected 'ok' or 'error'",
             )
             self.lane.fail_call(call.future, self.lane._broken(error))
             raise error
@@ -264,6 +280,9 @@ cdef class ByNumber(InFlight):
             return f"it has read nothing for {self.lane.stuck_after:g} s"
         return None
 
+    cdef list take_messages(self):
+        return [(<Event>(<Call>call).message).in_order() for call in self.calls.values()]
+
     cdef list take_all(self):
         lost = [(<Call>call).future for call in self.calls.values()]
         self.calls = {}
@@ -283,6 +302,7 @@ cdef class LaneCore(StreamCore):
 
     def __cinit__(self):
         self.timer_at = INFINITY
+        self.lost = []
 
     def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
@@ -502,19 +522,29 @@ cdef class LaneCore(StreamCore):
                 future.set_result(None)
         return 0
 
+    # Events need no more: while the transport is full they wait in a queue with an end.
+
     def pause_writing(self):
         self.write_paused = True
         self.paused_at = monotonic()
-        if type(self.table) is ByNumber:
-            # Who does not read our replies shall not ask for more of them.
-            self.transport.pause_reading()
 
     def resume_writing(self):
         self.write_paused = False
-        if type(self.table) is ByNumber and not self.is_closing:
+        if self.read_paused and not self.is_closing:
+            self.read_paused = False
             self.transport.resume_reading()
         if self.serving:
             self.pump()
+
+    def reply(self, bytes frame not None):
+        """Send what the peer has asked for; one that does not read is not read any further.
+
+        Only then: a peer may well write its whole answer to an event before it reads the next.
+        """
+        self.send(frame)
+        if self.write_paused and not (self.read_paused or self.is_closing):
+            self.read_paused = True
+            self.transport.pause_reading()
 
     # Answers.
 
@@ -602,6 +632,8 @@ cdef class LaneCore(StreamCore):
             kept.append(call)
         self.waiting = kept
         self.dropped_waiting = 0
+        if self.room_waiters:
+            self.wake_room_waiters()
         return nearest
 
     # What is raised.
@@ -623,7 +655,7 @@ cdef class LaneCore(StreamCore):
         return PluginUnavailableError(self.plugin, f"its answer broke the wire: {error}")
 
     def _stuck(self, reason):
-        return PluginUnavailableError(self.plugin, f"{reason}; its connection is given up")
+        return PluginStuckError(self.plugin, f"{reason}; its connection is given up")
 
     # Ending.
 
@@ -638,6 +670,7 @@ cdef class LaneCore(StreamCore):
     def _fail_all(self):
         """Fail every call that has no answer, now: none waits for its deadline."""
         reason = str(self.error) if self.error is not None else "its connection ended"
+        self.lost = self.table.take_messages()
         lost = self.table.take_all()
         self.table = None  # which holds on to the lane
         lost += [(<Call>call).future for call in self.waiting]

@@ -17,6 +17,7 @@ import msgspec
 from .errors import ConfigError
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
+from .restart import AfterCrashLoop, RestartMode, RestartPolicy
 
 _TABLES = ("config", "options", "events", "env")
 
@@ -40,6 +41,10 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         breaker_failures: In place of `Settings.breaker_failures`.
         breaker_cooldown: In place of `Settings.breaker_cooldown`.
         withdraw: Permissions that its manifest asks for and it does not get.
+        restart: In place of `Settings.restart`.
+        after_crash_loop: In place of `Settings.after_crash_loop`.
+        required: Whether its crash loop stops the host, with a non-zero exit code.
+        exclusive: Whether it may not run twice, so that a restart stops it first.
     """
 
     timeout: Seconds | None = None
@@ -47,6 +52,10 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] | None = None
     breaker_cooldown: Seconds | None = None
     withdraw: tuple[str, ...] = ()
+    restart: RestartMode | None = None
+    after_crash_loop: AfterCrashLoop | None = None
+    required: bool = False
+    exclusive: bool = False
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +66,9 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     breaker_failures: int
     breaker_cooldown: float
     withdraw: tuple[str, ...]
+    restart: RestartPolicy
+    required: bool
+    exclusive: bool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,13 +88,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         events: Per event, family or wildcard; in the file a table of its own, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
         uvloop: Run on uvloop; by default wherever it is installed.
+        guardian: Whether ``vconnect serve`` has a parent that ends every plugin when the host is
+            killed; ``auto`` is yes, except where systemd does that.
+        state_dir: Where the host remembers what it runs and what the operator stopped; by default
+            ``.vconnect/state`` in `plugin_dir`.
         allow_external: Let processes of the same user that this host did not start attach.
         allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
         inherit_env: Names of variables that plugins inherit, added to the built-in allowlist.
         env: Variables that every plugin gets.
         handshake_timeout: From connection (or from the process's start) to a good handshake.
         dev_handshake_timeout: The same for plugins from source, which are compiled first.
-        stop_timeout: The grace period from SIGTERM to SIGKILL.
+        drain_timeout: How long a plugin that is to end may take for what is in flight.
+        interrupt_timeout: How long it may take to end after SIGINT, before SIGTERM.
+        stop_timeout: The grace period from the first signal to SIGKILL.
+        restart: When a plugin that ended by itself is started again.
+        restart_delay: The first back-off; it doubles with each failure.
+        restart_max_delay: The longest one.
+        restart_reset_after: A plugin that ran for so long has no past.
+        crash_limit: So many ends within `crash_window` are a crash loop.
+        crash_window: See there.
+        after_crash_loop: ``hold`` tries again every `crash_hold`, ``give_up`` does not.
+        crash_hold: See there.
+        start_concurrency: Plugins that may be starting at the same time.
+        watch: Restart dev plugins when their source changes.
         event_timeout: How long one plugin may take for one event.
         chain_timeout: How long all plugins of one chain together may take.
         window: Events in flight per connection.
@@ -94,9 +122,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             fail at once; 0 for never.
         breaker_cooldown: How long the circuit stays open before one call probes the plugin.
         max_calls: Calls per native plugin to the host that wait to be served.
-        heartbeat: How often native plugins expect to hear from the host.
+        heartbeat: How often native plugins are pinged.
+        heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
+        log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
+        log_lines_per_second: Lines per plugin that are taken; the rest is counted.
+        log_bytes_per_second: Likewise, in bytes.
+        log_dir: Where files of plugins' output are written; none by default.
+        log_file_bytes: After how many bytes a new file is begun.
+        log_files: How many files each plugin has, the newest included.
     """
 
     dev_plugins: tuple[str, ...] = ()
@@ -111,13 +146,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     admin_path: str | None = None
     uvloop: bool | None = None
+    guardian: Literal["auto", "on", "off"] = "auto"
+    state_dir: str | None = None
     allow_external: bool = False
     allow_insecure_http: bool = False
     inherit_env: tuple[str, ...] = ()
     env: dict[str, str] = {}
     handshake_timeout: Seconds = 10.0
     dev_handshake_timeout: Seconds = 300.0
+    drain_timeout: Seconds = 2.0
+    interrupt_timeout: Seconds = 1.0
     stop_timeout: Seconds = 5.0
+    restart: RestartMode = "always"
+    restart_delay: Seconds = 0.5
+    restart_max_delay: Seconds = 30.0
+    restart_reset_after: Seconds = 60.0
+    crash_limit: Count = 5
+    crash_window: Seconds = 60.0
+    after_crash_loop: AfterCrashLoop = "hold"
+    crash_hold: Seconds = 300.0
+    start_concurrency: Count = 8
+    watch: bool = True
     event_timeout: Seconds = 5.0
     chain_timeout: Seconds = 30.0
     window: Window = 64
@@ -129,8 +178,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     breaker_cooldown: Seconds = 5.0
     max_calls: Count = 256
     heartbeat: Seconds = 10.0
+    heartbeat_misses: Count = 3
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
+    log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    log_lines_per_second: Count = 1000
+    log_bytes_per_second: Count = 1024 * 1024
+    log_dir: str | None = None
+    log_file_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 10 * 1024 * 1024
+    log_files: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
 
     @property
     def admin_socket(self) -> str:
@@ -138,6 +194,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.admin_path is not None:
             return self.admin_path
         return str(Path(self.socket_path).with_name("admin.sock"))
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the state file is, as configured or inside `plugin_dir`."""
+        if self.state_dir is not None:
+            return Path(self.state_dir)
+        return Path(self.plugin_dir, ".vconnect", "state")
 
     def plugin_config(self, plugin: str) -> dict[str, Any]:
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
@@ -154,6 +217,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             breaker_cooldown=own.breaker_cooldown or self.breaker_cooldown,
             withdraw=own.withdraw,
+            restart=RestartPolicy(
+                mode=own.restart or self.restart,
+                delay=self.restart_delay,
+                max_delay=self.restart_max_delay,
+                reset_after=self.restart_reset_after,
+                crash_limit=self.crash_limit,
+                crash_window=self.crash_window,
+                after_crash_loop=own.after_crash_loop or self.after_crash_loop,
+                hold=self.crash_hold,
+            ),
+            required=own.required,
+            exclusive=own.exclusive,
         )
 
     @property
@@ -220,6 +295,9 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    plugins = document.get("plugins")
+    _check_tables({"events": document.get("events")}, "", str(file))
+    _check_tables(plugins if isinstance(plugins, dict) else {}, "plugins.", str(file))
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
@@ -239,7 +317,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the file's relative paths absolute, from the file's directory."""
     anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path"):
+    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
     if "install" in anchored:
@@ -279,10 +357,24 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _convert(values: dict[str, Any], origin: str) -> Settings:
+    _check_tables(values, "", origin)
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
+
+
+def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
+    """Convert the tables per event and per plugin one by one: an error names the one it is in."""
+    kinds: dict[str, type[msgspec.Struct]] = {"events": EventSettings, "options": PluginOptions}
+    for key, kind in kinds.items():
+        tables = values.get(key)
+        for name, table in tables.items() if isinstance(tables, dict) else ():
+            try:
+                msgspec.convert(table, kind)
+            except msgspec.ValidationError as error:
+                explained = _explain(error, kind, f"{place}{key}.{name!r}")
+                raise ConfigError(f"{origin}: {explained}") from None
 
 
 def _check_names(settings: Settings, origin: str) -> None:
@@ -325,19 +417,21 @@ def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
     return default
 
 
-def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "") -> str:
     """Say key first, then what was expected; for an unknown key also the nearest known ones.
 
     Args:
         error: What `msgspec` says.
         root: What the whole value should have been.
+        place: Where the whole value stands.
     """
     text, _, where = str(error).partition(" - at `")
     key = where.rstrip("`").removeprefix("$").lstrip(".")
+    full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key, Settings if key else root)
+        return _explain_unknown(text.split("`")[1], full, Settings if key else root)
     text = text[0].lower() + text[1:]
-    return f"{key}: {text}" if key else text
+    return f"{full}: {text}" if full else text
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:

@@ -7,7 +7,8 @@ these calls is safe: an event that was sent is answered all the same, and its an
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, wait_for
+from asyncio import CancelledError, Future
+from asyncio import timeout as asyncio_timeout
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
@@ -116,6 +117,7 @@ class Dispatcher:
         results: list[PluginResult] = []
         for runtime in route.plugins:
             began = monotonic()
+            answer = None
             try:
                 answer = normalize_answer(await self._ask(runtime, message, policy, began, until))
                 if not answer.ok:
@@ -126,16 +128,16 @@ class Dispatcher:
                     )
                 results.append(_answered(runtime, answer, _milliseconds_since(began)))
             except PluginError as error:
-                results.append(self._failed(runtime, error, route, _milliseconds_since(began)))
+                stops = answer is not None and answer.stop
+                results.append(
+                    self._failed(runtime, error, route, _milliseconds_since(began), stops)
+                )
                 if policy.on_failure == "closed":
                     return Outcome(results, runtime.name, payload, str(error))
-                if route.default is None:
-                    continue
-                answer = route.default
-                if answer.replacement is not msgspec.UNSET:
-                    payload = answer.replacement
+                if route.default is not None and route.default.replacement is not msgspec.UNSET:
+                    payload = route.default.replacement
                     message = encode_event(event, payload, self._max_frame_bytes, trace)
-            if answer.stop:
+            if results[-1].stop:
                 return Outcome(results, runtime.name, payload)
         return Outcome(results, None, payload)
 
@@ -207,28 +209,25 @@ class Dispatcher:
         try:
             if session is None or breaker.is_open:
                 session = _admit(runtime)
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, encode_event(event, payload, self._max_frame_bytes))
             name, usual = self._asked[event]
             if timeout is None:
                 own = runtime.limits.timeout
                 timeout = usual if own is None or own > usual else own
-            if hops:
-                runtime.hops_in_flight.append(hops)
             ask = session.request  # an attribute, not a method: called in one step it costs more
             answer = ask(name, payload, timeout, hops)
             runtime.events += 1
-            data = await answer
+            data = await (answer if not hops else _while_hopping(runtime, hops, answer))
         except PluginError as error:
             self._count(runtime, error)
             default = self._registry.routes.route(event).default
             if default is None or not default.ok:
                 raise
             return default.data
-        except CancelledError:
+        except (CancelledError, PayloadError):
             self._gave_up(runtime, session)
             raise
-        finally:
-            if hops:
-                runtime.hops_in_flight.remove(hops)
         if breaker.failures:
             breaker.succeeded()
         return data
@@ -286,16 +285,13 @@ class Dispatcher:
         route = self._registry.routes.route(event)
         message = encode_event(event, payload, self._max_frame_bytes)
         overflow = route.policy.overflow
-        until = monotonic() + (route.policy.timeout if timeout is None else timeout)
+        if timeout is None:
+            timeout = route.policy.timeout
         sent = 0
         for runtime in route.told:
             try:
-                while runtime.session is not None:
-                    try:
-                        sent += self._tell(runtime, message, overflow, 0)
-                        break
-                    except PluginOverloadedError:
-                        await wait_for(runtime.session.room(), until - monotonic())
+                async with asyncio_timeout(timeout):
+                    sent += await self._tell_when_room(runtime, message, overflow)
             except TimeoutError:
                 runtime.dropped += 1
         return sent
@@ -311,11 +307,15 @@ class Dispatcher:
         until: float,
     ) -> dict[str, Any]:
         """Send a chain's event to one plugin and wait for its answer."""
+        if began >= until:
+            raise _NotAskedError(
+                runtime.name, "the chain's time was used up before", PluginTimeoutError.code
+            )
         session = runtime.session
         if session is None or runtime.breaker.is_open:
             session = _admit(runtime)
-        if began >= until:
-            raise PluginTimeoutError(runtime.name, "the chain's time was used up before")
+        if runtime.crashes.quarantine:
+            _check_quarantine(runtime, message)
         deadline = min(until, began + _shorter(policy.timeout, runtime))
         ask = session.call  # as in `request`
         answer = ask(message, deadline)
@@ -339,6 +339,8 @@ class Dispatcher:
             session = runtime.session
             if session is None or runtime.breaker.is_open:
                 session = _admit(runtime)
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, message)
             deliver = session.deliver  # as in `request`
             deliver(message, delivery, began + _shorter(timeout, runtime))
             runtime.events += 1
@@ -353,7 +355,8 @@ class Dispatcher:
             return self._failed(runtime, delivery.error, route, duration_ms)
         answer = normalize_answer(delivery.answer)
         if not answer.ok:
-            return self._failed(runtime, reply_error(runtime.name, answer), route, duration_ms)
+            error = reply_error(runtime.name, answer)
+            return self._failed(runtime, error, route, duration_ms, answer.stop)
         return _answered(runtime, answer, duration_ms)
 
     def _tell(self, runtime: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
@@ -361,12 +364,22 @@ class Dispatcher:
             runtime.dropped += 1
             return False
         try:
+            if runtime.crashes.quarantine:
+                _check_quarantine(runtime, message)
             sent = runtime.session.tell(message, overflow, hops)
         except PluginUnavailableError:
             runtime.dropped += 1
             return False
         runtime.events += sent
         return sent
+
+    async def _tell_when_room(self, runtime: PluginRuntime, message: Event, overflow: str) -> bool:
+        while True:
+            try:
+                return self._tell(runtime, message, overflow, 0)
+            except PluginOverloadedError:
+                assert runtime.session is not None
+                await runtime.session.room()
 
     def _replace(
         self,
@@ -395,7 +408,12 @@ class Dispatcher:
     # What is counted.
 
     def _failed(
-        self, runtime: PluginRuntime, error: PluginError, route: Route, duration_ms: float
+        self,
+        runtime: PluginRuntime,
+        error: PluginError,
+        route: Route,
+        duration_ms: float,
+        stops: bool = False,
     ) -> PluginResult:
         self._count(runtime, error)
         default = route.default
@@ -405,7 +423,7 @@ class Dispatcher:
             data=None if default is None else default.data,
             error=error.message,
             error_code=error.code,
-            stop=default is not None and default.stop,
+            stop=stops if default is None else default.stop,
             is_default=default is not None,
             duration_ms=duration_ms,
         )
@@ -414,7 +432,9 @@ class Dispatcher:
         runtime.errors += 1
         if isinstance(error, PluginTimeoutError):
             runtime.timeouts += 1
-        if not isinstance(error, _NotAskedError | PluginOverloadedError):
+        if isinstance(error, PluginOverloadedError):
+            runtime.breaker.gave_up()  # nobody knows how it would have answered
+        elif not isinstance(error, _NotAskedError):
             runtime.breaker.failed()
 
     def _gave_up(self, runtime: PluginRuntime, session: Session | None) -> None:
@@ -460,6 +480,22 @@ def _admit(runtime: PluginRuntime) -> Session:
             f"the next probe is due in {breaker.opens_in:.1f} s",
         )
     return runtime.session
+
+
+def _check_quarantine(runtime: PluginRuntime, message: Event) -> None:
+    if runtime.crashes.skips(message.classic_frame):
+        raise _NotAskedError(
+            runtime.name, "this event is in quarantine: the plugin crashed with it twice"
+        )
+
+
+async def _while_hopping(runtime: PluginRuntime, hops: int, answer: Future[Any]) -> Any:
+    """Wait for an answer, and know meanwhile how many plugins its event came through."""
+    runtime.hops_in_flight.append(hops)
+    try:
+        return await answer
+    finally:
+        runtime.hops_in_flight.remove(hops)
 
 
 def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:

@@ -7,6 +7,7 @@ The tree tells who made the mistake, so that a caller can catch by blame::
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk it goes to
     ├── SocketError                 the host's own socket, directory or lock
+    ├── StateError                  the file that a host remembers things in
     ├── IllegalTransitionError      a bug of ours: a state change that the table forbids
     ├── PayloadError                a payload that cannot be sent: not JSON, or too large
     ├── RemoteProtocolError         a peer broke the wire
@@ -20,6 +21,7 @@ The tree tells who made the mistake, so that a caller can catch by blame::
         ├── PluginReplyError        it answered with an error
         ├── PluginTimeoutError      it did not answer before the deadline
         ├── PluginUnavailableError  it is not connected, or went away with the call in flight
+        │   └── PluginStuckError    … because it had stopped answering
         └── PluginOverloadedError   its queue is full
 
 Messages are lower case and say what was got, what was allowed and what to do.
@@ -46,6 +48,10 @@ class InstallError(VConnectError):
 
 class SocketError(VConnectError):
     """The host's socket, its directory or its lock cannot be had."""
+
+
+class StateError(VConnectError):
+    """The host's state file is of a newer version; it was left as it is."""
 
 
 class IllegalTransitionError(VConnectError):
@@ -136,9 +142,15 @@ class UnknownPluginError(PluginError):
 
 
 class PluginStartError(PluginError):
-    """The plugin's process did not start, or never shook hands."""
+    """The plugin's process did not start, or never shook hands.
+
+    Attributes:
+        is_transient: Whether it may start a moment later all the same: the machine was short of
+            something.
+    """
 
     code = "unavailable"
+    is_transient = False
 
 
 class PluginReplyError(PluginError):
@@ -155,6 +167,10 @@ class PluginUnavailableError(PluginError):
     """The plugin is not connected, or its connection ended with the call in flight."""
 
     code = "unavailable"
+
+
+class PluginStuckError(PluginUnavailableError):
+    """The plugin had stopped answering, and its connection was given up."""
 
 
 class PluginOverloadedError(PluginError):

@@ -10,12 +10,15 @@ import msgspec
 
 from .breaker import Breaker, BreakerState
 from .config import PluginLimits, Settings
+from .crashes import Crashes, CrashReport, QuarantinedEvent
+from .logs import PluginLog
 from .manifest import Manifest
-from .names import canonical_name
+from .names import canonical_name, capability_matches
 from .order import Position
 from .process import ExitStatus, PluginProcess
 from .protocol import Handshake
-from .session import Session
+from .restart import Restarts
+from .session import LostEvent, Session
 from .status import PluginStatus, Substate, advance
 
 Desired = Literal["running", "stopped"]
@@ -44,7 +47,11 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
         unasked: … that belong to no event.
         dropped: Notifications that it did not get: its queue was full, or it was not connected.
         refused_changes: Protected fields that its replacements tried to change.
+        log_suppressed: Lines of its output that were too many to be kept.
         breaker: Its circuit: ``closed``, ``open`` (calls fail at once) or ``half_open``.
+        next_retry_at: When it is started again; Unix time in seconds, or ``None``.
+        crashes: Its last ends that nobody asked for, oldest first.
+        quarantine: Events that it does not get any more: each was in flight in two crashes.
     """
 
     name: str
@@ -75,7 +82,11 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     unasked: int
     dropped: int
     refused_changes: int
+    log_suppressed: int
     breaker: BreakerState
+    next_retry_at: float | None
+    crashes: tuple[CrashReport, ...]
+    quarantine: tuple[QuarantinedEvent, ...]
 
 
 class PluginRuntime:
@@ -89,6 +100,8 @@ class PluginRuntime:
         manifest: Its manifest, where it has one.
         dev: Whether `path` is a source directory.
         limits: What holds for it alone; by default what holds for all.
+        crash_dir: Where its crash reports are kept; by default only in memory.
+        log: Where its output goes; by default a log of its own.
     """
 
     def __init__(
@@ -99,11 +112,14 @@ class PluginRuntime:
         *,
         dev: bool = False,
         limits: PluginLimits | None = None,
+        crash_dir: Path | None = None,
+        log: PluginLog | None = None,
     ) -> None:
         self.name = name
         self.path = path
         self.manifest = manifest
         self.dev = dev
+        self.log = log or PluginLog(name)
         self.limits = limits = limits or Settings().plugin_limits(name)
         self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
         self.status = PluginStatus.INSTALLED
@@ -121,6 +137,7 @@ class PluginRuntime:
         self.last_stderr: tuple[str, ...] = ()
         self.last_heartbeat: float | None = None
         self.running_since: float | None = None
+        self.known_since = time.time()
         self.events = 0
         self.errors = 0
         self.timeouts = 0
@@ -128,11 +145,33 @@ class PluginRuntime:
         self.refused_changes = 0
         #: Of the events in flight that came through other plugins: through how many.
         self.hops_in_flight: list[int] = []
+        self.restarts = Restarts(limits.restart)
+        #: What was in flight when its last session ended, until its process is buried.
+        self.lost_events: list[LostEvent] = []
+        self.crashes = Crashes(name, crash_dir)
 
     @property
     def is_external(self) -> bool:
         """Whether another program starts it."""
         return self.path is None
+
+    @property
+    def requirements(self) -> dict[str, bool]:
+        """The plugins that it needs, and whether each must be ready, or only started."""
+        asked = self.manifest.requires if self.manifest is not None else ()
+        parted = [text.partition(":") for text in asked]
+        return {canonical_name(name): condition != "started" for name, _, condition in parted}
+
+    @property
+    def required_plugins(self) -> tuple[str, ...]:
+        """The names of the plugins that it needs."""
+        return tuple(self.requirements)
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it may not run twice, not even for a moment."""
+        asked = self.manifest.exclusive if self.manifest is not None else False
+        return asked or self.limits.exclusive
 
     @property
     def is_up(self) -> bool:
@@ -161,11 +200,15 @@ class PluginRuntime:
             tuple(map(canonical_name, after)),
         )
 
-    @property
-    def permissions(self) -> frozenset[str]:
-        """What its manifest asks for and the operator has not withdrawn."""
+    def may_call(self, call: str) -> bool:
+        """Tell whether its manifest asks for a call and the operator has not withdrawn it.
+
+        Both may name calls, families and wildcards, as capabilities do.
+        """
         asked = self.manifest.permissions if self.manifest is not None else ()
-        return frozenset(asked) - frozenset(self.limits.withdraw)
+        return any(capability_matches(pattern, call) for pattern in asked) and not any(
+            capability_matches(pattern, call) for pattern in self.limits.withdraw
+        )
 
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         """Go along one edge of the transition table.
@@ -193,14 +236,14 @@ class PluginRuntime:
     def summary(self) -> PluginSummary:
         """Describe it as it is now."""
         said, manifest, exit_status = self._said(), self.manifest, self.exit
-        log = self.process.log if self.process is not None else None
+        output = self.process.log if self.process is not None else None
         return PluginSummary(
             name=self.name,
             version=said.version or (manifest.version if manifest else ""),
             status=self.status,
             substate=self.substate,
             desired=self.desired,
-            reason=self.reason,
+            reason=self.reason or self._past(),
             pid=self._pid(),
             priority=said.priority,
             capabilities=said.capabilities,
@@ -214,7 +257,7 @@ class PluginRuntime:
             dialect=str(self.session.dialect) if self.session else "",
             exit_code=exit_status.code if exit_status else None,
             exit_signal=exit_status.signal if exit_status else None,
-            last_stderr=tuple(log.last_stderr) if log else self.last_stderr,
+            last_stderr=output.last_stderr if output else self.last_stderr,
             in_flight=self.session.in_flight if self.session else 0,
             events=self.events,
             errors=self.errors,
@@ -223,7 +266,11 @@ class PluginRuntime:
             unasked=self.session.unasked if self.session else 0,
             dropped=self.dropped + (self.session.dropped if self.session else 0),
             refused_changes=self.refused_changes,
+            log_suppressed=self.log.suppressed,
             breaker=self.breaker.state,
+            next_retry_at=self._next_retry_at(),
+            crashes=tuple(self.crashes.reports),
+            quarantine=tuple(self.crashes.quarantine.values()),
         )
 
     def _said(self) -> _Said:
@@ -234,6 +281,18 @@ class PluginRuntime:
         if self.manifest is not None:
             return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)
         return _Said("", 0, ())
+
+    def _past(self) -> str:
+        """Why it was started again, as long as that counts: a minute of quiet wipes it out."""
+        if self.running_since is None or not self.crashes.reports:
+            return ""
+        last = self.crashes.reports[-1]
+        is_recent = time.monotonic() - self.running_since < self.limits.restart.reset_after
+        return f"restarted: {last.reason}" if is_recent and last.at >= self.known_since else ""
+
+    def _next_retry_at(self) -> float | None:
+        due_at = self.restarts.due_at
+        return None if due_at is None else time.time() + due_at - time.monotonic()
 
     def _pid(self) -> int | None:
         if self.process is not None:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 
-from .names import capability_matches, specificity
+from .names import canonical_name, capability_matches, specificity
 
 OnFailure = Literal["open", "closed", "default"]
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
@@ -70,6 +71,8 @@ def resolve_policy(
     for pattern in sorted(covering, key=specificity):
         table = msgspec.structs.asdict(tables[pattern])
         values |= {key: value for key, value in table.items() if value is not msgspec.UNSET}
+    named = values["may_change"]
+    values["may_change"] = {canonical_name(plugin): fields for plugin, fields in named.items()}
     return EventPolicy(**values)
 
 
@@ -87,17 +90,19 @@ def restore_protected(
     Returns:
         The payload for the plugins after it, and the fields whose change was refused.
     """
-    if not policy.protected or not isinstance(before, dict):
+    if not policy.protected:
         return after, ()
+    if not isinstance(before, dict):
+        before = orjson.loads(orjson.dumps(before))  # what the plugin got: a dataclass is an object
+        if not isinstance(before, dict):
+            return after, ()
     allowed = policy.may_change.get(plugin, ())
     fields = [field for field in policy.protected if field not in allowed]
     if not isinstance(after, dict):
         # A payload of another kind would drop them all.
         refused = tuple(field for field in fields if field in before)
         return (before, refused) if refused else (after, ())
-    refused = tuple(
-        field for field in fields if after.get(field, _ABSENT) != before.get(field, _ABSENT)
-    )
+    refused = tuple(field for field in fields if _as_json(after, field) != _as_json(before, field))
     if not refused:
         return after, ()
     kept = {field: before[field] for field in refused if field in before}
@@ -105,4 +110,8 @@ def restore_protected(
     return rest | kept, refused
 
 
-_ABSENT: Any = object()  # None is a value that a field may well have
+def _as_json(payload: dict[str, Any], field: str) -> bytes | None:
+    """The field as the wire has it: there 1 is not true, and a tuple is a list."""
+    if field not in payload:
+        return None
+    return orjson.dumps(payload[field], option=orjson.OPT_SORT_KEYS)

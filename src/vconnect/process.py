@@ -8,6 +8,7 @@ zombie it keeps its number, so a signal to the group can never meet a stranger.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -22,7 +23,8 @@ from pathlib import Path
 import msgspec
 
 from .errors import PluginStartError
-from .logs import PluginLog
+from .logs import PluginLog, PluginOutput
+from .procfs import HAS_PROC, processes
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -36,10 +38,9 @@ INHERITED_BY_DEV = (
     *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
 )
 
-_READ_BYTES = 64 * 1024
-_DRAIN_READS = 64
+# The machine is short of something, which may pass.
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _POLL_SECONDS = (0.002, 0.05)
-_HAS_PROC = sys.platform == "linux"
 
 _log = logging.getLogger(__name__)
 
@@ -92,24 +93,35 @@ class PluginProcess:
     Attributes:
         pid: The leader's PID; also the number of its process group and session.
         exited: Done with an `ExitStatus` as soon as the leader has ended.
+        released: Done once nobody of the session is left and the leader is reaped.
         log: Its output.
+        max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
+        cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
     """
 
-    def __init__(self, spec: LaunchSpec, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, spec: LaunchSpec, popen: subprocess.Popen[bytes], log: PluginLog | None = None
+    ) -> None:
         self.pid = popen.pid
         self.started_at = time.time()
         self.started = time.monotonic()
-        self.log = PluginLog(spec.plugin)
+        self.max_rss_bytes: int | None = None
+        self.cpu_s: float | None = None
         self._plugin = spec.plugin
         self._popen = popen
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
+        self.released: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
-        self._pipes: dict[int, str] = {}
 
     @classmethod
-    def spawn(cls, spec: LaunchSpec) -> PluginProcess:
+    def spawn(cls, spec: LaunchSpec, log: PluginLog | None = None) -> PluginProcess:
         """Start the process. Blocks for less than a millisecond (vfork).
+
+        Args:
+            spec: What to start.
+            log: Where its output goes; by default to a log of its own.
 
         Raises:
             PluginStartError: The kernel refuses, in words, with the path.
@@ -128,13 +140,13 @@ class PluginProcess:
         except (OSError, ValueError) as error:
             os.close(out_read)
             os.close(err_read)
-            raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+            raise _spawn_error(spec, error) from error
         finally:
             os.close(out_write)
             os.close(err_write)
-        process = cls(spec, popen)
-        process._read_pipe(out_read, "stdout")
-        process._read_pipe(err_read, "stderr")
+        process = cls(spec, popen, log)
+        process.log.add(out_read, "stdout")
+        process.log.add(err_read, "stderr")
         process._watch_exit()
         return process
 
@@ -150,22 +162,35 @@ class PluginProcess:
         except ProcessLookupError:
             return False
 
-    async def end(self, grace: float, on_phase: Callable[[signal.Signals], None]) -> None:
-        """Return when nobody of the session is left: SIGTERM, the grace period, SIGKILL.
+    async def end(
+        self,
+        grace: float,
+        on_phase: Callable[[signal.Signals], None],
+        *,
+        interrupt: float = 0.0,
+    ) -> None:
+        """Return when nobody of the session is left: SIGINT, SIGTERM, SIGKILL.
 
         Also for a leader that has ended by itself: what it left behind is ended the same way.
         Cancelling it leaves the processes as they are; call it again.
 
         Args:
-            grace: Seconds between the signals.
+            grace: Seconds from the first signal to SIGKILL.
             on_phase: Called before each signal.
+            interrupt: Seconds of them between SIGINT and SIGTERM, at most half; 0 for no SIGINT.
         """
+        interrupt = min(interrupt, grace / 2)
+        steps = [(signal.SIGINT, interrupt)] if interrupt else []
+        steps.append((signal.SIGTERM, grace - interrupt))
+        for number, patience in steps:
+            if self._is_empty():
+                break
+            on_phase(number)
+            self._signal(number)
+            await self._wait_until_empty(patience)
         if not self._is_empty():
-            on_phase(signal.SIGTERM)
-            self._signal(signal.SIGTERM)
-            if not await self._wait_until_empty(grace):
-                on_phase(signal.SIGKILL)
-                await self._kill_until_empty()
+            on_phase(signal.SIGKILL)
+            await self._kill_until_empty()
         await asyncio.wait([self.exited])  # awaited directly, a cancellation would cancel it
         self.release()
 
@@ -175,10 +200,22 @@ class PluginProcess:
 
     def release(self) -> None:
         """Read what is left of the output, reap the leader and close the pipes."""
-        self._drain_pipes()
-        self.log.finish()
+        self.log.close()
         if self._popen.returncode is None:
-            self._popen.wait()
+            self._reap()
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def _reap(self) -> None:
+        """Take the leader's exit status from the kernel, and what it has used."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            self._popen.wait()  # somebody else has taken it
+            return
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
+        self.cpu_s = usage.ru_utime + usage.ru_stime
 
     # Exit.
 
@@ -210,7 +247,7 @@ class PluginProcess:
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
     def _set_exited(self, code: int) -> None:
-        self._drain_pipes(close=False)
+        self.log.drain()
         if code < 0:
             self.exited.set_result(ExitStatus(None, _signal_name(-code)))
         else:
@@ -219,7 +256,7 @@ class PluginProcess:
     # The session.
 
     def _is_empty(self) -> bool:
-        if _HAS_PROC:
+        if HAS_PROC:
             return not _session_members(self.pid)
         if self.is_alive:
             return False
@@ -233,7 +270,7 @@ class PluginProcess:
         """Send to the group, and to those of the session that have made groups of their own."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        if not _HAS_PROC:
+        if not HAS_PROC:
             return
         for pid, group in _session_members(self.pid):
             if group != self.pid:
@@ -259,39 +296,6 @@ class PluginProcess:
             _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
             self._signal(signal.SIGKILL)
 
-    # Output.
-
-    def _read_pipe(self, fd: int, stream: str) -> None:
-        os.set_blocking(fd, False)
-        self._pipes[fd] = stream
-        self._loop.add_reader(fd, self._pipe_readable, fd)
-
-    def _pipe_readable(self, fd: int) -> bool:
-        """Read once; tell whether there may be more."""
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if data:
-            self.log.feed(self._pipes[fd], data)
-            return True
-        self._close_pipe(fd)
-        return False
-
-    def _drain_pipes(self, *, close: bool = True) -> None:
-        """Read what is there now; a grandchild that keeps a pipe open holds up nobody."""
-        for fd in list(self._pipes):
-            reads = 0
-            while reads < _DRAIN_READS and self._pipe_readable(fd):
-                reads += 1
-            if close and fd in self._pipes:
-                self._close_pipe(fd)
-
-    def _close_pipe(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
-        del self._pipes[fd]
-        os.close(fd)
-
 
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     """Open both or none: a host that is out of descriptors must not lose more of them."""
@@ -302,27 +306,18 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     except OSError as error:
         for fd in opened:
             os.close(fd)
-        raise PluginStartError(spec.plugin, _spawn_trouble(spec, error)) from error
+        raise _spawn_error(spec, error) from error
     out_read, out_write, err_read, err_write = opened
     return out_read, out_write, err_read, err_write
 
 
 def _session_members(session: int) -> list[tuple[int, int]]:
     """List (PID, process group) of the living processes of a session, from ``/proc``."""
-    members = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
-                # The command, in parentheses, may hold anything; the fields follow the last one.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it ended while we looked
-        state, _, group, belongs = fields[:4]
-        if int(belongs) == session and state not in (b"Z", b"X"):
-            members.append((int(entry), int(group)))
-    return members
+    return [
+        (stat.pid, stat.group)
+        for stat in processes()
+        if stat.session == session and not stat.is_gone
+    ]
 
 
 def _signal_name(number: int) -> str:
@@ -330,6 +325,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
+    trouble = PluginStartError(spec.plugin, _spawn_trouble(spec, error))
+    trouble.is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
+    return trouble
 
 
 def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:

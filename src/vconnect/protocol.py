@@ -49,12 +49,6 @@ _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _shown = _SHORT.repr
 
-# A refusal shows what was got, and goes to the log: a peer decides neither its length nor its
-# depth, which may be beyond what repr() takes.
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
-_shown = _SHORT.repr
-
 
 class Dialect(StrEnum):
     """How a session's messages are shaped; a property of the session, agreed at its handshake."""
@@ -198,8 +192,8 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
     if status == "error":
         return Answer(
             ok=False,
-            message=str(message.get("message", "")),
-            code=str(message.get("code", "")),
+            message=_as_text(message.get("message", "")),
+            code=_as_text(message.get("code", "")),
             stop=stop,
         )
     if status != "ok" or not ("data" in message or message.keys() <= _ENVELOPE_KEYS):
@@ -297,6 +291,10 @@ def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _bad(f"{key} is {_shown(value)}; expected a list of strings")
     return tuple(value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else _shown(value)
 
 
 def _bad(text: str) -> HandshakeError:

@@ -15,7 +15,7 @@ from .names import capability_matches
 from .order import chain_order
 from .plugin import PluginRuntime
 from .policy import EventPolicy, resolve_policy
-from .protocol import Answer, normalize_answer
+from .protocol import Answer, is_reserved, normalize_answer
 
 _MAX_ROUTES = 4096
 
@@ -72,7 +72,9 @@ class RouteTable:
                 told.append(plugin)
             elif plugin.session is not None and _covers(plugin.session.subscriptions, event):
                 told.append(plugin)
-        default = normalize_answer(policy.default) if policy.on_failure == "default" else None
+        default = None
+        if policy.on_failure == "default" and not is_reserved(event):  # no ping answers itself
+            default = normalize_answer(policy.default)
         return Route(tuple(plugins), tuple(told), policy, default)
 
 

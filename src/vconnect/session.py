@@ -10,14 +10,16 @@ from asyncio import Future, Transport
 from typing import Any, Protocol
 
 import msgspec
+import orjson
 
-from ._framing import Event, EventName, encode_frame
+from ._framing import HEADER_BYTES, Event, EventName, encode_frame
 from ._lane import Lane
 from .protocol import (
     CANCEL,
     Dialect,
     Handshake,
     event_prefixes,
+    is_reserved,
     normalize_answer,
     reply_error,
 )
@@ -47,6 +49,20 @@ class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_abandoned: int
     stuck_after: float
     max_frame_bytes: int
+
+
+class LostEvent(msgspec.Struct, frozen=True):
+    """An event that was in flight when its session ended.
+
+    Attributes:
+        event: Its name.
+        payload: What came with it.
+        frame: As a classic connection gets it, whatever the dialect.
+    """
+
+    event: str
+    payload: Any
+    frame: bytes
 
 
 class SessionOwner(Protocol):
@@ -121,12 +137,12 @@ class Session:
         return self.dialect is Dialect.NATIVE
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message that wants no place in the window: a reply.
+        """Reply to a call.
 
         Raises:
             PayloadError: It is not JSON, or too large.
         """
-        self._lane.send(encode_frame(message, self._limits.max_frame_bytes))
+        self._lane.reply(encode_frame(message, self._limits.max_frame_bytes))
 
     def room(self) -> Future[None]:
         """Return a future that is done as soon as a notification finds room, or at the end."""
@@ -153,6 +169,20 @@ class Session:
     def queued(self) -> int:
         """Events that wait for a place in the window."""
         return self._lane.queued
+
+    @property
+    def answered(self) -> int:
+        """Events that it has answered."""
+        return self._lane.answered
+
+    def lost_events(self) -> list[LostEvent]:
+        """Return the events that were in flight when it ended; the host's own are left out."""
+        lost = []
+        for frame in self._lane.lost:
+            message = orjson.loads(frame[HEADER_BYTES:])
+            if not is_reserved(message["event"]):
+                lost.append(LostEvent(message["event"], message["payload"], frame))
+        return lost
 
     @property
     def dropped(self) -> int:

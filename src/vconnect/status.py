@@ -42,6 +42,11 @@ class Substate(StrEnum):
     HANDSHAKE_TIMEOUT = "handshake_timeout"
     HANDSHAKE_REFUSED = "handshake_refused"
     BAD_MANIFEST = "bad_manifest"
+    REPLACING = "replacing"
+    WAITING = "waiting"
+    BACKOFF = "backoff"
+    CRASH_LOOP = "crash_loop"
+    WATCHDOG = "watchdog"
 
 
 _S = PluginStatus

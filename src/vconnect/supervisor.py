@@ -1,55 +1,63 @@
 """One plugin's life: an actor that takes orders, and brings the plugin to where they say.
 
-Orders (start, stop, restart) and news (a session came or went, the process ended, the time is up)
+Orders (start, stop, restart) and news (a session came or went, a process ended, a time is up)
 arrive at any moment and only leave a note; the actor's one task acts on the notes, one step after
-the other. So no lock is needed, the last order wins, orders of one kind are carried out once, and
-there is never more than one process of a plugin.
+the other. So no lock is needed, the last order wins, and orders of one kind are carried out once.
+
+A plugin has one instance (a process and its session). During a restart without a gap there is a
+second one for a while: the successor, until it has shaken hands; then the old one, until what it
+has in flight is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from functools import partial
 
-import msgspec
-
+from .admission import Admissions
 from .config import Settings
 from .errors import (
     HandshakeError,
-    ManifestError,
     PluginStartError,
+    PluginStuckError,
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from .manifest import MANIFEST_NAME, read_manifest
-from .package.launch import dev_command, host_arguments, production_command
+from .instance import (
+    Instance,
+    Rest,
+    crash_report,
+    exited,
+    overdue,
+    refused,
+    stopped,
+)
+from .launcher import Launcher
 from .plugin import Desired, PluginRuntime
-from .process import ExitStatus, LaunchSpec, PluginProcess, plugin_environment
-from .protocol import Handshake, NativeTerms, acknowledgment
+from .protocol import Handshake
 from .registry import Registry
+from .restart import Decision, Ended
 from .server import Admission
-from .session import LaneLimits, Peer, Session
+from .session import Peer, Session
 from .status import PluginStatus, Substate
-from .version import host_version
-
-HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
-NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+from .watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
 # A fault that repeats itself must not keep the loop busy. Seconds.
 _FAULT_PAUSE = 1.0
 _IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
-_SUBSTATE_OF_REFUSAL = {
-    "handshake_timeout": Substate.HANDSHAKE_TIMEOUT,
-    "disabled": Substate.DISABLED,
-}
+# What explains itself is not covered by the news that another try is due.
+_TELLING = (
+    Substate.SPAWN_FAILED,
+    Substate.BAD_MANIFEST,
+    Substate.HANDSHAKE_REFUSED,
+    Substate.HANDSHAKE_TIMEOUT,
+)
 
 
 class _Order(Enum):
@@ -61,16 +69,8 @@ class _Order(Enum):
     RESTART = auto()
 
 
-class _Rest(msgspec.Struct, frozen=True):
-    """Where the plugin comes to rest once its last process has ended."""
-
-    status: PluginStatus
-    substate: Substate
-    reason: str = ""
-
-
 class Supervisor:
-    """Starts, watches and ends one plugin.
+    """Starts, watches, restarts and ends one plugin.
 
     Create it in a running event loop; `close` ends it. The public methods may be called at any
     time and in any number. Cancelling one of them only stops the waiting: the order stands.
@@ -78,22 +78,33 @@ class Supervisor:
     Args:
         runtime: The plugin's state, which only this object changes.
         registry: Where routes are built anew when a session comes or goes.
-        settings: Timeouts, environment, debug mode.
-        socket_path: The plugins' socket, absolute.
+        settings: Timeouts and policies.
+        launcher: Starts its processes.
+        on_given_up: Called when a crash loop has begun.
     """
 
     def __init__(
-        self, runtime: PluginRuntime, registry: Registry, settings: Settings, socket_path: str
+        self,
+        runtime: PluginRuntime,
+        registry: Registry,
+        settings: Settings,
+        launcher: Launcher,
+        on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
     ) -> None:
         self.runtime = runtime
         self._registry = registry
         self._settings = settings
-        self._socket_path = socket_path
+        self._launcher = launcher
+        self._on_given_up = on_given_up
+        self._admissions = Admissions(runtime, settings)
+        self._restarts = runtime.restarts
         self._order = _Order.NONE
-        self._verdict: _Rest | None = None  # why the process that runs now must end
-        self._handshake_timeout = 0.0
-        self._handshake_until = 0.0  # monotonic
-        self._connection: Session | None = None  # also while it gets no events any more
+        self._current: Instance | None = None
+        self._successor: Instance | None = None
+        self._leaving: dict[Instance, asyncio.Task[None]] = {}
+        self._has_place = False  # of those for starting plugins
+        self._failure = ""  # why the last successor did not take over
+        self._watchdog: Watchdog | None = None
         self._closing = False
         self._wake = asyncio.Event()
         self._change = asyncio.get_running_loop().create_future()
@@ -109,11 +120,13 @@ class Supervisor:
         """
         self._want("running")
         self._check_startable()
-        if not self._is_up or self.runtime.status is PluginStatus.STOPPING:
+        if self._current is None or self.runtime.status is PluginStatus.STOPPING:
+            self._forgive()
             self._give(_Order.START)
         elif self._order is _Order.STOP:
             self._give(_Order.NONE)
-        await self._until_running()
+        await self._until(self._has_settled)
+        self._check_running()
 
     async def stop(self) -> None:
         """Stop the plugin, and return when nothing of its process tree is left."""
@@ -122,34 +135,53 @@ class Supervisor:
         await self._until(self._is_past_stopping)
 
     async def restart(self) -> None:
-        """Stop the plugin if it runs, start it, and wait for its handshake.
+        """Restart the plugin and wait for its handshake.
+
+        If it runs and may run twice, the new process is started first and takes over once it has
+        shaken hands; the old one answers what it has in flight. If the new one fails, the old one
+        serves on.
 
         Raises:
-            PluginStartError: As `start`.
+            PluginStartError: As `start`; also if the old one serves on.
         """
         if self.runtime.is_external:
             raise PluginStartError(self.runtime.name, "another program starts it; restart it there")
         self._want("running")
         self._check_startable()
+        self._forgive()
+        self._failure = ""
         self._give(_Order.RESTART)
-        await self._until_running()
+        await self._until(lambda: self._has_settled() and not self._leaving)
+        self._check_running()
+        if self._failure:
+            raise PluginStartError(
+                self.runtime.name, f"the new process failed: {self._failure}; the old one serves on"
+            )
 
     async def close(self) -> None:
         """Stop the plugin and end the actor; what the operator asked for stays as it is."""
         self._closing = True
         self._give(_Order.STOP)
-        await self._task
+        await asyncio.wait([self._task])
 
     def kill_now(self) -> None:
         """Send SIGKILL to every process of the plugin, without waiting."""
-        if self.runtime.process is not None:
-            self.runtime.process.kill_now()
+        for instance in self._instances():
+            if instance.process is not None:
+                instance.process.kill_now()
+
+    def condemn(self, substate: Substate, reason: str) -> None:
+        """End the process that runs now, and let the restart policy decide; for watchers."""
+        if self._current is not None and self._current.process is not None:
+            _log.error("plugin %s is going to be replaced: %s", self.runtime.name, reason)
+            self._current.condemn(Rest(PluginStatus.ERROR, substate, reason, Ended.FAILED))
+            self._wake.set()
 
     # News from the socket.
 
     def owns(self, pid: int) -> bool:
         """Tell whether a process belongs to what this supervisor started."""
-        return self.runtime.process is not None and self.runtime.process.owns(pid)
+        return any(instance.owns(pid) for instance in self._instances())
 
     def admit(self, handshake: Handshake, peer: Peer) -> Admission:
         """Decide about a handshake under this plugin's name (``docs/wire.md``, "Who may connect").
@@ -157,76 +189,60 @@ class Supervisor:
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
-        name = self.runtime.name
-        if self.runtime.process is not None:
-            self._check_kinship(self.runtime.process, peer)
-        else:
-            self._check_external(peer)
-        if self._connection is not None:
-            raise HandshakeError("name_taken", f"{name} is connected already")
-        if self.runtime.status is PluginStatus.STOPPING or self._closing:
-            raise HandshakeError("stopping", f"{name} is being stopped")
-        if handshake.disable:
-            raise HandshakeError("disabled", handshake.disable)
-        terms = None
-        if handshake.protocol_version is not None:
-            terms = self._terms(handshake.protocol_version)
-        return Admission(acknowledgment(self._config(), terms), self._limits())
+        if self._closing:
+            raise HandshakeError("stopping", f"{self.runtime.name} is being stopped")
+        for instance in self._leaving:
+            if instance.owns(peer.pid):
+                raise HandshakeError("stopping", f"{self.runtime.name} has been replaced")
+        return self._admissions.decide(handshake, peer, self._successor, self._current)
 
     def attached(self, session: Session) -> None:
         """Hear that the plugin has shaken hands."""
-        external = self.runtime.process is None
-        self._connection = session
-        self.runtime.session = session
-        self.runtime.handshake = shaken = session.handshake
-        self.runtime.breaker.succeeded()
-        self._move(PluginStatus.RUNNING, Substate.EXTERNAL if external else Substate.CONNECTED)
-        self.runtime.last_heartbeat = time.time()
-        self._registry.reroute()
-        self._wake.set()
+        shaken = session.handshake
+        instance = self._instance_of(session.peer.pid)
+        if instance is None:
+            instance = self._current = Instance(self.runtime.generation)
+        instance.session = session
+        if instance.running_since is None:
+            instance.running_since = time.monotonic()
+        self._give_place()
+        if instance is self._successor:
+            self._take_over(instance)
+        self._serve(instance, session)
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
-            self.runtime.name,
-            shaken.version,
-            shaken.priority,
-            ", ".join(shaken.capabilities),
+            *(self.runtime.name, shaken.version, shaken.priority, ", ".join(shaken.capabilities)),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Hear that a session has ended."""
-        if session is not self._connection:
+        instance = next((one for one in self._instances() if one.session is session), None)
+        if instance is None:
             return  # of an earlier process
-        self._connection = None
-        self._retire_session()
+        instance.session = None
+        self.runtime.lost_events = session.lost_events()
         reason = _why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.runtime.name, reason)
-        if self.runtime.status is PluginStatus.RUNNING:
-            if self.runtime.process is None:
-                self._move(PluginStatus.STOPPED, Substate.DISCONNECTED, reason)
-            else:
-                self._expect_handshake(self._settings.handshake_timeout)
-                self._move(PluginStatus.STARTING, Substate.DISCONNECTED, reason)
+        if instance is self._current:
+            self._lost_session(instance, error, reason)
         self._wake.set()
 
-    def refused(self, error: HandshakeError) -> None:
+    def refused(self, peer: Peer, error: HandshakeError) -> None:
         """Hear that a process of this plugin was refused: waiting for another try is no use."""
-        if self.runtime.status is not PluginStatus.STARTING:
+        instance = self._instance_of(peer.pid)
+        if instance is None or instance.session is not None:
             return
-        substate = _SUBSTATE_OF_REFUSAL.get(error.code, Substate.HANDSHAKE_REFUSED)
-        if substate is Substate.DISABLED:
-            self._verdict = _Rest(PluginStatus.STOPPED, substate, str(error))
-        else:
-            self._verdict = _Rest(PluginStatus.ERROR, substate, self._with_last_words(str(error)))
+        instance.condemn(refused(instance, error))
         self._wake.set()
 
     # The actor.
 
     async def _live(self) -> None:
-        while not (self._closing and not self._is_up):
+        while not (self._closing and not list(self._instances())):
             try:
                 await self._step()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not take the others down
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not take others down
                 _log.exception("plugin %s: a fault of the host", self.runtime.name)
                 self._give_up(f"a fault of the host: {error!r}; its log holds the traceback")
                 await asyncio.sleep(_FAULT_PAUSE)
@@ -235,124 +251,314 @@ class Supervisor:
 
     async def _step(self) -> None:
         """Do the one thing that is due now, or wait for news."""
-        process, order = self.runtime.process, self._order
-        if process is not None and not process.is_alive:
-            await self._after_exit(process)
-        elif process is not None and self._must_end():
-            await self._end(process, self._verdict or self._stopped())
-        elif self._connection is not None and order in (_Order.STOP, _Order.RESTART):
-            await self._end_external(self._connection)
+        current, successor, order = self._current, self._successor, self._order
+        if successor is not None and self._why_end(successor) is not None:
+            await self._drop_successor(successor)
+        elif current is not None and (rest := self._why_end(current)) is not None:
+            await self._end(current, rest)
         elif order is _Order.STOP:
-            self._rest_stopped()
-        elif order is not _Order.NONE:
-            self._spawn()
+            await self._rest_stopped()
+        elif order is _Order.RESTART and current is not None and self._may_overlap(current):
+            await self._with_place(self._begin_successor)
+        elif order is _Order.RESTART and current is not None:
+            await self._end(current, stopped())
+        elif current is None and (order is not _Order.NONE or self._restarts.is_due()):
+            await self._with_place(self._begin)
         else:
             await self._watch()
 
-    def _must_end(self) -> bool:
-        return self._verdict is not None or self._order in (_Order.STOP, _Order.RESTART)
+    def _why_end(self, instance: Instance) -> Rest | None:
+        """Say where an instance that must end comes to rest; ``None`` if it may go on."""
+        if instance.verdict is not None:
+            return instance.verdict
+        if self._order is _Order.STOP:
+            return stopped()
+        if instance.process is None and instance.session is None:
+            return Rest(PluginStatus.STOPPED, Substate.DISCONNECTED, self.runtime.reason)
+        if instance.process is not None and not instance.process.is_alive:
+            return exited(instance, instance.process.exited.result())
+        if instance.process is not None and instance.is_overdue():
+            return overdue(instance)
+        return None
 
     async def _watch(self) -> None:
-        """Wait for news; without a session not longer than a handshake may take."""
-        timeout = None
-        if self.runtime.process is not None and self._connection is None:
-            timeout = self._handshake_until - time.monotonic()
+        """Wait for news, or for the next time that is up."""
+        times = [
+            instance.handshake_until
+            for instance in (self._current, self._successor)
+            if instance is not None and instance.process is not None and instance.session is None
+        ]
+        if self._restarts.due_at is not None:
+            times.append(self._restarts.due_at)
+        timeout = min(times) - time.monotonic() if times else None
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
         except TimeoutError:
-            if self._connection is None:  # it may have come at the very last moment
-                self._verdict = self._handshake_overdue()
+            pass  # the next step finds what is due
         self._wake.clear()
 
-    def _spawn(self) -> None:
-        """Start a new generation."""
-        runtime = self.runtime
+    # Beginning.
+
+    def _begin(self) -> None:
+        """Start a new generation where none runs."""
         self._order = _Order.NONE
-        self._verdict = None
-        runtime.generation += 1
-        runtime.exit, runtime.last_stderr = None, ()
+        self._restarts.cancel()
+        self.runtime.generation += 1
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
-        try:
-            self._read_manifest()
-            runtime.process = PluginProcess.spawn(self._launch_spec())
-        except ManifestError as error:
-            self._fail_start(Substate.BAD_MANIFEST, str(error))
+        instance = self._launcher.begin(self.runtime, self._wake)
+        if isinstance(instance, Rest):
+            self._give_place()
+            self._settle(instance, ran_for=0.0)
+            _log.error("plugin %s cannot be started: %s", self.runtime.name, instance.reason)
             return
-        except PluginStartError as error:
-            self._fail_start(Substate.SPAWN_FAILED, error.message)
-            return
-        runtime.process.exited.add_done_callback(lambda _: self._wake.set())
-        timeout = self._settings.handshake_timeout
-        self._expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
+        self._current = instance
+        self.runtime.process = instance.process
         self._notify()
 
-    async def _after_exit(self, process: PluginProcess) -> None:
-        """The leader has ended: end what it left behind, and come to rest."""
-        exit_status = process.exited.result()
-        asked = self._must_end()
-        _log.log(
-            logging.INFO if asked or exit_status.is_clean else logging.ERROR,
-            "plugin %s %s",
-            self.runtime.name,
-            exit_status,
-        )
-        rest = self._verdict or (self._stopped() if asked else self._ended_by_itself(exit_status))
-        await self._end(process, rest)
+    def _begin_successor(self) -> None:
+        """Start a new generation beside the one that runs."""
+        self._order = _Order.NONE
+        self.runtime.generation += 1
+        instance = self._launcher.begin(self.runtime, self._wake)
+        if isinstance(instance, Rest):
+            self._give_place()
+            self._failed_to_succeed(instance.reason)
+            return
+        self._successor = instance
+        self.runtime.substate = Substate.REPLACING
+        self._notify()
 
-    async def _end(self, process: PluginProcess, rest: _Rest) -> None:
+    # Serving.
+
+    def _serve(self, instance: Instance, session: Session) -> None:
+        """Let events go to this session from now on."""
+        runtime = self.runtime
+        runtime.process = instance.process
+        runtime.session = session
+        runtime.handshake = session.handshake
+        runtime.breaker.succeeded()
+        runtime.last_heartbeat = time.time()
+        substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
+        if runtime.status is not PluginStatus.RUNNING:
+            self._move(PluginStatus.RUNNING, substate)
+        runtime.substate, runtime.reason = substate, ""
+        self._registry.reroute()
+        self._watch_over(session)
+        self._notify()
+        self._wake.set()
+
+    def _watch_over(self, session: Session) -> None:
+        self._unwatch()
+        if session.is_native:
+            self._watchdog = Watchdog(
+                session,
+                self._settings.heartbeat,
+                self._settings.heartbeat_misses,
+                self._saw_alive,
+                partial(self.condemn, Substate.WATCHDOG),
+            )
+
+    def _unwatch(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
+
+    def _saw_alive(self) -> None:
+        self.runtime.last_heartbeat = time.time()
+
+    def _lost_session(self, instance: Instance, error: Exception | None, reason: str) -> None:
+        """The plugin that serves has lost its connection: it may come back, unless it hung."""
+        self._retire_session()
+        if self.runtime.status is not PluginStatus.RUNNING:
+            return
+        if instance.process is None:
+            self.runtime.reason = reason
+        elif isinstance(error, PluginStuckError):
+            self.condemn(Substate.WATCHDOG, reason)
+        else:
+            instance.expect_handshake(self._settings.handshake_timeout)
+            self._move(PluginStatus.STARTING, Substate.DISCONNECTED, reason)
+
+    def _retire_session(self) -> None:
+        """Send no more events to the session that serves."""
+        self._unwatch()
+        if self.runtime.session is not None:
+            self.runtime.session = None
+            self._registry.reroute()
+
+    # Replacing.
+
+    def _may_overlap(self, current: Instance) -> bool:
+        """Tell whether a new process may be started beside the one that runs."""
+        return (
+            self.runtime.status is PluginStatus.RUNNING
+            and current.process is not None
+            and self._successor is None
+            and not self.runtime.is_exclusive
+        )
+
+    def _take_over(self, successor: Instance) -> None:
+        """The successor has shaken hands: it serves, and the old one goes when it is done."""
+        old, self._current, self._successor = self._current, successor, None
+        assert old is not None, "a successor comes after somebody"
+        self._retire_session()
+        task = asyncio.create_task(self._leave(old), name=f"leaving of {self.runtime.name}")
+        self._leaving[old] = task
+        _log.info(
+            "plugin %s: generation %d takes over from %d",
+            *(self.runtime.name, successor.generation, old.generation),
+        )
+
+    async def _leave(self, old: Instance) -> None:
+        try:
+            await old.end(self._settings, "replaced", lambda _: None)
+        finally:
+            del self._leaving[old]
+            self._notify()
+            self._wake.set()
+
+    async def _drop_successor(self, successor: Instance) -> None:
+        """A successor that failed, or that a stop has overtaken: the old one serves on."""
+        rest = self._why_end(successor)
+        assert rest is not None
+        await successor.end(self._settings, rest.reason, lambda _: None)
+        self._successor = None
+        self._give_place()
+        if self._current is not None:
+            self._failed_to_succeed(rest.reason or "it was stopped")
+
+    def _failed_to_succeed(self, reason: str) -> None:
+        self._failure = reason
+        self.runtime.substate = Substate.CONNECTED
+        self.runtime.reason = (
+            f"a new process failed: {reason}; generation "
+            + str(self._current.generation if self._current else 0)
+            + " serves on"
+        )
+        _log.error("plugin %s: %s", self.runtime.name, self.runtime.reason)
+        self._notify()
+
+    # Ending.
+
+    async def _end(self, instance: Instance, rest: Rest) -> None:
         """End the whole process tree, and come to rest."""
         self._retire_session()
-        await process.end(self._settings.stop_timeout, lambda number: self._phase(number, rest))
-        self.runtime.exit = process.exited.result()
-        self.runtime.last_stderr = tuple(process.log.last_stderr)
-        self.runtime.process = None
-        self._verdict = None
-        if self._connection is not None:  # held open by somebody who left the process group
-            self._connection.abort()
-            self._connection = None
-        if self.runtime.status is PluginStatus.STOPPING:
-            _log.info("plugin %s has ended: %s", self.runtime.name, self.runtime.exit)
-        self._move(rest.status, rest.substate, rest.reason)
+        ran_for = instance.ran_for
+        process = instance.process
+        if process is None:
+            await self._end_external(instance)
+        else:
+            if rest.ended is not None and not process.is_alive:
+                _log.log(
+                    logging.INFO if rest.ended is Ended.CLEANLY else logging.ERROR,
+                    "plugin %s %s",
+                    self.runtime.name,
+                    process.exited.result(),
+                )
+            await instance.end(self._settings, rest.reason, partial(self._phase, rest))
+            self._bury(instance, rest, ran_for)
+        self._current = None
+        self._give_place()
+        if self._order is _Order.STOP and rest.ended is not None:
+            rest = stopped()
+        self._settle(rest, ran_for)
+        self._promote()
 
-    async def _end_external(self, session: Session) -> None:
-        self._retire_session()
-        session.abort(PluginUnavailableError(self.runtime.name, "stopped by the operator"))
-        while self._connection is not None:
+    async def _end_external(self, instance: Instance) -> None:
+        if instance.session is None:
+            return
+        instance.session.abort(PluginUnavailableError(self.runtime.name, "stopped by the operator"))
+        while instance.session is not None:
             await self._watch()
 
-    def _rest_stopped(self) -> None:
+    def _bury(self, instance: Instance, rest: Rest, ran_for: float) -> None:
+        """Keep what is worth knowing of a process that has ended."""
+        runtime, process = self.runtime, instance.process
+        assert process is not None, "nobody is left to be buried"
+        runtime.exit = process.exited.result()
+        runtime.last_stderr = tuple(process.log.last_stderr)
+        runtime.process = None
+        if runtime.status is PluginStatus.STOPPING:
+            _log.info("plugin %s has ended: %s", runtime.name, runtime.exit)
+        lost, runtime.lost_events = runtime.lost_events, []
+        if rest.ended is None:
+            return
+        report = crash_report(instance, rest, ran_for, lost)
+        runtime.crashes.add(report, lost if rest.ended is Ended.FAILED else ())
+
+    def _phase(self, rest: Rest, substate: Substate) -> None:
+        """Show where the ending stands, before each step of it."""
+        if self.runtime.status is not PluginStatus.STOPPING:
+            self._move(PluginStatus.STOPPING, substate, rest.reason)
+        self.runtime.substate = substate
+        if substate is Substate.KILLING:
+            _log.warning(
+                "plugin %s has not ended within %g s; killing it",
+                *(self.runtime.name, self._settings.stop_timeout),
+            )
+
+    def _settle(self, rest: Rest, ran_for: float) -> None:
+        """Come to rest, and decide when the plugin is started again."""
+        substate = rest.substate
+        if rest.ended is not None and self._order is _Order.NONE and not self._closing:
+            decision = self._restarts.ended(rest.ended, ran_for, time.monotonic())
+            self._restarts.plan(decision, time.monotonic())
+            substate = self._plan(decision, rest)
+        self._move(rest.status, substate, rest.reason)
+
+    def _plan(self, decision: Decision, rest: Rest) -> Substate:
+        """Say what follows, and return the substate for it."""
+        if decision.is_crash_loop:
+            _log.error(
+                "plugin %s is in a crash loop (%s); %s",
+                *(self.runtime.name, rest.reason, _when(decision.delay)),
+            )
+            self._on_given_up(self.runtime)
+        if rest.substate in _TELLING:
+            return rest.substate
+        if decision.is_crash_loop:
+            return Substate.CRASH_LOOP
+        return rest.substate if decision.delay is None else Substate.BACKOFF
+
+    def _promote(self) -> None:
+        """A successor on its way is what there is now."""
+        if self._successor is not None and self._order is not _Order.STOP:
+            self._current, self._successor = self._successor, None
+            self._restarts.cancel()
+            self.runtime.process = self._current.process
+            self._move(PluginStatus.STARTING, Substate.SPAWNED)
+
+    async def _rest_stopped(self) -> None:
+        """The stop is done once nobody is left, also of those that were leaving anyway."""
+        if self._leaving:
+            await asyncio.wait(self._leaving.values())
+        self._restarts.cancel()
         if self.runtime.status is PluginStatus.ERROR:
             self._move(PluginStatus.STOPPED, Substate.NONE)
+        elif self.runtime.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
+            self.runtime.substate = Substate.NONE
         self._order = _Order.NONE
         self._notify()
-
-    def _phase(self, number: signal.Signals, rest: _Rest) -> None:
-        """Show where the ending stands, before each signal."""
-        if self.runtime.status is not PluginStatus.STOPPING:
-            self._move(PluginStatus.STOPPING, Substate.TERMINATING, rest.reason)
-        if number is signal.SIGKILL:
-            self.runtime.substate = Substate.KILLING
-            _log.warning(
-                "plugin %s has not ended %g s after SIGTERM; killing it",
-                self.runtime.name,
-                self._settings.stop_timeout,
-            )
 
     def _give_up(self, reason: str) -> None:
         """Come to rest after a fault of ours; whatever still runs is killed."""
         self._order = _Order.STOP if self._closing else _Order.NONE
-        self._verdict = _Rest(PluginStatus.ERROR, Substate.NONE, reason)
         self.kill_now()
-        if self.runtime.process is None and self.runtime.status in _IN_BETWEEN:
+        for instance in self._instances():
+            instance.condemn(Rest(PluginStatus.ERROR, Substate.NONE, reason))
+        if self._current is None and self.runtime.status in _IN_BETWEEN:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
         self._notify()
 
     # What the steps are made of.
 
-    @property
-    def _is_up(self) -> bool:
-        return self.runtime.process is not None or self._connection is not None
+    def _instances(self) -> list[Instance]:
+        living = [one for one in (self._successor, self._current) if one is not None]
+        return [*living, *self._leaving]
+
+    def _instance_of(self, pid: int) -> Instance | None:
+        return next((one for one in self._instances() if one.owns(pid)), None)
 
     def _want(self, desired: Desired) -> None:
         self.runtime.desired = desired
@@ -361,6 +567,27 @@ class Supervisor:
     def _give(self, order: _Order) -> None:
         self._order = order
         self._wake.set()
+
+    def _forgive(self) -> None:
+        """An operator's word clears the plugin's past."""
+        self._restarts.forget()
+        self._restarts.cancel()
+
+    async def _with_place(self, begin: Callable[[], None]) -> None:
+        """Begin, once there is a place for a plugin that starts; else wait for news."""
+        if self._has_place or self._launcher.take_place(self._wake):
+            self._has_place = True
+            begin()
+            return
+        if self._current is None:
+            self.runtime.substate = Substate.WAITING
+        await self._wake.wait()
+        self._wake.clear()
+
+    def _give_place(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._launcher.give_place()
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         self.runtime.move(status, substate, reason)
@@ -375,168 +602,37 @@ class Supervisor:
         while not condition():
             await asyncio.shield(self._change)
 
-    async def _until_running(self) -> None:
-        await self._until(self._has_settled)
-        runtime = self.runtime
-        if runtime.status is not PluginStatus.RUNNING:
-            raise PluginStartError(runtime.name, runtime.reason or "stopped before it was running")
-
     def _has_settled(self) -> bool:
-        return self._order is _Order.NONE and self.runtime.status not in _IN_BETWEEN
+        return (
+            self._order is _Order.NONE
+            and self._successor is None
+            and self.runtime.status not in _IN_BETWEEN
+        )
 
     def _is_past_stopping(self) -> bool:
-        return self._order is not _Order.STOP and self.runtime.status is not PluginStatus.STOPPING
+        return (
+            self._order is not _Order.STOP
+            and self.runtime.status is not PluginStatus.STOPPING
+            and not self._leaving
+        )
 
     def _check_startable(self) -> None:
-        if self.runtime.is_external and self._connection is None:
+        if self.runtime.is_external and self._current is None:
             raise PluginStartError(
                 self.runtime.name, "another program starts it; it may attach again now"
             )
         if self._closing:
             raise PluginStartError(self.runtime.name, "the host is stopping")
 
-    def _retire_session(self) -> None:
-        """Send it no more events."""
-        if self.runtime.session is not None:
-            self.runtime.session = None
-            self._registry.reroute()
-
-    def _expect_handshake(self, timeout: float) -> None:
-        self._handshake_timeout = timeout
-        self._handshake_until = time.monotonic() + timeout
-
-    def _handshake_overdue(self) -> _Rest:
-        reason = self._with_last_words(f"no handshake within {self._handshake_timeout:g} s")
-        return _Rest(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason)
-
-    def _fail_start(self, substate: Substate, reason: str) -> None:
-        self._move(PluginStatus.ERROR, substate, reason)
-        _log.error("plugin %s cannot be started: %s", self.runtime.name, reason)
-
-    def _stopped(self) -> _Rest:
-        return _Rest(PluginStatus.STOPPED, Substate.EXITED)
-
-    def _ended_by_itself(self, exit_status: ExitStatus) -> _Rest:
-        if exit_status.is_clean:
-            return _Rest(PluginStatus.STOPPED, Substate.EXITED, str(exit_status))
-        if exit_status.signal:  # what it wrote last has nothing to do with it
-            return _Rest(PluginStatus.ERROR, Substate.KILLED, str(exit_status))
-        reason = self._with_last_words(str(exit_status))
-        return _Rest(PluginStatus.ERROR, Substate.EXITED, reason)
-
-    def _with_last_words(self, reason: str) -> str:
-        """Add the last line that the plugin wrote to stderr: most often it says why."""
-        process = self.runtime.process
-        lines = [line for line in process.log.last_stderr if line.strip()] if process else []
-        return f"{reason}; last stderr: {lines[-1].strip()}" if lines else reason
-
-    def _check_kinship(self, process: PluginProcess, peer: Peer) -> None:
-        if not process.owns(peer.pid):
-            raise HandshakeError(
-                "stranger",
-                f"PID {peer.pid} is not of the process group that this host started as "
-                f"{self.runtime.name} (PID {process.pid})",
-            )
-
-    def _check_external(self, peer: Peer) -> None:
-        name = self.runtime.name
-        check_external(name, peer, self._settings)
-        if self.runtime.is_external and self.runtime.desired == "stopped":
-            raise HandshakeError(
-                "stopping", f"the operator has stopped it; let it in with: vconnect start {name}"
-            )
-
-    def _terms(self, version: int) -> NativeTerms:
-        return NativeTerms(
-            protocol_version=version,
-            host={"name": "vconnect", "version": host_version()},
-            max_frame_bytes=self._settings.max_frame_bytes,
-            heartbeat_ms=int(self._settings.heartbeat * 1000),
-            window=self.runtime.limits.window,
-        )
-
-    def _limits(self) -> LaneLimits:
-        settings, window = self._settings, self.runtime.limits.window
-        return LaneLimits(
-            window=window,
-            max_queued=settings.max_queued,
-            max_notified=settings.max_notified,
-            max_abandoned=settings.max_abandoned or window,
-            stuck_after=settings.stuck_after,
-            max_frame_bytes=settings.max_frame_bytes,
-        )
-
-    def _config(self) -> dict[str, Any]:
-        manifest = self.runtime.manifest
-        defaults = manifest.config if manifest is not None else {}
-        values = self.runtime.config
-        if values is None:
-            values = self._settings.plugin_config(self.runtime.name)
-        return merge_config(defaults, values)
-
-    def _read_manifest(self) -> None:
-        """Read it anew: the package may have been replaced, or the author has edited it."""
-        assert self.runtime.path is not None, "an external plugin is never spawned"
-        file = self.runtime.path / MANIFEST_NAME
-        self.runtime.manifest = read_manifest(file) if os.path.lexists(file) else None
-        self._registry.reindex()
-        self._registry.check_order(self.runtime)
-
-    def _launch_spec(self) -> LaunchSpec:
-        runtime, settings = self.runtime, self._settings
-        assert runtime.path is not None, "an external plugin is never spawned"
-        if runtime.dev:
-            command = dev_command(runtime.name, runtime.path)
-            _log.info("starting dev plugin %s with %s", runtime.name, _shown(command))
-        else:
-            command = production_command(runtime.name, runtime.path, runtime.manifest)
-        arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
-        own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
-        return LaunchSpec(
-            plugin=runtime.name,
-            argv=(*command, *arguments),
-            directory=runtime.path.absolute(),
-            environment=plugin_environment(
-                os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
-            ),
-        )
+    def _check_running(self) -> None:
+        runtime = self.runtime
+        if runtime.status is not PluginStatus.RUNNING:
+            raise PluginStartError(runtime.name, runtime.reason or "stopped before it was running")
 
 
-def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Lay ``values`` over ``defaults``: tables key by key, everything else as a whole.
-
-    >>> merge_config({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"x": 3}, "b": [4]})
-    {'a': {'x': 3, 'y': 2}, 'b': [4]}
-    """
-    merged = dict(defaults)
-    for key, value in values.items():
-        default = merged.get(key)
-        if isinstance(default, dict) and isinstance(value, dict):
-            value = merge_config(default, value)
-        merged[key] = value
-    return merged
-
-
-def check_external(name: str, peer: Peer, settings: Settings) -> None:
-    """Refuse a plugin that this host has not started, unless the settings let it in.
-
-    Raises:
-        HandshakeError: ``stranger``: they do not, or it is another user's.
-    """
-    if not settings.allow_external:
-        raise HandshakeError(
-            "stranger", f"this host has not started {name}; allow_external would let it in"
-        )
-    if peer.uid != os.geteuid():
-        raise HandshakeError(
-            "stranger", f"user {peer.uid} is not this host's, which is {os.geteuid()}"
-        )
+def _when(delay: float | None) -> str:
+    return "it is not started again" if delay is None else f"the next try is in {delay:g} s"
 
 
 def _why_disconnected(error: Exception | None) -> str:
     return "it closed its connection" if error is None else f"its connection ended: {error}"
-
-
-def _shown(command: list[str]) -> str:
-    """Name the tool, as ``cargo run``; all of its arguments would only hide it."""
-    return " ".join(command[:2])

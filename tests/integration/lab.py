@@ -68,6 +68,7 @@ class Lab:
             "socket_path": self.socket,
             "handshake_timeout": 10.0,
             "stop_timeout": 2.0,
+            "restart": "never",
         }
         async with PluginRuntimeManager(**(defaults | options)) as runtime:
             yield runtime

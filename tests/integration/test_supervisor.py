@@ -261,6 +261,7 @@ async def test_an_exit_is_seen_at_once(lab: Lab) -> None:
 
 
 STUBBORN = """
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 serve()
 time.sleep(60)
@@ -285,7 +286,7 @@ async def test_a_plugin_that_ignores_sigterm_is_killed_after_the_grace_period(la
 
 
 FAMILY = """
-child = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+child = "from signal import *; import time; [signal(n, SIG_IGN) for n in (2, 15)]; time.sleep(60)"
 process = subprocess.Popen([sys.executable, "-c", child])
 open("child", "w").write(f"{{process.pid}}\\n")
 time.sleep(0.2)

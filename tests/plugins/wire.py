@@ -5,9 +5,13 @@ A plugin of a test is a few lines that misbehave in one way; this is what they s
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
+
+# As in any other language: an interrupt ends the process, and says nothing of Python's insides.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def argument(name, default=None):
@@ -75,3 +79,13 @@ def serve(answer=None, **handshake):
     for event in connection.events():
         data = {"echo": event["payload"]}
         connection.send({"status": "ok", "data": data} if answer is None else answer(event))
+
+
+def serve_native(answer=None, **handshake):
+    """As `serve`, in the native dialect; the host's own events are answered too."""
+    connection = Connection()
+    connection.greet(protocol_versions=[1], **handshake)
+    for event in connection.events():
+        if "id" in event:
+            data = {"echo": event["payload"]} if answer is None else answer(event)
+            connection.send({"id": event["id"], "status": "ok", "data": data})

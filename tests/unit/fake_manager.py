@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 
 from vconnect.admin.server import AdminServer
-from vconnect.config import Settings
+from vconnect.config import LogLevel, Settings
 from vconnect.errors import UnknownPluginError, VConnectError
+from vconnect.logs import LogPage
+from vconnect.logs.records import LogRecord
+from vconnect.logs.ring import LogRing
 from vconnect.names import canonical_name
 from vconnect.status import PluginStatus, Substate
 
@@ -47,6 +51,7 @@ class Summary(msgspec.Struct, kw_only=True):
     events: int = 7
     errors: int = 0
     timeouts: int = 0
+    log_suppressed: int = 0
 
 
 class Result(msgspec.Struct):
@@ -65,6 +70,7 @@ class Outcome(msgspec.Struct):
 
 class HostSummary(msgspec.Struct, frozen=True):
     pid: int = 99
+    guardian_pid: int | None = 98
     version: str = "0.1.0"
     loop: str = "asyncio"
     uptime_s: float = 12.0
@@ -80,6 +86,8 @@ class FakeManager:
     def __init__(self, *plugins: Summary, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.plugins = {plugin.name: plugin for plugin in plugins}
+        self.lock = threading.RLock()  # a test may say something while the server's thread reads
+        self.rings = {name: LogRing(1000) for name in self.plugins}
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.results: list[Result] | None = None
@@ -94,6 +102,11 @@ class FakeManager:
         if plugin not in self.plugins:
             raise UnknownPluginError(plugin, "no such plugin")
         return self.plugins[plugin]
+
+    def plugin_logs(self, name: str, *, lines: int, level: LogLevel, after: int | None) -> LogPage:
+        with self.lock:
+            ring = self.rings[self.summary(name).name]
+            return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
 
     def host_summary(self) -> HostSummary:
         return HostSummary()
@@ -120,6 +133,13 @@ class FakeManager:
         self.summary(plugin)
         self._send("request", event, payload, timeout)
         return payload
+
+    def says(self, name: str, text: str, level: LogLevel = "info", **fields: Any) -> None:
+        """Add to a plugin's log."""
+        with self.lock:
+            ring = self.rings[name]
+            encoded = orjson.dumps(fields)
+            ring.append(LogRecord(ring.last + 1, 1e9, "stdout", level, text, encoded))
 
     async def _act(self, action: str, name: str, status: PluginStatus) -> None:
         summary = self.summary(name)

@@ -73,6 +73,7 @@ async def test_the_host_describes_itself() -> None:
         host = await web("GET", "/api/host")
     assert host == {
         "pid": 99,
+        "guardian_pid": 98,
         "version": "0.1.0",
         "loop": "asyncio",
         "uptime_s": 12.0,
@@ -97,6 +98,49 @@ async def test_plugins_are_listed_with_all_fields() -> None:
 async def test_status_takes_any_name_of_the_plugin(alias: str) -> None:
     async with asking(one_plugin()) as web:
         assert (await web("GET", f"/api/plugins/{alias}/status"))["name"] == "example"
+
+
+async def test_logs_are_records_by_number() -> None:
+    manager = one_plugin()
+    manager.says("example", "hello", n=1)
+    manager.says("example", "<script>\x85", "error")
+    async with asking(manager) as web:
+        page = await web("GET", "/api/plugins/wk.plugin.example/logs")
+        errors = await web("GET", "/api/plugins/example/logs?lines=5&level=warn")
+        more = await web("GET", "/api/plugins/example/logs?after=1&lines=1")
+        none = await web("GET", f"/api/plugins/example/logs?after={more['next']}")
+    first, second = page["records"]
+    assert first == {
+        "seq": 1,
+        "time": 1e9,
+        "stream": "stdout",
+        "level": "info",
+        "text": "hello",
+        "fields": {"n": 1},
+    }
+    assert (page["next"], page["dropped"]) == (2, 0)
+    assert errors["records"] == more["records"] == [second]
+    assert (none["records"], none["next"]) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("lines=0", "lines: expected `int` >= 1"),
+        ("lines=many", "lines: expected `int`"),
+        ("level=loud", "level: invalid enum value 'loud'"),
+        ("after=-1", "after: expected `int` >= 0"),
+        (f"lines={10**30}", "lines: "),
+        (f"after={10**30}", "after: "),
+        (f"after={1 << 53}", "after: "),
+        ("line=5", "unknown field `line`"),
+    ],
+)
+async def test_a_wrong_query_is_refused(query: str, words: str) -> None:
+    async with asking(one_plugin()) as web:
+        code, message = await web.fails("GET", f"/api/plugins/example/logs?{query}", 400)
+    assert code == "bad_request"
+    assert words in message
 
 
 async def test_actions_answer_with_the_summary_after_them() -> None:

@@ -73,6 +73,7 @@ def test_status_shows_a_plugin_or_the_host(admin: str, capsys: Printed) -> None:
     assert vconnect("status", "--admin", admin) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["pid", "99"] in lines
+    assert ["guardian_pid", "98"] in lines
     assert ["uptime", "12s"] in lines
 
 
@@ -84,7 +85,7 @@ def test_status_as_json_is_the_object(admin: str, capsys: Printed) -> None:
 
 
 @pytest.mark.parametrize("name", ["nobody", "../x", "..", "%2e%2e%2fx"])
-@pytest.mark.parametrize("command", ["status", "start", "stop", "restart"])
+@pytest.mark.parametrize("command", ["status", "logs", "start", "stop", "restart"])
 def test_an_unknown_name_is_an_error(
     command: str, name: str, admin: str, manager: FakeManager, capsys: Printed
 ) -> None:
@@ -94,6 +95,40 @@ def test_an_unknown_name_is_an_error(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error == {"code": "unknown_plugin", "message": f"{name}: no such plugin"}
     assert manager.calls == []
+
+
+# --- logs ---------------------------------------------------------------------------------------
+
+
+def test_logs_show_the_newest_as_text(admin: str, manager: FakeManager, capsys: Printed) -> None:
+    for n in range(200):
+        manager.says("example", f"line {n}")
+    manager.says("example", "[red]\x1b[2J\u202e<script>", "error", who="ada\x07", n=[1])
+    assert vconnect("logs", "example", "-n", "2", "--admin", admin) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(" INFO  line 199")
+    assert second.endswith(r" ERROR [red]\x1b[2J\u202e<script> who=ada\x07 n=[1]")
+    assert vconnect("logs", "example", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 100
+    assert vconnect("logs", "example", "--level", "warn", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert vconnect("logs", "broken", "--admin", admin) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_logs_as_json_are_an_array(admin: str, manager: FakeManager, capsys: Printed) -> None:
+    manager.says("example", "\x9b31m", n=1)
+    assert vconnect("logs", "example", "--json", "--admin", admin) == 0
+    printed = capsys.readouterr().out
+    (record,) = json.loads(printed)
+    assert (record["seq"], record["text"], record["fields"]) == (1, "\x9b31m", {"n": 1})
+    assert "\x9b" not in printed
+
+
+@pytest.mark.parametrize("options", [("-n", "0"), ("-n", "x"), ("--level", "loud")])
+def test_logs_refuse_wrong_options(options: tuple[str, ...], admin: str, capsys: Printed) -> None:
+    assert vconnect("logs", "example", *options, "--admin", admin) == 2
+    assert "logs --help" in capsys.readouterr().err
 
 
 # --- start, stop, restart -----------------------------------------------------------------------
@@ -281,13 +316,16 @@ def test_home_is_expanded(tmp_path: Path, capsys: Printed) -> None:
 
 @pytest.fixture
 def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """What `vconnect serve` hands to the runtime, which is not started here."""
+    """What `vconnect serve` hands to the runtime, which is not started here, nor guarded."""
     taken: list[Settings] = []
     runtime = ModuleType("vconnect.runtime")
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, lifeline: object) -> int:
         taken.append(settings)
+        assert lifeline is None
         return 4
+
+    monkeypatch.setenv("VCONNECT_GUARDIAN", "off")
 
     runtime.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vconnect.runtime", runtime)
@@ -307,6 +345,7 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
     assert vconnect("serve", *flat, *lists, "--debug", "--allow-external", "--no-uvloop") == 4
     (settings,) = served_settings
     assert settings == Settings(
+        guardian="off",
         plugin_dir="p",
         socket_path="s/r.sock",
         admin_path="s/a.sock",
@@ -321,7 +360,7 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
 
 def test_serve_without_options_has_the_defaults(served_settings: list[Settings]) -> None:
     assert vconnect("serve") == 4
-    assert served_settings == [Settings()]
+    assert served_settings == [Settings(guardian="off")]
 
 
 def test_serve_reads_file_then_environment_then_options(

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from fake_manager import FakeManager, Summary, served_beside, short_directory
 
+from vconnect.logs.ring import LogRing
+
 VCONNECT = (sys.executable, "-m", "vconnect")
 
 LOADED = """
@@ -56,7 +58,19 @@ def test_every_command_has_help() -> None:
     listing = vconnect("--help").stdout.partition("Commands:")[2]
     commands = [line.split()[0] for line in listing.splitlines() if line.strip()]
     assert commands == sorted(
-        ["bench", "emit", "list", "new", "pack", "restart", "serve", "start", "status", "stop"]
+        [
+            "bench",
+            "emit",
+            "list",
+            "logs",
+            "new",
+            "pack",
+            "restart",
+            "serve",
+            "start",
+            "status",
+            "stop",
+        ]
     )
 
 
@@ -146,6 +160,66 @@ def test_ctrl_c_in_a_waiting_command_is_quiet() -> None:
                 process.send_signal(signal.SIGINT)
                 out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_follow_shows_everything_once_until_ctrl_c() -> None:
+    manager = FakeManager(Summary(name="example"))
+    for n in range(10):
+        manager.says("example", f"old {n}")
+    with served_beside(manager) as path:
+        command = [*VCONNECT, "logs", "example", "-n", "2", "-f", "--json", "--admin", str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            seen = [json.loads(process.stdout.readline()) for _ in range(2)]
+            for count in (1, 2, 999, 1, 1000):  # the ring holds 1,000
+                for _ in range(count):
+                    manager.says("example", "new")
+                seen += [json.loads(process.stdout.readline()) for _ in range(count)]
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert [record["seq"] for record in seen] == [*range(9, 2014)]
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_follow_ends_quietly_with_its_reader() -> None:
+    manager = FakeManager(Summary(name="example"))
+    for n in range(1000):
+        manager.says("example", f"{n} " + "x" * 200)
+    with served_beside(manager) as path:
+        command = [*VCONNECT, "logs", "example", "-n", "1000", "-f", "--admin", str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(20) == 1
+            assert process.stderr.read() == b""
+
+
+def test_follow_tells_what_it_missed_and_when_all_is_new() -> None:
+    manager = FakeManager(Summary(name="example"))
+    manager.says("example", "first")
+    with served_beside(manager) as path:
+        command = [*VCONNECT, "logs", "example", "-f", "--admin", str(path)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline().endswith(" INFO  first\n")
+            with manager.lock:
+                for n in range(1500):
+                    manager.says("example", f"flood {n}")
+            assert process.stderr.readline() == "500 lines were gone before they could be shown\n"
+            assert process.stdout.readline().endswith(" INFO  flood 500\n")
+            with manager.lock:
+                manager.rings["example"] = LogRing(10)
+                manager.says("example", "another host")
+            assert process.stderr.readline() == "the plugin's log has begun anew\n"
+            *_, last = [process.stdout.readline() for _ in range(1000)]
+            assert last.endswith(" INFO  another host\n")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
 
 
 def test_debug_prints_the_traceback(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,15 +15,18 @@ from vconnect._stream import ReadBuffer
 from vconnect.config import Settings
 from vconnect.dispatcher import Dispatcher
 from vconnect.errors import (
+    PayloadError,
+    PluginOverloadedError,
     PluginReplyError,
     PluginTimeoutError,
     PluginUnavailableError,
     UnknownPluginError,
 )
 from vconnect.plugin import PluginRuntime
+from vconnect.policy import EventSettings
 from vconnect.protocol import Handshake
 from vconnect.registry import Registry
-from vconnect.session import LaneLimits, Peer, Session
+from vconnect.session import LaneLimits, Peer, Session, encode_event
 from wire_kit import Owner, connected, until
 from wire_kit import Peer as WirePeer
 
@@ -52,9 +56,10 @@ class SessionOwner:
 class Plugins:
     """A registry of real sessions, each with its peer."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.registry = Registry()
-        self.dispatcher = Dispatcher(self.registry, Settings(max_frame_bytes=1 << 20))
+    def __init__(self, stack: AsyncExitStack, **options: Any) -> None:
+        self.settings = Settings(max_frame_bytes=1 << 20, **options)
+        self.registry = Registry(self.settings)
+        self.dispatcher = Dispatcher(self.registry, self.settings)
         self._stack = stack
 
     async def add(self, name: str, priority: int = 0) -> WirePeer:
@@ -62,7 +67,7 @@ class Plugins:
         lane = Lane(owner, ReadBuffer(), 1 << 20)
         peer = await self._stack.enter_async_context(connected(lane, owner))
         shaken = Handshake(plugin=name, priority=priority, capabilities=("*",))
-        runtime = PluginRuntime(name, None)
+        runtime = PluginRuntime(name, None, limits=self.settings.plugin_limits(name))
         runtime.session = Session(shaken, Peer(1, 1), lane, LIMITS, SessionOwner(owner))
         runtime.session.open(b"\0\0\0\2{}")
         await peer.read()
@@ -71,10 +76,16 @@ class Plugins:
         return peer
 
 
+@asynccontextmanager
+async def having(**options: Any) -> AsyncIterator[Plugins]:
+    async with AsyncExitStack() as stack:
+        yield Plugins(stack, **options)
+
+
 @pytest.fixture
 async def plugins() -> AsyncIterator[Plugins]:
-    async with AsyncExitStack() as stack:
-        yield Plugins(stack)
+    async with having() as made:
+        yield made
 
 
 def deep(levels: int) -> Any:
@@ -164,3 +175,187 @@ async def test_notify_counts_what_it_drops(plugins):
     sent = [plugins.dispatcher.notify("e", n) for n in range(12)]
     assert sent == [1] * 12  # 8 in flight, 2 in the queue, and 2 took the place of older ones
     assert plugins.registry.get("a").summary().dropped == 2
+
+
+async def test_a_call_that_came_through_plugins_fails_as_any_other(plugins):
+    await plugins.add("a")
+    runtime = plugins.registry.get("a")
+    runtime.session = None
+    with pytest.raises(PluginUnavailableError, match="not connected"):
+        await plugins.dispatcher.request("a", "e", {}, hops=2)
+    assert runtime.hops_in_flight == []
+
+
+async def test_hops_are_known_while_the_event_is_in_flight(plugins):
+    peer = await plugins.add("a")
+    runtime = plugins.registry.get("a")
+    task = asyncio.create_task(plugins.dispatcher.request("a", "e", {}, hops=2))
+    await peer.read()
+    assert runtime.hops_in_flight == [2]
+    await peer.answer({"status": "ok"})
+    await task
+    assert runtime.hops_in_flight == []
+
+
+# --- the circuit breaker ---------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def half_open(**options: Any) -> AsyncIterator[tuple[Plugins, WirePeer, PluginRuntime]]:
+    """A plugin that has failed once too often, and whose time to be probed has come."""
+    limits = {"breaker_failures": 1, "breaker_cooldown": 0.01, **options}
+    async with having(**limits) as plugins:
+        peer = await plugins.add("a")
+        runtime = plugins.registry.get("a")
+        task = asyncio.create_task(plugins.dispatcher.request("a", "e", {}))
+        await answering(peer, {"status": "error", "message": "no"})
+        with pytest.raises(PluginReplyError):
+            await task
+        runtime.breaker._until += 60  # so that it is open still, however slow this machine is
+        with pytest.raises(PluginUnavailableError, match=r"circuit is open after 1 failures"):
+            await plugins.dispatcher.request("a", "e", {})
+        runtime.breaker._until -= 60
+        await until(lambda: runtime.breaker.state == "half_open")
+        yield plugins, peer, runtime
+
+
+async def probes_well(plugins: Plugins, peer: WirePeer) -> bool:
+    task = asyncio.create_task(plugins.dispatcher.request("a", "e", {}))
+    await answering(peer, {"status": "ok", "data": "well"})
+    return await task == "well" and plugins.registry.get("a").breaker.state == "closed"
+
+
+async def test_one_call_probes_and_closes_the_circuit():
+    async with half_open() as (plugins, peer, _):
+        probe = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        assert (await peer.read())["payload"] == 1
+        with pytest.raises(PluginUnavailableError, match="circuit is open"):
+            await plugins.dispatcher.request("a", "e", 2)
+        await peer.answer({"status": "ok", "data": 1})
+        assert (await probe).results[0].ok
+        assert await probes_well(plugins, peer)
+
+
+async def test_a_payload_that_cannot_be_sent_is_no_probe():
+    async with half_open() as (plugins, peer, _):
+        with pytest.raises(PayloadError):
+            await plugins.dispatcher.request("a", "e", object())
+        assert await probes_well(plugins, peer)
+
+
+@pytest.mark.parametrize("how", ["emit", "broadcast", "request"])
+async def test_a_call_that_finds_the_queue_full_is_no_probe(how):
+    async with half_open() as (plugins, peer, runtime):
+        # Eight in flight and two that wait, sent past the circuit: as before it opened.
+        message = encode_event("e", "before", 1 << 20)
+        calls = [runtime.session.call(message, monotonic() + 60) for _ in range(10)]
+        if how == "request":
+            with pytest.raises(PluginOverloadedError):
+                await plugins.dispatcher.request("a", "e", {})
+        else:
+            outcome = await getattr(plugins.dispatcher, how)("e", {})
+            assert outcome.results[0].error_code == "overloaded"
+        for call in calls:
+            await answering(peer, {"status": "ok"})
+            await call
+        assert await probes_well(plugins, peer)
+
+
+@pytest.mark.parametrize("how", ["emit", "broadcast", "request"])
+async def test_a_probe_whose_caller_goes_away_lets_another_one_through(how):
+    async with half_open() as (plugins, peer, _):
+        ask = getattr(plugins.dispatcher, how)
+        task = asyncio.create_task(ask("a", "e", {}) if how == "request" else ask("e", {}))
+        await peer.read()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await peer.answer({"status": "ok"})
+        assert await probes_well(plugins, peer)
+
+
+async def test_a_plugin_that_the_chain_had_no_time_for_has_not_failed():
+    async with having(breaker_failures=1) as plugins:
+        slow, _ = await plugins.add("slow", 2), await plugins.add("next", 1)
+        outcome = await plugins.dispatcher.emit("e", {}, timeout=0.02)
+        await slow.read()
+        first, second = outcome.results
+        assert (first.error_code, second.error_code) == ("deadline_exceeded", "deadline_exceeded")
+        assert "used up before" in (second.error or "")
+        assert plugins.registry.get("slow").breaker.state == "open"
+        unasked = plugins.registry.get("next")
+        assert (unasked.events, unasked.timeouts, unasked.breaker.state) == (0, 0, "closed")
+
+
+# --- failures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_an_error_may_stop_the_chain_if_it_says_so(plugins, stops):
+    first, second = await plugins.add("a", 2), await plugins.add("b", 1)
+    task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+    await answering(first, {"status": "error", "message": "no", "flow": "stop" if stops else "go"})
+    if not stops:
+        await answering(second, {"status": "ok"})
+    outcome = await task
+    assert outcome.stopped_by == ("a" if stops else None)
+    assert (outcome.results[0].ok, outcome.results[0].stop) == (False, stops)
+    assert len(outcome.results) == (1 if stops else 2)
+    assert outcome.reason is None
+
+
+async def test_no_default_answers_for_the_hosts_own_events():
+    default = EventSettings(on_failure="default", default={"status": "ok", "data": "stand-in"})
+    async with having(events={"*": default}) as plugins:
+        await plugins.add("a")
+        plugins.registry.get("a").session = None
+        assert await plugins.dispatcher.request("a", "some.event", {}) == "stand-in"
+        with pytest.raises(PluginUnavailableError):
+            await plugins.dispatcher.request("a", "vconnect.ping", {})
+
+
+@pytest.mark.parametrize("where", ["message", "code"])
+async def test_an_error_whose_words_are_no_text_is_an_error_all_the_same(plugins, where):
+    peer = await plugins.add("a")
+    answer = {"status": "error", "message": "no", where: deep(900)}
+    task = asyncio.create_task(plugins.dispatcher.request("a", "e", {}))
+    await answering(peer, answer)
+    with pytest.raises(PluginReplyError) as caught:
+        await task
+    assert len(str(caught.value)) < 500
+    assert len(caught.value.code) < 500
+    for how in ("emit", "broadcast"):
+        chain = asyncio.create_task(getattr(plugins.dispatcher, how)("e", {}))
+        await answering(peer, answer)
+        assert not (await chain).results[0].ok
+
+
+# --- notifications ---------------------------------------------------------------------------
+
+
+async def test_waiting_for_room_counts_who_is_not_connected(plugins):
+    peer = await plugins.add("a", 2)
+    await plugins.add("b", 1)
+    runtime = plugins.registry.get("b")
+    route = plugins.registry.routes.route("e")
+    assert len(route.told) == 2
+    runtime.session = None
+    assert await plugins.dispatcher.notify_when_room("e", 1) == 1
+    assert (await peer.read())["payload"] == 1
+    assert runtime.dropped == 1
+
+
+async def test_each_plugin_is_waited_for_on_its_own():
+    block = {"e": EventSettings(overflow="block")}
+    async with having(events=block) as plugins:
+        peers = [await plugins.add("a", 2), await plugins.add("b", 1)]
+        for _ in range(10):
+            plugins.dispatcher.notify("e", "full")
+        with pytest.raises(PluginOverloadedError):
+            plugins.dispatcher.notify("e", "full")
+        waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=0.5))
+        await until(lambda: plugins.registry.get("a").dropped)  # its time was up
+        assert not waits.done()
+        await answering(peers[1], {"status": "ok"})
+        assert await waits == 1
+        assert plugins.registry.get("b").dropped == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
 
@@ -16,6 +16,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
+from vconnect.config import LogLevel
 from vconnect.errors import IllegalTransitionError, VConnectError
 
 from .answers import answer_for, error_answer, json_answer
@@ -35,6 +36,9 @@ class Manager(Protocol):
 
     def summary(self, name: str) -> Any:
         """Describe one plugin, by any of its names."""
+
+    def plugin_logs(self, name: str, *, lines: int, level: LogLevel, after: int | None) -> Any:
+        """Return what a plugin has printed and logged."""
 
     def host_summary(self) -> msgspec.Struct:
         """Describe the host itself."""
@@ -78,6 +82,20 @@ class EventRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
+class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of ``GET /api/plugins/{name}/logs``.
+
+    Attributes:
+        lines: How many records at most.
+        level: The lowest that is wanted.
+        after: The ``next`` of an earlier answer, to go on from there.
+    """
+
+    lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    level: LogLevel = "trace"
+    after: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | None = None
+
+
 class _BadRequestError(Exception):
     """The request's body or its fields are wrong."""
 
@@ -97,6 +115,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     app.router.add_get("/api/host", routes.host)
     app.router.add_get("/api/plugins", routes.plugins)
     app.router.add_get("/api/plugins/{name}/status", routes.status)
+    app.router.add_get("/api/plugins/{name}/logs", routes.logs)
     app.router.add_post("/api/plugins/{name}/{action:start|stop|restart}", routes.act)
     app.router.add_post("/api/events", routes.events)
     return app
@@ -116,6 +135,13 @@ class _Routes:
 
     async def status(self, request: web.Request) -> web.Response:
         return json_answer(self._manager.summary(request.match_info["name"]))
+
+    async def logs(self, request: web.Request) -> web.Response:
+        wanted = _parse_query(request.query)
+        page = self._manager.plugin_logs(
+            request.match_info["name"], lines=wanted.lines, level=wanted.level, after=wanted.after
+        )
+        return json_answer(page)
 
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -230,6 +256,13 @@ def _parse_event(body: bytes) -> EventRequest:
     if wanted.plugin is not None and wanted.mode is not None:
         raise _BadRequestError("mode: does not go with plugin; leave one of them out")
     return wanted
+
+
+def _parse_query(query: Mapping[str, str]) -> LogRequest:
+    try:
+        return msgspec.convert(dict(query), LogRequest, strict=False)
+    except msgspec.ValidationError as error:
+        raise _BadRequestError(_field_first(error)) from None
 
 
 def _field_first(error: msgspec.ValidationError) -> str:

@@ -23,11 +23,16 @@ _Printer = Callable[[Any], None]
 
 
 class Host:
-    """A running host as a command sees it: ask it something, print what it says."""
+    """A running host as a command sees it: ask it something, print what it says.
+
+    Attributes:
+        path: Its administration socket.
+        as_json: Whether to print JSON.
+    """
 
     def __init__(self, path: Path, as_json: bool) -> None:
-        self._path = path
-        self._as_json = as_json
+        self.path = path
+        self.as_json = as_json
 
     def get(self, route: str) -> Any:
         """Ask a question."""
@@ -45,7 +50,7 @@ class Host:
 
     def show(self, value: Any, printer: _Printer) -> None:
         """Print ``value`` as JSON if that was asked for, else by ``printer``."""
-        if self._as_json:
+        if self.as_json:
             print_json(value)
         else:
             printer(value)
@@ -56,13 +61,13 @@ class Host:
         from vconnect.admin.client import AdminClient
 
         async def talk() -> Any:
-            async with AdminClient(self._path) as client:
+            async with AdminClient(self.path) as client:
                 return await ask(client)
 
         return asyncio.run(talk())
 
 
-def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
+def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that lead to a host, and the `Host` as its first argument."""
 
     def wrapper(
@@ -80,7 +85,7 @@ def _asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     return admin_option(config_option(json_option(pass_state(wrapper))))
 
 
-def _check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
+def check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
     """Refuse what the host could only misread: nothing, or bytes that are not UTF-8."""
     if word == "":
         raise click.BadParameter("expected a name, got nothing")
@@ -89,19 +94,19 @@ def _check_word(_: click.Context, __: click.Parameter, word: str | None) -> str 
     return word
 
 
-_name_argument = click.argument("name", callback=_check_word)
+name_argument = click.argument("name", callback=check_word)
 
 
 @click.command("list")
-@_asks_host
+@asks_host
 def list_plugins(host: Host) -> None:
     """List the plugins with their states."""
     host.show(host.get("/api/plugins")["plugins"], print_plugins)
 
 
 @click.command()
-@click.argument("name", required=False, callback=_check_word)
-@_asks_host
+@click.argument("name", required=False, callback=check_word)
+@asks_host
 def status(host: Host, name: str | None) -> None:
     """Show all that is known of the plugin NAME, or of the host itself."""
     from vconnect.admin.client import plugin_route
@@ -113,41 +118,41 @@ def status(host: Host, name: str | None) -> None:
 
 
 @click.command()
-@_name_argument
-@_asks_host
+@name_argument
+@asks_host
 def start(host: Host, name: str) -> None:
     """Start the plugin NAME and wait for its handshake."""
     host.show(host.act(name, "start"), print_done)
 
 
 @click.command()
-@_name_argument
-@_asks_host
+@name_argument
+@asks_host
 def stop(host: Host, name: str) -> None:
     """Stop the plugin NAME and wait until its last process has ended."""
     host.show(host.act(name, "stop"), print_done)
 
 
 @click.command()
-@_name_argument
-@_asks_host
+@name_argument
+@asks_host
 def restart(host: Host, name: str) -> None:
     """Stop the plugin NAME and start it again."""
     host.show(host.act(name, "restart"), print_done)
 
 
 @click.command()
-@click.argument("event", callback=_check_word)
+@click.argument("event", callback=check_word)
 @click.argument("payload", metavar="JSON")
 @click.option("--mode", type=click.Choice(["chain", "broadcast"]), help="[default: chain]")
-@click.option("--plugin", metavar="NAME", callback=_check_word, help="Ask only this plugin.")
+@click.option("--plugin", metavar="NAME", callback=check_word, help="Ask only this plugin.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
     help="Seconds for the whole call.  [default: as the host is configured]",
 )
-@_asks_host
+@asks_host
 def emit(
     host: Host,
     event: str,

@@ -6,6 +6,7 @@ theirs reaches a terminal, and nothing of theirs is read as markup.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ _STYLES = {
     "Stopped": "dim",
     "Installed": "dim",
 }
+
+_LEVEL_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
 
 # JSON escapes only what is below U+0020; DEL, the C1 controls and the direction overrides reach a
 # terminal as they are.
@@ -50,9 +53,7 @@ def clean(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON value, in UTF-8 whatever the locale says."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode("utf-8")
-    text = _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    click.echo(text.encode("utf-8"))
+    click.echo(_escaped(orjson.dumps(value, option=orjson.OPT_INDENT_2)))
 
 
 def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
@@ -86,6 +87,26 @@ def print_plugin(plugin: Mapping[str, Any]) -> None:
         click.echo("last stderr:")
         for line in plugin["last_stderr"]:
             click.echo(f"  {clean(line)}")
+
+
+def print_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print what a plugin said, one line per record: local time, level, text and fields."""
+    colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for record in records:
+        moment = datetime.fromtimestamp(record["time"]).astimezone().replace(tzinfo=None)
+        level = f"{record['level'].upper():<5}"
+        words = [record["text"]]
+        words += [f"{name}={_field(value)}" for name, value in record["fields"].items()]
+        color = _LEVEL_COLORS.get(record["level"]) if colored else None
+        shown = click.style(level, fg=color) if color else level
+        line = clean(" ".join(filter(None, words)))
+        click.echo(f"{moment.isoformat(sep=' ', timespec='milliseconds')} {shown} {line}")
+
+
+def print_json_lines(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print each record as one JSON value on a line of its own."""
+    for record in records:
+        click.echo(_escaped(orjson.dumps(record)))
 
 
 def print_host(host: Mapping[str, Any]) -> None:
@@ -148,6 +169,17 @@ def _latency(microseconds: float) -> str:
     if microseconds >= 1000:
         return f"{microseconds / 1000:,.2f} ms"
     return f"{microseconds:.1f} us"
+
+
+def _escaped(encoded: bytes) -> bytes:
+    """Escape in JSON what a terminal might still obey."""
+    text = encoded.decode("utf-8")
+    text = _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.encode("utf-8")
+
+
+def _field(value: Any) -> str:
+    return value if isinstance(value, str) else _compact(value)
 
 
 def _compact(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import bench, control, package, serve
+from . import bench, control, logs, package, serve
 from .state import State, pass_state
 
 
@@ -49,6 +49,7 @@ for _command in (
     serve.serve,
     control.list_plugins,
     control.status,
+    logs.logs,
     control.emit,
     control.start,
     control.stop,

@@ -1,0 +1,110 @@
+"""``vconnect logs``: what a plugin has printed and logged, and what it goes on to say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vconnect.config import LOG_LEVELS
+
+from .control import Host, asks_host, name_argument
+from .output import print_json, print_json_lines, print_records
+
+if TYPE_CHECKING:
+    from vconnect.admin.client import AdminClient
+
+# How often the host is asked for more. Seconds.
+POLL_INTERVAL = 0.25
+_PAGE_LINES = 1000
+
+
+@click.command()
+@name_argument
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many of the newest lines.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(LOG_LEVELS),
+    default="trace",
+    help="Leave out what is below this level.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it says next, until Ctrl-C.")
+@asks_host
+def logs(host: Host, name: str, lines: int, level: str, follow: bool) -> None:
+    """Show what the plugin NAME has printed and logged.
+
+    The host keeps the last lines of each plugin, also over its restarts. With --follow, --json
+    prints one value per line.
+    """
+    if follow:
+        _follow(host, name, lines, level)
+    else:
+        page = host.get(_route(name, lines=lines, level=level))
+        host.show(page["records"], print_json if host.as_json else print_records)
+
+
+def _follow(host: Host, name: str, lines: int, level: str) -> None:
+    import asyncio
+
+    from vconnect.admin.client import AdminClient
+
+    async def follow() -> None:
+        async with AdminClient(host.path) as client:
+            await _Follower(client, host.as_json, name, level).run(lines)
+
+    asyncio.run(follow())
+
+
+class _Follower:
+    """Asks again and again for what came after what it has shown."""
+
+    def __init__(self, client: AdminClient, as_json: bool, name: str, level: str) -> None:
+        self._client = client
+        self._as_json = as_json
+        self._name = name
+        self._level = level
+
+    async def run(self, lines: int) -> None:
+        """Show the newest ``lines``, then all that follows."""
+        import asyncio
+
+        page = await self._get(lines=lines)
+        while True:
+            self._show(page)
+            if len(page["records"]) < _PAGE_LINES:
+                await asyncio.sleep(POLL_INTERVAL)
+            page = await self._after(page)
+
+    async def _after(self, shown: Mapping[str, Any]) -> Any:
+        page = await self._get(lines=_PAGE_LINES, after=shown["next"])
+        if page["began"] != shown["began"]:
+            # Another host, or the plugin was installed anew: the numbers are others.
+            click.echo("the plugin's log has begun anew", err=True)
+            page = await self._get(lines=_PAGE_LINES, after=0)
+        return page
+
+    async def _get(self, **query: int) -> Any:
+        return await self._client.get(_route(self._name, level=self._level, **query))
+
+    def _show(self, page: Mapping[str, Any]) -> None:
+        if page["dropped"]:
+            click.echo(f"{page['dropped']} lines were gone before they could be shown", err=True)
+        (print_json_lines if self._as_json else print_records)(page["records"])
+        sys.stdout.flush()
+
+
+def _route(name: str, **query: int | str) -> str:
+    from vconnect.admin.client import plugin_route
+
+    words = "&".join(f"{key}={value}" for key, value in query.items())
+    return f"{plugin_route(name, 'logs')}?{words}"

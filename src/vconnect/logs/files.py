@@ -1,0 +1,181 @@
+"""Files of plugins' output, rotated by size.
+
+All of it runs in the writer's thread. A file is opened for each batch and closed after it: there
+is no descriptor that could outlive a deleted file, a full disk or a plugin.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .records import LogRecord
+from .text import escape_controls
+
+# After a failure a file is left alone for so long. Seconds.
+RETRY_AFTER = 1.0
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_log = logging.getLogger(__name__)
+
+
+class RotatingFile:
+    """``NAME.log``, the newest, then ``NAME.log.1`` and so on to the oldest.
+
+    Args:
+        path: Of the newest.
+        max_bytes: After which a new one is begun; a line is never divided.
+        max_files: How many there may be, the newest included.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self.written = 0  # whole lines of the last `write`
+
+    def write(self, lines: list[bytes]) -> None:
+        """Append lines, with their ends.
+
+        Raises:
+            OSError: They could not be written, or only the first `written` of them.
+        """
+        self.written = 0
+        position = 0
+        while position < len(lines):
+            fd, size = self._open()
+            try:
+                until = self._fitting(lines, position, size)
+                self._append(fd, b"".join(lines[position:until]))
+            finally:
+                os.close(fd)
+            position = until
+            if position < len(lines):
+                self._rotate()
+
+    def _open(self) -> tuple[int, int]:
+        """Open the newest file, made anew if it is gone, and return its size as well."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._path, _FLAGS, 0o600)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "is not a regular file", str(self._path))
+            size = found.st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                # The disk was full, or a host was killed, in the middle of a line.
+                size += os.write(fd, b"\n")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, size
+
+    def _fitting(self, lines: list[bytes], position: int, size: int) -> int:
+        """Say up to which line there is room; an empty file has room for at least one."""
+        for index in range(position, len(lines)):
+            size += len(lines[index])
+            if size > self._max_bytes and size != len(lines[index]):
+                return index
+        return len(lines)
+
+    def _append(self, fd: int, data: bytes) -> None:
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(fd, data[done:])
+        finally:
+            self.written += data.count(b"\n", 0, done)
+
+    def _rotate(self) -> None:
+        names = [self._path, *(self._numbered(n) for n in range(1, self._max_files))]
+        if len(names) == 1:
+            self._path.unlink(missing_ok=True)
+        for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
+            if os.path.lexists(newer):
+                newer.replace(older)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class LogFiles:
+    """The files of all plugins.
+
+    What goes wrong is told once, until it goes right again; what is lost meanwhile is counted.
+
+    Args:
+        directory: Made when it is needed, for its owner only.
+        max_bytes: Per file.
+        max_files: Per plugin.
+        clock: Monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int,
+        max_files: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._clock = clock
+        self._retry_at: dict[str, float] = {}  # of the plugins whose file fails
+        self._lost = 0
+
+    def write(self, batch: list[tuple[str, LogRecord]]) -> None:
+        """Write records of any plugins, each with its plugin's name."""
+        lines: dict[str, list[bytes]] = {}
+        for plugin, record in batch:
+            lines.setdefault(plugin, []).append(file_line(record))
+        for plugin, own in lines.items():
+            self._write_plugin(plugin, own)
+
+    def _write_plugin(self, plugin: str, lines: list[bytes]) -> None:
+        if self._clock() < self._retry_at.get(plugin, 0):
+            self._lost += len(lines)
+            return
+        path = self._directory / f"{plugin}.log"
+        file = RotatingFile(path, self._max_bytes, self._max_files)
+        try:
+            file.write(lines)
+        except OSError as error:
+            self._lost += len(lines) - file.written
+            self._failed(plugin, path, error)
+        else:
+            self._succeeded(plugin)
+
+    def _failed(self, plugin: str, path: Path, error: OSError) -> None:
+        if not self._retry_at:
+            _log.warning(
+                "log file %s cannot be written: %s; plugins go on, and so does their output in "
+                "memory and in this log",
+                error.filename or path,
+                (error.strerror or str(error)).lower(),
+            )
+        self._retry_at[plugin] = self._clock() + RETRY_AFTER
+
+    def _succeeded(self, plugin: str) -> None:
+        if self._retry_at.pop(plugin, None) is not None and not self._retry_at:
+            _log.warning(
+                "log files in %s are written again; %d lines are missing",
+                self._directory,
+                self._lost,
+            )
+            self._lost = 0
+
+
+def file_line(record: LogRecord) -> bytes:
+    """Render a record for a file: time in UTC, level, stream, text and fields."""
+    moment = datetime.fromtimestamp(record.time, UTC).isoformat(timespec="milliseconds")
+    text = escape_controls(record.line())
+    line = f"{moment[:-6]}Z {record.level.upper():<5} {record.stream:<6} {text}\n"
+    return line.encode("utf-8", "backslashreplace")

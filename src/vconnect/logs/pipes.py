@@ -1,0 +1,145 @@
+"""Reads what one process writes, in measure: a flood must not keep the event loop busy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from .flood import COUNTED_BYTES_PER_SECOND
+from .lines import LineSplitter
+from .plugin import PluginLog
+from .records import Stream
+from .text import MAX_LINE_BYTES, decode_line
+
+KEPT_LINES = 50
+
+# Bytes per turn of the loop. What passes costs some 20 µs a line, what is only counted next to
+# nothing.
+_READ_BYTES = 8 * 1024
+_FLOOD_BYTES = 64 * 1024
+_SHORTEST_PAUSE = 0.001
+_DRAIN_READS = 32
+_TAIL_BYTES = 32 * 1024
+
+
+class PluginOutput:
+    """The two pipes of a process.
+
+    Args:
+        log: The plugin's, which stays when the process ends.
+        loop: Reads the pipes.
+    """
+
+    def __init__(self, log: PluginLog, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._pipes: dict[int, _Pipe] = {}
+        self._tail = _Tail()
+
+    @property
+    def last_stderr(self) -> tuple[str, ...]:
+        """The last lines of standard error, also of what was suppressed: they often say why."""
+        return self._tail.lines()
+
+    def add(self, fd: int, stream: Stream) -> None:
+        """Read a pipe, which is closed here."""
+        os.set_blocking(fd, False)
+        self._pipes[fd] = _Pipe(stream)
+        self._loop.add_reader(fd, self._readable, fd)
+
+    def drain(self) -> None:
+        """Read what is there now; a grandchild that keeps a pipe open holds up nobody."""
+        for fd in list(self._pipes):
+            reads = 0
+            while reads < _DRAIN_READS and fd in self._pipes and self._read(fd, _FLOOD_BYTES):
+                reads += 1
+
+    def close(self) -> None:
+        """Read what is left, take the lines that have no end, and close the pipes."""
+        self.drain()
+        for fd in list(self._pipes):
+            self._close(fd)
+        self._log.tell_suppressed(at_once=True)
+
+    def feed(self, pipe: _Pipe, data: bytes) -> bool:
+        """Take bytes; tell whether some of them were too much."""
+        if pipe.stream == "stderr":
+            self._tail.add(data)
+        lines, skipped = pipe.splitter.feed(data, self._log.room())
+        self._log.write(pipe.stream, lines, skipped)
+        return skipped > 0 or pipe.splitter.is_skipping
+
+    def _readable(self, fd: int) -> None:
+        pipe = self._pipes[fd]
+        got = self._read(fd, _FLOOD_BYTES if pipe.is_flooding else _READ_BYTES)
+        pause = got / COUNTED_BYTES_PER_SECOND
+        if pipe.is_flooding and pause >= _SHORTEST_PAUSE:
+            # The pipe fills up meanwhile, and its writer has to wait.
+            self._loop.remove_reader(fd)
+            pipe.pause = self._loop.call_later(pause, self._resume, fd)
+
+    def _resume(self, fd: int) -> None:
+        self._pipes[fd].pause = None
+        self._loop.add_reader(fd, self._readable, fd)
+
+    def _read(self, fd: int, size: int) -> int:
+        """Read once; return how much, 0 for nothing or the end."""
+        try:
+            data = os.read(fd, size)
+        except BlockingIOError:
+            return 0
+        pipe = self._pipes[fd]
+        if data:
+            pipe.is_flooding = self.feed(pipe, data)
+        else:
+            self._close(fd)
+        return len(data)
+
+    def _close(self, fd: int) -> None:
+        pipe = self._pipes.pop(fd)
+        if pipe.pause is None:
+            self._loop.remove_reader(fd)
+        else:
+            pipe.pause.cancel()
+        os.close(fd)
+        rest = pipe.splitter.finish()
+        if pipe.stream == "stderr":
+            self._tail.finish()
+        if rest:
+            has_room = self._log.room() > 0
+            self._log.write(pipe.stream, [rest] if has_room else [], 0 if has_room else 1)
+
+
+class _Pipe:
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.splitter = LineSplitter()
+        self.is_flooding = False
+        self.pause: asyncio.TimerHandle | None = None
+
+
+class _Tail:
+    """The end of a stream, undecoded: it is asked for rarely and written often."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._is_cut = False
+        self._is_finished = False
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+        # Room for twice as much, or every small addition would copy all of it.
+        if len(self._data) > 2 * _TAIL_BYTES:
+            self._data = self._data[-_TAIL_BYTES:]
+            self._is_cut = True
+
+    def finish(self) -> None:
+        self._is_finished = True
+
+    def lines(self) -> tuple[str, ...]:
+        *lines, rest = self._data.rsplit(b"\n", KEPT_LINES + 1)
+        if self._is_finished and rest:
+            lines.append(rest)
+        if len(lines) > KEPT_LINES or (self._is_cut and len(lines) > 1):
+            lines = lines[1:]  # the first one is what stands before the others, or has no beginning
+        return tuple(decode_line(line[:MAX_LINE_BYTES]) for line in lines[-KEPT_LINES:])

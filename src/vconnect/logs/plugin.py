@@ -1,0 +1,116 @@
+"""One plugin's log: what passes goes into the ring, the host's log and a file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vconnect.config import LogLevel, Settings
+
+from .flood import FloodControl
+from .host import PLUGIN_LOGGERS
+from .records import SEVERITY, Content, LogRecord, Stream, from_call, parse_line
+from .ring import LogRing
+
+# How often the count of what was suppressed is told. Seconds.
+_TELL_EVERY = 1.0
+
+
+class PluginLog:
+    """What a plugin says, whichever of its processes says it and in whichever way.
+
+    Args:
+        plugin: Names the logger, ``vconnect.plugin.NAME``.
+        settings: How much is kept, and how much may pass.
+        file: Takes each record for a file, and tells whether it could; none by default.
+        clock: Monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        plugin: str,
+        settings: Settings | None = None,
+        file: Callable[[str, LogRecord], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        settings = settings or Settings()
+        self.ring = LogRing(settings.log_lines)
+        self.suppressed = 0
+        self._plugin = plugin
+        self._log = logging.getLogger(PLUGIN_LOGGERS + plugin)
+        self._file = file
+        self._clock = clock
+        self._flood = FloodControl(
+            settings.log_lines_per_second, settings.log_bytes_per_second, clock
+        )
+        self._untold = 0
+        self._unfiled = 0
+        self._told_at = clock() - _TELL_EVERY
+
+    def room(self) -> int:
+        """Say how many lines may pass now."""
+        return self._flood.room()
+
+    def write(self, stream: Stream, lines: list[bytes], skipped: int = 0) -> None:
+        """Take lines, of which `room` has allowed as many, and the count of those after them."""
+        now = time.time()
+        for line in lines:
+            self._flood.take(len(line) + 1)
+            self._pass(stream, parse_line(line), now)
+        self._suppress(skipped)
+
+    def say(self, level: LogLevel, message: str, fields: Mapping[str, Any]) -> None:
+        """Take a record that the plugin made itself, with its level and fields."""
+        if not self._flood.room():
+            self._suppress(1)
+            return
+        content = from_call(level, message, fields)
+        self._flood.take(len(content.text) + len(content.fields_json))
+        self._pass("log", content, time.time())
+
+    def tell_suppressed(self, *, at_once: bool = False) -> None:
+        """Tell how much was suppressed since it was told last, at most once a second."""
+        if not self._untold or not (at_once or self._clock() - self._told_at >= _TELL_EVERY):
+            return
+        count, self._untold = self._untold, 0
+        self._told_at = self._clock()
+        flood = self._flood
+        text = (
+            f"{count} lines suppressed; {flood.lines_per_second} lines and "
+            f"{flood.bytes_per_second} bytes may pass in a second"
+        )
+        self._pass("host", Content("warn", text), time.time())
+
+    def _suppress(self, count: int) -> None:
+        self.suppressed += count
+        self._untold += count
+        self.tell_suppressed()
+
+    def _pass(self, stream: Stream, content: Content, now: float) -> None:
+        record = LogRecord(
+            self.ring.last + 1, now, stream, content.level, content.text, content.fields_json
+        )
+        self.ring.append(record)
+        if self._file is not None:
+            self._to_file(self._file, record)
+        self._log_on(record)
+
+    def _to_file(self, file: Callable[[str, LogRecord], bool], record: LogRecord) -> None:
+        """Queue it; where some had no room, the file says so as soon as there is room again."""
+        if self._unfiled:
+            text = f"{self._unfiled} lines are missing here: the disk was too slow"
+            notice = LogRecord(record.seq, record.time, "host", "warn", text)
+            self._unfiled = 0 if file(self._plugin, notice) else self._unfiled
+        if not file(self._plugin, record):
+            self._unfiled += 1
+            self.suppressed += 1
+
+    def _log_on(self, record: LogRecord) -> None:
+        """Pass it to the host's log, without the search for a caller, who says nothing here."""
+        level = max(SEVERITY[record.level], logging.DEBUG)
+        if self._log.isEnabledFor(level):
+            self._log.handle(
+                self._log.makeRecord(self._log.name, level, "", 0, "%s", (record.line(),), None)
+            )

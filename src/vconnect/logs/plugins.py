@@ -1,0 +1,65 @@
+"""The logs of all plugins, and the one thread that writes their files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from vconnect.config import Settings
+
+from .files import LogFiles
+from .plugin import PluginLog
+from .records import LogRecord
+from .ring import size_of
+from .writer import LogWriter
+
+# What a disk may need at the end for what is queued; a dead one must not keep the host. Seconds.
+CLOSE_TIMEOUT = 2.0
+
+
+class PluginLogs:
+    """Makes and keeps plugins' logs by name, so that they outlive processes and restarts.
+
+    Args:
+        settings: The keys that begin with ``log_``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._logs: dict[str, PluginLog] = {}
+        self._writer: LogWriter[tuple[str, LogRecord]] | None = None
+        if settings.log_dir is not None:
+            files = LogFiles(
+                Path(settings.log_dir).expanduser().absolute(),
+                settings.log_file_bytes,
+                settings.log_files,
+            )
+            self._writer = LogWriter("plugin logs", files.write)
+
+    def of(self, plugin: str) -> PluginLog:
+        """Return the log of ``plugin`` (canonical), made when it is first asked for."""
+        log = self._logs.get(plugin)
+        if log is None:
+            file = None if self._writer is None else self._to_file
+            log = self._logs[plugin] = PluginLog(plugin, self._settings, file)
+        return log
+
+    def forget(self, plugin: str) -> None:
+        """Forget a plugin that is not there any more; its files stay."""
+        self._logs.pop(plugin, None)
+
+    async def close(self) -> None:
+        """Write what is queued and end the thread, within `CLOSE_TIMEOUT`."""
+        for log in self._logs.values():
+            log.tell_suppressed(at_once=True)
+        if self._writer is None:
+            return
+        self._writer.stop()
+        until = time.monotonic() + CLOSE_TIMEOUT
+        while self._writer.is_running and time.monotonic() < until:
+            await asyncio.sleep(0.002)
+
+    def _to_file(self, plugin: str, record: LogRecord) -> bool:
+        assert self._writer is not None, "asked for only where there is one"
+        return self._writer.put((plugin, record), size_of(record))

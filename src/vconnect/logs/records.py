@@ -1,0 +1,184 @@
+"""What a line says: its level, and its fields if it is JSON."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from vconnect.config import LogLevel
+
+from .text import MAX_LINE_BYTES, decode_line, strip_controls
+
+Stream = Literal["stdout", "stderr", "log", "host"]
+
+SEVERITY: Mapping[str, int] = {
+    "trace": logging.DEBUG - 5,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+"""The levels, from the lowest, with the numbers that Python's logging has for them."""
+
+NO_FIELDS = b"{}"
+
+_SPELLINGS: Mapping[LogLevel, str] = {
+    "trace": "trace verbose",
+    "debug": "debug dbg",
+    "info": "info inf information notice",
+    "warn": "warn warning wrn",
+    "error": "error err critical crit fatal panic alert emerg emergency",
+}
+_LEVEL_OF = {word: level for level, words in _SPELLINGS.items() for word in words.split()}
+_LEVEL_KEYS = ("level", "severity", "lvl")
+_MESSAGE_KEYS = ("message", "msg", "text")
+# The host has a clock of its own, and one time per line is enough.
+_TIME_KEYS = ("time", "timestamp", "ts", "@timestamp")
+
+_WORDS = "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL"
+_STAMP = r"\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?"
+# The beginning of a line: "ERROR name: ", "[error] ", "[TIME WARN name] ", "TIME - name - ERROR".
+# In brackets the case does not matter; without them only capitals are a level and not a word.
+_LEADING = re.compile(
+    rf"\s*\[?(?:{_STAMP}\]?\s+)?(?:-\s+)?(?:[\w.]+ - )?"
+    rf"(?:(?P<plain>{_WORDS})(?=[\]:\s|]|$)|[\[<(]\s*(?i:(?P<framed>{_WORDS}))\s*[\]>)])"
+)
+_LOGFMT = re.compile(r"(?:^|\s)(?:level|lvl|severity)=\"?([A-Za-z]+)")
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One thing that a plugin said.
+
+    Attributes:
+        seq: Its number among the plugin's records; it grows by one with each.
+        time: Unix time in seconds, when the host read it.
+        stream: ``stdout``, ``stderr``, ``log`` (the native call), or ``host`` for what the host
+            itself says about the plugin's output.
+        text: Without line end and control characters.
+        fields_json: An object in JSON. It is kept encoded, because decoded it may be twenty times
+            as large.
+    """
+
+    seq: int
+    time: float
+    stream: Stream
+    level: LogLevel
+    text: str
+    fields_json: bytes = NO_FIELDS
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What came with the text, by name."""
+        fields: dict[str, Any] = orjson.loads(self.fields_json)
+        return fields
+
+    def line(self) -> str:
+        """Render text and fields as one line, which may still hold control characters."""
+        if self.fields_json == NO_FIELDS:
+            return self.text
+        words = [self.text, *(f"{key}={_shown(value)}" for key, value in self.fields.items())]
+        return " ".join(filter(None, words))[:MAX_LINE_BYTES]
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a line turned out to say."""
+
+    level: LogLevel
+    text: str
+    fields_json: bytes = NO_FIELDS
+
+
+def parse_line(line: bytes) -> Content:
+    """Read a line as JSON if it is an object, else as text with a level in it."""
+    if line.startswith(b"{"):
+        parsed = _parse_json(line)
+        if parsed is not None:
+            return parsed
+    text = decode_line(line)
+    return Content(guess_level(text), text)
+
+
+def from_call(level: LogLevel, message: str, fields: Mapping[str, Any]) -> Content:
+    """Take what a plugin said with a level and fields of its own."""
+    encoded = _encode(fields) or orjson.dumps({"fields": "nested too deeply"})
+    if len(encoded) > MAX_LINE_BYTES:
+        encoded = orjson.dumps({"fields": f"{len(encoded)} bytes, which is too much"})
+    return Content(level, _one_line(message[:MAX_LINE_BYTES]), encoded)
+
+
+def guess_level(text: str) -> LogLevel:
+    """Find the level that a line of text begins with, or names as ``level=``; else ``info``."""
+    found = _LEADING.match(text)
+    if found is not None:
+        return _LEVEL_OF[(found["plain"] or found["framed"]).lower()]
+    if "=" in text:
+        found = _LOGFMT.search(text)
+        if found is not None:
+            return _LEVEL_OF.get(found[1].lower(), "info")
+    return "info"
+
+
+def _parse_json(line: bytes) -> Content | None:
+    try:
+        values = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    fields = _flattened(values)
+    level = _level_of(_take(fields, _LEVEL_KEYS))
+    message = _take(fields, _MESSAGE_KEYS)
+    for key in _TIME_KEYS:
+        fields.pop(key, None)
+    encoded = _encode(fields)
+    if encoded is None:
+        return None
+    text = message if isinstance(message, str) else "" if message is None else _shown(message)
+    return Content(level, _one_line(text), encoded)
+
+
+def _flattened(values: dict[str, Any]) -> dict[str, Any]:
+    """Lift what Rust's tracing keeps one level lower."""
+    inner = values.get("fields")
+    if isinstance(inner, dict) and not any(key in values for key in _MESSAGE_KEYS):
+        return {key: value for key, value in values.items() if key != "fields"} | inner
+    return values
+
+
+def _take(fields: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    """Remove the first of ``keys`` that is there, and return its value."""
+    for key in keys:
+        if key in fields:
+            return fields.pop(key)
+    return None
+
+
+def _level_of(value: Any) -> LogLevel:
+    if isinstance(value, str):
+        return _LEVEL_OF.get(value.lower(), "info")
+    if isinstance(value, int):  # pino and bunyan count 10 trace, 20 debug, 30 info …
+        levels: tuple[LogLevel, ...] = ("trace", "debug", "info", "warn", "error")
+        return levels[min(max(value // 10 - 1, 0), 4)]
+    return "info"
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes | None:
+    """Encode; ``None`` for what is nested deeper than the encoder goes."""
+    if not fields:
+        return NO_FIELDS
+    try:
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError:
+        return None
+
+
+def _one_line(text: str) -> str:
+    """Keep what was written as several lines readable, as one."""
+    return strip_controls(text.replace("\n", "\\n"))
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
