@@ -28,6 +28,7 @@ from .errors import (
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
+from .monitor import Monitor
 from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
@@ -564,14 +565,12 @@ class PluginRuntimeManager:
             _log.info("plugin log level: %s", self.settings.log_level)
 
     async def _beat(self) -> None:
-        """Note every second which plugins are alive."""
+        """Note every second which plugins are alive, and what they use."""
+        monitor = Monitor(self.settings)
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            now = time.time()
+            await monitor.look(list(self._supervisors.values()))
             for runtime in self._registry:
-                process = runtime.process
-                if (process is not None and process.is_alive) or runtime.session is not None:
-                    runtime.last_heartbeat = now
                 runtime.log.tell_suppressed()
 
 

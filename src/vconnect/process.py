@@ -24,6 +24,7 @@ import msgspec
 
 from .errors import PluginStartError
 from .logs import PluginLog, PluginOutput
+from .procfs import HAS_PROC, members
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -40,7 +41,6 @@ INHERITED_BY_DEV = (
 # The machine is short of something, which may pass.
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _POLL_SECONDS = (0.002, 0.05)
-_HAS_PROC = sys.platform == "linux"
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class PluginProcess:
             self._popen.wait()  # somebody else has taken it
             return
         self._popen.returncode = os.waitstatus_to_exitcode(status)
-        self.max_rss_bytes = usage.ru_maxrss * (1024 if _HAS_PROC else 1)
+        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
         self.cpu_s = usage.ru_utime + usage.ru_stime
 
     # Exit.
@@ -252,8 +252,11 @@ class PluginProcess:
     # The session.
 
     def _is_empty(self) -> bool:
-        if _HAS_PROC:
-            return not _session_members(self.pid)
+        if HAS_PROC:
+            try:
+                return next(members((self.pid,)), None) is None
+            except OSError:  # no descriptor left to look with
+                return False
         if self.is_alive:
             return False
         try:
@@ -266,12 +269,13 @@ class PluginProcess:
         """Send to the group, and to those of the session that have made groups of their own."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        if not _HAS_PROC:
+        if not HAS_PROC:
             return
-        for pid, group in _session_members(self.pid):
-            if group != self.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
+        with suppress(OSError):  # no descriptor left to look with; the next round may have one
+            for member in members((self.pid,)):
+                if member.group != self.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(member.pid, number)
 
     async def _wait_until_empty(self, timeout: float) -> bool:
         until = time.monotonic() + timeout
@@ -305,24 +309,6 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
         raise _spawn_error(spec, error) from error
     out_read, out_write, err_read, err_write = opened
     return out_read, out_write, err_read, err_write
-
-
-def _session_members(session: int) -> list[tuple[int, int]]:
-    """List (PID, process group) of the living processes of a session, from ``/proc``."""
-    members = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123
-                # The command, in parentheses, may hold anything; the fields follow the last one.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue  # it ended while we looked
-        state, _, group, belongs = fields[:4]
-        if int(belongs) == session and state not in (b"Z", b"X"):
-            members.append((int(entry), int(group)))
-    return members
 
 
 def _signal_name(number: int) -> str:
