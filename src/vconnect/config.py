@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from .errors import ConfigError
+from .limits import Amount, ResourceLimits
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
 from .restart import AfterCrashLoop, RestartMode, RestartPolicy
@@ -45,6 +46,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         after_crash_loop: In place of `Settings.after_crash_loop`.
         required: Whether its crash loop stops the host, with a non-zero exit code.
         exclusive: Whether it may not run twice, so that a restart stops it first.
+        memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
+        limits: What the kernel holds each of its processes to.
     """
 
     timeout: Seconds | None = None
@@ -56,6 +59,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     after_crash_loop: AfterCrashLoop | None = None
     required: bool = False
     exclusive: bool = False
+    memory_limit_bytes: Amount | None = None
+    limits: ResourceLimits = ResourceLimits()
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +74,8 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartPolicy
     required: bool
     exclusive: bool
+    memory_limit_bytes: int
+    resources: ResourceLimits
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_calls: Calls per native plugin to the host that wait to be served.
         heartbeat: How often native plugins are pinged.
         heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
+        memory_limit_bytes: A plugin whose process tree is larger is replaced; 0 for no limit.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
         log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
@@ -173,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_calls: Count = 256
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3
+    memory_limit_bytes: Amount = 0
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -216,6 +225,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             required=own.required,
             exclusive=own.exclusive,
+            memory_limit_bytes=(
+                self.memory_limit_bytes
+                if own.memory_limit_bytes is None
+                else own.memory_limit_bytes
+            ),
+            resources=own.limits,
         )
 
     @property
@@ -395,11 +410,23 @@ def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
         root: What the whole value should have been.
     """
     text, _, where = str(error).partition(" - at `")
-    key = where.rstrip("`").removeprefix("$").lstrip(".")
+    key = where.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key, Settings if key else root)
+        return _explain_unknown(text.split("`")[1], key, _table_at(key, root))
     text = text[0].lower() + text[1:]
     return f"{key}: {text}" if key else text
+
+
+def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Find what stands at a place of the file, as `msgspec` writes it: ``plugins.options[...]``."""
+    if not key:
+        return root
+    ends: dict[str, type[msgspec.Struct]] = {
+        "options[...]": PluginOptions,
+        "options[...].limits": ResourceLimits,
+        "events[...]": EventSettings,
+    }
+    return next((table for end, table in ends.items() if key.endswith(end)), Settings)
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 
 from .config import Settings
+from .errors import PluginStartError
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
 from .process import LaunchSpec, PluginProcess, plugin_environment
@@ -62,6 +63,9 @@ class Launcher:
     def _spec(self, runtime: PluginRuntime) -> LaunchSpec:
         settings = self._settings
         assert runtime.path is not None, "an external plugin is never launched"
+        limits = runtime.limits.resources
+        if trouble := limits.trouble():
+            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
         if runtime.dev:
             command = dev_command(runtime.name, runtime.path)
             _log.info("starting dev plugin %s with %s", runtime.name, _shown(command))
@@ -73,6 +77,7 @@ class Launcher:
             plugin=runtime.name,
             argv=(*command, *arguments),
             directory=runtime.path.absolute(),
+            limits=limits,
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
             ),

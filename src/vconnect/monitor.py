@@ -101,6 +101,7 @@ class Monitor:
         if usage is None or runtime.status is PluginStatus.STOPPING:
             return
         self._judge_stop(supervisor, one, is_stopped)
+        self._judge_size(supervisor, one, usage)
 
     def _judge_stop(self, supervisor: Supervisor, one: _Past, is_stopped: bool) -> None:
         """Replace a plugin that a signal has stopped; a native one is missed by its pings."""
@@ -114,6 +115,17 @@ class Monitor:
         if stopped_for >= self._patience_s:
             supervisor.condemn(
                 Substate.WATCHDOG, f"stopped by a signal (SIGSTOP) for {stopped_for:.1f} s"
+            )
+
+    def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
+        """Replace a plugin whose process tree is over its limit."""
+        limit = supervisor.runtime.limits.memory_limit_bytes
+        one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0
+        if one.over_limit >= _OVER_LIMIT:
+            supervisor.condemn(
+                Substate.MEMORY_LIMIT,
+                f"memory_limit: {usage.processes} process(es) with {usage.rss_bytes} bytes of "
+                f"resident memory; memory_limit_bytes is {limit}",
             )
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import PluginStartError
+from .limits import ResourceLimits
 from .logs import PluginLog, PluginOutput
 from .procfs import HAS_PROC, members
 
@@ -52,6 +53,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     directory: Path
     environment: dict[str, str]
+    limits: ResourceLimits = ResourceLimits()
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -135,6 +137,7 @@ class PluginProcess:
                 stderr=err_write,
                 start_new_session=True,
             )
+            _hold(popen, spec.limits)
         except (OSError, ValueError) as error:
             os.close(out_read)
             os.close(err_read)
@@ -309,6 +312,16 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
         raise _spawn_error(spec, error) from error
     out_read, out_write, err_read, err_write = opened
     return out_read, out_write, err_read, err_write
+
+
+def _hold(popen: subprocess.Popen[bytes], limits: ResourceLimits) -> None:
+    """Set a new process's limits. A process that runs without them must not live."""
+    try:
+        limits.apply(popen.pid)
+    except OSError:
+        os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait()
+        raise
 
 
 def _signal_name(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from lab import ECHO, Lab, is_alive, new_lab, until, until_status
 
+from vconnect.errors import PluginStartError
 from vconnect.sampler import Sampler
 
 pytestmark = [
@@ -113,3 +115,91 @@ async def test_a_plugin_that_goes_on_in_time_is_left_alone(lab: Lab) -> None:
         os.kill(pid, signal.SIGCONT)
         await until(lambda: runtime.summary("idle").last_heartbeat > seen + 2)
         assert runtime.summary("idle").generation == 1
+
+
+# --- memory ----------------------------------------------------------------------------------
+
+
+async def test_a_memory_hog_is_replaced_and_its_siblings_are_not(lab: Lab) -> None:
+    # The memory is a child's: the limit is the tree's. Only the first generation has it.
+    hog = """
+    if not os.path.exists("been-here"):
+        open("been-here", "w").close()
+        code = "import time; held = bytearray(b'x') * (96 << 20); time.sleep(600)"
+        child = subprocess.Popen([sys.executable, "-c", code])
+    serve()
+    """
+    lab.plugin("hog", hog)
+    for name in ("one", "two"):
+        lab.plugin(name, ECHO)
+    options = {"hog": {"memory_limit_bytes": 64 << 20}}
+    async with lab.manager(**QUICK, options=options) as runtime:
+        await runtime.start_all()
+        before = {name: runtime.summary(name).pid for name in ("one", "two")}
+        await until(lambda: runtime.summary("hog").generation == 2)
+        await until_status(runtime, "hog", "Running")
+        (crash,) = runtime.summary("hog").crashes
+        assert crash.reason.startswith("memory_limit: 2 process(es) with ")
+        assert crash.reason.endswith(f"memory_limit_bytes is {64 << 20}")
+        assert {name: runtime.summary(name).pid for name in ("one", "two")} == before
+        await asyncio.sleep(2.5)  # two samples more, with a hog that behaves
+        assert runtime.summary("hog").generation == 2
+
+
+async def test_the_substate_names_the_limit(lab: Lab) -> None:
+    lab.plugin("hog", "held = bytearray(b'x') * (64 << 20)\nserve()")
+    lab.plugin("free", "held = bytearray(b'x') * (64 << 20)\nserve()")
+    options = {"free": {"memory_limit_bytes": 0}}
+    async with lab.manager(memory_limit_bytes=48 << 20, options=options) as runtime:
+        await runtime.start_all()
+        summary = await until_status(runtime, "hog", "Error")
+        assert summary.substate == "memory_limit"
+        assert runtime.summary("free").status == "Running"
+
+
+# --- limits of the kernel --------------------------------------------------------------------
+
+TELL_LIMITS = """
+import resource
+def answer(event):
+    names = ("NOFILE", "CORE", "FSIZE", "CPU")
+    data = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+    return {"status": "ok", "data": data}
+serve(answer)
+"""
+
+
+async def test_a_plugin_is_held_to_its_limits_and_others_are_not(lab: Lab) -> None:
+    lab.plugin("held", TELL_LIMITS)
+    lab.plugin("free", TELL_LIMITS)
+    limits = {"nofile": 64, "core_bytes": 0, "fsize_bytes": 1 << 20, "cpu_s": 30}
+    async with lab.manager(options={"held": {"limits": limits}}) as runtime:
+        await runtime.start_all()
+        told = await runtime.request("held", "e", {})
+        assert told["NOFILE"] == [64, 64]
+        assert told["CORE"] == [0, 0]
+        assert told["FSIZE"] == [1 << 20, 1 << 20]
+        assert told["CPU"] == [30, 35]
+        told = await runtime.request("free", "e", {})
+        assert told["NOFILE"] == list(resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
+async def test_too_much_processor_time_has_a_telling_end(lab: Lab) -> None:
+    lab.plugin("busy", "while True: pass")
+    async with lab.manager(options={"busy": {"limits": {"cpu_s": 1}}}) as runtime:
+        await runtime.discover_plugins()
+        with pytest.raises(PluginStartError, match="killed by SIGXCPU"):
+            await runtime.start_plugin("busy")
+
+
+async def test_a_limit_above_the_hosts_own_is_an_error_with_its_key(lab: Lab) -> None:
+    lab.plugin("held", ECHO)
+    lab.plugin("other", ECHO)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    options = {"held": {"limits": {"nofile": hard + 1}}}
+    async with lab.manager(options=options) as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("held")
+        assert (summary.status, summary.substate) == ("Error", "spawn_failed")
+        assert f"plugins.options.held.limits.nofile: {hard + 1} is above" in summary.reason
+        assert runtime.summary("other").status == "Running"
