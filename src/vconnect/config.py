@@ -28,6 +28,7 @@ LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 
 T = TypeVar("T")
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
+SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
@@ -48,6 +49,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         exclusive: Whether it may not run twice, so that a restart stops it first.
         memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
         limits: What the kernel holds each of its processes to.
+        secrets: Name to file; the plugin gets each content in a file of its own.
     """
 
     timeout: Seconds | None = None
@@ -61,6 +63,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     exclusive: bool = False
     memory_limit_bytes: Amount | None = None
     limits: ResourceLimits = ResourceLimits()
+    secrets: dict[SecretName, str] = {}
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: bool
     memory_limit_bytes: int
     resources: ResourceLimits
+    secrets: dict[str, str]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,6 +235,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 else own.memory_limit_bytes
             ),
             resources=own.limits,
+            secrets=own.secrets,
         )
 
     @property
@@ -321,10 +326,19 @@ def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
             anchored[key] = _anchor(anchored[key], base)
     if "install" in anchored:
         anchored["install"] = [_anchor_source(source, base) for source in anchored["install"]]
+    if "options" in anchored:
+        anchored["options"] = {
+            name: _anchor_secrets(table, base) for name, table in anchored["options"].items()
+        }
     if "dev_plugins" in anchored:
         pairs = [text.partition(":") for text in anchored["dev_plugins"]]
         anchored["dev_plugins"] = [f"{name}:{_anchor(path, base)}" for name, _, path in pairs]
     return anchored
+
+
+def _anchor_secrets(table: dict[str, Any], base: Path) -> dict[str, Any]:
+    files = table.get("secrets", {})
+    return table | {"secrets": {name: _anchor(path, base) for name, path in files.items()}}
 
 
 def _anchor(path: str, base: Path) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 
 from .config import Settings
 from .errors import PluginStartError
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
+from .private import PrivateDirectory
 from .process import LaunchSpec, PluginProcess, plugin_environment
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
@@ -38,7 +40,16 @@ class Launcher:
         Raises:
             PluginStartError: There is nothing to start, or the kernel refuses.
         """
-        return PluginProcess.spawn(self._spec(runtime), runtime.log)
+        private = self._make_private(runtime)
+        try:
+            process = PluginProcess.spawn(self._spec(runtime, private), runtime.log)
+        except PluginStartError:
+            if private is not None:
+                private.remove()
+            raise
+        if private is not None:
+            process.remove_leftovers = private.remove
+        return process
 
     def take_place(self, wake: asyncio.Event) -> bool:
         """Take one of the places for starting plugins, if one is free.
@@ -60,7 +71,28 @@ class Launcher:
         while self._waiting:
             self._waiting.pop().set()
 
-    def _spec(self, runtime: PluginRuntime) -> LaunchSpec:
+    def _make_private(self, runtime: PluginRuntime) -> PrivateDirectory | None:
+        """Make the plugin's directories; without them it starts, unless something must lie there.
+
+        A disk that is full or read-only must not keep plugins from serving.
+        """
+        secrets = runtime.limits.secrets
+        try:
+            private = PrivateDirectory(runtime.name, Path(self._settings.plugin_dir))
+        except OSError as error:
+            trouble = f"its private directories: {error.filename}: {error.strerror}"
+            if secrets:
+                raise PluginStartError(runtime.name, f"cannot make {trouble}") from None
+            _log.warning("plugin %s starts without %s", runtime.name, trouble)
+            return None
+        try:
+            private.add_secrets(runtime.name, secrets)
+        except PluginStartError:
+            private.remove()
+            raise
+        return private
+
+    def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
         assert runtime.path is not None, "an external plugin is never launched"
         limits = runtime.limits.resources
@@ -73,6 +105,8 @@ class Launcher:
             command = production_command(runtime.name, runtime.path, runtime.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
         own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
+        if private is not None:
+            own |= private.environment
         return LaunchSpec(
             plugin=runtime.name,
             argv=(*command, *arguments),

@@ -33,6 +33,7 @@ from .package.fetch import Progress, check_scheme, expand_source, is_url
 from .package.store import InstalledPlugin
 from .package.worker import in_thread
 from .plugin import PluginRuntime, PluginSummary
+from .private import sweep
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
@@ -143,6 +144,7 @@ class PluginRuntimeManager:
         self._server.bind()
         try:
             self._log_beginning()
+            await in_thread(None, sweep, Path(self.settings.plugin_dir))
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
             await self._install_all()

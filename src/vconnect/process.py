@@ -108,6 +108,8 @@ class PluginProcess:
         self.started = time.monotonic()
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
+        #: Removes what was made on disk for this start alone. Blocks.
+        self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
         self._popen = popen
         self._loop = asyncio.get_running_loop()
@@ -298,6 +300,10 @@ class PluginProcess:
         while not await self._wait_until_empty(1.0):
             _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
             self._signal(signal.SIGKILL)
+
+
+def _nothing() -> None:
+    """Remove nothing, where nothing was made."""
 
 
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:

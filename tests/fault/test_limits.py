@@ -203,3 +203,120 @@ async def test_a_limit_above_the_hosts_own_is_an_error_with_its_key(lab: Lab) ->
         assert (summary.status, summary.substate) == ("Error", "spawn_failed")
         assert f"plugins.options.held.limits.nofile: {hard + 1} is above" in summary.reason
         assert runtime.summary("other").status == "Running"
+
+
+# --- directories and secrets -----------------------------------------------------------------
+
+SECRET = "s3cr3t-" + "x1y2z3" * 3
+
+TELL_PLACES = """
+import stat, tempfile
+def answer(event):
+    names = ("VCONNECT_DATA_DIR", "TMPDIR", "VCONNECT_SECRET_TOKEN_FILE")
+    paths = {name: os.environ.get(name) for name in names}
+    modes = {name: oct(os.stat(path).st_mode & 0o777) for name, path in paths.items() if path}
+    data = {"paths": paths, "modes": modes, "temp": tempfile.gettempdir()}
+    if event["payload"] == "write":
+        for name in ("VCONNECT_DATA_DIR", "TMPDIR"):
+            open(os.path.join(paths[name], "kept"), "w").close()
+        os.mkdir(os.path.join(paths["TMPDIR"], "locked"), 0o000)
+    if event["payload"] == "secret":
+        data["secret"] = len(open(paths["VCONNECT_SECRET_TOKEN_FILE"]).read())
+    return {"status": "ok", "data": data}
+serve(answer)
+"""
+
+
+async def test_data_survives_and_temporary_files_do_not(lab: Lab) -> None:
+    lab.plugin("files", TELL_PLACES)
+    async with lab.manager(**QUICK) as runtime:
+        await runtime.start_all()
+        told = await runtime.request("files", "e", "write")
+        data, tmp = (Path(told["paths"][name]) for name in ("VCONNECT_DATA_DIR", "TMPDIR"))
+        assert data == lab.plugins / ".vconnect" / "data" / "files"
+        assert told["modes"] == {"VCONNECT_DATA_DIR": "0o700", "TMPDIR": "0o700"}
+        assert Path(told["temp"]) == tmp
+        os.kill(runtime.summary("files").pid, signal.SIGKILL)
+        await until(lambda: runtime.summary("files").generation == 2)
+        await until_status(runtime, "files", "Running")
+        assert not tmp.exists()
+        again = Path((await runtime.request("files", "e", {}))["paths"]["TMPDIR"])
+        assert again != tmp
+        await runtime.restart_plugin("files")
+        assert not again.exists()
+    assert (data / "kept").exists()
+    assert not list((lab.plugins / ".vconnect" / "run").iterdir())
+
+
+async def test_what_a_killed_host_left_is_swept(lab: Lab) -> None:
+    run = lab.plugins / ".vconnect" / "run"
+    (run / f"{1 << 22}.77-dead" / "tmp" / "deep").mkdir(parents=True)
+    start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    (run / f"{os.getpid()}.{start}-ours").mkdir()
+    (run / f"{os.getpid()}.1-recycled").mkdir()
+    async with lab.manager():
+        assert [path.name for path in run.iterdir()] == [f"{os.getpid()}.{start}-ours"]
+
+
+async def test_a_secret_reaches_its_plugin_and_nobody_else(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    source = lab.directory / "token"
+    source.write_text(SECRET)
+    lab.plugin("keeper", TELL_PLACES)
+    lab.plugin("other", TELL_PLACES)
+    options = {"keeper": {"secrets": {"TOKEN": str(source)}}}
+    async with lab.manager(**QUICK, options=options) as runtime:
+        await runtime.start_all()
+        told = await runtime.request("keeper", "e", "secret")
+        assert told["secret"] == len(SECRET)
+        assert told["modes"]["VCONNECT_SECRET_TOKEN_FILE"] == "0o600"
+        copy = Path(told["paths"]["VCONNECT_SECRET_TOKEN_FILE"])
+        assert copy.parent.stat().st_mode & 0o777 == 0o700
+        told = await runtime.request("other", "e", {})
+        assert told["paths"]["VCONNECT_SECRET_TOKEN_FILE"] is None
+        pid = runtime.summary("keeper").pid
+        for name in ("cmdline", "environ"):
+            assert SECRET.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+        os.kill(pid, signal.SIGKILL)  # it is in no report of a crash either
+        await until(lambda: runtime.summary("keeper").generation == 2)
+        await until_status(runtime, "keeper", "Running")
+        assert not copy.exists()
+        assert SECRET not in repr((runtime.runtime_summaries(), runtime.host_summary()))
+        assert SECRET not in repr(runtime.plugin_logs("keeper", lines=1000))
+        source.write_text(SECRET + "rotated")
+        await runtime.restart_plugin("keeper")
+        told = await runtime.request("keeper", "e", "secret")
+        assert told["secret"] == len(SECRET + "rotated")
+    assert SECRET not in caplog.text
+    source.unlink()
+    holders = [path for path in lab.directory.rglob("*") if path.is_file()]
+    assert not [path for path in holders if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo"])
+async def test_a_secret_that_cannot_be_had_is_an_error_with_its_key(lab: Lab, kind: str) -> None:
+    source = lab.directory / "token"
+    if kind == "directory":
+        source.mkdir()
+    if kind == "fifo":
+        os.mkfifo(source)
+    lab.plugin("keeper", ECHO)
+    lab.plugin("other", ECHO)
+    options = {"keeper": {"secrets": {"TOKEN": str(source)}}}
+    async with lab.manager(options=options) as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("keeper")
+        assert summary.substate == "spawn_failed"
+        assert f"plugins.options.keeper.secrets.TOKEN: {source}: " in summary.reason
+        assert runtime.summary("other").status == "Running"
+
+
+async def test_where_no_directory_can_be_made_plugins_start_without(lab: Lab) -> None:
+    lab.plugin("files", TELL_PLACES)
+    (lab.plugins / ".vconnect").write_text("in the way")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        told = await runtime.request("files", "e", {})
+        assert told["paths"]["VCONNECT_DATA_DIR"] is None
