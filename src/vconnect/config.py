@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from .errors import ConfigError
-from .limits import Amount, ResourceLimits
+from .limits import Amount, ResourceLimits, Sandbox
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
 from .restart import AfterCrashLoop, RestartMode, RestartPolicy
@@ -50,6 +50,9 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
         limits: What the kernel holds each of its processes to.
         secrets: Name to file; the plugin gets each content in a file of its own.
+        sandbox: In place of `Settings.sandbox`.
+        sandbox_network: In place of `Settings.sandbox_network`.
+        sandbox_read: Added to `Settings.sandbox_read`.
     """
 
     timeout: Seconds | None = None
@@ -64,6 +67,9 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     memory_limit_bytes: Amount | None = None
     limits: ResourceLimits = ResourceLimits()
     secrets: dict[SecretName, str] = {}
+    sandbox: Sandbox | None = None
+    sandbox_network: bool | None = None
+    sandbox_read: tuple[str, ...] = ()
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +86,9 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int
     resources: ResourceLimits
     secrets: dict[str, str]
+    sandbox: Sandbox
+    sandbox_network: bool
+    sandbox_read: tuple[str, ...]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,6 +141,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         heartbeat: How often native plugins are pinged.
         heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
         memory_limit_bytes: A plugin whose process tree is larger is replaced; 0 for no limit.
+        sandbox: ``off``; ``nnp`` for no new privileges; ``bwrap`` for a sandbox of bubblewrap.
+        sandbox_network: Whether plugins in a sandbox have the network.
+        sandbox_read: Paths that plugins in a sandbox may read, besides the system.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
         log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
@@ -186,6 +198,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3
     memory_limit_bytes: Amount = 0
+    sandbox: Sandbox = "off"
+    sandbox_network: bool = False
+    sandbox_read: tuple[str, ...] = ()
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -236,6 +251,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             resources=own.limits,
             secrets=own.secrets,
+            sandbox=own.sandbox or self.sandbox,
+            sandbox_network=(
+                self.sandbox_network if own.sandbox_network is None else own.sandbox_network
+            ),
+            sandbox_read=(*self.sandbox_read, *own.sandbox_read),
         )
 
     @property
@@ -324,11 +344,13 @@ def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     for key in ("plugin_dir", "socket_path", "admin_path", "log_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
+    if "sandbox_read" in anchored:
+        anchored["sandbox_read"] = [_anchor(path, base) for path in anchored["sandbox_read"]]
     if "install" in anchored:
         anchored["install"] = [_anchor_source(source, base) for source in anchored["install"]]
     if "options" in anchored:
         anchored["options"] = {
-            name: _anchor_secrets(table, base) for name, table in anchored["options"].items()
+            name: _anchor_options(table, base) for name, table in anchored["options"].items()
         }
     if "dev_plugins" in anchored:
         pairs = [text.partition(":") for text in anchored["dev_plugins"]]
@@ -336,9 +358,12 @@ def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     return anchored
 
 
-def _anchor_secrets(table: dict[str, Any], base: Path) -> dict[str, Any]:
-    files = table.get("secrets", {})
-    return table | {"secrets": {name: _anchor(path, base) for name, path in files.items()}}
+def _anchor_options(table: dict[str, Any], base: Path) -> dict[str, Any]:
+    files, read = table.get("secrets", {}), table.get("sandbox_read", [])
+    return table | {
+        "secrets": {name: _anchor(path, base) for name, path in files.items()},
+        "sandbox_read": [_anchor(path, base) for path in read],
+    }
 
 
 def _anchor(path: str, base: Path) -> str:

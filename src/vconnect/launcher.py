@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from pathlib import Path
 
-from .config import Settings
+import msgspec
+
+from .config import PluginLimits, Settings
 from .errors import PluginStartError
+from .limits import ResourceLimits
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
 from .private import PrivateDirectory
 from .process import LaunchSpec, PluginProcess, plugin_environment
+from .sandbox import Bubblewrap, View
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -33,6 +38,7 @@ class Launcher:
         self._socket_path = socket_path
         self._free = settings.start_concurrency
         self._waiting: set[asyncio.Event] = set()
+        self._bubblewrap = Bubblewrap()
 
     def launch(self, runtime: PluginRuntime) -> PluginProcess:
         """Start the plugin's process. Blocks for about a millisecond.
@@ -77,11 +83,12 @@ class Launcher:
         A disk that is full or read-only must not keep plugins from serving.
         """
         secrets = runtime.limits.secrets
+        must_have = bool(secrets) or runtime.limits.sandbox == "bwrap"
         try:
             private = PrivateDirectory(runtime.name, Path(self._settings.plugin_dir))
         except OSError as error:
             trouble = f"its private directories: {error.filename}: {error.strerror}"
-            if secrets:
+            if must_have:
                 raise PluginStartError(runtime.name, f"cannot make {trouble}") from None
             _log.warning("plugin %s starts without %s", runtime.name, trouble)
             return None
@@ -107,7 +114,7 @@ class Launcher:
         own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
         if private is not None:
             own |= private.environment
-        return LaunchSpec(
+        spec = LaunchSpec(
             plugin=runtime.name,
             argv=(*command, *arguments),
             directory=runtime.path.absolute(),
@@ -115,6 +122,37 @@ class Launcher:
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
             ),
+        )
+        return self._confined(spec, runtime.limits, private)
+
+    def _confined(
+        self, spec: LaunchSpec, limits: PluginLimits, private: PrivateDirectory | None
+    ) -> LaunchSpec:
+        """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
+        if limits.sandbox == "off":
+            return spec
+        if sys.platform != "linux":
+            raise PluginStartError(spec.plugin, f"sandbox = {limits.sandbox!r} needs Linux")
+        if limits.sandbox == "nnp":
+            return msgspec.structs.replace(spec, no_new_privs=True)
+        assert private is not None, "made, or the start has failed"
+        view = View(
+            package=spec.directory,
+            socket=Path(self._socket_path),
+            secrets=private.secrets,
+            writable=(private.data, private.tmp),
+            readable=tuple(Path(path).expanduser() for path in limits.sandbox_read),
+            network=limits.sandbox_network,
+        )
+        environment = spec.environment | {"HOME": str(private.data)}
+        # Inside there is no process of this number; and the kernel ends who is inside with us.
+        environment.pop(HOST_PID_VARIABLE)
+        return msgspec.structs.replace(
+            spec,
+            argv=self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits),
+            environment=environment,
+            limits=ResourceLimits(),
+            is_wrapped=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""What the operator lets a plugin's process use: the table ``[plugins.options.NAME.limits]``."""
+"""What the operator lets a plugin's process use, and see."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
+Sandbox = Literal["off", "nnp", "bwrap"]
 Amount = Annotated[int, msgspec.Meta(ge=0)]
 
 # SIGXCPU comes at the soft limit, SIGKILL at the hard one; only the first has a telling name.
@@ -17,7 +18,9 @@ _CPU_GRACE_S = 5
 
 
 class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits that the kernel holds each process of a plugin to; ``None`` is the host's own limit.
+    """One table ``[plugins.options.NAME.limits]``: what the kernel holds each process to.
+
+    ``None`` leaves the host's own limit.
 
     Attributes:
         nofile: Open descriptors.

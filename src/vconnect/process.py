@@ -18,10 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from .confine import without_new_privileges
 from .errors import PluginStartError
 from .limits import ResourceLimits
 from .logs import PluginLog, PluginOutput
@@ -47,13 +49,21 @@ _log = logging.getLogger(__name__)
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start, and in what surroundings."""
+    """What to start, and in what surroundings.
+
+    Attributes:
+        limits: Set right after the start.
+        no_new_privs: Whether nothing of it may ever gain privileges, as by a setuid program.
+        is_wrapped: Whether the leader is a sandbox's keeper and the plugin its child.
+    """
 
     plugin: str
     argv: tuple[str, ...]
     directory: Path
     environment: dict[str, str]
     limits: ResourceLimits = ResourceLimits()
+    no_new_privs: bool = False
+    is_wrapped: bool = False
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -111,6 +121,7 @@ class PluginProcess:
         #: Removes what was made on disk for this start alone. Blocks.
         self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
+        self._is_wrapped = spec.is_wrapped
         self._popen = popen
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
@@ -130,15 +141,8 @@ class PluginProcess:
         """
         out_read, out_write, err_read, err_write = _two_pipes(spec)
         try:
-            popen = subprocess.Popen(
-                spec.argv,
-                cwd=spec.directory,
-                env=spec.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out_write,
-                stderr=err_write,
-                start_new_session=True,
-            )
+            start = partial(_popen, spec, out_write, err_write)
+            popen = without_new_privileges(start) if spec.no_new_privs else start()
             _hold(popen, spec.limits)
         except (OSError, ValueError) as error:
             os.close(out_read)
@@ -249,6 +253,8 @@ class PluginProcess:
 
     def _set_exited(self, code: int) -> None:
         self.log.drain()
+        if self._is_wrapped and code - 128 in signal.valid_signals():
+            code = 128 - code  # as a shell would, the keeper tells of a signal by its exit code
         if code < 0:
             self.exited.set_result(ExitStatus(None, _signal_name(-code)))
         else:
@@ -272,6 +278,9 @@ class PluginProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         """Send to the group, and to those of the session that have made groups of their own."""
+        if self._is_wrapped and number is not signal.SIGKILL:
+            self._signal_wrapped(number)
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
         if not HAS_PROC:
@@ -281,6 +290,14 @@ class PluginProcess:
                 if member.group != self.pid:
                     with suppress(ProcessLookupError):
                         os.kill(member.pid, number)
+
+    def _signal_wrapped(self, number: signal.Signals) -> None:
+        """Spare the keeper of a sandbox, whose end would kill the plugin before its time."""
+        with suppress(OSError):
+            pids = [member.pid for member in members((self.pid,))]
+            for pid in [pid for pid in pids if pid != self.pid] or pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     async def _wait_until_empty(self, timeout: float) -> bool:
         until = time.monotonic() + timeout
@@ -318,6 +335,18 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
         raise _spawn_error(spec, error) from error
     out_read, out_write, err_read, err_write = opened
     return out_read, out_write, err_read, err_write
+
+
+def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        spec.argv,
+        cwd=spec.directory,
+        env=spec.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
 
 
 def _hold(popen: subprocess.Popen[bytes], limits: ResourceLimits) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
+LAB = Path(__file__).parent.parent / "integration"
+sys.path.insert(0, str(LAB))
 
-from lab import ECHO, Lab, is_alive, new_lab, until, until_status
+from lab import ECHO, PLUGINS, Lab, is_alive, new_lab, until, until_status
 
 from vconnect.errors import PluginStartError
+from vconnect.procfs import members
 from vconnect.sampler import Sampler
+from vconnect.sandbox import _try
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -320,3 +328,244 @@ async def test_where_no_directory_can_be_made_plugins_start_without(lab: Lab) ->
         await runtime.start_all()
         told = await runtime.request("files", "e", {})
         assert told["paths"]["VCONNECT_DATA_DIR"] is None
+
+
+# --- sandboxes -------------------------------------------------------------------------------
+
+HERE = {"sandbox": "bwrap", "sandbox_read": [str(PLUGINS)]}
+HAS_BWRAP = shutil.which("bwrap") is not None and not _try(shutil.which("bwrap"))
+needs_bwrap = pytest.mark.skipif(
+    not HAS_BWRAP, reason="bubblewrap is not installed, or user namespaces are not available"
+)
+
+TELL_VIEW = """
+import pathlib, socket
+def can(function, *args):
+    try:
+        function(*args)
+        return True
+    except OSError:
+        return False
+def net():
+    socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 2).close()
+def answer(event):
+    path = pathlib.Path
+    data = {
+        "pids": len([name for name in os.listdir("/proc") if name.isdigit()]),
+        "write package": can(path("x").write_text, "x"),
+        "write system": can(path("/usr/x").write_text, "x"),
+        "write data": can((path(os.environ["VCONNECT_DATA_DIR"]) / "x").write_text, "x"),
+        "write tmp": can((path(os.environ["TMPDIR"]) / "x").write_text, "x"),
+        "read secret": can(path(os.environ["VCONNECT_SECRET_TOKEN_FILE"]).read_text),
+        "read lab": can(path(os.environ["OUTSIDE"]).read_text),
+        "read shadow": can(path("/etc/shadow").read_text),
+        "network": can(net),
+        "home": os.environ["HOME"],
+        "limits": __import__("resource").getrlimit(7),
+        "privileges": path("/proc/self/status").read_text(),
+    }
+    return {"status": "ok", "data": data}
+serve(answer)
+"""
+
+
+async def test_no_new_privileges_hold_for_the_plugin_alone(lab: Lab) -> None:
+    tell = """
+    def answer(event):
+        child = subprocess.run(["grep", "NoNewPrivs", "/proc/self/status"], capture_output=True)
+        return {"status": "ok", "data": child.stdout.decode().split()[1]}
+    serve(answer)
+    """
+    lab.plugin("held", tell)
+    lab.plugin("free", tell)
+    async with lab.manager(options={"held": {"sandbox": "nnp"}}) as runtime:
+        await runtime.start_all()
+        status = Path(f"/proc/{runtime.summary('held').pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert await runtime.request("held", "e", {}) == "1"
+        ours = Path("/proc/self/status").read_text().partition("NoNewPrivs:\t")[2][0]
+        assert await runtime.request("free", "e", {}) == ours
+        os.kill(runtime.summary("held").pid, signal.SIGTERM)
+        assert (await until_status(runtime, "held", "Error")).exit_signal == "SIGTERM"
+
+
+async def test_a_failed_start_is_told_as_ever_with_no_new_privileges(lab: Lab) -> None:
+    directory = lab.plugin("broken", ECHO)
+    (directory / "broken").write_text("#!/no/such/interpreter\n")
+    async with lab.manager(sandbox="nnp") as runtime:
+        await runtime.start_all()
+        assert runtime.summary("broken").substate == "spawn_failed"
+
+
+@needs_bwrap
+@pytest.mark.parametrize("network", [False, True])
+async def test_a_sandbox_shows_only_what_it_must(lab: Lab, network: bool) -> None:
+    (lab.directory / "token").write_text(SECRET)
+    (lab.directory / "outside").write_text("x")
+    lab.plugin("caged", TELL_VIEW)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    options = {
+        "secrets": {"TOKEN": str(lab.directory / "token")},
+        "sandbox_network": network,
+        "limits": {"nofile": 100},
+    }
+    env = {"OUTSIDE": str(lab.directory / "outside"), "PORT": str(port)}
+    async with server, lab.manager(options={"caged": HERE | options}, env=env) as runtime:
+        await runtime.start_all()
+        told = await runtime.request("caged", "e", {})
+        assert "NoNewPrivs:\t1" in told["privileges"]
+        assert "CapEff:\t0000000000000000" in told.pop("privileges")
+        assert told.pop("pids") == 2  # the namespace's init, and the plugin
+        assert told.pop("home") == str(lab.plugins / ".vconnect" / "data" / "caged")
+        assert told.pop("limits") == [100, 100]
+        granted = {"write data", "write tmp", "read secret"} | ({"network"} if network else set())
+        assert {name for name, is_so in told.items() if is_so} == granted
+
+
+@needs_bwrap
+async def test_a_sandboxed_tree_is_ours_to_the_end(lab: Lab) -> None:
+    code = """
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    def bye(*_):
+        open(os.environ["VCONNECT_DATA_DIR"] + "/bye", "w").close()
+        child.kill()
+        sys.exit(0)
+    signal.signal(signal.SIGINT, bye)
+    serve()
+    """
+    lab.plugin("caged", code)
+    async with lab.manager(**QUICK, **HERE) as runtime:
+        await runtime.start_all()
+        keeper = runtime.summary("caged").pid
+        tree = [stat.pid for stat in members((keeper,))]
+        assert len(tree) == 4
+        session = runtime._registry.get("caged").session
+        assert session.peer.pid in tree
+        os.kill(session.peer.pid, signal.SIGKILL)
+        await until(lambda: runtime.summary("caged").generation == 2)
+        await until_status(runtime, "caged", "Running")
+        assert runtime.summary("caged").crashes[0].reason == "killed by SIGKILL"
+        assert not any(map(is_alive, tree))
+        tree = [stat.pid for stat in members((runtime.summary("caged").pid,))]
+        await runtime.stop_plugin("caged")
+        assert runtime.summary("caged").exit_code == 0
+        assert not any(map(is_alive, tree))
+    assert (lab.plugins / ".vconnect" / "data" / "caged" / "bye").exists()
+
+
+@pytest.mark.parametrize("trouble", ["missing", "refuses"])
+async def test_a_sandbox_that_cannot_be_had_is_no_start(
+    lab: Lab, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = lab.directory / "bin"
+    tools.mkdir()
+    if trouble == "refuses":
+        (tools / "bwrap").write_text("#!/bin/sh\necho 'bwrap: no permissions' >&2\nexit 1\n")
+        (tools / "bwrap").chmod(0o755)
+    lab.plugin("caged", ECHO)
+    lab.plugin("free", ECHO)
+    monkeypatch.setenv("PATH", str(tools))
+    async with lab.manager(options={"caged": {"sandbox": "bwrap"}}) as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("caged")
+        assert (summary.status, summary.substate, summary.pid) == ("Error", "spawn_failed", None)
+        assert 'sandbox = "bwrap": ' in summary.reason
+        words = {"missing": "install bubblewrap", "refuses": "bwrap: no permissions"}
+        assert words[trouble] in summary.reason
+        assert runtime.summary("free").status == "Running"
+
+
+# --- a host that is short of something -------------------------------------------------------
+
+
+def run_host(lab: Lab, code: str, **limits: int) -> dict[str, Any]:
+    """Run a host in a process of its own, which alone has the limits; return what it prints."""
+    prelude = f"""
+import asyncio, json, os, resource, sys, time
+sys.path[:0] = [{str(LAB)!r}]
+from pathlib import Path
+from lab import Lab, until, until_status
+from vconnect.errors import PluginStartError
+lab = Lab(Path({str(lab.directory)!r}))
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+async def until_no_more_than(count):
+    await until(lambda: descriptors() <= count, "descriptors")
+"""
+    for name, value in limits.items():
+        prelude += f"resource.setrlimit(resource.RLIMIT_{name}, ({value}, {value}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + dedent(code) + "\nasyncio.run(main())"],
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) -> None:
+    for number in range(30):
+        lab.plugin(f"p{number:02}", ECHO)
+    code = """
+    async def main():
+        async with lab.manager(start_concurrency=1) as runtime:
+            before = descriptors()
+            await runtime.start_all()
+            seen = runtime.runtime_summaries()
+            running = [one.name for one in seen if one.status == "Running"]
+            failed = [one for one in seen if one.status != "Running"]
+            for name in running:
+                assert await runtime.request(name, "e", 1) == {"echo": 1}
+            await asyncio.sleep(2.5)  # samples, which need descriptors as well
+            alive = [runtime.summary(name).status for name in running]
+            for name in running:
+                await runtime.stop_plugin(name)
+            await until_no_more_than(before)
+            await runtime.start_plugin(failed[0].name)
+            print(json.dumps({
+                "running": len(running), "alive": alive,
+                "failed": [[one.status, one.substate, one.reason] for one in failed],
+                "again": runtime.summary(failed[0].name).status,
+            }))
+    """
+    told = await asyncio.to_thread(run_host, lab, code, NOFILE=64)
+    assert told["running"] >= 3
+    assert told["failed"]
+    assert set(told["alive"]) == {"Running"}
+    assert told["again"] == "Running"
+    for status, substate, reason in told["failed"]:
+        assert status == "Error", (substate, reason)
+        assert "too many open files" in reason.lower() or substate == "handshake_timeout"
+
+
+async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab) -> None:
+    """Only an ordinary user is held to a number of processes; here everybody is told so."""
+    lab.plugin("echo", ECHO)
+    lab.plugin("late", ECHO)
+    code = """
+    import errno, subprocess
+    real = subprocess._fork_exec
+    def refuse(*args):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    async def main():
+        async with lab.manager() as runtime:
+            await runtime.discover_plugins()
+            await runtime.start_plugin("echo")
+            before = descriptors()
+            subprocess._fork_exec = refuse
+            try:
+                await runtime.start_plugin("late")
+            except PluginStartError as error:
+                reason = str(error)
+            subprocess._fork_exec = real
+            summary = runtime.summary("late")
+            after = descriptors()
+            assert await runtime.request("echo", "e", 1) == {"echo": 1}
+            await runtime.start_plugin("late")
+            print(json.dumps([reason, summary.status, summary.substate, after - before]))
+    """
+    reason, status, substate, more = await asyncio.to_thread(run_host, lab, code)
+    assert "resource temporarily unavailable" in reason
+    assert (status, substate, more) == ("Error", "spawn_failed", 0)
