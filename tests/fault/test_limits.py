@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-LAB = Path(__file__).parent.parent / "integration"
-sys.path.insert(0, str(LAB))
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from lab import ECHO, PLUGINS, Lab, is_alive, new_lab, until, until_status
 
@@ -33,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are measured through /proc"),
 ]
 
+LAB = Path(__file__).parent.parent / "integration"
 QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
 
 
@@ -479,8 +479,9 @@ async def test_a_sandbox_that_cannot_be_had_is_no_start(
 # --- a host that is short of something -------------------------------------------------------
 
 
-def run_host(lab: Lab, code: str, **limits: int) -> dict[str, Any]:
+async def run_host(lab: Lab, code: str, **limits: int) -> Any:
     """Run a host in a process of its own, which alone has the limits; return what it prints."""
+    loop = type(asyncio.get_running_loop())
     prelude = f"""
 import asyncio, json, os, resource, sys, time
 sys.path[:0] = [{str(LAB)!r}]
@@ -495,8 +496,14 @@ async def until_no_more_than(count):
 """
     for name, value in limits.items():
         prelude += f"resource.setrlimit(resource.RLIMIT_{name}, ({value}, {value}))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", prelude + dedent(code) + "\nasyncio.run(main())"],
+    run = f"""
+import {loop.__module__}
+with asyncio.Runner(loop_factory={loop.__module__}.{loop.__name__}) as runner:
+    runner.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", prelude + dedent(code) + run],
         capture_output=True,
         timeout=50,
         check=False,
@@ -530,7 +537,7 @@ async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) 
                 "again": runtime.summary(failed[0].name).status,
             }))
     """
-    told = await asyncio.to_thread(run_host, lab, code, NOFILE=64)
+    told = await run_host(lab, code, NOFILE=64)
     assert told["running"] >= 3
     assert told["failed"]
     assert set(told["alive"]) == {"Running"}
@@ -566,6 +573,6 @@ async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab) ->
             await runtime.start_plugin("late")
             print(json.dumps([reason, summary.status, summary.substate, after - before]))
     """
-    reason, status, substate, more = await asyncio.to_thread(run_host, lab, code)
+    reason, status, substate, more = await run_host(lab, code)
     assert "resource temporarily unavailable" in reason
     assert (status, substate, more) == ("Error", "spawn_failed", 0)
