@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,12 +17,11 @@ import msgspec
 
 from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
+from .catalog import Catalog
 from .config import LogLevel, Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import (
-    ConfigError,
     HandshakeError,
-    InstallError,
     PluginStartError,
     PluginUnavailableError,
 )
@@ -29,20 +29,21 @@ from .host import HostSummary
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
-from .package.fetch import Progress, check_scheme, expand_source, is_url
-from .package.store import InstalledPlugin
-from .package.worker import in_thread
+from .order import run_in_order
+from .package.fetch import Progress
 from .plugin import Desired, PluginRuntime, PluginSummary
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
+from .source_watch import SourceWatch
 from .state import STOPPED_BY_OPERATOR, HostState
-from .status import PluginStatus, Substate
+from .status import Substate
 from .supervisor import Supervisor
 from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
+SOURCE_POLL_SECONDS = 0.5
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -84,21 +85,22 @@ class PluginRuntimeManager:
         self._dispatcher = Dispatcher(self._registry, settings)
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
-        self._installer = PluginInstaller(
+        self._server = UnixSocketServer(
+            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
+        )
+        self._state = HostState(settings.state_directory, self._server.path)
+        installer = PluginInstaller(
             Path(settings.plugin_dir),
             max_package_bytes=settings.max_package_bytes,
             allow_insecure_http=settings.allow_insecure_http,
             progress=progress,
         )
-        self._server = UnixSocketServer(
-            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
-        )
-        self._state = HostState(settings.state_directory, self._server.path)
+        self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
-        self._launcher = Launcher(settings, str(self._server.path), self._state)
+        self._launcher = Launcher(settings, self._registry, str(self._server.path), self._state)
         #: Set when a plugin that the operator requires is in a crash loop; holds its name.
         self.required_lost: asyncio.Future[str] | None = None
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._opened = time.monotonic()
         self._closing = False
 
@@ -134,24 +136,30 @@ class PluginRuntimeManager:
             await self._state.open()
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
-            await self._install_all()
+            await self._catalog.install_all()
             await self._server.start()
         except BaseException:
             await self.close()
             raise
         self._opened = time.monotonic()
         self.required_lost = asyncio.get_running_loop().create_future()
-        self._heartbeat = asyncio.create_task(self._beat(), name="vconnect heartbeat")
+        self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
+        if self.settings.watch:
+            watch = asyncio.create_task(self._watch_sources(), name="vconnect sources")
+            self._tasks.append(watch)
 
     async def close(self) -> None:
-        """Stop every plugin, all at the same time, then the socket. Safe to call twice."""
+        """Stop every plugin, those last that others require, then the socket.
+
+        Safe to call twice.
+        """
         self._closing = True
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._heartbeat
-            self._heartbeat = None
-        await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        supervisors = list(self._supervisors.values())
+        await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
         await self._state.flush()
         await self._server.close()
         await self._logs.close()
@@ -173,18 +181,7 @@ class PluginRuntimeManager:
         Raises:
             ConfigError: The name is no plugin's, or the plugin of that name is in use.
         """
-        plugin, _ = split_dev_plugin(f"{name}:{path}")
-        directory = Path(path).expanduser().absolute()
-        _log.info("registering dev plugin: %s from %s", plugin, directory)
-        known = self._registry.exact(plugin)
-        if known is not None:
-            if known.dev and known.path == directory:
-                return
-            self._check_idle(known)
-        limits = self.settings.plugin_limits(plugin)
-        log = self._logs.of(plugin)
-        self._registry.add(PluginRuntime(plugin, directory, dev=True, limits=limits, log=log))
-        _log.info("registered dev plugin: %s", plugin)
+        self._catalog.register_dev(name, path)
 
     async def install_from_url(self, url: str) -> PluginSummary:
         """Install a package; a version that runs goes on until it is restarted.
@@ -198,9 +195,7 @@ class PluginRuntimeManager:
         Raises:
             InstallError: As `PluginInstaller.install_from_url`; the old version is untouched.
         """
-        installed = await self._installer.install_from_url(url)
-        self._adopt(installed)
-        return self.summary(installed.name)
+        return self.summary(await self._catalog.install(url))
 
     async def discover_plugins(self) -> list[PluginSummary]:
         """Look into ``plugin_dir`` again and list what is installed there, by name.
@@ -208,13 +203,7 @@ class PluginRuntimeManager:
         Raises:
             InstallError: The directory exists but cannot be read.
         """
-        found = await in_thread(None, self._installer.discover)
-        _log.info("discovered %d installed plugin(s)", len(found))
-        for installed in found:
-            _log_found(installed)
-            self._adopt(installed)
-        self._forget_all_but({installed.path for installed in found})
-        names = {installed.name for installed in found}
+        names = await self._catalog.discover()
         return [summary for summary in self.runtime_summaries() if summary.name in names]
 
     async def start_plugin(self, name: str) -> None:
@@ -249,7 +238,7 @@ class PluginRuntimeManager:
         await self._ordered(name, "running").restart()
 
     async def start_all(self) -> None:
-        """Discover, then start every installed and dev plugin, all at the same time.
+        """Discover, then start every installed and dev plugin, those first that others require.
 
         One that fails never stops the others; its reason is in the log and in its summary. Those
         that were stopped by `stop_plugin`, also in an earlier life of the host, are left out.
@@ -265,15 +254,14 @@ class PluginRuntimeManager:
             and runtime.substate is not Substate.BAD_MANIFEST
             and not self._stays_stopped(runtime)
         ]
-        async with asyncio.TaskGroup() as group:
-            for supervisor in startable:
-                group.create_task(_start_or_leave(supervisor))
+        required = {one.runtime.name: one.runtime.required_plugins for one in startable}
+        starts = {one.runtime.name: partial(_start_or_leave, one) for one in startable}
+        await run_in_order(starts, required)
 
     async def stop_all(self) -> None:
-        """Stop every plugin, all at the same time; the socket is served on."""
-        async with asyncio.TaskGroup() as group:
-            for runtime in self._registry:
-                group.create_task(self._supervise(runtime).stop())
+        """Stop every plugin, those last that others require; the socket is served on."""
+        supervisors = [self._supervise(runtime) for runtime in self._registry]
+        await run_in_order({s.runtime.name: s.stop for s in supervisors}, _dependents(supervisors))
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
@@ -427,12 +415,7 @@ class PluginRuntimeManager:
             )
         if runtime is None:
             check_external(handshake.plugin, peer, self.settings)
-            limits = self.settings.plugin_limits(handshake.plugin)
-            log = self._logs.of(handshake.plugin)
-            runtime = PluginRuntime(handshake.plugin, None, limits=limits, log=log)
-            stopped = self._state.wants_stopped(handshake.plugin)
-            runtime.desired = "stopped" if stopped else "running"
-            self._registry.add(runtime)
+            runtime = self._catalog.register_external(handshake.plugin)
         return self._supervise(runtime).admit(handshake, peer)
 
     def attached(self, session: Session) -> None:
@@ -514,62 +497,6 @@ class PluginRuntimeManager:
             )
         await self._dispatcher.request(name, event, payload, timeout=timeout)
 
-    async def _install_all(self) -> None:
-        """Install what the settings name.
-
-        A source that is wrong, or a package on this machine that cannot be installed, is a
-        mistake to be mended, so it stops the host. A server that is away must not: what is
-        installed serves on.
-        """
-        sources = [expand_source(url) for url in self.settings.install]
-        remote = [source for source in sources if is_url(source)]
-        for source in remote:
-            check_scheme(source, self.settings.allow_insecure_http)
-        for source in sources:
-            try:
-                await self.install_from_url(source)
-            except InstallError as error:
-                if source not in remote:
-                    raise
-                _log.error("not installed: %s", error)
-
-    def _adopt(self, installed: InstalledPlugin) -> None:
-        """Know an installed plugin, or learn its new version."""
-        known = self._registry.exact(installed.name)
-        if known is None or (known.is_external and known.session is None):
-            self._add(installed)
-        elif known.path == installed.path and known.process is None:
-            known.manifest = installed.manifest
-            self._registry.reindex()
-        elif known.dev:
-            _log.info("plugin %s runs from %s instead", known.name, known.path)
-
-    def _add(self, installed: InstalledPlugin) -> None:
-        limits = self.settings.plugin_limits(installed.name)
-        log = self._logs.of(installed.name)
-        runtime = PluginRuntime(
-            installed.name, installed.path, installed.manifest, limits=limits, log=log
-        )
-        if installed.problem:
-            runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
-        self._registry.add(runtime)
-
-    def _forget_all_but(self, paths: set[Path]) -> None:
-        """Forget installed plugins whose directory is gone, once nothing of them runs."""
-        for runtime in self._registry:
-            gone = not (runtime.dev or runtime.is_external) and runtime.path not in paths
-            if gone and runtime.process is None and runtime.session is None:
-                _log.info("plugin %s is not installed any more", runtime.name)
-                self._registry.remove(runtime)
-                self._logs.forget(runtime.name)
-
-    def _check_idle(self, runtime: PluginRuntime) -> None:
-        if runtime.process is not None or runtime.session is not None:
-            raise ConfigError(
-                f"dev plugin {runtime.name}: a plugin of this name is {runtime.status}; "
-                "stop it first"
-            )
-
     def _log_beginning(self) -> None:
         _log.info("plugin runtime manager initialized")
         if self.settings.debug:
@@ -588,18 +515,45 @@ class PluginRuntimeManager:
                     runtime.last_heartbeat = now
                 runtime.log.tell_suppressed()
 
+    async def _watch_sources(self) -> None:
+        """Restart plugins that run from source when it changes."""
+        watch = SourceWatch()
+        reloads: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(SOURCE_POLL_SECONDS)
+            running = {
+                runtime.path: runtime
+                for runtime in self._registry
+                if runtime.dev and runtime.path is not None and runtime.desired == "running"
+            }
+            if not running:
+                continue
+            for path in await asyncio.to_thread(watch.changed, list(running)):
+                _log.info("plugin %s: its source has changed", running[path].name)
+                reload = asyncio.create_task(_reload(self._supervise(running[path])))
+                reloads.add(reload)
+                reload.add_done_callback(reloads.discard)
+
+
+def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
+    """Map each plugin to those that require it, which have to stop before it."""
+    dependents: dict[str, set[str]] = {one.runtime.name: set() for one in supervisors}
+    for one in supervisors:
+        for required in one.runtime.required_plugins:
+            dependents.setdefault(required, set()).add(one.runtime.name)
+    return dependents
+
+
+async def _reload(supervisor: Supervisor) -> None:
+    """Restart a plugin; if its new source does not build, the old process serves on."""
+    with suppress(PluginStartError):
+        await supervisor.restart()
+
 
 async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; the supervisor has logged why it would not."""
     with suppress(PluginStartError):
         await supervisor.start()
-
-
-def _log_found(installed: InstalledPlugin) -> None:
-    if installed.problem:
-        _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
-    else:
-        _log.info("found plugin: %s", installed.name)
 
 
 def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:
