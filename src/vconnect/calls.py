@@ -12,14 +12,15 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from reprlib import repr as shown  # a plugin decides neither how long nor how deep it is
+from typing import Any, cast
 
 import msgspec
 
-from .config import LOG_LEVELS, Settings
+from .config import LOG_LEVELS, LogLevel, Settings
 from .dispatcher import Dispatcher
 from .errors import ConfigError, HostCallError, PayloadError, PluginError
-from .names import PATTERN_RULE, capability_matches, is_pattern
+from .names import PATTERN_RULE, is_pattern
 from .plugin import PluginRuntime
 from .protocol import MAX_HOPS, PluginCall, error_reply, is_reserved, ok_reply, parse_call
 from .registry import Registry
@@ -30,6 +31,9 @@ CALLS_AT_ONCE = 16
 
 _BATCH = 64  # calls begun in one turn of the loop, all plugins together
 _MAX_SUBSCRIPTIONS = 1024
+# A reply that is an error is short, whoever's words are in it.
+_MAX_CODE = 64
+_MAX_WORDS = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +170,7 @@ class HostCalls:
             return
         task = asyncio.get_running_loop().create_task(self._finish(line, call, pending))
         line.tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(line, task))
+        task.add_done_callback(lambda task: self._ended(line, task, pending))
 
     async def _finish(self, line: _Line, call: PluginCall, pending: Awaitable[Any]) -> None:
         try:
@@ -174,7 +178,9 @@ class HostCalls:
         except Exception as error:  # noqa: BLE001 - as above
             _refuse(line.session, call.id, _as_call_error(call, error))
 
-    def _ended(self, line: _Line, task: asyncio.Task[None]) -> None:
+    def _ended(self, line: _Line, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+        if task.cancelled() and inspect.iscoroutine(pending):
+            pending.close()  # the task may have ended before it began
         line.tasks.discard(task)
         self._queue(line)
 
@@ -191,9 +197,9 @@ class HostCalls:
 
     def _check_permission(self, runtime: PluginRuntime, name: str) -> None:
         if name not in self._own and name not in self._functions:
-            raise HostCallError("unknown_call", f"this host has no call {name!r}")
+            raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
-        if not any(capability_matches(granted, wanted) for granted in runtime.permissions):
+        if not runtime.may_call(wanted):
             raise HostCallError(
                 "permission_denied",
                 f"{runtime.name} may not call {name}: add {wanted!r} to the permissions of its "
@@ -204,13 +210,20 @@ class HostCalls:
 
     def _write_log(self, line: _Line, call: HostCall) -> None:
         level = call.params.get("level", "info")
-        if level not in LOG_LEVELS:
-            allowed = ", ".join(LOG_LEVELS)
-            raise HostCallError("bad_request", f"level is {level!r}; expected {allowed}")
-        fields = call.params.get("fields") or {}
-        if not isinstance(fields, dict):
-            raise HostCallError("bad_request", f"fields is {fields!r:.80}; expected an object")
-        line.runtime.log.say(level, str(call.params.get("message", "")), fields)
+        message, fields = call.params.get("message", ""), call.params.get("fields") or {}
+        if not isinstance(level, str) or level not in LOG_LEVELS:
+            raise HostCallError(
+                "bad_request", f"level is {shown(level)}; expected {', '.join(LOG_LEVELS)}"
+            )
+        if not isinstance(message, str) or not isinstance(fields, dict):
+            raise HostCallError(
+                "bad_request",
+                f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
+                "object",
+            )
+        line.runtime.log.say(
+            cast(LogLevel, level), message, {key: _brief(fields[key]) for key in fields}
+        )
 
     def _publish(self, line: _Line, call: HostCall) -> dict[str, int]:
         event = _event_of(call)
@@ -241,11 +254,13 @@ class HostCalls:
         if not isinstance(plugin, str) or not isinstance(method, str) or is_reserved(method):
             raise HostCallError(
                 "bad_request",
-                f"plugin is {plugin!r} and method {method!r}; expected two names, and no method "
-                "of the host's own",
+                f"plugin is {shown(plugin)} and method {shown(method)}; expected two names, and no "
+                "method of the host's own",
             )
         if deadline_ms is not None and (not _is_number(deadline_ms) or deadline_ms <= 0):
-            raise HostCallError("bad_request", f"deadline_ms is {deadline_ms!r}; expected a number")
+            raise HostCallError(
+                "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
+            )
         return self._dispatcher.request(
             plugin,
             method,
@@ -259,7 +274,8 @@ def _event_of(call: HostCall) -> str:
     event = call.params.get("event")
     if not isinstance(event, str) or not event or is_reserved(event):
         raise HostCallError(
-            "bad_request", f"event is {event!r}; expected a name that does not begin with vconnect."
+            "bad_request",
+            f"event is {shown(event)}; expected a name that does not begin with vconnect.",
         )
     return event
 
@@ -270,7 +286,7 @@ def _patterns_of(call: HostCall) -> list[str]:
         isinstance(event, str) and is_pattern(event) for event in events
     ):
         raise HostCallError(
-            "bad_request", f"events is {events!r}; expected a list of {PATTERN_RULE}"
+            "bad_request", f"events is {shown(events)}; expected a list of {PATTERN_RULE}"
         )
     return events
 
@@ -302,5 +318,19 @@ def _answer(session: Session, call: PluginCall, data: Any) -> None:
 
 def _refuse(session: Session, number: Any, error: HostCallError) -> None:
     """Reply with an error, where a reply is wanted."""
-    if isinstance(number, int):
-        session.send(error_reply(number, error.code, str(error)))
+    if type(number) is not int:
+        return
+    code, words = _sendable(error.code)[:_MAX_CODE], _sendable(str(error))[:_MAX_WORDS]
+    try:
+        session.send(error_reply(number, code, words))
+    except PayloadError:  # where frames may be very small
+        session.send(error_reply(number, code, ""))
+
+
+def _sendable(text: str) -> str:
+    """Whatever is said about an error can be sent."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

@@ -108,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         events: Per event, family or wildcard; in the file a table of its own, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
         uvloop: Run on uvloop; by default wherever it is installed.
+        guardian: Whether ``vconnect serve`` has a parent that ends every plugin when the host is
+            killed; ``auto`` is yes, except where systemd does that.
+        state_dir: Where the host remembers what it runs and what the operator stopped; by default
+            ``.vconnect/state`` in `plugin_dir`.
         allow_external: Let processes of the same user that this host did not start attach.
         allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
         inherit_env: Names of variables that plugins inherit, added to the built-in allowlist.
@@ -166,6 +170,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     admin_path: str | None = None
     uvloop: bool | None = None
+    guardian: Literal["auto", "on", "off"] = "auto"
+    state_dir: str | None = None
     allow_external: bool = False
     allow_insecure_http: bool = False
     inherit_env: tuple[str, ...] = ()
@@ -216,6 +222,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.admin_path is not None:
             return self.admin_path
         return str(Path(self.socket_path).with_name("admin.sock"))
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the state file is, as configured or inside `plugin_dir`."""
+        if self.state_dir is not None:
+            return Path(self.state_dir)
+        return Path(self.plugin_dir, ".vconnect", "state")
 
     def plugin_config(self, plugin: str) -> dict[str, Any]:
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
@@ -322,6 +335,9 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    plugins = document.get("plugins")
+    _check_tables({"events": document.get("events")}, "", str(file))
+    _check_tables(plugins if isinstance(plugins, dict) else {}, "plugins.", str(file))
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
@@ -341,7 +357,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the file's relative paths absolute, from the file's directory."""
     anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir"):
+    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
     if "sandbox_read" in anchored:
@@ -395,10 +411,24 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _convert(values: dict[str, Any], origin: str) -> Settings:
+    _check_tables(values, "", origin)
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
+
+
+def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
+    """Convert the tables per event and per plugin one by one: an error names the one it is in."""
+    kinds: dict[str, type[msgspec.Struct]] = {"events": EventSettings, "options": PluginOptions}
+    for key, kind in kinds.items():
+        tables = values.get(key)
+        for name, table in tables.items() if isinstance(tables, dict) else ():
+            try:
+                msgspec.convert(table, kind)
+            except msgspec.ValidationError as error:
+                explained = _explain(error, kind, f"{place}{key}.{name!r}")
+                raise ConfigError(f"{origin}: {explained}") from None
 
 
 def _check_names(settings: Settings, origin: str) -> None:
@@ -441,31 +471,28 @@ def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
     return default
 
 
-def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct]) -> str:
+def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "") -> str:
     """Say key first, then what was expected; for an unknown key also the nearest known ones.
 
     Args:
         error: What `msgspec` says.
         root: What the whole value should have been.
+        place: Where the whole value stands.
     """
     text, _, where = str(error).partition(" - at `")
     key = where.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
+    full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], key, _table_at(key, root))
+        return _explain_unknown(text.split("`")[1], full, _table_at(key, root))
     text = text[0].lower() + text[1:]
-    return f"{key}: {text}" if key else text
+    return f"{full}: {text}" if full else text
 
 
 def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Find what stands at a place of the file, as `msgspec` writes it: ``plugins.options[...]``."""
-    if not key:
-        return root
-    ends: dict[str, type[msgspec.Struct]] = {
-        "options[...]": PluginOptions,
-        "options[...].limits": ResourceLimits,
-        "events[...]": EventSettings,
-    }
-    return next((table for end, table in ends.items() if key.endswith(end)), Settings)
+    """Find what stands at a place below ``root``."""
+    if key == "limits" and root is PluginOptions:
+        return ResourceLimits
+    return Settings if key else root
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:

@@ -7,6 +7,7 @@ The tree tells who made the mistake, so that a caller can catch by blame::
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk it goes to
     ├── SocketError                 the host's own socket, directory or lock
+    ├── StateError                  the file that a host remembers things in
     ├── IllegalTransitionError      a bug of ours: a state change that the table forbids
     ├── PayloadError                a payload that cannot be sent: not JSON, or too large
     ├── RemoteProtocolError         a peer broke the wire
@@ -47,6 +48,10 @@ class InstallError(VConnectError):
 
 class SocketError(VConnectError):
     """The host's socket, its directory or its lock cannot be had."""
+
+
+class StateError(VConnectError):
+    """The host's state file is of a newer version; it was left as it is."""
 
 
 class IllegalTransitionError(VConnectError):

@@ -204,10 +204,20 @@ def crash_report(
 
 
 def _with_last_words(reason: str, instance: Instance) -> str:
-    """Add the last line that the plugin wrote to stderr: most often it says why."""
+    """Add what the plugin wrote to stderr last: most often it says why.
+
+    A compiler says first what is wrong and where, and last only that something was.
+    """
     lines = instance.process.log.last_stderr if instance.process is not None else ()
     said = [line.strip() for line in lines if line.strip()]
-    return f"{reason}; last stderr: {said[-1]}" if said else reason
+    if not said:
+        return reason
+    errors = [at for at, line in enumerate(said) if line.lower().startswith("error")]
+    if len(errors) > 1:
+        first = errors[0]
+        where = said[first + 1] if said[first + 1].startswith("-->") else ""
+        return f"{reason}; last stderr: {said[first]} {where}".rstrip()
+    return f"{reason}; last stderr: {said[-1]}"
 
 
 async def _first(process: PluginProcess, step: Awaitable[None], timeout: float) -> None:

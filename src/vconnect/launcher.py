@@ -11,13 +11,19 @@ from pathlib import Path
 import msgspec
 
 from .config import PluginLimits, Settings
-from .errors import PluginStartError
+from .errors import ManifestError, PluginStartError
+from .instance import Instance, Rest, failed_start
 from .limits import ResourceLimits
+from .manifest import MANIFEST_NAME, read_manifest
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
 from .private import PrivateDirectory
-from .process import LaunchSpec, PluginProcess, plugin_environment
+from .process import SHORTAGES, LaunchSpec, PluginProcess, plugin_environment
+from .registry import Registry
+from .restart import Ended
 from .sandbox import Bubblewrap, View
+from .state import HostState
+from .status import Substate
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -30,31 +36,67 @@ class Launcher:
 
     Args:
         settings: Arguments, environment, ``start_concurrency``.
+        registry: Says what a plugin needs of others.
         socket_path: The plugins' socket, absolute.
+        state: Where each process is noted, in case this host is killed.
     """
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, socket_path: str, state: HostState
+    ) -> None:
         self._settings = settings
+        self._registry = registry
         self._socket_path = socket_path
+        self._state = state
         self._free = settings.start_concurrency
         self._waiting: set[asyncio.Event] = set()
         self._bubblewrap = Bubblewrap()
 
-    def launch(self, runtime: PluginRuntime) -> PluginProcess:
-        """Start the plugin's process. Blocks for about a millisecond.
+    def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Rest:
+        """Start a generation of a plugin. Blocks for about a millisecond.
 
-        Raises:
-            PluginStartError: There is nothing to start, or the kernel refuses.
+        Args:
+            runtime: The plugin; its generation has been counted.
+            wake: Set when the process ends.
+
+        Returns:
+            The instance, or where the plugin comes to rest without one.
         """
+        try:
+            self._read_manifest(runtime)
+            process = self._launch(runtime)
+        except ManifestError as error:
+            return failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
+        except PluginStartError as error:
+            how = Ended.NOT_YET if error.is_transient else Ended.FOR_A_PERSON
+            return failed_start(Substate.SPAWN_FAILED, error.message, how)
+        process.exited.add_done_callback(lambda _: wake.set())
+        instance = Instance(runtime.generation, process)
+        timeout = self._settings.handshake_timeout
+        instance.expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
+        return instance
+
+    def _read_manifest(self, runtime: PluginRuntime) -> None:
+        """Read it anew: the package may have been replaced, or the author has edited it."""
+        assert runtime.path is not None, "an external plugin is never launched"
+        file = runtime.path / MANIFEST_NAME
+        runtime.manifest = read_manifest(file) if os.path.lexists(file) else None
+        self._registry.reindex()
+        self._registry.check_order(runtime)
+        self._registry.check_requirements(runtime)
+
+    def _launch(self, runtime: PluginRuntime) -> PluginProcess:
         private = self._make_private(runtime)
         try:
             process = PluginProcess.spawn(self._spec(runtime, private), runtime.log)
-        except PluginStartError:
+        except BaseException:
             if private is not None:
                 private.remove()
             raise
         if private is not None:
             process.remove_leftovers = private.remove
+        self._state.started(runtime.name, process.pid, runtime.generation)
+        process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
     def take_place(self, wake: asyncio.Event) -> bool:
@@ -89,7 +131,9 @@ class Launcher:
         except OSError as error:
             trouble = f"its private directories: {error.filename}: {error.strerror}"
             if must_have:
-                raise PluginStartError(runtime.name, f"cannot make {trouble}") from None
+                failure = PluginStartError(runtime.name, f"cannot make {trouble}")
+                failure.is_transient = error.errno in SHORTAGES
+                raise failure from None
             _log.warning("plugin %s starts without %s", runtime.name, trouble)
             return None
         try:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,56 +17,40 @@ import msgspec
 
 from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
+from .catalog import Catalog
 from .config import LogLevel, Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import (
-    ConfigError,
     HandshakeError,
-    InstallError,
     PluginStartError,
     PluginUnavailableError,
 )
+from .host import HostSummary
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
 from .monitor import Monitor
-from .package.fetch import Progress, check_scheme, expand_source, is_url
-from .package.store import InstalledPlugin
+from .order import run_in_order
+from .package.fetch import Progress
 from .package.worker import in_thread
-from .plugin import PluginRuntime, PluginSummary
+from .plugin import Desired, PluginRuntime, PluginSummary
 from .private import sweep
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
-from .status import PluginStatus, Substate
+from .source_watch import SourceWatch
+from .state import STOPPED_BY_OPERATOR, HostState
+from .status import Substate
 from .supervisor import Supervisor
 from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
+SOURCE_POLL_SECONDS = 0.5
 
 F = TypeVar("F", bound=HostFunction)
 
 _log = logging.getLogger(__name__)
-
-
-class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator sees of the host itself.
-
-    Attributes:
-        loop: ``uvloop`` or ``asyncio``.
-        uptime_s: Seconds since it began to listen.
-        plugins: How many plugins it knows.
-    """
-
-    pid: int
-    version: str
-    loop: str
-    uptime_s: float
-    socket_path: str
-    admin_path: str
-    plugin_dir: str
-    plugins: int
 
 
 class PluginRuntimeManager:
@@ -82,6 +67,7 @@ class PluginRuntimeManager:
         settings: The host's settings; by default those of ``Settings``.
         progress: Called while a package is downloaded, with the bytes so far and the total where
             it is known.
+        guardian_pid: The host's guardian, to be told in `host_summary`.
         **options: Any key of `Settings`, over ``settings``: ``plugin_dir="./plugins"``.
 
     Raises:
@@ -93,27 +79,34 @@ class PluginRuntimeManager:
         settings: Settings | None = None,
         *,
         progress: Progress | None = None,
+        guardian_pid: int | None = None,
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
         self._logs = PluginLogs(settings)
         self._registry = Registry(settings)
         self._dispatcher = Dispatcher(self._registry, settings)
+        if type(self).request is PluginRuntimeManager.request:
+            # A method that only hands on costs each event a frame more.
+            self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
-        self._installer = PluginInstaller(
+        self._server = UnixSocketServer(
+            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
+        )
+        self._state = HostState(settings.state_directory, self._server.path)
+        installer = PluginInstaller(
             Path(settings.plugin_dir),
             max_package_bytes=settings.max_package_bytes,
             allow_insecure_http=settings.allow_insecure_http,
             progress=progress,
         )
-        self._server = UnixSocketServer(
-            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
-        )
-        self._launcher = Launcher(settings, str(self._server.path))
+        self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
+        self._guardian_pid = guardian_pid
+        self._launcher = Launcher(settings, self._registry, str(self._server.path), self._state)
         #: Set when a plugin that the operator requires is in a crash loop; holds its name.
         self.required_lost: asyncio.Future[str] | None = None
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._opened = time.monotonic()
         self._closing = False
 
@@ -135,9 +128,11 @@ class PluginRuntimeManager:
         """Hold the socket, register the dev plugins, install what is to be installed, and listen.
 
         The socket is held first, so that a second host is refused before it changes anything.
+        Then plugins are ended that a killed host has left, if it had no guardian.
 
         Raises:
             SocketError: The socket cannot be had; another host may hold it.
+            StateError: A newer vconnect wrote the state file.
             ConfigError: A dev plugin is wrong.
             InstallError: A package from this machine cannot be installed.
         """
@@ -145,26 +140,34 @@ class PluginRuntimeManager:
         try:
             self._log_beginning()
             await in_thread(None, sweep, Path(self.settings.plugin_dir))
+            await self._state.open()
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
-            await self._install_all()
+            await self._catalog.install_all()
             await self._server.start()
         except BaseException:
             await self.close()
             raise
         self._opened = time.monotonic()
         self.required_lost = asyncio.get_running_loop().create_future()
-        self._heartbeat = asyncio.create_task(self._beat(), name="vconnect heartbeat")
+        self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
+        if self.settings.watch:
+            watch = asyncio.create_task(self._watch_sources(), name="vconnect sources")
+            self._tasks.append(watch)
 
     async def close(self) -> None:
-        """Stop every plugin, all at the same time, then the socket. Safe to call twice."""
+        """Stop every plugin, those last that others require, then the socket.
+
+        Safe to call twice.
+        """
         self._closing = True
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._heartbeat
-            self._heartbeat = None
-        await asyncio.gather(*(supervisor.close() for supervisor in self._supervisors.values()))
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        supervisors = list(self._supervisors.values())
+        await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
+        await self._state.flush()
         await self._server.close()
         await self._logs.close()
 
@@ -185,18 +188,7 @@ class PluginRuntimeManager:
         Raises:
             ConfigError: The name is no plugin's, or the plugin of that name is in use.
         """
-        plugin, _ = split_dev_plugin(f"{name}:{path}")
-        directory = Path(path).expanduser().absolute()
-        _log.info("registering dev plugin: %s from %s", plugin, directory)
-        known = self._registry.exact(plugin)
-        if known is not None:
-            if known.dev and known.path == directory:
-                return
-            self._check_idle(known)
-        limits = self.settings.plugin_limits(plugin)
-        log = self._logs.of(plugin)
-        self._registry.add(PluginRuntime(plugin, directory, dev=True, limits=limits, log=log))
-        _log.info("registered dev plugin: %s", plugin)
+        self._catalog.register_dev(name, path)
 
     async def install_from_url(self, url: str) -> PluginSummary:
         """Install a package; a version that runs goes on until it is restarted.
@@ -210,9 +202,7 @@ class PluginRuntimeManager:
         Raises:
             InstallError: As `PluginInstaller.install_from_url`; the old version is untouched.
         """
-        installed = await self._installer.install_from_url(url)
-        self._adopt(installed)
-        return self.summary(installed.name)
+        return self.summary(await self._catalog.install(url))
 
     async def discover_plugins(self) -> list[PluginSummary]:
         """Look into ``plugin_dir`` again and list what is installed there, by name.
@@ -220,13 +210,7 @@ class PluginRuntimeManager:
         Raises:
             InstallError: The directory exists but cannot be read.
         """
-        found = await in_thread(None, self._installer.discover)
-        _log.info("discovered %d installed plugin(s)", len(found))
-        for installed in found:
-            _log_found(installed)
-            self._adopt(installed)
-        self._forget_all_but({installed.path for installed in found})
-        names = {installed.name for installed in found}
+        names = await self._catalog.discover()
         return [summary for summary in self.runtime_summaries() if summary.name in names]
 
     async def start_plugin(self, name: str) -> None:
@@ -238,15 +222,18 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
         """
-        await self._supervisor_of(name).start()
+        await self._ordered(name, "running").start()
 
     async def stop_plugin(self, name: str) -> None:
         """Stop a plugin, and return when no process of its group is left.
 
+        It stays stopped when the host is started again, until `start_plugin` or `restart_plugin`.
+
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        await self._supervisor_of(name).stop()
+        await self._ordered(name, "stopped").stop()
+        await self._state.flush()
 
     async def restart_plugin(self, name: str) -> None:
         """Stop a plugin if it runs, start it, and wait for its handshake.
@@ -255,12 +242,13 @@ class PluginRuntimeManager:
             UnknownPluginError: There is no such plugin.
             PluginStartError: As `start_plugin`.
         """
-        await self._supervisor_of(name).restart()
+        await self._ordered(name, "running").restart()
 
     async def start_all(self) -> None:
-        """Discover, then start every installed and dev plugin, all at the same time.
+        """Discover, then start every installed and dev plugin, those first that others require.
 
-        One that fails never stops the others; its reason is in the log and in its summary.
+        One that fails never stops the others; its reason is in the log and in its summary. Those
+        that were stopped by `stop_plugin`, also in an earlier life of the host, are left out.
 
         Raises:
             InstallError: ``plugin_dir`` exists but cannot be read.
@@ -269,17 +257,19 @@ class PluginRuntimeManager:
         startable = [
             self._supervise(runtime)
             for runtime in self._registry
-            if not runtime.is_external and runtime.substate is not Substate.BAD_MANIFEST
+            if not runtime.is_external
+            and runtime.substate is not Substate.BAD_MANIFEST
+            and not self._stays_stopped(runtime)
         ]
-        async with asyncio.TaskGroup() as group:
-            for supervisor in startable:
-                group.create_task(_start_or_leave(supervisor))
+        required = {one.runtime.name: one.runtime.required_plugins for one in startable}
+        starts = {one.runtime.name: partial(_start_or_leave, one) for one in startable}
+        await run_in_order(starts, required)
 
     async def stop_all(self) -> None:
-        """Stop every plugin, all at the same time; the socket is served on."""
-        async with asyncio.TaskGroup() as group:
-            for runtime in self._registry:
-                group.create_task(self._supervise(runtime).stop())
+        """Stop every plugin, those last that others require; the socket is served on."""
+        supervisors = [self._supervise(runtime) for runtime in self._registry]
+        await run_in_order({s.runtime.name: s.stop for s in supervisors}, _dependents(supervisors))
+        await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
         """Describe every plugin as it is now, by name."""
@@ -317,6 +307,7 @@ class PluginRuntimeManager:
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         return HostSummary(
             pid=os.getpid(),
+            guardian_pid=self._guardian_pid,
             version=host_version(),
             loop=loop,
             uptime_s=time.monotonic() - self._opened,
@@ -344,7 +335,7 @@ class PluginRuntimeManager:
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Send an event to one plugin and return its answer's data; see `Dispatcher.request`."""
-        return self._dispatcher.request(plugin, event, payload, timeout=timeout)
+        return self._dispatcher.request(plugin, event, payload, timeout)
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
@@ -431,11 +422,7 @@ class PluginRuntimeManager:
             )
         if runtime is None:
             check_external(handshake.plugin, peer, self.settings)
-            limits = self.settings.plugin_limits(handshake.plugin)
-            log = self._logs.of(handshake.plugin)
-            runtime = PluginRuntime(handshake.plugin, None, limits=limits, log=log)
-            runtime.desired = "running"
-            self._registry.add(runtime)
+            runtime = self._catalog.register_external(handshake.plugin)
         return self._supervise(runtime).admit(handshake, peer)
 
     def attached(self, session: Session) -> None:
@@ -482,8 +469,22 @@ class PluginRuntimeManager:
             self._supervisors[runtime.name] = supervisor
         return supervisor
 
-    def _supervisor_of(self, name: str) -> Supervisor:
-        return self._supervise(self._registry.get(name))
+    def _ordered(self, name: str, desired: Desired) -> Supervisor:
+        """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
+        supervisor = self._supervise(self._registry.get(name))
+        self._state.want(supervisor.runtime.name, desired)
+        return supervisor
+
+    def _stays_stopped(self, runtime: PluginRuntime) -> bool:
+        """Tell whether the operator has stopped it, and say so where it is looked for."""
+        stopped = self._state.wants_stopped(runtime.name)
+        if stopped:
+            runtime.reason = STOPPED_BY_OPERATOR
+            _log.info(
+                "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
+                *(runtime.name, runtime.name),
+            )
+        return stopped
 
     def _owner(self, peer: Peer) -> Supervisor | None:
         """Find whose process connected."""
@@ -503,62 +504,6 @@ class PluginRuntimeManager:
             )
         await self._dispatcher.request(name, event, payload, timeout=timeout)
 
-    async def _install_all(self) -> None:
-        """Install what the settings name.
-
-        A source that is wrong, or a package on this machine that cannot be installed, is a
-        mistake to be mended, so it stops the host. A server that is away must not: what is
-        installed serves on.
-        """
-        sources = [expand_source(url) for url in self.settings.install]
-        remote = [source for source in sources if is_url(source)]
-        for source in remote:
-            check_scheme(source, self.settings.allow_insecure_http)
-        for source in sources:
-            try:
-                await self.install_from_url(source)
-            except InstallError as error:
-                if source not in remote:
-                    raise
-                _log.error("not installed: %s", error)
-
-    def _adopt(self, installed: InstalledPlugin) -> None:
-        """Know an installed plugin, or learn its new version."""
-        known = self._registry.exact(installed.name)
-        if known is None or (known.is_external and known.session is None):
-            self._add(installed)
-        elif known.path == installed.path and known.process is None:
-            known.manifest = installed.manifest
-            self._registry.reindex()
-        elif known.dev:
-            _log.info("plugin %s runs from %s instead", known.name, known.path)
-
-    def _add(self, installed: InstalledPlugin) -> None:
-        limits = self.settings.plugin_limits(installed.name)
-        log = self._logs.of(installed.name)
-        runtime = PluginRuntime(
-            installed.name, installed.path, installed.manifest, limits=limits, log=log
-        )
-        if installed.problem:
-            runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
-        self._registry.add(runtime)
-
-    def _forget_all_but(self, paths: set[Path]) -> None:
-        """Forget installed plugins whose directory is gone, once nothing of them runs."""
-        for runtime in self._registry:
-            gone = not (runtime.dev or runtime.is_external) and runtime.path not in paths
-            if gone and runtime.process is None and runtime.session is None:
-                _log.info("plugin %s is not installed any more", runtime.name)
-                self._registry.remove(runtime)
-                self._logs.forget(runtime.name)
-
-    def _check_idle(self, runtime: PluginRuntime) -> None:
-        if runtime.process is not None or runtime.session is not None:
-            raise ConfigError(
-                f"dev plugin {runtime.name}: a plugin of this name is {runtime.status}; "
-                "stop it first"
-            )
-
     def _log_beginning(self) -> None:
         _log.info("plugin runtime manager initialized")
         if self.settings.debug:
@@ -575,18 +520,45 @@ class PluginRuntimeManager:
             for runtime in self._registry:
                 runtime.log.tell_suppressed()
 
+    async def _watch_sources(self) -> None:
+        """Restart plugins that run from source when it changes."""
+        watch = SourceWatch()
+        reloads: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(SOURCE_POLL_SECONDS)
+            running = {
+                runtime.path: runtime
+                for runtime in self._registry
+                if runtime.dev and runtime.path is not None and runtime.desired == "running"
+            }
+            if not running:
+                continue
+            for path in await asyncio.to_thread(watch.changed, list(running)):
+                _log.info("plugin %s: its source has changed", running[path].name)
+                reload = asyncio.create_task(_reload(self._supervise(running[path])))
+                reloads.add(reload)
+                reload.add_done_callback(reloads.discard)
+
+
+def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
+    """Map each plugin to those that require it, which have to stop before it."""
+    dependents: dict[str, set[str]] = {one.runtime.name: set() for one in supervisors}
+    for one in supervisors:
+        for required in one.runtime.required_plugins:
+            dependents.setdefault(required, set()).add(one.runtime.name)
+    return dependents
+
+
+async def _reload(supervisor: Supervisor) -> None:
+    """Restart a plugin; if its new source does not build, the old process serves on."""
+    with suppress(PluginStartError):
+        await supervisor.restart()
+
 
 async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; the supervisor has logged why it would not."""
     with suppress(PluginStartError):
         await supervisor.start()
-
-
-def _log_found(installed: InstalledPlugin) -> None:
-    if installed.problem:
-        _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
-    else:
-        _log.info("found plugin: %s", installed.name)
 
 
 def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:

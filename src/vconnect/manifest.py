@@ -38,7 +38,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         capabilities: Events, families or wildcards (see ``docs/wire.md``).
         config: Defaults, delivered at the handshake under the operator's own values.
         entry: The executable, relative to the package, or empty for the default rule.
-        requires: Canonical names of plugins that this one needs.
+        requires: Plugins that this one needs: ``name``, or ``name:started`` where it is enough
+            that the other one's process exists.
         before: Plugins that this one precedes in a chain.
         after: Plugins that this one follows in a chain.
         exclusive: Whether it may not run twice, so that a restart stops it first.

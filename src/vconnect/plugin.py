@@ -13,10 +13,11 @@ from .config import PluginLimits, Settings
 from .crashes import Crashes, CrashReport, QuarantinedEvent
 from .logs import PluginLog
 from .manifest import Manifest
-from .names import canonical_name
+from .names import canonical_name, capability_matches
 from .order import Position
 from .process import ExitStatus, PluginProcess
 from .protocol import Handshake
+from .restart import Restarts
 from .sampler import Usage
 from .session import LostEvent, Session
 from .status import PluginStatus, Substate, advance
@@ -158,7 +159,7 @@ class PluginRuntime:
         self.refused_changes = 0
         #: Of the events in flight that came through other plugins: through how many.
         self.hops_in_flight: list[int] = []
-        self.next_retry_at: float | None = None
+        self.restarts = Restarts(limits.restart)
         #: What was in flight when its last session ended, until its process is buried.
         self.lost_events: list[LostEvent] = []
         self.crashes = Crashes(name, crash_dir)
@@ -167,6 +168,18 @@ class PluginRuntime:
     def is_external(self) -> bool:
         """Whether another program starts it."""
         return self.path is None
+
+    @property
+    def requirements(self) -> dict[str, bool]:
+        """The plugins that it needs, and whether each must be ready, or only started."""
+        asked = self.manifest.requires if self.manifest is not None else ()
+        parted = [text.partition(":") for text in asked]
+        return {canonical_name(name): condition != "started" for name, _, condition in parted}
+
+    @property
+    def required_plugins(self) -> tuple[str, ...]:
+        """The names of the plugins that it needs."""
+        return tuple(self.requirements)
 
     @property
     def is_exclusive(self) -> bool:
@@ -201,11 +214,15 @@ class PluginRuntime:
             tuple(map(canonical_name, after)),
         )
 
-    @property
-    def permissions(self) -> frozenset[str]:
-        """What its manifest asks for and the operator has not withdrawn."""
+    def may_call(self, call: str) -> bool:
+        """Tell whether its manifest asks for a call and the operator has not withdrawn it.
+
+        Both may name calls, families and wildcards, as capabilities do.
+        """
         asked = self.manifest.permissions if self.manifest is not None else ()
-        return frozenset(asked) - frozenset(self.limits.withdraw)
+        return any(capability_matches(pattern, call) for pattern in asked) and not any(
+            capability_matches(pattern, call) for pattern in self.limits.withdraw
+        )
 
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         """Go along one edge of the transition table.
@@ -271,7 +288,7 @@ class PluginRuntime:
             refused_changes=self.refused_changes,
             log_suppressed=self.log.suppressed,
             breaker=self.breaker.state,
-            next_retry_at=self.next_retry_at,
+            next_retry_at=self._next_retry_at(),
             crashes=tuple(self.crashes.reports),
             quarantine=tuple(self.crashes.quarantine.values()),
         )
@@ -292,6 +309,10 @@ class PluginRuntime:
         last = self.crashes.reports[-1]
         is_recent = time.monotonic() - self.running_since < self.limits.restart.reset_after
         return f"restarted: {last.reason}" if is_recent and last.at >= self.known_since else ""
+
+    def _next_retry_at(self) -> float | None:
+        due_at = self.restarts.due_at
+        return None if due_at is None else time.time() + due_at - time.monotonic()
 
     def _pid(self) -> int | None:
         if self.process is not None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import PluginStartError
-from .procfs import HAS_PROC, read_stat
+from .procfs import start_time
 
 DATA_VARIABLE = "VCONNECT_DATA_DIR"
 TMP_VARIABLE = "TMPDIR"
@@ -104,16 +104,7 @@ def sweep(plugin_dir: Path) -> None:
 
 def _mark(pid: int) -> str:
     """Identify a process by its PID and start; a PID comes back, in a container always."""
-    if HAS_PROC:
-        found = read_stat(pid)
-        return f"{pid}.{found.start_ticks}" if found is not None and found.is_alive else ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return f"{pid}.0"
+    return f"{pid}.{start_time(pid)}"
 
 
 def _read(path: Path) -> bytes:

@@ -27,7 +27,8 @@ from .confine import without_new_privileges
 from .errors import PluginStartError
 from .limits import ResourceLimits
 from .logs import PluginLog, PluginOutput
-from .procfs import HAS_PROC, members
+from .procfs import HAS_PROC
+from .sessions import members
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -42,7 +43,7 @@ INHERITED_BY_DEV = (
 )
 
 # The machine is short of something, which may pass.
-_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _POLL_SECONDS = (0.002, 0.05)
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class PluginProcess:
     Attributes:
         pid: The leader's PID; also the number of its process group and session.
         exited: Done with an `ExitStatus` as soon as the leader has ended.
+        released: Done once nobody of the session is left and the leader is reaped.
         log: Its output.
         max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
         cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
@@ -126,6 +128,7 @@ class PluginProcess:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
         self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
+        self.released: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
 
     @classmethod
@@ -210,6 +213,8 @@ class PluginProcess:
         self.log.close()
         if self._popen.returncode is None:
             self._reap()
+        if not self.released.done():
+            self.released.set_result(None)
 
     def _reap(self) -> None:
         """Take the leader's exit status from the kernel, and what it has used."""
@@ -368,7 +373,7 @@ def _signal_name(number: int) -> str:
 
 def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
     trouble = PluginStartError(spec.plugin, _spawn_trouble(spec, error))
-    trouble.is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
+    trouble.is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
     return trouble
 
 

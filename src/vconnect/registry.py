@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .config import Settings
-from .errors import ManifestError, UnknownPluginError
+from .errors import ManifestError, PluginStartError, UnknownPluginError
 from .names import canonical_name
-from .order import find_cycle
+from .order import Position, find_cycle
 from .plugin import PluginRuntime
 from .routes import RouteTable
 
@@ -107,6 +107,33 @@ class Registry:
                 f"before and after make a circle: {' → '.join(cycle)} (each is to come before the "
                 "next); change one of them"
             )
+
+    def check_requirements(self, runtime: PluginRuntime) -> None:
+        """Refuse a plugin that needs others which are not there.
+
+        Raises:
+            ManifestError: The requirements make a circle, which the message names.
+            PluginStartError: A plugin that it requires does not run (yet), or is not known.
+        """
+        positions = {other.name: Position(after=other.required_plugins) for other in self}
+        cycle = find_cycle(positions, runtime.name)
+        if cycle:
+            raise ManifestError(
+                f"requires makes a circle: {' → '.join(cycle)} (each is needed by the next); "
+                "change one of them"
+            )
+        for name, must_be_ready in runtime.requirements.items():
+            other = self._runtimes.get(name)
+            state = "not known to this host" if other is None else str(other.status)
+            is_there = other is not None and (
+                other.session is not None if must_be_ready else other.is_up
+            )
+            if not is_there:
+                error = PluginStartError(
+                    runtime.name, f"requires {name}, which is {state}; start that one first"
+                )
+                error.is_transient = True
+                raise error
 
     def reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""

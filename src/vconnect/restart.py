@@ -1,17 +1,20 @@
 """When a plugin that has ended is started again: policy, back-off, crash loop.
 
-Pure arithmetic over a clock that the caller reads, so that every rule can be tested without
+The rules are arithmetic over a clock that the caller reads, so that each can be tested without
 waiting. Times are monotonic seconds.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from enum import Enum, auto
 from typing import Literal
 
 import msgspec
+
+_NOT_YET_DELAY = 2.0
 
 RestartMode = Literal["always", "on-failure", "never"]
 AfterCrashLoop = Literal["hold", "give_up"]
@@ -46,6 +49,8 @@ class Ended(Enum):
 
     CLEANLY = auto()
     FAILED = auto()
+    #: It could not begin yet: a plugin that it requires, or something of the machine's, is missing.
+    NOT_YET = auto()
     #: Only a person can mend it: no executable, a wrong manifest, a handshake that is refused.
     FOR_A_PERSON = auto()
 
@@ -77,6 +82,20 @@ class Restarts:
         self._ends: deque[float] = deque(maxlen=policy.crash_limit)
         self._in_a_row = 0
         self._looping = False
+        #: When the next start is due, by the same clock; ``None`` for never.
+        self.due_at: float | None = None
+
+    def plan(self, decision: Decision, now: float) -> None:
+        """Note when a decision takes effect."""
+        self.due_at = None if decision.delay is None else now + decision.delay
+
+    def cancel(self) -> None:
+        """Drop the plan: the start has come, or somebody has decided otherwise."""
+        self.due_at = None
+
+    def is_due(self) -> bool:
+        """Tell whether it is time for the next start."""
+        return self.due_at is not None and time.monotonic() >= self.due_at
 
     def forget(self) -> None:
         """Begin anew, as after an operator's start."""
@@ -97,6 +116,8 @@ class Restarts:
             self.forget()
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
+        if how is Ended.NOT_YET:
+            return Decision(min(_NOT_YET_DELAY, policy.max_delay))
         if how is Ended.FOR_A_PERSON:
             return Decision(policy.hold if policy.after_crash_loop == "hold" else None)
         self._ends.append(now)

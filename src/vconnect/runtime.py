@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .admin.server import AdminServer
 from .config import Settings
@@ -17,23 +17,33 @@ from .errors import ConfigError
 from .logs import HostFormatter, HostHandler
 from .manager import PluginRuntimeManager
 from .status import PluginStatus
+from .systemd import Notifier
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from .guardian import Lifeline
+
+EXIT_REQUIRED_LOST = 1
 EXIT_KILLED = 130
+EXIT_UNGUARDED = 1
 
 _log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, lifeline: Lifeline | None = None) -> int:
     """Run a host in the foreground until SIGTERM, SIGHUP or Ctrl-C.
 
     The first signal stops every plugin in order, the second kills them, the third ends the
     process on the spot.
 
+    Args:
+        settings: The host's.
+        lifeline: To its guardian; the host ends in order when the guardian dies.
+
     Returns:
-        The process's exit code: 0, or 130 after a second signal.
+        The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or a plugin
+        that the operator requires is in a crash loop.
 
     Raises:
         VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
@@ -42,52 +52,99 @@ def serve(settings: Settings) -> int:
         _host_log(logging.DEBUG if settings.debug else logging.INFO),
         asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner,
     ):
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, lifeline))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, lifeline: Lifeline | None) -> int:
     bar = DownloadBar()
-    manager = PluginRuntimeManager(settings, progress=bar if sys.stderr.isatty() else None)
+    manager = PluginRuntimeManager(
+        settings,
+        progress=bar if sys.stderr.isatty() else None,
+        guardian_pid=lifeline.guardian_pid if lifeline is not None else None,
+    )
     work = asyncio.current_task()
     assert work is not None
-    with _Interrupts(work, manager).handled() as interrupts:
+    with _Interrupts(work, manager, lifeline).handled() as interrupts:
         try:
-            await _work(manager)
+            await _work(manager, Notifier(os.environ))
         except asyncio.CancelledError:
             if not interrupts.count:
                 raise
+        else:
+            return EXIT_REQUIRED_LOST
         finally:
             bar.close()
-    return EXIT_KILLED if interrupts.count > 1 else 0
+    return interrupts.exit_code
 
 
-async def _work(manager: PluginRuntimeManager) -> None:
-    """Serve until cancelled."""
+async def _work(manager: PluginRuntimeManager, notifier: Notifier) -> None:
+    """Serve until cancelled, or until a plugin is lost that the operator requires."""
     async with manager:
         admin = AdminServer(manager, manager.settings.admin_socket)
         await admin.start()
+        assert manager.required_lost is not None, "the manager is open"
         try:
-            await manager.start_all()
-            _log_readiness(manager)
-            await asyncio.get_running_loop().create_future()
+            await _serve_with_signs_of_life(manager, notifier, manager.required_lost)
         finally:
+            notifier.tell("STOPPING=1", "STATUS=stopping the plugins")
             await manager.close()  # before the administration socket, which tells how it goes
             await admin.stop()
 
 
-def _log_readiness(manager: PluginRuntimeManager) -> None:
+async def _serve_with_signs_of_life(
+    manager: PluginRuntimeManager, notifier: Notifier, required_lost: asyncio.Future[str]
+) -> None:
+    """Start the plugins, tell the service manager, and serve."""
+    signs = asyncio.create_task(_show_life(notifier), name="vconnect signs of life")
+    starts = asyncio.create_task(manager.start_all(), name="vconnect starts")
+    try:
+        first: set[asyncio.Future[Any]] = {starts, required_lost}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if starts.done():
+            await starts
+            notifier.tell("READY=1", f"STATUS={_readiness(manager)}")
+            _log.info("%s; to look at them: vconnect list", _readiness(manager))
+        plugin = await required_lost
+        _log.error("plugin %s is required and in a crash loop: the host ends", plugin)
+    finally:
+        for task in (signs, starts):
+            task.cancel()
+        await asyncio.wait([signs, starts])
+
+
+async def _show_life(notifier: Notifier) -> None:
+    """Tell the service manager's watchdog that this loop turns."""
+    interval = notifier.watchdog_interval
+    while interval is not None:
+        notifier.tell("WATCHDOG=1")
+        await asyncio.sleep(interval)
+
+
+def _readiness(manager: PluginRuntimeManager) -> str:
     summaries = manager.runtime_summaries()
     running = sum(summary.status is PluginStatus.RUNNING for summary in summaries)
-    _log.info("%d of %d plugin(s) running; to look at them: vconnect list", running, len(summaries))
+    return f"{running} of {len(summaries)} plugin(s) running"
 
 
 class _Interrupts:
-    """What each signal that asks for the end does."""
+    """What asks for the end, and what each time does: a signal, or the guardian's death.
 
-    def __init__(self, work: asyncio.Task[object], manager: PluginRuntimeManager) -> None:
+    Attributes:
+        count: How often it was asked for.
+        exit_code: What the process ends with.
+    """
+
+    def __init__(
+        self,
+        work: asyncio.Task[object],
+        manager: PluginRuntimeManager,
+        lifeline: Lifeline | None,
+    ) -> None:
         self.count = 0
+        self.exit_code = 0
         self._work = work
         self._manager = manager
+        self._lifeline = lifeline
 
     @contextmanager
     def handled(self) -> Iterator[_Interrupts]:
@@ -98,22 +155,37 @@ class _Interrupts:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._interrupt, number)
+        if self._lifeline is not None:
+            self._lifeline.watch(loop, self._guardian_lost)
         try:
             yield self
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+            if self._lifeline is not None:
+                self._lifeline.close()
 
     def _interrupt(self, number: signal.Signals) -> None:
+        if self._lifeline is not None and self._lifeline.is_echo(number):
+            return
         self.count += 1
         if self.count == 1:
             _log.info("%s: stopping the plugins; once more kills them", number.name)
             self._work.cancel()
         elif self.count == 2:
             _log.warning("%s again: killing the plugins", number.name)
+            self.exit_code = EXIT_KILLED
             self._manager.kill_all()
         else:
             os._exit(EXIT_KILLED)
+
+    def _guardian_lost(self) -> None:
+        """End in order: a host that is killed from now on would leave its plugins behind."""
+        self.exit_code = self.exit_code or EXIT_UNGUARDED
+        if not self.count:
+            self.count = 1
+            _log.error("the guardian has ended: stopping the plugins; a signal kills them")
+            self._work.cancel()
 
 
 def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

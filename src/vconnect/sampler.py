@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from .procfs import HAS_PROC, Stat, members, open_files
+from .procfs import HAS_PROC
+from .sessions import Stat, members, open_files
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from ._stream import ReadBuffer
 from .errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
 from .protocol import Handshake, parse_handshake, refusal
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
+from .systemd import activated_socket
 
 # sun_path of <sys/un.h>, with its closing zero.
 MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
@@ -77,7 +78,7 @@ class PrivateSocket:
             self._lock = -1
 
 
-def bind_private_socket(path: str | Path) -> PrivateSocket:
+def bind_private_socket(path: str | Path, listening: socket.socket | None = None) -> PrivateSocket:
     """Bind a Unix socket that only this user can reach, and hold it against a second host.
 
     A lock file beside it (``PATH.lock``) decides who serves the path; a socket that nobody holds
@@ -85,6 +86,7 @@ def bind_private_socket(path: str | Path) -> PrivateSocket:
 
     Args:
         path: Where; ``~`` is expanded.
+        listening: A socket that listens there already, opened by the service manager.
 
     Raises:
         SocketError: The path is too long, its directory is not private to us, another host holds
@@ -95,6 +97,9 @@ def bind_private_socket(path: str | Path) -> PrivateSocket:
     _make_private_directory(where.parent)
     lock = _take_lock(where)
     try:
+        if listening is not None:
+            _check_activated(listening, where)
+            return PrivateSocket(where, lock, listening)
         _clear_stale(where)
         return PrivateSocket(where, lock, _bind(where))
     except BaseException:
@@ -162,6 +167,16 @@ def _take_lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def _check_activated(listening: socket.socket, path: Path) -> None:
+    """Refuse a socket of the service manager's that is not the one that plugins are told of."""
+    name = listening.getsockname()
+    if not isinstance(name, str) or _absolute(name) != path:
+        raise SocketError(
+            f"systemd listens on {name!r} for us, but socket_path is {path}; "
+            "make ListenStream= and socket_path the same"
+        )
 
 
 def _clear_stale(path: Path) -> None:
@@ -275,7 +290,8 @@ class UnixSocketServer:
             SocketError: The socket cannot be had; see `bind_private_socket`.
         """
         if self._private is None:
-            self._private = bind_private_socket(self.path)
+            listening = activated_socket(os.environ, os.getpid())
+            self._private = bind_private_socket(self.path, listening)
         return self._private
 
     async def start(self) -> None:

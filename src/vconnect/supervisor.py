@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from enum import Enum, auto
@@ -23,7 +22,6 @@ from .admission import Admissions
 from .config import Settings
 from .errors import (
     HandshakeError,
-    ManifestError,
     PluginStartError,
     PluginStuckError,
     PluginUnavailableError,
@@ -34,17 +32,15 @@ from .instance import (
     Rest,
     crash_report,
     exited,
-    failed_start,
     overdue,
     refused,
     stopped,
 )
 from .launcher import Launcher
-from .manifest import MANIFEST_NAME, read_manifest
 from .plugin import Desired, PluginRuntime
 from .protocol import Handshake
 from .registry import Registry
-from .restart import Decision, Ended, Restarts
+from .restart import Decision, Ended
 from .server import Admission
 from .session import Peer, Session
 from .status import PluginStatus, Substate
@@ -101,7 +97,7 @@ class Supervisor:
         self._launcher = launcher
         self._on_given_up = on_given_up
         self._admissions = Admissions(runtime, settings)
-        self._restarts = Restarts(runtime.limits.restart)
+        self._restarts = runtime.restarts
         self._order = _Order.NONE
         self._current: Instance | None = None
         self._successor: Instance | None = None
@@ -109,7 +105,6 @@ class Supervisor:
         self._has_place = False  # of those for starting plugins
         self._failure = ""  # why the last successor did not take over
         self._watchdog: Watchdog | None = None
-        self._retry_at: float | None = None  # monotonic
         self._closing = False
         self._wake = asyncio.Event()
         self._change = asyncio.get_running_loop().create_future()
@@ -267,7 +262,7 @@ class Supervisor:
             await self._with_place(self._begin_successor)
         elif order is _Order.RESTART and current is not None:
             await self._end(current, stopped())
-        elif current is None and (order is not _Order.NONE or self._is_retry_due()):
+        elif current is None and (order is not _Order.NONE or self._restarts.is_due()):
             await self._with_place(self._begin)
         else:
             await self._watch()
@@ -293,8 +288,8 @@ class Supervisor:
             for instance in (self._current, self._successor)
             if instance is not None and instance.process is not None and instance.session is None
         ]
-        if self._retry_at is not None:
-            times.append(self._retry_at)
+        if self._restarts.due_at is not None:
+            times.append(self._restarts.due_at)
         timeout = min(times) - time.monotonic() if times else None
         try:
             async with asyncio.timeout(timeout):
@@ -308,14 +303,14 @@ class Supervisor:
     def _begin(self) -> None:
         """Start a new generation where none runs."""
         self._order = _Order.NONE
-        self._clear_retry()
+        self._restarts.cancel()
         self.runtime.generation += 1
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
-        instance, rest = self._launch()
-        if instance is None:
-            assert rest is not None
-            self._settle(rest, ran_for=0.0)
-            _log.error("plugin %s cannot be started: %s", self.runtime.name, rest.reason)
+        instance = self._launcher.begin(self.runtime, self._wake)
+        if isinstance(instance, Rest):
+            self._give_place()
+            self._settle(instance, ran_for=0.0)
+            _log.error("plugin %s cannot be started: %s", self.runtime.name, instance.reason)
             return
         self._current = instance
         self.runtime.process = instance.process
@@ -325,41 +320,14 @@ class Supervisor:
         """Start a new generation beside the one that runs."""
         self._order = _Order.NONE
         self.runtime.generation += 1
-        instance, rest = self._launch()
-        if instance is None:
-            assert rest is not None
-            self._failed_to_succeed(rest.reason)
+        instance = self._launcher.begin(self.runtime, self._wake)
+        if isinstance(instance, Rest):
+            self._give_place()
+            self._failed_to_succeed(instance.reason)
             return
         self._successor = instance
         self.runtime.substate = Substate.REPLACING
         self._notify()
-
-    def _launch(self) -> tuple[Instance | None, Rest | None]:
-        """Start a process, or say where the plugin comes to rest without one."""
-        runtime = self.runtime
-        try:
-            self._read_manifest()
-            process = self._launcher.launch(runtime)
-        except ManifestError as error:
-            self._give_place()
-            return None, failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
-        except PluginStartError as error:
-            self._give_place()
-            how = Ended.FAILED if error.is_transient else Ended.FOR_A_PERSON
-            return None, failed_start(Substate.SPAWN_FAILED, error.message, how)
-        process.exited.add_done_callback(lambda _: self._wake.set())
-        instance = Instance(runtime.generation, process)
-        timeout = self._settings.handshake_timeout
-        instance.expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
-        return instance, None
-
-    def _read_manifest(self) -> None:
-        """Read it anew: the package may have been replaced, or the author has edited it."""
-        assert self.runtime.path is not None, "an external plugin is never spawned"
-        file = self.runtime.path / MANIFEST_NAME
-        self.runtime.manifest = read_manifest(file) if os.path.lexists(file) else None
-        self._registry.reindex()
-        self._registry.check_order(self.runtime)
 
     # Serving.
 
@@ -535,14 +503,12 @@ class Supervisor:
         substate = rest.substate
         if rest.ended is not None and self._order is _Order.NONE and not self._closing:
             decision = self._restarts.ended(rest.ended, ran_for, time.monotonic())
+            self._restarts.plan(decision, time.monotonic())
             substate = self._plan(decision, rest)
         self._move(rest.status, substate, rest.reason)
 
     def _plan(self, decision: Decision, rest: Rest) -> Substate:
-        """Note when the next start is due; return the substate that says so."""
-        if decision.delay is not None:
-            self._retry_at = time.monotonic() + decision.delay
-            self.runtime.next_retry_at = time.time() + decision.delay
+        """Say what follows, and return the substate for it."""
         if decision.is_crash_loop:
             _log.error(
                 "plugin %s is in a crash loop (%s); %s",
@@ -559,7 +525,7 @@ class Supervisor:
         """A successor on its way is what there is now."""
         if self._successor is not None and self._order is not _Order.STOP:
             self._current, self._successor = self._successor, None
-            self._clear_retry()
+            self._restarts.cancel()
             self.runtime.process = self._current.process
             self._move(PluginStatus.STARTING, Substate.SPAWNED)
 
@@ -567,7 +533,7 @@ class Supervisor:
         """The stop is done once nobody is left, also of those that were leaving anyway."""
         if self._leaving:
             await asyncio.wait(self._leaving.values())
-        self._clear_retry()
+        self._restarts.cancel()
         if self.runtime.status is PluginStatus.ERROR:
             self._move(PluginStatus.STOPPED, Substate.NONE)
         elif self.runtime.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
@@ -605,14 +571,7 @@ class Supervisor:
     def _forgive(self) -> None:
         """An operator's word clears the plugin's past."""
         self._restarts.forget()
-        self._clear_retry()
-
-    def _clear_retry(self) -> None:
-        self._retry_at = None
-        self.runtime.next_retry_at = None
-
-    def _is_retry_due(self) -> bool:
-        return self._retry_at is not None and time.monotonic() >= self._retry_at
+        self._restarts.cancel()
 
     async def _with_place(self, begin: Callable[[], None]) -> None:
         """Begin, once there is a place for a plugin that starts; else wait for news."""

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 from lab import ECHO, PLUGINS, Lab, is_alive, new_lab, until, until_status
 
 from vconnect.errors import PluginStartError
-from vconnect.procfs import members
 from vconnect.sampler import Sampler
 from vconnect.sandbox import _try
+from vconnect.sessions import members
 
 pytestmark = [
     pytest.mark.both_loops,

@@ -37,7 +37,11 @@ password = "{secret}"
 
 
 class EdgeHost:
-    """A running host in a directory of its own, and the command line to ask it."""
+    """A running host in a directory of its own, and the command line to ask it.
+
+    Attributes:
+        process: What was started: the host's guardian.
+    """
 
     def __init__(self, directory: Path, loop: str) -> None:
         self.directory = directory

@@ -42,7 +42,7 @@ async def ask(
 
 async def test_it_serves_what_it_says(web: aiohttp.ClientSession, host: EdgeHost) -> None:
     status, told = await ask(web, "GET", "/api/host")
-    assert (status, told["pid"]) == (200, host.process.pid)
+    assert (status, told["guardian_pid"]) == (200, host.process.pid)
     status, told = await ask(web, "GET", "/api/plugins")
     assert (status, {plugin["name"] for plugin in told["plugins"]}) == (200, {"echo", "crash"})
     status, told = await ask(web, "GET", "/api/plugins/echo/status")

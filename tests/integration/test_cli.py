@@ -20,7 +20,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[EdgeHost]:
 
 def test_the_host_describes_itself(host: EdgeHost) -> None:
     told = host.json("status")
-    assert told["pid"] == host.process.pid
+    assert told["guardian_pid"] == host.process.pid
+    assert told["pid"] != host.process.pid
+    assert os.getpgid(told["pid"]) == told["pid"]
     assert told["socket_path"] == str(host.directory / "r.sock")
     assert told["admin_path"] == str(host.admin)
     assert told["plugins"] == 2
@@ -172,7 +174,7 @@ def test_every_command_with_json_prints_one_value(host: EdgeHost) -> None:
 def test_a_second_host_is_refused_and_the_first_goes_on(host: EdgeHost) -> None:
     done = host.vconnect("serve", "--config", str(host.config))
     assert done.returncode == 1
-    assert str(host.process.pid) in done.stderr
+    assert f"(PID {host.json('status')['pid']})" in done.stderr
     assert "Traceback" not in done.stderr
     assert host.json("status", "echo")["status"] == "Running"
 

@@ -7,8 +7,8 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +18,10 @@ from pathlib import Path
 
 import pytest
 from lab import ECHO, Lab, is_alive, new_lab
+from serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.package import pack
 
-VCONNECT = (sys.executable, "-m", "vconnect")
-DEADLINE_S = 30.0
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 STUBBORN = """
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,61 +35,6 @@ time.sleep(60)
 def lab() -> Iterator[Lab]:
     with new_lab() as made:
         yield made
-
-
-class Serve:
-    """A host in the foreground, in a session of its own."""
-
-    def __init__(self, lab: Lab, *options: str, stderr: int | None = None) -> None:
-        self.log = lab.directory / "log"
-        self._lab = lab
-        places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*VCONNECT, "serve", *places, *options],
-                cwd=lab.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log if stderr is None else stderr,
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> Serve:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(DEADLINE_S)
-
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        admin = self._lab.socket.with_name("admin.sock")
-        return subprocess.run(
-            [*VCONNECT, "--admin", str(admin), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-
-    def status(self, plugin: str) -> dict:
-        return json.loads(self.ask("status", plugin, "--json").stdout)
-
-    def wait_until(self, plugin: str, status: str) -> dict:
-        end = time.monotonic() + DEADLINE_S
-        while (told := self.status(plugin)).get("status") != status:
-            assert time.monotonic() < end, (told, self.log.read_text())
-            time.sleep(0.05)
-        return told
-
-    def wait_for_log(self, text: str) -> None:
-        end = time.monotonic() + DEADLINE_S
-        while text not in self.log.read_text():
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
-
-    def ends(self) -> int:
-        return self.process.wait(DEADLINE_S)
 
 
 # --- life ------------------------------------------------------------------------------------
@@ -145,15 +89,17 @@ def test_a_stale_socket_of_a_killed_host_is_taken_over(lab: Lab) -> None:
     lab.plugin("echo", ECHO)
     with Serve(lab) as first:
         pid = first.wait_until("echo", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         assert lab.socket.exists()
         with Serve(lab) as second:
             assert second.wait_until("echo", "Running")["pid"] != pid
 
 
 def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
-    """The original client outlives its host and attaches itself to the next one."""
+    """The original client outlives its host and attaches itself to the next one.
+
+    Here nobody can end it: there is no guardian, and the record of it is lost.
+    """
     survivor = """
     while True:
         try:
@@ -166,11 +112,11 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
         time.sleep(0.1)
     """
     lab.plugin("survivor", survivor)
-    with Serve(lab) as first:
+    with Serve(lab, "--no-guardian") as first:
         old = first.wait_until("survivor", "Running")["pid"]
-        first.process.kill()
-        first.ends()
+        first.kill_host()
         try:
+            shutil.rmtree(lab.plugins / ".vconnect" / "state")
             with Serve(lab) as second:
                 new = second.wait_until("survivor", "Running")["pid"]
                 second.wait_for_log(f"refused a connection as survivor from PID {old}")
@@ -331,3 +277,60 @@ def test_the_traceback_is_there_for_those_who_ask(lab: Lab) -> None:
     )
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_required_plugin_that_is_lost_ends_the_host(lab: Lab) -> None:
+    lab.plugin("needed", "sys.exit(7)")
+    lab.plugin("echo", ECHO)
+    config = lab.directory / "vconnect.toml"
+    config.write_text(
+        "[plugins]\nrestart_delay = 0.01\n[plugins.options.needed]\nrequired = true\n"
+    )
+    with Serve(lab, "--config", str(config)) as host:
+        assert host.ends() == 1
+    log = host.log.read_text()
+    assert "plugin needed is required and in a crash loop" in log
+    assert "Traceback" not in log
+    assert not lab.socket.exists()
+
+
+@LOOPS
+def test_the_service_manager_is_told(lab: Lab, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.plugin("echo", ECHO)
+    address = lab.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(DEADLINE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        with Serve(lab, loop) as host:
+            told = {manager.recv(4096).decode() for _ in range(3)}
+            assert "WATCHDOG=1" in told
+            while not any(text.startswith("READY=1\nSTATUS=1 of 1") for text in told):
+                told.add(manager.recv(4096).decode())
+            host.process.terminate()
+            while not any(text.startswith("STOPPING=1") for text in told):
+                told.add(manager.recv(4096).decode())
+            assert host.ends() == 0
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
+def test_a_rust_project_that_does_not_build_leaves_the_old_process(lab: Lab) -> None:
+    source = Path(__file__).parents[2] / "examples" / "dev-rust"
+    ignored = shutil.ignore_patterns("target")
+    project = shutil.copytree(source, lab.directory / "dev-rust", ignore=ignored)
+    main = project / "src" / "main.rs"
+    good = main.read_text()
+    with Serve(lab, "--dev", f"dev-rust:{project}") as host:
+        pid = host.wait_until("dev-rust", "Running")["pid"]
+        time.sleep(1.0)  # what the source looks like now has been seen
+        main.write_text(good.replace("fn main(", "fn mane("))
+        host.wait_for_log("a new process failed")
+        told = host.wait_until("dev-rust", "Running")
+        assert told["pid"] == pid
+        assert "main" in told["reason"]
+        assert "error" in told["reason"]
+        main.write_text(good.replace("to_uppercase", "to_lowercase"))
+        host.wait_for_log("takes over")
+        done = host.ask("emit", "message.incoming", '{"content": "Straße"}', "--json")
+        assert json.loads(done.stdout)["results"][0]["data"]["content"] == "straße"

@@ -70,6 +70,7 @@ class Outcome(msgspec.Struct):
 
 class HostSummary(msgspec.Struct, frozen=True):
     pid: int = 99
+    guardian_pid: int | None = 98
     version: str = "0.1.0"
     loop: str = "asyncio"
     uptime_s: float = 12.0

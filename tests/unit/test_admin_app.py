@@ -73,6 +73,7 @@ async def test_the_host_describes_itself() -> None:
         host = await web("GET", "/api/host")
     assert host == {
         "pid": 99,
+        "guardian_pid": 98,
         "version": "0.1.0",
         "loop": "asyncio",
         "uptime_s": 12.0,

@@ -73,6 +73,7 @@ def test_status_shows_a_plugin_or_the_host(admin: str, capsys: Printed) -> None:
     assert vconnect("status", "--admin", admin) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["pid", "99"] in lines
+    assert ["guardian_pid", "98"] in lines
     assert ["uptime", "12s"] in lines
 
 
@@ -315,13 +316,16 @@ def test_home_is_expanded(tmp_path: Path, capsys: Printed) -> None:
 
 @pytest.fixture
 def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """What `vconnect serve` hands to the runtime, which is not started here."""
+    """What `vconnect serve` hands to the runtime, which is not started here, nor guarded."""
     taken: list[Settings] = []
     runtime = ModuleType("vconnect.runtime")
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, lifeline: object) -> int:
         taken.append(settings)
+        assert lifeline is None
         return 4
+
+    monkeypatch.setenv("VCONNECT_GUARDIAN", "off")
 
     runtime.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vconnect.runtime", runtime)
@@ -341,6 +345,7 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
     assert vconnect("serve", *flat, *lists, "--debug", "--allow-external", "--no-uvloop") == 4
     (settings,) = served_settings
     assert settings == Settings(
+        guardian="off",
         plugin_dir="p",
         socket_path="s/r.sock",
         admin_path="s/a.sock",
@@ -355,7 +360,7 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
 
 def test_serve_without_options_has_the_defaults(served_settings: list[Settings]) -> None:
     assert vconnect("serve") == 4
-    assert served_settings == [Settings()]
+    assert served_settings == [Settings(guardian="off")]
 
 
 def test_serve_reads_file_then_environment_then_options(

@@ -132,3 +132,79 @@ def test_split_dev_plugin():
     for bad in ("x", "x:", ":path", "", "a b:c"):
         with pytest.raises(ConfigError, match="dev plugin"):
             split_dev_plugin(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[events.'a b']", "events: got 'a b'; expected an event"),
+        ("[events.'']", "events: got ''; expected an event"),
+        ("[events.'*.x']", "events: got '*.x'; expected"),
+        ("[events.x]\ntimeout = 0", "events.'x'.timeout: expected `float` > 0"),
+        ("[events.'x.*']\ntimeout = 'soon'", "events.'x.*'.timeout: expected `float`, got `str`"),
+        ("[events.x]\ntimeuot = 1", "events.'x'.timeuot: unknown key; did you mean 'timeout'?"),
+        ("[events.x]\nzzz = 1", "events.'x'.zzz: unknown key (known: timeout, chain_timeout, on_f"),
+        ("[events.x]\non_failure = 'retry'", "events.'x'.on_failure: invalid enum value 'retry'"),
+        ("[events.x]\noverflow = 'wait'", "events.'x'.overflow: invalid enum value 'wait'"),
+        ("[events.x]\nprotected = 'a'", "events.'x'.protected: expected `array`"),
+        ("[events.x]\nmay_change = ['a']", "events.'x'.may_change: expected `object`"),
+        ("[events.x]\non_failure = 'default'", "events.'x': on_failure is 'default' and there is"),
+        ("[events]\nx = 1", "events.'x': expected `object`, got `int`"),
+        ("events = 1", "events: expected `object`, got `int`"),
+        ("[events.x]\n[plugins.events.y]", "both [events] and [plugins.events]"),
+        ("[plugins.events.x]\ntimeout = 0", "plugins.events.'x'.timeout: expected `float` > 0"),
+        ("[plugins.options.x]\nwindow = 0", "plugins.options.'x'.window: expected `int` >= 1"),
+        (
+            "[plugins.options.x]\nwindwo = 1",
+            "plugins.options.'x'.windwo: unknown key; did you mean",
+        ),
+        (
+            "[plugins.options.x]\nbreaker_failures = -1",
+            "options.'x'.breaker_failures: expected `int`",
+        ),
+        ("[plugins.options.x]\nwithdraw = 'log'", "plugins.options.'x'.withdraw: expected `array`"),
+        ("[plugins.options]\nx = 1", "plugins.options.'x': expected `object`, got `int`"),
+        (
+            "[plugins.options.x]\n[plugins.options.'v.plugin.x']",
+            "plugins.options has 'x' and 'v.plu",
+        ),
+    ],
+)
+def test_mistakes_in_the_tables_of_events_and_plugins(write, text, words):
+    file = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert words in str(caught.value)
+
+
+def test_tables_of_events_and_plugins(write):
+    settings = load_settings(
+        write(
+            """
+            [plugins]
+            window = 9
+            breaker_cooldown = 7
+            [plugins.options."wk.plugin.x"]
+            timeout = 0.5
+            breaker_failures = 0
+            withdraw = ["log"]
+            [events."user.*"]
+            on_failure = "default"
+            default = { status = "ok" }
+            may_change = { bridge = ["from_uid"] }
+            """
+        )
+    )
+    limits = settings.plugin_limits("x")
+    assert (limits.timeout, limits.window, limits.withdraw) == (0.5, 9, ("log",))
+    assert (limits.breaker_failures, limits.breaker_cooldown) == (0, 7.0)
+    assert settings.plugin_limits("y").breaker_failures == 10
+    assert settings.events["user.*"].may_change == {"bridge": ("from_uid",)}
+    assert load_settings(overrides={"events": {"e": {"timeout": 1}}}).events["e"].timeout == 1.0
+
+
+def test_options_of_a_program_that_are_wrong_are_named_as_well():
+    for key, words in (("events", "events.'x'.timeout"), ("options", "options.'x'.timeout")):
+        with pytest.raises(ConfigError, match=words):
+            load_settings(overrides={key: {"x": {"timeout": -1}}})

@@ -32,7 +32,7 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, words: str) -
     with pytest.raises(ConfigError) as caught:
         load_settings(file)
     assert words in str(caught.value)
-    assert "plugins.options[...]" in str(caught.value)
+    assert "plugins.options.'example'." in str(caught.value)
 
 
 def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, words: str) -
     with pytest.raises(ConfigError) as caught:
         load_settings(file)
     assert words in str(caught.value)
-    assert str(caught.value).startswith(f"{file}: plugins.options[...]")
+    assert str(caught.value).startswith(f"{file}: plugins.options.'example'.")
 
 
 def test_the_plugins_own_memory_limit_wins_also_if_it_is_none() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.config import LOG_LEVELS
+from vconnect.config import LOG_LEVELS, Settings
 
 from .state import State, admin_option, config_option, pass_state, settings_for
+
+if TYPE_CHECKING:
+    from vconnect.guardian import Lifeline
 
 
 @click.command()
@@ -36,6 +41,12 @@ from .state import State, admin_option, config_option, pass_state, settings_for
     help="Let processes of the same user that this host did not start attach as plugins.",
 )
 @click.option("--uvloop/--no-uvloop", default=None, help="Run on uvloop.  [default: if installed]")
+@click.option(
+    "--guardian/--no-guardian",
+    default=None,
+    help="Have a parent process that ends every plugin if the host is killed.  "
+    "[default: unless systemd does that]",
+)
 @pass_state
 @click.pass_context
 def serve(
@@ -51,6 +62,7 @@ def serve(
     log_level: str | None,
     allow_external: bool,
     uvloop: bool | None,
+    guardian: bool | None,
 ) -> None:
     """Run the host in the foreground until SIGTERM or Ctrl-C.
 
@@ -67,9 +79,27 @@ def serve(
         "log_level": log_level,
         "allow_external": allow_external or None,
         "uvloop": uvloop,
+        "guardian": {None: None, True: "on", False: "off"}[guardian],
     }
     settings = settings_for(config, overrides)
-    # The host and its event loop are loaded only once the settings are known to be good.
+    lifeline = _lifeline(settings)
+    # The host and its event loop are loaded only once the settings are known to be good, and
+    # never in the guardian.
     from vconnect import runtime
 
-    context.exit(runtime.serve(settings))
+    context.exit(runtime.serve(settings, lifeline))
+
+
+def _lifeline(settings: Settings) -> Lifeline | None:
+    """Leave a guardian behind, where one is wanted, and go on as its child."""
+    from vconnect.guardian import guarded, is_wanted
+
+    if not is_wanted(settings.guardian, os.environ, os.getpid()):
+        return None
+    return guarded(lambda: _end_recorded(settings))
+
+
+def _end_recorded(settings: Settings) -> None:
+    from vconnect.state import kill_recorded
+
+    kill_recorded(settings.state_directory, Path(settings.socket_path))

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vconnect import protocol
-from vconnect._framing import encode_frame
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect._stream import FrameStream
 from vconnect.errors import ConfigError
 
@@ -27,6 +27,8 @@ from .plugin import Plugin, convert_config
 
 MAX_TOLD_WAITING = 16 * MAX_WAITING
 """Events that were only told are dropped past this many that wait."""
+
+_DEADLINES = (int, float, type(None))
 
 
 class _Event:
@@ -51,9 +53,17 @@ class NativePipeline:
         plugin: Whose handlers to call.
         stream: Where events come from and replies go.
         stop: Called when the host says that it is time to end.
+        max_frame_bytes: What the host takes.
     """
 
-    def __init__(self, plugin: Plugin, stream: FrameStream, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        plugin: Plugin,
+        stream: FrameStream,
+        stop: Callable[[], None],
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+    ) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._plugin = plugin
         self._stream = stream
         self._stop = stop
@@ -106,7 +116,14 @@ class NativePipeline:
             task.cancel()
 
     def _accept_event(self, event: str, message: dict[str, Any]) -> None:
-        number: int | None = message.get("id")
+        number, depth = message.get("id"), message.get("hops", 0)
+        deadline_ms = message.get("deadline_ms")
+        if number is not None and (type(number) is not int or number < 1):
+            self._plugin.log.warning("the host sent an event whose id is no number; ignored")
+            return
+        if type(depth) is not int or depth < 0 or type(deadline_ms) not in _DEADLINES:
+            self._reply_error(number, "bad_request", "hops or deadline_ms is no number")
+            return
         control = self._controls.get(event)
         if control is not None:
             payload = message.get("payload")
@@ -119,8 +136,7 @@ class NativePipeline:
             self._plugin.log.debug("event %s", event)
         found = None if protocol.is_reserved(event) else self._table.find(event)
         handler, waits = found or (refuse, False)
-        context = Context(self._plugin, event, message.get("payload"), message.get("deadline_ms"))
-        depth = message.get("hops", 0)
+        context = Context(self._plugin, event, message.get("payload"), deadline_ms)
         if waits or depth or self._waiting or not self._is_open or self._is_full():
             self._line_up(_Event(number, context, handler, depth))
         else:
@@ -140,7 +156,7 @@ class NativePipeline:
             event.pending = pending
             self._begin(event)
         elif number is not None:
-            self._stream.send(encode_answer(context, number))
+            self._stream.send(encode_answer(context, number, self._max_frame_bytes))
 
     def _line_up(self, event: _Event) -> None:
         if self._is_open and (event.hops or not (self._waiting or self._is_full())):
@@ -168,23 +184,28 @@ class NativePipeline:
 
     async def _run(self, event: _Event) -> None:
         hops.set(event.hops)
-        try:
-            await handle(event.context, event.handler, event.pending)
-        except asyncio.CancelledError:
-            if not self._is_open:
-                raise  # the connection is over
-            event.context.reply_error("cancelled by the host", code="cancelled")
+        await handle(event.context, event.handler, event.pending)
         if event.number is not None:
-            self._stream.send(encode_answer(event.context, event.number))
+            answer = encode_answer(event.context, event.number, self._max_frame_bytes)
+            self._stream.send(answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        event = self._running.pop(task)
+        if task.cancelled():
+            self._cancelled(event)
+        elif (error := task.exception()) is not None:
             self._plugin.log.error("a fault of the kit", exc_info=error)
         self._begin_waiting()
         self._tell_idle()
         if len(self._waiting) <= MAX_WAITING // 2:
             self.keep_reading()
+
+    def _cancelled(self, event: _Event) -> None:
+        """Say so to the host; the task may have ended before it began."""
+        if inspect.iscoroutine(event.pending):
+            event.pending.close()
+        if self._is_open:
+            self._reply_error(event.number, "cancelled", "cancelled by the host")
 
     def _begin_waiting(self) -> None:
         while self._is_open and self._waiting and not self._is_full():
@@ -243,10 +264,12 @@ class NativePipeline:
 
     def _cancel(self, _: int | None, payload: dict[str, Any]) -> None:
         number = payload.get("id")
-        for event in list(self._waiting):
+        if number is None:  # the number of what was only told
+            return
+        for event in self._waiting:
             if event.number == number:
                 self._waiting.remove(event)
-                self._reply_error(event.number, "cancelled", "cancelled by the host")
+                self._cancelled(event)
                 self._tell_idle()
                 return
         for task, event in self._running.items():

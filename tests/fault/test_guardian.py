@@ -1,0 +1,382 @@
+"""Nothing outlives the host: whoever is killed, in whatever order, no plugin's process is left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from lab import ECHO, Lab, is_alive, new_lab
+from serving import DEADLINE_S, VCONNECT, Serve
+
+RUNS = int(os.environ.get("GUARDIAN_RUNS", "10"))
+LOOPS = ("--uvloop", "--no-uvloop")
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
+
+# A leader; a shell with two children; one that has left session and group, and whose parent is
+# gone; and one like that which ignores every polite signal.
+FAMILY = """
+subprocess.Popen(["/bin/sh", "-c", "sleep 300 & sleep 300"])
+escape = "import os,sys; os.fork() and os._exit(0); os.setsid(); os.execvp('sleep',['sleep','300'])"
+subprocess.run([sys.executable, "-c", escape])
+stubborn = '''
+import os, signal, time
+os.fork() and os._exit(0)
+os.setsid()
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+time.sleep(300)
+'''
+subprocess.run([sys.executable, "-c", stubborn])
+serve()
+time.sleep(300)  # it does not end with its connection
+"""
+FAMILY_SIZE = 6
+
+# Tells in a file that it was asked to end, and takes a moment for it.
+POLITE = """
+def end(*_):
+    time.sleep(0.2)
+    with open(os.environ["VCONNECT_PLUGIN_NAME"] + ".ended", "w") as file:
+        file.write("in order")
+    os._exit(0)
+signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGTERM, end)
+serve()
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with new_lab() as made:
+        yield made
+        for pid in relatives(made):
+            os.kill(pid, signal.SIGKILL)  # a failed test must not leave what it was about
+
+
+def marked(lab: Lab) -> str:
+    """Write a configuration by which every process below the plugins can be told."""
+    config = lab.directory / "vconnect.toml"
+    config.write_text(f'[plugins]\nstop_timeout = 20\n[plugins.env]\nLAB = "{lab.directory}"\n')
+    return str(config)
+
+
+def relatives(lab: Lab) -> list[int]:
+    """List every living process that has the lab's mark, whatever its parent and session."""
+    mark = f"LAB={lab.directory}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if mark in environ.split(b"\0") and is_alive(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition: Callable[[], object], patience: float = DEADLINE_S) -> float:
+    """Wait for ``condition()``, and return how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < patience, f"waited {patience} s in vain"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+# --- the host dies ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_nobody_outlives_a_killed_host(lab: Lab, run: int) -> None:
+    lab.plugin("family", FAMILY)
+    with Serve(lab, LOOPS[run % 2], "--config", marked(lab)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE)
+        os.kill(host.host_pid(), signal.SIGKILL)
+        assert wait_until(lambda: not relatives(lab)) < 1.0
+        assert host.ends() == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_nobody_outlives_a_clean_end(lab: Lab, loop: str) -> None:
+    lab.plugin("family", FAMILY)
+    with Serve(lab, loop, "--config", marked(lab)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE)
+        host.process.terminate()
+        assert host.ends() == 0
+        assert not relatives(lab)
+
+
+def test_a_start_after_that_is_clean(lab: Lab) -> None:
+    lab.plugin("family", FAMILY)
+    with Serve(lab, "--config", marked(lab)) as first:
+        first.wait_for_log("plugin handshake: family")
+        first.kill_host()
+    first.log.unlink()
+    with Serve(lab, "--config", marked(lab)) as second:
+        second.wait_for_log("plugin handshake: family")
+        log = second.log.read_text()
+        assert "left" not in log
+        assert "ERROR" not in log
+        second.process.terminate()
+        assert second.ends() == 0
+
+
+def test_children_from_before_are_nobodys_business(lab: Lab) -> None:
+    """As of a shell that starts something and then becomes ``vconnect serve``."""
+    lab.plugin("echo", ECHO)
+    note = lab.directory / "before.pid"
+    shell = ("/bin/sh", "-c", f'sleep 300 & echo $! > {note}; exec "$@"', "sh")
+    with Serve(lab, before=shell) as host:
+        host.wait_for_log("plugin handshake: echo")
+        child = int(note.read_text())
+        try:
+            host.kill_host()
+            assert is_alive(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_the_guardian_is_small(lab: Lab) -> None:
+    with Serve(lab) as host:
+        wait_until(lab.socket.exists)
+        guardian = Path(f"/proc/{host.process.pid}")
+        assert len(list((guardian / "task").iterdir())) == 1
+        assert len(list((guardian / "fd").iterdir())) <= 4  # the usual three and the pipe
+        assert (guardian / "comm").read_text() == "vconnect-guard\n"
+        assert "asyncio" not in (guardian / "maps").read_text()
+
+
+# --- the guardian dies --------------------------------------------------------------------------
+
+# Waits for everybody who loses their parent below it, and tells how they ended.
+REAPER = """
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.Popen(sys.argv[1:])
+while True:
+    try:
+        pid, status = os.wait()
+    except ChildProcessError:
+        break
+    print(f"buried {pid}: {os.waitstatus_to_exitcode(status)}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
+    for name in ("one", "two"):
+        lab.plugin(name, POLITE)
+    reaper = (sys.executable, "-c", REAPER)
+    with Serve(lab, loop, "--config", marked(lab), before=reaper) as host:
+        host.wait_for_log("2 of 2 plugin(s) running")
+        told = json.loads(host.ask("status", "--json").stdout)
+        os.kill(told["guardian_pid"], signal.SIGKILL)
+        assert host.ends() == 0  # the reaper, when nobody is left
+    log = host.log.read_text()
+    assert "the guardian has ended" in log
+    assert f"buried {told['guardian_pid']}: -9\n" in log
+    assert f"buried {told['pid']}: 1\n" in log
+    assert "Traceback" not in log
+    for name in ("one", "two"):
+        assert (lab.plugins / name / f"{name}.ended").read_text() == "in order"
+    assert not lab.socket.exists()
+    assert not relatives(lab)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_arrives_once(lab: Lab, loop: str, number: signal.Signals) -> None:
+    lab.plugin("polite", POLITE)
+    with Serve(lab, loop) as host:
+        host.wait_for_log("plugin handshake: polite")
+        host.process.send_signal(number)
+        assert host.ends() == 0
+    assert host.log.read_text().count("stopping the plugins") == 1
+    assert "again" not in host.log.read_text()
+    assert (lab.plugins / "polite" / "polite.ended").exists()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("host_first", [False, True])
+def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> None:
+    """As a service manager sends it to a control group, and ``killall`` by name."""
+    lab.plugin("polite", POLITE)
+    with Serve(lab, loop) as host:
+        host.wait_for_log("plugin handshake: polite")
+        pids = [host.process.pid, host.host_pid()]
+        for pid in reversed(pids) if host_first else pids:
+            os.kill(pid, signal.SIGTERM)
+        assert host.ends() == 0
+    assert "again" not in host.log.read_text()
+    assert (lab.plugins / "polite" / "polite.ended").exists()
+
+
+def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
+    with Serve(lab) as host:
+        wait_until(lab.socket.exists)
+        host.wait_for_log("plugin(s) running")
+        os.kill(host.host_pid(), signal.SIGTERM)
+        assert host.ends() == 0
+
+
+def test_a_host_killed_by_a_signal_is_told_by_the_exit_code(lab: Lab) -> None:
+    with Serve(lab) as host:
+        host.wait_for_log("plugin(s) running")
+        host.process.send_signal(signal.SIGUSR1)  # nobody handles it: it kills
+        assert host.ends() == 128 + signal.SIGUSR1
+
+
+def test_both_are_suspended_and_continued(lab: Lab) -> None:
+    with Serve(lab) as host:
+        host.wait_for_log("plugin(s) running")
+        pids = [host.process.pid, host.host_pid()]
+        host.process.send_signal(signal.SIGTSTP)
+        wait_until(lambda: [state_of(pid) for pid in pids] == ["T", "T"])
+        host.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "T" not in [state_of(pid) for pid in pids])
+        assert host.ask("status").returncode == 0
+        host.process.terminate()
+        assert host.ends() == 0
+
+
+def test_a_hangup_is_ignored_under_nohup(lab: Lab) -> None:
+    shell = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+    with Serve(lab, before=shell) as host:
+        host.wait_for_log("plugin(s) running")
+        host.process.send_signal(signal.SIGHUP)
+        host.process.send_signal(signal.SIGCONT)  # forwarded after it, had it been
+        assert host.ask("status").returncode == 0
+        host.process.terminate()
+        assert host.ends() == 0
+    assert "SIGHUP" not in host.log.read_text()
+
+
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_ctrl_c_on_a_terminal_arrives_once(lab: Lab) -> None:
+    """Also on one that stops whoever writes from the background, as the host's group does."""
+    lab.plugin("polite", POLITE)
+    ours, theirs = pty.openpty()
+    modes = termios.tcgetattr(theirs)
+    modes[3] |= termios.TOSTOP
+    termios.tcsetattr(theirs, termios.TCSANOW, modes)
+    places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
+    host = subprocess.Popen(
+        [sys.executable, "-c", ON_TERMINAL, *VCONNECT, "serve", *places],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+    )
+    os.close(theirs)
+    try:
+        shown = read_until(ours, b"plugin(s) running")
+        os.write(ours, b"\x03")
+        shown += read_until(ours, b"plugin polite has ended")
+        assert host.wait(DEADLINE_S) == 0
+    finally:
+        if host.poll() is None:
+            host.kill()
+            host.wait()
+        os.close(ours)
+    assert shown.count(b"SIGINT: stopping") == 1
+    assert b"again" not in shown
+
+
+def read_until(descriptor: int, text: bytes) -> bytes:
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NONBLOCK)
+    shown = b""
+
+    def heard() -> bool:
+        nonlocal shown
+        with suppress(BlockingIOError):
+            shown += os.read(descriptor, 65536)
+        return text in shown
+
+    wait_until(heard)
+    return shown
+
+
+def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> None:
+    """The kernel wakes whoever is stopped in a group that nobody could continue any more."""
+    lab.plugin("polite", POLITE)
+    with Serve(lab) as host:
+        host.wait_for_log("plugin(s) running")
+        pid = host.host_pid()
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(pid) == "T")
+        host.process.kill()
+        host.ends()
+        wait_until(lambda: not is_alive(pid))
+    assert (lab.plugins / "polite" / "polite.ended").exists()
+
+
+def test_what_systemd_addresses_to_the_guardian_is_the_hosts(lab: Lab) -> None:
+    systemd = ("/bin/sh", "-c", 'export LISTEN_PID=$$ WATCHDOG_PID=1; exec "$@"', "sh")
+    report = "serve(lambda event: {'status': 'ok', 'data': dict(os.environ)})"
+    lab.plugin("report", report)
+    config = lab.directory / "vconnect.toml"
+    config.write_text('[plugins]\ninherit_env = ["LISTEN_PID", "WATCHDOG_PID"]\n')
+    with Serve(lab, "--config", str(config), before=systemd) as host:
+        host.wait_for_log("1 of 1 plugin(s) running")
+        done = host.ask("emit", "e", "{}", "--json")
+        environ = json.loads(done.stdout)["results"][0]["data"]
+        assert environ["LISTEN_PID"] == str(host.host_pid())
+        assert environ["WATCHDOG_PID"] == "1"
+        host.process.terminate()
+        assert host.ends() == 0
+
+
+# --- whether there is one -------------------------------------------------------------------------
+
+AS_SYSTEMD = ("/bin/sh", "-c", 'export SYSTEMD_EXEC_PID=$$; exec "$@"', "sh")
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "expected"),
+    [
+        ((), (), True),
+        (("--no-guardian",), (), False),
+        ((), AS_SYSTEMD, False),
+        (("--guardian",), AS_SYSTEMD, True),
+    ],
+)
+def test_where_there_is_a_guardian(
+    lab: Lab, options: tuple[str, ...], before: tuple[str, ...], expected: bool
+) -> None:
+    lab.plugin("echo", ECHO)
+    with Serve(lab, *options, before=before, environ={"INVOCATION_ID": "0" * 32}) as host:
+        host.wait_for_log("plugin(s) running")
+        told = json.loads(host.ask("status", "--json").stdout)
+        if expected:
+            assert told["guardian_pid"] == host.process.pid != told["pid"]
+        else:
+            assert (told["guardian_pid"], told["pid"]) == (None, host.process.pid)
+        host.process.terminate()
+        assert host.ends() == 0

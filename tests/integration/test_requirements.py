@@ -1,0 +1,136 @@
+"""Plugins that need others: starts and stops in their order; sources that change."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import ECHO, Lab, new_lab, until, until_status
+
+pytestmark = pytest.mark.both_loops
+
+# Writes down when it begins and ends; slow at both.
+TOLD = """
+def note(what):
+    with open("../../order", "a") as order:
+        order.write(f"{what} {os.environ['VCONNECT_PLUGIN_NAME']}\\n")
+def end(*_):
+    note("end")
+    os._exit(0)
+signal.signal(signal.SIGINT, end)
+time.sleep(0.1)
+note("begin")
+serve()
+time.sleep(30)
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with new_lab() as made:
+        yield made
+
+
+def order(lab: Lab) -> list[str]:
+    return (lab.directory / "order").read_text().splitlines()
+
+
+async def test_what_is_required_starts_first_and_stops_last(lab: Lab) -> None:
+    lab.plugin("a", TOLD, requires=["b"])
+    lab.plugin("b", TOLD, requires=["wk.plugin.c"])
+    lab.plugin("c", TOLD)
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        assert {summary.status for summary in runtime.runtime_summaries()} == {"Running"}
+    assert order(lab) == ["begin c", "begin b", "begin a", "end a", "end b", "end c"]
+
+
+async def test_started_is_enough_where_that_is_said(lab: Lab) -> None:
+    lab.plugin("needs", ECHO, requires=["slow:started"])
+    lab.plugin("slow", "time.sleep(1)\n" + ECHO)
+    async with lab.manager() as runtime:
+        start = asyncio.create_task(runtime.start_all())
+        await until(lambda: "slow" in {s.name for s in runtime.runtime_summaries()})
+        await start
+        assert runtime.summary("needs").status == "Running"
+
+
+async def test_one_whose_requirement_is_missing_says_so_and_comes_when_it_is_there(
+    lab: Lab,
+) -> None:
+    lab.plugin("needs", ECHO, requires=["base"])
+    async with lab.manager(restart="always") as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("needs")
+        assert (summary.status, summary.substate) == ("Error", "spawn_failed")
+        assert "requires base, which is not known" in summary.reason
+        assert summary.next_retry_at is not None
+        lab.plugin("base", ECHO)
+        await runtime.discover_plugins()
+        await runtime.start_plugin("base")
+        await until_status(runtime, "needs", "Running")
+
+
+async def test_a_circle_is_an_error_that_names_itself(lab: Lab) -> None:
+    lab.plugin("a", ECHO, requires=["b"])
+    lab.plugin("b", ECHO, requires=["a"])
+    lab.plugin("c", ECHO)
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        for name in ("a", "b"):
+            summary = runtime.summary(name)
+            assert (summary.status, summary.substate) == ("Error", "bad_manifest")
+            assert "a → b → a" in summary.reason or "b → a → b" in summary.reason
+        assert runtime.summary("c").status == "Running"
+
+
+def source(lab: Lab, answer: str) -> Path:
+    directory = lab.directory / "source"
+    directory.mkdir(exist_ok=True)
+    code = f"serve(lambda event: {{'status': 'ok', 'data': {answer!r}}})"
+    lab.script(directory / "plugin.py", code)
+    return directory
+
+
+async def test_a_changed_source_serves_without_a_gap(lab: Lab) -> None:
+    directory = source(lab, "old")
+    async with lab.manager(dev_plugins=[f"dev:{directory}"]) as runtime:
+        await runtime.start_all()
+        assert await runtime.request("dev", "e", {}) == "old"
+        await asyncio.sleep(0.6)  # what it looks like now has been seen
+        source(lab, "new and longer")
+        while (answer := await runtime.request("dev", "e", {})) == "old":
+            await asyncio.sleep(0.01)
+        assert answer == "new and longer"
+        assert runtime.summary("dev").generation == 2
+
+
+async def test_a_source_that_does_not_build_leaves_the_old_process(lab: Lab) -> None:
+    directory = source(lab, "old")
+    async with lab.manager(dev_plugins=[f"dev:{directory}"]) as runtime:
+        await runtime.start_all()
+        pid = runtime.summary("dev").pid
+        await asyncio.sleep(0.6)
+        (directory / "plugin.py").write_text("this is no Python\n")
+        await until(lambda: "SyntaxError" in runtime.summary("dev").reason)
+        assert await runtime.request("dev", "e", {}) == "old"
+        summary = runtime.summary("dev")
+        assert (summary.status, summary.pid) == ("Running", pid)
+        source(lab, "mended")
+        while await runtime.request("dev", "e", {}) == "old":
+            await asyncio.sleep(0.01)
+        assert runtime.summary("dev").reason == ""
+
+
+async def test_nobody_watches_who_does_not_want_to(lab: Lab) -> None:
+    directory = source(lab, "old")
+    async with lab.manager(dev_plugins=[f"dev:{directory}"], watch=False) as runtime:
+        await runtime.start_all()
+        source(lab, "new and longer")
+        os.kill(runtime.summary("dev").pid, signal.SIGCONT)
+        await asyncio.sleep(1.2)
+        assert await runtime.request("dev", "e", {}) == "old"
