@@ -67,6 +67,10 @@ class Decision(msgspec.Struct, frozen=True):
     is_crash_loop: bool = False
 
 
+#: One for all plugins: each has 2.5 KiB of state.
+_JITTER = random.Random()  # noqa: S311 - nothing secret
+
+
 class Restarts:
     """One plugin's past, and what follows from it.
 
@@ -78,7 +82,7 @@ class Restarts:
 
     def __init__(self, policy: RestartPolicy, jitter: random.Random | None = None) -> None:
         self._policy = policy
-        self._random = jitter or random.Random()  # noqa: S311 - nothing secret
+        self._random = jitter or _JITTER
         self._ends: deque[float] = deque(maxlen=policy.crash_limit)
         self._in_a_row = 0
         self._looping = False

@@ -58,7 +58,19 @@ def test_every_command_has_help() -> None:
     listing = vconnect("--help").stdout.partition("Commands:")[2]
     commands = [line.split()[0] for line in listing.splitlines() if line.strip()]
     assert commands == sorted(
-        ["emit", "list", "logs", "new", "pack", "restart", "serve", "start", "status", "stop"]
+        [
+            "bench",
+            "emit",
+            "list",
+            "logs",
+            "new",
+            "pack",
+            "restart",
+            "serve",
+            "start",
+            "status",
+            "stop",
+        ]
     )
 
 
