@@ -6,6 +6,9 @@ import ast
 import asyncio
 import json
 import re
+import subprocess
+import sys
+import tempfile
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -128,6 +131,27 @@ def test_the_first_plugin_of_the_front_page_greets() -> None:
     exec(compile(block, "README.md", "exec"), names)
     answer = asyncio.run(call(names["Greeter"], "message.incoming", {"from_uid": "ada"}))
     assert answer == {"status": "ok", "data": {"type": 1, "content": "hello, ada"}}
+
+
+def test_the_program_of_the_page_on_embedding_prints_what_it_says() -> None:
+    page = PAGES["docs/embedding.md"].partition("\n## Life cycle\n")[0]
+    program, plugin, manifest, printed = (match[2] for match in FENCE.finditer(page))
+    with tempfile.TemporaryDirectory(prefix="vc-", dir="/tmp") as made:  # sockets' paths are short
+        directory = Path(made).resolve()
+        (directory / "greeter").mkdir()
+        (directory / "program.py").write_text(program)
+        (directory / "greeter" / "plugin.py").write_text(plugin)
+        (directory / "greeter" / "plugin.json").write_text(manifest)
+        ended = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == printed
 
 
 # The wire.
