@@ -236,11 +236,14 @@ class PluginRuntimeManager:
         await self._state.flush()
 
     async def restart_plugin(self, name: str) -> None:
-        """Stop a plugin if it runs, start it, and wait for its handshake.
+        """Restart a plugin and wait for the new process's handshake.
+
+        One that runs goes on until the new process has shaken hands, and serves on if that fails;
+        one that may not run twice (``exclusive``) is stopped first.
 
         Raises:
             UnknownPluginError: There is no such plugin.
-            PluginStartError: As `start_plugin`.
+            PluginStartError: As `start_plugin`; also if the old process serves on.
         """
         await self._ordered(name, "running").restart()
 
