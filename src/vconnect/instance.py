@@ -182,6 +182,11 @@ def failed_start(substate: Substate, reason: str, how: Ended) -> Rest:
     return Rest(PluginStatus.ERROR, substate, reason, how)
 
 
+def why_disconnected(error: Exception | None) -> str:
+    """Say how a connection ended."""
+    return "it closed its connection" if error is None else f"its connection ended: {error}"
+
+
 def crash_report(
     instance: Instance, rest: Rest, ran_for: float, lost: Sequence[LostEvent]
 ) -> CrashReport:

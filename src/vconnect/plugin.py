@@ -224,6 +224,10 @@ class PluginRuntime:
             capability_matches(pattern, call) for pattern in self.limits.withdraw
         )
 
+    def saw_alive(self) -> None:
+        """Note a sign of life."""
+        self.last_heartbeat = time.time()
+
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         """Go along one edge of the transition table.
 
