@@ -53,6 +53,7 @@ $(VENV)/.bench: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.supervision
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

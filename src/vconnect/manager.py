@@ -29,9 +29,12 @@ from .host import HostSummary
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
+from .monitor import Monitor
 from .order import run_in_order
 from .package.fetch import Progress
+from .package.worker import in_thread
 from .plugin import Desired, PluginRuntime, PluginSummary
+from .private import sweep
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
@@ -136,6 +139,7 @@ class PluginRuntimeManager:
         self._server.bind()
         try:
             self._log_beginning()
+            await in_thread(None, sweep, Path(self.settings.plugin_dir))
             await self._state.open()
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
@@ -232,11 +236,14 @@ class PluginRuntimeManager:
         await self._state.flush()
 
     async def restart_plugin(self, name: str) -> None:
-        """Stop a plugin if it runs, start it, and wait for its handshake.
+        """Restart a plugin and wait for the new process's handshake.
+
+        One that runs goes on until the new process has shaken hands, and serves on if that fails;
+        one that may not run twice (``exclusive``) is stopped first.
 
         Raises:
             UnknownPluginError: There is no such plugin.
-            PluginStartError: As `start_plugin`.
+            PluginStartError: As `start_plugin`; also if the old process serves on.
         """
         await self._ordered(name, "running").restart()
 
@@ -508,14 +515,12 @@ class PluginRuntimeManager:
             _log.info("plugin log level: %s", self.settings.log_level)
 
     async def _beat(self) -> None:
-        """Note every second which plugins are alive."""
+        """Note every second which plugins are alive, and what they use."""
+        monitor = Monitor(self.settings)
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            now = time.time()
+            await monitor.look(list(self._supervisors.values()))
             for runtime in self._registry:
-                process = runtime.process
-                if (process is not None and process.is_alive) or runtime.session is not None:
-                    runtime.last_heartbeat = now
                 runtime.log.tell_suppressed()
 
     async def _watch_sources(self) -> None:

@@ -66,6 +66,12 @@ class Decision(msgspec.Struct, frozen=True):
     delay: float | None
     is_crash_loop: bool = False
 
+    def in_words(self) -> str:
+        """Say what follows to an operator."""
+        if self.delay is None:
+            return "it is not started again"
+        return f"the next try is in {self.delay:g} s"
+
 
 #: One for all plugins: each has 2.5 KiB of state.
 _JITTER = random.Random()  # noqa: S311 - nothing secret

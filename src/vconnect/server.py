@@ -46,11 +46,14 @@ class PrivateSocket:
         socket: Bound and listening. Whoever serves it may close it.
     """
 
-    def __init__(self, path: Path, lock: int, bound: socket.socket) -> None:
+    def __init__(
+        self, path: Path, lock: int, bound: socket.socket, *, is_activated: bool = False
+    ) -> None:
         self.path = path
         self.socket = bound
         self._lock = lock
         self._inode = _inode(path)
+        self._is_activated = is_activated  # the service manager listens on when we have ended
 
     def is_intact(self) -> bool:
         """Tell whether the path still names this socket."""
@@ -65,12 +68,13 @@ class PrivateSocket:
         _clear_stale(self.path)
         self.socket = _bind(self.path)
         self._inode = _inode(self.path)
+        self._is_activated = False
         return self.socket
 
     def close(self) -> None:
         """Close the socket, unlink the path if it is still ours, and give up the lock."""
         self.socket.close()
-        if self.is_intact():
+        if self.is_intact() and not self._is_activated:
             self.path.unlink(missing_ok=True)
         self._inode = None
         if self._lock >= 0:
@@ -99,7 +103,7 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
     try:
         if listening is not None:
             _check_activated(listening, where)
-            return PrivateSocket(where, lock, listening)
+            return PrivateSocket(where, lock, listening, is_activated=True)
         _clear_stale(where)
         return PrivateSocket(where, lock, _bind(where))
     except BaseException:

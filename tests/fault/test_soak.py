@@ -17,9 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
-
 from lab import Lab, is_alive, new_lab, until
 
 from vconnect import PluginRuntimeManager

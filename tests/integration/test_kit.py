@@ -315,6 +315,18 @@ async def test_a_second_signal_does_not_wait(general):
     assert await program.exit_code(2) == -signal.SIGTERM
 
 
+async def test_the_other_signal_is_the_hosts_next_step_and_ends_nothing_early(general):
+    program, peer, _ = general
+    await peer.write({"event": "slow", "payload": 0.5})
+    await program.wrote("slow begins")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        program.signal(number)
+        await program.wrote(f"stopping: {number.name}")
+    assert await peer.read() == {"status": "ok", "data": "slow"}
+    assert await program.exit_code(5) == 0
+    assert program.stdout.splitlines()[-1] == "stopped"
+
+
 async def test_a_handler_that_does_not_end_is_given_three_seconds(general):
     program, peer, _ = general
     await peer.write({"event": "slow", "payload": 60})

@@ -401,3 +401,20 @@ async def test_frames_right_behind_the_handshake_are_ignored(path):
         call = gate.sessions[0].call(frame({}), soon())
         await peer.answer({"n": 1})
         assert await call == {"n": 1}
+
+
+def test_the_socket_that_the_service_manager_listens_on_stays(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        bind_private_socket(path, listening.dup()).close()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+        private = bind_private_socket(path, listening.dup())
+        path.unlink()
+        with private.socket:
+            private.rebind()
+        private.close()
+        assert not path.exists()

@@ -6,6 +6,9 @@ import ast
 import asyncio
 import json
 import re
+import subprocess
+import sys
+import tempfile
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +19,15 @@ import pytest
 from vconnect import errors
 from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_message
 from vconnect.cli.root import root
-from vconnect.protocol import acknowledgment, normalize_answer, parse_handshake
+from vconnect.protocol import (
+    ERROR_CODES,
+    NativeTerms,
+    acknowledgment,
+    normalize_answer,
+    ok_reply,
+    parse_call,
+    parse_handshake,
+)
 from vconnect.sdk.testing import call
 from vconnect.session import encode_event
 
@@ -34,8 +45,6 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:`|\$ )(?:\.venv/bin/)?vconnect(?: --\w+(?: [A-Z]+)?)* ([a-z]+)")
 SHELL_LINE = re.compile(r"^vconnect ([a-z]+)", re.MULTILINE)
 RAISED = re.compile(r'(?:HandshakeError|RemoteProtocolError|_refuse)\(\s*"([a-z_]+)"')
-# Made by the benchmarks, which need not have been run in this tree.
-GENERATED = {"docs/benchmarks.md"}
 
 
 def blocks(*languages: str) -> Iterator[object]:
@@ -67,17 +76,14 @@ def test_every_link_leads_somewhere(page: str, target: str) -> None:
     path, _, anchor = target.partition("#")
     file = (ROOT / page).parent / path if path else ROOT / page
     name = Path(file).resolve().relative_to(ROOT.resolve()).as_posix()
-    assert file.exists() or name in GENERATED
+    assert file.exists()
     if anchor:
         assert anchor in anchors(PAGES[name])
 
 
 def test_the_index_names_every_page() -> None:
     named = {target for target in LINK.findall(PAGES["docs/README.md"]) if "/" not in target}
-    assert named - {"benchmarks.md"} == {path.name for path in (ROOT / "docs").glob("*.md")} - {
-        "README.md",
-        "benchmarks.md",
-    }
+    assert named == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
 
 
 @pytest.mark.parametrize("block", [*blocks("json")])
@@ -127,6 +133,27 @@ def test_the_first_plugin_of_the_front_page_greets() -> None:
     assert answer == {"status": "ok", "data": {"type": 1, "content": "hello, ada"}}
 
 
+def test_the_program_of_the_page_on_embedding_prints_what_it_says() -> None:
+    page = PAGES["docs/embedding.md"].partition("\n## Life cycle\n")[0]
+    program, plugin, manifest, printed = (match[2] for match in FENCE.finditer(page))
+    with tempfile.TemporaryDirectory(prefix="vc-", dir="/tmp") as made:  # sockets' paths are short
+        directory = Path(made).resolve()
+        (directory / "greeter").mkdir()
+        (directory / "program.py").write_text(program)
+        (directory / "greeter" / "plugin.py").write_text(plugin)
+        (directory / "greeter" / "plugin.json").write_text(manifest)
+        ended = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == printed
+
+
 # The wire.
 
 
@@ -137,7 +164,7 @@ def wire_codes() -> set[str]:
     for source in SOURCES:
         codes |= set(RAISED.findall(source.read_text(encoding="utf-8")))
     plugin_errors = [errors.PluginError, *errors.PluginError.__subclasses__()]
-    return codes | {error.code for error in plugin_errors}
+    return codes | ERROR_CODES | {error.code for error in plugin_errors}
 
 
 @pytest.mark.parametrize("code", sorted(wire_codes()))
@@ -157,18 +184,24 @@ def test_every_raised_handshake_code_is_told_where_it_is_raised() -> None:
             assert f"``{code}``" in told, (source.name, code)
 
 
-def hex_frames() -> list[bytes]:
-    """The frames of the page's example, from the left column of its dumps."""
-    dumps = [match[2] for match in FENCE.finditer(WIRE) if match[2].startswith("00 00 00")]
+def hex_frames(heading: str) -> list[bytes]:
+    """The frames of one of the page's examples, from the left column of its dumps."""
+    section = WIRE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    dumps = [match[2] for match in FENCE.finditer(section)]
     for line in "".join(dumps).splitlines():
         data = bytes.fromhex(line[:47])
         shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
         assert line[47:].strip() == shown
-    return [bytes.fromhex("".join(line[:47] for line in dump.splitlines())) for dump in dumps]
+    frames = [bytes.fromhex("".join(line[:47] for line in dump.splitlines())) for dump in dumps]
+    lengths = re.findall(r", 0x([0-9a-f]+) = (\d+) bytes", section)
+    assert [(int(hexadecimal, 16), int(decimal)) for hexadecimal, decimal in lengths] == [
+        (len(frame) - HEADER_BYTES,) * 2 for frame in frames
+    ]
+    return frames
 
 
 def test_the_conversation_in_hex_is_what_the_code_makes() -> None:
-    frames = hex_frames()
+    frames = hex_frames("A whole conversation in hex")
     hello, welcome, event, answer = map(parse_message, FrameDecoder().feed(b"".join(frames)))
     handshake = parse_handshake(hello)
     assert (handshake.plugin, handshake.capabilities) == ("echo", ("message",))
@@ -176,10 +209,23 @@ def test_the_conversation_in_hex_is_what_the_code_makes() -> None:
     assert frames[2] == encode_event(event["event"], event["payload"], 1024).classic_frame
     assert normalize_answer(answer).data == {"content": "HI"}
     assert welcome == {"status": "ok", "config": {}}
-    lengths = re.findall(r", 0x([0-9a-f]+) = (\d+) bytes", WIRE)
-    assert [(int(hexadecimal, 16), int(decimal)) for hexadecimal, decimal in lengths] == [
-        (len(frame) - HEADER_BYTES,) * 2 for frame in frames
-    ]
+
+
+def test_the_native_conversation_in_hex_is_what_the_code_makes() -> None:
+    frames = hex_frames("A native conversation in hex")
+    messages = [parse_message(payload) for payload in FrameDecoder().feed(b"".join(frames))]
+    hello, welcome, event, call, _, answer, told = messages
+    handshake = parse_handshake(hello)
+    assert (handshake.plugin, handshake.protocol_version) == ("echo", 1)
+    terms = {key: welcome[key] for key in NativeTerms.__struct_fields__}
+    assert frames[1] == encode_frame(acknowledgment({}, NativeTerms(**terms)))
+    asked = encode_event(event["event"], event["payload"], 1024)
+    assert frames[2] == asked.native_frame(event["id"], event["deadline_ms"])
+    asks = parse_call(call)
+    assert (asks.id, asks.call, asks.params["plugin"]) == (1, "plugin.call", "shout")
+    assert frames[4] == encode_frame(ok_reply(asks.id, "HI"))
+    assert (answer["id"], normalize_answer(answer).data) == (event["id"], {"content": "HI"})
+    assert frames[6] == encode_event(told["event"], told["payload"], 1024).native_frame(0, 0)
 
 
 @pytest.mark.parametrize("page", PAGES)

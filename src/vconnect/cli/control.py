@@ -137,7 +137,7 @@ def stop(host: Host, name: str) -> None:
 @name_argument
 @asks_host
 def restart(host: Host, name: str) -> None:
-    """Stop the plugin NAME and start it again."""
+    """Start a new process of the plugin NAME, which takes over from the one that runs."""
     host.show(host.act(name, "restart"), print_done)
 
 

@@ -136,22 +136,22 @@ def _host_pid(log: logging.Logger) -> int | None:
 
 @contextlib.contextmanager
 def _stop_signals(client: PluginClient, log: logging.Logger) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the client in order; a second one ends the process at once."""
+    """Let SIGTERM and SIGINT end the client in order; the same one again ends the process at once.
+
+    A host sends both, one after the other, and only then kills.
+    """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def stop(received: signal.Signals) -> None:
-        restore()
+        loop.remove_signal_handler(received)
         log.info("stopping: %s", received.name)
         client.stop()
-
-    def restore() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
     for number in signals:
         loop.add_signal_handler(number, stop, number)
     try:
         yield
     finally:
-        restore()
+        for number in signals:
+            loop.remove_signal_handler(number)

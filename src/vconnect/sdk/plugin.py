@@ -29,8 +29,8 @@ class Plugin:
         priority: Its place in a chain; a higher one gets each event first.
         capabilities: The events, families and wildcards that the host sends; by default those of
             the `on` handlers.
-        concurrency: How many ``async`` handlers may be under way at once. Answers go out in the
-            order of the events in any case.
+        concurrency: How many ``async`` handlers may be under way at once. To a classic host their
+            answers go out in the order of the events, to a native one as they come.
         config_type: A dataclass or `msgspec.Struct` that the configuration becomes; by default it
             stays the ``dict`` that the host sent.
         config: The configuration, from before `on_start` on.
@@ -80,7 +80,7 @@ class Plugin:
         return None
 
     def on_config_update(self, config: Any) -> Awaitable[None] | None:  # noqa: ARG002
-        """Take over a changed configuration, which came with a new connection.
+        """Take over a changed configuration, which came while it ran or with a new connection.
 
         `config` of the plugin is still the old one, and stays so if this raises.
         """
