@@ -53,15 +53,20 @@ class NativePipeline:
         plugin: Whose handlers to call.
         stream: Where events come from and replies go.
         stop: Called when the host says that it is time to end.
+
+    Attributes:
+        config: The last configuration that the plugin took over, as the host sent it, or ``None``.
     """
 
     def __init__(self, plugin: Plugin, stream: FrameStream, stop: Callable[[], None]) -> None:
         self._plugin = plugin
         self._stream = stream
         self._stop = stop
+        self.config: dict[str, Any] | None = None
         self._table = HandlerTable(plugin)
         self._debug = plugin.log.isEnabledFor(logging.DEBUG)
         self._is_open = False
+        self._opened = asyncio.Event()
         self._is_ending = False
         self._dropped = 0
         self._waiting: deque[_Event] = deque()
@@ -80,6 +85,7 @@ class NativePipeline:
     def open(self) -> None:
         """Begin to call handlers."""
         self._is_open = True
+        self._opened.set()
         self._begin_waiting()
 
     def accept(self, message: dict[str, Any]) -> None:
@@ -233,6 +239,7 @@ class NativePipeline:
         task.add_done_callback(self._ended)
 
     async def _take_over(self, number: int | None, values: dict[str, Any]) -> None:
+        await self._opened.wait()  # on_start has the first one
         try:
             config = convert_config(self._plugin, values)
             await settle(self._plugin.on_config_update(config))
@@ -243,6 +250,7 @@ class NativePipeline:
             self._reply_error(number, "internal", f"{type(error).__name__}: {error}")
         else:
             self._plugin.config = config
+            self.config = values
             self._reply(number)
 
     def _drain(self, number: int | None, _: dict[str, Any]) -> None:
