@@ -76,11 +76,11 @@ class Host:
         async with asyncio.timeout(PATIENCE_S):
             return await self._waiting.get()
 
-    async def welcome(self, config=None):
+    async def welcome(self, config=None, **terms):
         """Return the next connection, shaken hands, and what it said of itself."""
         peer = await self.accept()
         handshake = await peer.read()
-        await peer.write({"status": "ok", "config": config or {}})
+        await peer.write({"status": "ok", "config": config or {}, **terms})
         return peer, handshake
 
 

@@ -337,6 +337,23 @@ async def test_a_handler_that_does_not_end_is_given_three_seconds(general):
     assert program.stdout.splitlines()[-1] == "stopped"
 
 
+async def test_a_configuration_that_came_live_is_what_a_new_connection_is_compared_with(
+    processes, host
+):
+    program = processes.plugin("kit_general", "--socket", host.path)
+    peer, _ = await host.welcome({"a": 1}, protocol_version=1)
+    await peer.write({"id": 1, "event": "vconnect.config.update", "payload": {"config": {"a": 2}}})
+    assert await peer.read() == {"id": 1, "status": "ok"}
+    await peer.close()
+    peer, _ = await host.welcome({"a": 2}, protocol_version=1)
+    await peer.close()
+    peer, _ = await host.welcome({"a": 1}, protocol_version=1)
+    await peer.write({"id": 1, "event": "config", "payload": None})
+    assert await peer.read() == {"id": 1, "status": "ok", "data": {"a": 1}}
+    updates = [line for line in program.stdout.splitlines() if line.startswith("update")]
+    assert updates == ["update from {'a': 1} to {'a': 2}", "update from {'a': 2} to {'a': 1}"]
+
+
 async def test_a_typed_configuration(processes, host):
     processes.plugin("kit_typed", "--socket", host.path)
     peer, _ = await host.welcome({"name": "Bob"})

@@ -154,6 +154,16 @@ def test_the_program_of_the_page_on_embedding_prints_what_it_says() -> None:
     assert ended.stdout == printed
 
 
+def test_the_layers_are_those_that_the_linter_holds() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contract = settings["tool"]["importlinter"]["contracts"][0]
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGES["docs/architecture.md"], re.MULTILINE)
+    held = [re.findall(r"\w+", layer) for layer in reversed(contract["layers"])]
+    assert [(int(number), re.findall(r"\w+", names)) for number, names in rows] == [
+        *enumerate(held)
+    ]
+
+
 # The wire.
 
 

@@ -164,6 +164,8 @@ class PluginClient:
         self._log.info("connected to %s", self._socket_path)
         connection.open()
         error = await connection.lost
+        if connection.config is not None:
+            self._config = connection.config
         if not self._stopping.is_set():
             self._log.warning("connection lost: %s", error or "the host closed it")
         return True
@@ -244,6 +246,11 @@ class _Connection:
         self._pipeline.close()
         self._plugin.host.disconnected()
         self.lost.set_result(error)
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The configuration that came after the handshake, if one did."""
+        return self._pipeline.config if isinstance(self._pipeline, NativePipeline) else None
 
     @property
     def end(self) -> str:

@@ -54,6 +54,9 @@ class NativePipeline:
         stream: Where events come from and replies go.
         stop: Called when the host says that it is time to end.
         max_frame_bytes: What the host takes.
+
+    Attributes:
+        config: The last configuration that the plugin took over, as the host sent it, or ``None``.
     """
 
     def __init__(
@@ -67,9 +70,11 @@ class NativePipeline:
         self._plugin = plugin
         self._stream = stream
         self._stop = stop
+        self.config: dict[str, Any] | None = None
         self._table = HandlerTable(plugin)
         self._debug = plugin.log.isEnabledFor(logging.DEBUG)
         self._is_open = False
+        self._opened = asyncio.Event()
         self._is_ending = False
         self._dropped = 0
         self._waiting: deque[_Event] = deque()
@@ -88,6 +93,7 @@ class NativePipeline:
     def open(self) -> None:
         """Begin to call handlers."""
         self._is_open = True
+        self._opened.set()
         self._begin_waiting()
 
     def accept(self, message: dict[str, Any]) -> None:
@@ -242,6 +248,7 @@ class NativePipeline:
         task.add_done_callback(self._ended)
 
     async def _take_over(self, number: int | None, values: dict[str, Any]) -> None:
+        await self._opened.wait()  # on_start has the first one
         try:
             config = convert_config(self._plugin, values)
             await settle(self._plugin.on_config_update(config))
@@ -252,6 +259,7 @@ class NativePipeline:
             self._reply_error(number, "internal", f"{type(error).__name__}: {error}")
         else:
             self._plugin.config = config
+            self.config = values
             self._reply(number)
 
     def _drain(self, number: int | None, _: dict[str, Any]) -> None:
