@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "on", "off"]
 
 _PR_SET_NAME = 15
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NAME = b"vconnect-guard"  # 15 bytes are the most
 
@@ -147,6 +148,9 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     os.setpgid(0, 0)
     # The terminal counts this group as a background one; what it logs must not stop it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    # Whoever is stopped cannot notice that the guardian has died. The kernel wakes the groups that
+    # an end leaves alone, but not one whose threads are just about to stop.
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _pass_on(guardian)
     return Lifeline(reading, guardian)
