@@ -14,7 +14,7 @@ CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.p
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: run test lint bench sanitize wheel clean
+.PHONY: soak run test lint bench sanitize wheel clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
@@ -41,8 +41,19 @@ run: $(BUILT)
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks
+# Random kills under load, for as long as you like: make soak SECONDS=3600
+SECONDS ?= 300
+soak: $(VENV)/.test
+	VCONNECT_SOAK_S=$(SECONDS) $(BIN)/python -m pytest -s tests/fault/test_soak.py
+
+# Rivals that cannot be had here are left out, and the table says so.
+$(VENV)/.bench: $(VENV)/.test
+	-$(PIP) install --only-binary :all: --group bench
+	@touch $@
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.supervision
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -25,8 +25,8 @@ def run_way(benchmark, peers: Peers) -> Callable[[Row, Way], None]:
     """Benchmark one way of a row; a round is ``operations`` (see the extra information)."""
 
     def run(row: Row, way: Way) -> None:
-        if way.needs_compiler and not peers.compiled:
-            pytest.skip("no C compiler")
+        if lacking := peers.lacks(way.needs):
+            pytest.skip(f"needs {', '.join(lacking)}")
         if not peers.can_place(row.placement):
             pytest.skip("needs another core")
         operations = max(1, OPERATIONS // row.step) * row.step

@@ -25,19 +25,16 @@ class Way:
         name: For the table.
         open: Sets everything up and yields the burst; leaving the context cleans up.
         role: What it is in its row; ratios are against the row's rival and its floor.
+        needs: Programs of ours and Python modules without which there is no such way.
     """
 
     name: str
     open: Callable[[Peers], AbstractContextManager[Burst]]
     role: Role = "ours"
+    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def needs_compiler(self) -> bool:
-        """Whether there is no such way without a C compiler."""
-        return self.name.startswith("C ")
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def measure(row: Row, peers: Peers, effort: Effort) -> list[Figure]:
     Whatever else the machine does meanwhile slows neighbors in time alike, so each ratio is taken
     within a round; the median over the rounds drops those in which something came between.
     """
-    ways = [way for way in row.ways if peers.compiled or not way.needs_compiler]
+    ways = [way for way in row.ways if not peers.lacks(way.needs)]
     with peers.placed(row.placement), ExitStack() as stack:
         bursts = [stack.enter_context(way.open(peers)) for way in ways]
         counts = [_calibrate(burst, row.step, effort.seconds) for burst in bursts]

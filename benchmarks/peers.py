@@ -9,14 +9,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
 
 from .placement import Cores, Placement
 
+Process = subprocess.Popen[str]
+
 _SOURCES = Path(__file__).parent
 _C_FLAGS = ("-O2", "-Wall", "-Wextra")
+_PROGRAMS = ("echo", "host", "reflect")
+_LINUX_PROGRAMS = ("fan", "crowd")  # they use epoll
 #: A program that has not ended this long after it was told to is killed. Seconds.
 _GRACE = 2.0
 
@@ -27,15 +32,16 @@ class Peers:
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="vconnect-bench-"))
         self._sockets = 0
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[Process] = []
         self._cores = Cores()
         self._placement = Placement.ONE_CORE
         self._compiler = shutil.which(os.environ.get("CC", "cc"))
+        self._programs = _PROGRAMS + (_LINUX_PROGRAMS if sys.platform == "linux" else ())
 
     def __enter__(self) -> Peers:
         try:
             if self.compiled:
-                for name in ("echo", "host"):
+                for name in self._programs:
                     self._compile(name)
         except BaseException:
             self.close()
@@ -55,6 +61,15 @@ class Peers:
         self._end(self._running)
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def lacks(self, needs: Sequence[str]) -> list[str]:
+        """Return what of these cannot be had here: our programs by name, or Python modules."""
+        return [name for name in needs if not self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        if name in _PROGRAMS + _LINUX_PROGRAMS:
+            return self.compiled and name in self._programs
+        return find_spec(name) is not None
+
     def can_place(self, placement: Placement) -> bool:
         """Tell whether this machine has the cores for it."""
         return self._cores.allow(placement)
@@ -72,46 +87,71 @@ class Peers:
         return self._directory / f"{self._sockets}.sock"
 
     @contextmanager
-    def echoes(self, socket: Path, capabilities: dict[str, Sequence[str]]) -> Iterator[None]:
+    def echoes(
+        self, socket: Path, capabilities: dict[str, Sequence[str]], *, reflect: bool = False
+    ) -> Iterator[None]:
         """Run one echo plugin for each name, with these capabilities; a host listens already."""
-        command = [str(self._program("echo"))]
+        command = [str(self.program("echo")), "--reflect", str(int(reflect))]
         if not self.compiled:
             command = [sys.executable, str(_SOURCES / "echo.py")]
         started = []
         try:
             for name, events in capabilities.items():
                 options = ["--name", name, "--capabilities", orjson.dumps(events).decode()]
-                plugin = self._start([*command, "--socket", str(socket), *options])
-                self._cores.put_plugin(plugin.pid, self._placement)
-                started.append(plugin)
+                started.append(self._start_plugin([*command, "--socket", str(socket), *options]))
             yield
         finally:
             self._end(started)
 
     @contextmanager
-    def c_host(self, socket: Path, event: bytes) -> Iterator[subprocess.Popen[str]]:
-        """Run the C host, which serves one plugin; when this yields, it listens."""
-        host = self._start(
-            [str(self._program("host")), "--socket", str(socket), "--event", event.decode()]
-        )
+    def plugin(self, name: str, socket: Path, **options: object) -> Iterator[Process]:
+        """Run a program of ours, or a script here (``NAME.py``), as the plugin's side."""
+        command = [str(self.program(name))]
+        if name.endswith(".py"):
+            command = [sys.executable, str(_SOURCES / name)]
+        process = self._start_plugin([*command, *_options(socket=socket, **options)])
         try:
-            assert host.stdout is not None
-            host.stdout.readline()
-            yield host
+            yield process
         finally:
-            self._end([host])
+            self._end([process])
 
-    def _program(self, name: str) -> Path:
+    @contextmanager
+    def host(self, name: str, socket: Path, **options: object) -> Iterator[Process]:
+        """Run a program as the host's side; when this yields, it listens."""
+        process = self._start([str(self.program(name)), *_options(socket=socket, **options)])
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            self._end([process])
+
+    def program(self, name: str) -> Path:
+        """Return where a program of ours is."""
         return self._directory / name
+
+    def run_here(self, module: str, socket: Path, **options: object) -> str:
+        """Run a module of ours to its end, beside this process, and return what it printed."""
+        command = [sys.executable, "-m", f"{__package__}.{module}"]
+        process = self._start([*command, *_options(socket=socket, **options)], _SOURCES.parent)
+        output, _ = process.communicate()
+        self._running.remove(process)
+        if process.returncode:
+            raise RuntimeError(f"{module} ended with {process.returncode}")
+        return output
 
     def _compile(self, name: str) -> None:
         assert self._compiler is not None
         source = str(_SOURCES / f"{name}.c")
-        subprocess.run(
-            [self._compiler, *_C_FLAGS, "-o", str(self._program(name)), source], check=True
-        )
+        output = str(self.program(name))
+        subprocess.run([self._compiler, *_C_FLAGS, "-o", output, source], check=True)
 
-    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+    def _start_plugin(self, command: list[str]) -> Process:
+        plugin = self._start(command)
+        self._cores.put_plugin(plugin.pid, self._placement)
+        return plugin
+
+    def _start(self, command: list[str], directory: Path | None = None) -> Process:
         # A group of its own: Ctrl-C is for us, and we end the others.
         process = subprocess.Popen(
             command,
@@ -119,12 +159,13 @@ class Peers:
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
+            cwd=directory,
             env={"PATH": os.defpath},
         )
         self._running.append(process)
         return process
 
-    def _end(self, processes: list[subprocess.Popen[str]]) -> None:
+    def _end(self, processes: list[Process]) -> None:
         for process in list(processes):
             process.terminate()
         for process in list(processes):
@@ -135,3 +176,7 @@ class Peers:
                 process.communicate()
             if process in self._running:
                 self._running.remove(process)
+
+
+def _options(**options: object) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]

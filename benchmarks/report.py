@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from .footprint import Footprint
 from .measure import Figure
 
 _HEADINGS = ("work", "way", "time", "per second", "x rival", "x floor")
-_PACKAGES = ("vconnect", "uvloop", "orjson")
+_MEMORY_HEADINGS = ("host memory", "loop", "each", "its description", "its connection")
+_PACKAGES = ("vconnect", "uvloop", "orjson", "grpcio", "pyzmq")
 
 
 def conditions(*, compiled: bool) -> dict[str, Any]:
@@ -25,24 +27,69 @@ def conditions(*, compiled: bool) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {package: number for package in _PACKAGES if (number := _version(package))},
         "peers": "C" if compiled else "Python (no C compiler found): no floor, and a slow plugin",
     }
 
 
-def as_json(stated: dict[str, Any], figures: list[Figure]) -> str:
-    rows = [figure._asdict() for figure in figures]
-    return orjson.dumps({**stated, "figures": rows}, option=orjson.OPT_INDENT_2).decode()
+class Results(NamedTuple):
+    """All that one run found.
+
+    Attributes:
+        stated: The conditions.
+        figures: Of the rows.
+        footprints: Of the memory.
+        missing: What could not be measured here, and why.
+    """
+
+    stated: dict[str, Any]
+    figures: list[Figure]
+    footprints: list[Footprint]
+    missing: list[str]
 
 
-def as_table(stated: dict[str, Any], figures: list[Figure]) -> str:
-    """Lay the figures out as a table in Markdown, under the conditions that they hold for."""
-    lines = [_HEADINGS, *_cells(figures)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
+def as_json(results: Results) -> str:
+    memory = [
+        {**footprint._asdict(), "connection_bytes": footprint.connection_bytes}
+        for footprint in results.footprints
+    ]
+    value = {
+        **results.stated,
+        "figures": [figure._asdict() for figure in results.figures],
+        "memory": memory,
+        "missing": results.missing,
+    }
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def as_table(results: Results) -> str:
+    """Lay all out as tables in Markdown, under the conditions that they hold for."""
+    parts = ["\n".join(_said(results.stated))]
+    if results.figures:
+        parts.append(_markdown(_HEADINGS, _cells(results.figures)))
+    if results.footprints:
+        parts.append(_markdown(_MEMORY_HEADINGS, [_memory(one) for one in results.footprints]))
+    parts += [f"left out: {what}" for what in results.missing]
+    return "\n\n".join(parts)
+
+
+def _markdown(headings: tuple[str, ...], cells: list[tuple[str, ...]]) -> str:
+    """The first two columns hold words, the others numbers."""
+    lines = [headings, *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     table = [_line(line, widths) for line in lines]
     rule = "|".join("-" * (width + 1) + ("-" if n < 2 else ":") for n, width in enumerate(widths))
     table.insert(1, f"|{rule}|")
-    return "\n".join([*_said(stated), "", *table])
+    return "\n".join(table)
+
+
+def _memory(found: Footprint) -> tuple[str, ...]:
+    sizes = (found.connected_bytes, found.described_bytes, found.connection_bytes)
+    return (
+        f"idle plugin, one of {found.plugins:,}",
+        found.loop,
+        *(f"{size / 1024:.1f} KiB" for size in sizes),
+    )
 
 
 def _said(stated: dict[str, Any]) -> list[str]:
@@ -68,6 +115,13 @@ def _cells(figures: list[Figure]) -> list[tuple[str, ...]]:
         )
         row = figure.row
     return lines
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

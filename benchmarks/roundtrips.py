@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -52,18 +53,18 @@ def _row(in_flight: int, placement: Placement) -> Row:
         f"request, {in_flight} in flight, {placement}",
         placement,
         (
-            Way("C host, no JSON", partial(_c_round_trips, in_flight), "floor"),
+            Way("C host, no JSON", partial(_c_round_trips, in_flight), "floor", ("host",)),
             Way("streams, lock, orjson (uvloop)", by_hand, "rival"),
             Way("vconnect lane (uvloop)", vconnect(uvloop.new_event_loop, _lane)),
-            Way("vconnect request (uvloop)", vconnect(uvloop.new_event_loop, _request)),
+            Way("vconnect request (uvloop)", vconnect(uvloop.new_event_loop, request_caller)),
             Way("vconnect lane (asyncio)", vconnect(asyncio.new_event_loop, _lane)),
-            Way("vconnect request (asyncio)", vconnect(asyncio.new_event_loop, _request)),
+            Way("vconnect request (asyncio)", vconnect(asyncio.new_event_loop, request_caller)),
         ),
         step=in_flight,
     )
 
 
-def _request(host: ours.Host) -> Caller:
+def request_caller(host: ours.Host) -> Caller:
     async def caller(count: int) -> None:
         for _ in range(count):
             await host.request(PLUGIN, EVENT, PAYLOAD)
@@ -120,6 +121,8 @@ def connected(
     loop_factory: LoopFactory,
     peers: Peers,
     capabilities: dict[str, list[str]],
+    *,
+    reflect: bool = False,
 ) -> Iterator[tuple[asyncio.Runner, Any]]:
     """Run a host on a loop of its own, with one echo plugin for each name."""
     socket = peers.socket_path()
@@ -127,7 +130,7 @@ def connected(
         host = host_type(socket)
         runner.run(host.open())
         try:
-            with peers.echoes(socket, capabilities):
+            with peers.echoes(socket, capabilities, reflect=reflect):
                 runner.run(host.wait_for(len(capabilities)))
                 yield runner, host
         finally:
@@ -136,9 +139,18 @@ def connected(
 
 @contextmanager
 def _c_round_trips(in_flight: int, peers: Peers) -> Iterator[Burst]:
+    with c_host("host", peers, in_flight) as (host, burst), peers.echoes(host, {PLUGIN: [EVENT]}):
+        yield burst
+
+
+@contextmanager
+def c_host(
+    program: str, peers: Peers, in_flight: int, **options: object
+) -> Iterator[tuple[Path, Burst]]:
+    """Run one of the C hosts; yields where it listens, and its burst."""
     socket = peers.socket_path()
-    event = rival.encode_event(EVENT, PAYLOAD)[4:]
-    with peers.c_host(socket, event) as host, peers.echoes(socket, {PLUGIN: [EVENT]}):
+    event = rival.encode_event(EVENT, PAYLOAD)[4:].decode()
+    with peers.host(program, socket, event=event, **options) as host:
 
         def burst(count: int) -> float:
             assert host.stdin is not None
@@ -147,4 +159,4 @@ def _c_round_trips(in_flight: int, peers: Peers) -> Iterator[Burst]:
             host.stdin.flush()
             return int(host.stdout.readline()) / 1e9
 
-        yield burst
+        yield socket, burst

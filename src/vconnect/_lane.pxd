@@ -44,9 +44,12 @@ cdef class InOrder(InFlight):
     cdef bint* wants_data           # owned, PyMem; parallel too
     cdef uint64_t head
     cdef uint64_t tail
-    cdef uint64_t mask              # capacity - 1; the capacity is a power of two >= window
+    cdef uint64_t capacity          # of the ring: a power of two, or 0 before the first event
+    cdef uint64_t mask              # capacity - 1
     cdef uint64_t head_seen         # where the head was at the last sweep that saw it move …
     cdef double head_seen_at        # … and when
+
+    cdef int grow(self) except -1
 
 
 cdef class ByNumber(InFlight):
@@ -59,7 +62,7 @@ cdef class ByNumber(InFlight):
 cdef class LaneCore(StreamCore):
     cdef bint serving               # past the handshake: frames are answers
     cdef str plugin                 # for messages
-    cdef dict future_options
+    cdef dict future_options        # shared by all lanes of a loop
     cdef object read_data           # from an answer to its data
     cdef InFlight table             # None before `serve`
     cdef Py_ssize_t window
@@ -67,8 +70,8 @@ cdef class LaneCore(StreamCore):
     cdef bint ping_pong             # the last read held one answer: a lone event leaves at once
 
     # What waits for a place in the window.
-    cdef object waiting             # deque of Call
-    cdef object told                # deque of those of them that nobody waits for
+    cdef object waiting             # deque of Call; None until the first has to wait
+    cdef object told                # deque of those of them that nobody waits for; None as well
     cdef Py_ssize_t dropped_waiting  # how many of `waiting` are
     cdef Py_ssize_t max_queued
     cdef Py_ssize_t max_notified
@@ -92,6 +95,7 @@ cdef class LaneCore(StreamCore):
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1
     cdef bint must_wait(self)
+    cdef int line_up(self, Call call) except -1
     cdef Py_ssize_t queue_length(self)
     cdef int drop_oldest(self) except -1
     cdef int settle(

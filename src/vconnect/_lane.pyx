@@ -110,16 +110,8 @@ cdef class InOrder(InFlight):
     """The n-th frame answers the n-th event (``docs/wire.md``, "Classic dialect")."""
 
     def __cinit__(self, LaneCore lane not None):
-        cdef uint64_t capacity = 1
-        while capacity < <uint64_t>lane.window:
-            capacity *= 2
-        self.deadlines = <double*>PyMem_Malloc(capacity * sizeof(double))
-        self.wants_data = <bint*>PyMem_Malloc(capacity * sizeof(bint))
-        if self.deadlines == NULL or self.wants_data == NULL:
-            raise MemoryError()
-        self.places = [None] * <Py_ssize_t>capacity
-        self.messages = [None] * <Py_ssize_t>capacity
-        self.mask = capacity - 1
+        self.places = []
+        self.messages = []
         self.lane = lane
 
     def __dealloc__(self):
@@ -132,14 +124,43 @@ cdef class InOrder(InFlight):
     cdef int add(
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1:
-        cdef uint64_t index = self.tail & self.mask
+        cdef uint64_t index
         cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
+        if self.tail - self.head == self.capacity:
+            self.grow()
+        index = self.tail & self.mask
         self.places[index] = future
         self.messages[index] = frame
         self.deadlines[index] = deadline
         self.wants_data[index] = wants_data
         self.tail += 1
         return self.lane.append(frame)
+
+    cdef int grow(self) except -1:
+        """Double the ring. Most plugins are idle: their rings stay small, or never are."""
+        cdef uint64_t at, capacity = max(<uint64_t>4, 2 * self.capacity)
+        cdef list places = [None] * <Py_ssize_t>capacity
+        cdef list messages = [None] * <Py_ssize_t>capacity
+        cdef double* deadlines = <double*>PyMem_Malloc(capacity * sizeof(double))
+        cdef bint* wants_data = <bint*>PyMem_Malloc(capacity * sizeof(bint))
+        if deadlines == NULL or wants_data == NULL:
+            PyMem_Free(deadlines)
+            PyMem_Free(wants_data)
+            raise MemoryError()
+        for at in range(self.head, self.tail):
+            places[at & (capacity - 1)] = self.places[at & self.mask]
+            messages[at & (capacity - 1)] = self.messages[at & self.mask]
+            deadlines[at & (capacity - 1)] = self.deadlines[at & self.mask]
+            wants_data[at & (capacity - 1)] = self.wants_data[at & self.mask]
+        PyMem_Free(self.deadlines)
+        PyMem_Free(self.wants_data)
+        self.places = places
+        self.messages = messages
+        self.deadlines = deadlines
+        self.wants_data = wants_data
+        self.capacity = capacity
+        self.mask = capacity - 1
+        return 0
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef uint64_t index
@@ -190,6 +211,7 @@ cdef class InOrder(InFlight):
         lost = [self.places[at & self.mask] for at in range(self.head, self.tail)]
         self.head = self.tail
         self.places = self.messages = []
+        self.capacity = 0
         return lost
 
 
@@ -328,10 +350,10 @@ cdef class LaneCore(StreamCore):
         self.max_abandoned = max_abandoned
         self.stuck_after = stuck_after
         self.read_data = read_data
-        self.waiting = deque()
-        self.told = deque()
-        self.room_waiters = []
-        self.future_options = {"loop": self.loop}
+        if self.buffer.loop is not self.loop:
+            self.buffer.loop = self.loop
+            self.buffer.future_options = {"loop": self.loop}
+        self.future_options = self.buffer.future_options
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
@@ -422,7 +444,7 @@ cdef class LaneCore(StreamCore):
             self.table.add(message, None, INFINITY, False, hops)
         elif self._has_room() or self._makes_room(overflow):
             call = new_call(message, None, INFINITY, False, hops)
-            self.waiting.append(call)
+            self.line_up(call)
             self.told.append(call)
         else:
             self.dropped += 1
@@ -436,6 +458,8 @@ cdef class LaneCore(StreamCore):
         future = self.loop.create_future()
         if not self.serving or self._has_room():
             future.set_result(None)
+        elif self.room_waiters is None:
+            self.room_waiters = [future]
         else:
             self.room_waiters.append(future)
         return future
@@ -448,7 +472,7 @@ cdef class LaneCore(StreamCore):
         if self.must_wait():
             if self.queue_length() >= self.max_queued:
                 raise self._overloaded(self.max_queued, "max_queued")
-            self.waiting.append(new_call(message, future, deadline, wants_data, hops))
+            self.line_up(new_call(message, future, deadline, wants_data, hops))
         else:
             self.table.add(message, future, deadline, wants_data, hops)
             if self.ping_pong and self.table.count() == 1:
@@ -463,10 +487,19 @@ cdef class LaneCore(StreamCore):
     cdef bint must_wait(self):
         return self.waiting or self.table.count() >= self.window or self.write_paused
 
+    cdef int line_up(self, Call call) except -1:
+        if self.waiting is None:
+            self.waiting = deque()
+            self.told = deque()
+        self.waiting.append(call)
+        return 0
+
     cdef Py_ssize_t queue_length(self):
-        return len(self.waiting) - self.dropped_waiting
+        return len(self.waiting) - self.dropped_waiting if self.waiting else 0
 
     def _has_room(self):
+        if not self.waiting:
+            return self.max_notified > 0 and self.max_queued > 0
         return len(self.told) < self.max_notified and self.queue_length() < self.max_queued
 
     def _makes_room(self, overflow):
@@ -516,8 +549,8 @@ cdef class LaneCore(StreamCore):
     cdef int wake_room_waiters(self) except -1:
         if self.serving and not self._has_room():
             return 0
-        waiters, self.room_waiters = self.room_waiters, []
-        for future in waiters:
+        waiters, self.room_waiters = self.room_waiters, None
+        for future in waiters or ():
             if not future.done():
                 future.set_result(None)
         return 0
@@ -673,10 +706,10 @@ cdef class LaneCore(StreamCore):
         self.lost = self.table.take_messages()
         lost = self.table.take_all()
         self.table = None  # which holds on to the lane
-        lost += [(<Call>call).future for call in self.waiting]
-        self.dropped += len(self.told)
-        self.waiting = deque()
-        self.told = deque()
+        if self.waiting is not None:
+            lost += [(<Call>call).future for call in self.waiting]
+            self.dropped += len(self.told)
+            self.waiting = self.told = None
         self.dropped_waiting = 0
         self.serving = False
         self.wake_room_waiters()
@@ -694,7 +727,7 @@ cdef class LaneCore(StreamCore):
     @property
     def queued(self):
         """Events that wait for a place in the window."""
-        return self.queue_length() if self.waiting is not None else 0
+        return self.queue_length()
 
 
 # --- one event to many -----------------------------------------------------------------------

@@ -9,6 +9,8 @@ cdef class ReadBuffer:
     cdef object view                # memoryview over all of `store`
     cdef char* data                 # borrowed from `store`, valid as long as this object
     cdef Py_ssize_t size
+    cdef object loop                # whose streams it serves; set by its first lane …
+    cdef dict future_options        # … with what makes a future there
 
 
 cdef class StreamCore:

@@ -254,7 +254,7 @@ cdef class StreamCore:
         cdef char* grown
         if wanted <= capacity:
             return 0
-        capacity = max(capacity, 512)
+        capacity = max(capacity, 64)  # an acknowledgment, on a lane that is never asked
         while capacity < wanted:
             capacity *= 2
         grown = <char*>PyMem_Realloc(self.out, capacity)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from .errors import ConfigError
+from .limits import Amount, ResourceLimits, Sandbox
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
 from .restart import AfterCrashLoop, RestartMode, RestartPolicy
@@ -27,6 +28,7 @@ LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 
 T = TypeVar("T")
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
+SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
@@ -45,6 +47,12 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         after_crash_loop: In place of `Settings.after_crash_loop`.
         required: Whether its crash loop stops the host, with a non-zero exit code.
         exclusive: Whether it may not run twice, so that a restart stops it first.
+        memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
+        limits: What the kernel holds each of its processes to.
+        secrets: Name to file; the plugin gets each content in a file of its own.
+        sandbox: In place of `Settings.sandbox`.
+        sandbox_network: In place of `Settings.sandbox_network`.
+        sandbox_read: Added to `Settings.sandbox_read`.
     """
 
     timeout: Seconds | None = None
@@ -56,6 +64,12 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     after_crash_loop: AfterCrashLoop | None = None
     required: bool = False
     exclusive: bool = False
+    memory_limit_bytes: Amount | None = None
+    limits: ResourceLimits = ResourceLimits()
+    secrets: dict[SecretName, str] = {}
+    sandbox: Sandbox | None = None
+    sandbox_network: bool | None = None
+    sandbox_read: tuple[str, ...] = ()
 
 
 class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +83,12 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartPolicy
     required: bool
     exclusive: bool
+    memory_limit_bytes: int
+    resources: ResourceLimits
+    secrets: dict[str, str]
+    sandbox: Sandbox
+    sandbox_network: bool
+    sandbox_read: tuple[str, ...]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +144,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_calls: Calls per native plugin to the host that wait to be served.
         heartbeat: How often native plugins are pinged.
         heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
+        memory_limit_bytes: A plugin whose process tree is larger is replaced; 0 for no limit.
+        sandbox: ``off``; ``nnp`` for no new privileges; ``bwrap`` for a sandbox of bubblewrap.
+        sandbox_network: Whether plugins in a sandbox have the network.
+        sandbox_read: Paths that plugins in a sandbox may read, besides the system.
         max_frame_bytes: The largest payload of a frame, in bytes, either way.
         max_package_bytes: The largest package, in bytes, packed and again unpacked.
         log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
@@ -179,6 +203,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_calls: Count = 256
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3
+    memory_limit_bytes: Amount = 0
+    sandbox: Sandbox = "off"
+    sandbox_network: bool = False
+    sandbox_read: tuple[str, ...] = ()
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -229,6 +257,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             required=own.required,
             exclusive=own.exclusive,
+            memory_limit_bytes=(
+                self.memory_limit_bytes
+                if own.memory_limit_bytes is None
+                else own.memory_limit_bytes
+            ),
+            resources=own.limits,
+            secrets=own.secrets,
+            sandbox=own.sandbox or self.sandbox,
+            sandbox_network=(
+                self.sandbox_network if own.sandbox_network is None else own.sandbox_network
+            ),
+            sandbox_read=(*self.sandbox_read, *own.sandbox_read),
         )
 
     @property
@@ -320,12 +360,26 @@ def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
+    if "sandbox_read" in anchored:
+        anchored["sandbox_read"] = [_anchor(path, base) for path in anchored["sandbox_read"]]
     if "install" in anchored:
         anchored["install"] = [_anchor_source(source, base) for source in anchored["install"]]
+    if "options" in anchored:
+        anchored["options"] = {
+            name: _anchor_options(table, base) for name, table in anchored["options"].items()
+        }
     if "dev_plugins" in anchored:
         pairs = [text.partition(":") for text in anchored["dev_plugins"]]
         anchored["dev_plugins"] = [f"{name}:{_anchor(path, base)}" for name, _, path in pairs]
     return anchored
+
+
+def _anchor_options(table: dict[str, Any], base: Path) -> dict[str, Any]:
+    files, read = table.get("secrets", {}), table.get("sandbox_read", [])
+    return table | {
+        "secrets": {name: _anchor(path, base) for name, path in files.items()},
+        "sandbox_read": [_anchor(path, base) for path in read],
+    }
 
 
 def _anchor(path: str, base: Path) -> str:
@@ -426,12 +480,19 @@ def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: 
         place: Where the whole value stands.
     """
     text, _, where = str(error).partition(" - at `")
-    key = where.rstrip("`").removeprefix("$").lstrip(".")
+    key = where.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
     full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
-        return _explain_unknown(text.split("`")[1], full, Settings if key else root)
+        return _explain_unknown(text.split("`")[1], full, _table_at(key, root))
     text = text[0].lower() + text[1:]
     return f"{full}: {text}" if full else text
+
+
+def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Find what stands at a place below ``root``."""
+    if key == "limits" and root is PluginOptions:
+        return ResourceLimits
+    return Settings if key else root
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ._framing import Event
+from ._framing import Event, EventName
 from ._lane import Delivery, FanOut
 from .config import Settings
 from .errors import (
@@ -33,7 +33,7 @@ from .registry import Registry
 from .routes import Route
 from .session import EVENT_NAMES, Session, encode_event
 
-_MAX_TIMEOUTS = 4096
+_MAX_ASKED = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Dispatcher:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._by_spelling = registry.by_spelling
-        self._timeouts = _Timeouts(settings)
+        self._asked = _Asked(settings)
         self._max_frame_bytes = settings.max_frame_bytes
 
     async def emit(
@@ -180,7 +180,6 @@ class Dispatcher:
         plugin: str,
         event: str,
         payload: Any,
-        *,
         timeout: float | None = None,
         hops: int = 0,
     ) -> Any:
@@ -212,11 +211,12 @@ class Dispatcher:
                 session = _admit(runtime)
             if runtime.crashes.quarantine:
                 _check_quarantine(runtime, encode_event(event, payload, self._max_frame_bytes))
+            name, usual = self._asked[event]
             if timeout is None:
-                timeout = self._timeouts[event]
-                if runtime.limits.timeout is not None:
-                    timeout = min(timeout, runtime.limits.timeout)
-            answer = session.request(EVENT_NAMES[event], payload, timeout, hops)
+                own = runtime.limits.timeout
+                timeout = usual if own is None or own > usual else own
+            ask = session.request  # an attribute, not a method: called in one step it costs more
+            answer = ask(name, payload, timeout, hops)
             runtime.events += 1
             data = await (answer if not hops else _while_hopping(runtime, hops, answer))
         except PluginError as error:
@@ -317,7 +317,8 @@ class Dispatcher:
         if runtime.crashes.quarantine:
             _check_quarantine(runtime, message)
         deadline = min(until, began + _shorter(policy.timeout, runtime))
-        answer = session.call(message, deadline)
+        ask = session.call  # as in `request`
+        answer = ask(message, deadline)
         runtime.events += 1
         try:
             return await answer
@@ -340,7 +341,8 @@ class Dispatcher:
                 session = _admit(runtime)
             if runtime.crashes.quarantine:
                 _check_quarantine(runtime, message)
-            session.deliver(message, delivery, began + _shorter(timeout, runtime))
+            deliver = session.deliver  # as in `request`
+            deliver(message, delivery, began + _shorter(timeout, runtime))
             runtime.events += 1
         except PluginError as error:
             delivery.set_exception(error)
@@ -442,19 +444,22 @@ class Dispatcher:
             session.drop_cancelled()
 
 
-class _Timeouts(dict[str, float]):
-    """What one plugin may take for an event, by its name; worked out when that comes first."""
+class _Asked(dict[str, tuple[EventName, float]]):
+    """An event's encoded name and what one plugin may take for it, in one look-up.
+
+    Worked out when the event comes first; names come from callers, so there is an end to it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def __missing__(self, event: str) -> float:
+    def __missing__(self, event: str) -> tuple[EventName, float]:
         settings = self._settings
         policy = resolve_policy(event, settings.events, settings.event_defaults)
-        if len(self) >= _MAX_TIMEOUTS:
+        if len(self) >= _MAX_ASKED:
             self.clear()
-        self[event] = policy.timeout
-        return policy.timeout
+        found = self[event] = EVENT_NAMES[event], policy.timeout
+        return found
 
 
 class _NotAskedError(PluginUnavailableError):

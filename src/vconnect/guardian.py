@@ -101,6 +101,8 @@ class Lifeline:
         self._announced += data
         if not data:
             self.close()
+            # If this process is suspended, the kernel wakes it with a SIGHUP, for the same reason.
+            self._single[signal.SIGHUP, True] = time.monotonic()
             if self._on_loss is not None:
                 self._on_loss()
 
@@ -146,7 +148,15 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     # The terminal counts this group as a background one; what it logs must not stop it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _pass_on(guardian)
     return Lifeline(reading, guardian)
+
+
+def _pass_on(guardian: int) -> None:
+    """Let what systemd has addressed to the process that it started be the host's."""
+    for name in ("LISTEN_PID", "WATCHDOG_PID"):
+        if os.environ.get(name) == str(guardian):
+            os.environ[name] = str(os.getpid())
 
 
 def _guard(

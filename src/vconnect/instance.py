@@ -14,6 +14,7 @@ import msgspec
 from .config import Settings
 from .crashes import CrashReport
 from .errors import HandshakeError, PluginError
+from .package.worker import in_thread
 from .process import ExitStatus, PluginProcess
 from .protocol import DRAIN, STOP_EVENT
 from .restart import Ended
@@ -116,6 +117,7 @@ class Instance:
         )
         if self.session is not None:  # held open by somebody who left the process group
             self.session.abort()
+        await in_thread(None, process.remove_leftovers)
 
     async def _say_goodbye(
         self,
@@ -178,6 +180,11 @@ def refused(instance: Instance, error: HandshakeError) -> Rest:
 def failed_start(substate: Substate, reason: str, how: Ended) -> Rest:
     """There was nothing to start, or the kernel would not."""
     return Rest(PluginStatus.ERROR, substate, reason, how)
+
+
+def why_disconnected(error: Exception | None) -> str:
+    """Say how a connection ended."""
+    return "it closed its connection" if error is None else f"its connection ended: {error}"
 
 
 def crash_report(

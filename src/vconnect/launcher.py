@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
+from pathlib import Path
 
-from .config import Settings
+import msgspec
+
+from .config import PluginLimits, Settings
 from .errors import ManifestError, PluginStartError
 from .instance import Instance, Rest, failed_start
+from .limits import ResourceLimits
 from .manifest import MANIFEST_NAME, read_manifest
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
-from .process import LaunchSpec, PluginProcess, plugin_environment
+from .private import PrivateDirectory
+from .process import SHORTAGES, LaunchSpec, PluginProcess, plugin_environment
 from .registry import Registry
 from .restart import Ended
+from .sandbox import Bubblewrap, View
 from .state import HostState
 from .status import Substate
 
@@ -43,6 +50,7 @@ class Launcher:
         self._state = state
         self._free = settings.start_concurrency
         self._waiting: set[asyncio.Event] = set()
+        self._bubblewrap = Bubblewrap()
 
     def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Rest:
         """Start a generation of a plugin. Blocks for about a millisecond.
@@ -78,7 +86,15 @@ class Launcher:
         self._registry.check_requirements(runtime)
 
     def _launch(self, runtime: PluginRuntime) -> PluginProcess:
-        process = PluginProcess.spawn(self._spec(runtime), runtime.log)
+        private = self._make_private(runtime)
+        try:
+            process = PluginProcess.spawn(self._spec(runtime, private), runtime.log)
+        except BaseException:
+            if private is not None:
+                private.remove()
+            raise
+        if private is not None:
+            process.remove_leftovers = private.remove
         self._state.started(runtime.name, process.pid, runtime.generation)
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
@@ -103,9 +119,36 @@ class Launcher:
         while self._waiting:
             self._waiting.pop().set()
 
-    def _spec(self, runtime: PluginRuntime) -> LaunchSpec:
+    def _make_private(self, runtime: PluginRuntime) -> PrivateDirectory | None:
+        """Make the plugin's directories; without them it starts, unless something must lie there.
+
+        A disk that is full or read-only must not keep plugins from serving.
+        """
+        secrets = runtime.limits.secrets
+        must_have = bool(secrets) or runtime.limits.sandbox == "bwrap"
+        try:
+            private = PrivateDirectory(runtime.name, Path(self._settings.plugin_dir))
+        except OSError as error:
+            trouble = f"its private directories: {error.filename}: {error.strerror}"
+            if must_have:
+                failure = PluginStartError(runtime.name, f"cannot make {trouble}")
+                failure.is_transient = error.errno in SHORTAGES
+                raise failure from None
+            _log.warning("plugin %s starts without %s", runtime.name, trouble)
+            return None
+        try:
+            private.add_secrets(runtime.name, secrets)
+        except PluginStartError:
+            private.remove()
+            raise
+        return private
+
+    def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
         assert runtime.path is not None, "an external plugin is never launched"
+        limits = runtime.limits.resources
+        if trouble := limits.trouble():
+            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
         if runtime.dev:
             command = dev_command(runtime.name, runtime.path)
             _log.info("starting dev plugin %s with %s", runtime.name, _shown(command))
@@ -113,13 +156,47 @@ class Launcher:
             command = production_command(runtime.name, runtime.path, runtime.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
         own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
-        return LaunchSpec(
+        if private is not None:
+            own |= private.environment
+        spec = LaunchSpec(
             plugin=runtime.name,
             argv=(*command, *arguments),
             directory=runtime.path.absolute(),
+            limits=limits,
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
             ),
+        )
+        return self._confined(spec, runtime.limits, private)
+
+    def _confined(
+        self, spec: LaunchSpec, limits: PluginLimits, private: PrivateDirectory | None
+    ) -> LaunchSpec:
+        """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
+        if limits.sandbox == "off":
+            return spec
+        if sys.platform != "linux":
+            raise PluginStartError(spec.plugin, f"sandbox = {limits.sandbox!r} needs Linux")
+        if limits.sandbox == "nnp":
+            return msgspec.structs.replace(spec, no_new_privs=True)
+        assert private is not None, "made, or the start has failed"
+        view = View(
+            package=spec.directory,
+            socket=Path(self._socket_path),
+            secrets=private.secrets,
+            writable=(private.data, private.tmp),
+            readable=tuple(Path(path).expanduser() for path in limits.sandbox_read),
+            network=limits.sandbox_network,
+        )
+        environment = spec.environment | {"HOME": str(private.data)}
+        # Inside there is no process of this number; and the kernel ends who is inside with us.
+        environment.pop(HOST_PID_VARIABLE)
+        return msgspec.structs.replace(
+            spec,
+            argv=self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits),
+            environment=environment,
+            limits=ResourceLimits(),
+            is_wrapped=True,
         )
 
 

@@ -29,9 +29,12 @@ from .host import HostSummary
 from .installer import PluginInstaller
 from .launcher import Launcher
 from .logs import LogPage, PluginLogs
+from .monitor import Monitor
 from .order import run_in_order
 from .package.fetch import Progress
+from .package.worker import in_thread
 from .plugin import Desired, PluginRuntime, PluginSummary
+from .private import sweep
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
 from .server import Admission, UnixSocketServer
@@ -83,6 +86,9 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings)
         self._registry = Registry(settings)
         self._dispatcher = Dispatcher(self._registry, settings)
+        if type(self).request is PluginRuntimeManager.request:
+            # A method that only hands on costs each event a frame more.
+            self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
         self._server = UnixSocketServer(
@@ -133,6 +139,7 @@ class PluginRuntimeManager:
         self._server.bind()
         try:
             self._log_beginning()
+            await in_thread(None, sweep, Path(self.settings.plugin_dir))
             await self._state.open()
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
@@ -331,7 +338,7 @@ class PluginRuntimeManager:
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Send an event to one plugin and return its answer's data; see `Dispatcher.request`."""
-        return self._dispatcher.request(plugin, event, payload, timeout=timeout)
+        return self._dispatcher.request(plugin, event, payload, timeout)
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
@@ -508,14 +515,12 @@ class PluginRuntimeManager:
             _log.info("plugin log level: %s", self.settings.log_level)
 
     async def _beat(self) -> None:
-        """Note every second which plugins are alive."""
+        """Note every second which plugins are alive, and what they use."""
+        monitor = Monitor(self.settings)
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            now = time.time()
+            await monitor.look(list(self._supervisors.values()))
             for runtime in self._registry:
-                process = runtime.process
-                if (process is not None and process.is_alive) or runtime.session is not None:
-                    runtime.last_heartbeat = now
                 runtime.log.tell_suppressed()
 
     async def _watch_sources(self) -> None:

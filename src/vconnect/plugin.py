@@ -18,6 +18,7 @@ from .order import Position
 from .process import ExitStatus, PluginProcess
 from .protocol import Handshake
 from .restart import Restarts
+from .sampler import Usage
 from .session import LostEvent, Session
 from .status import PluginStatus, Substate, advance
 
@@ -36,6 +37,12 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
         generation: How often it was started.
         path: Its directory; empty for one that another program started.
         dialect: What its session speaks; empty without one.
+        cpu_percent: Of one processor, by its whole process tree in the last second; ``None``
+            where that is not known, as on macOS.
+        rss_bytes: Resident memory of the tree; likewise.
+        processes: How many processes the tree has; likewise.
+        threads: … and threads.
+        open_files: … and open descriptors.
         exit_code: Of its last end, or ``None``.
         exit_signal: The signal that ended it last, or ``None``.
         last_stderr: The last lines of its standard error.
@@ -71,6 +78,11 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     dev: bool
     external: bool
     dialect: str
+    cpu_percent: float | None
+    rss_bytes: int | None
+    processes: int | None
+    threads: int | None
+    open_files: int | None
     exit_code: int | None
     exit_signal: str | None
     last_stderr: tuple[str, ...]
@@ -130,6 +142,8 @@ class PluginRuntime:
         self.desired: Desired = "stopped"
         self.generation = 0
         self.process: PluginProcess | None = None
+        #: What its process tree used when it was last sampled.
+        self.usage: Usage | None = None
         #: The session that gets its events; ``None`` as soon as it shall get no more.
         self.session: Session | None = None
         self.handshake: Handshake | None = None  # the last one
@@ -210,6 +224,10 @@ class PluginRuntime:
             capability_matches(pattern, call) for pattern in self.limits.withdraw
         )
 
+    def saw_alive(self) -> None:
+        """Note a sign of life."""
+        self.last_heartbeat = time.time()
+
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         """Go along one edge of the transition table.
 
@@ -237,6 +255,7 @@ class PluginRuntime:
         """Describe it as it is now."""
         said, manifest, exit_status = self._said(), self.manifest, self.exit
         output = self.process.log if self.process is not None else None
+        usage = self.usage if output is not None else None
         return PluginSummary(
             name=self.name,
             version=said.version or (manifest.version if manifest else ""),
@@ -255,6 +274,11 @@ class PluginRuntime:
             dev=self.dev,
             external=self.is_external,
             dialect=str(self.session.dialect) if self.session else "",
+            cpu_percent=usage.cpu_percent if usage else None,
+            rss_bytes=usage.rss_bytes if usage else None,
+            processes=usage.processes if usage else None,
+            threads=usage.threads if usage else None,
+            open_files=usage.open_files if usage else None,
             exit_code=exit_status.code if exit_status else None,
             exit_signal=exit_status.signal if exit_status else None,
             last_stderr=output.last_stderr if output else self.last_stderr,

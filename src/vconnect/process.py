@@ -18,13 +18,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from .confine import without_new_privileges
 from .errors import PluginStartError
+from .limits import ResourceLimits
 from .logs import PluginLog, PluginOutput
-from .procfs import HAS_PROC, processes
+from .procfs import HAS_PROC
+from .sessions import members
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -39,19 +43,28 @@ INHERITED_BY_DEV = (
 )
 
 # The machine is short of something, which may pass.
-_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _POLL_SECONDS = (0.002, 0.05)
 
 _log = logging.getLogger(__name__)
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start, and in what surroundings."""
+    """What to start, and in what surroundings.
+
+    Attributes:
+        limits: Set right after the start.
+        no_new_privs: Whether nothing of it may ever gain privileges, as by a setuid program.
+        is_wrapped: Whether the leader is a sandbox's keeper and the plugin its child.
+    """
 
     plugin: str
     argv: tuple[str, ...]
     directory: Path
     environment: dict[str, str]
+    limits: ResourceLimits = ResourceLimits()
+    no_new_privs: bool = False
+    is_wrapped: bool = False
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -107,7 +120,10 @@ class PluginProcess:
         self.started = time.monotonic()
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
+        #: Removes what was made on disk for this start alone. Blocks.
+        self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
+        self._is_wrapped = spec.is_wrapped
         self._popen = popen
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
@@ -128,15 +144,9 @@ class PluginProcess:
         """
         out_read, out_write, err_read, err_write = _two_pipes(spec)
         try:
-            popen = subprocess.Popen(
-                spec.argv,
-                cwd=spec.directory,
-                env=spec.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out_write,
-                stderr=err_write,
-                start_new_session=True,
-            )
+            start = partial(_popen, spec, out_write, err_write)
+            popen = without_new_privileges(start) if spec.no_new_privs else start()
+            _hold(popen, spec.limits)
         except (OSError, ValueError) as error:
             os.close(out_read)
             os.close(err_read)
@@ -248,6 +258,8 @@ class PluginProcess:
 
     def _set_exited(self, code: int) -> None:
         self.log.drain()
+        if self._is_wrapped and code - 128 in signal.valid_signals():
+            code = 128 - code  # as a shell would, the keeper tells of a signal by its exit code
         if code < 0:
             self.exited.set_result(ExitStatus(None, _signal_name(-code)))
         else:
@@ -257,7 +269,10 @@ class PluginProcess:
 
     def _is_empty(self) -> bool:
         if HAS_PROC:
-            return not _session_members(self.pid)
+            try:
+                return next(members((self.pid,)), None) is None
+            except OSError:  # no descriptor left to look with
+                return False
         if self.is_alive:
             return False
         try:
@@ -268,12 +283,24 @@ class PluginProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         """Send to the group, and to those of the session that have made groups of their own."""
+        if self._is_wrapped and number is not signal.SIGKILL:
+            self._signal_wrapped(number)
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
         if not HAS_PROC:
             return
-        for pid, group in _session_members(self.pid):
-            if group != self.pid:
+        with suppress(OSError):  # no descriptor left to look with; the next round may have one
+            for member in members((self.pid,)):
+                if member.group != self.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(member.pid, number)
+
+    def _signal_wrapped(self, number: signal.Signals) -> None:
+        """Spare the keeper of a sandbox, whose end would kill the plugin before its time."""
+        with suppress(OSError):
+            pids = [member.pid for member in members((self.pid,))]
+            for pid in [pid for pid in pids if pid != self.pid] or pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
@@ -297,6 +324,10 @@ class PluginProcess:
             self._signal(signal.SIGKILL)
 
 
+def _nothing() -> None:
+    """Remove nothing, where nothing was made."""
+
+
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     """Open both or none: a host that is out of descriptors must not lose more of them."""
     opened: tuple[int, ...] = ()
@@ -311,13 +342,26 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     return out_read, out_write, err_read, err_write
 
 
-def _session_members(session: int) -> list[tuple[int, int]]:
-    """List (PID, process group) of the living processes of a session, from ``/proc``."""
-    return [
-        (stat.pid, stat.group)
-        for stat in processes()
-        if stat.session == session and not stat.is_gone
-    ]
+def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        spec.argv,
+        cwd=spec.directory,
+        env=spec.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
+def _hold(popen: subprocess.Popen[bytes], limits: ResourceLimits) -> None:
+    """Set a new process's limits. A process that runs without them must not live."""
+    try:
+        limits.apply(popen.pid)
+    except OSError:
+        os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait()
+        raise
 
 
 def _signal_name(number: int) -> str:
@@ -329,7 +373,7 @@ def _signal_name(number: int) -> str:
 
 def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
     trouble = PluginStartError(spec.plugin, _spawn_trouble(spec, error))
-    trouble.is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
+    trouble.is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
     return trouble
 
 

@@ -50,7 +50,7 @@ def serve(settings: Settings, lifeline: Lifeline | None = None) -> int:
     """
     with (
         _host_log(logging.DEBUG if settings.debug else logging.INFO),
-        asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner,
+        asyncio.Runner(loop_factory=loop_factory(settings.uvloop)) as runner,
     ):
         return runner.run(_serve(settings, lifeline))
 
@@ -188,7 +188,7 @@ class _Interrupts:
             self._work.cancel()
 
 
-def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Choose the event loop.
 
     Args:
@@ -206,7 +206,7 @@ def _loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop
         if wanted is None:
             return None
         raise ConfigError(
-            "uvloop is not installed; install it (pip install uvloop), or serve with --no-uvloop"
+            "uvloop is not installed; install it (pip install uvloop), or run with --no-uvloop"
         ) from None
     return uvloop.new_event_loop
 

@@ -401,6 +401,8 @@ class _Greeting:
     After that it passes on what its session has to say.
     """
 
+    __slots__ = ("_peer", "_server", "_stream", "_timer")
+
     def __init__(self, server: UnixSocketServer) -> None:
         self._server = server
         self._stream: Lane | None = None

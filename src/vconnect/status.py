@@ -47,6 +47,7 @@ class Substate(StrEnum):
     BACKOFF = "backoff"
     CRASH_LOOP = "crash_loop"
     WATCHDOG = "watchdog"
+    MEMORY_LIMIT = "memory_limit"
 
 
 _S = PluginStatus

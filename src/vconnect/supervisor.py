@@ -19,6 +19,7 @@ from enum import Enum, auto
 from functools import partial
 
 from .admission import Admissions
+from .bell import Bell
 from .config import Settings
 from .errors import (
     HandshakeError,
@@ -35,6 +36,7 @@ from .instance import (
     overdue,
     refused,
     stopped,
+    why_disconnected,
 )
 from .launcher import Launcher
 from .plugin import Desired, PluginRuntime
@@ -44,7 +46,7 @@ from .restart import Decision, Ended
 from .server import Admission
 from .session import Peer, Session
 from .status import PluginStatus, Substate
-from .watchdog import Watchdog
+from .watchdog import WatchKeeper
 
 _log = logging.getLogger(__name__)
 
@@ -104,10 +106,12 @@ class Supervisor:
         self._leaving: dict[Instance, asyncio.Task[None]] = {}
         self._has_place = False  # of those for starting plugins
         self._failure = ""  # why the last successor did not take over
-        self._watchdog: Watchdog | None = None
+        self._watch_keeper = WatchKeeper(
+            settings, runtime.saw_alive, partial(self.condemn, Substate.WATCHDOG)
+        )
         self._closing = False
         self._wake = asyncio.Event()
-        self._change = asyncio.get_running_loop().create_future()
+        self._changes = Bell()
         self._task = asyncio.create_task(self._live(), name=f"supervisor of {runtime.name}")
 
     # Orders.
@@ -125,14 +129,14 @@ class Supervisor:
             self._give(_Order.START)
         elif self._order is _Order.STOP:
             self._give(_Order.NONE)
-        await self._until(self._has_settled)
+        await self._changes.until(self._has_settled)
         self._check_running()
 
     async def stop(self) -> None:
         """Stop the plugin, and return when nothing of its process tree is left."""
         self._want("stopped")
         self._give(_Order.STOP)
-        await self._until(self._is_past_stopping)
+        await self._changes.until(self._is_past_stopping)
 
     async def restart(self) -> None:
         """Restart the plugin and wait for its handshake.
@@ -151,12 +155,10 @@ class Supervisor:
         self._forgive()
         self._failure = ""
         self._give(_Order.RESTART)
-        await self._until(lambda: self._has_settled() and not self._leaving)
+        await self._changes.until(lambda: self._has_settled() and not self._leaving)
         self._check_running()
         if self._failure:
-            raise PluginStartError(
-                self.runtime.name, f"the new process failed: {self._failure}; the old one serves on"
-            )
+            raise PluginStartError(self.runtime.name, self.runtime.reason)
 
     async def close(self) -> None:
         """Stop the plugin and end the actor; what the operator asked for stays as it is."""
@@ -221,7 +223,7 @@ class Supervisor:
             return  # of an earlier process
         instance.session = None
         self.runtime.lost_events = session.lost_events()
-        reason = _why_disconnected(error)
+        reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.runtime.name, reason)
         if instance is self._current:
@@ -247,7 +249,7 @@ class Supervisor:
                 self._give_up(f"a fault of the host: {error!r}; its log holds the traceback")
                 await asyncio.sleep(_FAULT_PAUSE)
         self._order = _Order.NONE
-        self._notify()
+        self._changes.ring()
 
     async def _step(self) -> None:
         """Do the one thing that is due now, or wait for news."""
@@ -314,7 +316,7 @@ class Supervisor:
             return
         self._current = instance
         self.runtime.process = instance.process
-        self._notify()
+        self._changes.ring()
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the one that runs."""
@@ -327,7 +329,7 @@ class Supervisor:
             return
         self._successor = instance
         self.runtime.substate = Substate.REPLACING
-        self._notify()
+        self._changes.ring()
 
     # Serving.
 
@@ -344,28 +346,9 @@ class Supervisor:
             self._move(PluginStatus.RUNNING, substate)
         runtime.substate, runtime.reason = substate, ""
         self._registry.reroute()
-        self._watch_over(session)
-        self._notify()
+        self._watch_keeper.watch(session)
+        self._changes.ring()
         self._wake.set()
-
-    def _watch_over(self, session: Session) -> None:
-        self._unwatch()
-        if session.is_native:
-            self._watchdog = Watchdog(
-                session,
-                self._settings.heartbeat,
-                self._settings.heartbeat_misses,
-                self._saw_alive,
-                partial(self.condemn, Substate.WATCHDOG),
-            )
-
-    def _unwatch(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.stop()
-            self._watchdog = None
-
-    def _saw_alive(self) -> None:
-        self.runtime.last_heartbeat = time.time()
 
     def _lost_session(self, instance: Instance, error: Exception | None, reason: str) -> None:
         """The plugin that serves has lost its connection: it may come back, unless it hung."""
@@ -382,7 +365,7 @@ class Supervisor:
 
     def _retire_session(self) -> None:
         """Send no more events to the session that serves."""
-        self._unwatch()
+        self._watch_keeper.rest()
         if self.runtime.session is not None:
             self.runtime.session = None
             self._registry.reroute()
@@ -415,7 +398,7 @@ class Supervisor:
             await old.end(self._settings, "replaced", lambda _: None)
         finally:
             del self._leaving[old]
-            self._notify()
+            self._changes.ring()
             self._wake.set()
 
     async def _drop_successor(self, successor: Instance) -> None:
@@ -431,13 +414,9 @@ class Supervisor:
     def _failed_to_succeed(self, reason: str) -> None:
         self._failure = reason
         self.runtime.substate = Substate.CONNECTED
-        self.runtime.reason = (
-            f"a new process failed: {reason}; generation "
-            + str(self._current.generation if self._current else 0)
-            + " serves on"
-        )
+        self.runtime.reason = f"a new process failed: {reason}; the old one serves on"
         _log.error("plugin %s: %s", self.runtime.name, self.runtime.reason)
-        self._notify()
+        self._changes.ring()
 
     # Ending.
 
@@ -512,7 +491,7 @@ class Supervisor:
         if decision.is_crash_loop:
             _log.error(
                 "plugin %s is in a crash loop (%s); %s",
-                *(self.runtime.name, rest.reason, _when(decision.delay)),
+                *(self.runtime.name, rest.reason, decision.in_words()),
             )
             self._on_given_up(self.runtime)
         if rest.substate in _TELLING:
@@ -539,7 +518,7 @@ class Supervisor:
         elif self.runtime.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
             self.runtime.substate = Substate.NONE
         self._order = _Order.NONE
-        self._notify()
+        self._changes.ring()
 
     def _give_up(self, reason: str) -> None:
         """Come to rest after a fault of ours; whatever still runs is killed."""
@@ -549,7 +528,7 @@ class Supervisor:
             instance.condemn(Rest(PluginStatus.ERROR, Substate.NONE, reason))
         if self._current is None and self.runtime.status in _IN_BETWEEN:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
-        self._notify()
+        self._changes.ring()
 
     # What the steps are made of.
 
@@ -591,16 +570,7 @@ class Supervisor:
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         self.runtime.move(status, substate, reason)
-        self._notify()
-
-    def _notify(self) -> None:
-        """Wake those who wait for an order's end."""
-        change, self._change = self._change, asyncio.get_running_loop().create_future()
-        change.set_result(None)
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.shield(self._change)
+        self._changes.ring()
 
     def _has_settled(self) -> bool:
         return (
@@ -628,11 +598,3 @@ class Supervisor:
         runtime = self.runtime
         if runtime.status is not PluginStatus.RUNNING:
             raise PluginStartError(runtime.name, runtime.reason or "stopped before it was running")
-
-
-def _when(delay: float | None) -> str:
-    return "it is not started again" if delay is None else f"the next try is in {delay:g} s"
-
-
-def _why_disconnected(error: Exception | None) -> str:
-    return "it closed its connection" if error is None else f"its connection ended: {error}"

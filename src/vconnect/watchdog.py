@@ -7,6 +7,7 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
+from .config import Settings
 from .errors import PluginError
 from .protocol import PING
 from .session import EVENT_NAMES, Session
@@ -89,3 +90,39 @@ class Watchdog:
         except PluginError:
             # Its queue is full, which is no sign of life either.
             self._pending = self._loop.create_future()
+
+
+class WatchKeeper:
+    """Keeps a watch over whichever session serves, if it can be pinged.
+
+    Args:
+        settings: ``heartbeat``, ``heartbeat_misses``.
+        on_alive: As of `Watchdog`.
+        on_hang: As of `Watchdog`.
+    """
+
+    def __init__(
+        self, settings: Settings, on_alive: Callable[[], None], on_hang: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._on_alive = on_alive
+        self._on_hang = on_hang
+        self._watchdog: Watchdog | None = None
+
+    def watch(self, session: Session) -> None:
+        """Watch this session from now on; a classic one is watched by its lane."""
+        self.rest()
+        if session.is_native:
+            self._watchdog = Watchdog(
+                session,
+                self._settings.heartbeat,
+                self._settings.heartbeat_misses,
+                self._on_alive,
+                self._on_hang,
+            )
+
+    def rest(self) -> None:
+        """Watch nobody."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None

@@ -323,6 +323,36 @@ def read_until(descriptor: int, text: bytes) -> bytes:
     return shown
 
 
+def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> None:
+    """The kernel wakes whoever is stopped in a group that nobody could continue any more."""
+    lab.plugin("polite", POLITE)
+    with Serve(lab) as host:
+        host.wait_for_log("plugin(s) running")
+        pid = host.host_pid()
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(pid) == "T")
+        host.process.kill()
+        host.ends()
+        wait_until(lambda: not is_alive(pid))
+    assert (lab.plugins / "polite" / "polite.ended").exists()
+
+
+def test_what_systemd_addresses_to_the_guardian_is_the_hosts(lab: Lab) -> None:
+    systemd = ("/bin/sh", "-c", 'export LISTEN_PID=$$ WATCHDOG_PID=1; exec "$@"', "sh")
+    report = "serve(lambda event: {'status': 'ok', 'data': dict(os.environ)})"
+    lab.plugin("report", report)
+    config = lab.directory / "vconnect.toml"
+    config.write_text('[plugins]\ninherit_env = ["LISTEN_PID", "WATCHDOG_PID"]\n')
+    with Serve(lab, "--config", str(config), before=systemd) as host:
+        host.wait_for_log("1 of 1 plugin(s) running")
+        done = host.ask("emit", "e", "{}", "--json")
+        environ = json.loads(done.stdout)["results"][0]["data"]
+        assert environ["LISTEN_PID"] == str(host.host_pid())
+        assert environ["WATCHDOG_PID"] == "1"
+        host.process.terminate()
+        assert host.ends() == 0
+
+
 # --- whether there is one -------------------------------------------------------------------------
 
 AS_SYSTEMD = ("/bin/sh", "-c", 'export SYSTEMD_EXEC_PID=$$; exec "$@"', "sh")

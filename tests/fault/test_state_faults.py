@@ -134,9 +134,9 @@ def test_the_next_start_ends_exactly_what_is_recorded(
         left_behind.append(left)
         child = int((lab.plugins / "lasting" / "child.pid").read_text())
         host = first.host_pid()
-        os.kill(host, signal.SIGSTOP)  # or it would stop its plugins before it is killed, too
-        first.process.kill()
+        first.process.send_signal(signal.SIGSTOP)  # or it would clean up before it is killed, too
         os.kill(host, signal.SIGKILL)
+        first.process.kill()
         first.ends()
         wait_until(lambda: not is_alive(host))
     assert is_alive(left.pid)

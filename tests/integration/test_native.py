@@ -465,3 +465,29 @@ async def test_a_bad_reply_ends_the_connection_and_nothing_else(lab: Lab, answer
         await until_status(runtime, "bad", "Starting")
         assert "a reply's" in runtime.summary("bad").reason
         assert await runtime.request("echo", "e", 1) == {"echo": 1}
+
+
+async def test_what_the_host_does_not_take_is_not_sent(lab: Lab, kit: Any) -> None:
+    kit(
+        "large",
+        """
+@on("answer")
+def answer(self, ctx):
+    ctx.reply("x" * ctx.payload)
+
+@on("call")
+async def call(self, ctx):
+    try:
+        await ctx.host.call("echo", {"text": "x" * ctx.payload})
+    except Exception as error:
+        ctx.reply(type(error).__name__)
+""",
+    )
+    async with lab.manager(max_frame_bytes=4096) as runtime:
+        runtime.host_call("echo")(lambda call: call.params["text"])
+        await runtime.start_all()
+        assert len(await runtime.request("large", "answer", 4000)) == 4000
+        with pytest.raises(PluginReplyError, match="max_frame_bytes"):
+            await runtime.request("large", "answer", 5000)
+        assert await runtime.request("large", "call", 5000) == "PayloadError"
+        assert runtime.summary("large").status == "Running"

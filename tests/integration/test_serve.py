@@ -312,3 +312,25 @@ def test_the_service_manager_is_told(lab: Lab, loop: str, monkeypatch: pytest.Mo
             while not any(text.startswith("STOPPING=1") for text in told):
                 told.add(manager.recv(4096).decode())
             assert host.ends() == 0
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
+def test_a_rust_project_that_does_not_build_leaves_the_old_process(lab: Lab) -> None:
+    source = Path(__file__).parents[2] / "examples" / "dev-rust"
+    ignored = shutil.ignore_patterns("target")
+    project = shutil.copytree(source, lab.directory / "dev-rust", ignore=ignored)
+    main = project / "src" / "main.rs"
+    good = main.read_text()
+    with Serve(lab, "--dev", f"dev-rust:{project}") as host:
+        pid = host.wait_until("dev-rust", "Running")["pid"]
+        time.sleep(1.0)  # what the source looks like now has been seen
+        main.write_text(good.replace("fn main(", "fn mane("))
+        host.wait_for_log("a new process failed")
+        told = host.wait_until("dev-rust", "Running")
+        assert told["pid"] == pid
+        assert "main" in told["reason"]
+        assert "error" in told["reason"]
+        main.write_text(good.replace("to_uppercase", "to_lowercase"))
+        host.wait_for_log("takes over")
+        done = host.ask("emit", "message.incoming", '{"content": "Straße"}', "--json")
+        assert json.loads(done.stdout)["results"][0]["data"]["content"] == "straße"

@@ -50,15 +50,27 @@ def test_help_answers_at_once() -> None:
         assert vconnect("--help").returncode == 0
         return time.perf_counter() - began
 
-    # The best of several: a busy machine may be slow at any one of them.
-    assert min(took() for _ in range(5)) < 0.15
+    # The best of several. It is about 0.1 s; the bound is only for what nobody would wait for.
+    assert min(took() for _ in range(5)) < 1.0
 
 
 def test_every_command_has_help() -> None:
     listing = vconnect("--help").stdout.partition("Commands:")[2]
     commands = [line.split()[0] for line in listing.splitlines() if line.strip()]
     assert commands == sorted(
-        ["emit", "list", "logs", "new", "pack", "restart", "serve", "start", "status", "stop"]
+        [
+            "bench",
+            "emit",
+            "list",
+            "logs",
+            "new",
+            "pack",
+            "restart",
+            "serve",
+            "start",
+            "status",
+            "stop",
+        ]
     )
 
 

@@ -93,6 +93,14 @@ async def test_the_guardians_end_is_heard_once(pipe: Pipe) -> None:
     assert pipe.losses == 1
 
 
+async def test_a_hangup_for_the_guardians_end_is_its_echo(pipe: Pipe) -> None:
+    lifeline = pipe.watch()
+    pipe.close()
+    assert lifeline.is_echo(signal.SIGHUP)
+    assert pipe.losses == 1
+    assert not lifeline.is_echo(signal.SIGHUP)
+
+
 @pytest.mark.parametrize(
     ("mode", "environ", "wanted"),
     [

@@ -146,6 +146,31 @@ def print_outcome(outcome: Mapping[str, Any]) -> None:
         click.echo(f"stopped by {clean(outcome['stopped_by'])}")
 
 
+def print_bench(report: Mapping[str, Any]) -> None:
+    """Print what ``vconnect bench`` has measured."""
+    stated = [f"vconnect {report['version']}", report["python"], report["loop"], report["system"]]
+    click.echo(f"{', '.join(stated)}, {report['cores']} cores")
+    click.echo("a host and its plugins, which are Python, on the same machine\n")
+    table = _table("work", ">p50", ">p99", ">events/s", ">deliveries/s", ">payload")
+    for result in report["results"]:
+        _add_row(
+            table,
+            result["work"]["name"],
+            _latency(result["p50_us"]),
+            _latency(result["p99_us"]),
+            f"{result['per_second']:,.0f}",
+            f"{result['deliveries_per_second']:,.0f}",
+            f"{result['bytes_per_second'] / 1e6:,.1f} MB/s",
+        )
+    _console().print(table)
+
+
+def _latency(microseconds: float) -> str:
+    if microseconds >= 1000:
+        return f"{microseconds / 1000:,.2f} ms"
+    return f"{microseconds:.1f} us"
+
+
 def _escaped(encoded: bytes) -> bytes:
     """Escape in JSON what a terminal might still obey."""
     text = encoded.decode("utf-8")

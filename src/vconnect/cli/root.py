@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import control, logs, package, serve
+from . import bench, control, logs, package, serve
 from .state import State, pass_state
 
 
@@ -56,5 +56,6 @@ for _command in (
     control.restart,
     package.pack,
     package.new,
+    bench.bench,
 ):
     root.add_command(_command)

@@ -6,6 +6,7 @@
         example/                the installed version of the plugin "example"
         .vconnect/
             lock                held while plugin_dir is changed
+            data/, run/         what running plugins have to themselves; see `vconnect.private`
             staging-XXXX/       one installation under way, locked by it
             replaced-example/   the old version, where directories cannot be swapped in one step
 

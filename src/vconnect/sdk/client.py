@@ -11,7 +11,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from vconnect._framing import encode_frame
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect._stream import FrameStream, ReadBuffer
 from vconnect.protocol import NATIVE_VERSIONS
 
@@ -237,8 +237,10 @@ class _Connection:
             return
         self._welcome.set_result(message)
         if message.get("protocol_version") in NATIVE_VERSIONS:
-            self._pipeline = native = NativePipeline(self._plugin, self._stream, self._stop)
-            self._plugin.host.connected(self._stream, native.keep_reading)
+            limit = _frame_limit(message)
+            native = NativePipeline(self._plugin, self._stream, self._stop, limit)
+            self._pipeline = native
+            self._plugin.host.connected(self._stream, native.keep_reading, limit)
 
     def disconnected(self, error: Exception | None) -> None:
         self._pipeline.close()
@@ -286,6 +288,11 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True  # it exists, and belongs to somebody else
     return True
+
+
+def _frame_limit(welcome: dict[str, Any]) -> int:
+    limit = welcome.get("max_frame_bytes")
+    return limit if type(limit) is int and limit > 0 else DEFAULT_MAX_FRAME_BYTES
 
 
 def _host_words(answer: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from vconnect._framing import encode_frame
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect._stream import FrameStream
 from vconnect.errors import HostCallError
 
@@ -26,12 +26,14 @@ class Host:
 
     Every method that waits raises `HostCallError`: with the host's code and words, with
     ``deadline_exceeded``, or with ``unavailable`` where there is no host, or only one that speaks
-    the classic dialect. Cancelling one drops its reply.
+    the classic dialect. Cancelling one drops its reply. What is no JSON, or larger than a frame of
+    this host's may be, raises `PayloadError`.
     """
 
     def __init__(self) -> None:
         self._stream: FrameStream | None = None
         self._keep_reading: Callable[[], None]
+        self._max_frame_bytes: int
         self._next = 1
         self._pending: dict[int, asyncio.Future[Any]] = {}
 
@@ -116,13 +118,20 @@ class Host:
         """Whether a reply is awaited."""
         return bool(self._pending)
 
-    def connected(self, stream: FrameStream, keep_reading: Callable[[], None]) -> None:
+    def connected(
+        self,
+        stream: FrameStream,
+        keep_reading: Callable[[], None],
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+    ) -> None:
         """Ask over this connection from now on.
 
         Args:
             stream: The connection.
             keep_reading: Called when a reply is going to be waited for.
+            max_frame_bytes: What the host takes.
         """
+        self._max_frame_bytes = max_frame_bytes
         self._stream = stream
         self._keep_reading = keep_reading
 
@@ -150,7 +159,7 @@ class Host:
             raise HostCallError(
                 "unavailable", "there is no host, or one that speaks the classic dialect only"
             )
-        self._stream.send(encode_frame(message))
+        self._stream.send(encode_frame(message, self._max_frame_bytes))
 
 
 def _call(name: str, params: dict[str, Any] | None) -> dict[str, Any]:

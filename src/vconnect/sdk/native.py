@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vconnect import protocol
-from vconnect._framing import encode_frame
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect._stream import FrameStream
 from vconnect.errors import ConfigError
 
@@ -53,12 +53,20 @@ class NativePipeline:
         plugin: Whose handlers to call.
         stream: Where events come from and replies go.
         stop: Called when the host says that it is time to end.
+        max_frame_bytes: What the host takes.
 
     Attributes:
         config: The last configuration that the plugin took over, as the host sent it, or ``None``.
     """
 
-    def __init__(self, plugin: Plugin, stream: FrameStream, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        plugin: Plugin,
+        stream: FrameStream,
+        stop: Callable[[], None],
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+    ) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._plugin = plugin
         self._stream = stream
         self._stop = stop
@@ -154,7 +162,7 @@ class NativePipeline:
             event.pending = pending
             self._begin(event)
         elif number is not None:
-            self._stream.send(encode_answer(context, number))
+            self._stream.send(encode_answer(context, number, self._max_frame_bytes))
 
     def _line_up(self, event: _Event) -> None:
         if self._is_open and (event.hops or not (self._waiting or self._is_full())):
@@ -184,7 +192,8 @@ class NativePipeline:
         hops.set(event.hops)
         await handle(event.context, event.handler, event.pending)
         if event.number is not None:
-            self._stream.send(encode_answer(event.context, event.number))
+            answer = encode_answer(event.context, event.number, self._max_frame_bytes)
+            self._stream.send(answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         event = self._running.pop(task)

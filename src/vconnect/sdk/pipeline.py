@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vconnect._framing import encode_frame
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect._stream import FrameStream
 from vconnect.errors import PayloadError
 from vconnect.protocol import RESERVED_PREFIX
@@ -183,15 +183,18 @@ def report_failure(context: Context, error: BaseException) -> None:
     context.reply_error(f"{kind}: {text}" if text else kind)
 
 
-def encode_answer(context: Context, number: int | None = None) -> bytes:
+def encode_answer(
+    context: Context, number: int | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
+) -> bytes:
     """Encode the event's answer as a frame; one that cannot be sent becomes an error.
 
     Args:
         context: The event.
         number: Its id in the native dialect; ``None`` in the classic one.
+        max_frame_bytes: What the host takes.
     """
     try:
-        return encode_frame(_address(context.answer(), number))
+        return encode_frame(_address(context.answer(), number), max_frame_bytes)
     except PayloadError as error:
         context.log.error("the answer to %s cannot be sent: %s", context.event, error)
         context.reply_error(f"the answer cannot be sent: {error}", code="internal")

@@ -1,0 +1,231 @@
+"""A host of its own in a temporary directory, its plugins, and the clock around each event."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import msgspec
+
+from vconnect.errors import VConnectError
+from vconnect.manager import PluginRuntimeManager
+from vconnect.runtime import loop_factory
+from vconnect.status import PluginStatus
+from vconnect.version import host_version
+
+from .works import PLUGINS, Work, all_works, plugin_name
+
+#: For each work. Seconds.
+FULL, QUICK = 2.0, 0.3
+_WARM_UP = 0.2  # of these
+_CONNECT_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+
+Send = Callable[[], Awaitable[Any]]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one work took.
+
+    Attributes:
+        work: What was done.
+        events: How often; the percentiles are of so many.
+        p50_us: Half of the events were answered, by all their plugins, within so long.
+        p99_us: … and all but a hundredth.
+        per_second: Events.
+        deliveries_per_second: … times the plugins that each went to.
+        bytes_per_second: Payload, there and back.
+    """
+
+    work: Work
+    events: int
+    p50_us: float
+    p99_us: float
+    per_second: float
+    deliveries_per_second: float
+    bytes_per_second: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All results, and what they hold for."""
+
+    version: str
+    python: str
+    system: str
+    cores: int
+    loop: str
+    seconds: float
+    results: list[Result]
+
+
+def run_bench(
+    *, quick: bool = False, uvloop: bool | None = None, progress: Callable[[Work], None]
+) -> Report:
+    """Measure, and leave nothing behind.
+
+    Args:
+        quick: Take less time for each work.
+        uvloop: As the setting of that name.
+        progress: Called before each work.
+
+    Raises:
+        ConfigError: uvloop is wanted and not installed.
+        VConnectError: The plugins do not connect, or one fails.
+        KeyboardInterrupt: SIGINT or SIGTERM came.
+    """
+    factory = loop_factory(uvloop)
+    seconds = QUICK if quick else FULL
+    with (
+        tempfile.TemporaryDirectory(prefix="vconnect-bench-") as directory,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        try:
+            results = runner.run(_measure_all(Path(directory), seconds, progress))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+    return Report(
+        version=host_version(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        system=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count() or 1,
+        loop="asyncio" if factory is None else "uvloop",
+        seconds=seconds,
+        results=results,
+    )
+
+
+async def _measure_all(
+    directory: Path, seconds: float, progress: Callable[[Work], None]
+) -> list[Result]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    manager = PluginRuntimeManager(
+        plugin_dir=directory / "plugins", socket_path=directory / "r.sock", allow_external=True
+    )
+    async with manager:
+        with _peer(directory) as peer:
+            await _until_connected(manager, peer, directory)
+            results = []
+            for work in all_works():
+                progress(work)
+                results.append(await _measure(work, _sender(manager, work), seconds))
+            return results
+
+
+@contextmanager
+def _peer(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the plugins, in a process group of their own: Ctrl-C is for us, and we end them."""
+    command = [sys.executable, "-m", "vconnect.bench.peer"]
+    options = ["--socket", str(directory / "r.sock"), "--plugins", str(PLUGINS)]
+    with _errors(directory).open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            process_group=0,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _errors(directory: Path) -> Path:
+    return directory / "plugins.log"
+
+
+async def _until_connected(
+    manager: PluginRuntimeManager, peer: subprocess.Popen[bytes], directory: Path
+) -> None:
+    until = monotonic() + _CONNECT_SECONDS
+    while True:
+        summaries = manager.runtime_summaries()
+        connected = sum(summary.status is PluginStatus.RUNNING for summary in summaries)
+        if connected == PLUGINS:
+            return
+        if peer.poll() is not None or monotonic() >= until:
+            lines = _errors(directory).read_text(errors="replace").splitlines()
+            said = f"; their last words: {lines[-1]}" if lines else ""
+            raise VConnectError(f"{connected} of {PLUGINS} echo plugins are connected{said}")
+        await asyncio.sleep(0.02)
+
+
+def _sender(manager: PluginRuntimeManager, work: Work) -> Send:
+    """Return what sends the work's event once and waits for all its answers."""
+    event, payload = work.event, work.payload
+    if work.kind == "request":
+        return partial(manager.request, plugin_name(0), event, payload)
+    send = manager.emit if work.kind == "chain" else manager.broadcast
+
+    async def send_to_all() -> None:
+        outcome = await send(event, payload)
+        failed = [result for result in outcome.results if not result.ok]
+        if failed or len(outcome.results) != work.plugins:
+            why = failed[0].error if failed else f"{len(outcome.results)} plugins were asked"
+            raise VConnectError(f"{work.name}: {why}")
+
+    return send_to_all
+
+
+async def _measure(work: Work, send: Send, seconds: float) -> Result:
+    await _send_for(send, work.in_flight, seconds * _WARM_UP)
+    began = perf_counter()
+    latencies = await _send_for(send, work.in_flight, seconds)
+    took = perf_counter() - began
+    per_second = len(latencies) / took
+    return Result(
+        work=work,
+        events=len(latencies),
+        p50_us=_percentile(latencies, 0.50) * 1e6,
+        p99_us=_percentile(latencies, 0.99) * 1e6,
+        per_second=per_second,
+        deliveries_per_second=per_second * work.plugins,
+        bytes_per_second=per_second * work.plugins * work.payload_bytes * 2,
+    )
+
+
+async def _send_for(send: Send, in_flight: int, seconds: float) -> list[float]:
+    """Let so many callers send for so long; return how long each event took, sorted."""
+    until = perf_counter() + seconds
+    try:
+        async with asyncio.TaskGroup() as group:
+            callers = [group.create_task(_caller(send, until)) for _ in range(in_flight)]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # what the first caller met will do
+    return sorted(latency for caller in callers for latency in caller.result())
+
+
+async def _caller(send: Send, until: float) -> array[float]:
+    latencies = array("d")
+    while True:
+        began = perf_counter()
+        await send()
+        ended = perf_counter()
+        latencies.append(ended - began)
+        if ended >= until:
+            return latencies
+
+
+def _percentile(ascending: list[float], part: float) -> float:
+    """Return the smallest value that so large a part of them does not exceed."""
+    return ascending[max(0, math.ceil(part * len(ascending)) - 1)]

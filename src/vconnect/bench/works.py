@@ -1,0 +1,70 @@
+"""What ``vconnect bench`` does: each work sends one kind of event again and again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal["request", "chain", "fan-out"]
+
+IN_FLIGHT = (1, 64)
+CHAINS = (1, 4, 16)
+FAN_OUTS = (1, 10, 100)
+PAYLOADS = {"128 B": 128, "1 KiB": 1024, "16 KiB": 16 * 1024, "1 MiB": 1024 * 1024}
+PLUGINS = max(*CHAINS, *FAN_OUTS)
+
+_SMALL = PAYLOADS["128 B"]
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the result.
+
+    Attributes:
+        name: For the table.
+        kind: How an event goes to the plugins.
+        plugins: How many get it.
+        in_flight: How many callers send at the same time, each after the answer to its last.
+        payload_bytes: The JSON that goes there, and back.
+    """
+
+    name: str
+    kind: Kind = "request"
+    plugins: int = 1
+    in_flight: int = 1
+    payload_bytes: int = _SMALL
+
+    @property
+    def event(self) -> str:
+        """The event that it sends."""
+        return event_for(self.plugins)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """An object of exactly so many bytes of JSON."""
+        return {"content": "x" * (self.payload_bytes - len('{"content":""}'))}
+
+
+def all_works() -> list[Work]:
+    """Return them in the order of the table."""
+    return [
+        *(Work(name=f"request, {count} in flight", in_flight=count) for count in IN_FLIGHT),
+        *(Work(name=f"chain of {count}", kind="chain", plugins=count) for count in CHAINS),
+        *(Work(name=f"fan-out to {count}", kind="fan-out", plugins=count) for count in FAN_OUTS),
+        *(Work(name=f"payload of {label}", payload_bytes=size) for label, size in PAYLOADS.items()),
+    ]
+
+
+def plugin_name(number: int) -> str:
+    """Name one of the plugins."""
+    return f"bench-{number}"
+
+
+def event_for(plugins: int) -> str:
+    """Name the event that goes to the first so many plugins."""
+    return f"bench.first.{plugins}"
+
+
+def events_of(number: int) -> list[str]:
+    """List the events that plugin ``number`` wants."""
+    return [event_for(count) for count in sorted({*CHAINS, *FAN_OUTS}) if number < count]
