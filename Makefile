@@ -54,6 +54,7 @@ $(VENV)/.bench: $(VENV)/.test
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.supervision
+	@$(BIN)/python -m benchmarks.isolation
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from vconnect.process import LaunchSpec, PluginProcess
 EXITS = 60
 SPAWNS = 60
 STARTS = 100
+CRASHED, TICK_S = 50, 0.001
 ROUNDS = 5
 STOPPED, STUBBORN, GRACE_S = 20, 3, 2.0
 BALLAST_BYTES = 500 * 1024 * 1024
@@ -172,6 +173,25 @@ def bare_starts(ground: Ground) -> float:
     return took
 
 
+async def crashes(ground: Ground) -> list[Line]:
+    """How late the loop's timers are while fifty plugins crash together and start anew."""
+    late = []
+    async with ground.manager(ground.plugins(CRASHED)) as runtime:
+        await runtime.start_all()
+        before = {summary.name: summary.pid for summary in runtime.runtime_summaries()}
+        for pid in before.values():
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        while not all(
+            summary.status == "Running" and summary.pid != before[summary.name]
+            for summary in runtime.runtime_summaries()
+        ):
+            due = time.perf_counter() + TICK_S
+            await asyncio.sleep(TICK_S)
+            late.append(max(0.0, time.perf_counter() - due))
+    return [Line(f"loop lag, {CRASHED} crash together and start anew", "vconnect", late)]
+
+
 async def stops(ground: Ground) -> list[Line]:
     """Twenty plugins at once, three of which ignore every signal that can be ignored."""
     took = []
@@ -201,7 +221,7 @@ def main() -> int:
         return 1
     logging.disable()  # plugins are killed here on purpose
     print(f"{'what':<44} {'way':<34} {'median ms':>10} {'p99 ms':>10}")
-    parts: list[Callable[[Ground], Awaitable[list[Line]]]] = [exits, spawns, starts, stops]
+    parts: list[Callable[[Ground], Awaitable[list[Line]]]] = [exits, spawns, starts, crashes, stops]
     with ground() as made:
         for part in parts:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import signal
 import sys
 import threading
 import time
@@ -29,6 +30,9 @@ except ImportError:  # it is not made for every platform; the host does without 
 else:
     # The first loop of a process opens a pipe for signals that stays open for good.
     uvloop.new_event_loop().close()
+
+# Hosts that tests start inherit it, and one that was started under nohup is not to heed a hangup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 PATIENCE_S = 2.0
 _HAS_PROC = sys.platform == "linux"

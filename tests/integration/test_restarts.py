@@ -279,7 +279,7 @@ async def test_an_event_that_kills_twice_is_kept_from_the_plugin(lab: Lab) -> No
 
 
 async def test_many_that_fall_together_do_not_rise_together(lab: Lab) -> None:
-    for number in range(20):
+    for number in range(50):
         lab.plugin(f"echo{number:02}", ECHO)
     async with lab.manager(restart="always", start_concurrency=4) as runtime:
         await runtime.start_all()

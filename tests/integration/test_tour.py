@@ -59,6 +59,8 @@ def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
     try:
         said = wait_for_line(tour, output, "Now it is yours")
         assert "Hello! How can I help?" in said
+        assert 'payload now {"message_id":"1"' in said
+        assert '"content":"what the h***"' in said
         assert "stopped by word-filter" in said
         assert "WHAT THE H***" in said or shutil.which("cargo") is None
 

@@ -118,7 +118,8 @@ def test_an_outcome_shows_each_answer(capsys: pytest.CaptureFixture[str]) -> Non
             ],
             "stopped_by": "b",
             "payload": {},
-        }
+        },
+        sent={},
     )
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
@@ -129,8 +130,18 @@ def test_an_outcome_shows_each_answer(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
+def test_an_outcome_shows_what_became_of_the_payload(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"plugin": "a", "ok": True, "data": None, "error": None, "duration_ms": 0.1}
+    outcome = {"results": [answer], "stopped_by": None, "payload": {"content": EVIL}}
+    output.print_outcome(outcome, sent={"content": EVIL})
+    assert "payload" not in capsys.readouterr().out
+    output.print_outcome(outcome, sent={"content": "as it was sent"})
+    assert "\x1b" not in (printed := capsys.readouterr().out)
+    assert printed.splitlines()[-1].startswith('payload now {"content":"')
+
+
 def test_an_outcome_of_nobody_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_outcome({"results": [], "stopped_by": None, "payload": {}})
+    output.print_outcome({"results": [], "stopped_by": None, "payload": {}}, sent={})
     assert capsys.readouterr().out == "no running plugin wants this event\n"
 
 

@@ -169,10 +169,11 @@ def emit(
     if mode and plugin:
         raise click.UsageError("--mode does not go with --plugin, which asks one plugin only")
     fields = {"mode": mode, "plugin": plugin, "timeout": timeout}
-    body = {"event": event, "payload": _read_payload(payload)}
+    sent = _read_payload(payload)
+    body = {"event": event, "payload": sent}
     body |= {field: value for field, value in fields.items() if value is not None}
     outcome = host.post("/api/events", body)
-    host.show(outcome, print_outcome)
+    host.show(outcome, lambda outcome: print_outcome(outcome, sent))
     if not all(result["ok"] for result in outcome["results"]):
         click.get_current_context().exit(FAILED)
 

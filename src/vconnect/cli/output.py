@@ -130,8 +130,13 @@ def _print_fields(fields: Mapping[str, Any]) -> None:
     _console().print(table)
 
 
-def print_outcome(outcome: Mapping[str, Any]) -> None:
-    """Print who answered what, and how the event ended."""
+def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
+    """Print who answered what, how the event ended, and its payload if a plugin changed it.
+
+    Args:
+        outcome: What the host answered.
+        sent: The payload as the event began.
+    """
     results = outcome["results"]
     if not results:
         click.echo("no running plugin wants this event")
@@ -142,6 +147,8 @@ def print_outcome(outcome: Mapping[str, Any]) -> None:
         data = _compact(result["data"]) if result["ok"] else result["error"]
         _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
     _console().print(table)
+    if outcome["payload"] != sent:
+        click.echo(f"payload now {clean(_compact(outcome['payload']))}")
     if outcome["stopped_by"]:
         click.echo(f"stopped by {clean(outcome['stopped_by'])}")
 
