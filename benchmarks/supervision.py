@@ -30,7 +30,7 @@ from vconnect.process import LaunchSpec, PluginProcess
 EXITS = 60
 SPAWNS = 60
 STARTS = 100
-CRASHED, TICK_S = 50, 0.001
+CRASHED, FLOOD_S, TICK_S = 50, 5.0, 0.001
 ROUNDS = 5
 STOPPED, STUBBORN, GRACE_S = 20, 3, 2.0
 BALLAST_BYTES = 500 * 1024 * 1024
@@ -47,6 +47,18 @@ host.sendall(struct.pack(">I", len(hello)) + hello)
 while host.recv(4096):
     pass
 signal.pause()
+"""
+
+FLOOD_CODE = """\
+#!{python}
+import os, socket, struct, sys
+host = socket.socket(socket.AF_UNIX)
+host.connect(sys.argv[sys.argv.index("--socket") + 1])
+hello = b'{{"name":"flood"}}'
+host.sendall(struct.pack(">I", len(hello)) + hello)
+lines = (b"x" * 99 + b"\\n") * 640
+while True:
+    os.write(1, lines)
 """
 
 
@@ -173,6 +185,33 @@ def bare_starts(ground: Ground) -> float:
     return took
 
 
+async def floods(ground: Ground) -> list[Line]:
+    """How late the loop's timers are while a plugin writes lines as fast as it can."""
+    plugin_dir = ground.plugins(0)
+    program = plugin_dir / "flood" / "flood"
+    program.parent.mkdir()
+    program.write_text(FLOOD_CODE.format(python=sys.executable))
+    program.chmod(0o755)
+    late = []
+    logging.disable(logging.NOTSET)
+    logging.getLogger().addHandler(sink := logging.FileHandler(os.devnull))
+    async with ground.manager(plugin_dir, log_dir=ground.directory / "logs") as runtime:
+        await runtime.start_all()
+        ends = time.perf_counter() + FLOOD_S
+        while time.perf_counter() < ends:
+            late.append(await tick())
+    logging.getLogger().removeHandler(sink)
+    logging.disable()
+    return [Line("loop lag, a plugin floods its log", "vconnect", late)]
+
+
+async def tick() -> float:
+    """Sleep for one tick, and return how many seconds too long it was."""
+    due = time.perf_counter() + TICK_S
+    await asyncio.sleep(TICK_S)
+    return max(0.0, time.perf_counter() - due)
+
+
 async def crashes(ground: Ground) -> list[Line]:
     """How late the loop's timers are while fifty plugins crash together and start anew."""
     late = []
@@ -186,9 +225,7 @@ async def crashes(ground: Ground) -> list[Line]:
             summary.status == "Running" and summary.pid != before[summary.name]
             for summary in runtime.runtime_summaries()
         ):
-            due = time.perf_counter() + TICK_S
-            await asyncio.sleep(TICK_S)
-            late.append(max(0.0, time.perf_counter() - due))
+            late.append(await tick())
     return [Line(f"loop lag, {CRASHED} crash together and start anew", "vconnect", late)]
 
 
@@ -221,7 +258,14 @@ def main() -> int:
         return 1
     logging.disable()  # plugins are killed here on purpose
     print(f"{'what':<44} {'way':<34} {'median ms':>10} {'p99 ms':>10}")
-    parts: list[Callable[[Ground], Awaitable[list[Line]]]] = [exits, spawns, starts, crashes, stops]
+    parts: list[Callable[[Ground], Awaitable[list[Line]]]] = [
+        exits,
+        spawns,
+        starts,
+        crashes,
+        floods,
+        stops,
+    ]
     with ground() as made:
         for part in parts:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
