@@ -18,6 +18,8 @@ from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
 from vconnect import PluginRuntimeManager, PluginStatus
 from vconnect.errors import PluginStartError, PluginUnavailableError
 
+RACES = int(os.environ.get("SUPERVISOR_RACES", "30"))
+
 pytestmark = pytest.mark.both_loops
 
 
@@ -387,10 +389,11 @@ async def test_a_hundred_restarts_at_once_are_one_or_two(lab: Lab) -> None:
 
 
 async def test_orders_that_cross_leave_one_truth(lab: Lab) -> None:
+    """As often as ``SUPERVISOR_RACES`` says."""
     lab.plugin("echo", ECHO)
     async with lab.manager() as runtime:
         await runtime.start_all()
-        for number in range(30):
+        for number in range(RACES):
             orders = [runtime.restart_plugin, runtime.stop_plugin, runtime.start_plugin]
             if number % 2:
                 orders.reverse()
