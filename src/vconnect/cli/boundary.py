@@ -38,6 +38,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     Every error is told in one line on stderr. Where ``--json`` is among the arguments it is told
     on stdout instead, as ``{"error": {"code": …, "message": …}}``.
     """
+    code = 0
     try:
         code = _run(command, list(arguments), State())
         _flush()
@@ -46,7 +47,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         return FAILED
     except OSError as error:
         _forget_stdout()
-        click.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        if code == 0:  # otherwise an error has been told, and what is left to flush is its cause
+            click.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
         return FAILED
     return code
 
