@@ -14,21 +14,17 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
+from lane_machine import LaneModel
 
 from vconnect import PluginRuntimeManager
 from vconnect.calls import HostCall
-from vconnect.errors import (
-    PluginError,
-    PluginOverloadedError,
-    PluginTimeoutError,
-    PluginUnavailableError,
-)
+from vconnect.errors import PluginError, PluginOverloadedError
 from vconnect.manifest import Manifest
 from vconnect.session import encode_event
-from wire_kit import Owner, open_lane, soon
+from wire_kit import Owner, soon
 
-WINDOW, QUEUE, TOLD = 4, 6, 3
+QUEUE, TOLD = 6, 3
 
 
 class NativeOwner(Owner):
@@ -44,33 +40,14 @@ class NativeOwner(Owner):
         self.calls.append(message)
 
 
-class NativeLaneMachine(RuleBasedStateMachine):
+class NativeLaneMachine(LaneModel):
     """A lane and a peer that reads at once, but replies in any order, late, twice or never."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.opened = open_lane(
-            NativeOwner(),
-            native=True,
-            window=WINDOW,
-            max_queued=QUEUE,
-            max_notified=TOLD,
-            max_abandoned=1000,
-            stuck_after=60.0,
-        )
-        self.lane, self.peer, self.owner = self.run(self.opened.__aenter__())
-        self.calls: dict[int, asyncio.Future[Any]] = {}
-        self.expired: set[int] = set()
-        self.cancelled: set[int] = set()
+        super().__init__(NativeOwner(), native=True, max_queued=QUEUE, max_notified=TOLD)
         self.unreplied: dict[int, int] = {}  # id: n, of what the peer has read
         self.ids: set[int] = set()
         self.told_seen: list[int] = []
-        self.asked = 0
-        self.is_open = True
-
-    def run(self, coroutine: Any) -> Any:
-        return self.runner.run(coroutine)
 
     @precondition(lambda self: self.is_open)
     @rule(how=st.sampled_from(["call", "call", "call", "expired", "block", "newest", "oldest"]))
@@ -146,71 +123,16 @@ class NativeLaneMachine(RuleBasedStateMachine):
             else:
                 self.told_seen.append(message["payload"])
 
-    @rule(which=st.integers(0, 1000))
-    def cancel(self, which):
-        # Chosen by place: what is pending may differ from run to run, what is drawn may not.
-        pending = sorted(n for n, call in self.calls.items() if not call.done())
-        if pending:
-            number = pending[which % len(pending)]
+    def may_wait(self, number):
+        return True  # a reply may be dropped that came too late
 
-            async def run() -> None:
-                self.calls[number].cancel()
-
-            self.cancelled.add(number)
-            self.run(run())
-
-    @precondition(lambda self: self.is_open)
-    @rule()
-    def sweep(self):
-        async def run() -> None:
-            self.lane.sweep()
-
-        self.run(run())
-
-    @precondition(lambda self: self.is_open and self.asked > 3)
-    @rule(how=st.sampled_from(["peer", "close", "abort"]))
-    def disconnect(self, how):
-        async def run() -> None:
-            if how == "peer":
-                self.peer.close()
-            else:
-                getattr(self.lane, how)()
-            await self.owner.end()
-
-        self.run(run())
-        self.is_open = False
-        assert all(call.done() for call in self.calls.values())
-
-    @invariant()
-    def each_call_has_its_own_reply_or_none(self):
-        for number, call in self.calls.items():
-            if not call.done():
-                assert self.is_open
-            elif call.cancelled():
-                assert number in self.cancelled
-            elif (error := call.exception()) is None:
-                assert call.result()["n"] == number
-            elif isinstance(error, PluginTimeoutError):
-                assert number in self.expired
-            else:
-                assert isinstance(error, PluginUnavailableError)
-                assert not self.is_open
-
-    @invariant()
-    def bounds_hold(self):
-        assert self.lane.in_flight <= WINDOW
-        assert self.lane.queued <= QUEUE
+    def is_answer_of(self, number, answer):
+        return answer["n"] == number
 
     @invariant()
     def order_is_kept_and_nobody_is_told_twice(self):
         assert self.told_seen == sorted(set(self.told_seen))
         assert len(self.owner.given_up) == len(set(self.owner.given_up))
-
-    def teardown(self):
-        self.run(self.opened.__aexit__(None, None, None))
-        for call in self.calls.values():
-            call.cancelled() or call.exception()  # heard of: the end failed the rest of them
-        self.runner.close()
 
 
 TestNativeLane = NativeLaneMachine.TestCase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,20 @@ def decode(chunks: list[bytes], limit: int = DEFAULT_LIMIT) -> list[Any]:
     return [parse_message(payload) for payload in payloads]
 
 
+def check_in_every_split(
+    case: dict[str, Any], check: Callable[[dict[str, Any], Any], None]
+) -> None:
+    """Check the case's one frame, cut everywhere, alone and with another behind it."""
+    data = bytes.fromhex(case["hex"])
+    for chunks in splits(data):
+        [message] = decode(chunks)
+        check(case, message)
+    for chunks in splits(data + BEHIND):
+        message, behind = decode(chunks)
+        check(case, message)
+        assert behind["data"] == "behind"
+
+
 def check_handshake(case: dict[str, Any], message: Any) -> None:
     if "error" in case:
         with pytest.raises(HandshakeError) as refused:
@@ -58,26 +72,12 @@ def check_answer(case: dict[str, Any], message: dict[str, Any]) -> None:
 
 @cases("handshakes")
 def test_handshakes(case):
-    data = bytes.fromhex(case["hex"])
-    for chunks in splits(data):
-        [message] = decode(chunks)
-        check_handshake(case, message)
-    for chunks in splits(data + BEHIND):
-        message, behind = decode(chunks)
-        check_handshake(case, message)
-        assert behind["data"] == "behind"
+    check_in_every_split(case, check_handshake)
 
 
 @cases("answers")
 def test_answers(case):
-    data = bytes.fromhex(case["hex"])
-    for chunks in splits(data):
-        [message] = decode(chunks)
-        check_answer(case, message)
-    for chunks in splits(data + BEHIND):
-        message, behind = decode(chunks)
-        check_answer(case, message)
-        assert behind["data"] == "behind"
+    check_in_every_split(case, check_answer)
 
 
 @cases("events")

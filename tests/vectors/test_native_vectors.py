@@ -11,7 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from test_classic import BEHIND, check_handshake, decode, send_in_parts, splits
+from test_classic import (
+    BEHIND,
+    check_handshake,
+    check_in_every_split,
+    decode,
+    send_in_parts,
+    splits,
+)
 
 from vconnect import Context, Plugin, on
 from vconnect._stream import FrameStream, ReadBuffer
@@ -50,14 +57,7 @@ class NativeOwner(Owner):
 
 @cases("handshakes")
 def test_handshakes(case):
-    data = bytes.fromhex(case["hex"])
-    for chunks in splits(data):
-        [message] = decode(chunks)
-        check_handshake(case, message)
-    for chunks in splits(data + BEHIND):
-        message, behind = decode(chunks)
-        check_handshake(case, message)
-        assert behind["data"] == "behind"
+    check_in_every_split(case, check_handshake)
 
 
 def test_the_terms():
