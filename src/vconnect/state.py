@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from .durable import sync
 from .errors import StateError
 from .package.worker import in_thread
 from .procfs import (
@@ -149,7 +150,7 @@ class StateFile:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        _sync(self.directory)
+        sync(self.directory)
 
     def _read_own(self) -> bytes:
         """Read it if it is ours: what it says decides which processes are ended."""
@@ -362,11 +363,3 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

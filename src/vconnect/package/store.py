@@ -31,6 +31,7 @@ from pathlib import Path
 
 import msgspec
 
+from vconnect.durable import sync
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.manifest import MANIFEST_NAME, Manifest, read_manifest
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
@@ -169,7 +170,7 @@ class PluginStore:
                 self._replace(target, package)
             else:
                 package.rename(target)
-            _sync(self.plugin_dir)
+            sync(self.plugin_dir)
         return InstalledPlugin(plugin, target, manifest)
 
     @contextmanager
@@ -194,7 +195,7 @@ class PluginStore:
         old = self.private / f"{_REPLACED_PREFIX}{target.name}"
         target.rename(old)
         package.rename(target)
-        _sync(self.plugin_dir)
+        sync(self.plugin_dir)
         _remove(old)
 
     def _check_free(self, plugin: str) -> None:
@@ -234,7 +235,7 @@ class PluginStore:
             _remove(old)
         else:
             old.rename(target)
-            _sync(self.plugin_dir)
+            sync(self.plugin_dir)
 
 
 @contextmanager
@@ -296,16 +297,8 @@ def _sync_tree(directory: Path) -> None:
     """Bring a tree to the disk, contents before names."""
     for parent, _, files in os.walk(directory, topdown=False):
         for name in files:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 def _may_be_plugin(path: Path) -> bool:
