@@ -169,3 +169,12 @@ async def open_lane(
     async with connected(lane, owner) as peer:
         lane.serve(owner, "example", **{**LIMITS, **limits})
         yield lane, peer, owner
+
+
+async def failure(future: asyncio.Future[Any]) -> Exception:
+    """Wait until the future has failed, and return why; the test fails if it has not."""
+    async with asyncio.timeout(10):
+        await asyncio.wait([future])
+    error = future.exception()
+    assert error is not None
+    return error

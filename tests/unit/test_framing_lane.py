@@ -16,19 +16,11 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from wire_kit import Owner, Peer, frame, open_lane, soon, until
+from wire_kit import Owner, Peer, failure, frame, open_lane, soon, until
 
 pytestmark = pytest.mark.both_loops
 
 LARGE = "x" * 300_000
-
-
-async def failure(future: asyncio.Future) -> Exception:
-    async with asyncio.timeout(10):
-        await asyncio.wait([future])
-    error = future.exception()
-    assert error is not None
-    return error
 
 
 async def test_answers_in_order():

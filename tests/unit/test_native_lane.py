@@ -19,7 +19,7 @@ from vconnect.errors import (
 )
 from vconnect.protocol import normalize_answer, reply_error
 from vconnect.session import EVENT_NAMES, encode_event
-from wire_kit import Owner, frame, open_lane, raw_frame, soon, until
+from wire_kit import Owner, failure, frame, open_lane, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -58,14 +58,6 @@ def event(payload: Any = None) -> Event:
 
 def ok(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": number, "status": "ok", **fields}
-
-
-async def failure(future: asyncio.Future) -> Exception:
-    async with asyncio.timeout(10):
-        await asyncio.wait([future])
-    error = future.exception()
-    assert error is not None
-    return error
 
 
 async def test_an_event_as_it_is_asked_and_told():
