@@ -14,7 +14,7 @@ CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.p
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: machine soak run test lint bench sanitize wheel clean
+.PHONY: machine machine-available soak run test lint bench sanitize wheel clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
@@ -50,6 +50,9 @@ soak: $(VENV)/.test
 MACHINE := tests/machine tests/fault/test_cgroups.py tests/integration/test_spawn.py
 machine: $(VENV)/.test
 	$(BIN)/python tests/machine/boot.py $(MACHINE)
+
+machine-available: $(VENV)/.test
+	@$(BIN)/python tests/machine/boot.py --available
 
 # Rivals that cannot be had here are left out, and the table says so.
 $(VENV)/.bench: $(VENV)/.test

@@ -1,14 +1,15 @@
 """Run tests on this machine's files under another kernel, with systemd as the first process.
 
     python tests/machine/boot.py TEST...
+    python tests/machine/boot.py --available
 
 Some things cannot be tried inside a container or on a foreign kernel: the controllers of cgroup v2,
 and systemd itself. So QEMU boots Debian's kernel, whose root is this machine's, read-only over 9p,
 under an overlay in memory; nothing in there can change anything out here. systemd then runs pytest
 as a service. The exit code is pytest's, and what it prints is printed here.
 
-Needs ``qemu-system-x86_64``; the kernel and a static busybox are downloaded as packages of Debian
-and unpacked in ``.run/machine``, not installed.
+Needs Debian and ``qemu-system-x86_64``; the kernel and a static busybox are downloaded as packages
+and unpacked in ``.run/machine``, not installed. ``--available`` tells whether all that can be had.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".run" / "machine"
 DEADLINE_S = int(os.environ.get("MACHINE_DEADLINE_S", "1500"))
+NOT_TO_BE_HAD = 2
 MODULES = ("overlay", "virtio_pci", "9p", "9pnet_virtio")
-LIBRARY = "x/usr/lib/modules", "x/lib/modules"
 ENDED = re.compile(r"^machine: exit (\d+)\s*$")
 
 # Mounts this machine's root under what is written, and hands over to its systemd.
@@ -41,7 +42,7 @@ mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work o 
 mount -t tmpfs r /new/run; mount -t tmpfs t /new/tmp
 mkdir -p /new/run/systemd/system; cp /units/* /new/run/systemd/system/
 umount /proc /sys
-rm -f /new/.dockerenv  # systemd would take itself for a container's, and its kernel for a foreign one
+rm -f /new/.dockerenv  # by which systemd would know a container
 exec switch_root /new /lib/systemd/systemd --unit=machine.service --show-status=no
 """
 # No wish for any other unit: what this machine would start at its boot has no place in there.
@@ -61,13 +62,22 @@ TTYPath=/dev/ttyS0
 """
 
 
-def main(tests: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Boot, and return pytest's exit code."""
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         print("machine: there is no qemu-system-x86_64; install qemu-system-x86", file=sys.stderr)
-        return 2
-    unpacked = fetch()
+        return NOT_TO_BE_HAD
+    try:
+        unpacked = fetch()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"machine: Debian's kernel cannot be had: {error}", file=sys.stderr)
+        return NOT_TO_BE_HAD
+    return 0 if arguments == ["--available"] else boot(qemu, unpacked, arguments)
+
+
+def boot(qemu: str, unpacked: Path, tests: list[str]) -> int:
+    """Run the tests in there."""
     image = pack(unpacked, tests)
     kernel = next(unpacked.glob("boot/vmlinuz-*"))
     return watch([qemu, *hardware(), "-kernel", str(kernel), "-initrd", str(image)])
@@ -105,17 +115,9 @@ def release(unpacked: Path) -> str:
 def modules(unpacked: Path) -> Iterator[Path]:
     """List the modules that are needed, each after those that it needs."""
     seen = set()
+    ask = ["/sbin/modprobe", "--show-depends", "-d", unpacked, "-S", release(unpacked)]
     for name in MODULES:
-        command = [
-            "/sbin/modprobe",
-            "-d",
-            unpacked,
-            "-S",
-            release(unpacked),
-            "--show-depends",
-            name,
-        ]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        told = subprocess.run([*ask, name], capture_output=True, text=True, check=True).stdout
         for line in told.splitlines():
             kind, path = line.split()[:2]
             if kind == "insmod" and path not in seen:
@@ -168,7 +170,7 @@ def hardware() -> list[str]:
 
 def watch(command: list[str]) -> int:
     """Print what the machine prints, until it is switched off or its time is up."""
-    code = 2
+    code = NOT_TO_BE_HAD
     with subprocess.Popen(
         ["timeout", "--kill-after=5", str(DEADLINE_S), *command],
         stdin=subprocess.DEVNULL,

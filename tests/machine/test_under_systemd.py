@@ -22,11 +22,12 @@ from lab import ECHO, PLUGINS, Lab, is_alive, new_lab
 sys.path.insert(0, str(PLUGINS))
 
 UNITS = Path("/run/systemd/system")
+FIRST = Path("/proc/1/comm")
 VCONNECT = f"{sys.executable} -m vconnect"
 PATIENCE_S = 60.0
 
 pytestmark = pytest.mark.skipif(
-    not (UNITS.parent.exists() and os.geteuid() == 0),
+    not (UNITS.exists() and FIRST.read_text() == "systemd\n" and os.geteuid() == 0),
     reason="systemd is not the first process here, or this is not root; `make machine` has both",
 )
 
