@@ -276,6 +276,9 @@ def _attribute(path: Path, name: str) -> bytes:
 
 
 def _sweep(path: Path) -> None:
+    """Remove what a dead host has left; of its own cgroup only if nobody is in there."""
+    with suppress(OSError):
+        (path / _HOST).rmdir()
     for left in path.iterdir():
         if left.is_dir() and left.name != _HOST:
             Cgroup(left).end()

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".run" / "machine"
 DEADLINE_S = int(os.environ.get("MACHINE_DEADLINE_S", "1500"))
 NOT_TO_BE_HAD = 2
+SYSTEMD = "/lib/systemd/systemd"
 MODULES = ("overlay", "virtio_pci", "9p", "9pnet_virtio")
 ENDED = re.compile(r"^machine: exit (\d+)\s*$")
 
@@ -65,8 +66,8 @@ TTYPath=/dev/ttyS0
 def main(arguments: list[str]) -> int:
     """Boot, and return pytest's exit code."""
     qemu = shutil.which("qemu-system-x86_64")
-    if qemu is None:
-        print("machine: there is no qemu-system-x86_64; install qemu-system-x86", file=sys.stderr)
+    if qemu is None or not Path(SYSTEMD).exists():
+        print("machine: it needs qemu-system-x86 and systemd; install them", file=sys.stderr)
         return NOT_TO_BE_HAD
     try:
         unpacked = fetch()
