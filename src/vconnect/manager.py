@@ -536,7 +536,7 @@ class PluginRuntimeManager:
             }
             if not running:
                 continue
-            for path in await asyncio.to_thread(watch.changed, list(running)):
+            for path in await in_thread(None, watch.changed, list(running)):
                 _log.info("plugin %s: its source has changed", running[path].name)
                 reload = asyncio.create_task(_reload(self._supervise(running[path])))
                 reloads.add(reload)
