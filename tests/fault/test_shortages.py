@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from lab import ECHO, Lab, new_lab
+from serving import Serve
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -167,3 +168,22 @@ async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab, sa
         assert (status, substate) == ("Error", "spawn_failed")
         assert next_retry_at is not None
     assert told["untouched"]
+
+
+FORBID = """
+import resource, sys
+resource.prlimit(int(sys.argv[1]), resource.RLIMIT_NPROC, (1, 1))
+"""
+
+
+@pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
+def test_a_host_that_cannot_fork_ends_in_order(lab: Lab, loop: str) -> None:
+    lab.plugin("echo", ECHO)
+    user = as_nobody(lab)
+    with Serve(lab, loop, before=user) as host:
+        host.wait_for_log("1 of 1 plugin(s) running")
+        command = [*user, sys.executable, "-c", FORBID, str(host.host_pid())]
+        subprocess.run(command, cwd=lab.directory, check=True)
+        host.process.terminate()
+        assert host.ends() == 0
+    assert "Traceback" not in host.log.read_text()
