@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from lab import ECHO, Lab, is_alive, new_lab
+from sandboxes import IN_BWRAP, needs_bwrap
 from serving import DEADLINE_S, VCONNECT, Serve
 
 RUNS = int(os.environ.get("GUARDIAN_RUNS", "10"))
@@ -43,6 +44,7 @@ serve()
 time.sleep(300)  # it does not end with its connection
 """
 FAMILY_SIZE = 6
+KEEPERS = 2  # of a sandbox: one outside, which is the leader then, and one inside
 
 # Tells in a file that it was asked to end, and takes a moment for it.
 POLITE = """
@@ -66,10 +68,12 @@ def lab() -> Iterator[Lab]:
             os.kill(pid, signal.SIGKILL)  # a failed test must not leave what it was about
 
 
-def marked(lab: Lab) -> str:
+def marked(lab: Lab, **settings: object) -> str:
     """Write a configuration by which every process below the plugins can be told."""
     config = lab.directory / "vconnect.toml"
-    config.write_text(f'[plugins]\nstop_timeout = 20\n[plugins.env]\nLAB = "{lab.directory}"\n')
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    env = f'[plugins.env]\nLAB = "{lab.directory}"'
+    config.write_text("\n".join(["[plugins]", "stop_timeout = 20", *lines, env, ""]))
     return str(config)
 
 
@@ -124,6 +128,35 @@ def test_nobody_outlives_a_clean_end(lab: Lab, loop: str) -> None:
         host.process.terminate()
         assert host.ends() == 0
         assert not relatives(lab)
+
+
+@needs_bwrap
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("guardian", ["--guardian", "--no-guardian"])
+def test_no_sandbox_outlives_a_killed_host(lab: Lab, loop: str, guardian: str) -> None:
+    """Not even where there is no guardian: then the kernel ends it."""
+    lab.plugin("family", FAMILY)
+    with Serve(lab, loop, guardian, "--config", marked(lab, **IN_BWRAP)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE + KEEPERS)
+        os.kill(host.host_pid(), signal.SIGKILL)
+        assert wait_until(lambda: not relatives(lab)) < 1.0
+        host.ends()
+
+
+@needs_bwrap
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("order", ["stop", "restart"])
+def test_an_order_empties_the_sandbox(lab: Lab, loop: str, order: str) -> None:
+    """Also of those that a plugin without a sandbox would leave to the host's end."""
+    lab.plugin("family", FAMILY)
+    with Serve(lab, loop, "--config", marked(lab, **IN_BWRAP)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE + KEEPERS)
+        first = relatives(lab)
+        assert host.ask(order, "family").returncode == 0
+        assert not [pid for pid in first if is_alive(pid)]
+        assert bool(relatives(lab)) == (order == "restart")
 
 
 def test_a_start_after_that_is_clean(lab: Lab) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import shutil
 import signal
 import sys
 import time
@@ -13,14 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
-
-from lab import ECHO, PLUGINS, Lab, is_alive, new_lab, until, until_status
+from lab import ECHO, Lab, is_alive, new_lab, until, until_status
+from sandboxes import IN_BWRAP, needs_bwrap
 
 from vconnect.errors import PluginStartError
 from vconnect.sampler import Sampler
-from vconnect.sandbox import _try
 from vconnect.sessions import members
 
 pytestmark = [
@@ -327,12 +323,6 @@ async def test_where_no_directory_can_be_made_plugins_start_without(lab: Lab) ->
 
 # --- sandboxes -------------------------------------------------------------------------------
 
-HERE = {"sandbox": "bwrap", "sandbox_read": [str(PLUGINS)]}
-HAS_BWRAP = shutil.which("bwrap") is not None and not _try(shutil.which("bwrap"))
-needs_bwrap = pytest.mark.skipif(
-    not HAS_BWRAP, reason="bubblewrap is not installed, or user namespaces are not available"
-)
-
 TELL_VIEW = """
 import pathlib, socket
 def can(function, *args):
@@ -406,7 +396,7 @@ async def test_a_sandbox_shows_only_what_it_must(lab: Lab, network: bool) -> Non
         "limits": {"nofile": 100},
     }
     env = {"OUTSIDE": str(lab.directory / "outside"), "PORT": str(port)}
-    async with server, lab.manager(options={"caged": HERE | options}, env=env) as runtime:
+    async with server, lab.manager(options={"caged": IN_BWRAP | options}, env=env) as runtime:
         await runtime.start_all()
         told = await runtime.request("caged", "e", {})
         assert "NoNewPrivs:\t1" in told["privileges"]
@@ -430,7 +420,7 @@ async def test_a_sandboxed_tree_is_ours_to_the_end(lab: Lab) -> None:
     serve()
     """
     lab.plugin("caged", code)
-    async with lab.manager(**QUICK, **HERE) as runtime:
+    async with lab.manager(**QUICK, **IN_BWRAP) as runtime:
         await runtime.start_all()
         keeper = runtime.summary("caged").pid
         tree = [stat.pid for stat in members((keeper,))]
