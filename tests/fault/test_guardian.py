@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab
+from lab import ECHO, Lab, is_alive, new_lab, relatives
 from sandboxes import IN_BWRAP, needs_bwrap
 from serving import DEADLINE_S, VCONNECT, Serve
 
@@ -75,21 +75,6 @@ def marked(lab: Lab, **settings: object) -> str:
     env = f'[plugins.env]\nLAB = "{lab.directory}"'
     config.write_text("\n".join(["[plugins]", "stop_timeout = 20", *lines, env, ""]))
     return str(config)
-
-
-def relatives(lab: Lab) -> list[int]:
-    """List every living process that has the lab's mark, whatever its parent and session."""
-    mark = f"LAB={lab.directory}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environ = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if mark in environ.split(b"\0") and is_alive(int(entry.name)):
-                found.append(int(entry.name))
-    return found
 
 
 def wait_until(condition: Callable[[], object], patience: float = DEADLINE_S) -> float:

@@ -110,6 +110,24 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def relatives(lab: Lab) -> list[int]:
+    """List every living process that has the lab's mark, whatever its parent and session.
+
+    The mark is ``LAB`` in its environment, the lab's directory. Linux only.
+    """
+    mark = f"LAB={lab.directory}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if mark in environ.split(b"\0") and is_alive(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
 async def pid_in(file: Path) -> int:
     """Wait for a file that holds a PID."""
     await until(lambda: file.exists() and file.read_text().endswith("\n"), f"{file.name}")
