@@ -23,7 +23,7 @@ from .registry import Registry
 from .restart import Ended
 from .sandbox import Bubblewrap, View
 from .state import HostState
-from .status import Substate
+from .status import PluginStatus, Substate
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -62,6 +62,8 @@ class Launcher:
         Returns:
             The instance, or where the plugin comes to rest without one.
         """
+        if self._registry.exact(runtime.name) is not runtime:  # the name may be another's by now
+            return Rest(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more")
         try:
             self._read_manifest(runtime)
             process = self._launch(runtime)
