@@ -125,6 +125,12 @@ def break_format(program: Path) -> None:
     program.write_bytes(b"\x7fELF" + bytes(60))
 
 
+def break_machine(program: Path) -> None:
+    whole = bytearray(Path("/bin/sh").read_bytes())
+    whole[18:20] = b"\xfe\xfe"  # e_machine: a machine that nobody has built
+    program.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
@@ -133,6 +139,9 @@ def break_format(program: Path) -> None:
         (break_directory, "directory|no executable file"),
         (break_interpreter, "interpreter"),
         (break_format, "not a program for this machine|[Ee]xec format"),
+        pytest.param(
+            break_machine, "exec format error.*program for this machine", marks=linux_only
+        ),
     ],
 )
 async def test_a_start_that_the_kernel_refuses_is_told_in_words(
