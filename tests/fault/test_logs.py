@@ -20,15 +20,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
 from lab import ECHO, Lab, new_lab, until
 
 from vconnect import PluginRuntimeManager
 from vconnect.cli.output import clean
 from vconnect.logs.host import HostFormatter
 from vconnect.logs.ring import RING_BYTES
+from vconnect.logs.text import MAX_LINE_BYTES
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -182,6 +180,43 @@ async def test_many_floods_at_once(lab: Lab) -> None:
         assert all(runtime.summary(f"flood{n}").log_suppressed for n in range(8))
     # Ten writers share the processors with the host, so nothing is said about the tail.
     assert lag.percentile(50) < MAX_P99_MS
+
+
+@pytest.mark.parametrize("fd", [1, 2])
+async def test_every_line_of_a_flood_is_written_or_counted(lab: Lab, fd: int) -> None:
+    code = f"""
+    for _ in range(1000):
+        os.write({fd}, b"line\\n" * 1000)
+    serve()
+    """
+    lab.plugin("flood", code)
+    async with lab.manager(log_dir=lab.directory / "logs") as runtime:
+        await runtime.start_all()
+        await runtime.stop_plugin("flood")
+        suppressed = runtime.summary("flood").log_suppressed
+    written = (lab.directory / "logs" / "flood.log").read_text().splitlines()
+    assert suppressed > 900_000
+    assert suppressed + sum(line.endswith(" line") for line in written) == 1_000_000
+
+
+async def test_a_line_of_a_hundred_megabytes_is_cut_and_its_end_is_found(lab: Lab) -> None:
+    code = """
+    for _ in range(1600):
+        os.write(1, b"x" * 65536)
+    os.write(1, b"\\nthe end\\n")
+    serve()
+    """
+    lab.plugin("endless", code)
+    async with lab.manager(handshake_timeout=50.0) as runtime:
+        before = memory()
+        await runtime.start_all()
+        assert memory() - before < MAX_GROWTH_BYTES
+        await runtime.stop_plugin("endless")
+        assert runtime.summary("endless").log_suppressed == 1
+        records = runtime.plugin_logs("endless", lines=10_000).records
+    said = [record.text for record in records if record.stream == "stdout"]
+    assert said.pop() == "the end"
+    assert said == ["x" * MAX_LINE_BYTES] * len(said)
 
 
 async def test_the_last_words_of_a_flood_are_heard(lab: Lab) -> None:
