@@ -16,10 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from disks import remount, small_disk
 from lab import ECHO, Lab, new_lab, until
 
 from vconnect import PluginRuntimeManager
@@ -292,20 +293,6 @@ serve()
 """
 
 
-@contextmanager
-def small_disk(directory: Path, size: str = "64k") -> Iterator[None]:
-    """Mount a small disk."""
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
 class Told(logging.Handler):
     """What the host's log says about files."""
 
@@ -361,18 +348,14 @@ async def test_a_read_only_disk_changes_nothing_but_the_file(lab: Lab, told: Tol
     lab.plugin("ticking", TICKING)
     logs = lab.directory / "logs"
     with small_disk(logs, "4m"):
-
-        def remount(how: str) -> None:
-            subprocess.run(["mount", "-o", f"remount,{how}", str(logs)], check=True)
-
         async with lab.manager(log_dir=logs) as runtime:
             await runtime.start_all()
             pid = runtime.summary("ticking").pid
             await until(lambda: (logs / "ticking.log").exists())
-            remount("ro")
+            remount(logs, "ro")
             await until(lambda: told.count("read-only"), "the disk to be told")
             await ticks_on(runtime, pid)
-            remount("rw")
+            remount(logs, "rw")
             await until(lambda: told.count("are written again"), "the file to go on")
             await ticks_on(runtime, pid)
 

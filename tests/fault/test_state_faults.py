@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in
+from disks import remount, small_disk
+from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import DEADLINE_S, Serve
 
 from vconnect.procfs import boot_id, start_time
@@ -365,6 +366,29 @@ def test_a_full_disk_is_told_once_and_plugins_go_on(lab: Lab, loop: str) -> None
     assert os.strerror(errno.EFBIG) in said
     assert "Traceback" not in said
     assert list(state_file(lab).directory.iterdir()) == []
+
+
+@pytest.mark.both_loops
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+async def test_a_disk_that_turns_read_only(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for name in ("stopped", "killed"):
+        lab.plugin(name, ECHO)
+    place = lab.directory / "memory"
+    with small_disk(place):
+        async with lab.manager(state_dir=place, restart="always", restart_delay=0.01) as runtime:
+            await runtime.start_all()
+            remount(place, "ro")
+            await runtime.stop_plugin("stopped")
+            os.kill(runtime.summary("killed").pid, signal.SIGKILL)
+            await until(lambda: runtime.summary("killed").generation == 2)
+            await until_status(runtime, "killed", "Running")
+            assert await runtime.request("killed", "e", 1) == {"echo": 1}
+            assert caplog.text.count("cannot be written") == 1
+            remount(place, "rw")
+            await runtime.restart_plugin("killed")
+            await until(lambda: "can be written again" in caplog.text)
+            assert StateFile(place, lab.socket).read().desired["stopped"] == "stopped"
 
 
 @pytest.mark.both_loops
