@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import signal
@@ -284,21 +283,6 @@ async def test_two_hosts_share_plugins_but_no_orders(lab: Lab) -> None:
             await second.start_all()
             assert second.summary("echo").status == "Running"
     assert len(list(state_file(lab).directory.iterdir())) == 2
-
-
-def test_no_secret_is_written_down(lab: Lab) -> None:
-    lab.plugin("echo", ECHO)
-    config = lab.directory / "vconnect.toml"
-    config.write_text(
-        '[plugins]\nstate_dir = "memory"\n[plugins.env]\nA = "hunter2"\n'
-        '[plugins.config.echo]\nb = "hunter2"\n'
-    )
-    with Serve(lab, "--config", str(config)) as host:
-        host.wait_for_log("1 of 1 plugin(s) running")
-        assert host.ask("stop", "echo").returncode == 0
-    (written,) = (lab.directory / "memory").iterdir()
-    assert "hunter2" not in written.read_text()
-    assert json.loads(written.read_text())["desired"] == {"echo": "stopped"}
 
 
 # --- files that are broken, newer, or cannot be written -----------------------------------------
