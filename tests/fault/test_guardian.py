@@ -10,15 +10,14 @@ import signal
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, relatives
+from lab import ECHO, ORDERLY, Lab, is_alive, new_lab, relatives
 from sandboxes import IN_BWRAP, needs_bwrap
-from serving import DEADLINE_S, VCONNECT, Serve
+from serving import DEADLINE_S, VCONNECT, Serve, wait_until
 
 RUNS = int(os.environ.get("GUARDIAN_RUNS", "10"))
 LOOPS = ("--uvloop", "--no-uvloop")
@@ -46,19 +45,6 @@ time.sleep(300)  # it does not end with its connection
 FAMILY_SIZE = 6
 KEEPERS = 2  # of a sandbox: one outside, which is the leader then, and one inside
 
-# Tells in a file that it was asked to end, and takes a moment for it.
-POLITE = """
-def end(*_):
-    time.sleep(0.2)
-    with open(os.environ["VCONNECT_PLUGIN_NAME"] + ".ended", "w") as file:
-        file.write("in order")
-    os._exit(0)
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, end)
-serve()
-time.sleep(300)
-"""
-
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
@@ -75,15 +61,6 @@ def marked(lab: Lab, **settings: object) -> str:
     env = f'[plugins.env]\nLAB = "{lab.directory}"'
     config.write_text("\n".join(["[plugins]", "stop_timeout = 20", *lines, env, ""]))
     return str(config)
-
-
-def wait_until(condition: Callable[[], object], patience: float = DEADLINE_S) -> float:
-    """Wait for ``condition()``, and return how long it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < patience, f"waited {patience} s in vain"
-        time.sleep(0.005)
-    return time.monotonic() - began
 
 
 def state_of(pid: int) -> str:
@@ -203,7 +180,7 @@ while True:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
     for name in ("one", "two"):
-        lab.plugin(name, POLITE)
+        lab.plugin(name, ORDERLY)
     reaper = (sys.executable, "-c", REAPER)
     with Serve(lab, loop, "--config", marked(lab), before=reaper) as host:
         host.wait_for_log("2 of 2 plugin(s) running")
@@ -215,8 +192,7 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
     assert f"buried {told['guardian_pid']}: -9\n" in log
     assert f"buried {told['pid']}: 1\n" in log
     assert "Traceback" not in log
-    for name in ("one", "two"):
-        assert (lab.plugins / name / f"{name}.ended").read_text() == "in order"
+    assert sorted(lab.order()[2:]) == ["end one", "end two"]
     assert not lab.socket.exists()
     assert not relatives(lab)
 
@@ -227,21 +203,21 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_arrives_once(lab: Lab, loop: str, number: signal.Signals) -> None:
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:
         host.wait_for_log("plugin handshake: polite")
         host.process.send_signal(number)
         assert host.ends() == 0
     assert host.log.read_text().count("stopping the plugins") == 1
     assert "again" not in host.log.read_text()
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("host_first", [False, True])
 def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> None:
     """As a service manager sends it to a control group, and ``killall`` by name."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:
         host.wait_for_log("plugin handshake: polite")
         pids = [host.process.pid, host.host_pid()]
@@ -249,7 +225,7 @@ def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> 
             os.kill(pid, signal.SIGTERM)
         assert host.ends() == 0
     assert "again" not in host.log.read_text()
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
@@ -302,7 +278,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def test_ctrl_c_on_a_terminal_arrives_once(lab: Lab) -> None:
     """Also on one that stops whoever writes from the background, as the host's group does."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     ours, theirs = pty.openpty()
     modes = termios.tcgetattr(theirs)
     modes[3] |= termios.TOSTOP
@@ -343,7 +319,7 @@ def read_until(descriptor: int, text: bytes) -> bytes:
 
 def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> None:
     """The kernel wakes whoever is stopped in a group that nobody could continue any more."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab) as host:
         host.wait_for_log("plugin(s) running")
         pid = host.host_pid()
@@ -352,7 +328,7 @@ def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> Non
         host.process.kill()
         host.ends()
         wait_until(lambda: not is_alive(pid))
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 def test_what_systemd_addresses_to_the_guardian_is_the_hosts(lab: Lab) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from disks import remount, small_disk
 from lab import ECHO, Lab, new_lab, until
+from serving import wait_until
 
 from vconnect import PluginRuntimeManager
 from vconnect.cli.output import clean
@@ -443,20 +444,13 @@ class StalledHost:
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 
 
-def wait_for(condition: object, what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
 @LOOPS
 def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
         # Far more than a pipe holds.
-        wait_for(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
+        wait_until(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
         began = time.monotonic()
         assert '"echo":{"n":1}' in host.ask("emit", "e", '{"n": 1}')
         assert time.monotonic() - began < 5
@@ -468,7 +462,7 @@ def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) 
 def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
+        wait_until(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
         host.process.send_signal(signal.SIGTERM)
         read: list[bytes] = []
         reader = threading.Thread(target=lambda: read.append(host.read_all()))
@@ -485,10 +479,10 @@ def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loo
 def test_a_stderr_that_is_closed_stops_nothing(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING)
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
         os.close(host._reading)
         host._reading = -1
-        wait_for(lambda: " tick 100 " in host.ask("logs", "ticking"), "ticks")
+        wait_until(lambda: " tick 100 " in host.ask("logs", "ticking"), "ticks")
         assert '"echo":{"n":1}' in host.ask("emit", "e", '{"n": 1}')
         host.process.send_signal(signal.SIGTERM)
         assert host.process.wait(PATIENCE_S) == 0

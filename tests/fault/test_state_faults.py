@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 from disks import remount, small_disk
 from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
-from serving import DEADLINE_S, Serve
+from serving import DEADLINE_S, Serve, wait_until
 
 from vconnect.procfs import boot_id, start_time
 from vconnect.state import HostState, Identity, Instance, Record, StateFile
@@ -81,13 +80,6 @@ def recorded(lab: Lab) -> Record:
     record = state_file(lab).read()
     assert record is not None
     return record
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def leave(lab: Lab, *pids: int, off_by: int = 0, boot: str | None = None) -> None:

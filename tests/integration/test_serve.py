@@ -17,18 +17,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab
+from lab import ECHO, STUBBORN, Lab, is_alive, new_lab
 from serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.package import pack
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-STUBBORN = """
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.SIG_IGN)
-serve()
-time.sleep(60)
-"""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in, relatives, until, until_status
+from lab import ECHO, STUBBORN, Lab, is_alive, new_lab, pid_in, relatives, until, until_status
 
 from vconnect import PluginRuntimeManager, PluginStatus
 from vconnect.errors import PluginStartError, PluginUnavailableError
@@ -271,14 +271,6 @@ async def test_an_exit_is_seen_at_once(lab: Lab) -> None:
         assert runtime.summary("echo").reason == "killed by SIGKILL"
         await runtime.start_plugin("echo")
         assert runtime.summary("echo").generation == 2
-
-
-STUBBORN = """
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-serve()
-time.sleep(60)
-"""
 
 
 async def test_a_plugin_that_ignores_sigterm_is_killed_after_the_grace_period(lab: Lab) -> None:
