@@ -318,18 +318,25 @@ async def test_what_a_dead_leader_left_behind_is_ended(lab: Lab) -> None:
         assert not is_alive(await pid_in(directory / "child"))
 
 
-async def test_a_grandchild_that_keeps_stdout_open_holds_up_nobody(lab: Lab) -> None:
-    code = """
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_a_grandchild_that_keeps_stdout_open_holds_up_nobody(
+    lab: Lab, by_itself: bool
+) -> None:
+    code = f"""
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    open("child", "w").write(f"{process.pid}\\n")
-    serve()
+    open("child", "w").write(f"{{process.pid}}\\n")
+    serve(lambda event: os._exit(0)) if {by_itself} else serve()
     """
     directory = lab.plugin("parent", code)
     async with lab.manager() as runtime:
         await runtime.start_all()
         child = await pid_in(directory / "child")
         began = time.monotonic()
-        await runtime.stop_plugin("parent")
+        if by_itself:
+            runtime.notify("e", {})
+            await until_status(runtime, "parent", "Stopped")
+        else:
+            await runtime.stop_plugin("parent")
         assert time.monotonic() - began < 1.5
         assert runtime.summary("parent").status is PluginStatus.STOPPED
         os.kill(child, signal.SIGKILL)  # it left the session: not the host's to end
