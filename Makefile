@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # The editable install is made again when what is compiled or declared has changed.
 BUILT  := $(VENV)/.built
-CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.pxd)
+CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.pxd src/vconnect/*.h)
 
 # The sanitizer build has an environment of its own, so that no ordinary run ever loads it.
 SANITIZE := .venv-sanitize
@@ -61,7 +61,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/*.pyx src/vconnect/*.pxd
-	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._lane --allowlist .github/stubtest-allow.txt
+	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._lane vconnect._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)

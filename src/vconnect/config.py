@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from .errors import ConfigError
-from .limits import Amount, ResourceLimits, Sandbox
+from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from .policy import EventPolicy, EventSettings, Seconds
 from .restart import AfterCrashLoop, RestartMode, RestartPolicy
@@ -49,6 +49,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         exclusive: Whether it may not run twice, so that a restart stops it first.
         memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
         limits: What the kernel holds each of its processes to.
+        tree_limits: What the kernel holds all of its processes together to.
         secrets: Name to file; the plugin gets each content in a file of its own.
         sandbox: In place of `Settings.sandbox`.
         sandbox_network: In place of `Settings.sandbox_network`.
@@ -66,6 +67,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     exclusive: bool = False
     memory_limit_bytes: Amount | None = None
     limits: ResourceLimits = ResourceLimits()
+    tree_limits: TreeLimits = TreeLimits()
     secrets: dict[SecretName, str] = {}
     sandbox: Sandbox | None = None
     sandbox_network: bool | None = None
@@ -85,6 +87,7 @@ class PluginLimits(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: bool
     memory_limit_bytes: int
     resources: ResourceLimits
+    tree: TreeLimits
     secrets: dict[str, str]
     sandbox: Sandbox
     sandbox_network: bool
@@ -145,6 +148,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         heartbeat: How often native plugins are pinged.
         heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
         memory_limit_bytes: A plugin whose process tree is larger is replaced; 0 for no limit.
+        cgroup: Whether each plugin has a cgroup of its own: ``auto`` where the kernel and whoever
+            started this host allow it, ``on`` for an error where they do not.
+        cgroup_dir: An empty cgroup to work in, in place of the host's own.
         sandbox: ``off``; ``nnp`` for no new privileges; ``bwrap`` for a sandbox of bubblewrap.
         sandbox_network: Whether plugins in a sandbox have the network.
         sandbox_read: Paths that plugins in a sandbox may read, besides the system.
@@ -204,6 +210,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3
     memory_limit_bytes: Amount = 0
+    cgroup: Literal["auto", "on", "off"] = "auto"
+    cgroup_dir: str | None = None
     sandbox: Sandbox = "off"
     sandbox_network: bool = False
     sandbox_read: tuple[str, ...] = ()
@@ -263,6 +271,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 else own.memory_limit_bytes
             ),
             resources=own.limits,
+            tree=own.tree_limits,
             secrets=own.secrets,
             sandbox=own.sandbox or self.sandbox,
             sandbox_network=(
@@ -357,7 +366,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the file's relative paths absolute, from the file's directory."""
     anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir"):
+    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"):
         if key in anchored:
             anchored[key] = _anchor(anchored[key], base)
     if "sandbox_read" in anchored:
@@ -490,8 +499,9 @@ def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: 
 
 def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """Find what stands at a place below ``root``."""
-    if key == "limits" and root is PluginOptions:
-        return ResourceLimits
+    within: dict[str, type[msgspec.Struct]] = {"limits": ResourceLimits, "tree_limits": TreeLimits}
+    if key in within and root is PluginOptions:
+        return within[key]
     return Settings if key else root
 
 

@@ -12,6 +12,8 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
         guardian_pid: The process that ends every plugin if this one is killed, where there is one.
         loop: ``uvloop`` or ``asyncio``.
         uptime_s: Seconds since it began to listen.
+        cgroup: The directory below which each plugin's start has its cgroup, where there is one.
+        cgroup_trouble: Why there is none; empty if there is.
         plugins: How many plugins it knows.
     """
 
@@ -23,4 +25,6 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     socket_path: str
     admin_path: str
     plugin_dir: str
+    cgroup: str | None
+    cgroup_trouble: str
     plugins: int

@@ -152,6 +152,13 @@ def stopped() -> Rest:
 
 def exited(instance: Instance, exit_status: ExitStatus) -> Rest:
     """Its leader has ended by itself."""
+    cgroup = instance.process.cgroup if instance.process is not None else None
+    if cgroup is not None and not exit_status.is_clean and cgroup.memory_kills():
+        reason = (
+            f"memory_limit: {exit_status}, by the kernel: its process tree came to its "
+            f"tree_limits.memory_bytes of {cgroup.memory_bytes}"
+        )
+        return Rest(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
     if exit_status.is_clean:
         return Rest(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
     if exit_status.signal:  # what it wrote last has nothing to do with it

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
+from .cgroups import Cgroup, CgroupTree
 from .config import PluginLimits, Settings
 from .errors import ManifestError, PluginStartError
 from .instance import Instance, Rest, failed_start
@@ -39,15 +41,22 @@ class Launcher:
         registry: Says what a plugin needs of others.
         socket_path: The plugins' socket, absolute.
         state: Where each process is noted, in case this host is killed.
+        cgroups: Where each process gets a cgroup, if there are any.
     """
 
     def __init__(
-        self, settings: Settings, registry: Registry, socket_path: str, state: HostState
+        self,
+        settings: Settings,
+        registry: Registry,
+        socket_path: str,
+        state: HostState,
+        cgroups: CgroupTree,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._socket_path = socket_path
         self._state = state
+        self._cgroups = cgroups
         self._free = settings.start_concurrency
         self._waiting: set[asyncio.Event] = set()
         self._bubblewrap = Bubblewrap()
@@ -88,15 +97,17 @@ class Launcher:
         self._registry.check_requirements(runtime)
 
     def _launch(self, runtime: PluginRuntime) -> PluginProcess:
-        private = self._make_private(runtime)
-        try:
-            process = PluginProcess.spawn(self._spec(runtime, private), runtime.log)
-        except BaseException:
+        with ExitStack() as leftovers:
+            private = self._make_private(runtime)
             if private is not None:
-                private.remove()
-            raise
-        if private is not None:
-            process.remove_leftovers = private.remove
+                leftovers.callback(private.remove)
+            spec = self._spec(runtime, private)
+            cgroup = self._make_cgroup(runtime)
+            if cgroup is not None:
+                leftovers.callback(cgroup.end)
+                spec = msgspec.structs.replace(spec, cgroup=cgroup)
+            process = PluginProcess.spawn(spec, runtime.log)
+            process.remove_leftovers = leftovers.pop_all().close
         self._state.started(runtime.name, process.pid, runtime.generation)
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
@@ -144,6 +155,22 @@ class Launcher:
             private.remove()
             raise
         return private
+
+    def _make_cgroup(self, runtime: PluginRuntime) -> Cgroup | None:
+        """Make the cgroup of this start; without one it starts, unless one is what holds it."""
+        limits = runtime.limits.tree
+        if trouble := self._cgroups.trouble_with(limits):
+            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
+        try:
+            return self._cgroups.make(runtime.name, runtime.generation, limits)
+        except OSError as error:
+            trouble = f"its cgroup: {error.filename}: {error.strerror}"
+            if limits.controllers() or self._settings.cgroup == "on":
+                failure = PluginStartError(runtime.name, f"cannot make {trouble}")
+                failure.is_transient = error.errno in SHORTAGES
+                raise failure from None
+            _log.warning("plugin %s starts without %s", runtime.name, trouble)
+            return None
 
     def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings

@@ -15,6 +15,8 @@ Amount = Annotated[int, msgspec.Meta(ge=0)]
 
 # SIGXCPU comes at the soft limit, SIGKILL at the hard one; only the first has a telling name.
 _CPU_GRACE_S = 5
+# In which a cgroup's processor time is counted; the kernel's own default.
+_CPU_PERIOD_US = 100_000
 
 
 class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +78,39 @@ class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             if value is not None:
                 name = key.removesuffix("_bytes").removesuffix("_s").upper()
                 yield key, getattr(resource, f"RLIMIT_{name}"), value
+
+
+class TreeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[plugins.options.NAME.tree_limits]``: what all of its processes have together.
+
+    The kernel holds them to it, by a cgroup; ``None`` for no limit.
+
+    Attributes:
+        memory_bytes: Memory, files in the page cache included. At the limit these are dropped;
+            then the whole tree is killed, and replaced with the reason ``memory_limit``.
+        processes: Processes and threads.
+        cpu_percent: Of one processor: 250 for two and a half.
+    """
+
+    memory_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    processes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cpu_percent: Annotated[float, msgspec.Meta(ge=1)] | None = None
+
+    def controllers(self) -> dict[str, str]:
+        """Map each key that is given to the cgroup controller that it needs."""
+        controllers = {"memory_bytes": "memory", "processes": "pids", "cpu_percent": "cpu"}
+        return {key: name for key, name in controllers.items() if getattr(self, key) is not None}
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """List what is written into which file of the cgroup."""
+        if self.memory_bytes is not None:
+            yield "memory.max", str(self.memory_bytes)
+            yield "memory.swap.max", "0"  # swap would only put the end off, for hours
+            yield "memory.oom.group", "1"  # half a tree is no plugin
+        if self.processes is not None:
+            yield "pids.max", str(self.processes)
+        if self.cpu_percent is not None:
+            yield "cpu.max", f"{int(self.cpu_percent * _CPU_PERIOD_US / 100)} {_CPU_PERIOD_US}"
 
 
 def _pair(number: int, value: int) -> tuple[int, int]:

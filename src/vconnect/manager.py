@@ -18,6 +18,7 @@ import msgspec
 from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
 from .catalog import Catalog
+from .cgroups import CgroupTree
 from .config import LogLevel, Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import (
@@ -104,7 +105,9 @@ class PluginRuntimeManager:
         )
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
-        self._launcher = Launcher(settings, self._registry, str(self._server.path), self._state)
+        socket_path = str(self._server.path)
+        self._cgroups = CgroupTree(settings, socket_path)
+        self._launcher = Launcher(settings, self._registry, socket_path, self._state, self._cgroups)
         #: Set when a plugin that the operator requires is in a crash loop; holds its name.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,7 +137,7 @@ class PluginRuntimeManager:
         Raises:
             SocketError: The socket cannot be had; another host may hold it.
             StateError: A newer vconnect wrote the state file.
-            ConfigError: A dev plugin is wrong.
+            ConfigError: A dev plugin is wrong, or ``cgroup`` is ``on`` and there can be none.
             InstallError: A package from this machine cannot be installed.
         """
         self._server.bind()
@@ -142,6 +145,7 @@ class PluginRuntimeManager:
             self._log_beginning()
             await in_thread(None, sweep, Path(self.settings.plugin_dir))
             await self._state.open()
+            await in_thread(None, self._cgroups.open, self._guardian_pid)
             for text in self.settings.dev_plugins:
                 self.register_dev_plugin(*split_dev_plugin(text))
             await self._catalog.install_all()
@@ -170,6 +174,7 @@ class PluginRuntimeManager:
         await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
         await asyncio.gather(*self._farewells)
         await self._state.flush()
+        self._cgroups.close()
         await self._server.close()
         await self._logs.close()
 
@@ -319,6 +324,8 @@ class PluginRuntimeManager:
             socket_path=str(self._server.path),
             admin_path=_absolute(self.settings.admin_socket),
             plugin_dir=_absolute(self.settings.plugin_dir),
+            cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
+            cgroup_trouble=self._cgroups.trouble,
             plugins=len(self._registry),
         )
 

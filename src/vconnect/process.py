@@ -16,19 +16,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from ._spawn import spawn_into
+from .cgroups import Cgroup, open_directory
 from .confine import without_new_privileges
 from .errors import PluginStartError
 from .limits import ResourceLimits
 from .logs import PluginLog, PluginOutput
 from .procfs import HAS_PROC
-from .sessions import members
+from .sessions import Stat, members
 
 # What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
 INHERITED = (
@@ -56,6 +58,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
         limits: Set right after the start.
         no_new_privs: Whether nothing of it may ever gain privileges, as by a setuid program.
         is_wrapped: Whether the leader is a sandbox's keeper and the plugin its child.
+        cgroup: Where it is born, if it has one of its own.
     """
 
     plugin: str
@@ -65,6 +68,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: ResourceLimits = ResourceLimits()
     no_new_privs: bool = False
     is_wrapped: bool = False
+    cgroup: Cgroup | None = None
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -98,8 +102,32 @@ def plugin_environment(
     return kept | dict(extra)
 
 
+class Born:
+    """A child that was started in a cgroup; what is used here of `subprocess.Popen`.
+
+    Attributes:
+        pid: Its PID.
+        returncode: ``None`` until it is waited for.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Wait for its end and reap it."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+Child = subprocess.Popen[bytes] | Born
+
+
 class PluginProcess:
     """A running plugin: its leader, the session that it leads, and its output.
+
+    With a cgroup of its own, whoever is in that belongs to it too, also out of its session.
 
     Made by `spawn`, in the event loop's thread.
 
@@ -108,14 +136,14 @@ class PluginProcess:
         exited: Done with an `ExitStatus` as soon as the leader has ended.
         released: Done once nobody of the session is left and the leader is reaped.
         log: Its output.
+        cgroup: Its own, if it has one.
         max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
         cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
     """
 
-    def __init__(
-        self, spec: LaunchSpec, popen: subprocess.Popen[bytes], log: PluginLog | None = None
-    ) -> None:
-        self.pid = popen.pid
+    def __init__(self, spec: LaunchSpec, child: Child, log: PluginLog | None = None) -> None:
+        self.pid = child.pid
+        self.cgroup = spec.cgroup
         self.started_at = time.time()
         self.started = time.monotonic()
         self.max_rss_bytes: int | None = None
@@ -124,7 +152,7 @@ class PluginProcess:
         self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
         self._is_wrapped = spec.is_wrapped
-        self._popen = popen
+        self._child = child
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
         self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
@@ -144,9 +172,8 @@ class PluginProcess:
         """
         out_read, out_write, err_read, err_write = _two_pipes(spec)
         try:
-            start = partial(_popen, spec, out_write, err_write)
-            popen = without_new_privileges(start) if spec.no_new_privs else start()
-            _hold(popen, spec.limits)
+            child = _start(spec, out_write, err_write)
+            _hold(child, spec.limits)
         except (OSError, ValueError) as error:
             os.close(out_read)
             os.close(err_read)
@@ -154,7 +181,7 @@ class PluginProcess:
         finally:
             os.close(out_write)
             os.close(err_write)
-        process = cls(spec, popen, log)
+        process = cls(spec, child, log)
         process.log.add(out_read, "stdout")
         process.log.add(err_read, "stderr")
         process._watch_exit()
@@ -207,11 +234,13 @@ class PluginProcess:
     def kill_now(self) -> None:
         """Send SIGKILL to everybody, without waiting."""
         self._signal(signal.SIGKILL)
+        if self.cgroup is not None:
+            self.cgroup.kill()
 
     def release(self) -> None:
         """Read what is left of the output, reap the leader and close the pipes."""
         self.log.close()
-        if self._popen.returncode is None:
+        if self._child.returncode is None:
             self._reap()
         if not self.released.done():
             self.released.set_result(None)
@@ -221,9 +250,9 @@ class PluginProcess:
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
-            self._popen.wait()  # somebody else has taken it
+            self._child.wait()  # somebody else has taken it
             return
-        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        self._child.returncode = os.waitstatus_to_exitcode(status)
         self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
         self.cpu_s = usage.ru_utime + usage.ru_stime
 
@@ -252,7 +281,7 @@ class PluginProcess:
         self._set_exited(-result.si_status if killed else result.si_status)
 
     def _wait_in_thread(self) -> None:
-        code = self._popen.wait()
+        code = self._child.wait()
         with suppress(RuntimeError):  # the loop has ended: nobody is left to hear of it
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
@@ -270,7 +299,7 @@ class PluginProcess:
     def _is_empty(self) -> bool:
         if HAS_PROC:
             try:
-                return next(members((self.pid,)), None) is None
+                return next(self._members(), None) is None
             except OSError:  # no descriptor left to look with
                 return False
         if self.is_alive:
@@ -281,8 +310,14 @@ class PluginProcess:
             return True
         return False
 
+    def _members(self) -> Iterator[Stat]:
+        """Find who lives of its session, and of its cgroup outside the session."""
+        yield from members((self.pid,))
+        if self.cgroup is not None:
+            yield from (stat for stat in self.cgroup.living() if stat.session != self.pid)
+
     def _signal(self, number: signal.Signals) -> None:
-        """Send to the group, and to those of the session that have made groups of their own."""
+        """Send to the group, and to those that have made groups or sessions of their own."""
         if self._is_wrapped and number is not signal.SIGKILL:
             self._signal_wrapped(number)
             return
@@ -291,7 +326,7 @@ class PluginProcess:
         if not HAS_PROC:
             return
         with suppress(OSError):  # no descriptor left to look with; the next round may have one
-            for member in members((self.pid,)):
+            for member in self._members():
                 if member.group != self.pid:
                     with suppress(ProcessLookupError):
                         os.kill(member.pid, number)
@@ -299,7 +334,7 @@ class PluginProcess:
     def _signal_wrapped(self, number: signal.Signals) -> None:
         """Spare the keeper of a sandbox, whose end would kill the plugin before its time."""
         with suppress(OSError):
-            pids = [member.pid for member in members((self.pid,))]
+            pids = [member.pid for member in self._members()]
             for pid in [pid for pid in pids if pid != self.pid] or pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -318,10 +353,10 @@ class PluginProcess:
         return True
 
     async def _kill_until_empty(self) -> None:
-        self._signal(signal.SIGKILL)
+        self.kill_now()
         while not await self._wait_until_empty(1.0):
             _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
-            self._signal(signal.SIGKILL)
+            self.kill_now()
 
 
 def _nothing() -> None:
@@ -342,6 +377,27 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
     return out_read, out_write, err_read, err_write
 
 
+def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
+    """Start it in its cgroup, or in the host's."""
+    if spec.cgroup is not None:
+        return _start_in(spec.cgroup, spec, stdout, stderr)
+    start = partial(_popen, spec, stdout, stderr)
+    return without_new_privileges(start) if spec.no_new_privs else start()
+
+
+def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Born:
+    with ExitStack() as descriptors:
+        directory = open_directory(cgroup.path)
+        descriptors.callback(os.close, directory)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        descriptors.callback(os.close, nothing)
+        pid = spawn_into(
+            *(directory, spec.argv, spec.directory, spec.environment),
+            *(nothing, stdout, stderr, spec.no_new_privs),
+        )
+    return Born(pid)
+
+
 def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         spec.argv,
@@ -354,13 +410,13 @@ def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes
     )
 
 
-def _hold(popen: subprocess.Popen[bytes], limits: ResourceLimits) -> None:
+def _hold(child: Child, limits: ResourceLimits) -> None:
     """Set a new process's limits. A process that runs without them must not live."""
     try:
-        limits.apply(popen.pid)
+        limits.apply(child.pid)
     except OSError:
-        os.killpg(popen.pid, signal.SIGKILL)
-        popen.wait()
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
         raise
 
 

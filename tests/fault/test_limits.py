@@ -15,6 +15,7 @@ import pytest
 from lab import ECHO, Lab, is_alive, new_lab, until, until_status
 from sandboxes import IN_BWRAP, needs_bwrap
 
+from cgroup_kit import both_ways
 from vconnect.errors import PluginStartError
 from vconnect.sampler import Sampler
 from vconnect.sessions import members
@@ -354,7 +355,8 @@ serve(answer)
 """
 
 
-async def test_no_new_privileges_hold_for_the_plugin_alone(lab: Lab) -> None:
+@both_ways
+async def test_no_new_privileges_hold_for_the_plugin_alone(lab: Lab, cgroup: str) -> None:
     tell = """
     def answer(event):
         child = subprocess.run(["grep", "NoNewPrivs", "/proc/self/status"], capture_output=True)
@@ -363,7 +365,7 @@ async def test_no_new_privileges_hold_for_the_plugin_alone(lab: Lab) -> None:
     """
     lab.plugin("held", tell)
     lab.plugin("free", tell)
-    async with lab.manager(options={"held": {"sandbox": "nnp"}}) as runtime:
+    async with lab.manager(cgroup=cgroup, options={"held": {"sandbox": "nnp"}}) as runtime:
         await runtime.start_all()
         status = Path(f"/proc/{runtime.summary('held').pid}/status").read_text()
         assert "NoNewPrivs:\t1" in status
@@ -374,10 +376,11 @@ async def test_no_new_privileges_hold_for_the_plugin_alone(lab: Lab) -> None:
         assert (await until_status(runtime, "held", "Error")).exit_signal == "SIGTERM"
 
 
-async def test_a_failed_start_is_told_as_ever_with_no_new_privileges(lab: Lab) -> None:
+@both_ways
+async def test_a_failed_start_is_told_as_ever_with_no_new_privileges(lab: Lab, cgroup: str) -> None:
     directory = lab.plugin("broken", ECHO)
     (directory / "broken").write_text("#!/no/such/interpreter\n")
-    async with lab.manager(sandbox="nnp") as runtime:
+    async with lab.manager(cgroup=cgroup, sandbox="nnp") as runtime:
         await runtime.start_all()
         assert runtime.summary("broken").substate == "spawn_failed"
 

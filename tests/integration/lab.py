@@ -98,6 +98,7 @@ class Lab:
             "handshake_timeout": 10.0,
             "stop_timeout": 2.0,
             "restart": "never",
+            "cgroup": os.environ.get("VCONNECT_CGROUP", "auto"),
         }
         async with PluginRuntimeManager(**(defaults | options)) as runtime:
             yield runtime

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from lab import ECHO, STUBBORN, Lab, is_alive, new_lab, pid_in, relatives, until, until_status
 
+from cgroup_kit import both_ways
 from vconnect import PluginRuntimeManager, PluginStatus
 from vconnect.errors import PluginStartError, PluginUnavailableError
 
@@ -144,13 +145,14 @@ def break_machine(program: Path) -> None:
         ),
     ],
 )
+@both_ways
 async def test_a_start_that_the_kernel_refuses_is_told_in_words(
-    lab: Lab, damage: Any, word: str, caplog: pytest.LogCaptureFixture
+    lab: Lab, damage: Any, word: str, cgroup: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = lab.plugin("broken", ECHO)
     damage(directory / "broken")
     lab.plugin("fine", ECHO)
-    async with lab.manager() as runtime:
+    async with lab.manager(cgroup=cgroup) as runtime:
         await runtime.start_all()
         summary = runtime.summary("broken")
         assert (summary.status, summary.substate) == ("Error", "spawn_failed")

@@ -1,0 +1,182 @@
+/* The C of _spawn.pyx: a child in a given cgroup, in the way of vfork. See there for why.
+
+   What runs between the system call and execve has the parent's memory and a stack of its own, as
+   in the C library's posix_spawn. It may make system calls and nothing else. */
+
+#include <errno.h>
+#include <stdint.h>
+
+struct vc_spawn {
+    char **programs;             /* tried one after the other, as a PATH is walked */
+    char **argv;
+    char **envp;
+    const char *directory;      /* NULL: the child only exits */
+    int input, output, error;
+    int cgroup;
+    int no_new_privs;
+    int failure;                /* out: errno of the child's last step, 0 once it executes */
+    int is_directory;           /* out: whether that step was the change of directory */
+    uint64_t mask;              /* the caller's signal mask, as the kernel knows it */
+};
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+#define VC_CLONE_VM            0x00000100ULL
+#define VC_CLONE_VFORK         0x00004000ULL
+#define VC_CLONE_CLEAR_SIGHAND 0x100000000ULL
+#define VC_CLONE_INTO_CGROUP   0x200000000ULL
+#define VC_STACK_BYTES (64 * 1024)
+
+struct vc_clone_args {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+             set_tid_size, cgroup;
+};
+
+static void vc_close_from(int first)
+{
+    struct rlimit limit;
+    if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+        return;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)  /* Linux before 5.9 */
+        for (rlim_t fd = first; fd < limit.rlim_cur; fd++)
+            close((int)fd);
+}
+
+/* Put the three in their places; they may lie in each other's way where a host has none. */
+static int vc_place(int input, int output, int error)
+{
+    int from[3] = {input, output, error};
+    for (int i = 0; i < 3; i++)
+        if ((from[i] = fcntl(from[i], F_DUPFD, 3)) < 0)
+            return -1;
+    for (int i = 0; i < 3; i++)
+        if (dup2(from[i], i) < 0)
+            return -1;
+    return 0;
+}
+
+static int vc_execute(struct vc_spawn *s)
+{
+    int worst = 0;
+    for (char **program = s->programs; *program != NULL; program++) {
+        execve(*program, s->argv, s->envp);
+        /* Found but not to be executed says more than not found in the next directory. */
+        if (worst == 0 && errno != ENOENT && errno != ENOTDIR)
+            worst = errno;
+    }
+    return worst ? worst : ENOENT;
+}
+
+/* The child, in the parent's memory: system calls only, nothing of Python, no allocation. */
+static void vc_child(struct vc_spawn *s)
+{
+    struct sigaction plain = {.sa_handler = SIG_DFL};
+    if (s->directory == NULL)
+        _exit(0);
+    if (setsid() < 0 || vc_place(s->input, s->output, s->error) < 0)
+        goto failed;
+    if (chdir(s->directory) < 0) {
+        s->is_directory = 1;
+        goto failed;
+    }
+    if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        goto failed;
+    vc_close_from(3);
+    /* Python ignores these two, which no program expects; other handlers are gone already. */
+    sigaction(SIGPIPE, &plain, NULL);
+    sigaction(SIGXFSZ, &plain, NULL);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
+    errno = vc_execute(s);
+failed:
+    s->failure = errno;
+    _exit(127);
+}
+
+/* The stack is switched by the system call, so the child must never return from here. */
+static long vc_clone(struct vc_clone_args *args, struct vc_spawn *s)
+{
+#if defined(__x86_64__)
+    register void (*entry)(struct vc_spawn *) __asm__("r12") = vc_child;
+    register struct vc_spawn *argument __asm__("r13") = s;
+    long result;
+    __asm__ volatile (
+        "syscall\n\t"
+        "test %%rax, %%rax\n\t"
+        "jnz 1f\n\t"
+        "xor %%ebp, %%ebp\n\t"
+        "mov %[argument], %%rdi\n\t"
+        "call *%[entry]\n\t"
+        "ud2\n"
+        "1:"
+        : "=a"(result)
+        : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args),
+          [entry] "r"(entry), [argument] "r"(argument)
+        : "rcx", "r11", "memory", "cc");
+    return result;
+#else
+    register long number __asm__("x8") = SYS_clone3;
+    register long result __asm__("x0") = (long)args;
+    register long size __asm__("x1") = sizeof *args;
+    register void (*entry)(struct vc_spawn *) __asm__("x19") = vc_child;
+    register struct vc_spawn *argument __asm__("x20") = s;
+    __asm__ volatile (
+        "svc #0\n\t"
+        "cbnz x0, 1f\n\t"
+        "mov x29, xzr\n\t"
+        "mov x0, %[argument]\n\t"
+        "blr %[entry]\n\t"
+        "brk #0\n"
+        "1:"
+        : "+r"(result)
+        : "r"(number), "r"(size), [entry] "r"(entry), [argument] "r"(argument)
+        : "memory", "cc");
+    return result;
+#endif
+}
+
+/* Return the PID, or a negated errno. The caller is held until the program is executed. */
+static long vc_spawn_into(struct vc_spawn *s)
+{
+    uint64_t all = ~(uint64_t)0;
+    void *stack = mmap(NULL, VC_STACK_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return -errno;
+    struct vc_clone_args args = {
+        .flags = VC_CLONE_VM | VC_CLONE_VFORK | VC_CLONE_CLEAR_SIGHAND | VC_CLONE_INTO_CGROUP,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)stack,
+        .stack_size = VC_STACK_BYTES,
+        .cgroup = (uint64_t)s->cgroup,
+    };
+    /* No handler may run in the child, whose memory is ours. */
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &s->mask, sizeof all);
+    long pid = vc_clone(&args, s);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
+    munmap(stack, VC_STACK_BYTES);
+    return pid;
+}
+
+#else
+
+static long vc_spawn_into(struct vc_spawn *s)
+{
+    return -ENOSYS;
+}
+
+#endif

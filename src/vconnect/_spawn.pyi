@@ -1,0 +1,17 @@
+"""The stub of the compiled module; its docstrings are in ``_spawn.pyx``."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+def spawn_into(
+    cgroup: int,
+    argv: Sequence[str],
+    directory: str | PathLike[str],
+    environment: Mapping[str, str],
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    no_new_privs: bool,
+) -> int: ...
+def can_spawn_into(cgroup: int) -> int: ...
+def candidates(program: str, environment: Mapping[str, str]) -> list[str]: ...

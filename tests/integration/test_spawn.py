@@ -1,0 +1,211 @@
+"""The compiled way to start a process inside a cgroup, with real processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cgroup_kit import members, needs_cgroups
+from vconnect._spawn import can_spawn_into, candidates, spawn_into
+from vconnect.cgroups import CgroupTree
+from vconnect.config import Settings
+from vconnect.limits import TreeLimits
+
+DEV_NULL = Path(os.devnull)
+HERE = {"PATH": "/usr/bin:/bin", "WORD": "ünder"}
+
+
+class Place:
+    """A cgroup, open, with somewhere for what is printed."""
+
+    def __init__(self, path: Path, directory: Path) -> None:
+        self.path = path
+        self.directory = directory
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def spawn(self, *argv: str, directory: Path | None = None, privileges: bool = True) -> int:
+        with DEV_NULL.open("r+b") as nothing, (self.directory / "out").open("wb") as out:
+            return spawn_into(
+                *(self.descriptor, argv, directory or self.directory, HERE),
+                *(nothing.fileno(), out.fileno(), out.fileno(), not privileges),
+            )
+
+    def output(self, *argv: str, directory: Path | None = None, privileges: bool = True) -> str:
+        pid = self.spawn(*argv, directory=directory, privileges=privileges)
+        assert os.waitpid(pid, 0) == (pid, 0)
+        return (self.directory / "out").read_text()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    tree = CgroupTree(Settings(cgroup="on"), str(tmp_path / "host.sock"))
+    tree.open()
+    cgroup = tree.make("any", 1, TreeLimits())
+    assert cgroup is not None
+    made = Place(cgroup.path, tmp_path)
+    try:
+        yield made
+    finally:
+        os.close(made.descriptor)
+        cgroup.end()
+        tree.close()
+
+
+@needs_cgroups
+def test_it_is_in_the_cgroup_from_its_first_instruction(place: Place) -> None:
+    line = place.output("sh", "-c", "while read x; do echo $x; done < /proc/self/cgroup")
+    own = next(line for line in line.splitlines() if line.startswith("0::"))
+    assert own.endswith(f"/{place.path.parent.name}/any.1")
+
+
+@needs_cgroups
+def test_it_leads_a_session_where_it_was_told_to(place: Place) -> None:
+    pid = place.spawn("sleep", "60")
+    try:
+        assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
+        assert Path(f"/proc/{pid}/cwd").readlink() == place.directory
+        assert members(place.path) == [pid]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@needs_cgroups
+def test_it_has_its_own_environment_and_three_descriptors(place: Place) -> None:
+    with DEV_NULL.open() as kept:
+        os.set_inheritable(kept.fileno(), True)
+        told = place.output(sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))")
+    assert told.strip() == "['0', '1', '2', '3']"  # the last is the listing's own
+    assert place.output("env").splitlines() == ["PATH=/usr/bin:/bin", "WORD=ünder"]
+
+
+@needs_cgroups
+def test_signals_are_as_a_program_expects_them(place: Place) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        status = place.output("cat", "/proc/self/status")
+        ours = Path("/proc/thread-self/status").read_text()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        signal.signal(signal.SIGUSR1, before)
+    fields = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+    assert int(fields["SigCgt"], 16) == 0
+    assert int(fields["SigIgn"], 16) & 1 << (signal.SIGPIPE - 1) == 0
+    # The mask is inherited, as by `subprocess`; and it has come back here.
+    assert int(fields["SigBlk"], 16) == 1 << (signal.SIGUSR2 - 1)
+    assert f"SigBlk:\t{fields['SigBlk']}" in ours
+
+
+@needs_cgroups
+@pytest.mark.parametrize("privileges", [True, False])
+def test_it_may_lose_all_new_privileges(place: Place, privileges: bool) -> None:
+    status = place.output("cat", "/proc/self/status", privileges=privileges)
+    ours = Path("/proc/thread-self/status").read_text().partition("NoNewPrivs:\t")[2][0]
+    assert status.partition("NoNewPrivs:\t")[2][0] == (ours if privileges else "1")
+
+
+@needs_cgroups
+@pytest.mark.parametrize(
+    ("argv", "number"),
+    [
+        (["/no/such/program"], errno.ENOENT),
+        (["no-such-program"], errno.ENOENT),
+        (["/tmp"], errno.EACCES),
+        (["/etc/passwd"], errno.EACCES),
+        (["./garbage"], errno.ENOEXEC),
+        (["./orphan"], errno.ENOENT),
+        (["true", "x" * (3 << 20)], errno.E2BIG),
+    ],
+)
+def test_what_cannot_be_executed_is_told_as_subprocess_does(
+    place: Place, argv: list[str], number: int
+) -> None:
+    for name, content in (("garbage", "\0\1\2"), ("orphan", "#!/no/such/interpreter\n")):
+        (place.directory / name).write_text(content)
+        (place.directory / name).chmod(0o755)
+    with pytest.raises(OSError) as caught:
+        place.spawn(*argv)
+    with pytest.raises(OSError) as expected:
+        subprocess.run(argv, cwd=place.directory, env=HERE, check=False)
+    assert (caught.value.errno, caught.value.filename) == (number, argv[0])
+    assert type(caught.value) is type(expected.value)
+    assert caught.value.strerror == expected.value.strerror
+    assert members(place.path) == []
+
+
+@needs_cgroups
+def test_a_missing_directory_is_named(place: Place) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        place.spawn("true", directory=place.directory / "gone")
+    assert caught.value.filename == str(place.directory / "gone")
+
+
+@needs_cgroups
+def test_a_zero_byte_is_refused_before_anything_starts(place: Place) -> None:
+    with pytest.raises(ValueError, match="embedded null byte"):
+        place.spawn("true", "a\0b")
+
+
+@needs_cgroups
+def test_a_removed_cgroup_takes_nobody_in(place: Place) -> None:
+    place.path.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        place.spawn("true")
+    assert caught.value.filename is None
+
+
+@needs_cgroups
+def test_a_host_without_standard_descriptors_can_start_too(place: Place) -> None:
+    """The pipes that it opens then have the numbers 0 to 2, in each other's way."""
+    code = (
+        "import os, sys\n"
+        "from vconnect._spawn import spawn_into\n"
+        "os.close(0); os.close(1)\n"
+        "cgroup, out = int(sys.argv[1]), sys.argv[2]\n"
+        "one = os.open(out, os.O_WRONLY | os.O_CREAT)\n"  # 0
+        "nothing = os.open(os.devnull, os.O_RDONLY)\n"  # 1
+        "argv = ['sh', '-c', 'echo said; echo too >&2; cat']\n"
+        "pid = spawn_into(cgroup, argv, '/', {'PATH': '/bin:/usr/bin'}, nothing, one, one, False)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    os.set_inheritable(place.descriptor, True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place.descriptor), str(place.directory / "told")],
+        close_fds=False,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (place.directory / "told").read_text() == "said\ntoo\n"
+
+
+@needs_cgroups
+def test_many_threads_start_at_once(place: Place) -> None:
+    def run(_: int) -> int:
+        with DEV_NULL.open("r+b") as nothing:
+            number = nothing.fileno()
+            pid = spawn_into(place.descriptor, ["true"], "/", HERE, number, number, number, False)
+        return os.waitpid(pid, 0)[1]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(run, range(400))) == {0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
+def test_what_is_no_cgroup_takes_nobody_in() -> None:
+    with tempfile.TemporaryFile() as file:
+        assert can_spawn_into(file.fileno()) in (errno.EBADF, errno.ENOSYS)
+
+
+def test_a_path_is_taken_as_it_is_and_a_name_is_looked_up() -> None:
+    assert candidates("./here", HERE) == ["./here"]
+    assert candidates("here", HERE) == ["/usr/bin/here", "/bin/here"]
