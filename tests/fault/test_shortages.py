@@ -170,6 +170,29 @@ async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab, sa
     assert told["untouched"]
 
 
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+async def test_a_sandbox_that_cannot_be_tried_for_now_is_tried_again_soon(lab: Lab) -> None:
+    lab.plugin("caged", ECHO)
+    code = """
+    async def main():
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        async with lab.manager(restart="always", sandbox="bwrap") as runtime:
+            await runtime.discover_plugins()
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+            try:
+                await runtime.start_plugin("caged")
+            except PluginStartError:
+                pass
+            summary, now = runtime.summary("caged"), time.time()
+            resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+            print(json.dumps([summary.substate, summary.reason, summary.next_retry_at - now]))
+    """
+    substate, reason, wait = await run_host(lab, code, before=as_nobody(lab))
+    assert substate == "spawn_failed"
+    assert reason.endswith(": it cannot be tried: Resource temporarily unavailable")
+    assert wait < 10
+
+
 FORBID = """
 import resource, sys
 resource.prlimit(int(sys.argv[1]), resource.RLIMIT_NPROC, (1, 1))
