@@ -61,7 +61,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/*.pyx src/vconnect/*.pxd
-	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._lane vconnect._spawn --allowlist .github/stubtest-allow.txt
+	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._inflight vconnect._lane vconnect._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)

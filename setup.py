@@ -40,7 +40,7 @@ setup(
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
             extra_link_args=shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
         )
-        for name in ("_framing", "_stream", "_lane", "_spawn")
+        for name in ("_framing", "_stream", "_inflight", "_lane", "_spawn")
     ],
     cmdclass={"build_ext": BuildCore},
 )

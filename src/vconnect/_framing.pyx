@@ -5,7 +5,8 @@
 A frame is a big-endian u32 length and that many bytes of JSON. `FrameDecoder` cuts a byte stream
 into frames, `encode_frame` makes one, and an `Event` is encoded once for all who get it.
 
-``_stream`` puts a connection around this, ``_lane`` the events in flight on a connection.
+``_stream`` puts a connection around this, ``_inflight`` matches answers with events, and ``_lane``
+decides which events are in flight.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize

@@ -7,7 +7,8 @@ from typing import Any, Protocol, final
 from typing_extensions import disjoint_base
 
 from ._framing import Event, EventName
-from ._stream import StreamCore, StreamOwner
+from ._inflight import AnsweredStream
+from ._stream import StreamOwner
 from .errors import PluginError
 
 class LaneOwner(StreamOwner, Protocol):
@@ -16,20 +17,8 @@ class LaneOwner(StreamOwner, Protocol):
     def called(self, message: dict[str, Any]) -> None: ...
     def abandoned(self, number: int) -> None: ...
 
-@final
-class Call: ...
-
 @disjoint_base
-class InFlight: ...
-
-@final
-class InOrder(InFlight): ...
-
-@final
-class ByNumber(InFlight): ...
-
-@disjoint_base
-class LaneCore(StreamCore):
+class LaneCore(AnsweredStream):
     def serve(
         self,
         owner: StreamOwner,
@@ -62,12 +51,6 @@ class LaneCore(StreamCore):
     def queued(self) -> int: ...
     @property
     def lost(self) -> list[bytes]: ...
-    @property
-    def answered(self) -> int: ...
-    @property
-    def late(self) -> int: ...
-    @property
-    def unasked(self) -> int: ...
     @property
     def dropped(self) -> int: ...
 

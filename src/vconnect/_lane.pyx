@@ -1,319 +1,37 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""The compiled core's third part: the lane, a connection with its events in flight.
+"""The compiled core's fourth part: the lane, a connection with its events in flight.
 
 A lane is a stream with a window, a queue before it, and one timer. How answers find their events
-is the dialect's: a table `InOrder` for the classic one, `ByNumber` for the native one. A `FanOut`
-is one event in many lanes.
+is the dialect's, in a table of ``_inflight``. A `FanOut` is one event in many lanes.
 """
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from cython cimport final, freelist
+from libc.stdint cimport uint32_t
+from cython cimport final
 
-from vconnect._framing cimport NOT_PLAIN, Event, EventName, event_frame, parse_object, plain_data
-from vconnect._stream cimport StreamCore
+from vconnect._clock cimport monotonic
+from vconnect._framing cimport Event, EventName, event_frame
+from vconnect._inflight cimport AnsweredStream, ByNumber, Call, InOrder, new_call
 
 from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
 from collections import deque
-from reprlib import repr as shown  # a peer decides neither how long nor how deep it is
 
 from .errors import (
     PluginOverloadedError,
-    PluginReplyError,
     PluginStuckError,
     PluginTimeoutError,
     PluginUnavailableError,
-    RemoteProtocolError,
 )
-
-cdef extern from *:
-    """
-    #include <time.h>
-    /* The clock of Python's time.monotonic(), which takes twice as long to ask. */
-    static inline double vc_monotonic(void) {
-    #ifdef __APPLE__
-        return (double)clock_gettime_nsec_np(CLOCK_UPTIME_RAW) * 1e-9;
-    #else
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-    #endif
-    }
-    """
-    double monotonic "vc_monotonic"() nogil
 
 # Deadlines that lie closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
-# A deadline further away is told as this, the largest number that every JSON reader takes.
-cdef double MAX_LEFT_MS = 9007199254740991.0
-
-
-@final
-@freelist(256)
-cdef class Call:
-    """An event that waits for its place, or has one in a table by number."""
-
-
-cdef Call new_call(
-    object message, object future, double deadline, bint wants_data, uint32_t hops
-):
-    cdef Call call = Call.__new__(Call)
-    call.message = message
-    call.future = future
-    call.deadline = deadline
-    call.wants_data = wants_data
-    call.hops = hops
-    return call
-
-
-# --- tables ----------------------------------------------------------------------------------
-
-cdef class InFlight:
-    """The events in flight of one lane; what the dialects differ in."""
-
-    cdef Py_ssize_t count(self):
-        """Events that take a place in the window, abandoned ones included."""
-        raise NotImplementedError
-
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
-        """Send an event and, if it will be answered, give it a place."""
-        raise NotImplementedError
-
-    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
-        """Take a frame of the peer's."""
-        raise NotImplementedError
-
-    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
-        """Fail what is past its deadline; count the abandoned, and return the next deadline."""
-        raise NotImplementedError
-
-    cdef object why_stuck(self, double now):
-        """Say in words why the peer seems to have stopped for good, or return ``None``."""
-        raise NotImplementedError
-
-    cdef list take_messages(self):
-        """Return the classic frames of all events, before `take_all`."""
-        raise NotImplementedError
-
-    cdef list take_all(self):
-        """Forget all events and return their futures."""
-        raise NotImplementedError
-
-
-@final
-cdef class InOrder(InFlight):
-    """The n-th frame answers the n-th event (``docs/wire.md``, "Classic dialect")."""
-
-    def __cinit__(self, LaneCore lane not None):
-        self.places = []
-        self.messages = []
-        self.lane = lane
-
-    def __dealloc__(self):
-        PyMem_Free(self.deadlines)
-        PyMem_Free(self.wants_data)
-
-    cdef Py_ssize_t count(self):
-        return self.tail - self.head
-
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
-        cdef uint64_t index
-        cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
-        if self.tail - self.head == self.capacity:
-            self.grow()
-        index = self.tail & self.mask
-        self.places[index] = future
-        self.messages[index] = frame
-        self.deadlines[index] = deadline
-        self.wants_data[index] = wants_data
-        self.tail += 1
-        return self.lane.append(frame)
-
-    cdef int grow(self) except -1:
-        """Double the ring. Most plugins are idle: their rings stay small, or never are."""
-        cdef uint64_t at, capacity = max(<uint64_t>4, 2 * self.capacity)
-        cdef list places = [None] * <Py_ssize_t>capacity
-        cdef list messages = [None] * <Py_ssize_t>capacity
-        cdef double* deadlines = <double*>PyMem_Malloc(capacity * sizeof(double))
-        cdef bint* wants_data = <bint*>PyMem_Malloc(capacity * sizeof(bint))
-        if deadlines == NULL or wants_data == NULL:
-            PyMem_Free(deadlines)
-            PyMem_Free(wants_data)
-            raise MemoryError()
-        for at in range(self.head, self.tail):
-            places[at & (capacity - 1)] = self.places[at & self.mask]
-            messages[at & (capacity - 1)] = self.messages[at & self.mask]
-            deadlines[at & (capacity - 1)] = self.deadlines[at & self.mask]
-            wants_data[at & (capacity - 1)] = self.wants_data[at & self.mask]
-        PyMem_Free(self.deadlines)
-        PyMem_Free(self.wants_data)
-        self.places = places
-        self.messages = messages
-        self.deadlines = deadlines
-        self.wants_data = wants_data
-        self.capacity = capacity
-        self.mask = capacity - 1
-        return 0
-
-    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
-        cdef uint64_t index
-        if self.head == self.tail:
-            self.lane.unasked += 1
-            return 0
-        index = self.head & self.mask
-        future = self.places[index]
-        self.places[index] = None
-        self.messages[index] = None
-        self.head += 1
-        self.lane.answered += 1
-        if future is None:
-            return 0
-        return self.lane.settle(future, self.wants_data[index], payload, size)
-
-    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
-        cdef uint64_t at
-        cdef double nearest = INFINITY
-        for at in range(self.head, self.tail):
-            future = self.places[at & self.mask]
-            if future is None:
-                continue
-            if not future.done():
-                if self.deadlines[at & self.mask] > now:
-                    nearest = min(nearest, self.deadlines[at & self.mask])
-                    continue
-                future.set_exception(self.lane._timed_out())
-            abandoned[0] += 1
-        return nearest
-
-    cdef object why_stuck(self, double now):
-        # What waits counts: a peer that reads nothing at all never has an event in flight.
-        cdef bint idle = self.head == self.tail and not self.lane.waiting
-        if idle or self.head != self.head_seen or self.head_seen_at == 0:
-            self.head_seen = self.head
-            self.head_seen_at = 0 if idle else now
-        elif now - self.head_seen_at >= self.lane.stuck_after:
-            return f"its oldest event is unanswered for {self.lane.stuck_after:g} s"
-        return None
-
-    cdef list take_messages(self):
-        cdef uint64_t at
-        return [self.messages[at & self.mask] for at in range(self.head, self.tail)]
-
-    cdef list take_all(self):
-        cdef uint64_t at
-        lost = [self.places[at & self.mask] for at in range(self.head, self.tail)]
-        self.head = self.tail
-        self.places = self.messages = []
-        self.capacity = 0
-        return lost
-
-
-@final
-cdef class ByNumber(InFlight):
-    """Replies carry the number of their event, and come in any order (``docs/wire.md``, "Native").
-
-    An abandoned event keeps its place until its reply comes, so that a peer which ignores that it
-    was cancelled is not given ever more work. The owner hears ``abandoned(number)`` of each, and
-    ``called(message)`` of what is no reply.
-    """
-
-    def __cinit__(self, LaneCore lane not None):
-        self.calls = {}
-        self.next_number = 1
-        self.lane = lane
-
-    cdef Py_ssize_t count(self):
-        return len(self.calls)
-
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
-        cdef Event event = <Event?>message
-        cdef int64_t left_ms
-        if future is None:
-            return self.lane.append(event.numbered(0, 0, hops))
-        number = self.next_number
-        self.next_number += 1
-        self.calls[number] = new_call(event, future, deadline, wants_data, hops)
-        left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
-        return self.lane.append(event.numbered(number, left_ms, hops))
-
-    cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
-        cdef dict message = parse_object(payload, size)
-        cdef Call call
-        if "status" not in message:
-            self.lane.owner.called(message)
-            return 0
-        number = message.get("id")
-        if type(number) is not int:
-            raise RemoteProtocolError(
-                "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
-            )
-        call = self.calls.pop(number, None)
-        if call is None:
-            self.lane.unasked += 1
-            return 0
-        self.lane.answered += 1
-        return self.settle(call, message)
-
-    cdef int settle(self, Call call, dict message) except -1:
-        if message["status"] not in ("ok", "error"):
-            error = RemoteProtocolError(
-                "bad_reply",
-                f"a reply's status is {shown(message['status'])}; expected 'ok' or 'error'",
-            )
-            self.lane.fail_call(call.future, self.lane._broken(error))
-            raise error
-        try:
-            call.future.set_result(self.lane.read_data(message) if call.wants_data else message)
-        except PluginReplyError as error:
-            self.lane.fail_call(call.future, error)
-        except InvalidStateError:
-            self.lane.late += 1
-        return 0
-
-    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
-        cdef Call call
-        cdef double nearest = INFINITY
-        for number, entry in list(self.calls.items()):
-            call = <Call>entry
-            if not call.future.done():
-                if call.deadline > now:
-                    nearest = min(nearest, call.deadline)
-                    continue
-                call.future.set_exception(self.lane._timed_out())
-            abandoned[0] += 1
-            if not call.is_dropped:
-                call.is_dropped = True
-                self.lane.owner.abandoned(number)
-        return nearest
-
-    cdef object why_stuck(self, double now):
-        # An event may take its time while others are answered: here only the deadlines count, and
-        # whether the peer reads at all.
-        if self.lane.write_paused and now - self.lane.paused_at >= self.lane.stuck_after:
-            return f"it has read nothing for {self.lane.stuck_after:g} s"
-        return None
-
-    cdef list take_messages(self):
-        return [(<Event>(<Call>call).message).in_order() for call in self.calls.values()]
-
-    cdef list take_all(self):
-        lost = [(<Call>call).future for call in self.calls.values()]
-        self.calls = {}
-        return lost
 
 
 # --- the lane --------------------------------------------------------------------------------
 
-cdef class LaneCore(StreamCore):
+cdef class LaneCore(AnsweredStream):
     """A stream whose peer answers events.
 
     Until `serve` it is a plain `FrameStream`, for the handshake. From then on up to ``window``
@@ -584,36 +302,7 @@ cdef class LaneCore(StreamCore):
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1:
         if self.serving:
             return self.table.accept(payload, size)
-        return StreamCore.frame(self, payload, size)
-
-    cdef int settle(
-        self, object future, bint wants_data, const char* payload, Py_ssize_t size
-    ) except -1:
-        """Give a classic answer to its call."""
-        try:
-            if not wants_data:
-                answer = parse_object(payload, size)
-            else:
-                answer = plain_data(payload, size)
-                if answer is NOT_PLAIN:
-                    answer = self.read_data(parse_object(payload, size))
-        except PluginReplyError as error:
-            return self.fail_call(future, error)
-        except RemoteProtocolError as error:
-            self.fail_call(future, self._broken(error))
-            raise
-        try:
-            future.set_result(answer)
-        except InvalidStateError:
-            self.late += 1
-        return 0
-
-    cdef int fail_call(self, object future, object error) except -1:
-        if future.done():
-            self.late += 1
-        else:
-            future.set_exception(error)
-        return 0
+        return AnsweredStream.frame(self, payload, size)
 
     # Time. One timer serves every deadline and the watch over a peer that is stuck.
 
@@ -641,7 +330,7 @@ cdef class LaneCore(StreamCore):
         nearest = min(self.table.expire(now, &abandoned), self.expire_waiting(now))
         if abandoned >= self.max_abandoned:
             self.abort(self._stuck(f"{abandoned} events in flight were given up unanswered"))
-        elif (reason := self.table.why_stuck(now)) is not None:
+        elif (reason := self.table.why_stuck(now, bool(self.waiting))) is not None:
             self.abort(self._stuck(reason))
         elif self.table.count() or self.waiting:
             self.arm(nearest, now)
@@ -681,12 +370,6 @@ cdef class LaneCore(StreamCore):
             f"{limit} events wait for it already ({key}); it answers more slowly than it is asked",
         )
 
-    def _timed_out(self):
-        return PluginTimeoutError(self.plugin, "no answer by the deadline")
-
-    def _broken(self, error):
-        return PluginUnavailableError(self.plugin, f"its answer broke the wire: {error}")
-
     def _stuck(self, reason):
         return PluginStuckError(self.plugin, f"{reason}; its connection is given up")
 
@@ -698,7 +381,7 @@ cdef class LaneCore(StreamCore):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        return StreamCore.release(self)
+        return AnsweredStream.release(self)
 
     def _fail_all(self):
         """Fail every call that has no answer, now: none waits for its deadline."""

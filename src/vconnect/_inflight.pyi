@@ -1,0 +1,28 @@
+"""Types of the tables of events in flight; the docstrings stand in ``_inflight.pyx``."""
+
+from typing import final
+
+from typing_extensions import disjoint_base
+
+from ._stream import StreamCore
+
+@final
+class Call: ...
+
+@disjoint_base
+class AnsweredStream(StreamCore):
+    @property
+    def answered(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def unasked(self) -> int: ...
+
+@disjoint_base
+class InFlight: ...
+
+@final
+class InOrder(InFlight): ...
+
+@final
+class ByNumber(InFlight): ...
