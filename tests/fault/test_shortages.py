@@ -17,6 +17,9 @@ import pytest
 from lab import ECHO, Lab, new_lab
 from serving import Serve
 
+from cgroup_kit import both_ways
+from vconnect.cgroups import _delegated
+
 pytestmark = [
     pytest.mark.both_loops,
     pytest.mark.skipif(sys.platform != "linux", reason="counts by /proc"),
@@ -123,16 +126,36 @@ def as_nobody(lab: Lab) -> tuple[str, ...]:
     return words
 
 
+@pytest.fixture
+def nobodys_cgroup() -> Iterator[tuple[str, ...]]:
+    """Return the words before a command that put it into a cgroup of the user nobody."""
+    if os.geteuid() != 0:
+        yield ()  # ours is ours
+        return
+    path = _delegated() / f"lab-{os.getpid()}"
+    path.mkdir()
+    for file in (path, *path.iterdir()):
+        os.chown(file, NOBODY, NOBODY)
+    yield ("/bin/sh", "-c", f'echo $$ > {path}/cgroup.procs; exec "$@"', "sh")
+    path.rmdir()
+
+
+@both_ways
 @pytest.mark.parametrize("sandbox", ["off", "nnp"])
-async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab, sandbox: str) -> None:
+async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(
+    lab: Lab, sandbox: str, cgroup: str, request: pytest.FixtureRequest
+) -> None:
     for name in ("echo", "fallen", "late"):
         lab.plugin(name, ECHO)
+    before = as_nobody(lab)
+    if cgroup == "on":
+        before = (*request.getfixturevalue("nobodys_cgroup"), *before)
     code = f"""
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     def allow(processes):
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, hard))
     async def main():
-        options = dict(restart="always", restart_delay=0.01, sandbox={sandbox!r})
+        options = dict(restart="always", restart_delay=0.01, sandbox={sandbox!r}, cgroup={cgroup!r})
         async with lab.manager(**options) as runtime:
             await runtime.discover_plugins()
             await runtime.start_plugin("echo")
@@ -161,7 +184,7 @@ async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab, sa
                 "untouched": runtime.summary("echo").pid == pid,
             }}))
     """
-    told = await run_host(lab, code, before=as_nobody(lab))
+    told = await run_host(lab, code, before=before)
     for reason, directory in zip(told["reasons"], ("late", "fallen"), strict=True):
         assert f"cannot start {lab.plugins / directory / directory}: resource temp" in reason
     for status, substate, next_retry_at in told["failed"]:
