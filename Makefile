@@ -14,7 +14,7 @@ CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.p
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: soak run test lint bench sanitize wheel clean
+.PHONY: machine machine-available soak run test lint bench sanitize wheel clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
@@ -45,6 +45,14 @@ test: $(VENV)/.test
 SECONDS ?= 300
 soak: $(VENV)/.test
 	VCONNECT_SOAK_S=$(SECONDS) $(BIN)/python -m pytest -s tests/fault/test_soak.py
+
+# What needs the controllers of cgroup v2 or a real systemd: in QEMU, on this machine's files.
+MACHINE := tests/machine tests/fault/test_cgroups.py tests/integration/test_spawn.py
+machine: $(VENV)/.test
+	$(BIN)/python tests/machine/boot.py $(MACHINE)
+
+machine-available: $(VENV)/.test
+	@$(BIN)/python tests/machine/boot.py --available
 
 # Rivals that cannot be had here are left out, and the table says so.
 $(VENV)/.bench: $(VENV)/.test

@@ -32,6 +32,7 @@ from .procfs import HAS_PROC
 from .sessions import Stat, read_stat
 
 _DIGEST_CHARS = 12
+_PREFIX = "vconnect-"
 _HOST = "host"
 _PROBE = "probe"
 _PATIENCE_S = 5.0
@@ -133,7 +134,7 @@ class CgroupTree:
         own = [pid for pid in (guardian_pid, os.getpid()) if pid is not None]
         try:
             base = _given(given) if given is not None else _delegated()
-            path = base / f"vconnect-{self._digest()}"
+            path = base / f"{_PREFIX}{self._digest()}"
             path.mkdir(exist_ok=True)
             _sweep(path)
             _try(path)
@@ -245,8 +246,14 @@ def _own_path() -> str:
         raise OSError("only Linux has cgroups")
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         if line.startswith("0::"):
-            return line[3:]
+            return _before_the_move(line[3:])
     raise OSError("this kernel has no cgroups of version 2")
+
+
+def _before_the_move(path: str) -> str:
+    """Where this process came from, if an earlier manager in it has made room for plugins."""
+    base, _, below = path.rpartition(f"/{_PREFIX}")
+    return (base or "/") if below.endswith(f"/{_HOST}") else path
 
 
 def _mounted(own: str) -> Path:
