@@ -25,7 +25,7 @@ from .registry import Registry
 from .restart import Ended
 from .sandbox import Bubblewrap, View
 from .state import HostState
-from .status import Substate
+from .status import PluginStatus, Substate
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -71,6 +71,8 @@ class Launcher:
         Returns:
             The instance, or where the plugin comes to rest without one.
         """
+        if self._registry.exact(runtime.name) is not runtime:  # the name may be another's by now
+            return Rest(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more")
         try:
             self._read_manifest(runtime)
             process = self._launch(runtime)
@@ -142,9 +144,7 @@ class Launcher:
         except OSError as error:
             trouble = f"its private directories: {error.filename}: {error.strerror}"
             if must_have:
-                failure = PluginStartError(runtime.name, f"cannot make {trouble}")
-                failure.is_transient = error.errno in SHORTAGES
-                raise failure from None
+                raise _failed(runtime.name, f"cannot make {trouble}", error) from None
             _log.warning("plugin %s starts without %s", runtime.name, trouble)
             return None
         try:
@@ -164,9 +164,7 @@ class Launcher:
         except OSError as error:
             trouble = f"its cgroup: {error.filename}: {error.strerror}"
             if limits.controllers() or self._settings.cgroup == "on":
-                failure = PluginStartError(runtime.name, f"cannot make {trouble}")
-                failure.is_transient = error.errno in SHORTAGES
-                raise failure from None
+                raise _failed(runtime.name, f"cannot make {trouble}", error) from None
             _log.warning("plugin %s starts without %s", runtime.name, trouble)
             return None
 
@@ -215,16 +213,28 @@ class Launcher:
             readable=tuple(Path(path).expanduser() for path in limits.sandbox_read),
             network=limits.sandbox_network,
         )
+        try:
+            argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
+        except OSError as error:
+            trouble = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
+            raise _failed(spec.plugin, trouble, error) from None
         environment = spec.environment | {"HOME": str(private.data)}
         # Inside there is no process of this number; and the kernel ends who is inside with us.
         environment.pop(HOST_PID_VARIABLE)
         return msgspec.structs.replace(
             spec,
-            argv=self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits),
+            argv=argv,
             environment=environment,
             limits=ResourceLimits(),
             is_wrapped=True,
         )
+
+
+def _failed(plugin: str, trouble: str, error: OSError) -> PluginStartError:
+    """Make the error of a start that what the machine is short of may let happen later."""
+    failure = PluginStartError(plugin, trouble)
+    failure.is_transient = error.errno in SHORTAGES
+    return failure
 
 
 def _shown(command: list[str]) -> str:

@@ -92,6 +92,7 @@ class PluginRuntimeManager:
             self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
         self._server = UnixSocketServer(
             settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
         )
@@ -171,6 +172,7 @@ class PluginRuntimeManager:
             await asyncio.wait(self._tasks)
         supervisors = list(self._supervisors.values())
         await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
+        await asyncio.gather(*self._farewells)
         await self._state.flush()
         self._cgroups.close()
         await self._server.close()
@@ -473,6 +475,10 @@ class PluginRuntimeManager:
         if supervisor is None or supervisor.runtime is not runtime:
             if self._closing:
                 raise PluginStartError(runtime.name, "the host is stopping")
+            if supervisor is not None:  # of a plugin that is gone, and had this name
+                farewell = asyncio.create_task(supervisor.close())
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
             supervisor = Supervisor(
                 runtime, self._registry, self.settings, self._launcher, self._given_up
             )
@@ -543,7 +549,7 @@ class PluginRuntimeManager:
             }
             if not running:
                 continue
-            for path in await asyncio.to_thread(watch.changed, list(running)):
+            for path in await in_thread(None, watch.changed, list(running)):
                 _log.info("plugin %s: its source has changed", running[path].name)
                 reload = asyncio.create_task(_reload(self._supervise(running[path])))
                 reloads.add(reload)

@@ -48,11 +48,20 @@ def serve(settings: Settings, lifeline: Lifeline | None = None) -> int:
     Raises:
         VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
     """
-    with (
-        _host_log(logging.DEBUG if settings.debug else logging.INFO),
-        asyncio.Runner(loop_factory=loop_factory(settings.uvloop)) as runner,
-    ):
-        return runner.run(_serve(settings, lifeline))
+    with _host_log(logging.DEBUG if settings.debug else logging.INFO):
+        runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
+        try:
+            return runner.run(_serve(settings, lifeline))
+        finally:
+            _close(runner)
+
+
+def _close(runner: asyncio.Runner) -> None:
+    """Close the loop, also where the machine has no thread in which asyncio waits for others."""
+    try:
+        runner.close()
+    except RuntimeError as error:
+        _log.warning("not waiting for threads that still work: %s", error)
 
 
 async def _serve(settings: Settings, lifeline: Lifeline | None) -> int:

@@ -69,6 +69,7 @@ class Bubblewrap:
 
         Raises:
             PluginStartError: This machine cannot do it. Nothing is ever run with less.
+            OSError: The proof could not be begun.
         """
         program = self._prove(plugin)
         limiter = _limiter(plugin, limits)
@@ -103,8 +104,6 @@ def _try(program: str) -> str:
             timeout=_PROBE_TIMEOUT_S,
             check=False,
         )
-    except OSError as error:
-        return error.strerror or str(error)
     except subprocess.TimeoutExpired:
         return f"no answer within {_PROBE_TIMEOUT_S:g} s"
     if done.returncode == 0:

@@ -253,7 +253,7 @@ class HostState:
                 self._is_stale = False
                 try:
                     await in_thread(None, self._file.write, self._record())
-                except (OSError, RuntimeError) as error:  # no disk, or no thread to be had
+                except OSError as error:
                     self._failed(error)
                 else:
                     self._worked()

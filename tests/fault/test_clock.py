@@ -20,8 +20,9 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not here (apt-get install faketime)")
+@pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 @pytest.mark.parametrize("jump", ["-3600", "+86400"])
-def test_no_timer_moves_with_the_wall_clock(lab: Lab, jump: str) -> None:
+def test_no_timer_moves_with_the_wall_clock(lab: Lab, loop: str, jump: str) -> None:
     clock = lab.directory / "clock"
     clock.write_text("+0\n")
     lab.plugin("echo", ECHO)
@@ -34,7 +35,7 @@ def test_no_timer_moves_with_the_wall_clock(lab: Lab, jump: str) -> None:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    with Serve(lab, "--config", str(config), environ=environ) as host:
+    with Serve(lab, loop, "--config", str(config), environ=environ) as host:
         host.wait_until("echo", "Running")
         before = host.status("echo")["last_heartbeat"]
         generation = host.status("crash")["generation"]

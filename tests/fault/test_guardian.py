@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab
-from serving import DEADLINE_S, VCONNECT, Serve
+from lab import ECHO, ORDERLY, Lab, is_alive, new_lab, relatives
+from sandboxes import IN_BWRAP, needs_bwrap
+from serving import DEADLINE_S, VCONNECT, Serve, wait_until
 
 RUNS = int(os.environ.get("GUARDIAN_RUNS", "10"))
 LOOPS = ("--uvloop", "--no-uvloop")
@@ -43,19 +43,7 @@ serve()
 time.sleep(300)  # it does not end with its connection
 """
 FAMILY_SIZE = 6
-
-# Tells in a file that it was asked to end, and takes a moment for it.
-POLITE = """
-def end(*_):
-    time.sleep(0.2)
-    with open(os.environ["VCONNECT_PLUGIN_NAME"] + ".ended", "w") as file:
-        file.write("in order")
-    os._exit(0)
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, end)
-serve()
-time.sleep(300)
-"""
+KEEPERS = 2  # of a sandbox: one outside, which is the leader then, and one inside
 
 
 @pytest.fixture
@@ -66,35 +54,13 @@ def lab() -> Iterator[Lab]:
             os.kill(pid, signal.SIGKILL)  # a failed test must not leave what it was about
 
 
-def marked(lab: Lab) -> str:
+def marked(lab: Lab, **settings: object) -> str:
     """Write a configuration by which every process below the plugins can be told."""
     config = lab.directory / "vconnect.toml"
-    config.write_text(f'[plugins]\nstop_timeout = 20\n[plugins.env]\nLAB = "{lab.directory}"\n')
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    env = f'[plugins.env]\nLAB = "{lab.directory}"'
+    config.write_text("\n".join(["[plugins]", "stop_timeout = 20", *lines, env, ""]))
     return str(config)
-
-
-def relatives(lab: Lab) -> list[int]:
-    """List every living process that has the lab's mark, whatever its parent and session."""
-    mark = f"LAB={lab.directory}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environ = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if mark in environ.split(b"\0") and is_alive(int(entry.name)):
-                found.append(int(entry.name))
-    return found
-
-
-def wait_until(condition: Callable[[], object], patience: float = DEADLINE_S) -> float:
-    """Wait for ``condition()``, and return how long it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < patience, f"waited {patience} s in vain"
-        time.sleep(0.005)
-    return time.monotonic() - began
 
 
 def state_of(pid: int) -> str:
@@ -124,6 +90,35 @@ def test_nobody_outlives_a_clean_end(lab: Lab, loop: str) -> None:
         host.process.terminate()
         assert host.ends() == 0
         assert not relatives(lab)
+
+
+@needs_bwrap
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("guardian", ["--guardian", "--no-guardian"])
+def test_no_sandbox_outlives_a_killed_host(lab: Lab, loop: str, guardian: str) -> None:
+    """Not even where there is no guardian: then the kernel ends it."""
+    lab.plugin("family", FAMILY)
+    with Serve(lab, loop, guardian, "--config", marked(lab, **IN_BWRAP)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE + KEEPERS)
+        os.kill(host.host_pid(), signal.SIGKILL)
+        assert wait_until(lambda: not relatives(lab)) < 1.0
+        host.ends()
+
+
+@needs_bwrap
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("order", ["stop", "restart"])
+def test_an_order_empties_the_sandbox(lab: Lab, loop: str, order: str) -> None:
+    """Also of those that a plugin without a sandbox would leave to the host's end."""
+    lab.plugin("family", FAMILY)
+    with Serve(lab, loop, "--config", marked(lab, **IN_BWRAP)) as host:
+        host.wait_for_log("plugin handshake: family")
+        wait_until(lambda: len(relatives(lab)) == FAMILY_SIZE + KEEPERS)
+        first = relatives(lab)
+        assert host.ask(order, "family").returncode == 0
+        assert not [pid for pid in first if is_alive(pid)]
+        assert bool(relatives(lab)) == (order == "restart")
 
 
 def test_a_start_after_that_is_clean(lab: Lab) -> None:
@@ -185,7 +180,7 @@ while True:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
     for name in ("one", "two"):
-        lab.plugin(name, POLITE)
+        lab.plugin(name, ORDERLY)
     reaper = (sys.executable, "-c", REAPER)
     with Serve(lab, loop, "--config", marked(lab), before=reaper) as host:
         host.wait_for_log("2 of 2 plugin(s) running")
@@ -197,8 +192,7 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
     assert f"buried {told['guardian_pid']}: -9\n" in log
     assert f"buried {told['pid']}: 1\n" in log
     assert "Traceback" not in log
-    for name in ("one", "two"):
-        assert (lab.plugins / name / f"{name}.ended").read_text() == "in order"
+    assert sorted(lab.order()[2:]) == ["end one", "end two"]
     assert not lab.socket.exists()
     assert not relatives(lab)
 
@@ -209,21 +203,21 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_arrives_once(lab: Lab, loop: str, number: signal.Signals) -> None:
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:
         host.wait_for_log("plugin handshake: polite")
         host.process.send_signal(number)
         assert host.ends() == 0
     assert host.log.read_text().count("stopping the plugins") == 1
     assert "again" not in host.log.read_text()
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("host_first", [False, True])
 def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> None:
     """As a service manager sends it to a control group, and ``killall`` by name."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:
         host.wait_for_log("plugin handshake: polite")
         pids = [host.process.pid, host.host_pid()]
@@ -231,7 +225,7 @@ def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> 
             os.kill(pid, signal.SIGTERM)
         assert host.ends() == 0
     assert "again" not in host.log.read_text()
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
@@ -284,7 +278,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def test_ctrl_c_on_a_terminal_arrives_once(lab: Lab) -> None:
     """Also on one that stops whoever writes from the background, as the host's group does."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     ours, theirs = pty.openpty()
     modes = termios.tcgetattr(theirs)
     modes[3] |= termios.TOSTOP
@@ -325,7 +319,7 @@ def read_until(descriptor: int, text: bytes) -> bytes:
 
 def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> None:
     """The kernel wakes whoever is stopped in a group that nobody could continue any more."""
-    lab.plugin("polite", POLITE)
+    lab.plugin("polite", ORDERLY)
     with Serve(lab) as host:
         host.wait_for_log("plugin(s) running")
         pid = host.host_pid()
@@ -334,7 +328,7 @@ def test_a_suspended_host_that_loses_its_guardian_ends_in_order(lab: Lab) -> Non
         host.process.kill()
         host.ends()
         wait_until(lambda: not is_alive(pid))
-    assert (lab.plugins / "polite" / "polite.ended").exists()
+    assert lab.order() == ["begin polite", "end polite"]
 
 
 def test_what_systemd_addresses_to_the_guardian_is_the_hosts(lab: Lab) -> None:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import pytest
-from lab import ECHO, PLUGINS, Lab, is_alive, new_lab, until, until_status
+from lab import ECHO, Lab, is_alive, new_lab, until, until_status
+from sandboxes import IN_BWRAP, needs_bwrap
 
 from cgroup_kit import both_ways
 from vconnect.errors import PluginStartError
 from vconnect.sampler import Sampler
-from vconnect.sandbox import _try
 from vconnect.sessions import members
 
 pytestmark = [
@@ -30,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are measured through /proc"),
 ]
 
-LAB = Path(__file__).parent.parent / "integration"
 QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
 
 
@@ -330,12 +324,6 @@ async def test_where_no_directory_can_be_made_plugins_start_without(lab: Lab) ->
 
 # --- sandboxes -------------------------------------------------------------------------------
 
-HERE = {"sandbox": "bwrap", "sandbox_read": [str(PLUGINS)]}
-HAS_BWRAP = shutil.which("bwrap") is not None and not _try(shutil.which("bwrap"))
-needs_bwrap = pytest.mark.skipif(
-    not HAS_BWRAP, reason="bubblewrap is not installed, or user namespaces are not available"
-)
-
 TELL_VIEW = """
 import pathlib, socket
 def can(function, *args):
@@ -411,7 +399,7 @@ async def test_a_sandbox_shows_only_what_it_must(lab: Lab, network: bool) -> Non
         "limits": {"nofile": 100},
     }
     env = {"OUTSIDE": str(lab.directory / "outside"), "PORT": str(port)}
-    async with server, lab.manager(options={"caged": HERE | options}, env=env) as runtime:
+    async with server, lab.manager(options={"caged": IN_BWRAP | options}, env=env) as runtime:
         await runtime.start_all()
         told = await runtime.request("caged", "e", {})
         assert "NoNewPrivs:\t1" in told["privileges"]
@@ -435,7 +423,7 @@ async def test_a_sandboxed_tree_is_ours_to_the_end(lab: Lab) -> None:
     serve()
     """
     lab.plugin("caged", code)
-    async with lab.manager(**QUICK, **HERE) as runtime:
+    async with lab.manager(**QUICK, **IN_BWRAP) as runtime:
         await runtime.start_all()
         keeper = runtime.summary("caged").pid
         tree = [stat.pid for stat in members((keeper,))]
@@ -474,105 +462,3 @@ async def test_a_sandbox_that_cannot_be_had_is_no_start(
         words = {"missing": "install bubblewrap", "refuses": "bwrap: no permissions"}
         assert words[trouble] in summary.reason
         assert runtime.summary("free").status == "Running"
-
-
-# --- a host that is short of something -------------------------------------------------------
-
-
-async def run_host(lab: Lab, code: str, **limits: int) -> Any:
-    """Run a host in a process of its own, which alone has the limits; return what it prints."""
-    loop = type(asyncio.get_running_loop())
-    prelude = f"""
-import asyncio, json, os, resource, sys, time
-sys.path[:0] = [{str(LAB)!r}]
-from pathlib import Path
-from lab import Lab, until, until_status
-from vconnect.errors import PluginStartError
-lab = Lab(Path({str(lab.directory)!r}))
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-async def until_no_more_than(count):
-    await until(lambda: descriptors() <= count, "descriptors")
-"""
-    for name, value in limits.items():
-        prelude += f"resource.setrlimit(resource.RLIMIT_{name}, ({value}, {value}))\n"
-    run = f"""
-import {loop.__module__}
-with asyncio.Runner(loop_factory={loop.__module__}.{loop.__name__}) as runner:
-    runner.run(main())
-"""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", prelude + dedent(code) + run],
-        capture_output=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
-async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) -> None:
-    for number in range(30):
-        lab.plugin(f"p{number:02}", ECHO)
-    code = """
-    async def main():
-        async with lab.manager(start_concurrency=1) as runtime:
-            before = descriptors()
-            await runtime.start_all()
-            seen = runtime.runtime_summaries()
-            running = [one.name for one in seen if one.status == "Running"]
-            failed = [one for one in seen if one.status != "Running"]
-            for name in running:
-                assert await runtime.request(name, "e", 1) == {"echo": 1}
-            await asyncio.sleep(2.5)  # samples, which need descriptors as well
-            alive = [runtime.summary(name).status for name in running]
-            for name in running:
-                await runtime.stop_plugin(name)
-            await until_no_more_than(before)
-            await runtime.start_plugin(failed[0].name)
-            print(json.dumps({
-                "running": len(running), "alive": alive,
-                "failed": [[one.status, one.substate, one.reason] for one in failed],
-                "again": runtime.summary(failed[0].name).status,
-            }))
-    """
-    told = await run_host(lab, code, NOFILE=64)
-    assert told["running"] >= 3
-    assert told["failed"]
-    assert set(told["alive"]) == {"Running"}
-    assert told["again"] == "Running"
-    for status, substate, reason in told["failed"]:
-        assert status == "Error", (substate, reason)
-        assert "too many open files" in reason.lower() or substate == "handshake_timeout"
-
-
-async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(lab: Lab) -> None:
-    """Only an ordinary user is held to a number of processes; here everybody is told so."""
-    lab.plugin("echo", ECHO)
-    lab.plugin("late", ECHO)
-    code = """
-    import errno, subprocess
-    real = subprocess._fork_exec
-    def refuse(*args):
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    async def main():
-        async with lab.manager() as runtime:
-            await runtime.discover_plugins()
-            await runtime.start_plugin("echo")
-            before = descriptors()
-            subprocess._fork_exec = refuse
-            try:
-                await runtime.start_plugin("late")
-            except PluginStartError as error:
-                reason = str(error)
-            subprocess._fork_exec = real
-            summary = runtime.summary("late")
-            after = descriptors()
-            assert await runtime.request("echo", "e", 1) == {"echo": 1}
-            await runtime.start_plugin("late")
-            print(json.dumps([reason, summary.status, summary.substate, after - before]))
-    """
-    reason, status, substate, more = await run_host(lab, code)
-    assert "resource temporarily unavailable" in reason
-    assert (status, substate, more) == ("Error", "spawn_failed", 0)

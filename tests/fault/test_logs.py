@@ -16,19 +16,19 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
+from disks import remount, small_disk
 from lab import ECHO, Lab, new_lab, until
+from serving import wait_until
 
 from vconnect import PluginRuntimeManager
 from vconnect.cli.output import clean
 from vconnect.logs.host import HostFormatter
 from vconnect.logs.ring import RING_BYTES
+from vconnect.logs.text import MAX_LINE_BYTES
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -184,6 +184,43 @@ async def test_many_floods_at_once(lab: Lab) -> None:
     assert lag.percentile(50) < MAX_P99_MS
 
 
+@pytest.mark.parametrize("fd", [1, 2])
+async def test_every_line_of_a_flood_is_written_or_counted(lab: Lab, fd: int) -> None:
+    code = f"""
+    for _ in range(1000):
+        os.write({fd}, b"line\\n" * 1000)
+    serve()
+    """
+    lab.plugin("flood", code)
+    async with lab.manager(log_dir=lab.directory / "logs") as runtime:
+        await runtime.start_all()
+        await runtime.stop_plugin("flood")
+        suppressed = runtime.summary("flood").log_suppressed
+    written = (lab.directory / "logs" / "flood.log").read_text().splitlines()
+    assert suppressed > 900_000
+    assert suppressed + sum(line.endswith(" line") for line in written) == 1_000_000
+
+
+async def test_a_line_of_a_hundred_megabytes_is_cut_and_its_end_is_found(lab: Lab) -> None:
+    code = """
+    for _ in range(1600):
+        os.write(1, b"x" * 65536)
+    os.write(1, b"\\nthe end\\n")
+    serve()
+    """
+    lab.plugin("endless", code)
+    async with lab.manager(handshake_timeout=50.0) as runtime:
+        before = memory()
+        await runtime.start_all()
+        assert memory() - before < MAX_GROWTH_BYTES
+        await runtime.stop_plugin("endless")
+        assert runtime.summary("endless").log_suppressed == 1
+        records = runtime.plugin_logs("endless", lines=10_000).records
+    said = [record.text for record in records if record.stream == "stdout"]
+    assert said.pop() == "the end"
+    assert said == ["x" * MAX_LINE_BYTES] * len(said)
+
+
 async def test_the_last_words_of_a_flood_are_heard(lab: Lab) -> None:
     code = """
     sys.stderr.write("x" * 79 + "\\n")
@@ -257,20 +294,6 @@ serve()
 """
 
 
-@contextmanager
-def small_disk(directory: Path, size: str = "64k") -> Iterator[None]:
-    """Mount a small disk."""
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
 class Told(logging.Handler):
     """What the host's log says about files."""
 
@@ -326,18 +349,14 @@ async def test_a_read_only_disk_changes_nothing_but_the_file(lab: Lab, told: Tol
     lab.plugin("ticking", TICKING)
     logs = lab.directory / "logs"
     with small_disk(logs, "4m"):
-
-        def remount(how: str) -> None:
-            subprocess.run(["mount", "-o", f"remount,{how}", str(logs)], check=True)
-
         async with lab.manager(log_dir=logs) as runtime:
             await runtime.start_all()
             pid = runtime.summary("ticking").pid
             await until(lambda: (logs / "ticking.log").exists())
-            remount("ro")
+            remount(logs, "ro")
             await until(lambda: told.count("read-only"), "the disk to be told")
             await ticks_on(runtime, pid)
-            remount("rw")
+            remount(logs, "rw")
             await until(lambda: told.count("are written again"), "the file to go on")
             await ticks_on(runtime, pid)
 
@@ -425,20 +444,13 @@ class StalledHost:
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 
 
-def wait_for(condition: object, what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
 @LOOPS
 def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
         # Far more than a pipe holds.
-        wait_for(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
+        wait_until(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
         began = time.monotonic()
         assert '"echo":{"n":1}' in host.ask("emit", "e", '{"n": 1}')
         assert time.monotonic() - began < 5
@@ -450,7 +462,7 @@ def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) 
 def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
+        wait_until(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
         host.process.send_signal(signal.SIGTERM)
         read: list[bytes] = []
         reader = threading.Thread(target=lambda: read.append(host.read_all()))
@@ -467,10 +479,10 @@ def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loo
 def test_a_stderr_that_is_closed_stops_nothing(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING)
     with StalledHost(lab, loop) as host:
-        wait_for(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
         os.close(host._reading)
         host._reading = -1
-        wait_for(lambda: " tick 100 " in host.ask("logs", "ticking"), "ticks")
+        wait_until(lambda: " tick 100 " in host.ask("logs", "ticking"), "ticks")
         assert '"echo":{"n":1}' in host.ask("emit", "e", '{"n": 1}')
         host.process.send_signal(signal.SIGTERM)
         assert host.process.wait(PATIENCE_S) == 0

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in
-from serving import DEADLINE_S, Serve
+from disks import remount, small_disk
+from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
+from serving import DEADLINE_S, Serve, wait_until
 
 from vconnect.procfs import boot_id, start_time
 from vconnect.state import HostState, Identity, Instance, Record, StateFile
@@ -81,13 +80,6 @@ def recorded(lab: Lab) -> Record:
     record = state_file(lab).read()
     assert record is not None
     return record
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def leave(lab: Lab, *pids: int, off_by: int = 0, boot: str | None = None) -> None:
@@ -285,21 +277,6 @@ async def test_two_hosts_share_plugins_but_no_orders(lab: Lab) -> None:
     assert len(list(state_file(lab).directory.iterdir())) == 2
 
 
-def test_no_secret_is_written_down(lab: Lab) -> None:
-    lab.plugin("echo", ECHO)
-    config = lab.directory / "vconnect.toml"
-    config.write_text(
-        '[plugins]\nstate_dir = "memory"\n[plugins.env]\nA = "hunter2"\n'
-        '[plugins.config.echo]\nb = "hunter2"\n'
-    )
-    with Serve(lab, "--config", str(config)) as host:
-        host.wait_for_log("1 of 1 plugin(s) running")
-        assert host.ask("stop", "echo").returncode == 0
-    (written,) = (lab.directory / "memory").iterdir()
-    assert "hunter2" not in written.read_text()
-    assert json.loads(written.read_text())["desired"] == {"echo": "stopped"}
-
-
 # --- files that are broken, newer, or cannot be written -----------------------------------------
 
 
@@ -365,6 +342,29 @@ def test_a_full_disk_is_told_once_and_plugins_go_on(lab: Lab, loop: str) -> None
     assert os.strerror(errno.EFBIG) in said
     assert "Traceback" not in said
     assert list(state_file(lab).directory.iterdir()) == []
+
+
+@pytest.mark.both_loops
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+async def test_a_disk_that_turns_read_only(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for name in ("stopped", "killed"):
+        lab.plugin(name, ECHO)
+    place = lab.directory / "memory"
+    with small_disk(place):
+        async with lab.manager(state_dir=place, restart="always", restart_delay=0.01) as runtime:
+            await runtime.start_all()
+            remount(place, "ro")
+            await runtime.stop_plugin("stopped")
+            os.kill(runtime.summary("killed").pid, signal.SIGKILL)
+            await until(lambda: runtime.summary("killed").generation == 2)
+            await until_status(runtime, "killed", "Running")
+            assert await runtime.request("killed", "e", 1) == {"echo": 1}
+            assert caplog.text.count("cannot be written") == 1
+            remount(place, "rw")
+            await runtime.restart_plugin("killed")
+            await until(lambda: "can be written again" in caplog.text)
+            assert StateFile(place, lab.socket).read().desired["stopped"] == "stopped"
 
 
 @pytest.mark.both_loops

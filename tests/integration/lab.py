@@ -23,6 +23,31 @@ PATIENCE_S = 20.0
 ECHO = "serve()"
 """A plugin that answers every event with ``{"echo": payload}``."""
 
+STUBBORN = """
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+serve()
+time.sleep(300)
+"""
+"""One that ends neither when it is asked to nor with its connection."""
+
+ORDERLY = """
+def note(what):
+    with open("../../order", "a") as order:
+        order.write(f"{what} {os.environ['VCONNECT_PLUGIN_NAME']}\\n")
+def end(*_):
+    time.sleep(0.1)
+    note("end")
+    os._exit(0)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, end)
+time.sleep(0.1)
+note("begin")
+serve()
+time.sleep(300)
+"""
+"""One that ends when it is asked to, slow at both ends; `Lab.order` has what it writes down."""
+
 
 class Lab:
     """A directory with a ``plugin_dir`` and a place for sockets, whose paths are short.
@@ -59,6 +84,10 @@ class Lab:
         )
         path.write_text(prelude + dedent(code) + "\n")
         path.chmod(0o755)
+
+    def order(self) -> list[str]:
+        """Return who began and who ended, one after the other: ``begin NAME``, ``end NAME``."""
+        return (self.directory / "order").read_text().splitlines()
 
     @asynccontextmanager
     async def manager(self, **options: Any) -> AsyncIterator[PluginRuntimeManager]:
@@ -109,6 +138,24 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
+
+
+def relatives(lab: Lab) -> list[int]:
+    """List every living process that has the lab's mark, whatever its parent and session.
+
+    The mark is ``LAB`` in its environment, the lab's directory. Linux only.
+    """
+    mark = f"LAB={lab.directory}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if mark in environ.split(b"\0") and is_alive(int(entry.name)):
+                found.append(int(entry.name))
+    return found
 
 
 async def pid_in(file: Path) -> int:

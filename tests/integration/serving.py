@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from lab import Lab
 
@@ -97,3 +98,14 @@ class Serve:
 
     def ends(self) -> int:
         return self.process.wait(DEADLINE_S)
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "the condition", patience: float = DEADLINE_S
+) -> float:
+    """Wait until ``condition()`` holds, and return how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < patience, f"waited {patience} s in vain for {what}"
+        time.sleep(0.005)
+    return time.monotonic() - began

@@ -9,24 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, new_lab, until, until_status
+from lab import ECHO, ORDERLY, Lab, new_lab, until, until_status
 
 pytestmark = pytest.mark.both_loops
-
-# Writes down when it begins and ends; slow at both.
-TOLD = """
-def note(what):
-    with open("../../order", "a") as order:
-        order.write(f"{what} {os.environ['VCONNECT_PLUGIN_NAME']}\\n")
-def end(*_):
-    note("end")
-    os._exit(0)
-signal.signal(signal.SIGINT, end)
-time.sleep(0.1)
-note("begin")
-serve()
-time.sleep(30)
-"""
 
 
 @pytest.fixture
@@ -35,18 +20,14 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def order(lab: Lab) -> list[str]:
-    return (lab.directory / "order").read_text().splitlines()
-
-
 async def test_what_is_required_starts_first_and_stops_last(lab: Lab) -> None:
-    lab.plugin("a", TOLD, requires=["b"])
-    lab.plugin("b", TOLD, requires=["wk.plugin.c"])
-    lab.plugin("c", TOLD)
+    lab.plugin("a", ORDERLY, requires=["b"])
+    lab.plugin("b", ORDERLY, requires=["wk.plugin.c"])
+    lab.plugin("c", ORDERLY)
     async with lab.manager() as runtime:
         await runtime.start_all()
         assert {summary.status for summary in runtime.runtime_summaries()} == {"Running"}
-    assert order(lab) == ["begin c", "begin b", "begin a", "end a", "end b", "end c"]
+    assert lab.order() == ["begin c", "begin b", "begin a", "end a", "end b", "end c"]
 
 
 async def test_started_is_enough_where_that_is_said(lab: Lab) -> None:

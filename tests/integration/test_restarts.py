@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from textwrap import dedent
 
 import pytest
 from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
@@ -16,6 +17,7 @@ from vconnect.errors import PluginStartError
 
 pytestmark = pytest.mark.both_loops
 
+RATE = 1000  # events per second
 QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
 
 
@@ -145,39 +147,50 @@ async def test_a_hanging_classic_plugin_is_found_by_its_lane(lab: Lab) -> None:
         assert not is_alive(pid)
 
 
-async def test_a_restart_loses_nothing_and_doubles_nothing(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "serves",
+    ["serve(lambda event: {'status': 'ok', 'data': note(event)})", "serve_native(note)"],
+    ids=["classic", "native"],
+)
+async def test_a_restart_loses_nothing_and_doubles_nothing(lab: Lab, serves: str) -> None:
+    """A thousand events a second, each sent in its time, whatever became of those before it."""
     code = """
-    log = open("seen", "a")
-    def answer(event):
-        log.write(f"{event['payload']}\\n")
-        log.flush()
-        return {"status": "ok", "data": event["payload"]}
-    serve(answer)
+    log = open("seen", "a", buffering=1)
+    def note(event):
+        if event["event"] == "e":  # the host has events of its own
+            log.write(f"{os.getpid()} {event['payload']}\\n")
+        return event["payload"]
     """
-    directory = lab.plugin("echo", code)
+    directory = lab.plugin("echo", dedent(code) + serves)
     async with lab.manager() as runtime:
         await runtime.start_all()
-        answers: list[object] = []
+        calls: list[asyncio.Task[object]] = []
         done = asyncio.Event()
+        began = time.monotonic()
 
         async def load() -> None:
-            number = 0
             while not done.is_set():
-                answers.append(await runtime.request("echo", "e", number))
-                number += 1
+                while len(calls) < (time.monotonic() - began) * RATE:
+                    call = runtime.request("echo", "e", len(calls))
+                    calls.append(asyncio.create_task(call))
                 await asyncio.sleep(0.001)
 
         load_task = asyncio.create_task(load())
-        generations = set()
+        pids = [runtime.summary("echo").pid]
         for _ in range(3):
+            sent = len(calls)
             await runtime.restart_plugin("echo")
-            generations.add(runtime.summary("echo").generation)
+            pids.append(runtime.summary("echo").pid)
+            await until(lambda sent=sent: len(calls) > sent + RATE / 2, "half a second of load")
         done.set()
         await load_task
-        assert answers == list(range(len(answers)))
-        assert len(generations) == 3
-    seen = [int(line) for line in (directory / "seen").read_text().split()]
-    assert seen == list(range(len(answers)))
+        took = time.monotonic() - began
+        answers = await asyncio.gather(*calls)
+        assert len(calls) >= 0.95 * RATE * took
+        assert answers == list(range(len(calls)))
+    seen = [line.split() for line in (directory / "seen").read_text().splitlines()]
+    assert sorted(int(number) for _, number in seen) == list(range(len(calls)))
+    assert list(dict.fromkeys(int(pid) for pid, _ in seen)) == pids
 
 
 async def test_the_old_process_answers_what_it_has_in_flight(lab: Lab) -> None:
@@ -292,8 +305,12 @@ async def test_many_that_fall_together_do_not_rise_together(lab: Lab) -> None:
         def is_back(summary: PluginSummary) -> bool:
             return summary.status == "Running" and summary.generation == 2
 
-        most = 0
+        most, waits = 0, {}
         while not all(map(is_back, runtime.runtime_summaries())):
             most = max(most, starting())
+            for summary in runtime.runtime_summaries():
+                if summary.substate == "backoff":
+                    waits[summary.name] = summary.next_retry_at - summary.crashes[-1].at
             await asyncio.sleep(0.002)
         assert most <= 4
+        assert max(waits.values()) - min(waits.values()) > 0.2  # of half a second, the first delay

@@ -17,18 +17,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab
+from lab import ECHO, STUBBORN, Lab, is_alive, new_lab
 from serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.package import pack
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-STUBBORN = """
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.SIG_IGN)
-serve()
-time.sleep(60)
-"""
 
 
 @pytest.fixture
@@ -98,7 +92,7 @@ def test_a_stale_socket_of_a_killed_host_is_taken_over(lab: Lab) -> None:
 def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
     """The original client outlives its host and attaches itself to the next one.
 
-    Here nobody can end it: there is no guardian, and the record of it is lost.
+    Here nobody can end it: there are no guardian and no cgroup, and the record of it is lost.
     """
     survivor = """
     while True:
@@ -112,12 +106,13 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
         time.sleep(0.1)
     """
     lab.plugin("survivor", survivor)
-    with Serve(lab, "--no-guardian") as first:
+    alone = {"VCONNECT_CGROUP": "off"}
+    with Serve(lab, "--no-guardian", environ=alone) as first:
         old = first.wait_until("survivor", "Running")["pid"]
         first.kill_host()
         try:
             shutil.rmtree(lab.plugins / ".vconnect" / "state")
-            with Serve(lab) as second:
+            with Serve(lab, environ=alone) as second:
                 new = second.wait_until("survivor", "Running")["pid"]
                 second.wait_for_log(f"refused a connection as survivor from PID {old}")
                 (result,) = json.loads(second.ask("emit", "e", "{}", "--json").stdout)["results"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
+from lab import ECHO, STUBBORN, Lab, is_alive, new_lab, pid_in, relatives, until, until_status
 
 from cgroup_kit import both_ways
 from vconnect import PluginRuntimeManager, PluginStatus
@@ -22,6 +23,7 @@ from vconnect.errors import PluginStartError, PluginUnavailableError
 RACES = int(os.environ.get("SUPERVISOR_RACES", "30"))
 
 pytestmark = pytest.mark.both_loops
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
 
 
 @pytest.fixture
@@ -124,6 +126,12 @@ def break_format(program: Path) -> None:
     program.write_bytes(b"\x7fELF" + bytes(60))
 
 
+def break_machine(program: Path) -> None:
+    whole = bytearray(Path("/bin/sh").read_bytes())
+    whole[18:20] = b"\xfe\xfe"  # e_machine: a machine that nobody has built
+    program.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
@@ -132,6 +140,9 @@ def break_format(program: Path) -> None:
         (break_directory, "directory|no executable file"),
         (break_interpreter, "interpreter"),
         (break_format, "not a program for this machine|[Ee]xec format"),
+        pytest.param(
+            break_machine, "exec format error.*program for this machine", marks=linux_only
+        ),
     ],
 )
 @both_ways
@@ -264,14 +275,6 @@ async def test_an_exit_is_seen_at_once(lab: Lab) -> None:
         assert runtime.summary("echo").generation == 2
 
 
-STUBBORN = """
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-serve()
-time.sleep(60)
-"""
-
-
 async def test_a_plugin_that_ignores_sigterm_is_killed_after_the_grace_period(lab: Lab) -> None:
     lab.plugin("stubborn", STUBBORN)
     async with lab.manager(stop_timeout=0.5) as runtime:
@@ -317,18 +320,25 @@ async def test_what_a_dead_leader_left_behind_is_ended(lab: Lab) -> None:
         assert not is_alive(await pid_in(directory / "child"))
 
 
-async def test_a_grandchild_that_keeps_stdout_open_holds_up_nobody(lab: Lab) -> None:
-    code = """
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_a_grandchild_that_keeps_stdout_open_holds_up_nobody(
+    lab: Lab, by_itself: bool
+) -> None:
+    code = f"""
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    open("child", "w").write(f"{process.pid}\\n")
-    serve()
+    open("child", "w").write(f"{{process.pid}}\\n")
+    serve(lambda event: os._exit(0)) if {by_itself} else serve()
     """
     directory = lab.plugin("parent", code)
     async with lab.manager() as runtime:
         await runtime.start_all()
         child = await pid_in(directory / "child")
         began = time.monotonic()
-        await runtime.stop_plugin("parent")
+        if by_itself:
+            runtime.notify("e", {})
+            await until_status(runtime, "parent", "Stopped")
+        else:
+            await runtime.stop_plugin("parent")
         assert time.monotonic() - began < 1.5
         assert runtime.summary("parent").status is PluginStatus.STOPPED
         os.kill(child, signal.SIGKILL)  # it left the session: not the host's to end
@@ -375,19 +385,70 @@ async def test_a_restart_during_a_stop_wins(lab: Lab) -> None:
         assert (summary.status, summary.generation) == ("Running", 2)
 
 
-async def test_a_hundred_restarts_at_once_are_one_or_two(lab: Lab) -> None:
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_a_hundred_restarts_at_once_are_one_or_two(lab: Lab, exclusive: bool) -> None:
+    """And never are there two of a plugin that must be alone."""
     code = """
+    import fcntl
+    lock = open("lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        open(f"beside.{os.getpid()}", "w").close()
     open(f"alive.{os.getpid()}", "w").close()
     serve()
     """
-    directory = lab.plugin("echo", code)
+    directory = lab.plugin("echo", code, exclusive=exclusive)
     async with lab.manager() as runtime:
         await runtime.start_all()
         await asyncio.gather(*(runtime.restart_plugin("echo") for _ in range(100)))
         assert runtime.summary("echo").status is PluginStatus.RUNNING
-        assert runtime.summary("echo").generation <= 3
+        assert 2 <= runtime.summary("echo").generation <= 3
         started = [int(path.suffix[1:]) for path in directory.glob("alive.*")]
         assert [pid for pid in started if is_alive(pid)] == [runtime.summary("echo").pid]
+    assert bool(list(directory.glob("beside.*"))) is not exclusive
+
+
+@linux_only
+async def test_a_stop_and_an_uninstall_during_a_restart_leave_nothing(lab: Lab) -> None:
+    directory = lab.plugin("echo", ECHO)
+    async with lab.manager(env={"LAB": str(lab.directory)}) as runtime:
+        await runtime.start_all()
+        lab.script(directory / "echo", "time.sleep(60)")
+        restart = asyncio.create_task(runtime.restart_plugin("echo"))
+        await until(lambda: runtime.summary("echo").substate == "replacing")
+        shutil.rmtree(directory)
+        (summary,) = runtime.runtime_summaries()
+        assert await runtime.discover_plugins() == []
+        assert await runtime.request("echo", "e", 1) == {"echo": 1}
+        assert runtime.summary("echo").pid == summary.pid
+        await runtime.stop_plugin("echo")
+        with pytest.raises(PluginStartError):
+            await restart
+        assert not relatives(lab)
+        assert await runtime.discover_plugins() == []
+        assert runtime.runtime_summaries() == []
+
+
+@linux_only
+async def test_what_was_uninstalled_is_not_tried_again(lab: Lab) -> None:
+    """Also not once there is another plugin of that name."""
+    directory = lab.plugin("echo", "sys.exit(1)")
+    options = {"restart": "always", "restart_delay": 1.0, "crash_limit": 1000}
+    async with lab.manager(**options, env={"LAB": str(lab.directory)}) as runtime:
+        await runtime.start_all()
+        await until(lambda: runtime.summary("echo").substate == "backoff")
+        due = runtime.summary("echo").next_retry_at
+        shutil.rmtree(directory)
+        assert await runtime.discover_plugins() == []
+        lab.plugin("echo", ECHO)
+        await runtime.discover_plugins()
+        await runtime.start_plugin("echo")
+        pid = runtime.summary("echo").pid
+        while time.time() < due + 1.0:
+            assert relatives(lab) == [pid]
+            await asyncio.sleep(0.01)
+        assert await runtime.request("echo", "e", 1) == {"echo": 1}
 
 
 async def test_orders_that_cross_leave_one_truth(lab: Lab) -> None:

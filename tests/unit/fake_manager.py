@@ -52,6 +52,7 @@ class Summary(msgspec.Struct, kw_only=True):
     errors: int = 0
     timeouts: int = 0
     log_suppressed: int = 0
+    next_retry_at: float | None = None
 
 
 class Result(msgspec.Struct):

@@ -99,7 +99,15 @@ def test_a_plugin_is_shown_without_its_empty_fields(capsys: pytest.CaptureFixtur
     assert fields["last_heartbeat"].startswith("2023-11-1")
     assert "pid" not in fields
     assert "exit_code" not in fields
+    assert "next_retry_at" not in fields
     assert printed.endswith(f"last stderr:\n  one\n  {NEUTRAL}\n")
+
+
+def test_the_next_try_is_a_time_of_day(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_plugin(plain(next_retry_at=1_700_000_000.4))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (day,) = [words[1] for words in lines if words[0] == "next_retry_at"]
+    assert day.startswith("2023-11-1")
 
 
 def test_zeros_are_values(capsys: pytest.CaptureFixture[str]) -> None:

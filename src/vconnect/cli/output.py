@@ -81,7 +81,8 @@ def print_plugin(plugin: Mapping[str, Any]) -> None:
     """Print all that is known of one plugin, what its process said last at the end."""
     shown = {key: value for key, value in plugin.items() if key != "last_stderr"}
     shown["uptime_s"] = _duration(plugin["uptime_s"])
-    shown["last_heartbeat"] = _clock(plugin["last_heartbeat"])
+    for moment in ("last_heartbeat", "next_retry_at"):
+        shown[moment] = _clock(plugin[moment])
     _print_fields(shown)
     if plugin["last_stderr"]:
         click.echo("last stderr:")

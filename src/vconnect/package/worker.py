@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
@@ -21,10 +22,27 @@ async def in_thread(
 ) -> T:
     """Run ``function`` in a thread and return its result.
 
+    Where the machine has no more threads it runs here: a host that is held up for a moment is
+    better than one that cannot clean up.
+
     Cancellation sets ``stop``, which the function may look at to end early, and is raised only
     once the function has ended.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    result: Future[T] = Future()
+
+    def run() -> None:
+        if result.set_running_or_notify_cancel():
+            try:
+                result.set_result(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                result.set_exception(error)
+
+    try:
+        asyncio.get_running_loop().run_in_executor(None, run)
+    except RuntimeError:  # no thread can be made; but one that there is may have taken it
+        if result.cancel():
+            return function(*args, **kwargs)
+    work = asyncio.wrap_future(result)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -34,7 +52,7 @@ async def in_thread(
         raise
 
 
-async def _ended(work: asyncio.Task[T]) -> None:
+async def _ended(work: asyncio.Future[T]) -> None:
     """Wait for the end, however often the waiting is cancelled, and drop the result."""
     while not work.done():
         with suppress(asyncio.CancelledError):

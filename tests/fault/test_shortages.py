@@ -1,0 +1,235 @@
+"""A host that is short of something: what needs it fails in words, what has it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from lab import ECHO, Lab, new_lab
+from serving import Serve
+
+from cgroup_kit import both_ways
+from vconnect.cgroups import _delegated
+
+pytestmark = [
+    pytest.mark.both_loops,
+    pytest.mark.skipif(sys.platform != "linux", reason="counts by /proc"),
+]
+
+TESTS = Path(__file__).parent.parent
+NOBODY = 65534
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with new_lab() as made:
+        yield made
+
+
+async def run_host(lab: Lab, code: str, *, before: tuple[str, ...] = (), **limits: int) -> Any:
+    """Run a host in a process of its own, which alone has the limits; return what it prints."""
+    loop = type(asyncio.get_running_loop())
+    prelude = f"""
+import asyncio, json, os, resource, signal, sys, time
+sys.path[:0] = [{str(TESTS / "integration")!r}]
+from pathlib import Path
+from lab import Lab, until, until_status
+from vconnect.errors import PluginStartError
+lab = Lab(Path({str(lab.directory)!r}))
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+async def until_no_more_than(count):
+    await until(lambda: descriptors() <= count, "descriptors")
+"""
+    for name, value in limits.items():
+        prelude += f"resource.setrlimit(resource.RLIMIT_{name}, ({value}, {value}))\n"
+    run = f"""
+import {loop.__module__}
+with asyncio.Runner(loop_factory={loop.__module__}.{loop.__name__}) as runner:
+    runner.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*before, sys.executable, "-c", prelude + dedent(code) + run],
+        cwd=lab.directory,
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) -> None:
+    for number in range(30):
+        lab.plugin(f"p{number:02}", ECHO)
+    code = """
+    async def main():
+        async with lab.manager(start_concurrency=1) as runtime:
+            before = descriptors()
+            await runtime.start_all()
+            seen = runtime.runtime_summaries()
+            running = [one.name for one in seen if one.status == "Running"]
+            failed = [one for one in seen if one.status != "Running"]
+            for name in running:
+                assert await runtime.request(name, "e", 1) == {"echo": 1}
+            await asyncio.sleep(2.5)  # samples, which need descriptors as well
+            alive = [runtime.summary(name).status for name in running]
+            for name in running:
+                await runtime.stop_plugin(name)
+            await until_no_more_than(before)
+            await runtime.start_plugin(failed[0].name)
+            print(json.dumps({
+                "running": len(running), "alive": alive,
+                "failed": [[one.status, one.substate, one.reason] for one in failed],
+                "again": runtime.summary(failed[0].name).status,
+            }))
+    """
+    told = await run_host(lab, code, NOFILE=64)
+    assert told["running"] >= 3
+    assert told["failed"]
+    assert set(told["alive"]) == {"Running"}
+    assert told["again"] == "Running"
+    for status, substate, reason in told["failed"]:
+        assert status == "Error", (substate, reason)
+        assert "too many open files" in reason.lower() or substate == "handshake_timeout"
+
+
+def as_nobody(lab: Lab) -> tuple[str, ...]:
+    """Return the words before a command that make it subject to a limit on processes.
+
+    Root is not. So nobody runs it, who may read what root may, and has no other privilege.
+    """
+    if os.geteuid() != 0:
+        return ()
+    words = (
+        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+    )
+    if shutil.which("setpriv") is None:
+        pytest.skip("root is held to no number of processes, and setpriv is not installed")
+    done = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"root is held to no number of processes: {done.stderr.strip()}")
+    for path in (lab.directory, *lab.directory.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    return words
+
+
+@pytest.fixture
+def nobodys_cgroup() -> Iterator[tuple[str, ...]]:
+    """Return the words before a command that put it into a cgroup of the user nobody."""
+    if os.geteuid() != 0:
+        yield ()  # ours is ours
+        return
+    path = _delegated() / f"lab-{os.getpid()}"
+    path.mkdir()
+    for file in (path, *path.iterdir()):
+        os.chown(file, NOBODY, NOBODY)
+    yield ("/bin/sh", "-c", f'echo $$ > {path}/cgroup.procs; exec "$@"', "sh")
+    path.rmdir()
+
+
+@both_ways
+@pytest.mark.parametrize("sandbox", ["off", "nnp"])
+async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(
+    lab: Lab, sandbox: str, cgroup: str, request: pytest.FixtureRequest
+) -> None:
+    for name in ("echo", "fallen", "late"):
+        lab.plugin(name, ECHO)
+    before = as_nobody(lab)
+    if cgroup == "on":
+        before = (*request.getfixturevalue("nobodys_cgroup"), *before)
+    code = f"""
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    def allow(processes):
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, hard))
+    async def main():
+        options = dict(restart="always", restart_delay=0.01, sandbox={sandbox!r}, cgroup={cgroup!r})
+        async with lab.manager(**options) as runtime:
+            await runtime.discover_plugins()
+            await runtime.start_plugin("echo")
+            before, pid = descriptors(), runtime.summary("echo").pid
+            await runtime.start_plugin("fallen")
+            allow(1)  # there are more already
+            reasons = []
+            try:
+                await runtime.start_plugin("late")
+            except PluginStartError as error:
+                reasons.append(str(error))
+            os.kill(runtime.summary("fallen").pid, signal.SIGKILL)
+            await until(lambda: runtime.summary("fallen").substate == "spawn_failed")
+            reasons.append(runtime.summary("fallen").reason)
+            failed = [runtime.summary(name) for name in ("late", "fallen")]
+            assert await runtime.request("echo", "e", 1) == {{"echo": 1}}
+            await until_no_more_than(before)
+            allow(hard)
+            await runtime.start_plugin("fallen")
+            await until_status(runtime, "late", "Running")
+            for name in ("echo", "fallen", "late"):
+                assert await runtime.request(name, "e", 2) == {{"echo": 2}}
+            print(json.dumps({{
+                "reasons": reasons,
+                "failed": [[one.status, one.substate, one.next_retry_at] for one in failed],
+                "untouched": runtime.summary("echo").pid == pid,
+            }}))
+    """
+    told = await run_host(lab, code, before=before)
+    for reason, directory in zip(told["reasons"], ("late", "fallen"), strict=True):
+        assert f"cannot start {lab.plugins / directory / directory}: resource temp" in reason
+    for status, substate, next_retry_at in told["failed"]:
+        assert (status, substate) == ("Error", "spawn_failed")
+        assert next_retry_at is not None
+    assert told["untouched"]
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+async def test_a_sandbox_that_cannot_be_tried_for_now_is_tried_again_soon(lab: Lab) -> None:
+    lab.plugin("caged", ECHO)
+    code = """
+    async def main():
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        async with lab.manager(restart="always", sandbox="bwrap") as runtime:
+            await runtime.discover_plugins()
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+            try:
+                await runtime.start_plugin("caged")
+            except PluginStartError:
+                pass
+            summary, now = runtime.summary("caged"), time.time()
+            resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+            print(json.dumps([summary.substate, summary.reason, summary.next_retry_at - now]))
+    """
+    substate, reason, wait = await run_host(lab, code, before=as_nobody(lab))
+    assert substate == "spawn_failed"
+    assert reason.endswith(": it cannot be tried: Resource temporarily unavailable")
+    assert wait < 10
+
+
+FORBID = """
+import resource, sys
+resource.prlimit(int(sys.argv[1]), resource.RLIMIT_NPROC, (1, 1))
+"""
+
+
+@pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
+def test_a_host_that_cannot_fork_ends_in_order(lab: Lab, loop: str) -> None:
+    lab.plugin("echo", ECHO)
+    user = as_nobody(lab)
+    with Serve(lab, loop, before=user) as host:
+        host.wait_for_log("1 of 1 plugin(s) running")
+        command = [*user, sys.executable, "-c", FORBID, str(host.host_pid())]
+        subprocess.run(command, cwd=lab.directory, check=True)
+        host.process.terminate()
+        assert host.ends() == 0
+    assert "Traceback" not in host.log.read_text()
