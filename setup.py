@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import sys
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -32,13 +33,16 @@ COMPILE = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 if os.environ.get("VCONNECT_WERROR"):
     COMPILE.append("-Werror")
 
+# No function is looked up at its first call: `_spawn` makes some where nothing may be looked up.
+LINK = ["-Wl,-z,now"] if sys.platform == "linux" else []
+
 setup(
     ext_modules=[
         Extension(
             f"vconnect.{name}",
             [f"src/vconnect/{name}.pyx"],
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
-            extra_link_args=shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
+            extra_link_args=LINK + shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
         )
         for name in ("_framing", "_stream", "_inflight", "_lane", "_spawn")
     ],

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from vconnect.cgroups import CgroupTree
+from vconnect.cgroup_tree import CgroupTree
 from vconnect.config import Settings
 
 

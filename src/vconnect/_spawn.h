@@ -1,7 +1,8 @@
 /* The C of _spawn.pyx: a child in a given cgroup, in the way of vfork. See there for why.
 
    What runs between the system call and execve has the parent's memory and a stack of its own, as
-   in the C library's posix_spawn. It may make system calls and nothing else. */
+   in the C library's posix_spawn. It may make system calls and nothing else; setup.py has their
+   wrappers bound when the module is loaded, so that the dynamic linker does not run there. */
 
 #include <errno.h>
 #include <stdint.h>
@@ -82,7 +83,7 @@ static int vc_execute(struct vc_spawn *s)
     return worst ? worst : ENOENT;
 }
 
-/* The child, in the parent's memory: system calls only, nothing of Python, no allocation. */
+/* The child: system calls only, nothing of Python, no allocation. */
 static void vc_child(struct vc_spawn *s)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL};

@@ -11,9 +11,11 @@ memory (``CLONE_VM | CLONE_VFORK``), on a stack of its own, until it executes th
 Linux 5.7 and newer, on x86-64 and arm64; elsewhere `can_spawn_into` says no.
 """
 
-import os
-
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memset
+
+import os
+from contextlib import suppress
 
 cdef extern from "_spawn.h":
     struct vc_spawn:
@@ -53,6 +55,12 @@ cdef bytes c_string(object text):
     return encoded
 
 
+cdef bytes variable(str name, str value):
+    if not name or "=" in name:
+        raise ValueError(f"illegal environment variable name: {name!r}")
+    return c_string(f"{name}={value}")
+
+
 def spawn_into(
     int cgroup, argv, directory, environment, int stdin, int stdout, int stderr, bint no_new_privs
 ):
@@ -76,15 +84,15 @@ def spawn_into(
     Raises:
         OSError: The kernel refuses. ``filename`` is the directory or the program if one of these is
             the reason, and ``None`` if it is the cgroup, or there can be no further process.
-        ValueError: A string holds a zero byte.
+        ValueError: A string holds a zero byte, or a variable's name an equals sign.
     """
     cdef list arguments = [c_string(one) for one in argv]
-    cdef list variables = [c_string(f"{name}={value}") for name, value in environment.items()]
+    cdef list variables = [variable(name, value) for name, value in environment.items()]
     cdef list programs = [c_string(one) for one in candidates(argv[0], environment)]
     cdef bytes place = c_string(directory)
     cdef vc_spawn spawn
     cdef long pid
-    spawn.argv = spawn.envp = spawn.programs = NULL
+    memset(&spawn, 0, sizeof(spawn))
     try:
         spawn.argv = pointers(arguments)
         spawn.envp = pointers(variables)
@@ -92,7 +100,6 @@ def spawn_into(
         spawn.directory = place
         spawn.input, spawn.output, spawn.error = stdin, stdout, stderr
         spawn.cgroup, spawn.no_new_privs = cgroup, no_new_privs
-        spawn.failure = spawn.is_directory = 0
         pid = vc_spawn_into(&spawn)
     finally:
         PyMem_Free(spawn.argv)
@@ -101,7 +108,7 @@ def spawn_into(
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
     if spawn.failure:
-        os.waitpid(pid, 0)
+        reap(pid)
         where = directory if spawn.is_directory else argv[0]
         raise OSError(spawn.failure, os.strerror(spawn.failure), os.fspath(where))
     return pid
@@ -115,14 +122,18 @@ def can_spawn_into(int cgroup):
     """
     cdef vc_spawn spawn
     cdef long pid
-    spawn.directory = NULL
+    memset(&spawn, 0, sizeof(spawn))  # no directory, so the child only exits
     spawn.cgroup = cgroup
-    spawn.failure = 0
     pid = vc_spawn_into(&spawn)
     if pid < 0:
         return -pid
-    os.waitpid(pid, 0)
+    reap(pid)
     return 0
+
+
+cdef reap(long pid):
+    with suppress(ChildProcessError):  # the application waits for every child, or for none
+        os.waitpid(pid, 0)
 
 
 def candidates(program, environment):

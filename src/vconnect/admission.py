@@ -49,7 +49,7 @@ class Admissions:
         taken = own.session is not None if own is not None else bool(present)
         if taken:
             raise HandshakeError("name_taken", f"{runtime.name} is connected already")
-        if runtime.status is PluginStatus.STOPPING:
+        if runtime.status is PluginStatus.STOPPING or (own is not None and own.is_ending):
             raise HandshakeError("stopping", f"{runtime.name} is being stopped")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)

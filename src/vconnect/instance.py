@@ -54,6 +54,7 @@ class Instance:
         handshake_timeout: How long it may be without a session, and …
         handshake_until: … when that is over, in seconds of ``time.monotonic()``.
         running_since: When it first shook hands, or ``None``.
+        is_ending: Whether its way down has begun.
     """
 
     def __init__(self, generation: int, process: PluginProcess | None = None) -> None:
@@ -64,6 +65,7 @@ class Instance:
         self.handshake_timeout = 0.0
         self.handshake_until = 0.0
         self.running_since: float | None = None
+        self.is_ending = False
 
     @property
     def is_alive(self) -> bool:
@@ -107,6 +109,7 @@ class Instance:
         """
         process = self.process
         assert process is not None, "another program's process is not ours to end"
+        self.is_ending = True
         if process.is_alive and self.session is not None:
             await self._say_goodbye(process, self.session, settings, reason, on_phase)
         phases = {signal.SIGKILL: Substate.KILLING}
@@ -153,7 +156,7 @@ def stopped() -> Rest:
 def exited(instance: Instance, exit_status: ExitStatus) -> Rest:
     """Its leader has ended by itself."""
     cgroup = instance.process.cgroup if instance.process is not None else None
-    if cgroup is not None and not exit_status.is_clean and cgroup.memory_kills():
+    if cgroup is not None and not exit_status.is_clean and cgroup.was_out_of_memory():
         reason = (
             f"memory_limit: {exit_status}, by the kernel: its process tree came to its "
             f"tree_limits.memory_bytes of {cgroup.memory_bytes}"

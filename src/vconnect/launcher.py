@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from .cgroups import Cgroup, CgroupTree
+from .cgroup_tree import CgroupTree
+from .cgroups import Cgroup
 from .config import PluginLimits, Settings
 from .errors import ManifestError, PluginStartError
 from .instance import Instance, Rest, failed_start

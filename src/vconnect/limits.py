@@ -92,9 +92,9 @@ class TreeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         cpu_percent: Of one processor: 250 for two and a half.
     """
 
-    memory_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    processes: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    cpu_percent: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    memory_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)] | None = None
+    processes: Annotated[int, msgspec.Meta(ge=1, le=1 << 22)] | None = None
+    cpu_percent: Annotated[float, msgspec.Meta(ge=1, le=1e6)] | None = None
 
     def controllers(self) -> dict[str, str]:
         """Map each key that is given to the cgroup controller that it needs."""

@@ -18,7 +18,7 @@ import msgspec
 from .admission import check_external, merge_config
 from .calls import HostCalls, HostFunction
 from .catalog import Catalog
-from .cgroups import CgroupTree
+from .cgroup_tree import CgroupTree
 from .config import LogLevel, Settings, load_settings, split_dev_plugin
 from .dispatcher import Dispatcher, Outcome
 from .errors import (

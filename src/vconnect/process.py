@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from ._spawn import spawn_into
-from .cgroups import Cgroup, open_directory
+from .cgroups import Cgroup
 from .confine import without_new_privileges
 from .errors import PluginStartError
 from .limits import ResourceLimits
@@ -72,7 +72,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
-    """How the leader ended: a code, or the signal that killed it."""
+    """How the leader ended: a code, or the signal that killed it; neither if nobody knows."""
 
     code: int | None
     signal: str | None
@@ -83,6 +83,8 @@ class ExitStatus(msgspec.Struct, frozen=True):
         return self.code == 0
 
     def __str__(self) -> str:
+        if self.code is None and self.signal is None:
+            return "exited: another part of this program has taken its exit status"
         return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
 
 
@@ -117,7 +119,10 @@ class Born:
     def wait(self) -> int:
         """Wait for its end and reap it."""
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            try:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:  # the application has taken it; `subprocess` says 0, too
+                self.returncode = 0
         return self.returncode
 
 
@@ -275,7 +280,12 @@ class PluginProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        try:
+            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:  # the application waits for any child
+            self.log.drain()
+            self.exited.set_result(ExitStatus(None, None))
+            return
         assert result is not None
         killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
         self._set_exited(-result.si_status if killed else result.si_status)
@@ -387,14 +397,19 @@ def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
 
 def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Born:
     with ExitStack() as descriptors:
-        directory = open_directory(cgroup.path)
+        directory = cgroup.open()
         descriptors.callback(os.close, directory)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         descriptors.callback(os.close, nothing)
-        pid = spawn_into(
-            *(directory, spec.argv, spec.directory, spec.environment),
-            *(nothing, stdout, stderr, spec.no_new_privs),
-        )
+        try:
+            pid = spawn_into(
+                *(directory, spec.argv, spec.directory, spec.environment),
+                *(nothing, stdout, stderr, spec.no_new_privs),
+            )
+        except OSError as error:
+            if error.filename is None and error.errno not in SHORTAGES:
+                error.filename = str(cgroup.path)  # neither the program nor its directory
+            raise
     return Born(pid)
 
 
@@ -444,7 +459,8 @@ def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:
         PermissionError: f"; try: chmod +x {program}",
         FileNotFoundError: "; if the file is there, the interpreter in its first line is not",
     }
-    hint = remedies.get(type(error), "")
+    in_cgroup = spec.cgroup is not None and where == str(spec.cgroup.path)
+    hint = "" if in_cgroup else remedies.get(type(error), "")
     if "Exec format" in words:
         hint = "; it is neither a program for this machine nor a script with a #! line"
     return f"cannot start {where}: {words[0].lower()}{words[1:]}{hint}"

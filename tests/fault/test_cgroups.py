@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,9 +16,12 @@ import pytest
 from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import Serve
 
-from cgroup_kit import members, needs_cgroups
-from vconnect.cgroups import _delegated
+from cgroup_kit import both_ways, members, needs_cgroups
+from vconnect.cgroup_tree import CgroupTree, _delegated
+from vconnect.cgroups import Cgroup
+from vconnect.config import Settings
 from vconnect.errors import ConfigError, PluginStartError
+from vconnect.limits import TreeLimits
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -174,6 +178,97 @@ async def test_kill_all_reaches_who_has_left_the_session(lab: Lab) -> None:
         escaped = await pid_in(plugin / "escaped")
         runtime.kill_all()
         await until(lambda: not is_alive(escaped), "its end")
+
+
+@needs_cgroups
+async def test_a_plugin_that_does_away_with_its_cgroup_is_stopped_all_the_same(lab: Lab) -> None:
+    code = "open('TREE/cgroup.procs', 'w').write('0')\nos.rmdir('TREE/gone.1')\nserve()"
+    async with lab.manager() as runtime:
+        base = Path(runtime.host_summary().cgroup)
+        lab.plugin("gone", code.replace("TREE", str(base)))
+        await runtime.start_all()
+        pid = runtime.summary("gone").pid
+        assert members(base) == [pid]
+        await asyncio.wait_for(runtime.stop_plugin("gone"), 10)
+        assert not is_alive(pid)
+
+
+@needs_cgroups
+async def test_a_plugin_that_makes_its_cgroup_one_for_threads_is_stopped_too(lab: Lab) -> None:
+    code = ESCAPE + (
+        "escape(stubborn=True)\n"
+        "for pid in (open('escaped').read(), '0'):\n"
+        "    open('TREE/cgroup.procs', 'w').write(pid)\n"
+        "open('TREE/threads.1/cgroup.type', 'w').write('threaded')\n"
+        "for pid in (open('escaped').read(), '0'):\n"
+        "    open('TREE/threads.1/cgroup.procs', 'w').write(pid)\n"
+        "serve()"
+    )
+    async with lab.manager(stop_timeout=0.5) as runtime:
+        base = Path(runtime.host_summary().cgroup)
+        plugin = lab.plugin("threads", code.replace("TREE", str(base)))
+        await runtime.start_all()
+        assert runtime.summary("threads").status == "Running"
+        escaped = await pid_in(plugin / "escaped")
+        await asyncio.wait_for(runtime.stop_plugin("threads"), 10)
+        assert not is_alive(escaped)
+
+
+@both_ways
+async def test_an_application_may_take_its_children_itself(lab: Lab, cgroup: str) -> None:
+    lab.plugin("one", "serve()\ntime.sleep(600)")
+    async with lab.manager(cgroup=cgroup, restart="always", restart_delay=0.01) as runtime:
+        await runtime.start_all()
+        pid = runtime.summary("one").pid
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitpid(pid, 0)[0] == pid
+        await until(lambda: runtime.summary("one").generation == 2, "another start")
+        await until_status(runtime, "one", "Running")
+        (crash,) = runtime.summary("one").crashes
+        assert crash.reason.startswith("exited: another part of this program has taken its exit")
+
+
+# --- several hosts -------------------------------------------------------------------------------
+
+
+def tree_for(directory: Path) -> CgroupTree:
+    return CgroupTree(Settings(), str(directory / "host.sock"))
+
+
+@needs_cgroups
+def test_a_living_hosts_cgroups_are_nobody_elses(tmp_path: Path) -> None:
+    """Also if its lock file is lost, and another host takes its socket over."""
+    first, second = tree_for(tmp_path), tree_for(tmp_path)
+    first.open()
+    made = first.make("one", 1, TreeLimits())
+    second.open()
+    assert second.path is None
+    assert second.trouble == f"{first.path} is another host's, which is alive"
+    assert made is not None
+    assert made.path.exists()
+    made.end()
+    first.close()
+    second.open()
+    assert second.trouble == ""
+    second.close()
+
+
+@needs_cgroups
+def test_what_dead_hosts_left_empty_is_removed_by_any(tmp_path: Path) -> None:
+    for name in ("dead", "alive", "next"):
+        (tmp_path / name).mkdir()
+    dead, alive, following = (tree_for(tmp_path / name) for name in ("dead", "alive", "next"))
+    for tree in (dead, alive):
+        tree.open()
+        tree.make("one", 1, TreeLimits())
+    os.close(dead._lock)  # as its death would
+    following.open()
+    assert dead.path is not None
+    assert alive.path is not None
+    assert (dead.path.exists(), alive.path.exists()) == (False, True)
+    following.close()
+    Cgroup(alive.path / "one.1").end()
+    alive.close()
 
 
 # --- where there are none ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -210,6 +211,30 @@ async def test_the_old_process_answers_what_it_has_in_flight(lab: Lab) -> None:
         assert await call == old
         assert await runtime.request("slow", "e", 0) == runtime.summary("slow").pid != old
         assert not is_alive(old)
+
+
+async def test_a_new_process_that_comes_while_it_is_ended_takes_nothing_over(lab: Lab) -> None:
+    """Its time is up, it is told to go, and only then it shakes hands."""
+    code = """
+    def late(*_):
+        answer = Connection().greet()
+        open("answer", "w").write(json.dumps(answer))
+        os._exit(0)
+    if os.path.exists("been-here"):
+        signal.signal(signal.SIGINT, late)
+        time.sleep(600)
+    open("been-here", "w").close()
+    serve()
+    """
+    directory = lab.plugin("late", code)
+    async with lab.manager(handshake_timeout=0.5) as runtime:
+        await runtime.start_all()
+        old = runtime.summary("late").pid
+        with pytest.raises(PluginStartError, match="the old one serves on"):
+            await runtime.restart_plugin("late")
+        assert json.loads((directory / "answer").read_text())["status"] == "error"
+        assert runtime.summary("late").pid == old
+        assert await runtime.request("late", "e", 1) == {"echo": 1}
 
 
 async def test_if_the_new_process_fails_the_old_one_serves_on(lab: Lab) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from cgroup_kit import members, needs_cgroups
 from vconnect._spawn import can_spawn_into, candidates, spawn_into
-from vconnect.cgroups import CgroupTree
+from vconnect.cgroup_tree import CgroupTree
 from vconnect.config import Settings
 from vconnect.limits import TreeLimits
 

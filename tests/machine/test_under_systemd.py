@@ -164,18 +164,29 @@ def test_it_is_ready_when_its_plugins_run(lab: Lab, serve: Callable[..., Service
     assert (told["pid"], told["guardian_pid"]) == (int(service.show("MainPID")), None)
 
 
+@pytest.mark.parametrize(
+    ("limit", "file", "value"),
+    [
+        ("memory_bytes = 1_000_000_000", "memory.max", "999997440"),  # whole pages
+        ("processes = 100", "pids.max", "100"),
+        ("cpu_percent = 50", "cpu.max", "50000 100000"),
+    ],
+)
 def test_each_plugin_has_a_cgroup_inside_the_services(
-    lab: Lab, serve: Callable[..., Service]
+    lab: Lab, serve: Callable[..., Service], limit: str, file: str, value: str
 ) -> None:
     lab.plugin("echo", ECHO)
+    lab.plugin("free", ECHO)
     config = lab.directory / "vconnect.toml"
-    config.write_text("[plugins.options.echo]\ntree_limits = { memory_bytes = 1_000_000_000 }\n")
+    config.write_text(f"[plugins.options.echo]\ntree_limits = {{ {limit} }}\n")
     service = serve("--config", str(config))
     service.start()
     told = service.told()
     base = Path(told["cgroup"])
     assert base.parent == service.cgroup()
-    assert (base / "echo.1" / "memory.max").read_text() == "999997440\n"  # whole pages
+    assert service.show("StatusText") == "2 of 2 plugin(s) running"
+    assert (base / "echo.1" / file).read_text() == f"{value}\n"
+    assert (base / "free.1" / file).read_text().startswith("max")
     # It has made room, and systemd still knows its own.
     assert (base / "host" / "cgroup.procs").read_text() == f"{told['pid']}\n"
     systemctl("stop", service.name)
