@@ -53,7 +53,7 @@ class Monitor:
             if (process := supervisor.runtime.process) is not None
         ]
         try:
-            usages = await self._measure([process.pid for _, process in running])
+            usages = await self._measure([process for _, process in running])
         except OSError:  # out of descriptors; what was known stands until there is one again
             return
         self._note_time()
@@ -65,12 +65,14 @@ class Monitor:
             if supervisor.runtime.process is None:
                 _note_without_process(supervisor.runtime)
 
-    async def _measure(self, sessions: Collection[int]) -> dict[int, Usage]:
+    async def _measure(self, processes: Collection[PluginProcess]) -> dict[int, Usage]:
         """Measure here while that is quick; a thread costs a switch for each process it reads."""
+        sessions = [process.pid for process in processes]
+        cgroups = {one.pid: one.cgroup for one in processes if one.cgroup is not None}
         if self._takes_long:
-            usages = await in_thread(None, self._sampler.measure, sessions)
+            usages = await in_thread(None, self._sampler.measure, sessions, cgroups)
         else:
-            usages = self._sampler.measure(sessions)
+            usages = self._sampler.measure(sessions, cgroups)
         self._takes_long = self._sampler.took_s > _LONG_S
         return usages
 

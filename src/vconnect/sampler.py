@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
+from .cgroups import Cgroup
 from .procfs import HAS_PROC
-from .sessions import Stat, members, open_files
+from .sessions import Stat, members, open_files, read_stat
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +48,19 @@ class Sampler:
         self._cpu_s: dict[tuple[int, int], float] = {}
         self._known: frozenset[int] = frozenset()
 
-    def measure(self, sessions: Collection[int]) -> dict[int, Usage]:
+    def measure(
+        self, sessions: Collection[int], cgroups: Mapping[int, Cgroup] | None = None
+    ) -> dict[int, Usage]:
         """Measure the trees that ``sessions`` lead; one without living members is left out.
 
         Where there is no ``/proc`` nothing can be measured.
+
+        Args:
+            sessions: By their leaders' PIDs.
+            cgroups: Where a session has one: whoever is in there is of its tree too.
+
+        Raises:
+            OSError: It cannot be measured now, for want of a descriptor.
         """
         if not (HAS_PROC and sessions):
             self._cpu_s, self._known = {}, frozenset()
@@ -60,6 +70,9 @@ class Sampler:
         trees: dict[int, list[Stat]] = {}
         for stat in members(frozenset(sessions)):
             trees.setdefault(stat.session, []).append(stat)
+        for session, cgroup in (cgroups or {}).items():
+            if strays := _strays(cgroup, trees.get(session, ())):
+                trees.setdefault(session, []).extend(strays)
         before, self._cpu_s = self._cpu_s, {}
         usages = {}
         for session, tree in trees.items():
@@ -78,6 +91,13 @@ class Sampler:
             self._cpu_s[key] = stat.cpu_s
             spent += stat.cpu_s - before.get(key, 0.0)
         return spent
+
+
+def _strays(cgroup: Cgroup, found: Collection[Stat]) -> list[Stat]:
+    """Find who is in a cgroup and not in its session."""
+    known = {stat.pid for stat in found}
+    stats = [read_stat(pid) for pid in cgroup.pids() if pid not in known]
+    return [stat for stat in stats if stat is not None and stat.is_alive]
 
 
 def _usage(session: int, tree: list[Stat], cpu_percent: float | None) -> Usage:

@@ -118,6 +118,24 @@ async def test_who_ignores_signals_there_is_killed_after_the_grace_period(lab: L
 
 
 @needs_cgroups
+async def test_who_has_left_the_session_counts(lab: Lab) -> None:
+    hog = """
+    if not os.path.exists("been-here"):
+        open("been-here", "w").close()
+        code = "import os, time; os.setsid(); held = bytearray(b'x') * (96 << 20); time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", code])
+    serve()
+    """
+    lab.plugin("hog", hog)
+    options = {"hog": {"memory_limit_bytes": 64 << 20}}
+    async with lab.manager(options=options, restart="always", restart_delay=0.01) as runtime:
+        await runtime.start_all()
+        await until(lambda: runtime.summary("hog").generation == 2, "another start")
+        (crash,) = runtime.summary("hog").crashes
+        assert crash.reason.startswith("memory_limit: 2 process(es) with ")
+
+
+@needs_cgroups
 async def test_nobody_of_a_crashed_plugin_meets_its_next_start(lab: Lab) -> None:
     code = """
     first = not os.path.exists("escaped")

@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,15 +181,19 @@ def watch(command: list[str]) -> int:
         errors="replace",
     ) as machine:
         assert machine.stdout is not None
-        for line in machine.stdout:
-            ended = ENDED.match(line)
-            if ended:
-                code = int(ended[1])
-            print(line.rstrip("\r\n"), flush=True)
+        try:
+            for line in machine.stdout:
+                ended = ENDED.match(line)
+                if ended:
+                    code = int(ended[1])
+                print(line.rstrip("\r\n"), flush=True)
+        finally:
+            machine.terminate()  # it must not outlive us
     if machine.returncode == 124:
         print(f"machine: not done within {DEADLINE_S} s", file=sys.stderr)
     return code
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NOT_TO_BE_HAD))
     sys.exit(main(sys.argv[1:]))
