@@ -38,16 +38,15 @@ from .plugin import Desired, PluginRuntime, PluginSummary
 from .private import sweep
 from .protocol import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from .registry import Registry
+from .reloader import Reloader
 from .server import Admission, UnixSocketServer
 from .session import LaneLimits, Peer, Session
-from .source_watch import SourceWatch
 from .state import STOPPED_BY_OPERATOR, HostState
 from .status import Substate
 from .supervisor import Supervisor
 from .version import host_version
 
 HEARTBEAT_SECONDS = 1.0
-SOURCE_POLL_SECONDS = 0.5
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -157,8 +156,8 @@ class PluginRuntimeManager:
         self.required_lost = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
         if self.settings.watch:
-            watch = asyncio.create_task(self._watch_sources(), name="vconnect sources")
-            self._tasks.append(watch)
+            reloader = Reloader(self._registry, self._supervise)
+            self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
 
     async def close(self) -> None:
         """Stop every plugin, those last that others require, then the socket.
@@ -536,25 +535,6 @@ class PluginRuntimeManager:
             for runtime in self._registry:
                 runtime.log.tell_suppressed()
 
-    async def _watch_sources(self) -> None:
-        """Restart plugins that run from source when it changes."""
-        watch = SourceWatch()
-        reloads: set[asyncio.Task[None]] = set()
-        while True:
-            await asyncio.sleep(SOURCE_POLL_SECONDS)
-            running = {
-                runtime.path: runtime
-                for runtime in self._registry
-                if runtime.dev and runtime.path is not None and runtime.desired == "running"
-            }
-            if not running:
-                continue
-            for path in await in_thread(None, watch.changed, list(running)):
-                _log.info("plugin %s: its source has changed", running[path].name)
-                reload = asyncio.create_task(_reload(self._supervise(running[path])))
-                reloads.add(reload)
-                reload.add_done_callback(reloads.discard)
-
 
 def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
     """Map each plugin to those that require it, which have to stop before it."""
@@ -563,12 +543,6 @@ def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
         for required in one.runtime.required_plugins:
             dependents.setdefault(required, set()).add(one.runtime.name)
     return dependents
-
-
-async def _reload(supervisor: Supervisor) -> None:
-    """Restart a plugin; if its new source does not build, the old process serves on."""
-    with suppress(PluginStartError):
-        await supervisor.restart()
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
+from lab import ECHO, ESCAPE, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import Serve
 
 from cgroup_kit import both_ways, members, needs_cgroups
@@ -28,26 +28,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups"),
 ]
 
-# Leaves session and group behind, and its parent with them; it may ignore every polite signal.
-ESCAPE = """
-def escape(stubborn=False):
-    code = '''
-import os, signal, sys, time
-if os.fork():
-    os._exit(0)
-os.setsid()
-if {stubborn}:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-with open("escaped.new", "w") as file:
-    print(os.getpid(), file=file)
-os.replace("escaped.new", "escaped")
-time.sleep(600)
-'''.replace("{stubborn}", str(stubborn))
-    subprocess.run([sys.executable, "-c", code])
-    while not os.path.exists("escaped"):
-        time.sleep(0.01)
-"""
 ESCAPED = ESCAPE + "escape()\nserve()"
 
 

@@ -48,6 +48,27 @@ time.sleep(300)
 """
 """One that ends when it is asked to, slow at both ends; `Lab.order` has what it writes down."""
 
+ESCAPE = """
+def escape(stubborn=False):
+    code = '''
+import os, signal, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+if {stubborn}:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+with open("escaped.new", "w") as file:
+    print(os.getpid(), file=file)
+os.replace("escaped.new", "escaped")
+time.sleep(600)
+'''.replace("{stubborn}", str(stubborn))
+    subprocess.run([sys.executable, "-c", code])
+    while not os.path.exists("escaped"):
+        time.sleep(0.01)
+"""
+"""Gives plugins `escape`: somebody leaves session and group, and may ignore what is polite."""
+
 
 class Lab:
     """A directory with a ``plugin_dir`` and a place for sockets, whose paths are short.

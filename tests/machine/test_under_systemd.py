@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, PLUGINS, Lab, is_alive, new_lab
+from lab import ECHO, ESCAPE, ORDERLY, PLUGINS, Lab, is_alive, new_lab
 
 sys.path.insert(0, str(PLUGINS))
 
@@ -30,35 +30,6 @@ pytestmark = pytest.mark.skipif(
     not (UNITS.exists() and FIRST.read_text() == "systemd\n" and os.geteuid() == 0),
     reason="systemd is not the first process here, or this is not root; `make machine` has both",
 )
-
-# One that has left session and group, and ignores what is polite; and one that takes its time.
-ESCAPED = """
-code = '''
-import os, signal, time
-if os.fork():
-    os._exit(0)
-os.setsid()
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.SIG_IGN)
-with open("escaped.new", "w") as file:
-    print(os.getpid(), file=file)
-os.replace("escaped.new", "escaped")
-time.sleep(600)
-'''
-subprocess.run([sys.executable, "-c", code])
-while not os.path.exists("escaped"):
-    time.sleep(0.01)
-"""
-POLITE = """
-def end(*_):
-    time.sleep(0.3)
-    open("ended", "w").write("in order")
-    os._exit(0)
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, end)
-serve()
-time.sleep(600)
-"""
 
 
 def systemctl(*arguments: str) -> str:
@@ -211,12 +182,12 @@ def test_without_delegation_it_touches_nothing(lab: Lab, serve: Callable[..., Se
 def test_it_stops_its_plugins_in_order(
     lab: Lab, serve: Callable[..., Service], delegate: str
 ) -> None:
-    directory = lab.plugin("polite", POLITE)
+    lab.plugin("orderly", ORDERLY)
     service = serve(Delegate=delegate)
     service.start()
     systemctl("stop", service.name)
     assert (service.show("ActiveState"), service.show("Result")) == ("inactive", "success")
-    assert (directory / "ended").read_text() == "in order"
+    assert lab.order() == ["begin orderly", "end orderly"]
     assert not service.cgroup().exists() or service.show("ControlGroup") == ""
 
 
@@ -225,7 +196,7 @@ def test_systemd_ends_what_a_killed_host_has_left(
     lab: Lab, serve: Callable[..., Service], mode: str
 ) -> None:
     """There is no guardian: systemd is it."""
-    directory = lab.plugin("family", ESCAPED + POLITE)
+    directory = lab.plugin("family", ESCAPE + "escape(stubborn=True)\n" + ORDERLY)
     service = serve(KillMode=mode, TimeoutStopSec="1")
     service.start()
     escaped = int((directory / "escaped").read_text())
