@@ -81,7 +81,7 @@ class CgroupTree:
         own = [pid for pid in (guardian_pid, os.getpid()) if pid is not None]
         given = self._settings.cgroup_dir
         try:
-            base = _given(given) if given is not None else _delegated()
+            base = _given(given) if given is not None else delegated()
             self.path = base / f"{_PREFIX}{self._digest()}"
             self._prepare(Cgroup(base), Cgroup(self.path), own)
         except OSError as error:
@@ -182,11 +182,14 @@ def _given(directory: str) -> Path:
     return path
 
 
-def _delegated() -> Path:
+def delegated() -> Path:
     """Find this process's own cgroup, if it is ours to divide.
 
     systemd marks what it has delegated with an extended attribute. The root of a hierarchy has no
     such mark: it is a container's, or that of a machine whose cgroups nobody manages.
+
+    Raises:
+        OSError: It is not, in words.
     """
     own = _own_path()
     path = _mounted(own)

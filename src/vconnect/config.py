@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -415,7 +415,9 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{variable}={text!r}: {_explain(error, Settings)}") from None
+            raise ConfigError(
+                f"{variable}={text!r}: {_explain(error, Settings, field=field.name)}"
+            ) from None
     return values
 
 
@@ -480,13 +482,16 @@ def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
     return default
 
 
-def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "") -> str:
+def _explain(
+    error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "", field: str = ""
+) -> str:
     """Say key first, then what was expected; for an unknown key also the nearest known ones.
 
     Args:
         error: What `msgspec` says.
         root: What the whole value should have been.
         place: Where the whole value stands.
+        field: Which one of ``root`` it is about, if ``error`` cannot know.
     """
     text, _, where = str(error).partition(" - at `")
     key = where.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
@@ -494,7 +499,23 @@ def _explain(error: msgspec.ValidationError, root: type[msgspec.Struct], place: 
     if "unknown field" in text:
         return _explain_unknown(text.split("`")[1], full, _table_at(key, root))
     text = text[0].lower() + text[1:]
+    if "enum value" in text:
+        above, _, name = (key or field).rpartition(".")
+        text += f"; expected one of {_words_of(name, _table_at(above, root))}"
     return f"{full}: {text}" if full else text
+
+
+def _words_of(name: str, table: type[msgspec.Struct]) -> str:
+    """List the words that a key takes."""
+    kinds = [field.type for field in msgspec.structs.fields(table) if field.name == name]
+    words = []
+    while kinds:
+        kind = kinds.pop()
+        if get_origin(kind) is Literal:
+            words += [repr(word) for word in get_args(kind)]
+        else:
+            kinds += get_args(kind)  # a union, an annotated one
+    return ", ".join(words)
 
 
 def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:

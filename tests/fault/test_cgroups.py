@@ -17,7 +17,7 @@ from lab import ECHO, ESCAPE, Lab, is_alive, new_lab, pid_in, until, until_statu
 from serving import Serve
 
 from cgroup_kit import both_ways, members, needs_cgroups
-from vconnect.cgroup_tree import CgroupTree, _delegated
+from vconnect.cgroup_tree import CgroupTree, delegated
 from vconnect.cgroups import Cgroup
 from vconnect.config import Settings
 from vconnect.errors import ConfigError, PluginStartError
@@ -40,7 +40,7 @@ def lab() -> Iterator[Lab]:
 def available() -> list[str]:
     """List the controllers that a host here could hand on."""
     try:
-        return (_delegated() / "cgroup.controllers").read_text().split()
+        return (delegated() / "cgroup.controllers").read_text().split()
     except OSError:
         return []
 

@@ -18,7 +18,7 @@ from lab import ECHO, Lab, new_lab
 from serving import Serve
 
 from cgroup_kit import both_ways
-from vconnect.cgroups import _delegated
+from vconnect.cgroup_tree import delegated
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -132,10 +132,11 @@ def nobodys_cgroup() -> Iterator[tuple[str, ...]]:
     if os.geteuid() != 0:
         yield ()  # ours is ours
         return
-    path = _delegated() / f"lab-{os.getpid()}"
+    path = delegated() / f"lab-{os.getpid()}"
     path.mkdir()
     for file in (path, *path.iterdir()):
         os.chown(file, NOBODY, NOBODY)
+    os.setxattr(path, "user.delegate", b"1")  # as systemd marks it
     yield ("/bin/sh", "-c", f'echo $$ > {path}/cgroup.procs; exec "$@"', "sh")
     path.rmdir()
 

@@ -23,7 +23,10 @@ def load(directory: Path, text: str) -> Path:
         ('secrets = { token = "/x" }', "secrets: expected `str` matching regex"),
         ('secrets = { "../TOKEN" = "/x" }', "secrets: expected `str` matching regex"),
         ("secrets = { TOKEN = 3 }", "secrets[...]: expected `str`, got `int`"),
-        ('sandbox = "docker"', "sandbox: invalid enum value 'docker'"),
+        (
+            'sandbox = "docker"',
+            "sandbox: invalid enum value 'docker'; expected one of 'off', 'nnp', 'bwrap'",
+        ),
         ("sandbox_netwrok = true", "did you mean 'sandbox_network'?"),
     ],
 )
