@@ -31,8 +31,11 @@ else:
     # The first loop of a process opens a pipe for signals that stays open for good.
     uvloop.new_event_loop().close()
 
-# Hosts that tests start inherit it, and one that was started under nohup is not to heed a hangup.
+# What is ignored here, what tests start ignores too: hangups under nohup, interrupts in a shell's
+# background. The default for both is to be heeded.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATIENCE_S = 2.0
 _HAS_PROC = sys.platform == "linux"
