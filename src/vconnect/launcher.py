@@ -59,7 +59,7 @@ class Launcher:
         self._state = state
         self._cgroups = cgroups
         self._free = settings.start_concurrency
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, None] = {}  # a set that keeps its order
         self._bubblewrap = Bubblewrap()
 
     def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Rest:
@@ -92,8 +92,10 @@ class Launcher:
         """Read it anew: the package may have been replaced, or the author has edited it."""
         assert runtime.path is not None, "an external plugin is never launched"
         file = runtime.path / MANIFEST_NAME
-        runtime.manifest = read_manifest(file) if os.path.lexists(file) else None
-        self._registry.reindex()
+        manifest = read_manifest(file) if os.path.lexists(file) else None
+        if manifest != runtime.manifest:
+            runtime.manifest = manifest
+            self._registry.reindex()
         self._registry.check_order(runtime)
         self._registry.check_requirements(runtime)
 
@@ -124,14 +126,25 @@ class Launcher:
         if self._free > 0:
             self._free -= 1
             return True
-        self._waiting.add(wake)
+        self._waiting[wake] = None
         return False
+
+    def stop_waiting(self, wake: asyncio.Event) -> None:
+        """Leave the queue; who asks again comes last. One whose turn it was leaves it to the next."""
+        self._waiting.pop(wake, None)
+        self._wake_next()
 
     def give_place(self) -> None:
         """Give the place back: the plugin has started, or it never will."""
         self._free += 1
-        while self._waiting:
-            self._waiting.pop().set()
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Tell one: if all came for each place, a hundred starts would be ten thousand looks."""
+        if self._free > 0 and self._waiting:
+            wake = next(iter(self._waiting))
+            del self._waiting[wake]
+            wake.set()
 
     def _make_private(self, runtime: PluginRuntime) -> PrivateDirectory | None:
         """Make the plugin's directories; without them it starts, unless something must lie there.
@@ -141,7 +154,8 @@ class Launcher:
         secrets = runtime.limits.secrets
         must_have = bool(secrets) or runtime.limits.sandbox == "bwrap"
         try:
-            private = PrivateDirectory(runtime.name, Path(self._settings.plugin_dir))
+            place = Path(self._settings.plugin_dir)
+            private = PrivateDirectory(runtime.name, place, with_secrets=must_have)
         except OSError as error:
             trouble = f"its private directories: {error.filename}: {error.strerror}"
             if must_have:

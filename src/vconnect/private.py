@@ -39,6 +39,7 @@ class PrivateDirectory:
     Args:
         plugin: The plugin's canonical name.
         plugin_dir: Where plugins are installed.
+        with_secrets: Whether there is a place for secrets.
 
     Attributes:
         data: Kept for the plugin.
@@ -50,7 +51,7 @@ class PrivateDirectory:
         OSError: The directories cannot be made.
     """
 
-    def __init__(self, plugin: str, plugin_dir: Path) -> None:
+    def __init__(self, plugin: str, plugin_dir: Path, *, with_secrets: bool = True) -> None:
         root = plugin_dir.expanduser().absolute() / _PRIVATE
         self.data = root / "data" / plugin
         runs = root / "run"
@@ -60,7 +61,8 @@ class PrivateDirectory:
         self.tmp = self.run / "tmp"
         self.secrets = self.run / "secrets"
         self.tmp.mkdir(mode=0o700)
-        self.secrets.mkdir(mode=0o700)
+        if with_secrets:
+            self.secrets.mkdir(mode=0o700)
         self._variables = {DATA_VARIABLE: str(self.data), TMP_VARIABLE: str(self.tmp)}
 
     @property

@@ -50,6 +50,14 @@ class Substate(StrEnum):
     MEMORY_LIMIT = "memory_limit"
 
 
+#: They explain themselves, so that the news of another try does not take their place.
+TELLING = (
+    Substate.SPAWN_FAILED,
+    Substate.BAD_MANIFEST,
+    Substate.HANDSHAKE_REFUSED,
+    Substate.HANDSHAKE_TIMEOUT,
+)
+
 _S = PluginStatus
 
 TRANSITIONS: dict[PluginStatus, frozenset[PluginStatus]] = {

@@ -45,7 +45,7 @@ from .registry import Registry
 from .restart import Decision, Ended
 from .server import Admission
 from .session import Peer, Session
-from .status import PluginStatus, Substate
+from .status import TELLING, PluginStatus, Substate
 from .watchdog import WatchKeeper
 
 _log = logging.getLogger(__name__)
@@ -53,13 +53,6 @@ _log = logging.getLogger(__name__)
 # A fault that repeats itself must not keep the loop busy. Seconds.
 _FAULT_PAUSE = 1.0
 _IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
-# What explains itself is not covered by the news that another try is due.
-_TELLING = (
-    Substate.SPAWN_FAILED,
-    Substate.BAD_MANIFEST,
-    Substate.HANDSHAKE_REFUSED,
-    Substate.HANDSHAKE_TIMEOUT,
-)
 
 
 class _Order(Enum):
@@ -494,7 +487,7 @@ class Supervisor:
                 *(self.runtime.name, rest.reason, decision.in_words()),
             )
             self._on_given_up(self.runtime)
-        if rest.substate in _TELLING:
+        if rest.substate in TELLING:
             return rest.substate
         if decision.is_crash_loop:
             return Substate.CRASH_LOOP
@@ -562,6 +555,7 @@ class Supervisor:
             self.runtime.substate = Substate.WAITING
         await self._wake.wait()
         self._wake.clear()
+        self._launcher.stop_waiting(self._wake)
 
     def _give_place(self) -> None:
         if self._has_place:

@@ -316,6 +316,23 @@ async def test_an_event_that_kills_twice_is_kept_from_the_plugin(lab: Lab) -> No
         assert runtime.summary("echo").generation == 3
 
 
+async def test_who_no_longer_wants_a_place_leaves_it_to_the_next(lab: Lab) -> None:
+    lab.plugin("a-slow", "time.sleep(0.5)\nserve()")
+    for name in ("b-stopped", "c-next", "d-last"):
+        lab.plugin(name, ECHO)
+    async with lab.manager(start_concurrency=1) as runtime:
+        starts = asyncio.create_task(runtime.start_all())
+        waiting = ("b-stopped", "c-next", "d-last")
+        await until(lambda: len(runtime.runtime_summaries()) == 4)
+        for name in waiting:
+            await until(lambda name=name: runtime.summary(name).substate == "waiting")
+        await runtime.stop_plugin("b-stopped")
+        await asyncio.wait_for(starts, 10)
+        found = {one.name: one.status for one in runtime.runtime_summaries()}
+        assert found.pop("b-stopped") == "Installed"
+        assert set(found.values()) == {"Running"}
+
+
 async def test_many_that_fall_together_do_not_rise_together(lab: Lab) -> None:
     for number in range(50):
         lab.plugin(f"echo{number:02}", ECHO)
