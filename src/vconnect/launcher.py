@@ -130,7 +130,7 @@ class Launcher:
         return False
 
     def stop_waiting(self, wake: asyncio.Event) -> None:
-        """Leave the queue; who asks again comes last. One whose turn it was leaves it to the next."""
+        """Leave the queue; who asks again comes last. If it was its turn, the next one is told."""
         self._waiting.pop(wake, None)
         self._wake_next()
 

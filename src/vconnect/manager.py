@@ -502,11 +502,13 @@ class PluginRuntimeManager:
         return stopped
 
     def _owner(self, peer: Peer) -> Supervisor | None:
-        """Find whose process connected."""
-        for supervisor in self._supervisors.values():
-            if supervisor.owns(peer.pid):
+        """Find whose process connected: most often it is a leader, else the kernel is asked."""
+        supervisors = self._supervisors.values()
+        for supervisor in supervisors:
+            process = supervisor.runtime.process
+            if process is not None and process.pid == peer.pid:
                 return supervisor
-        return None
+        return next((one for one in supervisors if one.owns(peer.pid)), None)
 
     async def _ask_native(
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None

@@ -108,14 +108,11 @@ def _followers(positions: Mapping[str, Position]) -> dict[str, set[str]]:
     """Map each name to those that must come after it; names of nobody count for nothing."""
     followers: dict[str, set[str]] = {name: set() for name in positions}
     for name, position in positions.items():
-        followers[name] |= _known(position.before, positions)
-        for other in _known(position.after, positions):
-            followers[other].add(name)
+        followers[name].update(other for other in position.before if other in positions)
+        for other in position.after:
+            if other in positions:
+                followers[other].add(name)
     return followers
-
-
-def _known(names: Iterable[str], positions: Mapping[str, Position]) -> set[str]:
-    return {name for name in names if name in positions}
 
 
 def _rank(name: str, positions: Mapping[str, Position]) -> tuple[int, str]:

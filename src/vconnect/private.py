@@ -4,7 +4,8 @@
 
     plugin_dir/.vconnect/
         data/example/           the plugin's own; survives starts, versions and the host
-        run/HOST-XXXX/          one start of one plugin, removed when it has ended
+        run/HOST-XXXX/          one start of one plugin, removed when it has ended: its TMPDIR
+        run/HOST-XXXX/          the same of a plugin that has secrets
             tmp/                its TMPDIR
             secrets/            a file per secret, mode 0600
 
@@ -58,10 +59,11 @@ class PrivateDirectory:
         for directory in (root, self.data.parent, self.data, runs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
-        self.tmp = self.run / "tmp"
         self.secrets = self.run / "secrets"
-        self.tmp.mkdir(mode=0o700)
-        if with_secrets:
+        self.tmp = self.run
+        if with_secrets:  # else one directory does; making one is what costs most in a start
+            self.tmp = self.run / "tmp"
+            self.tmp.mkdir(mode=0o700)
             self.secrets.mkdir(mode=0o700)
         self._variables = {DATA_VARIABLE: str(self.data), TMP_VARIABLE: str(self.tmp)}
 

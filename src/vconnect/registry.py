@@ -115,6 +115,8 @@ class Registry:
             ManifestError: The requirements make a circle, which the message names.
             PluginStartError: A plugin that it requires does not run (yet), or is not known.
         """
+        if not runtime.requirements:
+            return  # so it is in no circle either
         positions = {other.name: Position(after=other.required_plugins) for other in self}
         cycle = find_cycle(positions, runtime.name)
         if cycle:
