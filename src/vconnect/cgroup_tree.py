@@ -121,13 +121,13 @@ class CgroupTree:
 
     def close(self) -> None:
         """Remove the directory, unless this process is in there, and unlock it."""
-        if self._lock >= 0 and self.path is not None:
-            for place in (self.path / _HOST, self.path):
-                with suppress(OSError):
-                    place.rmdir()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock < 0 or self.path is None:
+            return
+        for place in (self.path / _HOST, self.path):
+            with suppress(OSError):
+                place.rmdir()
+        os.close(self._lock)
+        self._lock = -1
 
     def _digest(self) -> str:
         """Name the socket, also where two containers call different ones by the same path."""

@@ -21,7 +21,7 @@ from .manifest import MANIFEST_NAME, read_manifest
 from .package.launch import dev_command, host_arguments, production_command
 from .plugin import PluginRuntime
 from .private import PrivateDirectory
-from .process import SHORTAGES, LaunchSpec, PluginProcess, plugin_environment
+from .process import LaunchSpec, PluginProcess, plugin_environment, start_error
 from .registry import Registry
 from .restart import Ended
 from .sandbox import Bubblewrap, View
@@ -157,10 +157,7 @@ class Launcher:
             place = Path(self._settings.plugin_dir)
             private = PrivateDirectory(runtime.name, place, with_secrets=must_have)
         except OSError as error:
-            trouble = f"its private directories: {error.filename}: {error.strerror}"
-            if must_have:
-                raise _failed(runtime.name, f"cannot make {trouble}", error) from None
-            _log.warning("plugin %s starts without %s", runtime.name, trouble)
+            _go_without("its private directories", runtime.name, error, must_have=must_have)
             return None
         try:
             private.add_secrets(runtime.name, secrets)
@@ -177,10 +174,8 @@ class Launcher:
         try:
             return self._cgroups.make(runtime.name, runtime.generation, limits)
         except OSError as error:
-            trouble = f"its cgroup: {error.filename}: {error.strerror}"
-            if limits.controllers() or self._settings.cgroup == "on":
-                raise _failed(runtime.name, f"cannot make {trouble}", error) from None
-            _log.warning("plugin %s starts without %s", runtime.name, trouble)
+            must_have = bool(limits.controllers()) or self._settings.cgroup == "on"
+            _go_without("its cgroup", runtime.name, error, must_have=must_have)
             return None
 
     def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
@@ -232,7 +227,7 @@ class Launcher:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
         except OSError as error:
             trouble = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
-            raise _failed(spec.plugin, trouble, error) from None
+            raise start_error(spec.plugin, trouble, error) from None
         environment = spec.environment | {"HOME": str(private.data)}
         # Inside there is no process of this number; and the kernel ends who is inside with us.
         environment.pop(HOST_PID_VARIABLE)
@@ -245,11 +240,16 @@ class Launcher:
         )
 
 
-def _failed(plugin: str, trouble: str, error: OSError) -> PluginStartError:
-    """Make the error of a start that what the machine is short of may let happen later."""
-    failure = PluginStartError(plugin, trouble)
-    failure.is_transient = error.errno in SHORTAGES
-    return failure
+def _go_without(what: str, plugin: str, error: OSError, *, must_have: bool) -> None:
+    """Let a plugin start without what cannot be made, if nothing depends on it.
+
+    Raises:
+        PluginStartError: It must have it.
+    """
+    trouble = f"{what}: {error.filename}: {error.strerror}"
+    if must_have:
+        raise start_error(plugin, f"cannot make {trouble}", error) from None
+    _log.warning("plugin %s starts without %s", plugin, trouble)
 
 
 def _shown(command: list[str]) -> str:

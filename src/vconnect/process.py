@@ -442,10 +442,15 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
-    trouble = PluginStartError(spec.plugin, _spawn_trouble(spec, error))
+def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
+    """Say why a plugin cannot be started; it may be later if the machine is only short of it."""
+    trouble = PluginStartError(plugin, words)
     trouble.is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
     return trouble
+
+
+def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
+    return start_error(spec.plugin, _spawn_trouble(spec, error), error)
 
 
 def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from lab import ECHO, ESCAPE, Lab, is_alive, new_lab, pid_in, until, until_status
+from lab import ECHO, ESCAPE, HOG, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import Serve
 
 from cgroup_kit import both_ways, members, needs_cgroups
@@ -99,14 +99,7 @@ async def test_who_ignores_signals_there_is_killed_after_the_grace_period(lab: L
 
 @needs_cgroups
 async def test_who_has_left_the_session_counts(lab: Lab) -> None:
-    hog = """
-    if not os.path.exists("been-here"):
-        open("been-here", "w").close()
-        code = "import os, time; os.setsid(); held = bytearray(b'x') * (96 << 20); time.sleep(600)"
-        subprocess.Popen([sys.executable, "-c", code])
-    serve()
-    """
-    lab.plugin("hog", hog)
+    lab.plugin("hog", HOG.replace("import time;", "import os, time; os.setsid();"))
     options = {"hog": {"memory_limit_bytes": 64 << 20}}
     async with lab.manager(options=options, restart="always", restart_delay=0.01) as runtime:
         await runtime.start_all()
@@ -339,14 +332,7 @@ async def test_a_controller_that_is_missing_is_named(lab: Lab) -> None:
 @needs_cgroups
 @needs_controller("memory")
 async def test_the_kernel_ends_a_tree_that_is_too_large(lab: Lab) -> None:
-    hog = """
-    if not os.path.exists("been-here"):
-        open("been-here", "w").close()
-        code = "import time; held = bytearray(b'x') * (96 << 20); time.sleep(600)"
-        subprocess.Popen([sys.executable, "-c", code])
-    serve()
-    """
-    lab.plugin("hog", hog)
+    lab.plugin("hog", HOG)
     lab.plugin("other", ECHO)
     options = {"hog": {"tree_limits": {"memory_bytes": 64 << 20}}}
     async with lab.manager(options=options, restart="always", restart_delay=0.01) as runtime:

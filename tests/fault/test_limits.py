@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, until, until_status
+from lab import ECHO, HOG, Lab, is_alive, new_lab, until, until_status
 from sandboxes import IN_BWRAP, needs_bwrap
 
 from cgroup_kit import both_ways
@@ -121,15 +121,8 @@ async def test_a_plugin_that_goes_on_in_time_is_left_alone(lab: Lab) -> None:
 
 
 async def test_a_memory_hog_is_replaced_and_its_siblings_are_not(lab: Lab) -> None:
-    # The memory is a child's: the limit is the tree's. Only the first generation has it.
-    hog = """
-    if not os.path.exists("been-here"):
-        open("been-here", "w").close()
-        code = "import time; held = bytearray(b'x') * (96 << 20); time.sleep(600)"
-        child = subprocess.Popen([sys.executable, "-c", code])
-    serve()
-    """
-    lab.plugin("hog", hog)
+    # The memory is a child's: the limit is the tree's.
+    lab.plugin("hog", HOG)
     for name in ("one", "two"):
         lab.plugin(name, ECHO)
     options = {"hog": {"memory_limit_bytes": 64 << 20}}

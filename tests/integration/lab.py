@@ -69,6 +69,15 @@ time.sleep(600)
 """
 """Gives plugins `escape`: somebody leaves session and group, and may ignore what is polite."""
 
+HOG = """
+if not os.path.exists("been-here"):
+    open("been-here", "w").close()
+    code = "import time; held = bytearray(b'x') * (96 << 20); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+serve()
+"""
+"""One whose child has 96 MiB, but only in its first generation."""
+
 
 class Lab:
     """A directory with a ``plugin_dir`` and a place for sockets, whose paths are short.

@@ -111,7 +111,10 @@ def test_a_duration_is_a_positive_number(write, seconds):
     ],
 )
 def test_mistakes_name_their_place(write, text, words):
-    file = write(text)
+    check_mistake(write(text), words)
+
+
+def check_mistake(file, words):
     with pytest.raises(ConfigError) as caught:
         load_settings(file)
     assert str(caught.value).startswith(f"{file}: ")
@@ -177,11 +180,7 @@ def test_split_dev_plugin():
     ],
 )
 def test_mistakes_in_the_tables_of_events_and_plugins(write, text, words):
-    file = write(text)
-    with pytest.raises(ConfigError) as caught:
-        load_settings(file)
-    assert str(caught.value).startswith(f"{file}: ")
-    assert words in str(caught.value)
+    check_mistake(write(text), words)
 
 
 def test_tables_of_events_and_plugins(write):
