@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # The editable install is made again when what is compiled or declared has changed.
 BUILT  := $(VENV)/.built
-CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*.pxd src/vconnect/*.h)
+CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*/*.pyx src/vconnect/*.pxd src/vconnect/*/*.pxd src/vconnect/*/*.h)
 
 # The sanitizer build has an environment of its own, so that no ordinary run ever loads it.
 SANITIZE := .venv-sanitize
@@ -68,8 +68,8 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect/*.pyx src/vconnect/*.pxd
-	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect._stream vconnect._inflight vconnect._lane vconnect._spawn --allowlist .github/stubtest-allow.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect
+	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect.wire._stream vconnect.wire._inflight vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)
@@ -93,4 +93,5 @@ wheel: $(BUILT)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(SANITIZE) .run build dist src/*.egg-info src/vconnect/*.c src/vconnect/*.so src/vconnect/*.html
+	rm -rf $(VENV) $(SANITIZE) .run build dist src/*.egg-info
+	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete

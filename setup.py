@@ -40,11 +40,11 @@ setup(
     ext_modules=[
         Extension(
             f"vconnect.{name}",
-            [f"src/vconnect/{name}.pyx"],
+            [f"src/vconnect/{name.replace('.', '/')}.pyx"],
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
             extra_link_args=LINK + shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
         )
-        for name in ("_framing", "_stream", "_inflight", "_lane", "_spawn")
+        for name in ("_framing", "wire._stream", "wire._inflight", "wire._lane", "processes._spawn")
     ],
     cmdclass={"build_ext": BuildCore},
 )

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import orjson
 
-from vconnect.plugin import PluginRuntime
-from vconnect.protocol import parse_handshake
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.wire.messages import parse_handshake
 
 from .ours import Host
 from .peers import Peers

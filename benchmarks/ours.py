@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from vconnect.manager import PluginRuntimeManager
-from vconnect.session import Session
+from vconnect.host.manager import PluginRuntimeManager
+from vconnect.wire.session import Session
 
 
 class Host(PluginRuntimeManager):

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import uvloop
 
 from vconnect import PluginRuntimeManager
-from vconnect.process import LaunchSpec, PluginProcess
+from vconnect.processes.process import LaunchSpec, PluginProcess
 
 EXITS = 60
 SPAWNS = 60

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from vconnect.cgroup_tree import CgroupTree
-from vconnect.config import Settings
+from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.settings.load import Settings
 
 
 def _why_none() -> str:

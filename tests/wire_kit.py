@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from vconnect._lane import Lane
-from vconnect._stream import FrameStream, ReadBuffer
+from vconnect.wire._lane import Lane
+from vconnect.wire._stream import FrameStream, ReadBuffer
 
 PATIENCE_S = 10.0
 LIMITS: dict[str, Any] = {

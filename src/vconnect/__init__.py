@@ -10,11 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calls import HostCall as HostCall
-    from .config import Settings as Settings
-    from .config import load_settings as load_settings
-    from .dispatcher import Outcome as Outcome
-    from .dispatcher import PluginResult as PluginResult
+    from vconnect.dispatch.dispatcher import Outcome as Outcome
+    from vconnect.dispatch.dispatcher import PluginResult as PluginResult
+    from vconnect.dispatch.host_calls import HostCall as HostCall
+    from vconnect.host.manager import PluginRuntimeManager as PluginRuntimeManager
+    from vconnect.packages.installer import PluginInstaller as PluginInstaller
+    from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
+    from vconnect.plugins.runtime import PluginSummary as PluginSummary
+    from vconnect.plugins.status import PluginStatus as PluginStatus
+    from vconnect.plugins.status import Substate as Substate
+    from vconnect.settings.load import Settings as Settings
+    from vconnect.settings.load import load_settings as load_settings
+    from vconnect.wire.server import UnixSocketServer as UnixSocketServer
+
     from .errors import ConfigError as ConfigError
     from .errors import HostCallError as HostCallError
     from .errors import InstallError as InstallError
@@ -22,25 +30,18 @@ if TYPE_CHECKING:
     from .errors import PluginError as PluginError
     from .errors import RemoteProtocolError as RemoteProtocolError
     from .errors import VConnectError as VConnectError
-    from .installer import PluginInstaller as PluginInstaller
-    from .manager import PluginRuntimeManager as PluginRuntimeManager
-    from .plugin import PluginRuntime as PluginRuntime
-    from .plugin import PluginSummary as PluginSummary
     from .sdk import Context as Context
     from .sdk import Plugin as Plugin
     from .sdk import PluginClient as PluginClient
     from .sdk import on as on
     from .sdk import run_plugin as run_plugin
-    from .server import UnixSocketServer as UnixSocketServer
-    from .status import PluginStatus as PluginStatus
-    from .status import Substate as Substate
 
 _HOMES = {
-    "HostCall": "calls",
-    "Settings": "config",
-    "load_settings": "config",
-    "Outcome": "dispatcher",
-    "PluginResult": "dispatcher",
+    "HostCall": "dispatch.host_calls",
+    "Settings": "settings.load",
+    "load_settings": "settings.load",
+    "Outcome": "dispatch.dispatcher",
+    "PluginResult": "dispatch.dispatcher",
     "ConfigError": "errors",
     "HostCallError": "errors",
     "InstallError": "errors",
@@ -48,18 +49,18 @@ _HOMES = {
     "PluginError": "errors",
     "RemoteProtocolError": "errors",
     "VConnectError": "errors",
-    "PluginInstaller": "installer",
-    "PluginRuntimeManager": "manager",
-    "PluginRuntime": "plugin",
-    "PluginSummary": "plugin",
+    "PluginInstaller": "packages.installer",
+    "PluginRuntimeManager": "host.manager",
+    "PluginRuntime": "plugins.runtime",
+    "PluginSummary": "plugins.runtime",
     "Context": "sdk",
     "Plugin": "sdk",
     "PluginClient": "sdk",
     "on": "sdk",
     "run_plugin": "sdk",
-    "UnixSocketServer": "server",
-    "PluginStatus": "status",
-    "Substate": "status",
+    "UnixSocketServer": "wire.server",
+    "PluginStatus": "plugins.status",
+    "Substate": "plugins.status",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

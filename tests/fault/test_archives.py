@@ -30,7 +30,7 @@ from package_kit import (
     tar_bytes,
 )
 from vconnect.errors import InstallError
-from vconnect.package.archive import unpack
+from vconnect.packages.archive import unpack
 
 MAX_GROWTH_KIB = 16 * 1024
 
@@ -38,7 +38,7 @@ CHILD = r"""
 import json, os, resource, sys
 from pathlib import Path
 from vconnect.errors import InstallError
-from vconnect.package.archive import unpack
+from vconnect.packages.archive import unpack
 
 def peak_kib():
     # Linux hands the parent's peak down in getrusage; this one is the process's own.

@@ -17,11 +17,11 @@ from lab import ECHO, ESCAPE, HOG, Lab, is_alive, new_lab, pid_in, until, until_
 from serving import Serve
 
 from cgroup_kit import both_ways, members, needs_cgroups
-from vconnect.cgroup_tree import CgroupTree, delegated
-from vconnect.cgroups import Cgroup
-from vconnect.config import Settings
 from vconnect.errors import ConfigError, PluginStartError
-from vconnect.limits import TreeLimits
+from vconnect.processes.cgroup import Cgroup
+from vconnect.processes.cgroup_tree import CgroupTree, delegated
+from vconnect.settings.limits import TreeLimits
+from vconnect.settings.load import Settings
 
 pytestmark = [
     pytest.mark.both_loops,

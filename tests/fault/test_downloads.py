@@ -11,8 +11,9 @@ import pytest
 
 from package_kit import good_members, package_bytes, tree
 from vconnect.errors import InstallError
-from vconnect.installer import PluginInstaller
-from vconnect.package.fetch import FetchLimits, fetch
+from vconnect.packages.fetch import fetch
+from vconnect.packages.installer import PluginInstaller
+from vconnect.packages.source import FetchLimits
 
 PACKAGE = package_bytes(good_members())
 MAX_BYTES = 1 << 20

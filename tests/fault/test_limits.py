@@ -17,8 +17,8 @@ from sandboxes import IN_BWRAP, needs_bwrap
 
 from cgroup_kit import both_ways
 from vconnect.errors import PluginStartError
-from vconnect.sampler import Sampler
-from vconnect.sessions import members
+from vconnect.processes.sessions import members
+from vconnect.processes.usage import Sampler
 
 pytestmark = [
     pytest.mark.both_loops,

@@ -18,7 +18,7 @@ from lab import ECHO, Lab, new_lab
 from serving import Serve
 
 from cgroup_kit import both_ways
-from vconnect.cgroup_tree import delegated
+from vconnect.processes.cgroup_tree import delegated
 
 pytestmark = [
     pytest.mark.both_loops,

@@ -17,8 +17,8 @@ from disks import remount, small_disk
 from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import DEADLINE_S, Serve, wait_until
 
-from vconnect.procfs import boot_id, start_time
-from vconnect.state import HostState, Identity, Instance, Record, StateFile
+from vconnect.plugins.state_file import HostState, Identity, Instance, Record, StateFile
+from vconnect.processes.procfs import boot_id, start_time
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 DEAD_HOST = Identity(2**22 + 1, 1)  # a PID that nobody has

@@ -18,10 +18,10 @@ from hypothesis.stateful import invariant, precondition, rule
 from lane_machine import LaneModel
 
 from vconnect import PluginRuntimeManager
-from vconnect.calls import HostCall
+from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginError, PluginOverloadedError
-from vconnect.manifest import Manifest
-from vconnect.session import encode_event
+from vconnect.packages.manifest import Manifest
+from vconnect.wire.session import encode_event
 from wire_kit import Owner, soon
 
 QUEUE, TOLD = 6, 3

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from lab import PLUGINS
 
-from vconnect.sandbox import _try
+from vconnect.processes.bubblewrap import _try
 
 IN_BWRAP = {"sandbox": "bwrap", "sandbox_read": [str(PLUGINS)]}
 """Options for plugins of a lab, which read ``wire.py``."""

@@ -12,7 +12,7 @@ import pytest
 from kit_host import Host, Processes, environment
 
 from vconnect.cli.scaffold import create_project
-from vconnect.manifest import read_manifest
+from vconnect.packages.manifest import read_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/plugin.json"))

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from wire_end import Wire, connected, run
 
-from vconnect._lane import FanOut
-from vconnect.config import Settings
-from vconnect.dispatcher import Dispatcher, Outcome
-from vconnect.plugin import PluginRuntime
-from vconnect.registry import Registry
+from vconnect.dispatch.dispatcher import Dispatcher, Outcome
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.load import Settings
+from vconnect.wire._lane import FanOut
 
 NAMES = ("a", "b", "c")
 OK = b'{"status":"ok","data":%d}'

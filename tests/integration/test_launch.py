@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vconnect.package.launch import dev_command, host_arguments
+from vconnect.packages.command import dev_command, host_arguments
 
 
 @pytest.mark.parametrize(

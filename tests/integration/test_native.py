@@ -12,7 +12,7 @@ import pytest
 from lab import Lab, new_lab, until, until_status
 
 from vconnect import PluginError
-from vconnect.calls import HostCall
+from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginReplyError, PluginTimeoutError, PluginUnavailableError
 
 LOOPS = {

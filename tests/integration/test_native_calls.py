@@ -12,9 +12,9 @@ import pytest
 from lab import Lab, new_lab, until
 
 from vconnect import HostCallError, PluginRuntimeManager
-from vconnect.calls import HostCall
+from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import ConfigError
-from vconnect.manifest import Manifest
+from vconnect.packages.manifest import Manifest
 
 pytestmark = pytest.mark.both_loops
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import PluginStartError
-from vconnect.process import ExitStatus, LaunchSpec, PluginProcess
+from vconnect.processes.process import ExitStatus, LaunchSpec, PluginProcess
 
 pytestmark = [
     pytest.mark.both_loops,

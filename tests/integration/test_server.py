@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
-from vconnect.protocol import acknowledgment
-from vconnect.server import MAX_PATH_BYTES, Admission, UnixSocketServer, bind_private_socket
-from vconnect.session import LaneLimits, Session
+from vconnect.wire.messages import acknowledgment
+from vconnect.wire.server import MAX_PATH_BYTES, Admission, UnixSocketServer, bind_private_socket
+from vconnect.wire.session import LaneLimits, Session
 from wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops
@@ -38,7 +38,7 @@ ORIGINAL = {"capabilities": ["message"], "name": "example", "priority": 1, "vers
 SECOND_HOST = """
 import sys
 from vconnect.errors import SocketError
-from vconnect.server import bind_private_socket
+from vconnect.wire.server import bind_private_socket
 try:
     bind_private_socket(sys.argv[1])
 except SocketError as error:

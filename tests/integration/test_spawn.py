@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from cgroup_kit import members, needs_cgroups
-from vconnect._spawn import can_spawn_into, candidates, spawn_into
-from vconnect.cgroup_tree import CgroupTree
-from vconnect.config import Settings
-from vconnect.limits import TreeLimits
+from vconnect.processes._spawn import can_spawn_into, candidates, spawn_into
+from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.settings.limits import TreeLimits
+from vconnect.settings.load import Settings
 
 DEV_NULL = Path(os.devnull)
 HERE = {"PATH": "/usr/bin:/bin", "WORD": "ünder"}
@@ -169,7 +169,7 @@ def test_a_host_without_standard_descriptors_can_start_too(place: Place) -> None
     """The pipes that it opens then have the numbers 0 to 2, in each other's way."""
     code = (
         "import os, sys\n"
-        "from vconnect._spawn import spawn_into\n"
+        "from vconnect.processes._spawn import spawn_into\n"
         "os.close(0); os.close(1)\n"
         "cgroup, out = int(sys.argv[1]), sys.argv[2]\n"
         "one = os.open(out, os.O_WRONLY | os.O_CREAT)\n"  # 0

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import uvloop
 
-from vconnect._lane import Lane
-from vconnect._stream import ReadBuffer
-from vconnect.protocol import Handshake
-from vconnect.session import EVENT_NAMES, LaneLimits, Peer, Session
+from vconnect.wire._lane import Lane
+from vconnect.wire._stream import ReadBuffer
+from vconnect.wire.messages import Handshake
+from vconnect.wire.session import EVENT_NAMES, LaneLimits, Peer, Session
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 NAME = EVENT_NAMES["message.incoming"]

@@ -15,17 +15,17 @@ import msgspec
 import orjson
 
 from vconnect.admin.server import AdminServer
-from vconnect.config import LogLevel, Settings
 from vconnect.errors import UnknownPluginError, VConnectError
 from vconnect.logs import LogPage
 from vconnect.logs.records import LogRecord
 from vconnect.logs.ring import LogRing
 from vconnect.names import canonical_name
-from vconnect.status import PluginStatus, Substate
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.settings.load import LogLevel, Settings
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What `vconnect.registry.PluginSummary` has, field by field."""
+    """What `vconnect.plugins.registry.PluginSummary` has, field by field."""
 
     name: str
     version: str = "0.1.0"

@@ -14,7 +14,6 @@ import pytest
 from fake_manager import FakeManager, Result, Summary, failing, served
 from yarl import URL
 
-from vconnect.config import Settings
 from vconnect.errors import (
     IllegalTransitionError,
     ManifestError,
@@ -24,7 +23,8 @@ from vconnect.errors import (
     PluginTimeoutError,
     PluginUnavailableError,
 )
-from vconnect.status import PluginStatus
+from vconnect.plugins.status import PluginStatus
+from vconnect.settings.load import Settings
 
 JSON = {"Content-Type": "application/json"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vconnect import breaker as module
-from vconnect.breaker import Breaker
+from vconnect.plugins import breaker as module
+from vconnect.plugins.breaker import Breaker
 
 
 class Clock:

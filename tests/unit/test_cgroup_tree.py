@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vconnect.cgroup_tree import _before_the_move, _unescaped
+from vconnect.processes.cgroup_tree import _before_the_move, _unescaped
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from fake_manager import FakeManager, Result, Summary, failing, served_beside
 
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
-from vconnect.config import Settings
 from vconnect.errors import PluginStartError, PluginTimeoutError, PluginUnavailableError
-from vconnect.status import PluginStatus
+from vconnect.plugins.status import PluginStatus
+from vconnect.settings.load import Settings
 
 Printed = pytest.CaptureFixture[str]
 
@@ -318,7 +318,7 @@ def test_home_is_expanded(tmp_path: Path, capsys: Printed) -> None:
 def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """What `vconnect serve` hands to the runtime, which is not started here, nor guarded."""
     taken: list[Settings] = []
-    runtime = ModuleType("vconnect.runtime")
+    runtime = ModuleType("vconnect.host.serve")
 
     def serve(settings: Settings, lifeline: object) -> int:
         taken.append(settings)
@@ -328,8 +328,8 @@ def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     monkeypatch.setenv("VCONNECT_GUARDIAN", "off")
 
     runtime.serve = serve  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vconnect.runtime", runtime)
-    monkeypatch.setattr("vconnect.runtime", runtime, raising=False)
+    monkeypatch.setitem(sys.modules, "vconnect.host.serve", runtime)
+    monkeypatch.setattr("vconnect.host.serve", runtime, raising=False)
     return taken
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from vconnect.cli.root import root
-from vconnect.config import Settings
-from vconnect.status import TRANSITIONS, PluginStatus, Substate
+from vconnect.plugins.status import TRANSITIONS, PluginStatus, Substate
+from vconnect.settings.load import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
 TABLES = [

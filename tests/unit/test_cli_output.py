@@ -11,7 +11,7 @@ from fake_manager import Summary
 from rich.console import Console
 
 from vconnect.cli import output
-from vconnect.status import PluginStatus, Substate
+from vconnect.plugins.status import PluginStatus, Substate
 
 EVIL = "\x1b]0;owned\x07\x1b[31m[bold red]x[/]\x9b2J\u202e\r\n<script>"
 NEUTRAL = r"\x1b]0;owned\x07\x1b[31m[bold red]x[/]\x9b2J\u202e\r\n<script>"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vconnect.config import Settings, load_settings, split_dev_plugin
 from vconnect.errors import ConfigError
+from vconnect.settings.load import Settings, load_settings, split_dev_plugin
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from vconnect._lane import Lane
-from vconnect._stream import ReadBuffer
-from vconnect.config import Settings
-from vconnect.dispatcher import Dispatcher
+from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.errors import (
     PayloadError,
     PluginOverloadedError,
@@ -22,11 +19,14 @@ from vconnect.errors import (
     PluginUnavailableError,
     UnknownPluginError,
 )
-from vconnect.plugin import PluginRuntime
-from vconnect.policy import EventSettings
-from vconnect.protocol import Handshake
-from vconnect.registry import Registry
-from vconnect.session import LaneLimits, Peer, Session, encode_event
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.events import EventSettings
+from vconnect.settings.load import Settings
+from vconnect.wire._lane import Lane
+from vconnect.wire._stream import ReadBuffer
+from vconnect.wire.messages import Handshake
+from vconnect.wire.session import LaneLimits, Peer, Session, encode_event
 from wire_kit import Owner, connected, until
 from wire_kit import Peer as WirePeer
 

@@ -19,7 +19,8 @@ import pytest
 from vconnect import errors
 from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_message
 from vconnect.cli.root import root
-from vconnect.protocol import (
+from vconnect.sdk.testing import call
+from vconnect.wire.messages import (
     ERROR_CODES,
     NativeTerms,
     acknowledgment,
@@ -28,8 +29,7 @@ from vconnect.protocol import (
     parse_call,
     parse_handshake,
 )
-from vconnect.sdk.testing import call
-from vconnect.session import encode_event
+from vconnect.wire.session import encode_event
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -38,7 +38,7 @@ PAGES = {
     for path in sorted(ROOT.glob(pattern))
 }
 WIRE = PAGES["docs/wire.md"]
-SOURCES = [*ROOT.glob("src/vconnect/**/*.py"), *ROOT.glob("src/vconnect/*.pyx")]
+SOURCES = [*ROOT.glob("src/vconnect/**/*.py"), *ROOT.glob("src/vconnect/**/*.pyx")]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")

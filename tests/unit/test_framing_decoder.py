@@ -16,8 +16,8 @@ from vconnect._framing import (
     encode_frame,
     parse_message,
 )
-from vconnect._stream import ReadBuffer
 from vconnect.errors import PayloadError, RemoteProtocolError
+from vconnect.wire._stream import ReadBuffer
 from wire_kit import raw_frame
 
 CLASSIC = b'{"event":"e","event_type":"e","payload":'

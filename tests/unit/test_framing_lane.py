@@ -8,14 +8,14 @@ import socket
 
 import pytest
 
-from vconnect._lane import Lane
-from vconnect._stream import ReadBuffer
 from vconnect.errors import (
     PluginOverloadedError,
     PluginTimeoutError,
     PluginUnavailableError,
     RemoteProtocolError,
 )
+from vconnect.wire._lane import Lane
+from vconnect.wire._stream import ReadBuffer
 from wire_kit import Owner, Peer, failure, frame, open_lane, soon, until
 
 pytestmark = pytest.mark.both_loops

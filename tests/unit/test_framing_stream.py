@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from vconnect._stream import FrameStream, ReadBuffer
 from vconnect.errors import RemoteProtocolError
+from vconnect.wire._stream import FrameStream, ReadBuffer
 from wire_kit import Owner, RefusingOwner, connected, frame, open_stream, raw_frame, until
 
 pytestmark = pytest.mark.both_loops

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vconnect import guardian
-from vconnect.guardian import Lifeline, is_wanted
+from vconnect.host import guardian
+from vconnect.host.guardian import Lifeline, is_wanted
 
 pytestmark = pytest.mark.both_loops
 

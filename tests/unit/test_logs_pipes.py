@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from vconnect.config import Settings
 from vconnect.logs import PluginLog, PluginOutput
 from vconnect.logs.pipes import KEPT_LINES, _Pipe
+from vconnect.settings.load import Settings
 
 
 @pytest.fixture

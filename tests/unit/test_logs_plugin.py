@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from vconnect.config import Settings
 from vconnect.logs import LogRecord, PluginLog
 from vconnect.logs.flood import FloodControl
+from vconnect.settings.load import Settings
 
 
 class Clock:

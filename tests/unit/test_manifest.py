@@ -7,7 +7,7 @@ import json
 import pytest
 
 from vconnect.errors import ManifestError
-from vconnect.manifest import MAX_MANIFEST_BYTES, parse_manifest, read_manifest
+from vconnect.packages.manifest import MAX_MANIFEST_BYTES, parse_manifest, read_manifest
 
 
 def parse(**fields):

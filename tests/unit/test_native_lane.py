@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from vconnect._framing import Event
-from vconnect._lane import FanOut
 from vconnect.errors import (
     PluginOverloadedError,
     PluginReplyError,
@@ -17,8 +16,9 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from vconnect.protocol import normalize_answer, reply_error
-from vconnect.session import EVENT_NAMES, encode_event
+from vconnect.wire._lane import FanOut
+from vconnect.wire.messages import normalize_answer, reply_error
+from vconnect.wire.session import EVENT_NAMES, encode_event
 from wire_kit import Owner, failure, frame, open_lane, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops

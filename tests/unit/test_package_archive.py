@@ -20,7 +20,7 @@ from package_kit import (
     write_package,
 )
 from vconnect.errors import InstallError
-from vconnect.package.archive import ArchiveLimits, unpack
+from vconnect.packages.archive import ArchiveLimits, unpack
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import InstallError
-from vconnect.package.download import Reach, check_redirect, reach_of
-from vconnect.package.fetch import check_scheme, expand_source, fetch, shown_source
+from vconnect.packages.download import Reach, check_redirect, reach_of
+from vconnect.packages.fetch import fetch
+from vconnect.packages.source import check_scheme, expand_source, shown_source
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import PluginStartError
-from vconnect.manifest import Manifest
-from vconnect.package.launch import dev_command, host_arguments, production_command
+from vconnect.packages.command import dev_command, host_arguments, production_command
+from vconnect.packages.manifest import Manifest
 
 
 def make(path: Path, text: str = "", *, executable: bool = False) -> Path:

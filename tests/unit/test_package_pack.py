@@ -10,8 +10,8 @@ import pytest
 
 from package_kit import SCRIPT, manifest_bytes, tree
 from vconnect.errors import InstallError
-from vconnect.package.archive import unpack
-from vconnect.package.pack import pack
+from vconnect.packages.archive import unpack
+from vconnect.packages.pack import pack
 
 
 @pytest.fixture

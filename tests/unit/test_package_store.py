@@ -10,10 +10,10 @@ import pytest
 
 from package_kit import SCRIPT, manifest_bytes, tree
 from vconnect.errors import InstallError
-from vconnect.manifest import Manifest
-from vconnect.package import store as store_module
-from vconnect.package.store import PluginStore
-from vconnect.package.swap import exchange
+from vconnect.packages import store as store_module
+from vconnect.packages.manifest import Manifest
+from vconnect.packages.store import PluginStore
+from vconnect.packages.swap import exchange
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vconnect.policy import EventPolicy, EventSettings, resolve_policy, restore_protected
+from vconnect.settings.events import EventPolicy, EventSettings, resolve_policy, restore_protected
 
 DEFAULTS = EventPolicy(timeout=5.0, chain_timeout=30.0)
 

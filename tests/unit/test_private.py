@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vconnect.config import load_settings
 from vconnect.errors import ConfigError, PluginStartError
-from vconnect.private import PrivateDirectory
+from vconnect.processes.directories import PrivateDirectory
+from vconnect.settings.load import load_settings
 
 
 def load(directory: Path, text: str) -> Path:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vconnect import procfs
+from vconnect.processes import procfs
 
 NOBODY = 2**22 + 1  # no PID is that large
 on_linux = pytest.mark.skipif(not procfs.HAS_PROC, reason="needs /proc")

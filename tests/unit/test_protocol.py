@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from vconnect.errors import HandshakeError
-from vconnect.protocol import (
+from vconnect.wire.messages import (
     Dialect,
     acknowledgment,
     event_prefixes,

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from vconnect import routes as module
 from vconnect.errors import IllegalTransitionError, UnknownPluginError
-from vconnect.manifest import Manifest
-from vconnect.plugin import PluginRuntime
-from vconnect.process import ExitStatus
-from vconnect.protocol import Handshake
-from vconnect.registry import Registry
-from vconnect.status import PluginStatus, Substate
+from vconnect.packages.manifest import Manifest
+from vconnect.plugins import routes as module
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.processes.process import ExitStatus
+from vconnect.wire.messages import Handshake
 
 
 def runtime(name: str, *capabilities: str, priority: int = 0, **options: Any) -> PluginRuntime:

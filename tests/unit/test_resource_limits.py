@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vconnect.config import Settings, load_settings
 from vconnect.errors import ConfigError
-from vconnect.limits import ResourceLimits
+from vconnect.settings.limits import ResourceLimits
+from vconnect.settings.load import Settings, load_settings
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from vconnect.restart import Decision, Ended, RestartPolicy, Restarts
+from vconnect.plugins.restarts import Decision, Ended, Restarts
+from vconnect.settings.restarts import RestartPolicy
 
 
 class Always(random.Random):

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from vconnect.config import Settings
-from vconnect.manifest import Manifest
-from vconnect.plugin import PluginRuntime
-from vconnect.policy import EventSettings
-from vconnect.protocol import Handshake
-from vconnect.registry import Registry
+from vconnect.packages.manifest import Manifest
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.events import EventSettings
+from vconnect.settings.load import Settings
+from vconnect.wire.messages import Handshake
 
 
 def plugin(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vconnect.sampler import Sampler
+from vconnect.processes.usage import Sampler
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 

@@ -8,7 +8,7 @@ import pytest
 from vconnect.cli import scaffold
 from vconnect.cli.scaffold import create_project
 from vconnect.errors import ConfigError
-from vconnect.manifest import read_manifest
+from vconnect.packages.manifest import read_manifest
 
 
 def written(tmp_path, name="example", language="python"):

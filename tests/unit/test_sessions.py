@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vconnect.sessions import members, open_files, parse_stat, read_stat
+from vconnect.processes.sessions import members, open_files, parse_stat, read_stat
 
 REST = b" S 1 7 9 0 -1 4194560 10 0 0 0 250 50 0 0 20 0 3 0 123456 1000 11 1844\n"
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from vconnect.source_watch import SourceWatch
+from vconnect.supervision.source_watch import SourceWatch
 
 
 @pytest.fixture

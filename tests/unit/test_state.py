@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import StateError
-from vconnect.state import HostState, Identity, Instance, Record, StateFile
+from vconnect.plugins.state_file import HostState, Identity, Instance, Record, StateFile
 
 SOCKET = Path("/run/vconnect/host.sock")
 RECORD = Record(

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from vconnect.errors import IllegalTransitionError
-from vconnect.status import TRANSITIONS, PluginStatus, Substate, advance
+from vconnect.plugins.status import TRANSITIONS, PluginStatus, Substate, advance
 
 # Written down again, by hand: a change of the table is to be a change of this test.
 LEGAL = {

@@ -16,8 +16,8 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from vconnect.config import LogLevel
 from vconnect.errors import IllegalTransitionError, VConnectError
+from vconnect.settings.load import LogLevel
 
 from .answers import answer_for, error_answer, json_answer
 

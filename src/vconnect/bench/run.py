@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from vconnect.errors import VConnectError
-from vconnect.manager import PluginRuntimeManager
-from vconnect.runtime import loop_factory
-from vconnect.status import PluginStatus
+from vconnect.host.manager import PluginRuntimeManager
+from vconnect.host.serve import loop_factory
+from vconnect.plugins.status import PluginStatus
 from vconnect.version import host_version
 
 from .works import PLUGINS, Work, all_works, plugin_name

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.config import LOG_LEVELS, Settings
+from vconnect.settings.load import LOG_LEVELS, Settings
 
 from .state import State, admin_option, config_option, pass_state, settings_for
 
 if TYPE_CHECKING:
-    from vconnect.guardian import Lifeline
+    from vconnect.host.guardian import Lifeline
 
 
 @click.command()
@@ -85,14 +85,14 @@ def serve(
     lifeline = _lifeline(settings)
     # The host and its event loop are loaded only once the settings are known to be good, and
     # never in the guardian.
-    from vconnect import runtime
+    from vconnect.host import serve as runtime
 
     context.exit(runtime.serve(settings, lifeline))
 
 
 def _lifeline(settings: Settings) -> Lifeline | None:
     """Leave a guardian behind, where one is wanted, and go on as its child."""
-    from vconnect.guardian import guarded, is_wanted
+    from vconnect.host.guardian import guarded, is_wanted
 
     if not is_wanted(settings.guardian, os.environ, os.getpid()):
         return None
@@ -100,6 +100,6 @@ def _lifeline(settings: Settings) -> Lifeline | None:
 
 
 def _end_recorded(settings: Settings) -> None:
-    from vconnect.state import kill_recorded
+    from vconnect.plugins.state_file import kill_recorded
 
     kill_recorded(settings.state_directory, Path(settings.socket_path))

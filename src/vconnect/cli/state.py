@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vconnect.config import DEFAULT_CONFIG_FILE, Settings, load_settings
+from vconnect.settings.load import DEFAULT_CONFIG_FILE, Settings, load_settings
 
 
 @dataclass

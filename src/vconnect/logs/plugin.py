@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vconnect.config import LogLevel, Settings
+from vconnect.settings.load import LogLevel, Settings
 
 from .flood import FloodControl
 from .host import PLUGIN_LOGGERS

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from vconnect.config import Settings
+from vconnect.settings.load import Settings
 
 from .files import LogFiles
 from .plugin import PluginLog

@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from vconnect.config import LogLevel
+from vconnect.settings.load import LogLevel
 
 from .records import SEVERITY, LogRecord
 

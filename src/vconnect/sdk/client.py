@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect._stream import FrameStream, ReadBuffer
-from vconnect.protocol import NATIVE_VERSIONS
+from vconnect.wire._stream import FrameStream, ReadBuffer
+from vconnect.wire.messages import NATIVE_VERSIONS
 
 from .handlers import settle
 from .native import NativePipeline

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import logging
 
     from .host import Host
-    from .plugin import Plugin
 
 _NOTHING: Any = object()  # None is data that a handler may well send
+
+
+class Owner(Protocol):
+    """What a context hands on of its plugin."""
+
+    config: Any
+
+    @property
+    def log(self) -> logging.Logger:
+        """Its log."""
+
+    @property
+    def host(self) -> Host:
+        """Its host."""
 
 
 class Context:
@@ -39,7 +52,7 @@ class Context:
     )
 
     def __init__(
-        self, plugin: Plugin, event: str, payload: Any, deadline_ms: float | None = None
+        self, plugin: Owner, event: str, payload: Any, deadline_ms: float | None = None
     ) -> None:
         self.event = event
         self.payload = payload

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect._stream import FrameStream
 from vconnect.errors import HostCallError
+from vconnect.wire._stream import FrameStream
 
 DEFAULT_TIMEOUT_S = 30.0
 

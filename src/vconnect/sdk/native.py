@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vconnect import protocol
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect._stream import FrameStream
 from vconnect.errors import ConfigError
+from vconnect.wire import messages as protocol
+from vconnect.wire._stream import FrameStream
 
 from .context import Context
 from .handlers import Handler, HandlerTable, settle

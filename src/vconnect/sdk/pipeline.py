@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect._stream import FrameStream
 from vconnect.errors import PayloadError
-from vconnect.protocol import RESERVED_PREFIX
+from vconnect.wire._stream import FrameStream
+from vconnect.wire.messages import RESERVED_PREFIX
 
 from .context import Context
 from .handlers import Handler, HandlerTable, settle

@@ -10,7 +10,7 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
-from vconnect.protocol import NATIVE_VERSIONS
+from vconnect.wire.messages import NATIVE_VERSIONS
 
 from .context import Context
 from .handlers import check_pattern, collect_handlers

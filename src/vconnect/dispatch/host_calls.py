@@ -1,0 +1,344 @@
+"""What native plugins ask of the host: with permission, in turns, within bounds.
+
+Each plugin has a line of its own. The lines are served in turns, a few calls in each turn of the
+event loop, so that a plugin that floods the host delays itself and nobody else. A line that is
+full refuses more (``overloaded``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from reprlib import repr as shown  # a plugin decides neither how long nor how deep it is
+from typing import Any, cast
+
+import msgspec
+
+from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginError
+from vconnect.names import PATTERN_RULE, is_pattern
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.load import LOG_LEVELS, LogLevel, Settings
+from vconnect.wire.messages import (
+    MAX_HOPS,
+    PluginCall,
+    error_reply,
+    is_reserved,
+    ok_reply,
+    parse_call,
+)
+from vconnect.wire.session import Session
+
+from .dispatcher import Dispatcher
+
+CALLS_AT_ONCE = 16
+"""Calls of one plugin that are served at the same time."""
+
+_BATCH = 64  # calls begun in one turn of the loop, all plugins together
+_MAX_SUBSCRIPTIONS = 1024
+# A reply that is an error is short, whoever's words are in it.
+_MAX_CODE = 64
+_MAX_WORDS = 1000
+
+_log = logging.getLogger(__name__)
+
+
+class HostCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's call, as a function of the application gets it.
+
+    Attributes:
+        plugin: Canonical name of who calls.
+        call: What it calls, such as ``message.send``.
+        params: What goes with it.
+        hops: How many plugins the chain of calls has gone through, this one included.
+    """
+
+    plugin: str
+    call: str
+    params: dict[str, Any]
+    hops: int
+
+
+HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
+
+
+class _Line:
+    """The calls of one session."""
+
+    def __init__(self, runtime: PluginRuntime, session: Session) -> None:
+        self.runtime = runtime
+        self.session = session
+        self.waiting: deque[PluginCall] = deque()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_ready = False  # it stands in the queue for its turn
+
+
+class HostCalls:
+    """Serves the calls of all native plugins.
+
+    Args:
+        registry: Where subscriptions take effect.
+        dispatcher: Carries events and calls from plugin to plugin.
+        settings: ``max_calls``.
+    """
+
+    def __init__(self, registry: Registry, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._max_waiting = settings.max_calls
+        self._lines: dict[Session, _Line] = {}
+        self._ready: deque[_Line] = deque()
+        self._scheduled = False
+        self._own: Mapping[str, Callable[[_Line, HostCall], Awaitable[Any] | Any]] = {
+            "log": self._write_log,
+            "event.publish": self._publish,
+            "event.subscribe": self._subscribe,
+            "event.unsubscribe": self._unsubscribe,
+            "plugin.call": self._call_plugin,
+        }
+        self._functions: dict[str, HostFunction] = {}
+
+    def register(self, name: str, function: HostFunction) -> None:
+        """Let plugins call ``function`` by ``name``.
+
+        Raises:
+            ConfigError: The name is taken.
+        """
+        if name in self._own or name in self._functions:
+            raise ConfigError(f"host call {name!r} is registered already; choose another name")
+        self._functions[name] = function
+
+    def accept(self, runtime: PluginRuntime, session: Session, message: dict[str, Any]) -> None:
+        """Take a call off the wire; it is served in its plugin's turn."""
+        number = message.get("id")
+        try:
+            call = parse_call(message)
+            line = self._line(runtime, session)
+            if len(line.waiting) >= self._max_waiting:
+                raise HostCallError(
+                    "overloaded", f"{self._max_waiting} calls of {runtime.name} wait already"
+                )
+        except HostCallError as error:
+            _refuse(session, number, error)
+            return
+        line.waiting.append(call)
+        self._queue(line)
+
+    def forget(self, session: Session) -> None:
+        """Drop what a session asked and what is being served for it: nobody is left to answer."""
+        line = self._lines.pop(session, None)
+        if line is not None:
+            line.waiting.clear()
+            for task in line.tasks:
+                task.cancel()
+
+    # Turns.
+
+    def _line(self, runtime: PluginRuntime, session: Session) -> _Line:
+        line = self._lines.get(session)
+        if line is None:
+            line = self._lines[session] = _Line(runtime, session)
+        return line
+
+    def _queue(self, line: _Line) -> None:
+        if line.waiting and not line.is_ready and len(line.tasks) < CALLS_AT_ONCE:
+            line.is_ready = True
+            self._ready.append(line)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._ready and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        self._scheduled = False
+        for _ in range(min(_BATCH, len(self._ready) * CALLS_AT_ONCE)):
+            if not self._ready:
+                break
+            line = self._ready.popleft()
+            line.is_ready = False
+            if line.waiting:
+                self._begin(line, line.waiting.popleft())
+            self._queue(line)
+        self._schedule()
+
+    def _begin(self, line: _Line, call: PluginCall) -> None:
+        """Serve a call: on the spot if it waits for nothing, else in a task."""
+        try:
+            pending = self._serve(line, call)
+        except Exception as error:  # noqa: BLE001 - the application's code; the plugin is told
+            _refuse(line.session, call.id, _as_call_error(call, error))
+            return
+        if not inspect.isawaitable(pending):
+            _answer(line.session, call, pending)
+            return
+        task = asyncio.get_running_loop().create_task(self._finish(line, call, pending))
+        line.tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(line, task, pending))
+
+    async def _finish(self, line: _Line, call: PluginCall, pending: Awaitable[Any]) -> None:
+        try:
+            _answer(line.session, call, await pending)
+        except Exception as error:  # noqa: BLE001 - as above
+            _refuse(line.session, call.id, _as_call_error(call, error))
+
+    def _ended(self, line: _Line, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+        if task.cancelled() and inspect.iscoroutine(pending):
+            pending.close()  # the task may have ended before it began
+        line.tasks.discard(task)
+        self._queue(line)
+
+    def _serve(self, line: _Line, call: PluginCall) -> Awaitable[Any] | Any:
+        self._check_permission(line.runtime, call.call)
+        hops = 1 + max(call.hops, *line.runtime.hops_in_flight, 0)
+        if hops > MAX_HOPS:
+            raise HostCallError(
+                "loop", f"{call.call} came through {hops - 1} plugins; it may {MAX_HOPS}"
+            )
+        asked = HostCall(plugin=line.runtime.name, call=call.call, params=call.params, hops=hops)
+        own = self._own.get(call.call)
+        return own(line, asked) if own is not None else self._functions[call.call](asked)
+
+    def _check_permission(self, runtime: PluginRuntime, name: str) -> None:
+        if name not in self._own and name not in self._functions:
+            raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
+        wanted = "event.subscribe" if name == "event.unsubscribe" else name
+        if not runtime.may_call(wanted):
+            raise HostCallError(
+                "permission_denied",
+                f"{runtime.name} may not call {name}: add {wanted!r} to the permissions of its "
+                "manifest, unless the operator has withdrawn it",
+            )
+
+    # The host's own calls.
+
+    def _write_log(self, line: _Line, call: HostCall) -> None:
+        level = call.params.get("level", "info")
+        message, fields = call.params.get("message", ""), call.params.get("fields") or {}
+        if not isinstance(level, str) or level not in LOG_LEVELS:
+            raise HostCallError(
+                "bad_request", f"level is {shown(level)}; expected {', '.join(LOG_LEVELS)}"
+            )
+        if not isinstance(message, str) or not isinstance(fields, dict):
+            raise HostCallError(
+                "bad_request",
+                f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
+                "object",
+            )
+        line.runtime.log.say(
+            cast(LogLevel, level), message, {key: _brief(fields[key]) for key in fields}
+        )
+
+    def _publish(self, line: _Line, call: HostCall) -> dict[str, int]:
+        event = _event_of(call)
+        sent = self._dispatcher.notify(
+            event, call.params.get("payload"), hops=call.hops, publisher=line.runtime
+        )
+        return {"plugins": sent}
+
+    def _subscribe(self, line: _Line, call: HostCall) -> None:
+        wanted = dict.fromkeys((*line.session.subscriptions, *_patterns_of(call)))
+        if len(wanted) > _MAX_SUBSCRIPTIONS:
+            raise HostCallError(
+                "bad_request", f"a plugin may subscribe {_MAX_SUBSCRIPTIONS} events"
+            )
+        line.session.subscriptions = tuple(wanted)
+        self._registry.reroute()
+
+    def _unsubscribe(self, line: _Line, call: HostCall) -> None:
+        unwanted = _patterns_of(call)
+        line.session.subscriptions = tuple(
+            pattern for pattern in line.session.subscriptions if pattern not in unwanted
+        )
+        self._registry.reroute()
+
+    def _call_plugin(self, _: _Line, call: HostCall) -> Awaitable[Any]:
+        plugin, method = call.params.get("plugin"), call.params.get("method")
+        deadline_ms = call.params.get("deadline_ms")
+        if not isinstance(plugin, str) or not isinstance(method, str) or is_reserved(method):
+            raise HostCallError(
+                "bad_request",
+                f"plugin is {shown(plugin)} and method {shown(method)}; expected two names, and no "
+                "method of the host's own",
+            )
+        if deadline_ms is not None and (not _is_number(deadline_ms) or deadline_ms <= 0):
+            raise HostCallError(
+                "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
+            )
+        return self._dispatcher.request(
+            plugin,
+            method,
+            call.params.get("params"),
+            timeout=None if deadline_ms is None else deadline_ms / 1000,
+            hops=call.hops,
+        )
+
+
+def _event_of(call: HostCall) -> str:
+    event = call.params.get("event")
+    if not isinstance(event, str) or not event or is_reserved(event):
+        raise HostCallError(
+            "bad_request",
+            f"event is {shown(event)}; expected a name that does not begin with vconnect.",
+        )
+    return event
+
+
+def _patterns_of(call: HostCall) -> list[str]:
+    events = call.params.get("events")
+    if not isinstance(events, list) or not all(
+        isinstance(event, str) and is_pattern(event) for event in events
+    ):
+        raise HostCallError(
+            "bad_request", f"events is {shown(events)}; expected a list of {PATTERN_RULE}"
+        )
+    return events
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
+    """Say to a plugin what went wrong; what is our fault is only in our log."""
+    if isinstance(error, HostCallError):
+        return error
+    if isinstance(error, PluginError):
+        return HostCallError(error.code, str(error))
+    if isinstance(error, PayloadError):
+        return HostCallError("bad_request", str(error))
+    _log.error("host call %s failed", call.call, exc_info=error)
+    return HostCallError("internal", f"{call.call} failed; the host's log says why")
+
+
+def _answer(session: Session, call: PluginCall, data: Any) -> None:
+    if call.id is None:
+        return
+    try:
+        session.send(ok_reply(call.id, data))
+    except PayloadError as error:
+        _refuse(session, call.id, HostCallError("internal", f"the reply cannot be sent: {error}"))
+
+
+def _refuse(session: Session, number: Any, error: HostCallError) -> None:
+    """Reply with an error, where a reply is wanted."""
+    if type(number) is not int:
+        return
+    code, words = _sendable(error.code)[:_MAX_CODE], _sendable(str(error))[:_MAX_WORDS]
+    try:
+        session.send(error_reply(number, code, words))
+    except PayloadError:  # where frames may be very small
+        session.send(error_reply(number, code, ""))
+
+
+def _sendable(text: str) -> str:
+    """Whatever is said about an error can be sent."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

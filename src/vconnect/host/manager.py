@@ -1,0 +1,573 @@
+"""`PluginRuntimeManager`: the only object that owns the others, and what an application embeds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from vconnect.dispatch.dispatcher import Dispatcher, Outcome
+from vconnect.dispatch.host_calls import HostCalls, HostFunction
+from vconnect.errors import HandshakeError, PluginStartError, PluginUnavailableError
+from vconnect.logs import LogPage, PluginLogs
+from vconnect.packages.installer import PluginInstaller
+from vconnect.packages.source import Progress
+from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.order import run_in_order
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import Desired, PluginRuntime, PluginSummary
+from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
+from vconnect.plugins.status import Substate
+from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.processes.directories import sweep
+from vconnect.settings.load import LogLevel, Settings, load_settings, split_dev_plugin
+from vconnect.supervision.admission import check_external, merge_config
+from vconnect.supervision.launcher import Launcher
+from vconnect.supervision.monitor import Monitor
+from vconnect.supervision.reloader import Reloader
+from vconnect.supervision.supervisor import Supervisor
+from vconnect.threads import in_thread
+from vconnect.version import host_version
+from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
+from vconnect.wire.server import Admission, UnixSocketServer
+from vconnect.wire.session import LaneLimits, Peer, Session
+
+from .summary import HostSummary
+
+HEARTBEAT_SECONDS = 1.0
+
+F = TypeVar("F", bound=HostFunction)
+
+_log = logging.getLogger(__name__)
+
+
+class PluginRuntimeManager:
+    """Installs, starts, watches and talks to plugins.
+
+    Use it as ``async with PluginRuntimeManager(...) as runtime``: inside the block the plugins'
+    socket is served; at its end every plugin is stopped, also when the block raises. No plugin
+    starts before `start_all` or `start_plugin`.
+
+    A method that takes a plugin's name takes any of its names. All methods belong to the thread of
+    the event loop.
+
+    Args:
+        settings: The host's settings; by default those of ``Settings``.
+        progress: Called while a package is downloaded, with the bytes so far and the total where
+            it is known.
+        guardian_pid: The host's guardian, to be told in `host_summary`.
+        **options: Any key of `Settings`, over ``settings``: ``plugin_dir="./plugins"``.
+
+    Raises:
+        ConfigError: An option is unknown, or not what its key expects.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        progress: Progress | None = None,
+        guardian_pid: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.settings = settings = _with_options(settings, options)
+        self._logs = PluginLogs(settings)
+        self._registry = Registry(settings)
+        self._dispatcher = Dispatcher(self._registry, settings)
+        if type(self).request is PluginRuntimeManager.request:
+            # A method that only hands on costs each event a frame more.
+            self.request = self._dispatcher.request  # type: ignore[method-assign]
+        self._calls = HostCalls(self._registry, self._dispatcher, settings)
+        self._supervisors: dict[str, Supervisor] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
+        self._server = UnixSocketServer(
+            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
+        )
+        self._state = HostState(settings.state_directory, self._server.path)
+        installer = PluginInstaller(
+            Path(settings.plugin_dir),
+            max_package_bytes=settings.max_package_bytes,
+            allow_insecure_http=settings.allow_insecure_http,
+            progress=progress,
+        )
+        self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
+        self._guardian_pid = guardian_pid
+        socket_path = str(self._server.path)
+        self._cgroups = CgroupTree(settings, socket_path)
+        self._launcher = Launcher(settings, self._registry, socket_path, self._state, self._cgroups)
+        #: Set when a plugin that the operator requires is in a crash loop; holds its name.
+        self.required_lost: asyncio.Future[str] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._opened = time.monotonic()
+        self._closing = False
+
+    # Life.
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Hold the socket, register the dev plugins, install what is to be installed, and listen.
+
+        The socket is held first, so that a second host is refused before it changes anything.
+        Then plugins are ended that a killed host has left, if it had no guardian.
+
+        Raises:
+            SocketError: The socket cannot be had; another host may hold it.
+            StateError: A newer vconnect wrote the state file.
+            ConfigError: A dev plugin is wrong, or ``cgroup`` is ``on`` and there can be none.
+            InstallError: A package from this machine cannot be installed.
+        """
+        self._server.bind()
+        try:
+            self._log_beginning()
+            await in_thread(None, sweep, Path(self.settings.plugin_dir))
+            await self._state.open()
+            await in_thread(None, self._cgroups.open, self._guardian_pid)
+            for text in self.settings.dev_plugins:
+                self.register_dev_plugin(*split_dev_plugin(text))
+            await self._catalog.install_all()
+            await self._server.start()
+        except BaseException:
+            await self.close()
+            raise
+        self._opened = time.monotonic()
+        self.required_lost = asyncio.get_running_loop().create_future()
+        self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
+        if self.settings.watch:
+            reloader = Reloader(self._registry, self._supervise)
+            self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
+
+    async def close(self) -> None:
+        """Stop every plugin, those last that others require, then the socket.
+
+        Safe to call twice.
+        """
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        supervisors = list(self._supervisors.values())
+        await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
+        await asyncio.gather(*self._farewells)
+        await self._state.flush()
+        self._cgroups.close()
+        await self._server.close()
+        await self._logs.close()
+
+    def kill_all(self) -> None:
+        """Send SIGKILL to every process of every plugin, without waiting."""
+        for supervisor in self._supervisors.values():
+            supervisor.kill_now()
+
+    # Plugins.
+
+    def register_dev_plugin(self, name: str, path: str | Path) -> None:
+        """Make a plugin of a source directory; it wins over an installed one of its name.
+
+        Args:
+            name: Its name, with or without prefix.
+            path: The directory; ``~`` is expanded.
+
+        Raises:
+            ConfigError: The name is no plugin's, or the plugin of that name is in use.
+        """
+        self._catalog.register_dev(name, path)
+
+    async def install_from_url(self, url: str) -> PluginSummary:
+        """Install a package; a version that runs goes on until it is restarted.
+
+        Args:
+            url: A path, ``file://``, ``https://``, or ``http://`` where allowed.
+
+        Returns:
+            The plugin, as it stands now.
+
+        Raises:
+            InstallError: As `PluginInstaller.install_from_url`; the old version is untouched.
+        """
+        return self.summary(await self._catalog.install(url))
+
+    async def discover_plugins(self) -> list[PluginSummary]:
+        """Look into ``plugin_dir`` again and list what is installed there, by name.
+
+        Raises:
+            InstallError: The directory exists but cannot be read.
+        """
+        names = await self._catalog.discover()
+        return [summary for summary in self.runtime_summaries() if summary.name in names]
+
+    async def start_plugin(self, name: str) -> None:
+        """Start a plugin and wait for its handshake; nothing to do if it is running.
+
+        Cancelling it only stops the waiting.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
+        """
+        await self._ordered(name, "running").start()
+
+    async def stop_plugin(self, name: str) -> None:
+        """Stop a plugin, and return when no process of its group is left.
+
+        It stays stopped when the host is started again, until `start_plugin` or `restart_plugin`.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        await self._ordered(name, "stopped").stop()
+        await self._state.flush()
+
+    async def restart_plugin(self, name: str) -> None:
+        """Restart a plugin and wait for the new process's handshake.
+
+        One that runs goes on until the new process has shaken hands, and serves on if that fails;
+        one that may not run twice (``exclusive``) is stopped first.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            PluginStartError: As `start_plugin`; also if the old process serves on.
+        """
+        await self._ordered(name, "running").restart()
+
+    async def start_all(self) -> None:
+        """Discover, then start every installed and dev plugin, those first that others require.
+
+        One that fails never stops the others; its reason is in the log and in its summary. Those
+        that were stopped by `stop_plugin`, also in an earlier life of the host, are left out.
+
+        Raises:
+            InstallError: ``plugin_dir`` exists but cannot be read.
+        """
+        await self.discover_plugins()
+        startable = [
+            self._supervise(runtime)
+            for runtime in self._registry
+            if not runtime.is_external
+            and runtime.substate is not Substate.BAD_MANIFEST
+            and not self._stays_stopped(runtime)
+        ]
+        required = {one.runtime.name: one.runtime.required_plugins for one in startable}
+        starts = {one.runtime.name: partial(_start_or_leave, one) for one in startable}
+        await run_in_order(starts, required)
+
+    async def stop_all(self) -> None:
+        """Stop every plugin, those last that others require; the socket is served on."""
+        supervisors = [self._supervise(runtime) for runtime in self._registry]
+        await run_in_order({s.runtime.name: s.stop for s in supervisors}, _dependents(supervisors))
+        await self._state.flush()
+
+    def runtime_summaries(self) -> list[PluginSummary]:
+        """Describe every plugin as it is now, by name."""
+        return [
+            runtime.summary() for runtime in sorted(self._registry, key=lambda known: known.name)
+        ]
+
+    def summary(self, name: str) -> PluginSummary:
+        """Describe one plugin as it is now.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self._registry.get(name).summary()
+
+    def plugin_logs(
+        self, name: str, *, lines: int = 100, level: LogLevel = "trace", after: int | None = None
+    ) -> LogPage:
+        """Return what a plugin has printed and logged, oldest first.
+
+        Args:
+            name: The plugin.
+            lines: How many records at most: the newest, or with ``after`` the oldest after it.
+            level: The lowest level that is wanted.
+            after: The ``next`` of an earlier answer, to go on without gap or duplicate.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        ring = self._registry.get(name).log.ring
+        return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
+
+    def host_summary(self) -> HostSummary:
+        """Describe the host itself."""
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        return HostSummary(
+            pid=os.getpid(),
+            guardian_pid=self._guardian_pid,
+            version=host_version(),
+            loop=loop,
+            uptime_s=time.monotonic() - self._opened,
+            socket_path=str(self._server.path),
+            admin_path=_absolute(self.settings.admin_socket),
+            plugin_dir=_absolute(self.settings.plugin_dir),
+            cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
+            cgroup_trouble=self._cgroups.trouble,
+            plugins=len(self._registry),
+        )
+
+    # Events. These return the dispatcher's coroutines as they are: one frame less for each event.
+
+    def emit(
+        self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Send an event through the chain; see `Dispatcher.emit`."""
+        return self._dispatcher.emit(event, payload, timeout=timeout, trace=trace)
+
+    def broadcast(
+        self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Send an event to all capable plugins at the same time; see `Dispatcher.broadcast`."""
+        return self._dispatcher.broadcast(event, payload, timeout=timeout, trace=trace)
+
+    def request(
+        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Send an event to one plugin and return its answer's data; see `Dispatcher.request`."""
+        return self._dispatcher.request(plugin, event, payload, timeout)
+
+    def notify(self, event: str, payload: Any) -> int:
+        """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
+        return self._dispatcher.notify(event, payload)
+
+    def notify_when_room(
+        self, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, int]:
+        """Send an event as `notify`, but wait where a queue is full."""
+        return self._dispatcher.notify_when_room(event, payload, timeout=timeout)
+
+    # The native dialect.
+
+    def host_call(self, name: str) -> Callable[[F], F]:
+        """Let native plugins call a function of the application: ``@runtime.host_call("x.y")``.
+
+        The function gets a `HostCall` and may be ``async``; what it returns is the reply's data.
+        It raises `HostCallError` to reply with an error of its own; any other exception is logged
+        here, and told to the plugin only as ``internal``. A plugin needs ``name`` among the
+        permissions of its manifest.
+
+        Raises:
+            ConfigError: The name is taken.
+        """
+
+        def register(function: F) -> F:
+            self._calls.register(name, function)
+            return function
+
+        return register
+
+    async def ping(self, name: str, *, timeout: float | None = None) -> float:
+        """Ask a native plugin for a sign of life.
+
+        Returns:
+            Seconds until it came.
+
+        Raises:
+            PluginError: There is none, or the plugin is not connected, or not native.
+        """
+        began = time.monotonic()
+        await self._ask_native(name, PING, {}, timeout)
+        return time.monotonic() - began
+
+    async def update_config(
+        self, name: str, values: dict[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Give a running native plugin another configuration, if it accepts it.
+
+        It is asked to check the new one first; an error leaves the old one in force.
+
+        Args:
+            name: The plugin.
+            values: The operator's part, laid over the manifest's defaults. It holds until the
+                host ends; the configuration file is not changed.
+            timeout: Seconds for each of the two questions.
+
+        Raises:
+            PluginReplyError: The plugin refuses it, and says why.
+            PluginError: The plugin is not connected, not native, or does not answer.
+        """
+        runtime = self._registry.get(name)
+        defaults = runtime.manifest.config if runtime.manifest is not None else {}
+        config = {"config": merge_config(defaults, values)}
+        await self._ask_native(name, CONFIG_CHECK, config, timeout)
+        await self._ask_native(name, CONFIG_UPDATE, config, timeout)
+        runtime.config = values
+
+    # What the server calls (`vconnect.wire.server.Gatekeeper`).
+
+    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+        """Decide about a handshake.
+
+        Raises:
+            HandshakeError: Who it is, what it claims, or when it comes is not right.
+        """
+        runtime = self._registry.find(handshake.plugin)
+        own = self._owner(peer)
+        if own is not None and own.runtime is not runtime:
+            raise HandshakeError(
+                "stranger",
+                f"it gives the name {handshake.plugin!r}, but was started as {own.runtime.name!r}; "
+                "use one name in both places",
+            )
+        if runtime is None:
+            check_external(handshake.plugin, peer, self.settings)
+            runtime = self._catalog.register_external(handshake.plugin)
+        return self._supervise(runtime).admit(handshake, peer)
+
+    def attached(self, session: Session) -> None:
+        """Hear of a session that was admitted and acknowledged."""
+        runtime = self._registry.get(session.handshake.plugin)
+        self._supervise(runtime).attached(session)
+
+    def detached(self, session: Session, error: Exception | None) -> None:
+        """Hear of its end."""
+        self._calls.forget(session)
+        runtime = self._registry.find(session.handshake.plugin)
+        if runtime is not None and runtime.name in self._supervisors:
+            self._supervisors[runtime.name].detached(session, error)
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        """Hear of what a native plugin asks."""
+        runtime = self._registry.find(session.handshake.plugin)
+        if runtime is not None:
+            self._calls.accept(runtime, session, message)
+
+    def refused(self, peer: Peer, error: HandshakeError) -> None:
+        """Hear of a connection that was refused."""
+        own = self._owner(peer)
+        if own is not None:
+            own.refused(peer, error)
+
+    # Inside.
+
+    def _given_up(self, runtime: PluginRuntime) -> None:
+        """Hear of a crash loop."""
+        lost = self.required_lost
+        if runtime.limits.required and lost is not None and not lost.done():
+            lost.set_result(runtime.name)
+
+    def _supervise(self, runtime: PluginRuntime) -> Supervisor:
+        """Return the plugin's supervisor, made when it is first needed."""
+        supervisor = self._supervisors.get(runtime.name)
+        if supervisor is None or supervisor.runtime is not runtime:
+            if self._closing:
+                raise PluginStartError(runtime.name, "the host is stopping")
+            if supervisor is not None:  # of a plugin that is gone, and had this name
+                farewell = asyncio.create_task(supervisor.close())
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
+            supervisor = Supervisor(
+                runtime, self._registry, self.settings, self._launcher, self._given_up
+            )
+            self._supervisors[runtime.name] = supervisor
+        return supervisor
+
+    def _ordered(self, name: str, desired: Desired) -> Supervisor:
+        """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
+        supervisor = self._supervise(self._registry.get(name))
+        self._state.want(supervisor.runtime.name, desired)
+        return supervisor
+
+    def _stays_stopped(self, runtime: PluginRuntime) -> bool:
+        """Tell whether the operator has stopped it, and say so where it is looked for."""
+        stopped = self._state.wants_stopped(runtime.name)
+        if stopped:
+            runtime.reason = STOPPED_BY_OPERATOR
+            _log.info(
+                "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
+                *(runtime.name, runtime.name),
+            )
+        return stopped
+
+    def _owner(self, peer: Peer) -> Supervisor | None:
+        """Find whose process connected: most often it is a leader, else the kernel is asked."""
+        supervisors = self._supervisors.values()
+        for supervisor in supervisors:
+            process = supervisor.runtime.process
+            if process is not None and process.pid == peer.pid:
+                return supervisor
+        return next((one for one in supervisors if one.owns(peer.pid)), None)
+
+    async def _ask_native(
+        self, name: str, event: str, payload: dict[str, Any], timeout: float | None
+    ) -> None:
+        """Send one of the host's own events, which classic plugins do not know."""
+        runtime = self._registry.get(name)
+        if runtime.session is not None and not runtime.session.is_native:
+            raise PluginUnavailableError(
+                runtime.name, f"it speaks the classic dialect, which has no {event}"
+            )
+        await self._dispatcher.request(name, event, payload, timeout=timeout)
+
+    def _log_beginning(self) -> None:
+        _log.info("plugin runtime manager initialized")
+        if self.settings.debug:
+            _log.info("plugin debug mode enabled")
+        if self.settings.log_level is not None:
+            _log.info("plugin log level: %s", self.settings.log_level)
+
+    async def _beat(self) -> None:
+        """Note every second which plugins are alive, and what they use."""
+        monitor = Monitor(self.settings)
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await monitor.look(list(self._supervisors.values()))
+            for runtime in self._registry:
+                runtime.log.tell_suppressed()
+
+
+def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
+    """Map each plugin to those that require it, which have to stop before it."""
+    dependents: dict[str, set[str]] = {one.runtime.name: set() for one in supervisors}
+    for one in supervisors:
+        for required in one.runtime.required_plugins:
+            dependents.setdefault(required, set()).add(one.runtime.name)
+    return dependents
+
+
+async def _start_or_leave(supervisor: Supervisor) -> None:
+    """Start a plugin; the supervisor has logged why it would not."""
+    with suppress(PluginStartError):
+        await supervisor.start()
+
+
+def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:
+    plain = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items()
+    }
+    base = {} if settings is None else msgspec.structs.asdict(settings)
+    return load_settings(overrides=base | plain)
+
+
+def _lane_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(
+        window=settings.window,
+        max_queued=settings.max_queued,
+        max_notified=settings.max_notified,
+        max_abandoned=settings.max_abandoned or settings.window,
+        stuck_after=settings.stuck_after,
+        max_frame_bytes=settings.max_frame_bytes,
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

@@ -1,0 +1,326 @@
+"""Downloading one package over HTTP, from a server that is not trusted.
+
+Redirects are followed by hand, so that every hop is checked: a package that an operator asked
+for on the public network must not become a request to the host's own services. Each hop's name
+is looked up once, and the connection goes to the very addresses that were checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from vconnect.errors import InstallError
+from vconnect.threads import in_thread
+
+from .source import FetchLimits, Progress, check_scheme, shown_source
+
+_WRITE_BYTES = 256 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "vconnect"}
+
+
+class Reach(IntEnum):
+    """How far away an address is. A redirect may lead outward, never inward."""
+
+    FORBIDDEN = 0  #: link-local (where clouds keep credentials), multicast, reserved
+    LOOPBACK = 1
+    PRIVATE = 2
+    PUBLIC = 3
+
+
+class _AgainError(Exception):
+    """This attempt failed in a way that another may not."""
+
+
+class Download:
+    """One download, with its retries.
+
+    Args:
+        source: The address, with everything replaced.
+        target: The file to make; its directory exists and is private.
+        max_bytes: The most that the file may have.
+        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
+        progress: Called after each piece.
+        limits: Timeouts and retries.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: Path,
+        *,
+        max_bytes: int,
+        allow_insecure_http: bool,
+        progress: Progress | None,
+        limits: FetchLimits,
+    ) -> None:
+        self._source = source
+        self._shown = shown_source(source)
+        self._target = target
+        self._max_bytes = max_bytes
+        self._allow_insecure_http = allow_insecure_http
+        self._progress = progress
+        self._limits = limits
+
+    async def run(self) -> Path:
+        """Download and return the file.
+
+        Raises:
+            InstallError: The server, the network, a limit or the disk stood in the way; the file
+                does not exist then, nor after a cancellation.
+        """
+        try:
+            async with asyncio.timeout(self._limits.total_timeout):
+                await self._with_retries()
+        except TimeoutError:
+            raise self._failure(f"not done within {self._limits.total_timeout:g} s") from None
+        return self._target
+
+    async def _with_retries(self) -> None:
+        delay = self._limits.retry_delay
+        for left in reversed(range(self._limits.retries + 1)):
+            try:
+                return await self._attempt()
+            except _AgainError as error:
+                if not left:
+                    tries = self._limits.retries + 1
+                    raise self._failure(f"{error} ({tries} attempts)") from error
+            await asyncio.sleep(delay)
+            delay *= 2
+        return None
+
+    async def _attempt(self) -> None:
+        file = await in_thread(None, self._open)
+        try:
+            await self._receive(file)
+        except BaseException:
+            await in_thread(None, self._discard, file)
+            raise
+        await in_thread(None, file.close)
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._target.open("xb")
+        except OSError as error:
+            raise self._disk_failure(error) from error
+
+    def _discard(self, file: BinaryIO) -> None:
+        file.close()
+        self._target.unlink(missing_ok=True)
+
+    async def _receive(self, file: BinaryIO) -> None:
+        try:
+            async with self._final_answer() as answer:
+                await self._save(answer, file)
+        except TimeoutError as error:
+            raise self._failure("the server stalled") from error
+        except aiohttp.ClientSSLError as error:
+            raise self._failure(f"no trust in the server: {_words(error)}") from error
+        except aiohttp.ClientPayloadError as error:
+            raise _AgainError("the answer ended before its announced length") from error
+        except (aiohttp.ClientConnectionError, ConnectionError) as error:
+            raise _AgainError(f"the connection failed: {_words(error)}") from error
+        except aiohttp.ClientError as error:
+            raise self._failure("the answer is not valid HTTP") from error
+
+    @asynccontextmanager
+    async def _final_answer(self) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the answer at the end of the redirects."""
+        url, reach = self._first_hop(), None
+        for _ in range(self._limits.redirects + 1):
+            addresses, reach = await self._look_up(url, reach)
+            async with self._request(url, addresses) as answer:
+                if answer.status not in _REDIRECTS:
+                    self._check_status(answer.status)
+                    yield answer
+                    return
+                url = self._next_hop(url, answer.headers.get("Location", ""))
+        raise self._failure(f"more than {self._limits.redirects} redirects")
+
+    def _first_hop(self) -> URL:
+        try:
+            return URL(self._source)
+        except ValueError as error:
+            raise self._failure(f"not a valid address: {error}") from None
+
+    @asynccontextmanager
+    async def _request(
+        self, url: URL, addresses: list[ResolveResult]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask one hop, at the addresses that were checked and no others."""
+        limits = self._limits
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=limits.connect_timeout, sock_read=limits.idle_timeout
+        )
+        # Reads the certificates of the system, which takes a while.
+        secure = url.scheme == "https"
+        trust = await in_thread(None, ssl.create_default_context) if secure else True
+        connector = aiohttp.TCPConnector(
+            resolver=_Checked(addresses), ssl=trust, use_dns_cache=False, force_close=True
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, timeout=timeout, headers=_HEADERS, auto_decompress=False
+            ) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            yield answer
+
+    async def _look_up(self, url: URL, previous: Reach | None) -> tuple[list[ResolveResult], Reach]:
+        """Return the addresses of a hop, and how far away the nearest of them is."""
+        host = url.host or ""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout):
+                found = await loop.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise self._failure(f"the host {host!r} was not found in time") from None
+        except (OSError, ValueError) as error:
+            words = getattr(error, "strerror", None) or "not a valid name"
+            raise self._failure(f"the host {host!r} was not found: {words}") from error
+        addresses = [_resolved(host, family, address) for family, _, _, _, address in found]
+        reach = min(reach_of(address["host"]) for address in addresses)
+        if previous is not None:
+            self._check_reach(url, previous, reach)
+        return addresses, reach
+
+    def _check_reach(self, url: URL, previous: Reach, reach: Reach) -> None:
+        if reach is Reach.FORBIDDEN:
+            raise self._failure(f"redirects to {url.host}, a link-local or reserved address")
+        if reach < previous:
+            raise self._failure(
+                f"redirects to {url.host}, which is nearer to this machine than the server before "
+                f"({reach.name.lower()} after {previous.name.lower()}); "
+                "name that address directly if you trust it"
+            )
+
+    def _next_hop(self, url: URL, location: str) -> URL:
+        try:
+            target = url.join(URL(location))
+        except ValueError:
+            target = URL()
+        if not location or not target.scheme:
+            raise self._failure("redirects to nowhere: the answer has no usable Location")
+        check_redirect(self._shown, url.scheme, str(target), self._allow_insecure_http)
+        return target
+
+    def _check_status(self, status: int) -> None:
+        if status >= 500:
+            raise _AgainError(f"the server answered {status}")
+        if status != 200:
+            hint = "; is the address right?" if status in (404, 410) else ""
+            raise self._failure(f"the server answered {status}{hint}")
+
+    async def _save(self, answer: aiohttp.ClientResponse, file: BinaryIO) -> None:
+        total = answer.content_length
+        if total is not None and total > self._max_bytes:
+            raise self._failure(f"has {total} bytes; a package may have {self._max_bytes}")
+        received = 0
+        async for chunk in answer.content.iter_chunked(_WRITE_BYTES):
+            received += len(chunk)
+            if received > self._max_bytes:
+                raise self._failure(f"has more than {self._max_bytes} bytes, the most allowed")
+            await self._write(file, chunk)
+            if self._progress is not None:
+                self._progress(received, total)
+
+    async def _write(self, file: BinaryIO, chunk: bytes) -> None:
+        try:
+            await in_thread(None, file.write, chunk)
+        except OSError as error:
+            raise self._disk_failure(error) from error
+
+    def _disk_failure(self, error: OSError) -> InstallError:
+        return self._failure(f"cannot be saved: {error.strerror or error}")
+
+    def _failure(self, message: str) -> InstallError:
+        return InstallError(f"{self._shown}: {message}")
+
+
+class _Checked(AbstractResolver):
+    """Give aiohttp the addresses that were checked, whatever DNS says by now."""
+
+    def __init__(self, addresses: list[ResolveResult]) -> None:
+        self._addresses = addresses
+
+    async def resolve(self, *_: object, **__: object) -> list[ResolveResult]:
+        return self._addresses
+
+    async def close(self) -> None:
+        pass
+
+
+def check_redirect(
+    origin: str, previous_scheme: str, target: str, allow_insecure_http: bool
+) -> None:
+    """Refuse a redirect to another kind of source, or from HTTPS to HTTP.
+
+    Raises:
+        InstallError: It is one of these.
+    """
+    scheme = target.partition(":")[0].lower()
+    if scheme not in ("https", "http"):
+        raise InstallError(f"{origin}: redirects to a {scheme}: address; only https may follow")
+    if previous_scheme == "https" and scheme == "http":
+        raise InstallError(
+            f"{origin}: redirects from https to http ({shown_source(target)}), "
+            "which can be changed on its way"
+        )
+    try:
+        check_scheme(target, allow_insecure_http)
+    except InstallError as error:
+        raise InstallError(f"{origin}: redirects to {error}") from None
+
+
+def reach_of(address: str) -> Reach:
+    """Tell how far away a numeric address is.
+
+    >>> reach_of("169.254.169.254").name
+    'FORBIDDEN'
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return Reach.LOOPBACK
+    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+        return Reach.FORBIDDEN
+    return Reach.PUBLIC if ip.is_global else Reach.PRIVATE
+
+
+def _resolved(
+    host: str, family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+) -> ResolveResult:
+    numeric, port = str(address[0]), int(address[1])
+    if len(address) == 4 and address[3]:
+        numeric = f"{numeric}%{address[3]}"
+    return ResolveResult(
+        hostname=host,
+        host=numeric,
+        port=port,
+        family=family,
+        proto=socket.IPPROTO_TCP,
+        flags=socket.AI_NUMERICHOST,
+    )
+
+
+def _words(error: Exception) -> str:
+    """Say what the system says; aiohttp's own words may quote the address or the peer."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return "the server hung up"

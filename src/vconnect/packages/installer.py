@@ -1,0 +1,146 @@
+"""`PluginInstaller`: from a source to an installed plugin, all or nothing."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from pathlib import Path
+
+from vconnect.errors import InstallError, PluginStartError
+from vconnect.threads import in_thread
+from vconnect.version import host_version
+
+from .archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
+from .command import production_command
+from .fetch import fetch
+from .manifest import Manifest
+from .source import FetchLimits, Progress, expand_source, shown_source
+from .store import InstalledPlugin, PluginStore, Staging
+
+_NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
+
+_log = logging.getLogger(__name__)
+
+
+class PluginInstaller:
+    """Installs packages into one directory, and lists what is there.
+
+    Args:
+        plugin_dir: Made when the first package is installed.
+        max_package_bytes: The largest package, packed and again unpacked.
+        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
+        progress: Called while a package is downloaded, with the bytes so far and the total where
+            it is known.
+        fetch_limits: Timeouts and retries of downloads.
+    """
+
+    def __init__(
+        self,
+        plugin_dir: Path,
+        *,
+        max_package_bytes: int = DEFAULT_MAX_BYTES,
+        allow_insecure_http: bool = False,
+        progress: Progress | None = None,
+        fetch_limits: FetchLimits | None = None,
+    ) -> None:
+        self._store = PluginStore(plugin_dir)
+        self._limits = ArchiveLimits(
+            packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
+        )
+        self._allow_insecure_http = allow_insecure_http
+        self._progress = progress
+        self._fetch_limits = fetch_limits
+
+    async def install_from_url(self, url: str) -> InstalledPlugin:
+        """Install the package that ``url`` names, in place of an older version if there is one.
+
+        Two installations of one plugin end one after the other. A failure or a cancellation
+        leaves the old version and nothing else; a cancellation that comes after the new version
+        took its place leaves the new one.
+
+        Args:
+            url: A path, ``file://``, ``https://``, or ``http://`` where allowed; ``${os}`` and
+                ``${arch}`` are replaced.
+
+        Raises:
+            InstallError: It cannot be fetched, is refused, needs a newer host, could not be
+                started, or the disk refuses.
+        """
+        source = expand_source(url)
+        _log.info("installing plugin from %s", shown_source(source))
+        stop = threading.Event()
+        staging = self._store.staging(stop)
+        try:
+            await in_thread(stop, staging.open)
+            archive = await fetch(
+                source,
+                staging.path,
+                max_bytes=self._limits.packed_bytes,
+                allow_insecure_http=self._allow_insecure_http,
+                progress=self._progress,
+                limits=self._fetch_limits,
+            )
+            plugin = await in_thread(stop, self._install, source, archive, staging, stop)
+        finally:
+            await in_thread(None, staging.close)
+        _log.info("installed %s %s", plugin.name, _version(plugin))
+        return plugin
+
+    def discover(self) -> list[InstalledPlugin]:
+        """List the installed plugins by name, after setting right what a killed host left.
+
+        Reads the disk and may wait for an installation's last step: call it in a thread where a
+        loop is running. A directory that cannot be used is listed with its `problem`.
+
+        Raises:
+            InstallError: The directory exists but cannot be read.
+        """
+        return self._store.installed()
+
+    def _install(
+        self, source: str, archive: Path, staging: Staging, stop: threading.Event
+    ) -> InstalledPlugin:
+        """Unpack, check and commit; blocks."""
+        origin = shown_source(source)
+        unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
+        check_host_version(unpacked.manifest, host_version(), origin)
+        try:
+            production_command(unpacked.manifest.plugin, unpacked.path, unpacked.manifest)
+        except PluginStartError as error:
+            # The staging directory means nothing to the operator.
+            message = error.message.replace(str(unpacked.path), unpacked.manifest.plugin)
+            raise InstallError(f"{origin}: could not be started: {message}") from error
+        return self._store.commit(unpacked.path, unpacked.manifest, stop)
+
+
+def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
+    """Refuse a package that needs a newer host than ``version``; an empty one is not checked.
+
+    Raises:
+        InstallError: It does, or its ``min_host_version`` is not a version.
+    """
+    wanted = manifest.min_host_version
+    if not wanted:
+        return
+    if not _NUMBERS.fullmatch(wanted):
+        raise InstallError(
+            f"{origin}: min_host_version is {wanted!r}; expected numbers with dots, such as 1.2"
+        )
+    if version and _release(version) < _release(wanted):
+        raise InstallError(
+            f"{origin}: needs vconnect {wanted} or newer, this is {version}; upgrade vconnect"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the leading numbers, without zeros at the end: 1.0 and 1 are one version."""
+    match = _NUMBERS.match(version)
+    numbers = [int(part) for part in match[0].split(".")] if match else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _version(plugin: InstalledPlugin) -> str:
+    return plugin.manifest.version if plugin.manifest else ""

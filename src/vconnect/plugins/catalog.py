@@ -1,0 +1,160 @@
+"""Which plugins there are: what is installed, what runs from source, who came by himself."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from vconnect.errors import ConfigError, InstallError
+from vconnect.logs import PluginLogs
+from vconnect.packages.installer import PluginInstaller
+from vconnect.packages.manifest import Manifest
+from vconnect.packages.source import check_scheme, expand_source, is_url
+from vconnect.packages.store import InstalledPlugin
+from vconnect.settings.load import Settings, split_dev_plugin
+from vconnect.threads import in_thread
+
+from .registry import Registry
+from .runtime import PluginRuntime
+from .state_file import HostState
+from .status import PluginStatus, Substate
+
+_log = logging.getLogger(__name__)
+
+
+class Catalog:
+    """Fills the registry.
+
+    Args:
+        registry: What is filled.
+        installer: Installs packages, and lists what is there.
+        settings: Dev plugins, packages, limits.
+        logs: Gives each plugin its log.
+        state: Knows what the operator wanted in earlier lives of the host.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        installer: PluginInstaller,
+        settings: Settings,
+        logs: PluginLogs,
+        state: HostState,
+    ) -> None:
+        self._registry = registry
+        self._installer = installer
+        self._settings = settings
+        self._logs = logs
+        self._state = state
+
+    def register_dev(self, name: str, path: str | Path) -> None:
+        """Make a plugin of a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
+        plugin, _ = split_dev_plugin(f"{name}:{path}")
+        directory = Path(path).expanduser().absolute()
+        _log.info("registering dev plugin: %s from %s", plugin, directory)
+        known = self._registry.exact(plugin)
+        if known is not None:
+            if known.dev and known.path == directory:
+                return
+            _check_idle(known)
+        self._registry.add(self._make(plugin, directory, dev=True))
+        _log.info("registered dev plugin: %s", plugin)
+
+    def register_external(self, plugin: str) -> PluginRuntime:
+        """Know a plugin that another program started."""
+        runtime = self._make(plugin, None)
+        runtime.desired = "stopped" if self._state.wants_stopped(plugin) else "running"
+        self._registry.add(runtime)
+        return runtime
+
+    async def install(self, url: str) -> str:
+        """Install a package; return its plugin's name."""
+        installed = await self._installer.install_from_url(url)
+        self._adopt(installed)
+        return installed.name
+
+    async def install_all(self) -> None:
+        """Install what the settings name.
+
+        A source that is wrong, or a package on this machine that cannot be installed, is a
+        mistake to be mended, so it stops the host. A server that is away must not: what is
+        installed serves on.
+
+        Raises:
+            InstallError: See above.
+        """
+        sources = [expand_source(url) for url in self._settings.install]
+        remote = [source for source in sources if is_url(source)]
+        for source in remote:
+            check_scheme(source, self._settings.allow_insecure_http)
+        for source in sources:
+            try:
+                await self.install(source)
+            except InstallError as error:
+                if source not in remote:
+                    raise
+                _log.error("not installed: %s", error)
+
+    async def discover(self) -> set[str]:
+        """Look into ``plugin_dir`` again; return the names of what is installed there.
+
+        Raises:
+            InstallError: The directory exists but cannot be read.
+        """
+        found = await in_thread(None, self._installer.discover)
+        _log.info("discovered %d installed plugin(s)", len(found))
+        for installed in found:
+            _log_found(installed)
+            self._adopt(installed)
+        self._forget_all_but({installed.path for installed in found})
+        return {installed.name for installed in found}
+
+    def _make(
+        self, plugin: str, path: Path | None, manifest: Manifest | None = None, *, dev: bool = False
+    ) -> PluginRuntime:
+        return PluginRuntime(
+            plugin,
+            path,
+            manifest,
+            dev=dev,
+            limits=self._settings.plugin_limits(plugin),
+            log=self._logs.of(plugin),
+            crash_dir=self._settings.state_directory / "crashes",
+        )
+
+    def _adopt(self, installed: InstalledPlugin) -> None:
+        """Know an installed plugin, or learn its new version."""
+        known = self._registry.exact(installed.name)
+        if known is None or (known.is_external and known.session is None):
+            runtime = self._make(installed.name, installed.path, installed.manifest)
+            if installed.problem:
+                runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
+            self._registry.add(runtime)
+        elif known.path == installed.path and known.process is None:
+            known.manifest = installed.manifest
+            self._registry.reindex()
+        elif known.dev:
+            _log.info("plugin %s runs from %s instead", known.name, known.path)
+
+    def _forget_all_but(self, paths: set[Path]) -> None:
+        """Forget installed plugins whose directory is gone, once nothing of them runs."""
+        for runtime in self._registry:
+            gone = not (runtime.dev or runtime.is_external) and runtime.path not in paths
+            if gone and not runtime.is_up:
+                _log.info("plugin %s is not installed any more", runtime.name)
+                self._registry.remove(runtime)
+                self._logs.forget(runtime.name)
+
+
+def _check_idle(runtime: PluginRuntime) -> None:
+    if runtime.is_up:
+        raise ConfigError(
+            f"dev plugin {runtime.name}: a plugin of this name is {runtime.status}; stop it first"
+        )
+
+
+def _log_found(installed: InstalledPlugin) -> None:
+    if installed.problem:
+        _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
+    else:
+        _log.info("found plugin: %s", installed.name)

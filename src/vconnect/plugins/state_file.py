@@ -1,0 +1,365 @@
+"""What survives the host: which processes it started, and what the operator asked for.
+
+One small JSON file for each plugin socket. It is written whole, to a temporary file that is
+synced and renamed, so that a kill at any moment leaves the old contents or the new ones. All
+methods of `HostState` belong to the event loop, which never waits for the disk: changes are
+gathered, and a thread writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from vconnect.durable import sync
+from vconnect.errors import StateError
+from vconnect.processes.procfs import (
+    HAS_PROC,
+    ProcessStat,
+    boot_id,
+    environment_holds,
+    processes,
+    send,
+    start_time,
+)
+from vconnect.threads import in_thread
+
+FORMAT_VERSION = 1
+STOPPED_BY_OPERATOR = "stopped by the operator"
+
+_NEW_SUFFIX = ".new"
+_BROKEN_SUFFIX = ".broken"
+_HASH_CHARS = 12
+_GRACE_S = 2.0
+_POLL_S = 0.01
+_PATIENCE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+Desired = Literal["running", "stopped"]
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A process that cannot be mistaken for another one with its number, within one boot."""
+
+    pid: int
+    start: int
+
+    def is_alive(self) -> bool:
+        """Whether this very process is there."""
+        return start_time(self.pid) == self.start
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's process that the host has started: the leader of a session of its own."""
+
+    plugin: str
+    pid: int
+    start: int
+    generation: int
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file holds.
+
+    Attributes:
+        socket: Whose host this is; for people, since the file's name only has a digest of it.
+        boot: The boot in which PIDs and start times mean something.
+        host: The host that wrote it.
+        instances: What runs, as far as it knows.
+        desired: What the operator asked for last, by plugin; the others were never mentioned.
+    """
+
+    version: int
+    socket: str
+    boot: str
+    host: Identity
+    instances: tuple[Instance, ...] = ()
+    desired: dict[str, Desired] = {}
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class StateFile:
+    """The file of one plugin socket. Every method blocks.
+
+    Args:
+        directory: Made with mode 0700 when something is written.
+        socket_path: The plugins' socket.
+    """
+
+    def __init__(self, directory: Path, socket_path: Path) -> None:
+        place = os.path.abspath(socket_path.expanduser())  # noqa: PTH100 - as the server reads it
+        digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:_HASH_CHARS]
+        self.directory = directory.expanduser().absolute()
+        self.path = self.directory / f"{socket_path.name}-{digest}.json"
+
+    def read(self) -> Record | None:
+        """Return what it holds; ``None`` if there is nothing, or nothing that can be read.
+
+        What makes no sense is renamed to ``….broken``, so that somebody may look at it.
+
+        Raises:
+            StateError: A newer vconnect wrote it.
+        """
+        try:
+            data = self._read_own()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.error("state file %s cannot be read: %s", self.path, error.strerror)
+            return None
+        try:
+            version = msgspec.json.decode(data, type=_Versioned).version
+            if version <= FORMAT_VERSION:
+                return msgspec.json.decode(data, type=Record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._set_aside(error)
+            return None
+        raise StateError(
+            f"state file {self.path} has format version {version}; this vconnect knows "
+            f"{FORMAT_VERSION} at most; run the newer vconnect, or move the file away"
+        )
+
+    def write(self, record: Record) -> None:
+        """Put ``record`` in the place of what it held.
+
+        Raises:
+            OSError: The disk refuses; the old contents are there.
+        """
+        for missing in reversed([path for path in self._directories() if not path.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        data = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        # One name for all: the socket's lock allows one writer, and a kill leaves one file at most.
+        new = self.path.with_name(self.path.name + _NEW_SUFFIX)
+        try:
+            _write_synced(new, data)
+            new.replace(self.path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        sync(self.directory)
+
+    def _read_own(self) -> bytes:
+        """Read it if it is ours: what it says decides which processes are ended."""
+        with self.path.open("rb") as file:
+            owner = os.fstat(file.fileno()).st_uid
+            if owner != os.geteuid():
+                raise PermissionError(errno.EPERM, f"it belongs to user {owner}")
+            return file.read()
+
+    def _directories(self) -> list[Path]:
+        return [self.directory, *self.directory.parents]
+
+    def _set_aside(self, error: Exception) -> None:
+        aside = self.path.with_name(self.path.name + _BROKEN_SUFFIX)
+        _log.error("state file %s makes no sense (%s); kept as %s", self.path, error, aside)
+        try:
+            self.path.replace(aside)
+        except OSError as trouble:
+            _log.error("state file %s cannot be renamed: %s", self.path, trouble)
+
+
+class HostState:
+    """What a host remembers beyond its own end.
+
+    Args:
+        directory: Where its file is.
+        socket_path: The plugins' socket, absolute.
+    """
+
+    def __init__(self, directory: Path, socket_path: Path) -> None:
+        self._file = StateFile(directory, socket_path)
+        self._socket = str(socket_path)
+        self._boot = boot_id()
+        self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
+        self._instances: dict[int, Instance] = {}  # by PID
+        self._desired: dict[str, Desired] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._is_stale = False
+        self._is_failing = False
+
+    async def open(self) -> None:
+        """Learn what an earlier host left, and end its processes that are still there.
+
+        The caller holds the socket's lock, so that host is dead.
+
+        Raises:
+            StateError: A newer vconnect wrote the file.
+        """
+        record = self._file.read()
+        if record is None:
+            return
+        self._desired = dict(record.desired)
+        if record.boot == self._boot:
+            await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
+        if record.instances:
+            self._change()
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Return when everything so far is on the disk, or the disk has refused."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])  # cancelled, it goes on
+
+    def wants_stopped(self, plugin: str) -> bool:
+        """Whether the operator has stopped the plugin and not started it since."""
+        return self._desired.get(plugin) == "stopped"
+
+    def want(self, plugin: str, desired: Desired) -> None:
+        """Note what the operator asks for."""
+        if self._desired.get(plugin) != desired:
+            self._desired[plugin] = desired
+            self._change()
+
+    def started(self, plugin: str, pid: int, generation: int) -> None:
+        """Note a process, while it cannot have been reaped yet."""
+        start = start_time(pid)
+        if start is not None:
+            self._instances[pid] = Instance(
+                plugin=plugin, pid=pid, start=start, generation=generation
+            )
+            self._change()
+
+    def ended(self, pid: int) -> None:
+        """Note that nothing of it is left."""
+        if self._instances.pop(pid, None) is not None:
+            self._change()
+
+    def _change(self) -> None:
+        self._is_stale = True
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="vconnect state")
+
+    async def _write(self) -> None:
+        """Write until the file holds what is known; changes that come meanwhile go together."""
+        try:
+            while self._is_stale:
+                self._is_stale = False
+                try:
+                    await in_thread(None, self._file.write, self._record())
+                except OSError as error:
+                    self._failed(error)
+                else:
+                    self._worked()
+        finally:
+            self._writing = None
+
+    def _record(self) -> Record:
+        return Record(
+            version=FORMAT_VERSION,
+            socket=self._socket,
+            boot=self._boot,
+            host=self._host,
+            instances=tuple(self._instances.values()),
+            desired=dict(self._desired),
+        )
+
+    def _failed(self, error: Exception) -> None:
+        if not self._is_failing:  # told once, not at every change
+            _log.error(
+                "state file %s cannot be written: %s; what is asked for now is forgotten at the "
+                "host's end",
+                self._file.path,
+                error,
+            )
+        self._is_failing = True
+
+    def _worked(self) -> None:
+        if self._is_failing:
+            _log.info("state file %s can be written again", self._file.path)
+        self._is_failing = False
+
+
+def kill_recorded(directory: Path, socket_path: Path) -> None:
+    """Kill the process groups that a host has recorded, at once; for the end of that host."""
+    record = StateFile(directory, socket_path).read()
+    if record is not None and record.boot == boot_id():
+        for instance in record.instances:
+            _Survivors(instance, record.host).send(signal.SIGKILL)
+
+
+class _Survivors:
+    """What is left of the session that an instance led, after its host has died.
+
+    The leader is told by its start time; while it lives, its session is its own. Without it the
+    number may have gone round, so then only those count that carry the host's mark.
+    """
+
+    def __init__(self, instance: Instance, host: Identity) -> None:
+        self._instance = instance
+        self._leader = Identity(instance.pid, instance.start)
+        self._mark = f"VCONNECT_HOST_PID={host.pid}".encode()
+
+    def pids(self) -> list[int]:
+        """List those that live; where there is no ``/proc``, the leader for all of them."""
+        if HAS_PROC:
+            return [stat.pid for stat in self._members()]
+        return [self._leader.pid] if self._leader.is_alive() else []
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to each."""
+        if HAS_PROC:
+            for stat in self._members():
+                send(stat, number)
+        elif self._leader.is_alive():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._leader.pid, number)
+
+    def _members(self) -> list[ProcessStat]:
+        began = start_time(self._leader.pid)
+        if began is not None and began != self._leader.start:
+            return []  # the number is a stranger's
+        return [
+            stat
+            for stat in processes()
+            if stat.session == self._leader.pid
+            and stat.start >= self._leader.start
+            and not stat.is_gone
+            and (began is not None or environment_holds(stat.pid, self._mark))
+        ]
+
+
+async def _end(instance: Instance, host: Identity) -> None:
+    """End what is left of an instance whose host is dead: SIGTERM, a short while, SIGKILL."""
+    survivors = _Survivors(instance, host)
+    pids = survivors.pids()
+    if not pids:
+        return
+    _log.warning(
+        "plugin %s: ending what the killed host (PID %d) left of it: PID %s",
+        *(instance.plugin, host.pid, ", ".join(map(str, pids))),
+    )
+    survivors.send(signal.SIGTERM)
+    began = time.monotonic()
+    while pids := survivors.pids():
+        waited = time.monotonic() - began
+        if waited > _GRACE_S:
+            survivors.send(signal.SIGKILL)
+        if waited > _GRACE_S + _PATIENCE_S:
+            _log.error("plugin %s: these do not die of SIGKILL: %s", instance.plugin, pids)
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,472 @@
+"""One child process and everything that it starts: spawn, exit, signals, output.
+
+A process is started as the leader of a session of its own. It has ended when nobody of that
+session is left, not when its leader has exited. Until then the dead leader is not reaped: as a
+zombie it keeps its number, so a signal to the group can never meet a stranger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from vconnect.errors import PluginStartError
+from vconnect.logs import PluginLog, PluginOutput
+from vconnect.settings.limits import ResourceLimits
+
+from ._spawn import spawn_into
+from .cgroup import Cgroup
+from .no_new_privileges import without_new_privileges
+from .procfs import HAS_PROC
+from .sessions import Stat, members
+
+# What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
+INHERITED = (
+    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
+    *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+# A plugin from source is compiled on the way, and compilers keep their caches somewhere.
+INHERITED_BY_DEV = (
+    *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
+    *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
+    *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
+)
+
+# The machine is short of something, which may pass.
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_POLL_SECONDS = (0.002, 0.05)
+
+_log = logging.getLogger(__name__)
+
+
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start, and in what surroundings.
+
+    Attributes:
+        limits: Set right after the start.
+        no_new_privs: Whether nothing of it may ever gain privileges, as by a setuid program.
+        is_wrapped: Whether the leader is a sandbox's keeper and the plugin its child.
+        cgroup: Where it is born, if it has one of its own.
+    """
+
+    plugin: str
+    argv: tuple[str, ...]
+    directory: Path
+    environment: dict[str, str]
+    limits: ResourceLimits = ResourceLimits()
+    no_new_privs: bool = False
+    is_wrapped: bool = False
+    cgroup: Cgroup | None = None
+
+
+class ExitStatus(msgspec.Struct, frozen=True):
+    """How the leader ended: a code, or the signal that killed it; neither if nobody knows."""
+
+    code: int | None
+    signal: str | None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the exit code is 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.code is None and self.signal is None:
+            return "exited: another part of this program has taken its exit status"
+        return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
+
+
+def plugin_environment(
+    host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
+) -> dict[str, str]:
+    """Build a plugin's environment: an allowlist of the host's, then what is given.
+
+    The directory of the host's own Python comes first on the PATH, so that a plugin that begins
+    with ``#!/usr/bin/env python3`` finds the kit that is installed beside the host.
+    """
+    names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
+    kept = {name: host[name] for name in names if name in host}
+    python = str(Path(sys.executable).parent)
+    kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
+    kept["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is seen when it prints it
+    return kept | dict(extra)
+
+
+class Born:
+    """A child that was started in a cgroup; what is used here of `subprocess.Popen`.
+
+    Attributes:
+        pid: Its PID.
+        returncode: ``None`` until it is waited for.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Wait for its end and reap it."""
+        if self.returncode is None:
+            try:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:  # the application has taken it; `subprocess` says 0, too
+                self.returncode = 0
+        return self.returncode
+
+
+Child = subprocess.Popen[bytes] | Born
+
+
+class PluginProcess:
+    """A running plugin: its leader, the session that it leads, and its output.
+
+    With a cgroup of its own, whoever is in that belongs to it too, also out of its session.
+
+    Made by `spawn`, in the event loop's thread.
+
+    Attributes:
+        pid: The leader's PID; also the number of its process group and session.
+        exited: Done with an `ExitStatus` as soon as the leader has ended.
+        released: Done once nobody of the session is left and the leader is reaped.
+        log: Its output.
+        cgroup: Its own, if it has one.
+        max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
+        cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
+    """
+
+    def __init__(self, spec: LaunchSpec, child: Child, log: PluginLog | None = None) -> None:
+        self.pid = child.pid
+        self.cgroup = spec.cgroup
+        self.started_at = time.time()
+        self.started = time.monotonic()
+        self.max_rss_bytes: int | None = None
+        self.cpu_s: float | None = None
+        #: Removes what was made on disk for this start alone. Blocks.
+        self.remove_leftovers: Callable[[], None] = _nothing
+        self._plugin = spec.plugin
+        self._is_wrapped = spec.is_wrapped
+        self._child = child
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
+        self.released: asyncio.Future[None] = self._loop.create_future()
+        self._pidfd = -1
+
+    @classmethod
+    def spawn(cls, spec: LaunchSpec, log: PluginLog | None = None) -> PluginProcess:
+        """Start the process. Blocks for less than a millisecond (vfork).
+
+        Args:
+            spec: What to start.
+            log: Where its output goes; by default to a log of its own.
+
+        Raises:
+            PluginStartError: The kernel refuses, in words, with the path.
+        """
+        out_read, out_write, err_read, err_write = _two_pipes(spec)
+        try:
+            child = _start(spec, out_write, err_write)
+            _hold(child, spec.limits)
+        except (OSError, ValueError) as error:
+            os.close(out_read)
+            os.close(err_read)
+            raise _spawn_error(spec, error) from error
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        process = cls(spec, child, log)
+        process.log.add(out_read, "stdout")
+        process.log.add(err_read, "stderr")
+        process._watch_exit()
+        return process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the leader runs, as far as this loop has heard."""
+        return not self.exited.done()
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether the process ``pid`` belongs to this start: its group or its session."""
+        try:
+            return os.getsid(pid) == self.pid or os.getpgid(pid) == self.pid
+        except ProcessLookupError:
+            return False
+
+    async def end(
+        self,
+        grace: float,
+        on_phase: Callable[[signal.Signals], None],
+        *,
+        interrupt: float = 0.0,
+    ) -> None:
+        """Return when nobody of the session is left: SIGINT, SIGTERM, SIGKILL.
+
+        Also for a leader that has ended by itself: what it left behind is ended the same way.
+        Cancelling it leaves the processes as they are; call it again.
+
+        Args:
+            grace: Seconds from the first signal to SIGKILL.
+            on_phase: Called before each signal.
+            interrupt: Seconds of them between SIGINT and SIGTERM, at most half; 0 for no SIGINT.
+        """
+        interrupt = min(interrupt, grace / 2)
+        steps = [(signal.SIGINT, interrupt)] if interrupt else []
+        steps.append((signal.SIGTERM, grace - interrupt))
+        for number, patience in steps:
+            if self._is_empty():
+                break
+            on_phase(number)
+            self._signal(number)
+            await self._wait_until_empty(patience)
+        if not self._is_empty():
+            on_phase(signal.SIGKILL)
+            await self._kill_until_empty()
+        await asyncio.wait([self.exited])  # awaited directly, a cancellation would cancel it
+        self.release()
+
+    def kill_now(self) -> None:
+        """Send SIGKILL to everybody, without waiting."""
+        self._signal(signal.SIGKILL)
+        if self.cgroup is not None:
+            self.cgroup.kill()
+
+    def release(self) -> None:
+        """Read what is left of the output, reap the leader and close the pipes."""
+        self.log.close()
+        if self._child.returncode is None:
+            self._reap()
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def _reap(self) -> None:
+        """Take the leader's exit status from the kernel, and what it has used."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            self._child.wait()  # somebody else has taken it
+            return
+        self._child.returncode = os.waitstatus_to_exitcode(status)
+        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+
+    # Exit.
+
+    def _watch_exit(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except OSError:  # an old kernel, or no descriptor left: a thread does as well
+                self._pidfd = -1
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._leader_exited)
+        else:
+            name = f"wait for {self._plugin}"
+            threading.Thread(target=self._wait_in_thread, name=name, daemon=True).start()
+
+    def _leader_exited(self) -> None:
+        """Learn how the leader ended, and leave it unreaped."""
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        try:
+            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:  # the application waits for any child
+            self.log.drain()
+            self.exited.set_result(ExitStatus(None, None))
+            return
+        assert result is not None
+        killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        self._set_exited(-result.si_status if killed else result.si_status)
+
+    def _wait_in_thread(self) -> None:
+        code = self._child.wait()
+        with suppress(RuntimeError):  # the loop has ended: nobody is left to hear of it
+            self._loop.call_soon_threadsafe(self._set_exited, code)
+
+    def _set_exited(self, code: int) -> None:
+        self.log.drain()
+        if self._is_wrapped and code - 128 in signal.valid_signals():
+            code = 128 - code  # as a shell would, the keeper tells of a signal by its exit code
+        if code < 0:
+            self.exited.set_result(ExitStatus(None, _signal_name(-code)))
+        else:
+            self.exited.set_result(ExitStatus(code, None))
+
+    # The session.
+
+    def _is_empty(self) -> bool:
+        if HAS_PROC:
+            try:
+                return next(self._members(), None) is None
+            except OSError:  # no descriptor left to look with
+                return False
+        if self.is_alive:
+            return False
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):  # macOS: EPERM when only zombies are left
+            return True
+        return False
+
+    def _members(self) -> Iterator[Stat]:
+        """Find who lives of its session, and of its cgroup outside the session."""
+        yield from members((self.pid,))
+        if self.cgroup is not None:
+            yield from (stat for stat in self.cgroup.living() if stat.session != self.pid)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send to the group, and to those that have made groups or sessions of their own."""
+        if self._is_wrapped and number is not signal.SIGKILL:
+            self._signal_wrapped(number)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        if not HAS_PROC:
+            return
+        with suppress(OSError):  # no descriptor left to look with; the next round may have one
+            for member in self._members():
+                if member.group != self.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(member.pid, number)
+
+    def _signal_wrapped(self, number: signal.Signals) -> None:
+        """Spare the keeper of a sandbox, whose end would kill the plugin before its time."""
+        with suppress(OSError):
+            pids = [member.pid for member in self._members()]
+            for pid in [pid for pid in pids if pid != self.pid] or pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    async def _wait_until_empty(self, timeout: float) -> bool:
+        until = time.monotonic() + timeout
+        if self.is_alive:
+            await asyncio.wait([self.exited], timeout=timeout)
+        pause, longest = _POLL_SECONDS
+        while not self._is_empty():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, longest)
+        return True
+
+    async def _kill_until_empty(self) -> None:
+        self.kill_now()
+        while not await self._wait_until_empty(1.0):
+            _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
+            self.kill_now()
+
+
+def _nothing() -> None:
+    """Remove nothing, where nothing was made."""
+
+
+def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
+    """Open both or none: a host that is out of descriptors must not lose more of them."""
+    opened: tuple[int, ...] = ()
+    try:
+        opened += os.pipe()
+        opened += os.pipe()
+    except OSError as error:
+        for fd in opened:
+            os.close(fd)
+        raise _spawn_error(spec, error) from error
+    out_read, out_write, err_read, err_write = opened
+    return out_read, out_write, err_read, err_write
+
+
+def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
+    """Start it in its cgroup, or in the host's."""
+    if spec.cgroup is not None:
+        return _start_in(spec.cgroup, spec, stdout, stderr)
+    start = partial(_popen, spec, stdout, stderr)
+    return without_new_privileges(start) if spec.no_new_privs else start()
+
+
+def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Born:
+    with ExitStack() as descriptors:
+        directory = cgroup.open()
+        descriptors.callback(os.close, directory)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        descriptors.callback(os.close, nothing)
+        try:
+            pid = spawn_into(
+                *(directory, spec.argv, spec.directory, spec.environment),
+                *(nothing, stdout, stderr, spec.no_new_privs),
+            )
+        except OSError as error:
+            if error.filename is None and error.errno not in SHORTAGES:
+                error.filename = str(cgroup.path)  # neither the program nor its directory
+            raise
+    return Born(pid)
+
+
+def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        spec.argv,
+        cwd=spec.directory,
+        env=spec.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
+def _hold(child: Child, limits: ResourceLimits) -> None:
+    """Set a new process's limits. A process that runs without them must not live."""
+    try:
+        limits.apply(child.pid)
+    except OSError:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
+    """Say why a plugin cannot be started; it may be later if the machine is only short of it."""
+    trouble = PluginStartError(plugin, words)
+    trouble.is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
+    return trouble
+
+
+def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
+    return start_error(spec.plugin, _spawn_trouble(spec, error), error)
+
+
+def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:
+    program = spec.argv[0]
+    if not isinstance(error, OSError):
+        return f"cannot start {program}: {error}"
+    words = error.strerror or str(error)
+    # Python names the directory when that is what is missing.
+    where = error.filename or program
+    remedies = {
+        PermissionError: f"; try: chmod +x {program}",
+        FileNotFoundError: "; if the file is there, the interpreter in its first line is not",
+    }
+    in_cgroup = spec.cgroup is not None and where == str(spec.cgroup.path)
+    hint = "" if in_cgroup else remedies.get(type(error), "")
+    if "Exec format" in words:
+        hint = "; it is neither a program for this machine nor a script with a #! line"
+    return f"cannot start {where}: {words[0].lower()}{words[1:]}{hint}"

@@ -1,0 +1,258 @@
+"""From a plugin to a running process: what to start, in what surroundings, how many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from vconnect.errors import ManifestError, PluginStartError
+from vconnect.packages.command import dev_command, host_arguments, production_command
+from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.restarts import Ended
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.state_file import HostState
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.processes.bubblewrap import Bubblewrap, View
+from vconnect.processes.cgroup import Cgroup
+from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.processes.directories import PrivateDirectory
+from vconnect.processes.process import LaunchSpec, PluginProcess, plugin_environment, start_error
+from vconnect.settings.limits import ResourceLimits
+from vconnect.settings.load import PluginLimits, Settings
+
+from .instance import Instance, Rest, failed_start
+
+HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
+NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+
+_log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Starts processes for all supervisors of a host.
+
+    Args:
+        settings: Arguments, environment, ``start_concurrency``.
+        registry: Says what a plugin needs of others.
+        socket_path: The plugins' socket, absolute.
+        state: Where each process is noted, in case this host is killed.
+        cgroups: Where each process gets a cgroup, if there are any.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        socket_path: str,
+        state: HostState,
+        cgroups: CgroupTree,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._socket_path = socket_path
+        self._state = state
+        self._cgroups = cgroups
+        self._free = settings.start_concurrency
+        self._waiting: dict[asyncio.Event, None] = {}  # a set that keeps its order
+        self._bubblewrap = Bubblewrap()
+
+    def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Rest:
+        """Start a generation of a plugin. Blocks for about a millisecond.
+
+        Args:
+            runtime: The plugin; its generation has been counted.
+            wake: Set when the process ends.
+
+        Returns:
+            The instance, or where the plugin comes to rest without one.
+        """
+        if self._registry.exact(runtime.name) is not runtime:  # the name may be another's by now
+            return Rest(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more")
+        try:
+            self._read_manifest(runtime)
+            process = self._launch(runtime)
+        except ManifestError as error:
+            return failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
+        except PluginStartError as error:
+            how = Ended.NOT_YET if error.is_transient else Ended.FOR_A_PERSON
+            return failed_start(Substate.SPAWN_FAILED, error.message, how)
+        process.exited.add_done_callback(lambda _: wake.set())
+        instance = Instance(runtime.generation, process)
+        timeout = self._settings.handshake_timeout
+        instance.expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
+        return instance
+
+    def _read_manifest(self, runtime: PluginRuntime) -> None:
+        """Read it anew: the package may have been replaced, or the author has edited it."""
+        assert runtime.path is not None, "an external plugin is never launched"
+        file = runtime.path / MANIFEST_NAME
+        manifest = read_manifest(file) if os.path.lexists(file) else None
+        if manifest != runtime.manifest:
+            runtime.manifest = manifest
+            self._registry.reindex()
+        self._registry.check_order(runtime)
+        self._registry.check_requirements(runtime)
+
+    def _launch(self, runtime: PluginRuntime) -> PluginProcess:
+        with ExitStack() as leftovers:
+            private = self._make_private(runtime)
+            if private is not None:
+                leftovers.callback(private.remove)
+            spec = self._spec(runtime, private)
+            cgroup = self._make_cgroup(runtime)
+            if cgroup is not None:
+                leftovers.callback(cgroup.end)
+                spec = msgspec.structs.replace(spec, cgroup=cgroup)
+            process = PluginProcess.spawn(spec, runtime.log)
+            process.remove_leftovers = leftovers.pop_all().close
+        self._state.started(runtime.name, process.pid, runtime.generation)
+        process.released.add_done_callback(lambda _: self._state.ended(process.pid))
+        return process
+
+    def take_place(self, wake: asyncio.Event) -> bool:
+        """Take one of the places for starting plugins, if one is free.
+
+        Many plugins that start at once would keep the machine, and with it the host, busy.
+
+        Args:
+            wake: Set once it is worth asking again.
+        """
+        if self._free > 0:
+            self._free -= 1
+            return True
+        self._waiting[wake] = None
+        return False
+
+    def stop_waiting(self, wake: asyncio.Event) -> None:
+        """Leave the queue; who asks again comes last. If it was its turn, the next one is told."""
+        self._waiting.pop(wake, None)
+        self._wake_next()
+
+    def give_place(self) -> None:
+        """Give the place back: the plugin has started, or it never will."""
+        self._free += 1
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Tell one: if all came for each place, a hundred starts would be ten thousand looks."""
+        if self._free > 0 and self._waiting:
+            wake = next(iter(self._waiting))
+            del self._waiting[wake]
+            wake.set()
+
+    def _make_private(self, runtime: PluginRuntime) -> PrivateDirectory | None:
+        """Make the plugin's directories; without them it starts, unless something must lie there.
+
+        A disk that is full or read-only must not keep plugins from serving.
+        """
+        secrets = runtime.limits.secrets
+        must_have = bool(secrets) or runtime.limits.sandbox == "bwrap"
+        try:
+            place = Path(self._settings.plugin_dir)
+            private = PrivateDirectory(runtime.name, place, with_secrets=must_have)
+        except OSError as error:
+            _go_without("its private directories", runtime.name, error, must_have=must_have)
+            return None
+        try:
+            private.add_secrets(runtime.name, secrets)
+        except PluginStartError:
+            private.remove()
+            raise
+        return private
+
+    def _make_cgroup(self, runtime: PluginRuntime) -> Cgroup | None:
+        """Make the cgroup of this start; without one it starts, unless one is what holds it."""
+        limits = runtime.limits.tree
+        if trouble := self._cgroups.trouble_with(limits):
+            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
+        try:
+            return self._cgroups.make(runtime.name, runtime.generation, limits)
+        except OSError as error:
+            must_have = bool(limits.controllers()) or self._settings.cgroup == "on"
+            _go_without("its cgroup", runtime.name, error, must_have=must_have)
+            return None
+
+    def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
+        settings = self._settings
+        assert runtime.path is not None, "an external plugin is never launched"
+        limits = runtime.limits.resources
+        if trouble := limits.trouble():
+            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
+        if runtime.dev:
+            command = dev_command(runtime.name, runtime.path)
+            _log.info("starting dev plugin %s with %s", runtime.name, _shown(command))
+        else:
+            command = production_command(runtime.name, runtime.path, runtime.manifest)
+        arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
+        own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
+        if private is not None:
+            own |= private.environment
+        spec = LaunchSpec(
+            plugin=runtime.name,
+            argv=(*command, *arguments),
+            directory=runtime.path.absolute(),
+            limits=limits,
+            environment=plugin_environment(
+                os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
+            ),
+        )
+        return self._confined(spec, runtime.limits, private)
+
+    def _confined(
+        self, spec: LaunchSpec, limits: PluginLimits, private: PrivateDirectory | None
+    ) -> LaunchSpec:
+        """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
+        if limits.sandbox == "off":
+            return spec
+        if sys.platform != "linux":
+            raise PluginStartError(spec.plugin, f"sandbox = {limits.sandbox!r} needs Linux")
+        if limits.sandbox == "nnp":
+            return msgspec.structs.replace(spec, no_new_privs=True)
+        assert private is not None, "made, or the start has failed"
+        view = View(
+            package=spec.directory,
+            socket=Path(self._socket_path),
+            secrets=private.secrets,
+            writable=(private.data, private.tmp),
+            readable=tuple(Path(path).expanduser() for path in limits.sandbox_read),
+            network=limits.sandbox_network,
+        )
+        try:
+            argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
+        except OSError as error:
+            trouble = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
+            raise start_error(spec.plugin, trouble, error) from None
+        environment = spec.environment | {"HOME": str(private.data)}
+        # Inside there is no process of this number; and the kernel ends who is inside with us.
+        environment.pop(HOST_PID_VARIABLE)
+        return msgspec.structs.replace(
+            spec,
+            argv=argv,
+            environment=environment,
+            limits=ResourceLimits(),
+            is_wrapped=True,
+        )
+
+
+def _go_without(what: str, plugin: str, error: OSError, *, must_have: bool) -> None:
+    """Let a plugin start without what cannot be made, if nothing depends on it.
+
+    Raises:
+        PluginStartError: It must have it.
+    """
+    trouble = f"{what}: {error.filename}: {error.strerror}"
+    if must_have:
+        raise start_error(plugin, f"cannot make {trouble}", error) from None
+    _log.warning("plugin %s starts without %s", plugin, trouble)
+
+
+def _shown(command: list[str]) -> str:
+    """Name the tool, as ``cargo run``; all of its arguments would only hide it."""
+    return " ".join(command[:2])

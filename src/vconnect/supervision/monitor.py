@@ -1,0 +1,146 @@
+"""The look at every plugin's process tree, once a second, and what follows from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+import msgspec
+
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.processes.process import PluginProcess
+from vconnect.processes.usage import Sampler, Usage
+from vconnect.settings.load import Settings
+from vconnect.threads import in_thread
+
+from .supervisor import Supervisor
+
+# A pass that takes longer must not keep the event loop from its work.
+_LONG_S = 0.003
+# Over its memory limit in so many samples in a row: one peak is not a leak.
+_OVER_LIMIT = 2
+# A look that comes so much later than the last one: this host was suspended, as all may have been.
+_HELD_UP_S = 3.0
+
+
+class _Past(msgspec.Struct):
+    """What is remembered of one process between two samples."""
+
+    process: PluginProcess
+    stopped_at: float | None = None
+    over_limit: int = 0
+
+
+class Monitor:
+    """Samples plugins, and condemns those that hang or are too large.
+
+    Args:
+        settings: When a stopped process counts as hanging.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._patience_s = settings.heartbeat * settings.heartbeat_misses
+        self._sampler = Sampler()
+        self._past: dict[str, _Past] = {}
+        self._looked_at = time.monotonic()
+        self._takes_long = False
+
+    async def look(self, supervisors: Collection[Supervisor]) -> None:
+        """Sample all plugins in one pass, and judge each of them."""
+        running = [
+            (supervisor, process)
+            for supervisor in supervisors
+            if (process := supervisor.runtime.process) is not None
+        ]
+        try:
+            usages = await self._measure([process for _, process in running])
+        except OSError:  # out of descriptors; what was known stands until there is one again
+            return
+        self._note_time()
+        past, self._past = self._past, {}
+        for supervisor, process in running:
+            if supervisor.runtime.process is process:  # not replaced while we looked
+                self._note(supervisor, process, usages.get(process.pid), past)
+        for supervisor in supervisors:
+            if supervisor.runtime.process is None:
+                _note_without_process(supervisor.runtime)
+
+    async def _measure(self, processes: Collection[PluginProcess]) -> dict[int, Usage]:
+        """Measure here while that is quick; a thread costs a switch for each process it reads."""
+        sessions = [process.pid for process in processes]
+        cgroups = {one.pid: one.cgroup for one in processes if one.cgroup is not None}
+        if self._takes_long:
+            usages = await in_thread(None, self._sampler.measure, sessions, cgroups)
+        else:
+            usages = self._sampler.measure(sessions, cgroups)
+        self._takes_long = self._sampler.took_s > _LONG_S
+        return usages
+
+    def _note_time(self) -> None:
+        """Forgive what cannot be told from a suspension of the whole machine."""
+        now = time.monotonic()
+        if now - self._looked_at > _HELD_UP_S:
+            for one in self._past.values():
+                one.stopped_at = None
+        self._looked_at = now
+
+    def _note(
+        self,
+        supervisor: Supervisor,
+        process: PluginProcess,
+        usage: Usage | None,
+        past: dict[str, _Past],
+    ) -> None:
+        runtime = supervisor.runtime
+        runtime.usage = usage
+        one = past.get(runtime.name)
+        if one is None or one.process is not process:
+            one = _Past(process)
+        self._past[runtime.name] = one
+        is_stopped = usage is not None and _is_stopped(runtime, process, usage)
+        if process.is_alive and not is_stopped and (usage is None or usage.is_led):
+            runtime.last_heartbeat = time.time()
+        if usage is None or runtime.status is PluginStatus.STOPPING:
+            return
+        self._judge_stop(supervisor, one, is_stopped)
+        self._judge_size(supervisor, one, usage)
+
+    def _judge_stop(self, supervisor: Supervisor, one: _Past, is_stopped: bool) -> None:
+        """Replace a plugin that a signal has stopped; a native one is missed by its pings."""
+        session = supervisor.runtime.session
+        if not is_stopped or (session is not None and session.is_native):
+            one.stopped_at = None
+            return
+        if one.stopped_at is None:
+            one.stopped_at = self._looked_at
+        stopped_for = self._looked_at - one.stopped_at
+        if stopped_for >= self._patience_s:
+            supervisor.condemn(
+                Substate.WATCHDOG, f"stopped by a signal (SIGSTOP) for {stopped_for:.1f} s"
+            )
+
+    def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
+        """Replace a plugin whose process tree is over its limit."""
+        limit = supervisor.runtime.limits.memory_limit_bytes
+        one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0
+        if one.over_limit >= _OVER_LIMIT:
+            supervisor.condemn(
+                Substate.MEMORY_LIMIT,
+                f"memory_limit: {usage.processes} process(es) with {usage.rss_bytes} bytes of "
+                f"resident memory; memory_limit_bytes is {limit}",
+            )
+
+
+def _is_stopped(runtime: PluginRuntime, process: PluginProcess, usage: Usage) -> bool:
+    """Tell whether the leader, or whoever of the tree is connected, is stopped by a signal."""
+    if process.pid in usage.stopped:
+        return True
+    return runtime.session is not None and runtime.session.peer.pid in usage.stopped
+
+
+def _note_without_process(runtime: PluginRuntime) -> None:
+    """Another program's process is alive as long as it is connected."""
+    runtime.usage = None
+    if runtime.session is not None:
+        runtime.last_heartbeat = time.time()

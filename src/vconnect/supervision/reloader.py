@@ -1,0 +1,65 @@
+"""Restarts plugins that run from source when their source changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from vconnect.errors import PluginStartError
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.threads import in_thread
+
+from .source_watch import SourceWatch
+from .supervisor import Supervisor
+
+POLL_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Reloader:
+    """Looks at the sources of all dev plugins that are to run.
+
+    Args:
+        registry: The plugins.
+        supervise: Returns a plugin's supervisor.
+    """
+
+    def __init__(
+        self, registry: Registry, supervise: Callable[[PluginRuntime], Supervisor]
+    ) -> None:
+        self._registry = registry
+        self._supervise = supervise
+        self._watch = SourceWatch()
+        self._restarts: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled; restarts that have begun go on."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if running := self._running():
+                for path in await in_thread(None, self._watch.changed, list(running)):
+                    self._reload(running[path])
+
+    def _running(self) -> dict[Path, PluginRuntime]:
+        return {
+            runtime.path: runtime
+            for runtime in self._registry
+            if runtime.dev and runtime.path is not None and runtime.desired == "running"
+        }
+
+    def _reload(self, runtime: PluginRuntime) -> None:
+        _log.info("plugin %s: its source has changed", runtime.name)
+        restart = asyncio.create_task(_restart(self._supervise(runtime)))
+        self._restarts.add(restart)
+        restart.add_done_callback(self._restarts.discard)
+
+
+async def _restart(supervisor: Supervisor) -> None:
+    """Restart a plugin; if its new source does not build, the old process serves on."""
+    with suppress(PluginStartError):
+        await supervisor.restart()

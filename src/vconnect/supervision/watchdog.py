@@ -1,0 +1,128 @@
+"""The watch over a native plugin: pings, and what it means when none comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
+
+from vconnect.errors import PluginError
+from vconnect.settings.load import Settings
+from vconnect.wire.messages import PING
+from vconnect.wire.session import EVENT_NAMES, Session
+
+_LATE = 0.5  # of an interval: a tick that comes later has been held up, and so have the replies
+
+
+class Watchdog:
+    """Pings one session; calls back when the plugin seems to hang.
+
+    A plugin that answers events is alive, whatever becomes of its pings. A host that was itself
+    suspended, or too busy to look, forgives what it could not hear meanwhile.
+
+    Args:
+        session: A native session.
+        interval: Seconds between pings.
+        misses: So many without a reply in a row are too many.
+        on_alive: Called at each sign of life.
+        on_hang: Called once, with the reason in words.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        interval: float,
+        misses: int,
+        on_alive: Callable[[], None],
+        on_hang: Callable[[str], None],
+    ) -> None:
+        self._session = session
+        self._interval = interval
+        self._limit = misses
+        self._on_alive = on_alive
+        self._on_hang = on_hang
+        self._loop = asyncio.get_running_loop()
+        self._missed = 0
+        self._answered = session.answered
+        self._pending: Future[Any] | None = None
+        self._due = self._loop.time() + interval
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def stop(self) -> None:
+        """Ping no more."""
+        self._timer.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        was_held_up = now - self._due > self._interval * _LATE
+        self._judge(was_held_up)
+        if self._missed >= self._limit:
+            self._on_hang(f"no answer to {self._missed} pings in a row, {self._interval:g} s apart")
+            return
+        self._ping()
+        self._due = now + self._interval
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _judge(self, was_held_up: bool) -> None:
+        """Look at what has come since the last tick."""
+        answered, self._answered = self._answered, self._session.answered
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        if pending.done() and not pending.cancelled() and pending.exception() is None:
+            self._missed = 0
+            self._on_alive()
+        elif self._session.answered != answered or was_held_up:
+            self._missed = 0
+        else:
+            self._missed += 1
+        pending.cancel()
+
+    def _ping(self) -> None:
+        try:
+            # It is judged at the next tick; the timeout only keeps the lane's table clean.
+            self._pending = self._session.request(
+                EVENT_NAMES[PING], {}, self._interval * (self._limit + 1)
+            )
+        except PluginError:
+            # Its queue is full, which is no sign of life either.
+            self._pending = self._loop.create_future()
+
+
+class WatchKeeper:
+    """Keeps a watch over whichever session serves, if it can be pinged.
+
+    Args:
+        settings: ``heartbeat``, ``heartbeat_misses``.
+        on_alive: As of `Watchdog`.
+        on_hang: As of `Watchdog`.
+    """
+
+    def __init__(
+        self, settings: Settings, on_alive: Callable[[], None], on_hang: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._on_alive = on_alive
+        self._on_hang = on_hang
+        self._watchdog: Watchdog | None = None
+
+    def watch(self, session: Session) -> None:
+        """Watch this session from now on; a classic one is watched by its lane."""
+        self.rest()
+        if session.is_native:
+            self._watchdog = Watchdog(
+                session,
+                self._settings.heartbeat,
+                self._settings.heartbeat_misses,
+                self._on_alive,
+                self._on_hang,
+            )
+
+    def rest(self) -> None:
+        """Watch nobody."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None

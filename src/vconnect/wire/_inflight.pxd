@@ -1,0 +1,81 @@
+# cython: language_level=3
+"""Fields of the tables and of their lane. Each pointer says who owns it and until when."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from ._stream cimport StreamCore
+
+
+cdef class Call:
+    """An event that waits for its place, or has one in a table by number."""
+
+    cdef object message             # Event, or bytes: a classic frame
+    cdef object future              # Future, Delivery, or None for an event that nobody waits for
+    cdef double deadline            # monotonic; infinity without one
+    cdef uint32_t hops
+    cdef bint wants_data            # whether `request` made it: only the answer's data counts
+    cdef bint is_dropped            # displaced by a newer one; whoever meets it passes it over
+
+
+cdef Call new_call(
+    object message, object future, double deadline, bint wants_data, uint32_t hops
+)
+
+
+cdef class AnsweredStream(StreamCore):
+    """A stream whose peer answers events: what a table knows of its lane."""
+
+    cdef str plugin                 # for messages
+    cdef object read_data           # from an answer to its data
+    cdef double stuck_after
+    cdef double paused_at           # when the transport last had too much to write
+
+    cdef readonly uint64_t answered
+    cdef readonly uint64_t late     # answers to abandoned calls
+    cdef readonly uint64_t unasked  # frames that no event in flight belongs to
+
+    cdef int fail_call(self, object future, object error) except -1
+
+
+cdef class InFlight:
+    """The events in flight of one lane; what the dialects differ in."""
+
+    cdef AnsweredStream lane        # borrowed: the lane owns its table
+
+    cdef Py_ssize_t count(self)
+    cdef int add(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1
+    cdef int accept(self, const char* payload, Py_ssize_t size) except -1
+    cdef double expire(self, double now, Py_ssize_t* abandoned) except -1
+    cdef object why_stuck(self, double now, bint waiting)
+    cdef list take_all(self)
+    cdef list take_messages(self)
+
+
+cdef class InOrder(InFlight):
+    # A ring whose `head` is the oldest. A place whose future is done (by its deadline, or
+    # cancelled by its caller) is abandoned; it stays until its answer comes, so that the answers
+    # behind it keep their places.
+    cdef list messages              # parallel to `places`: what was sent, for the crash report
+    cdef list places                # Future, Delivery, or None for an event that nobody waits for
+    cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
+    cdef bint* wants_data           # owned, PyMem; parallel too
+    cdef uint64_t head
+    cdef uint64_t tail
+    cdef uint64_t capacity          # of the ring: a power of two, or 0 before the first event
+    cdef uint64_t mask              # capacity - 1
+    cdef uint64_t head_seen         # where the head was at the last sweep that saw it move …
+    cdef double head_seen_at        # … and when
+
+    cdef int grow(self) except -1
+    cdef int settle(
+        self, object future, bint wants_data, const char* payload, Py_ssize_t size
+    ) except -1
+
+
+cdef class ByNumber(InFlight):
+    cdef dict calls                 # id: Call; one whose future is done is abandoned
+    cdef uint64_t next_number
+
+    cdef int settle(self, Call call, dict message) except -1

@@ -1,0 +1,62 @@
+# cython: language_level=3
+"""Fields of a lane and of one event in many. Each pointer says who owns it and until when."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from vconnect._framing cimport EventName
+from ._inflight cimport AnsweredStream, Call, InFlight
+
+
+cdef class LaneCore(AnsweredStream):
+    cdef bint serving               # past the handshake: frames are answers
+    cdef dict future_options        # shared by all lanes of a loop
+    cdef InFlight table             # None before `serve`
+    cdef Py_ssize_t window
+    cdef Py_ssize_t max_abandoned
+    cdef bint ping_pong             # the last read held one answer: a lone event leaves at once
+    cdef bint read_paused           # the peer does not read its replies, so it is not read either
+
+    # What waits for a place in the window.
+    cdef object waiting             # deque of Call; None until the first has to wait
+    cdef object told                # deque of those of them that nobody waits for; None as well
+    cdef Py_ssize_t dropped_waiting  # how many of `waiting` are
+    cdef Py_ssize_t max_queued
+    cdef Py_ssize_t max_notified
+    cdef list room_waiters          # futures of those who wait for room
+
+    # One timer for everything that has a time.
+    cdef object timer
+    cdef double timer_at            # monotonic; infinity without a timer
+
+    cdef readonly list lost         # classic frames of what was in flight at the end
+    cdef readonly uint64_t dropped  # notifications that found the queue full
+
+    cdef object new_future(self)
+    cdef int submit(
+        self, object message, object future, double deadline, bint wants_data, uint32_t hops
+    ) except -1
+    cdef bint must_wait(self)
+    cdef int line_up(self, Call call) except -1
+    cdef Py_ssize_t queue_length(self)
+    cdef int drop_oldest(self) except -1
+    cdef int pump(self) except -1
+    cdef int wake_room_waiters(self) except -1
+    cdef int arm(self, double when, double now) except -1
+    cdef double expire_waiting(self, double now) except -1
+
+
+cdef class FanOut:
+    cdef readonly list deliveries
+    cdef Py_ssize_t missing         # deliveries that are waited for
+    cdef object complete            # None until `wait`
+
+    cdef int one_less(self) except -1
+
+
+cdef class Delivery:
+    cdef FanOut whole               # None once done
+    cdef readonly object answer
+    cdef readonly object error
+    cdef readonly double ended
+
+    cdef int end(self) except -1

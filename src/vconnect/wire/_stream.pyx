@@ -1,0 +1,359 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""The compiled core's second part: one connection as an ``asyncio.BufferedProtocol``.
+
+It reads into a buffer that all connections of a loop share, cuts what came into frames, and joins
+the writes of one loop tick. Policy, files and processes are elsewhere. State is advanced before
+anything is called that may raise, close or come back.
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
+from cython cimport final
+
+from vconnect._framing cimport (
+    HEADER,
+    NEED_MORE,
+    broken_length,
+    frame_length,
+    incomplete,
+    parse_object,
+    read_length,
+)
+
+from asyncio import BufferedProtocol, get_running_loop
+
+from vconnect._framing import DEFAULT_MAX_FRAME_BYTES
+from vconnect.errors import RemoteProtocolError
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0  /* macOS; CPython ignores SIGPIPE for the whole process */
+    #endif
+    static inline Py_ssize_t vc_send(int fd, const char *data, Py_ssize_t size) {
+        Py_ssize_t sent;
+        do {
+            sent = send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        } while (sent < 0 && errno == EINTR);
+        return sent;
+    }
+    """
+    Py_ssize_t vc_send(int fd, const char* data, Py_ssize_t size) nogil
+
+cdef enum:
+    # A partial frame above this is read straight into its own memory; below, it is copied to the
+    # front of the shared buffer, which lets one read also bring the frames behind it.
+    DIRECT_ABOVE = 16 * 1024
+    # A frame above this is handed to the transport as it is, in place of being joined.
+    JOIN_BELOW = 64 * 1024
+    # Frames joined in one tick leave early once there are this many bytes of them.
+    FLUSH_ABOVE = 256 * 1024
+    # So do this many frames: the peer works on them while we write the next ones.
+    FLUSH_FRAMES = 32
+
+
+@final
+cdef class ReadBuffer:
+    """Memory that all streams of one event loop read into.
+
+    A loop reads one connection at a time and hands the bytes over before it reads the next, so one
+    buffer serves thousands of connections, and an idle one costs nothing.
+
+    Args:
+        size_bytes: The most that one read brings.
+    """
+
+    def __init__(self, Py_ssize_t size_bytes=256 * 1024):
+        if size_bytes < 4 * DIRECT_ABOVE:
+            raise ValueError(f"size_bytes is {size_bytes}; at least {4 * DIRECT_ABOVE} are needed")
+        self.store = PyByteArray_FromStringAndSize(NULL, size_bytes)
+        self.view = memoryview(self.store)
+        self.data = PyByteArray_AS_STRING(self.store)
+        self.size = size_bytes
+
+
+cdef class StreamCore:
+    """One connection that carries JSON objects in frames: an ``asyncio.BufferedProtocol``.
+
+    Its owner hears ``connected(stream)`` once, ``message(object)`` for each frame, and at the end
+    ``disconnected(error)`` once, where the error says why unless the peer simply closed. An owner
+    may send, close or abort from inside any of these.
+
+    Args:
+        owner: Who hears of it.
+        buffer: The loop's shared read buffer.
+        max_frame_bytes: A longer frame ends the connection.
+    """
+
+    def __init__(self, owner, ReadBuffer buffer not None,
+                 uint32_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
+        self.owner = owner
+        self.buffer = buffer
+        self.max_frame_bytes = max_frame_bytes
+        self.fd = -1
+
+    def __dealloc__(self):
+        PyMem_Free(self.kept)
+        PyMem_Free(self.out)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport):
+        self.loop = get_running_loop()
+        self.transport = transport
+        self.fd = transport.get_extra_info("socket").fileno()
+        self.owner.connected(self)
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        if self.direct is not None:
+            return memoryview(self.direct)[self.direct_have:]
+        if self.kept_bytes == 0:
+            return self.buffer.view
+        memcpy(self.buffer.data, self.kept, self.kept_bytes)
+        return self.buffer.view[self.kept_bytes:]
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        cdef Py_ssize_t size
+        if self.is_closing:
+            return
+        try:
+            if self.direct is not None:
+                self.direct_read(nbytes)
+                return
+            size = self.kept_bytes + nbytes
+            PyMem_Free(self.kept)
+            self.kept = NULL
+            self.kept_bytes = 0
+            self.read_frames(self.buffer.data, size)
+        except RemoteProtocolError as error:
+            self.fail(error)
+
+    def eof_received(self):
+        cdef Py_ssize_t have = self.kept_bytes
+        if self.direct is not None:
+            have = HEADER + self.direct_have
+        if have and self.error is None:
+            self.error = incomplete(have)
+        return False
+
+    def connection_lost(self, exc):
+        if self.owner is None:
+            return
+        if self.error is None:
+            self.error = exc
+        owner, self.owner = self.owner, None
+        self.release()
+        owner.disconnected(self.error)
+
+    def pause_writing(self):
+        self.write_paused = True
+
+    def resume_writing(self):
+        self.write_paused = False
+
+    # Reading.
+
+    cdef int read_frames(self, const char* data, Py_ssize_t size) except -1:
+        """Hand over every whole frame and keep the rest."""
+        cdef Py_ssize_t position = 0, frames = 0
+        cdef int64_t length
+        while True:
+            length = frame_length(data + position, size - position, self.max_frame_bytes)
+            if length < 0:
+                break
+            frames += 1
+            self.frame(data + position + HEADER, <Py_ssize_t>length)
+            if self.is_closing:
+                return 0
+            position += HEADER + <Py_ssize_t>length
+        if length != NEED_MORE:
+            raise broken_length(length, data + position, self.max_frame_bytes)
+        if position < size:
+            self.keep_partial(data + position, size - position)
+        return self.batch_read(frames)
+
+    cdef int keep_partial(self, const char* data, Py_ssize_t size) except -1:
+        """Keep the beginning of a frame until its rest comes."""
+        cdef uint32_t length
+        if size >= HEADER:
+            length = read_length(data)
+            if length > DIRECT_ABOVE:
+                # Not zeroed: pages that the peer never fills are never touched.
+                self.direct = PyByteArray_FromStringAndSize(NULL, <Py_ssize_t>length)
+                self.direct_have = size - HEADER
+                memcpy(PyByteArray_AS_STRING(self.direct), data + HEADER, self.direct_have)
+                return 0
+        self.kept = <char*>PyMem_Malloc(size)
+        if self.kept == NULL:
+            raise MemoryError()
+        memcpy(self.kept, data, size)
+        self.kept_bytes = size
+        return 0
+
+    cdef int direct_read(self, Py_ssize_t nbytes) except -1:
+        cdef bytearray payload = self.direct
+        self.direct_have += nbytes
+        if self.direct_have < len(payload):
+            return 0
+        self.direct = None
+        self.frame(PyByteArray_AS_STRING(payload), len(payload))
+        return 0 if self.is_closing else self.batch_read(1)
+
+    cdef int frame(self, const char* payload, Py_ssize_t size) except -1:
+        self.owner.message(parse_object(payload, size))
+        return 0
+
+    cdef int batch_read(self, Py_ssize_t frames) except -1:
+        """Hear that a read with ``frames`` whole frames was handed over."""
+        return 0
+
+    cdef int fail(self, object error) except -1:
+        """End the connection because the peer broke the wire."""
+        if self.error is None:
+            self.error = error
+        broken = getattr(self.owner, "broken", None)
+        if broken is not None:
+            broken(error)
+        self.abort(error)
+        return 0
+
+    # Writing.
+
+    def send(self, bytes frame not None):
+        """Send a frame, together with all others of this loop tick.
+
+        On a stream that is closing the frame is dropped: its peer is gone.
+        """
+        if not self.is_closing and self.transport is not None:
+            self.append(frame)
+
+    cdef int append(self, bytes frame) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
+        if size >= JOIN_BELOW:
+            self.flush_now()
+            self.transport_holds = True
+            self.transport.write(frame)
+            return 0
+        self.reserve_out(size)
+        memcpy(self.out + self.out_bytes, PyBytes_AS_STRING(frame), size)
+        self.out_bytes += size
+        self.out_frames += 1
+        if self.out_frames >= FLUSH_FRAMES or self.out_bytes >= FLUSH_ABOVE:
+            return self.flush_now()
+        return self.schedule_flush()
+
+    cdef int reserve_out(self, Py_ssize_t nbytes) except -1:
+        cdef Py_ssize_t wanted = self.out_bytes + nbytes
+        cdef Py_ssize_t capacity = self.out_capacity
+        cdef char* grown
+        if wanted <= capacity:
+            return 0
+        capacity = max(capacity, 64)  # an acknowledgment, on a lane that is never asked
+        while capacity < wanted:
+            capacity *= 2
+        grown = <char*>PyMem_Realloc(self.out, capacity)
+        if grown == NULL:
+            raise MemoryError()
+        self.out = grown
+        self.out_capacity = capacity
+        return 0
+
+    cdef int schedule_flush(self) except -1:
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self.loop.call_soon(self.flush)
+        return 0
+
+    def flush(self):
+        """Write now what `send` has gathered."""
+        self.flush_scheduled = False
+        self.flush_now()
+
+    cdef int flush_now(self) except -1:
+        cdef Py_ssize_t sent, size = self.out_bytes
+        if size == 0 or self.is_closing:
+            return 0
+        sent = self.send_directly()
+        self.out_bytes = self.out_frames = 0
+        if sent < size:
+            # The transport knows how to wait, and how to report a peer that is gone.
+            self.transport_holds = True
+            self.transport.write(PyBytes_FromStringAndSize(self.out + sent, size - sent))
+        if self.out_capacity > JOIN_BELOW:
+            PyMem_Free(self.out)
+            self.out = NULL
+            self.out_capacity = 0
+        return 0
+
+    cdef Py_ssize_t send_directly(self):
+        """Give the kernel what it takes at once, past the transport, and say how much that was.
+
+        Legal only while the transport holds nothing, or bytes would overtake each other. The GIL
+        is kept: the call never blocks, and giving it up could cost a thread switch (5 ms).
+        """
+        cdef Py_ssize_t sent
+        if self.transport_holds:
+            if self.transport.get_write_buffer_size():
+                return 0
+            self.transport_holds = False
+        sent = vc_send(self.fd, self.out, self.out_bytes)
+        return sent if sent > 0 else 0
+
+    # Ending.
+
+    def close(self):
+        """Send what is gathered, then close. Returns at once; `disconnected` follows."""
+        if self.is_closing or self.transport is None:
+            return
+        self.flush_now()
+        self.is_closing = True
+        self.fd = -1
+        self.transport.close()
+
+    def abort(self, error=None):
+        """Close without waiting for anything. Returns at once; `disconnected` follows.
+
+        Args:
+            error: Why, for the owner; the first reason given wins.
+        """
+        if self.error is None:
+            self.error = error
+        if self.transport is None:
+            return
+        self.is_closing = True
+        self.fd = -1
+        self.transport.abort()
+
+    cdef int release(self) except -1:
+        self.is_closing = True
+        self.fd = -1
+        self.transport = None
+        self.direct = None
+        PyMem_Free(self.kept)
+        self.kept = NULL
+        self.kept_bytes = 0
+        PyMem_Free(self.out)
+        self.out = NULL
+        self.out_bytes = self.out_capacity = self.out_frames = 0
+        return 0
+
+    @property
+    def unsent_bytes(self):
+        """Bytes that the kernel has not taken yet."""
+        if self.transport is None:
+            return 0
+        return self.out_bytes + self.transport.get_write_buffer_size()
+
+
+# asyncio chooses the buffered way by `isinstance`, and a compiled class cannot derive from a
+# Python one; this one can.
+
+class FrameStream(StreamCore, BufferedProtocol):
+    __slots__ = ()
+    __doc__ = StreamCore.__doc__

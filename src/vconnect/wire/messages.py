@@ -1,0 +1,301 @@
+"""What messages mean: handshakes, dialects and answers (``docs/wire.md``), without any I/O.
+
+Every function takes and returns plain objects. Bytes are the core's business, sockets the
+server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from reprlib import Repr
+from typing import Any
+
+import msgspec
+import orjson
+
+from vconnect.errors import HandshakeError, HostCallError, PluginReplyError
+from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+
+NATIVE_VERSIONS = (1,)
+STOP = "stop"
+
+
+# Events that the host itself sends in the native dialect.
+RESERVED_PREFIX = "vconnect."
+PING = "vconnect.ping"
+CONFIG_CHECK = "vconnect.config.check"
+CONFIG_UPDATE = "vconnect.config.update"
+DRAIN = "vconnect.drain"
+STOP_EVENT = "vconnect.stop"
+CANCEL = "vconnect.cancel"
+
+MAX_HOPS = 8
+"""How often a chain of calls host → plugin → host → plugin … may go through a plugin."""
+
+ERROR_CODES = frozenset(
+    {
+        *("bad_request", "unknown_event", "unknown_call", "unknown_plugin", "permission_denied"),
+        *("deadline_exceeded", "cancelled", "overloaded", "unavailable", "loop", "internal"),
+    }
+)
+
+# An object with ``"status":"ok"`` and nothing but these keys is an envelope even without data.
+_ENVELOPE_KEYS = frozenset({"status", "flow", "payload", "id"})
+
+# A refusal shows what was got, and goes to the log: a peer decides neither its length nor its
+# depth, which may be beyond what repr() takes.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_shown = _SHORT.repr
+
+
+class Dialect(StrEnum):
+    """How a session's messages are shaped; a property of the session, agreed at its handshake."""
+
+    CLASSIC = "classic"  #: answers in order, no ids: what every existing plugin speaks
+    NATIVE = "native"  #: ids, replies in any order; asked for with ``protocol_versions``
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's first message, in either of its spellings.
+
+    Attributes:
+        plugin: Canonical name.
+        version: As the plugin says, or empty.
+        priority: Chain order, higher first.
+        capabilities: Events, families or wildcards.
+        dialect: What the plugin asks to speak.
+        protocol_version: The highest version common to both; ``None`` in the classic dialect.
+        disable: Why the plugin cannot serve here, or empty.
+    """
+
+    plugin: str
+    version: str = ""
+    priority: int = 0
+    capabilities: tuple[str, ...] = ()
+    dialect: Dialect = Dialect.CLASSIC
+    protocol_version: int | None = None
+    disable: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's answer to an event, normalized.
+
+    Attributes:
+        ok: Whether the plugin says that it succeeded.
+        data: What it answered; ``None`` where it had nothing to say.
+        message: Its words, when it failed.
+        code: Its error code, when it failed and gave one.
+        stop: Whether the chain ends here.
+        replacement: The payload for the plugins after it; ``UNSET`` leaves it as it is.
+    """
+
+    ok: bool
+    data: Any = None
+    message: str = ""
+    code: str = ""
+    stop: bool = False
+    replacement: Any = msgspec.UNSET
+
+
+class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host tells a plugin that asks for the native dialect, beside its configuration.
+
+    Attributes:
+        protocol_version: The version that both will speak.
+        host: The host's ``name`` and ``version``.
+        max_frame_bytes: The largest payload of a frame, either way.
+        heartbeat_ms: How often the plugin may expect to hear from the host.
+        window: The most events in flight.
+    """
+
+    protocol_version: int
+    host: dict[str, str]
+    max_frame_bytes: int
+    heartbeat_ms: int
+    window: int
+
+
+class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What a native plugin asks of the host.
+
+    Attributes:
+        id: The plugin's number for it; ``None`` for a call that wants no reply.
+        call: Its name.
+        params: What comes with it.
+        hops: How many plugins the chain of calls has gone through, as the plugin says.
+    """
+
+    call: str
+    id: int | None = None
+    params: dict[str, Any] = {}
+    hops: int = 0
+
+
+def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
+    """Read the first message of a connection.
+
+    Args:
+        message: The message, as parsed from JSON.
+        versions: Versions of the native dialect to choose from.
+
+    Raises:
+        HandshakeError: ``bad_handshake``, ``nameless``, ``bad_name`` or ``version_mismatch``.
+    """
+    if not isinstance(message, dict):
+        raise _bad("the first message is no object; expected a handshake")
+    plugin = _parse_name(message)
+    version = _choose_version(message.get("protocol_versions"), versions)
+    return Handshake(
+        plugin=plugin,
+        version=_typed(message, "version", str, ""),
+        priority=_typed(message, "priority", int, 0),
+        capabilities=_strings(message, "capabilities"),
+        dialect=Dialect.CLASSIC if version is None else Dialect.NATIVE,
+        protocol_version=version,
+        disable=_typed(message, "disable", str, ""),
+    )
+
+
+def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> dict[str, Any]:
+    """Build the host's answer to a good handshake; with ``terms`` in the native dialect."""
+    answer = {"status": "ok", "config": config}
+    return answer if terms is None else answer | msgspec.structs.asdict(terms)
+
+
+def refusal(error: HandshakeError) -> dict[str, Any]:
+    """Build the host's answer to a handshake that it refuses; closing follows."""
+    return {"status": "error", "code": error.code, "message": str(error)}
+
+
+def event_prefixes(event: str) -> tuple[bytes, bytes]:
+    """Encode what stands before an event's payload, in the classic and in the native dialect.
+
+    In the classic one the name stands under both keys: the documented client reads ``event``, the
+    original Rust kit ``event_type``. In the native one the keys that differ from call to call, and
+    the opening brace, come before.
+    """
+    name = orjson.dumps(event)
+    classic = b'{"event":%b,"event_type":%b,"payload":' % (name, name)
+    return classic, b'"event":%b,"payload":' % name
+
+
+def normalize_answer(message: dict[str, Any]) -> Answer:
+    """Read a classic answer: an envelope, an error, or an object that is itself the data.
+
+    ``"flow":"stop"`` counts at the top level and inside ``data``, where the original kit puts it.
+    A replacement payload counts only in an envelope: in a bare object ``payload`` is data.
+    """
+    status = message.get("status")
+    stop = message.get("flow") == STOP
+    if status == "error":
+        return Answer(
+            ok=False,
+            message=_as_text(message.get("message", "")),
+            code=_as_text(message.get("code", "")),
+            stop=stop,
+        )
+    if status != "ok" or not ("data" in message or message.keys() <= _ENVELOPE_KEYS):
+        return Answer(ok=True, data=message, stop=stop)
+    data = message.get("data")
+    return Answer(
+        ok=True,
+        data=data,
+        stop=stop or (isinstance(data, dict) and data.get("flow") == STOP),
+        replacement=message.get("payload", msgspec.UNSET),
+    )
+
+
+def parse_call(message: dict[str, Any]) -> PluginCall:
+    """Read a native plugin's call.
+
+    Raises:
+        HostCallError: ``bad_request``: a key is not what it must be.
+    """
+    try:
+        call = msgspec.convert(message, PluginCall)
+    except msgspec.ValidationError as error:
+        raise HostCallError("bad_request", f"the call cannot be read: {error}") from None
+    if call.id is not None and call.id < 1:
+        raise HostCallError("bad_request", f"id is {call.id}; expected a positive integer")
+    if call.hops < 0:
+        raise HostCallError("bad_request", f"hops is {call.hops}; expected 0 or more")
+    return call
+
+
+def ok_reply(number: int, data: Any) -> dict[str, Any]:
+    """Build a native reply with ``data``, which is left out where there is none."""
+    if data is None:
+        return {"id": number, "status": "ok"}
+    return {"id": number, "status": "ok", "data": data}
+
+
+def error_reply(number: int, code: str, message: str) -> dict[str, Any]:
+    """Build a native reply that is an error."""
+    return {"id": number, "status": "error", "code": code, "message": message}
+
+
+def is_reserved(event: str) -> bool:
+    """Tell whether an event belongs to the host itself."""
+    return event.startswith(RESERVED_PREFIX)
+
+
+def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
+    """Make an exception of an answer that is an error."""
+    message = answer.message or "an error without words"
+    return PluginReplyError(plugin, message, answer.code or None)
+
+
+def _parse_name(message: dict[str, Any]) -> str:
+    raw = message.get("plugin_no", message.get("name"))
+    if not isinstance(raw, str) or not canonical_name(raw):
+        raise HandshakeError(
+            "nameless",
+            "the handshake gives no name; expected a non-empty string as plugin_no or name",
+        )
+    plugin = canonical_name(raw)
+    if not is_valid_name(plugin):
+        raise HandshakeError(
+            "bad_name", f"the handshake's name is {_shown(raw)}; a name is {NAME_RULE}"
+        )
+    return plugin
+
+
+def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
+    if offered is None:
+        return None
+    # A JSON true is no number, though Python's bool is an int; neither is 1.0 a version.
+    if not isinstance(offered, list) or not all(type(version) is int for version in offered):
+        raise _bad(f"protocol_versions is {_shown(offered)}; expected a list of integers")
+    common = [version for version in versions if version in offered]
+    if not common:
+        raise HandshakeError(
+            "version_mismatch",
+            f"no protocol version in common: the plugin speaks {_shown(offered)}, "
+            f"this host {list(versions)}",
+        )
+    return max(common)
+
+
+def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = message.get(key, default)
+    if type(value) is not kind:
+        expected = "a string" if kind is str else "an integer"
+        raise _bad(f"{key} is {_shown(value)}; expected {expected}")
+    return value
+
+
+def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = message.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _bad(f"{key} is {_shown(value)}; expected a list of strings")
+    return tuple(value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else _shown(value)
+
+
+def _bad(text: str) -> HandshakeError:
+    return HandshakeError("bad_handshake", text)

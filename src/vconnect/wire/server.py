@@ -1,0 +1,481 @@
+"""The host's Unix socket: private from its first instant, held by a lock, guarded at its door.
+
+`bind_private_socket` serves the plugins' socket and the administration's alike;
+`UnixSocketServer` listens, reads each connection's handshake and asks its gatekeeper who may in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import stat
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from vconnect._framing import encode_frame
+from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
+
+from ._lane import Lane
+from ._stream import ReadBuffer
+from .activation import activated_socket
+from .messages import Handshake, parse_handshake, refusal
+from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
+
+# sun_path of <sys/un.h>, with its closing zero.
+MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
+BACKLOG = 512
+WATCH_SECONDS = 1.0
+REFUSAL_LOG_SECONDS = 60.0
+_MAX_REFUSED_NAMES = 1024
+
+_log = logging.getLogger(__name__)
+
+
+class PrivateSocket:
+    """A bound Unix socket of mode 0600 in a directory that only we can write to.
+
+    Attributes:
+        path: Absolute.
+        socket: Bound and listening. Whoever serves it may close it.
+    """
+
+    def __init__(
+        self, path: Path, lock: int, bound: socket.socket, *, is_activated: bool = False
+    ) -> None:
+        self.path = path
+        self.socket = bound
+        self._lock = lock
+        self._inode = _inode(path)
+        self._is_activated = is_activated  # the service manager listens on when we have ended
+
+    def is_intact(self) -> bool:
+        """Tell whether the path still names this socket."""
+        return self._inode is not None and _inode(self.path) == self._inode
+
+    def rebind(self) -> socket.socket:
+        """Bind the path anew, after somebody deleted it.
+
+        Raises:
+            SocketError: Something that is no socket stands in its place.
+        """
+        _clear_stale(self.path)
+        self.socket = _bind(self.path)
+        self._inode = _inode(self.path)
+        self._is_activated = False
+        return self.socket
+
+    def close(self) -> None:
+        """Close the socket, unlink the path if it is still ours, and give up the lock."""
+        self.socket.close()
+        if self.is_intact() and not self._is_activated:
+            self.path.unlink(missing_ok=True)
+        self._inode = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def bind_private_socket(path: str | Path, listening: socket.socket | None = None) -> PrivateSocket:
+    """Bind a Unix socket that only this user can reach, and hold it against a second host.
+
+    A lock file beside it (``PATH.lock``) decides who serves the path; a socket that nobody holds
+    is taken over. Anything that is not a socket is never unlinked.
+
+    Args:
+        path: Where; ``~`` is expanded.
+        listening: A socket that listens there already, opened by the service manager.
+
+    Raises:
+        SocketError: The path is too long, its directory is not private to us, another host holds
+            it, or something that is no socket is in the way.
+    """
+    where = _absolute(path)
+    _check_length(where)
+    _make_private_directory(where.parent)
+    lock = _take_lock(where)
+    try:
+        if listening is not None:
+            _check_activated(listening, where)
+            return PrivateSocket(where, lock, listening, is_activated=True)
+        _clear_stale(where)
+        return PrivateSocket(where, lock, _bind(where))
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - keeps symlinks
+
+
+def _check_length(path: Path) -> None:
+    length = len(os.fsencode(path)) + 1
+    if length > MAX_PATH_BYTES:
+        raise SocketError(
+            f"socket path {path} has {length - 1} bytes; the kernel allows {MAX_PATH_BYTES - 1}. "
+            "Use a shorter one, such as ~/vp/sockets/runtime.sock"
+        )
+
+
+def _make_private_directory(directory: Path) -> None:
+    """Make what is missing with mode 0700; refuse a directory that others could reach into."""
+    try:
+        missing = []
+        parent = directory
+        while not os.path.lexists(parent):
+            missing.append(parent)
+            parent = parent.parent
+        for new in reversed(missing):
+            new.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise SocketError(f"socket directory {directory}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
+        raise SocketError(f"socket directory {directory} is {kind}; name a real directory")
+    if found.st_uid != os.geteuid():
+        raise SocketError(
+            f"socket directory {directory} belongs to user {found.st_uid}, "
+            f"this host runs as {os.geteuid()}; use a directory of your own"
+        )
+    if found.st_mode & 0o022:
+        raise SocketError(
+            f"socket directory {directory} can be written by others "
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); try: chmod 700 {directory}, "
+            "or name another directory"
+        )
+
+
+def _take_lock(path: Path) -> int:
+    """Lock ``PATH.lock``; it is never deleted, so nobody can hold a lock on a lost file."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SocketError(f"lock file {lock_path}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise SocketError(
+            f"another host (PID {holder}) serves {path}; stop it first, or use another socket path"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _check_activated(listening: socket.socket, path: Path) -> None:
+    """Refuse a socket of the service manager's that is not the one that plugins are told of."""
+    name = listening.getsockname()
+    if not isinstance(name, str) or _absolute(name) != path:
+        raise SocketError(
+            f"systemd listens on {name!r} for us, but socket_path is {path}; "
+            "make ListenStream= and socket_path the same"
+        )
+
+
+def _clear_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketError(f"socket path {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise SocketError(f"{path} exists and is not a socket; move it away, or use another path")
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SocketError(f"stale socket {path}: {error.strerror}") from error
+
+
+def _bind(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        if sys.platform == "linux":
+            # bind() gives the file the socket's own mode, so there is no instant in which it is
+            # open to others, whatever the umask; and the umask, which is the process's, stays.
+            os.fchmod(bound.fileno(), 0o600)
+            bound.bind(str(path))
+        else:
+            before = os.umask(0o177)
+            try:
+                bound.bind(str(path))
+            finally:
+                os.umask(before)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+    return bound
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What a plugin gets that is let in.
+
+    Attributes:
+        acknowledgment: The answer to its handshake.
+        limits: The bounds of its connection; by default those of the server.
+    """
+
+    acknowledgment: dict[str, Any]
+    limits: LaneLimits | None = None
+
+
+class Gatekeeper(SessionOwner, Protocol):
+    """Who decides about connections: the manager."""
+
+    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+        """Let a plugin in, or raise `HandshakeError`."""
+
+    def attached(self, session: Session) -> None:
+        """Hear of a session that was admitted and acknowledged."""
+
+    def refused(self, peer: Peer, error: HandshakeError) -> None:
+        """Hear that a connection was refused, and told so."""
+
+
+class UnixSocketServer:
+    """Listens for plugins and shakes hands with those that the gatekeeper admits.
+
+    Args:
+        path: The socket's path.
+        gatekeeper: Who decides.
+        limits: Bounds of each connection.
+        handshake_timeout: Seconds from connection to handshake.
+
+    Attributes:
+        path: The socket's path, absolute.
+        refusals: How many connections were refused.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        gatekeeper: Gatekeeper,
+        limits: LaneLimits,
+        handshake_timeout: float,
+    ) -> None:
+        self.gatekeeper = gatekeeper
+        self.limits = limits
+        self.handshake_timeout = handshake_timeout
+        self.refusals = 0
+        self.path = _absolute(path)
+        self._private: PrivateSocket | None = None
+        self._server: asyncio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._buffer = ReadBuffer()
+        self._streams: set[Lane] = set()
+        self._refused: dict[str, float] = {}
+        self._is_closed = False
+
+    def bind(self) -> PrivateSocket:
+        """Take hold of the socket, if that is not done yet: whoever connects has to wait.
+
+        Raises:
+            SocketError: The socket cannot be had; see `bind_private_socket`.
+        """
+        if self._private is None:
+            listening = activated_socket(os.environ, os.getpid())
+            self._private = bind_private_socket(self.path, listening)
+        return self._private
+
+    async def start(self) -> None:
+        """Listen. When this returns, plugins may connect.
+
+        Raises:
+            SocketError: The socket cannot be had; see `bind_private_socket`.
+        """
+        private = self.bind()
+        try:
+            self._server = await self._listen(private.socket)
+        except BaseException:
+            await self.close()
+            raise
+        self._watch = asyncio.create_task(self._keep_bound(private), name="vconnect socket")
+        _log.info("unix socket server listening on %s", private.path)
+
+    async def close(self) -> None:
+        """Stop listening, end every connection, unlink the socket. Safe to call twice."""
+        self._is_closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for stream in list(self._streams):
+            stream.abort()
+        while self._streams:
+            await asyncio.sleep(0)
+        if self._private is not None:
+            self._private.close()
+            self._private = None
+
+    async def _listen(self, bound: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(self._new_connection, sock=bound)
+
+    def _new_connection(self) -> Lane:
+        return Lane(_Greeting(self), self._buffer, self.limits.max_frame_bytes)
+
+    async def _keep_bound(self, private: PrivateSocket) -> None:
+        """Notice within seconds that the socket's file is gone, and bind it again.
+
+        Connections go on: they do not need the file.
+        """
+        trouble = ""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if private.is_intact():
+                continue
+            try:
+                bound = private.rebind()
+            except SocketError as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    _log.error("socket file lost and not restored: %s", error)
+                continue
+            trouble = ""
+            previous, self._server = self._server, await self._listen(bound)
+            if previous is not None:
+                previous.close()
+            _log.warning("socket file %s had vanished; bound again", private.path)
+
+    # What greetings call.
+
+    def opened(self, stream: Lane) -> None:
+        """Count a connection in; one that was being accepted while we closed goes at once."""
+        self._streams.add(stream)
+        if self._is_closed:
+            stream.abort()
+
+    def ended(self, stream: Lane) -> None:
+        """Count a connection out."""
+        self._streams.discard(stream)
+
+    def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer | None) -> None:
+        """Tell the peer why, close, and log it, at most once a minute for each name."""
+        self.refusals += 1
+        stream.send(encode_frame(refusal(error)))
+        stream.close()
+        if peer is not None:
+            self.gatekeeper.refused(peer, error)
+        now = time.monotonic()
+        if now - self._refused.get(name, -REFUSAL_LOG_SECONDS) < REFUSAL_LOG_SECONDS:
+            return
+        if len(self._refused) >= _MAX_REFUSED_NAMES:
+            self._refused.clear()
+        self._refused[name] = now
+        _log.warning(
+            "refused a connection as %s from PID %s: %s",
+            name or "(nameless)",
+            peer.pid if peer else "?",
+            error,
+        )
+
+
+class _Greeting:
+    """A connection before its session: wait for the handshake, ask, hand over or refuse.
+
+    After that it passes on what its session has to say.
+    """
+
+    __slots__ = ("_peer", "_server", "_stream", "_timer")
+
+    def __init__(self, server: UnixSocketServer) -> None:
+        self._server = server
+        self._stream: Lane | None = None
+        self._peer: Peer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connected(self, stream: Lane) -> None:
+        self._stream = stream
+        self._server.opened(stream)
+        transport = stream.transport
+        assert transport is not None
+        try:
+            self._peer = peer_of(transport)
+        except OSError:
+            stream.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._server.handshake_timeout, self._expire)
+
+    def message(self, message: Any) -> None:
+        self._stop_timer()
+        assert self._stream is not None
+        assert self._peer is not None
+        name = ""
+        try:
+            handshake = parse_handshake(message)
+            name = handshake.plugin
+            admission = self._server.gatekeeper.admit(handshake, self._peer)
+            limits = admission.limits or self._server.limits
+            welcome = _encode_welcome(admission, limits.max_frame_bytes)
+        except HandshakeError as error:
+            self._server.refuse(self._stream, error, name, self._peer)
+            return
+        session = Session(handshake, self._peer, self._stream, limits, self)
+        session.open(welcome)
+        self._server.gatekeeper.attached(session)
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        self._server.gatekeeper.called(session, message)
+
+    def detached(self, session: Session, error: Exception | None) -> None:
+        assert self._stream is not None
+        self._server.ended(self._stream)
+        self._server.gatekeeper.detached(session, error)
+
+    def broken(self, error: RemoteProtocolError) -> None:
+        """Refuse a first frame that is no frame, or no JSON object."""
+        assert self._stream is not None
+        self._refuse("bad_handshake", f"expected a handshake: {error}")
+
+    def disconnected(self, error: Exception | None) -> None:  # noqa: ARG002 - the owner's interface
+        self._stop_timer()
+        if self._stream is not None:
+            self._server.ended(self._stream)
+
+    def _expire(self) -> None:
+        timeout = self._server.handshake_timeout
+        self._refuse("handshake_timeout", f"no handshake within {timeout:g} s")
+
+    def _refuse(self, code: str, message: str) -> None:
+        assert self._stream is not None
+        self._stop_timer()
+        self._server.refuse(self._stream, HandshakeError(code, message), "", self._peer)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _encode_welcome(admission: Admission, max_frame_bytes: int) -> bytes:
+    try:
+        return encode_frame(admission.acknowledgment, max_frame_bytes)
+    except PayloadError as error:
+        raise HandshakeError("bad_config", f"its configuration cannot be sent: {error}") from error
