@@ -1,5 +1,5 @@
 """``python -m vconnect``: the command line."""
 
-from .cli import main
+from .cli.main import main
 
 main()

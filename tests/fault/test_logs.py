@@ -26,7 +26,7 @@ from serving import wait_until
 
 from vconnect import PluginRuntimeManager
 from vconnect.cli.output import clean
-from vconnect.logs.host import HostFormatter
+from vconnect.logs.host_log import HostFormatter
 from vconnect.logs.ring import RING_BYTES
 from vconnect.logs.text import MAX_LINE_BYTES
 

@@ -20,7 +20,7 @@ import pytest
 from lab import ECHO, STUBBORN, Lab, is_alive, new_lab
 from serving import DEADLINE_S, VCONNECT, Serve
 
-from vconnect.packages import pack
+from vconnect.packages.pack import pack
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 

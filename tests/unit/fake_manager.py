@@ -16,9 +16,8 @@ import orjson
 
 from vconnect.admin.server import AdminServer
 from vconnect.errors import UnknownPluginError, VConnectError
-from vconnect.logs import LogPage
 from vconnect.logs.records import LogRecord
-from vconnect.logs.ring import LogRing
+from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.load import LogLevel, Settings

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from vconnect.cli.boundary import run
-from vconnect.cli.state import State, pass_state
+from vconnect.cli.context import State, pass_state
 from vconnect.errors import (
     AdminError,
     ConfigError,

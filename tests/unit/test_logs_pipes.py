@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from vconnect.logs import PluginLog, PluginOutput
-from vconnect.logs.pipes import KEPT_LINES, _Pipe
+from vconnect.logs.pipes import KEPT_LINES, PluginOutput, _Pipe
+from vconnect.logs.plugin_log import PluginLog
 from vconnect.settings.load import Settings
 
 

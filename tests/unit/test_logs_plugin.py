@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from vconnect.logs import LogRecord, PluginLog
 from vconnect.logs.flood import FloodControl
+from vconnect.logs.plugin_log import PluginLog
+from vconnect.logs.records import LogRecord
 from vconnect.settings.load import Settings
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vconnect.logs import host
-from vconnect.logs.host import HostFormatter, HostHandler
+from vconnect.logs import host_log
+from vconnect.logs.host_log import HostFormatter, HostHandler
 from vconnect.logs.writer import LogWriter
 
 PATIENCE_S = 10.0
@@ -113,7 +113,7 @@ def test_the_end_flushes(pipe: tuple[int, int], logger: logging.Logger) -> None:
 def test_a_stalled_reader_holds_up_nobody_and_is_told(
     pipe: tuple[int, int], logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "FLUSH_TIMEOUT", PATIENCE_S)
+    monkeypatch.setattr(host_log, "FLUSH_TIMEOUT", PATIENCE_S)
     handler = handler_on(pipe[1])
     logger.addHandler(handler)
     for _ in range(20_000):

@@ -10,8 +10,8 @@ import pytest
 
 from vconnect import Context, HostCallError, Plugin, on
 from vconnect.errors import ConfigError
-from vconnect.sdk import native as native_module
-from vconnect.sdk.native import NativePipeline
+from vconnect.sdk import native_pipeline as native_module
+from vconnect.sdk.native_pipeline import NativePipeline
 from wire_kit import until
 
 

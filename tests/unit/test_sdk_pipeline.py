@@ -4,9 +4,9 @@ import json
 import pytest
 
 from vconnect import Context, Plugin, on
+from vconnect.sdk import classic_pipeline as pipeline_module
 from vconnect.sdk import handlers as handlers_module
-from vconnect.sdk import pipeline as pipeline_module
-from vconnect.sdk.pipeline import Pipeline
+from vconnect.sdk.classic_pipeline import Pipeline
 
 
 class Sink:

@@ -25,7 +25,7 @@ from vconnect.errors import (
     UnknownPluginError,
     VConnectError,
 )
-from vconnect.logs import LogRecord
+from vconnect.logs.records import LogRecord
 
 # The first class that fits decides, so the special ones come first.
 _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (

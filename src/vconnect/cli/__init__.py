@@ -1,29 +1,19 @@
 """The command line: parse, ask, print.
 
-`main` is the entry point. ``vconnect serve`` runs a host; the control commands ask a running one
-over its administration socket. What is heavy (aiohttp, rich, the host itself) is imported inside
-the commands that need it, so that ``vconnect --help`` answers at once.
+========== ==================================================================================
+`main`     the entry point
+`root`     ``vconnect`` itself: its options, and the commands below it
+`serve`    runs a host in the foreground
+`control`  the commands that ask a running host over its administration socket
+`logs`     shows what a plugin has printed, and follows it
+`projects` begins a plugin project, and makes a package of one
+`scaffold` the templates that a project begins with
+`bench`    measures this machine
+`context`  what every command needs: the configuration, and a client for the running host
+`output`   tables for people, JSON for programs
+`boundary` from an exception to an exit code
+========== ==================================================================================
+
+What is heavy (aiohttp, rich, the host) is imported inside the commands that need it, so that
+``vconnect --help`` answers at once.
 """
-
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-from io import TextIOWrapper
-from typing import NoReturn
-
-from .boundary import run
-from .root import root
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit the process with its exit code.
-
-    Args:
-        arguments: Instead of ``sys.argv[1:]``.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A plugin's name in another script must not fail on a terminal that lacks it.
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))

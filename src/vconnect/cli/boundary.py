@@ -17,8 +17,8 @@ from vconnect.errors import (
     VConnectError,
 )
 
+from .context import State
 from .output import clean, print_json
-from .state import State
 
 FAILED = 1
 WRONG_USAGE = 2

@@ -13,8 +13,8 @@ import click
 import orjson
 
 from .boundary import FAILED
+from .context import State, admin_option, config_option, find_admin_socket, pass_state
 from .output import print_done, print_host, print_json, print_outcome, print_plugin, print_plugins
-from .state import State, admin_option, config_option, find_admin_socket, pass_state
 
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import bench, control, logs, package, serve
-from .state import State, pass_state
+from . import bench, control, logs, projects, serve
+from .context import State, pass_state
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -54,8 +54,8 @@ for _command in (
     control.start,
     control.stop,
     control.restart,
-    package.pack,
-    package.new,
+    projects.pack,
+    projects.new,
     bench.bench,
 ):
     root.add_command(_command)

@@ -10,7 +10,7 @@ import click
 
 from vconnect.settings.load import LOG_LEVELS, Settings
 
-from .state import State, admin_option, config_option, pass_state, settings_for
+from .context import State, admin_option, config_option, pass_state, settings_for
 
 if TYPE_CHECKING:
     from vconnect.host.guardian import Lifeline

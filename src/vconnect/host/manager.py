@@ -18,7 +18,8 @@ import msgspec
 from vconnect.dispatch.dispatcher import Dispatcher, Outcome
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.errors import HandshakeError, PluginStartError, PluginUnavailableError
-from vconnect.logs import LogPage, PluginLogs
+from vconnect.logs.plugin_logs import PluginLogs
+from vconnect.logs.ring import LogPage
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog

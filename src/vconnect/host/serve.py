@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vconnect.admin.server import AdminServer
 from vconnect.errors import ConfigError
-from vconnect.logs import HostFormatter, HostHandler
+from vconnect.logs.host_log import HostFormatter, HostHandler
 from vconnect.plugins.status import PluginStatus
 from vconnect.settings.load import Settings
 

@@ -7,7 +7,7 @@ import os
 
 from .flood import COUNTED_BYTES_PER_SECOND
 from .lines import LineSplitter
-from .plugin import PluginLog
+from .plugin_log import PluginLog
 from .records import Stream
 from .text import MAX_LINE_BYTES, decode_line
 

@@ -1,35 +1,16 @@
-"""Plugin packages, from a source's name to a directory that can be started.
+"""Plugin packages: from a source to a directory that starts.
 
-==============  ==================================================================
-`tar`           a bounded reader of gzip-compressed tar: bytes in, members out
-`archive`       what a package may hold, and unpacking it below one directory
-`pack`          making a package from a directory
-`fetch`         a source as written, to a file on this machine
-`download`      the part of `fetch` that talks HTTP; imported when first needed
-`store`         the layout of ``plugin_dir``: staging, atomic swap, recovery
-`swap`          exchanging two directories in one step
-`launch`        the command line that starts a plugin
-`worker`        blocking work in a thread that never outlives its caller
-==============  ==================================================================
+=========== =======================================================================
+`installer` `PluginInstaller`: from a source to an installed plugin, all or nothing
+`source`    a source as an operator writes it: path or URL, placeholders, scheme
+`fetch`     from a source to a file on this machine
+`download`  the part of `fetch` that speaks HTTP; imported when first needed
+`archive`   what a package may contain, and unpacking it below one directory
+`tar`       a bounded reader of gzip-compressed tar: bytes in, members out
+`manifest`  ``plugin.json``, what a package says of itself
+`store`     the layout of ``plugin_dir``: staging, atomic swap, recovery
+`swap`      exchanging two directories in one step
+`command`   the command line that starts a plugin
+`pack`      from a directory to a package
+=========== =======================================================================
 """
-
-from __future__ import annotations
-
-from .archive import unpack
-from .command import dev_command, host_arguments, production_command
-from .fetch import fetch
-from .pack import pack
-from .source import expand_source
-from .store import InstalledPlugin, PluginStore
-
-__all__ = [
-    "InstalledPlugin",
-    "PluginStore",
-    "dev_command",
-    "expand_source",
-    "fetch",
-    "host_arguments",
-    "pack",
-    "production_command",
-    "unpack",
-]

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from vconnect.errors import ConfigError, InstallError
-from vconnect.logs import PluginLogs
+from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.source import check_scheme, expand_source, is_url

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from vconnect.logs import PluginLog
+from vconnect.logs.plugin_log import PluginLog
 from vconnect.names import canonical_name, capability_matches
 from vconnect.packages.manifest import Manifest
 from vconnect.processes.process import ExitStatus, PluginProcess

@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 
 from vconnect.errors import PluginStartError
-from vconnect.logs import PluginLog, PluginOutput
+from vconnect.logs.pipes import PluginOutput
+from vconnect.logs.plugin_log import PluginLog
 from vconnect.settings.limits import ResourceLimits
 
 from ._spawn import spawn_into

@@ -15,9 +15,9 @@ from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect.wire._stream import FrameStream, ReadBuffer
 from vconnect.wire.messages import NATIVE_VERSIONS
 
+from .classic_pipeline import Pipeline
 from .handlers import settle
-from .native import NativePipeline
-from .pipeline import Pipeline
+from .native_pipeline import NativePipeline
 from .plugin import Plugin, build_handshake, check_plugin, convert_config
 
 TRIES = 10

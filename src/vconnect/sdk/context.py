@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import logging
 
-    from .host import Host
+    from .host_client import Host
 
 _NOTHING: Any = object()  # None is data that a handler may well send
 

@@ -14,7 +14,7 @@ from vconnect.wire.messages import NATIVE_VERSIONS
 
 from .context import Context
 from .handlers import check_pattern, collect_handlers
-from .host import Host
+from .host_client import Host
 
 
 class Plugin:

@@ -10,7 +10,7 @@ from typing import Any
 from vconnect.settings.load import LogLevel, Settings
 
 from .flood import FloodControl
-from .host import PLUGIN_LOGGERS
+from .host_log import PLUGIN_LOGGERS
 from .records import SEVERITY, Content, LogRecord, Stream, from_call, parse_line
 from .ring import LogRing
 

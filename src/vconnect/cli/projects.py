@@ -45,7 +45,7 @@ def new(name: str, lang: str, directory: Path | None) -> None:
 )
 def pack(directory: Path, output: Path | None) -> None:
     """Make a package (.vp) from the plugin in DIR."""
-    from vconnect.packages import pack as make_package
+    from vconnect.packages.pack import pack as make_package
 
     made = make_package(directory, output)
     click.echo(f"wrote {clean(str(made))}")

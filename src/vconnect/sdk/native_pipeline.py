@@ -19,10 +19,10 @@ from vconnect.errors import ConfigError
 from vconnect.wire import messages as protocol
 from vconnect.wire._stream import FrameStream
 
+from .classic_pipeline import MAX_WAITING, encode_answer, handle, refuse, report_failure
 from .context import Context
 from .handlers import Handler, HandlerTable, settle
-from .host import hops
-from .pipeline import MAX_WAITING, encode_answer, handle, refuse, report_failure
+from .host_client import hops
 from .plugin import Plugin, convert_config
 
 MAX_TOLD_WAITING = 16 * MAX_WAITING

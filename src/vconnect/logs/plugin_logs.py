@@ -9,7 +9,7 @@ from pathlib import Path
 from vconnect.settings.load import Settings
 
 from .files import LogFiles
-from .plugin import PluginLog
+from .plugin_log import PluginLog
 from .records import LogRecord
 from .ring import size_of
 from .writer import LogWriter

@@ -1,0 +1,24 @@
+"""The entry point of the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import NoReturn
+
+from .boundary import run
+from .root import root
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit the process with its exit code.
+
+    Args:
+        arguments: Instead of ``sys.argv[1:]``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A plugin's name in another script must not fail on a terminal that lacks it.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))
