@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from vconnect._framing import Event, EventName, FrameDecoder, encode_frame
-from vconnect.wire.session import EVENT_NAMES
+from vconnect.wire.messages import EVENT_NAMES
 
 from . import rival
 from .measure import Burst, Row, Way

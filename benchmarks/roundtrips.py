@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from vconnect.wire.session import encode_event
+from vconnect.wire.messages import encode_event
 
 from . import ours, rival
 from .measure import Burst, Row, Way

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 
 def _why_none() -> str:

@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vconnect.dispatch.dispatcher import Outcome as Outcome
-    from vconnect.dispatch.dispatcher import PluginResult as PluginResult
     from vconnect.dispatch.host_calls import HostCall as HostCall
+    from vconnect.dispatch.results import Outcome as Outcome
+    from vconnect.dispatch.results import PluginResult as PluginResult
     from vconnect.host.manager import PluginRuntimeManager as PluginRuntimeManager
     from vconnect.packages.installer import PluginInstaller as PluginInstaller
     from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
-    from vconnect.plugins.runtime import PluginSummary as PluginSummary
     from vconnect.plugins.status import PluginStatus as PluginStatus
     from vconnect.plugins.status import Substate as Substate
-    from vconnect.settings.load import Settings as Settings
+    from vconnect.plugins.summary import PluginSummary as PluginSummary
     from vconnect.settings.load import load_settings as load_settings
+    from vconnect.settings.model import Settings as Settings
     from vconnect.wire.server import UnixSocketServer as UnixSocketServer
 
     from .errors import ConfigError as ConfigError
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "HostCall": "dispatch.host_calls",
-    "Settings": "settings.load",
+    "Settings": "settings.model",
     "load_settings": "settings.load",
-    "Outcome": "dispatch.dispatcher",
-    "PluginResult": "dispatch.dispatcher",
+    "Outcome": "dispatch.results",
+    "PluginResult": "dispatch.results",
     "ConfigError": "errors",
     "HostCallError": "errors",
     "InstallError": "errors",
@@ -52,7 +52,7 @@ _HOMES = {
     "PluginInstaller": "packages.installer",
     "PluginRuntimeManager": "host.manager",
     "PluginRuntime": "plugins.runtime",
-    "PluginSummary": "plugins.runtime",
+    "PluginSummary": "plugins.summary",
     "Context": "sdk",
     "Plugin": "sdk",
     "PluginClient": "sdk",

@@ -8,6 +8,10 @@ by substring.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
+
+V = TypeVar("V")
 
 PREFIXES = ("wk.plugin.", "v.plugin.")
 MAX_NAME_LENGTH = 64
@@ -23,6 +27,35 @@ NAME_RULE = (
 
 PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
 _PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
+
+
+# Peers and callers choose event names, so their number has no natural end. The limit is far above
+# what an application uses, and the cost of starting anew is one miss for each name in use.
+MAX_CACHED_NAMES = 4096
+
+
+class NameCache(dict[str, V]):
+    """What a name stands for, worked out when the name is first looked up.
+
+    A full cache is cleared: what is in use comes back at its next look-up, in one miss each. A
+    look-up that raises caches nothing. ``cache[name]`` costs one dictionary look-up.
+
+    Args:
+        make: Works out the value of a name.
+        limit: The number of names at which the cache is cleared.
+    """
+
+    def __init__(self, make: Callable[[str], V], limit: int = MAX_CACHED_NAMES) -> None:
+        super().__init__()
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, name: str) -> V:
+        value = self._make(name)
+        if len(self) >= self._limit:
+            self.clear()
+        self[name] = value
+        return value
 
 
 def canonical_name(name: str) -> str:

@@ -21,7 +21,7 @@ from vconnect.errors import ConfigError, PluginStartError
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree, delegated
 from vconnect.settings.limits import TreeLimits
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 pytestmark = [
     pytest.mark.both_loops,

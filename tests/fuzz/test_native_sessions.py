@@ -21,7 +21,7 @@ from vconnect import PluginRuntimeManager
 from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginError, PluginOverloadedError
 from vconnect.packages.manifest import Manifest
-from vconnect.wire.session import encode_event
+from vconnect.wire.messages import encode_event
 from wire_kit import Owner, soon
 
 QUEUE, TOLD = 6, 3

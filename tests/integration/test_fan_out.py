@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from wire_end import Wire, connected, run
 
-from vconnect.dispatch.dispatcher import Dispatcher, Outcome
+from vconnect.dispatch.dispatcher import Dispatcher
+from vconnect.dispatch.results import Outcome
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 from vconnect.wire._lane import FanOut
 
 NAMES = ("a", "b", "c")

@@ -18,7 +18,8 @@ import pytest
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
 from vconnect.wire.messages import acknowledgment
-from vconnect.wire.server import MAX_PATH_BYTES, Admission, UnixSocketServer, bind_private_socket
+from vconnect.wire.private_socket import MAX_PATH_BYTES, bind_private_socket
+from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Session
 from wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
 
@@ -38,7 +39,7 @@ ORIGINAL = {"capabilities": ["message"], "name": "example", "priority": 1, "vers
 SECOND_HOST = """
 import sys
 from vconnect.errors import SocketError
-from vconnect.wire.server import bind_private_socket
+from vconnect.wire.private_socket import bind_private_socket
 try:
     bind_private_socket(sys.argv[1])
 except SocketError as error:

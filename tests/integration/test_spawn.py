@@ -18,7 +18,7 @@ from cgroup_kit import members, needs_cgroups
 from vconnect.processes._spawn import can_spawn_into, candidates, spawn_into
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.limits import TreeLimits
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 DEV_NULL = Path(os.devnull)
 HERE = {"PATH": "/usr/bin:/bin", "WORD": "ünder"}

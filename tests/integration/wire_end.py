@@ -13,8 +13,8 @@ import uvloop
 
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
-from vconnect.wire.messages import Handshake
-from vconnect.wire.session import EVENT_NAMES, LaneLimits, Peer, Session
+from vconnect.wire.messages import EVENT_NAMES, Handshake
+from vconnect.wire.session import LaneLimits, Peer, Session
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 NAME = EVENT_NAMES["message.incoming"]

@@ -20,7 +20,7 @@ from vconnect.logs.records import LogRecord
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.settings.load import LogLevel, Settings
+from vconnect.settings.model import LogLevel, Settings
 
 
 class Summary(msgspec.Struct, kw_only=True):

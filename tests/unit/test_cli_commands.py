@@ -17,7 +17,7 @@ from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 from vconnect.errors import PluginStartError, PluginTimeoutError, PluginUnavailableError
 from vconnect.plugins.status import PluginStatus
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 Printed = pytest.CaptureFixture[str]
 
@@ -320,9 +320,10 @@ def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     taken: list[Settings] = []
     runtime = ModuleType("vconnect.host.serve")
 
-    def serve(settings: Settings, lifeline: object) -> int:
+    def serve(settings: Settings, lifeline: object, progress: object) -> int:
         taken.append(settings)
         assert lifeline is None
+        assert progress is None  # stderr is no terminal
         return 4
 
     monkeypatch.setenv("VCONNECT_GUARDIAN", "off")

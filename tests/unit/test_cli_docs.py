@@ -9,7 +9,7 @@ import pytest
 
 from vconnect.cli.root import root
 from vconnect.plugins.status import TRANSITIONS, PluginStatus, Substate
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
 TABLES = [

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import ConfigError
-from vconnect.settings.load import Settings, load_settings, split_dev_plugin
+from vconnect.settings.load import load_settings, split_dev_plugin
+from vconnect.settings.model import Settings
 
 
 @pytest.fixture
@@ -201,10 +202,10 @@ def test_tables_of_events_and_plugins(write):
             """
         )
     )
-    limits = settings.plugin_limits("x")
+    limits = settings.plugin_policy("x")
     assert (limits.timeout, limits.window, limits.withdraw) == (0.5, 9, ("log",))
     assert (limits.breaker_failures, limits.breaker_cooldown) == (0, 7.0)
-    assert settings.plugin_limits("y").breaker_failures == 10
+    assert settings.plugin_policy("y").breaker_failures == 10
     assert settings.events["user.*"].may_change == {"bridge": ("from_uid",)}
     assert load_settings(overrides={"events": {"e": {"timeout": 1}}}).events["e"].timeout == 1.0
 

@@ -22,11 +22,11 @@ from vconnect.errors import (
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventSettings
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
-from vconnect.wire.messages import Handshake
-from vconnect.wire.session import LaneLimits, Peer, Session, encode_event
+from vconnect.wire.messages import Handshake, encode_event
+from vconnect.wire.session import LaneLimits, Peer, Session
 from wire_kit import Owner, connected, until
 from wire_kit import Peer as WirePeer
 
@@ -67,7 +67,7 @@ class Plugins:
         lane = Lane(owner, ReadBuffer(), 1 << 20)
         peer = await self._stack.enter_async_context(connected(lane, owner))
         shaken = Handshake(plugin=name, priority=priority, capabilities=("*",))
-        runtime = PluginRuntime(name, None, limits=self.settings.plugin_limits(name))
+        runtime = PluginRuntime(name, None, limits=self.settings.plugin_policy(name))
         runtime.session = Session(shaken, Peer(1, 1), lane, LIMITS, SessionOwner(owner))
         runtime.session.open(b"\0\0\0\2{}")
         await peer.read()

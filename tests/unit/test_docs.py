@@ -24,12 +24,12 @@ from vconnect.wire.messages import (
     ERROR_CODES,
     NativeTerms,
     acknowledgment,
+    encode_event,
     normalize_answer,
     ok_reply,
     parse_call,
     parse_handshake,
 )
-from vconnect.wire.session import encode_event
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

@@ -8,7 +8,7 @@ import pytest
 
 from vconnect.logs.pipes import KEPT_LINES, PluginOutput, _Pipe
 from vconnect.logs.plugin_log import PluginLog
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from vconnect.logs.flood import FloodControl
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.logs.records import LogRecord
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 
 class Clock:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from vconnect.names import MAX_NAME_LENGTH, canonical_name, capability_matches, is_valid_name
+from vconnect.names import (
+    MAX_NAME_LENGTH,
+    NameCache,
+    canonical_name,
+    capability_matches,
+    is_valid_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +75,22 @@ def test_invalid(name):
 )
 def test_capabilities(capability, event, covers):
     assert capability_matches(capability, event) is covers
+
+
+def test_a_cache_of_names_works_each_out_once_and_begins_anew_when_full():
+    made = []
+
+    def make(name):
+        if name == "bad":
+            raise ValueError(name)
+        made.append(name)
+        return name.upper()
+
+    cache = NameCache(make, limit=2)
+    assert (cache["a"], cache["b"], cache["a"]) == ("A", "B", "A")
+    assert made == ["a", "b"]
+    with pytest.raises(ValueError, match="bad"):
+        cache["bad"]
+    assert set(cache) == {"a", "b"}
+    assert cache["c"] == "C"
+    assert dict(cache) == {"c": "C"}

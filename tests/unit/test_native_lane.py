@@ -17,8 +17,7 @@ from vconnect.errors import (
     RemoteProtocolError,
 )
 from vconnect.wire._lane import FanOut
-from vconnect.wire.messages import normalize_answer, reply_error
-from vconnect.wire.session import EVENT_NAMES, encode_event
+from vconnect.wire.messages import EVENT_NAMES, encode_event, normalize_answer, reply_error
 from wire_kit import Owner, failure, frame, open_lane, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops

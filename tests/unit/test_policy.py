@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vconnect.settings.events import EventPolicy, EventSettings, resolve_policy, restore_protected
+from vconnect.dispatch.protected import restore_protected
+from vconnect.settings.events import EventPolicy, EventSettings, resolve_policy
 
 DEFAULTS = EventPolicy(timeout=5.0, chain_timeout=30.0)
 

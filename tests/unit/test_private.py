@@ -45,7 +45,7 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     secrets = { A = "a", B = "/b", C = "~/c" }
     sandbox_read = ["own"]
     """
-    limits = load_settings(load(tmp_path, text)).plugin_limits("example")
+    limits = load_settings(load(tmp_path, text)).plugin_policy("example")
     assert limits.secrets == {"A": str(tmp_path / "a"), "B": "/b", "C": "~/c"}
     assert limits.sandbox_read == (str(tmp_path / "all"), str(tmp_path / "own"))
 
@@ -55,10 +55,10 @@ def test_the_plugins_own_sandbox_wins() -> None:
     settings = load_settings(
         overrides={"sandbox": "nnp", "sandbox_network": True, "options": options}
     )
-    assert settings.plugin_limits("any").sandbox == "nnp"
-    assert settings.plugin_limits("any").sandbox_network
-    assert settings.plugin_limits("own").sandbox == "off"
-    assert not settings.plugin_limits("own").sandbox_network
+    assert settings.plugin_policy("any").sandbox == "nnp"
+    assert settings.plugin_policy("any").sandbox_network
+    assert settings.plugin_policy("own").sandbox == "off"
+    assert not settings.plugin_policy("own").sandbox_network
 
 
 def test_a_secret_may_hold_anything_but_too_much(tmp_path: Path) -> None:

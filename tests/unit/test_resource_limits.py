@@ -9,7 +9,8 @@ import pytest
 
 from vconnect.errors import ConfigError
 from vconnect.settings.limits import ResourceLimits
-from vconnect.settings.load import Settings, load_settings
+from vconnect.settings.load import load_settings
+from vconnect.settings.model import Settings
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_the_plugins_own_memory_limit_wins_also_if_it_is_none() -> None:
             },
         }
     )
-    assert settings.plugin_limits("any").memory_limit_bytes == 7
-    assert settings.plugin_limits("free").memory_limit_bytes == 0
-    assert settings.plugin_limits("own").memory_limit_bytes == 9
-    assert Settings().plugin_limits("any").memory_limit_bytes == 0
+    assert settings.plugin_policy("any").memory_limit_bytes == 7
+    assert settings.plugin_policy("free").memory_limit_bytes == 0
+    assert settings.plugin_policy("own").memory_limit_bytes == 9
+    assert Settings().plugin_policy("any").memory_limit_bytes == 0
 
 
 def test_they_are_put_as_options_of_prlimit() -> None:

@@ -73,7 +73,7 @@ def test_give_up_gives_up():
     for now in range(4):
         made.ended(Ended.FAILED, 0, now)
     assert made.ended(Ended.FAILED, 0, 5) == Decision(None, True)
-    assert made.ended(Ended.FOR_A_PERSON, 0, 6) == Decision(None)
+    assert made.ended(Ended.PERMANENT, 0, 6) == Decision(None)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_give_up_gives_up():
         ("on-failure", Ended.FAILED, True),
         ("never", Ended.CLEANLY, False),
         ("never", Ended.FAILED, False),
-        ("never", Ended.FOR_A_PERSON, False),
+        ("never", Ended.PERMANENT, False),
     ],
 )
 def test_the_mode_decides(mode, how, starts):
@@ -95,7 +95,7 @@ def test_the_mode_decides(mode, how, starts):
 def test_what_only_a_person_can_mend_is_not_tried_in_a_hurry():
     made = restarts()
     for now in range(10):
-        assert made.ended(Ended.FOR_A_PERSON, 0, now) == Decision(300)
+        assert made.ended(Ended.PERMANENT, 0, now) == Decision(300)
 
 
 def test_clean_exits_count_as_well():

@@ -13,7 +13,7 @@ from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventSettings
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 from vconnect.wire.messages import Handshake
 
 

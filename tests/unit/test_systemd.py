@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from vconnect.host.systemd import Notifier
-from vconnect.wire.activation import activated_socket
+from vconnect.host.systemd import Notifier, activated_socket
 
 
 def test_nothing_happens_without_systemd():
@@ -45,7 +44,7 @@ def test_the_first_unix_stream_socket_is_ours(tmp_path):
     """In a process of its own, for descriptor 3 is somebody's here."""
     code = """
 import os, socket, sys
-from vconnect.wire.activation import activated_socket
+from vconnect.host.systemd import activated_socket
 tcp = socket.create_server(("127.0.0.1", 0))
 unix = socket.socket(socket.AF_UNIX)
 unix.bind(sys.argv[1])

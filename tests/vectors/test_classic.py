@@ -13,8 +13,7 @@ import pytest
 
 from vconnect._framing import FrameDecoder, parse_message
 from vconnect.errors import HandshakeError, RemoteProtocolError
-from vconnect.wire.messages import normalize_answer, parse_handshake
-from vconnect.wire.session import encode_event
+from vconnect.wire.messages import encode_event, normalize_answer, parse_handshake
 from wire_kit import Owner, RefusingOwner, frame, open_lane, open_stream, soon, until
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("classic.json").read_text())

@@ -24,8 +24,13 @@ from vconnect import Context, Plugin, on
 from vconnect.errors import HostCallError, RemoteProtocolError
 from vconnect.sdk.client import _Connection
 from vconnect.wire._stream import FrameStream, ReadBuffer
-from vconnect.wire.messages import NativeTerms, acknowledgment, normalize_answer, parse_call
-from vconnect.wire.session import encode_event
+from vconnect.wire.messages import (
+    NativeTerms,
+    acknowledgment,
+    encode_event,
+    normalize_answer,
+    parse_call,
+)
 from wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("native.json").read_text())

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from vconnect.errors import IllegalTransitionError, VConnectError
-from vconnect.settings.load import LogLevel
+from vconnect.settings.model import LogLevel
 
 from .answers import answer_for, error_answer, json_answer
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from vconnect.settings.load import Settings
-from vconnect.wire.server import PrivateSocket, bind_private_socket
+from vconnect.settings.model import Settings
+from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 
 from .app import Manager, create_app
 

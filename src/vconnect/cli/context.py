@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from vconnect.settings.load import DEFAULT_CONFIG_FILE, Settings, load_settings
+from vconnect.settings.load import DEFAULT_CONFIG_FILE, load_settings
+from vconnect.settings.model import Settings
 
 
 @dataclass

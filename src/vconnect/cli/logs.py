@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vconnect.settings.load import LOG_LEVELS
+from vconnect.settings.model import LOG_LEVELS
 
 from .control import Host, asks_host, name_argument
 from .output import print_json, print_json_lines, print_records

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.settings.load import LOG_LEVELS, Settings
+from vconnect.settings.model import LOG_LEVELS, Settings
 
 from .context import State, admin_option, config_option, pass_state, settings_for
+from .progress import DownloadBar
 
 if TYPE_CHECKING:
     from vconnect.host.guardian import Lifeline
@@ -85,9 +87,12 @@ def serve(
     lifeline = _lifeline(settings)
     # The host and its event loop are loaded only once the settings are known to be good, and
     # never in the guardian.
-    from vconnect.host import serve as runtime
+    from vconnect.host.serve import serve as serve_host
 
-    context.exit(runtime.serve(settings, lifeline))
+    with DownloadBar() as bar:
+        progress = bar if sys.stderr is not None and sys.stderr.isatty() else None
+        code = serve_host(settings, lifeline, progress)
+    context.exit(code)
 
 
 def _lifeline(settings: Settings) -> Lifeline | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from vconnect._framing import Event, EventName
+from vconnect._framing import Event
 from vconnect.errors import (
     PayloadError,
     PluginError,
@@ -24,58 +24,20 @@ from vconnect.errors import (
     PluginTimeoutError,
     PluginUnavailableError,
 )
+from vconnect.names import NameCache
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.routes import Route
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.events import EventPolicy, resolve_policy, restore_protected
-from vconnect.settings.load import Settings
+from vconnect.settings.events import EventPolicy
+from vconnect.settings.model import Settings
 from vconnect.wire._lane import Delivery, FanOut
-from vconnect.wire.messages import Answer, normalize_answer, reply_error
-from vconnect.wire.session import EVENT_NAMES, Session, encode_event
+from vconnect.wire.messages import EVENT_NAMES, Answer, encode_event, normalize_answer, reply_error
+from vconnect.wire.session import Session
 
-_MAX_ASKED = 4096
+from .protected import restore_protected
+from .results import Outcome, PluginResult
 
 _log = logging.getLogger(__name__)
-
-
-class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one plugin made of one event.
-
-    Attributes:
-        ok: Whether it answered, and not with an error; or a default answer stood in for it.
-        data: Its answer.
-        error: What went wrong, in words, without the plugin's name; also beside a default answer.
-        error_code: … as a word of the wire's vocabulary.
-        stop: Whether it ended the chain.
-        is_default: Whether `data` is the operator's default answer, because the plugin failed.
-        duration_ms: From sending to the answer.
-    """
-
-    plugin: str
-    ok: bool
-    data: Any = None
-    error: str | None = None
-    error_code: str | None = None
-    stop: bool = False
-    is_default: bool = False
-    duration_ms: float = 0.0
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of a chain or a fan-out.
-
-    Attributes:
-        results: One for each plugin that was asked, in chain order.
-        stopped_by: The plugin that ended the chain, or ``None``.
-        payload: The payload as the last plugin left it.
-        reason: Why the chain ended at a plugin that failed (``on_failure = "closed"``), or
-            ``None``.
-    """
-
-    results: list[PluginResult]
-    stopped_by: str | None
-    payload: Any
-    reason: str | None = None
 
 
 class Dispatcher:
@@ -89,7 +51,9 @@ class Dispatcher:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
         self._by_spelling = registry.by_spelling
-        self._asked = _Asked(settings)
+        policies = registry.policies
+        #: An event's encoded name and its usual timeout, in one look-up.
+        self._asked = NameCache(lambda event: (EVENT_NAMES[event], policies[event].timeout))
         self._max_frame_bytes = settings.max_frame_bytes
 
     async def emit(
@@ -115,30 +79,30 @@ class Dispatcher:
         until = monotonic() + (policy.chain_timeout if timeout is None else timeout)
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         results: list[PluginResult] = []
-        for runtime in route.plugins:
+        for plugin in route.plugins:
             began = monotonic()
             answer = None
             try:
-                answer = normalize_answer(await self._ask(runtime, message, policy, began, until))
+                answer = normalize_answer(await self._ask(plugin, message, policy, began, until))
                 if not answer.ok:
-                    raise reply_error(runtime.name, answer)
+                    raise reply_error(plugin.name, answer)
                 if answer.replacement is not msgspec.UNSET:
                     payload, message = self._replace(
-                        runtime, policy, event, payload, answer.replacement, trace
+                        plugin, policy, event, payload, answer.replacement, trace
                     )
-                results.append(_answered(runtime, answer, _milliseconds_since(began)))
+                results.append(_answered(plugin, answer, _milliseconds_since(began)))
             except PluginError as error:
                 stops = answer is not None and answer.stop
                 results.append(
-                    self._failed(runtime, error, route, _milliseconds_since(began), stops)
+                    self._failed(plugin, error, route, _milliseconds_since(began), stops)
                 )
                 if policy.on_failure == "closed":
-                    return Outcome(results, runtime.name, payload, str(error))
+                    return Outcome(results, plugin.name, payload, str(error))
                 if route.default is not None and route.default.replacement is not msgspec.UNSET:
                     payload = route.default.replacement
                     message = encode_event(event, payload, self._max_frame_bytes, trace)
             if results[-1].stop:
-                return Outcome(results, runtime.name, payload)
+                return Outcome(results, plugin.name, payload)
         return Outcome(results, None, payload)
 
     async def broadcast(
@@ -162,16 +126,16 @@ class Dispatcher:
             timeout = route.policy.timeout
         fan_out = FanOut()
         try:
-            for runtime in route.plugins:
-                self._deliver(runtime, message, fan_out.add(), began, timeout)
+            for plugin in route.plugins:
+                self._deliver(plugin, message, fan_out.add(), began, timeout)
             await fan_out.wait()
         except CancelledError:
             fan_out.abandon()
             _drop_cancelled(route.plugins)
             raise
         results = [
-            self._delivered(runtime, delivery, route, began)
-            for runtime, delivery in zip(route.plugins, fan_out.deliveries, strict=True)
+            self._delivered(plugin, delivery, route, began)
+            for plugin, delivery in zip(route.plugins, fan_out.deliveries, strict=True)
         ]
         return Outcome(results, None, payload)
 
@@ -203,30 +167,30 @@ class Dispatcher:
                 failed so often that it is left alone for a while.
             PluginOverloadedError: Too many events wait for it already.
         """
-        runtime = self._by_spelling[plugin]
-        session = runtime.session
-        breaker = runtime.breaker
+        target = self._by_spelling[plugin]
+        session = target.session
+        breaker = target.breaker
         try:
             if session is None or breaker.is_open:
-                session = _admit(runtime)
-            if runtime.crashes.quarantine:
-                _check_quarantine(runtime, encode_event(event, payload, self._max_frame_bytes))
+                session = _admit(target)
+            if target.crashes.quarantine:
+                _check_quarantine(target, encode_event(event, payload, self._max_frame_bytes))
             name, usual = self._asked[event]
             if timeout is None:
-                own = runtime.limits.timeout
+                own = target.limits.timeout
                 timeout = usual if own is None or own > usual else own
             ask = session.request  # an attribute, not a method: called in one step it costs more
             answer = ask(name, payload, timeout, hops)
-            runtime.events += 1
-            data = await (answer if not hops else _while_hopping(runtime, hops, answer))
+            target.events += 1
+            data = await (answer if not hops else _while_hopping(target, hops, answer))
         except PluginError as error:
-            self._count(runtime, error)
+            self._count(target, error)
             default = self._registry.routes.route(event).default
             if default is None or not default.ok:
                 raise
             return default.data
         except (CancelledError, PayloadError):
-            self._gave_up(runtime, session)
+            self._gave_up(target, session)
             raise
         if breaker.failures:
             breaker.succeeded()
@@ -258,9 +222,9 @@ class Dispatcher:
         message = encode_event(event, payload, self._max_frame_bytes)
         overflow = route.policy.overflow
         return sum(
-            self._tell(runtime, message, overflow, hops)
-            for runtime in route.told
-            if runtime is not publisher
+            self._tell(plugin, message, overflow, hops)
+            for plugin in route.told
+            if plugin is not publisher
         )
 
     async def notify_when_room(
@@ -288,19 +252,19 @@ class Dispatcher:
         if timeout is None:
             timeout = route.policy.timeout
         sent = 0
-        for runtime in route.told:
+        for plugin in route.told:
             try:
                 async with asyncio_timeout(timeout):
-                    sent += await self._tell_when_room(runtime, message, overflow)
+                    sent += await self._tell_when_room(plugin, message, overflow)
             except TimeoutError:
-                runtime.dropped += 1
+                plugin.dropped += 1
         return sent
 
     # One delivery.
 
     async def _ask(
         self,
-        runtime: PluginRuntime,
+        plugin: PluginRuntime,
         message: Event,
         policy: EventPolicy,
         began: float,
@@ -309,26 +273,26 @@ class Dispatcher:
         """Send a chain's event to one plugin and wait for its answer."""
         if began >= until:
             raise _NotAskedError(
-                runtime.name, "the chain's time was used up before", PluginTimeoutError.code
+                plugin.name, "the chain's time was used up before", PluginTimeoutError.code
             )
-        session = runtime.session
-        if session is None or runtime.breaker.is_open:
-            session = _admit(runtime)
-        if runtime.crashes.quarantine:
-            _check_quarantine(runtime, message)
-        deadline = min(until, began + _shorter(policy.timeout, runtime))
+        session = plugin.session
+        if session is None or plugin.breaker.is_open:
+            session = _admit(plugin)
+        if plugin.crashes.quarantine:
+            _check_quarantine(plugin, message)
+        deadline = min(until, began + _shorter(policy.timeout, plugin))
         ask = session.call  # as in `request`
         answer = ask(message, deadline)
-        runtime.events += 1
+        plugin.events += 1
         try:
             return await answer
         except CancelledError:
-            self._gave_up(runtime, session)
+            self._gave_up(plugin, session)
             raise
 
     def _deliver(
         self,
-        runtime: PluginRuntime,
+        plugin: PluginRuntime,
         message: Event,
         delivery: Delivery,
         began: float,
@@ -336,54 +300,54 @@ class Dispatcher:
     ) -> None:
         """Send, and let the delivery hold a refusal: the others are still to be asked."""
         try:
-            session = runtime.session
-            if session is None or runtime.breaker.is_open:
-                session = _admit(runtime)
-            if runtime.crashes.quarantine:
-                _check_quarantine(runtime, message)
+            session = plugin.session
+            if session is None or plugin.breaker.is_open:
+                session = _admit(plugin)
+            if plugin.crashes.quarantine:
+                _check_quarantine(plugin, message)
             deliver = session.deliver  # as in `request`
-            deliver(message, delivery, began + _shorter(timeout, runtime))
-            runtime.events += 1
+            deliver(message, delivery, began + _shorter(timeout, plugin))
+            plugin.events += 1
         except PluginError as error:
             delivery.set_exception(error)
 
     def _delivered(
-        self, runtime: PluginRuntime, delivery: Delivery, route: Route, began: float
+        self, plugin: PluginRuntime, delivery: Delivery, route: Route, began: float
     ) -> PluginResult:
         duration_ms = (delivery.ended - began) * 1000
         if delivery.error is not None:
-            return self._failed(runtime, delivery.error, route, duration_ms)
+            return self._failed(plugin, delivery.error, route, duration_ms)
         answer = normalize_answer(delivery.answer)
         if not answer.ok:
-            error = reply_error(runtime.name, answer)
-            return self._failed(runtime, error, route, duration_ms, answer.stop)
-        return _answered(runtime, answer, duration_ms)
+            error = reply_error(plugin.name, answer)
+            return self._failed(plugin, error, route, duration_ms, answer.stop)
+        return _answered(plugin, answer, duration_ms)
 
-    def _tell(self, runtime: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
-        if runtime.session is None:
-            runtime.dropped += 1
+    def _tell(self, plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
+        if plugin.session is None:
+            plugin.dropped += 1
             return False
         try:
-            if runtime.crashes.quarantine:
-                _check_quarantine(runtime, message)
-            sent = runtime.session.tell(message, overflow, hops)
+            if plugin.crashes.quarantine:
+                _check_quarantine(plugin, message)
+            sent = plugin.session.tell(message, overflow, hops)
         except PluginUnavailableError:
-            runtime.dropped += 1
+            plugin.dropped += 1
             return False
-        runtime.events += sent
+        plugin.events += sent
         return sent
 
-    async def _tell_when_room(self, runtime: PluginRuntime, message: Event, overflow: str) -> bool:
+    async def _tell_when_room(self, plugin: PluginRuntime, message: Event, overflow: str) -> bool:
         while True:
             try:
-                return self._tell(runtime, message, overflow, 0)
+                return self._tell(plugin, message, overflow, 0)
             except PluginOverloadedError:
-                assert runtime.session is not None
-                await runtime.session.room()
+                assert plugin.session is not None
+                await plugin.session.room()
 
     def _replace(
         self,
-        runtime: PluginRuntime,
+        plugin: PluginRuntime,
         policy: EventPolicy,
         event: str,
         before: Any,
@@ -391,34 +355,34 @@ class Dispatcher:
         trace: str | None,
     ) -> tuple[Any, Event]:
         """Take a plugin's replacement; if it cannot be sent on, the plugin has failed."""
-        payload, refused = restore_protected(policy, runtime.name, before, after)
+        payload, refused = restore_protected(policy, plugin.name, before, after)
         if refused:
-            level = logging.DEBUG if runtime.refused_changes else logging.WARNING
+            level = logging.DEBUG if plugin.refused_changes else logging.WARNING
             _log.log(
                 level,
                 "plugin %s may not change %s of %s; refused (counted from now on)",
-                *(runtime.name, ", ".join(refused), event),
+                *(plugin.name, ", ".join(refused), event),
             )
-            runtime.refused_changes += len(refused)
+            plugin.refused_changes += len(refused)
         try:
             return payload, encode_event(event, payload, self._max_frame_bytes, trace)
         except PayloadError as error:
-            raise PluginReplyError(runtime.name, f"its replacement: {error}") from error
+            raise PluginReplyError(plugin.name, f"its replacement: {error}") from error
 
     # What is counted.
 
     def _failed(
         self,
-        runtime: PluginRuntime,
+        plugin: PluginRuntime,
         error: PluginError,
         route: Route,
         duration_ms: float,
         stops: bool = False,
     ) -> PluginResult:
-        self._count(runtime, error)
+        self._count(plugin, error)
         default = route.default
         return PluginResult(
-            plugin=runtime.name,
+            plugin=plugin.name,
             ok=default is not None and default.ok,
             data=None if default is None else default.data,
             error=error.message,
@@ -428,93 +392,75 @@ class Dispatcher:
             duration_ms=duration_ms,
         )
 
-    def _count(self, runtime: PluginRuntime, error: PluginError) -> None:
-        runtime.errors += 1
+    def _count(self, plugin: PluginRuntime, error: PluginError) -> None:
+        plugin.errors += 1
         if isinstance(error, PluginTimeoutError):
-            runtime.timeouts += 1
+            plugin.timeouts += 1
         if isinstance(error, PluginOverloadedError):
-            runtime.breaker.gave_up()  # nobody knows how it would have answered
+            plugin.breaker.gave_up()  # nobody knows how it would have answered
         elif not isinstance(error, _NotAskedError):
-            runtime.breaker.failed()
+            plugin.breaker.failed()
 
-    def _gave_up(self, runtime: PluginRuntime, session: Session | None) -> None:
+    def _gave_up(self, plugin: PluginRuntime, session: Session | None) -> None:
         """Hear that a caller went away with its event in flight."""
-        runtime.breaker.gave_up()
+        plugin.breaker.gave_up()
         if session is not None:
             session.drop_cancelled()
-
-
-class _Asked(dict[str, tuple[EventName, float]]):
-    """An event's encoded name and what one plugin may take for it, in one look-up.
-
-    Worked out when the event comes first; names come from callers, so there is an end to it.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def __missing__(self, event: str) -> tuple[EventName, float]:
-        settings = self._settings
-        policy = resolve_policy(event, settings.events, settings.event_defaults)
-        if len(self) >= _MAX_ASKED:
-            self.clear()
-        found = self[event] = EVENT_NAMES[event], policy.timeout
-        return found
 
 
 class _NotAskedError(PluginUnavailableError):
     """The plugin was not even asked, which says nothing new about it."""
 
 
-def _admit(runtime: PluginRuntime) -> Session:
+def _admit(plugin: PluginRuntime) -> Session:
     """Return the session of a plugin that may be asked, against first appearances."""
-    if runtime.session is None:
+    if plugin.session is None:
         raise _NotAskedError(
-            runtime.name, f"not connected ({runtime.status}: {runtime.reason or 'no reason'})"
+            plugin.name, f"not connected ({plugin.status}: {plugin.reason or 'no reason'})"
         )
-    breaker = runtime.breaker
+    breaker = plugin.breaker
     if not breaker.takes_probe():
         raise _NotAskedError(
-            runtime.name,
+            plugin.name,
             f"its circuit is open after {breaker.failures} failures in a row; "
             f"the next probe is due in {breaker.opens_in:.1f} s",
         )
-    return runtime.session
+    return plugin.session
 
 
-def _check_quarantine(runtime: PluginRuntime, message: Event) -> None:
-    if runtime.crashes.skips(message.classic_frame):
+def _check_quarantine(plugin: PluginRuntime, message: Event) -> None:
+    if plugin.crashes.skips(message.classic_frame):
         raise _NotAskedError(
-            runtime.name, "this event is in quarantine: the plugin crashed with it twice"
+            plugin.name, "this event is in quarantine: the plugin crashed with it twice"
         )
 
 
-async def _while_hopping(runtime: PluginRuntime, hops: int, answer: Future[Any]) -> Any:
+async def _while_hopping(plugin: PluginRuntime, hops: int, answer: Future[Any]) -> Any:
     """Wait for an answer, and know meanwhile how many plugins its event came through."""
-    runtime.hops_in_flight.append(hops)
+    plugin.hops_in_flight.append(hops)
     try:
         return await answer
     finally:
-        runtime.hops_in_flight.remove(hops)
+        plugin.hops_in_flight.remove(hops)
 
 
 def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:
-    for runtime in plugins:
-        runtime.breaker.gave_up()
-        if runtime.session is not None:
-            runtime.session.drop_cancelled()
+    for plugin in plugins:
+        plugin.breaker.gave_up()
+        if plugin.session is not None:
+            plugin.session.drop_cancelled()
 
 
-def _answered(runtime: PluginRuntime, answer: Answer, duration_ms: float) -> PluginResult:
-    if runtime.breaker.failures:
-        runtime.breaker.succeeded()
+def _answered(plugin: PluginRuntime, answer: Answer, duration_ms: float) -> PluginResult:
+    if plugin.breaker.failures:
+        plugin.breaker.succeeded()
     return PluginResult(
-        plugin=runtime.name, ok=True, data=answer.data, stop=answer.stop, duration_ms=duration_ms
+        plugin=plugin.name, ok=True, data=answer.data, stop=answer.stop, duration_ms=duration_ms
     )
 
 
-def _shorter(timeout: float, runtime: PluginRuntime) -> float:
-    own = runtime.limits.timeout
+def _shorter(timeout: float, plugin: PluginRuntime) -> float:
+    own = plugin.limits.timeout
     return timeout if own is None or own > timeout else own
 
 

@@ -21,7 +21,7 @@ from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginErro
 from vconnect.names import PATTERN_RULE, is_pattern
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.load import LOG_LEVELS, LogLevel, Settings
+from vconnect.settings.model import LOG_LEVELS, LogLevel, Settings
 from vconnect.wire.messages import (
     MAX_HOPS,
     PluginCall,
@@ -68,8 +68,8 @@ HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
 class _Line:
     """The calls of one session."""
 
-    def __init__(self, runtime: PluginRuntime, session: Session) -> None:
-        self.runtime = runtime
+    def __init__(self, plugin: PluginRuntime, session: Session) -> None:
+        self.plugin = plugin
         self.session = session
         self.waiting: deque[PluginCall] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -111,15 +111,15 @@ class HostCalls:
             raise ConfigError(f"host call {name!r} is registered already; choose another name")
         self._functions[name] = function
 
-    def accept(self, runtime: PluginRuntime, session: Session, message: dict[str, Any]) -> None:
+    def accept(self, plugin: PluginRuntime, session: Session, message: dict[str, Any]) -> None:
         """Take a call off the wire; it is served in its plugin's turn."""
         number = message.get("id")
         try:
             call = parse_call(message)
-            line = self._line(runtime, session)
+            line = self._line(plugin, session)
             if len(line.waiting) >= self._max_waiting:
                 raise HostCallError(
-                    "overloaded", f"{self._max_waiting} calls of {runtime.name} wait already"
+                    "overloaded", f"{self._max_waiting} calls of {plugin.name} wait already"
                 )
         except HostCallError as error:
             _refuse(session, number, error)
@@ -137,10 +137,10 @@ class HostCalls:
 
     # Turns.
 
-    def _line(self, runtime: PluginRuntime, session: Session) -> _Line:
+    def _line(self, plugin: PluginRuntime, session: Session) -> _Line:
         line = self._lines.get(session)
         if line is None:
-            line = self._lines[session] = _Line(runtime, session)
+            line = self._lines[session] = _Line(plugin, session)
         return line
 
     def _queue(self, line: _Line) -> None:
@@ -193,24 +193,24 @@ class HostCalls:
         self._queue(line)
 
     def _serve(self, line: _Line, call: PluginCall) -> Awaitable[Any] | Any:
-        self._check_permission(line.runtime, call.call)
-        hops = 1 + max(call.hops, *line.runtime.hops_in_flight, 0)
+        self._check_permission(line.plugin, call.call)
+        hops = 1 + max(call.hops, *line.plugin.hops_in_flight, 0)
         if hops > MAX_HOPS:
             raise HostCallError(
                 "loop", f"{call.call} came through {hops - 1} plugins; it may {MAX_HOPS}"
             )
-        asked = HostCall(plugin=line.runtime.name, call=call.call, params=call.params, hops=hops)
+        asked = HostCall(plugin=line.plugin.name, call=call.call, params=call.params, hops=hops)
         own = self._own.get(call.call)
         return own(line, asked) if own is not None else self._functions[call.call](asked)
 
-    def _check_permission(self, runtime: PluginRuntime, name: str) -> None:
+    def _check_permission(self, plugin: PluginRuntime, name: str) -> None:
         if name not in self._own and name not in self._functions:
             raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
-        if not runtime.may_call(wanted):
+        if not plugin.may_call(wanted):
             raise HostCallError(
                 "permission_denied",
-                f"{runtime.name} may not call {name}: add {wanted!r} to the permissions of its "
+                f"{plugin.name} may not call {name}: add {wanted!r} to the permissions of its "
                 "manifest, unless the operator has withdrawn it",
             )
 
@@ -229,14 +229,14 @@ class HostCalls:
                 f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
                 "object",
             )
-        line.runtime.log.say(
+        line.plugin.log.say(
             cast(LogLevel, level), message, {key: _brief(fields[key]) for key in fields}
         )
 
     def _publish(self, line: _Line, call: HostCall) -> dict[str, int]:
         event = _event_of(call)
         sent = self._dispatcher.notify(
-            event, call.params.get("payload"), hops=call.hops, publisher=line.runtime
+            event, call.params.get("payload"), hops=call.hops, publisher=line.plugin
         )
         return {"plugins": sent}
 

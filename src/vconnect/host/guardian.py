@@ -275,7 +275,7 @@ def _end_descendants(spared: set[tuple[int, int]]) -> None:
     while victims := _descendants(spared):
         for stat in victims:
             send(stat, signal.SIGKILL)
-        _bury()
+        _record_end()
         if time.monotonic() > until:
             pids = ", ".join(str(stat.pid) for stat in victims)
             print(f"vconnect: these do not die of SIGKILL: {pids}", file=sys.stderr)
@@ -303,7 +303,7 @@ def _children(pid: int) -> list[ProcessStat]:
     return [stat for stat in processes() if stat.parent == pid]
 
 
-def _bury() -> None:
+def _record_end() -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

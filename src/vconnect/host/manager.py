@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -15,22 +16,24 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from vconnect.dispatch.dispatcher import Dispatcher, Outcome
+from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
+from vconnect.dispatch.results import Outcome
 from vconnect.errors import HandshakeError, PluginStartError, PluginUnavailableError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
-from vconnect.plugins.order import run_in_order
 from vconnect.plugins.registry import Registry
-from vconnect.plugins.runtime import Desired, PluginRuntime, PluginSummary
+from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
-from vconnect.plugins.status import Substate
+from vconnect.plugins.status import Desired, Substate
+from vconnect.plugins.summary import PluginSummary
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
-from vconnect.settings.load import LogLevel, Settings, load_settings, split_dev_plugin
+from vconnect.settings.load import load_settings, split_dev_plugin
+from vconnect.settings.model import LogLevel, Settings
 from vconnect.supervision.admission import check_external, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
@@ -42,6 +45,7 @@ from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
 from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Peer, Session
 
+from .in_order import run_in_order
 from .summary import HostSummary
 
 HEARTBEAT_SECONDS = 1.0
@@ -65,7 +69,9 @@ class PluginRuntimeManager:
         settings: The host's settings; by default those of ``Settings``.
         progress: Called while a package is downloaded, with the bytes so far and the total where
             it is known.
-        guardian_pid: The host's guardian, to be told in `host_summary`.
+        guardian_pid: The host's guardian, shown in `host_summary`.
+        listening: A socket that listens on ``socket_path`` already, opened by a service manager;
+            by default the host opens its own.
         **options: Any key of `Settings`, over ``settings``: ``plugin_dir="./plugins"``.
 
     Raises:
@@ -78,6 +84,7 @@ class PluginRuntimeManager:
         *,
         progress: Progress | None = None,
         guardian_pid: int | None = None,
+        listening: socket.socket | None = None,
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
@@ -89,9 +96,13 @@ class PluginRuntimeManager:
             self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
         self._supervisors: dict[str, Supervisor] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._server = UnixSocketServer(
-            settings.socket_path, self, _lane_limits(settings), settings.handshake_timeout
+            settings.socket_path,
+            self,
+            _lane_limits(settings),
+            settings.handshake_timeout,
+            listening,
         )
         self._state = HostState(settings.state_directory, self._server.path)
         installer = PluginInstaller(
@@ -168,8 +179,8 @@ class PluginRuntimeManager:
         if self._tasks:
             await asyncio.wait(self._tasks)
         supervisors = list(self._supervisors.values())
-        await run_in_order({s.runtime.name: s.close for s in supervisors}, _dependents(supervisors))
-        await asyncio.gather(*self._farewells)
+        await run_in_order({s.plugin.name: s.close for s in supervisors}, _dependents(supervisors))
+        await asyncio.gather(*self._retiring)
         await self._state.flush()
         self._cgroups.close()
         await self._server.close()
@@ -262,27 +273,25 @@ class PluginRuntimeManager:
         """
         await self.discover_plugins()
         startable = [
-            self._supervise(runtime)
-            for runtime in self._registry
-            if not runtime.is_external
-            and runtime.substate is not Substate.BAD_MANIFEST
-            and not self._stays_stopped(runtime)
+            self._supervise(plugin)
+            for plugin in self._registry
+            if not plugin.is_external
+            and plugin.substate is not Substate.BAD_MANIFEST
+            and not self._stays_stopped(plugin)
         ]
-        required = {one.runtime.name: one.runtime.required_plugins for one in startable}
-        starts = {one.runtime.name: partial(_start_or_leave, one) for one in startable}
+        required = {one.plugin.name: one.plugin.required_plugins for one in startable}
+        starts = {one.plugin.name: partial(_start_or_leave, one) for one in startable}
         await run_in_order(starts, required)
 
     async def stop_all(self) -> None:
         """Stop every plugin, those last that others require; the socket is served on."""
-        supervisors = [self._supervise(runtime) for runtime in self._registry]
-        await run_in_order({s.runtime.name: s.stop for s in supervisors}, _dependents(supervisors))
+        supervisors = [self._supervise(plugin) for plugin in self._registry]
+        await run_in_order({s.plugin.name: s.stop for s in supervisors}, _dependents(supervisors))
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
         """Describe every plugin as it is now, by name."""
-        return [
-            runtime.summary() for runtime in sorted(self._registry, key=lambda known: known.name)
-        ]
+        return [plugin.summary() for plugin in sorted(self._registry, key=lambda known: known.name)]
 
     def summary(self, name: str) -> PluginSummary:
         """Describe one plugin as it is now.
@@ -406,12 +415,12 @@ class PluginRuntimeManager:
             PluginReplyError: The plugin refuses it, and says why.
             PluginError: The plugin is not connected, not native, or does not answer.
         """
-        runtime = self._registry.get(name)
-        defaults = runtime.manifest.config if runtime.manifest is not None else {}
+        plugin = self._registry.get(name)
+        defaults = plugin.manifest.config if plugin.manifest is not None else {}
         config = {"config": merge_config(defaults, values)}
         await self._ask_native(name, CONFIG_CHECK, config, timeout)
         await self._ask_native(name, CONFIG_UPDATE, config, timeout)
-        runtime.config = values
+        plugin.config = values
 
     # What the server calls (`vconnect.wire.server.Gatekeeper`).
 
@@ -421,36 +430,36 @@ class PluginRuntimeManager:
         Raises:
             HandshakeError: Who it is, what it claims, or when it comes is not right.
         """
-        runtime = self._registry.find(handshake.plugin)
+        plugin = self._registry.find(handshake.plugin)
         own = self._owner(peer)
-        if own is not None and own.runtime is not runtime:
+        if own is not None and own.plugin is not plugin:
             raise HandshakeError(
                 "stranger",
-                f"it gives the name {handshake.plugin!r}, but was started as {own.runtime.name!r}; "
+                f"it gives the name {handshake.plugin!r}, but was started as {own.plugin.name!r}; "
                 "use one name in both places",
             )
-        if runtime is None:
+        if plugin is None:
             check_external(handshake.plugin, peer, self.settings)
-            runtime = self._catalog.register_external(handshake.plugin)
-        return self._supervise(runtime).admit(handshake, peer)
+            plugin = self._catalog.register_external(handshake.plugin)
+        return self._supervise(plugin).admit(handshake, peer)
 
     def attached(self, session: Session) -> None:
         """Hear of a session that was admitted and acknowledged."""
-        runtime = self._registry.get(session.handshake.plugin)
-        self._supervise(runtime).attached(session)
+        plugin = self._registry.get(session.handshake.plugin)
+        self._supervise(plugin).attached(session)
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Hear of its end."""
         self._calls.forget(session)
-        runtime = self._registry.find(session.handshake.plugin)
-        if runtime is not None and runtime.name in self._supervisors:
-            self._supervisors[runtime.name].detached(session, error)
+        plugin = self._registry.find(session.handshake.plugin)
+        if plugin is not None and plugin.name in self._supervisors:
+            self._supervisors[plugin.name].detached(session, error)
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
         """Hear of what a native plugin asks."""
-        runtime = self._registry.find(session.handshake.plugin)
-        if runtime is not None:
-            self._calls.accept(runtime, session, message)
+        plugin = self._registry.find(session.handshake.plugin)
+        if plugin is not None:
+            self._calls.accept(plugin, session, message)
 
     def refused(self, peer: Peer, error: HandshakeError) -> None:
         """Hear of a connection that was refused."""
@@ -460,42 +469,42 @@ class PluginRuntimeManager:
 
     # Inside.
 
-    def _given_up(self, runtime: PluginRuntime) -> None:
+    def _given_up(self, plugin: PluginRuntime) -> None:
         """Hear of a crash loop."""
         lost = self.required_lost
-        if runtime.limits.required and lost is not None and not lost.done():
-            lost.set_result(runtime.name)
+        if plugin.limits.required and lost is not None and not lost.done():
+            lost.set_result(plugin.name)
 
-    def _supervise(self, runtime: PluginRuntime) -> Supervisor:
+    def _supervise(self, plugin: PluginRuntime) -> Supervisor:
         """Return the plugin's supervisor, made when it is first needed."""
-        supervisor = self._supervisors.get(runtime.name)
-        if supervisor is None or supervisor.runtime is not runtime:
+        supervisor = self._supervisors.get(plugin.name)
+        if supervisor is None or supervisor.plugin is not plugin:
             if self._closing:
-                raise PluginStartError(runtime.name, "the host is stopping")
+                raise PluginStartError(plugin.name, "the host is stopping")
             if supervisor is not None:  # of a plugin that is gone, and had this name
-                farewell = asyncio.create_task(supervisor.close())
-                self._farewells.add(farewell)
-                farewell.add_done_callback(self._farewells.discard)
+                retiring = asyncio.create_task(supervisor.close())
+                self._retiring.add(retiring)
+                retiring.add_done_callback(self._retiring.discard)
             supervisor = Supervisor(
-                runtime, self._registry, self.settings, self._launcher, self._given_up
+                plugin, self._registry, self.settings, self._launcher, self._given_up
             )
-            self._supervisors[runtime.name] = supervisor
+            self._supervisors[plugin.name] = supervisor
         return supervisor
 
     def _ordered(self, name: str, desired: Desired) -> Supervisor:
         """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
         supervisor = self._supervise(self._registry.get(name))
-        self._state.want(supervisor.runtime.name, desired)
+        self._state.want(supervisor.plugin.name, desired)
         return supervisor
 
-    def _stays_stopped(self, runtime: PluginRuntime) -> bool:
+    def _stays_stopped(self, plugin: PluginRuntime) -> bool:
         """Tell whether the operator has stopped it, and say so where it is looked for."""
-        stopped = self._state.wants_stopped(runtime.name)
+        stopped = self._state.wants_stopped(plugin.name)
         if stopped:
-            runtime.reason = STOPPED_BY_OPERATOR
+            plugin.reason = STOPPED_BY_OPERATOR
             _log.info(
                 "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
-                *(runtime.name, runtime.name),
+                *(plugin.name, plugin.name),
             )
         return stopped
 
@@ -503,7 +512,7 @@ class PluginRuntimeManager:
         """Find whose process connected: most often it is a leader, else the kernel is asked."""
         supervisors = self._supervisors.values()
         for supervisor in supervisors:
-            process = supervisor.runtime.process
+            process = supervisor.plugin.process
             if process is not None and process.pid == peer.pid:
                 return supervisor
         return next((one for one in supervisors if one.owns(peer.pid)), None)
@@ -512,10 +521,10 @@ class PluginRuntimeManager:
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None
     ) -> None:
         """Send one of the host's own events, which classic plugins do not know."""
-        runtime = self._registry.get(name)
-        if runtime.session is not None and not runtime.session.is_native:
+        plugin = self._registry.get(name)
+        if plugin.session is not None and not plugin.session.is_native:
             raise PluginUnavailableError(
-                runtime.name, f"it speaks the classic dialect, which has no {event}"
+                plugin.name, f"it speaks the classic dialect, which has no {event}"
             )
         await self._dispatcher.request(name, event, payload, timeout=timeout)
 
@@ -532,16 +541,16 @@ class PluginRuntimeManager:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await monitor.look(list(self._supervisors.values()))
-            for runtime in self._registry:
-                runtime.log.tell_suppressed()
+            for plugin in self._registry:
+                plugin.log.tell_suppressed()
 
 
 def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
     """Map each plugin to those that require it, which have to stop before it."""
-    dependents: dict[str, set[str]] = {one.runtime.name: set() for one in supervisors}
+    dependents: dict[str, set[str]] = {one.plugin.name: set() for one in supervisors}
     for one in supervisors:
-        for required in one.runtime.required_plugins:
-            dependents.setdefault(required, set()).add(one.runtime.name)
+        for required in one.plugin.required_plugins:
+            dependents.setdefault(required, set()).add(one.plugin.name)
     return dependents
 
 

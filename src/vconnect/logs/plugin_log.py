@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vconnect.settings.load import LogLevel, Settings
+from vconnect.settings.model import LogLevel, Settings
 
 from .flood import FloodControl
 from .host_log import PLUGIN_LOGGERS

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 from .files import LogFiles
 from .plugin_log import PluginLog

@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from vconnect.settings.load import LogLevel
+from vconnect.settings.model import LogLevel
 
 from .records import SEVERITY, LogRecord
 

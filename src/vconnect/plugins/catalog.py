@@ -11,7 +11,8 @@ from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.source import check_scheme, expand_source, is_url
 from vconnect.packages.store import InstalledPlugin
-from vconnect.settings.load import Settings, split_dev_plugin
+from vconnect.settings.load import split_dev_plugin
+from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 
 from .registry import Registry
@@ -60,12 +61,12 @@ class Catalog:
         self._registry.add(self._make(plugin, directory, dev=True))
         _log.info("registered dev plugin: %s", plugin)
 
-    def register_external(self, plugin: str) -> PluginRuntime:
+    def register_external(self, name: str) -> PluginRuntime:
         """Know a plugin that another program started."""
-        runtime = self._make(plugin, None)
-        runtime.desired = "stopped" if self._state.wants_stopped(plugin) else "running"
-        self._registry.add(runtime)
-        return runtime
+        plugin = self._make(name, None)
+        plugin.desired = "stopped" if self._state.wants_stopped(name) else "running"
+        self._registry.add(plugin)
+        return plugin
 
     async def install(self, url: str) -> str:
         """Install a package; return its plugin's name."""
@@ -117,7 +118,7 @@ class Catalog:
             path,
             manifest,
             dev=dev,
-            limits=self._settings.plugin_limits(plugin),
+            limits=self._settings.plugin_policy(plugin),
             log=self._logs.of(plugin),
             crash_dir=self._settings.state_directory / "crashes",
         )
@@ -126,10 +127,10 @@ class Catalog:
         """Know an installed plugin, or learn its new version."""
         known = self._registry.exact(installed.name)
         if known is None or (known.is_external and known.session is None):
-            runtime = self._make(installed.name, installed.path, installed.manifest)
+            plugin = self._make(installed.name, installed.path, installed.manifest)
             if installed.problem:
-                runtime.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
-            self._registry.add(runtime)
+                plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
+            self._registry.add(plugin)
         elif known.path == installed.path and known.process is None:
             known.manifest = installed.manifest
             self._registry.reindex()
@@ -138,18 +139,18 @@ class Catalog:
 
     def _forget_all_but(self, paths: set[Path]) -> None:
         """Forget installed plugins whose directory is gone, once nothing of them runs."""
-        for runtime in self._registry:
-            gone = not (runtime.dev or runtime.is_external) and runtime.path not in paths
-            if gone and not runtime.is_up:
-                _log.info("plugin %s is not installed any more", runtime.name)
-                self._registry.remove(runtime)
-                self._logs.forget(runtime.name)
+        for plugin in self._registry:
+            gone = not (plugin.dev or plugin.is_external) and plugin.path not in paths
+            if gone and not plugin.is_up:
+                _log.info("plugin %s is not installed any more", plugin.name)
+                self._registry.remove(plugin)
+                self._logs.forget(plugin.name)
 
 
-def _check_idle(runtime: PluginRuntime) -> None:
-    if runtime.is_up:
+def _check_idle(plugin: PluginRuntime) -> None:
+    if plugin.is_up:
         raise ConfigError(
-            f"dev plugin {runtime.name}: a plugin of this name is {runtime.status}; stop it first"
+            f"dev plugin {plugin.name}: a plugin of this name is {plugin.status}; stop it first"
         )
 
 

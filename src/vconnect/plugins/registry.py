@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
-from vconnect.names import canonical_name
-from vconnect.settings.load import Settings
+from vconnect.names import NameCache, canonical_name
+from vconnect.settings.model import Settings
 
 from .order import Position, find_cycle
 from .routes import RouteTable
 from .runtime import PluginRuntime
-
-
-class _Spellings(dict[str, PluginRuntime]):
-    """Plugins by their names as callers spell them; only what was found is kept."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __missing__(self, name: str) -> PluginRuntime:
-        runtime = self[name] = self._registry.get(name)
-        return runtime
 
 
 class Registry:
@@ -32,40 +21,41 @@ class Registry:
 
     Attributes:
         by_spelling: What `get` returns, in one look-up for a name that was asked for before.
+        policies: What the operator wants of each event.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or Settings()
+        self.policies = NameCache((settings or Settings()).event_policy)
         self._routes: RouteTable | None = None
-        self.by_spelling = _Spellings(self)
-        self._runtimes: dict[str, PluginRuntime] = {}
+        self.by_spelling = NameCache(self.get)
+        self._plugins: dict[str, PluginRuntime] = {}
         self._aliases: dict[str, PluginRuntime] = {}
 
     def __iter__(self) -> Iterator[PluginRuntime]:
-        return iter(list(self._runtimes.values()))
+        return iter(list(self._plugins.values()))
 
     def __len__(self) -> int:
-        return len(self._runtimes)
+        return len(self._plugins)
 
-    def add(self, runtime: PluginRuntime) -> None:
+    def add(self, plugin: PluginRuntime) -> None:
         """Add a plugin, or put it in the place of the one that has its name."""
-        self._runtimes[runtime.name] = runtime
+        self._plugins[plugin.name] = plugin
         self.reindex()
 
-    def remove(self, runtime: PluginRuntime) -> None:
+    def remove(self, plugin: PluginRuntime) -> None:
         """Forget a plugin that is not on disk any more and has no session."""
-        del self._runtimes[runtime.name]
+        del self._plugins[plugin.name]
         self.reindex()
 
     def exact(self, plugin: str) -> PluginRuntime | None:
         """Return the plugin whose own canonical name this is."""
-        return self._runtimes.get(plugin)
+        return self._plugins.get(plugin)
 
     def find(self, name: str) -> PluginRuntime | None:
         """Return the plugin that ``name`` means, by any alias, with or without prefix."""
         plugin = canonical_name(name)
         # A canonical name may begin like a prefix: wk.plugin.v.plugin.x is v.plugin.x.
-        return self._runtimes.get(plugin) or self._aliases.get(plugin) or self._runtimes.get(name)
+        return self._plugins.get(plugin) or self._aliases.get(plugin) or self._plugins.get(name)
 
     def get(self, name: str) -> PluginRuntime:
         """Return the plugin that ``name`` means.
@@ -73,17 +63,17 @@ class Registry:
         Raises:
             UnknownPluginError: There is none.
         """
-        runtime = self.find(name)
-        if runtime is None:
-            known = ", ".join(sorted(self._runtimes)) or "none"
+        plugin = self.find(name)
+        if plugin is None:
+            known = ", ".join(sorted(self._plugins)) or "none"
             raise UnknownPluginError(canonical_name(name), f"no such plugin (known: {known})")
-        return runtime
+        return plugin
 
     @property
     def routes(self) -> RouteTable:
         """Who gets which event."""
         if self._routes is None:
-            self._routes = RouteTable(self._runtimes.values(), self._settings)
+            self._routes = RouteTable(self._plugins.values(), self.policies)
         return self._routes
 
     def reroute(self) -> None:
@@ -94,46 +84,46 @@ class Registry:
         """
         self._routes = None
 
-    def check_order(self, runtime: PluginRuntime) -> None:
+    def check_order(self, plugin: PluginRuntime) -> None:
         """Refuse a plugin whose ``before`` and ``after`` contradict those that are up.
 
         Raises:
             ManifestError: They make a circle, which the message names.
         """
         positions = {other.name: other.position for other in self if other.is_up}
-        positions[runtime.name] = runtime.position
-        cycle = find_cycle(positions, runtime.name)
+        positions[plugin.name] = plugin.position
+        cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
                 f"before and after make a circle: {' → '.join(cycle)} (each is to come before the "
                 "next); change one of them"
             )
 
-    def check_requirements(self, runtime: PluginRuntime) -> None:
+    def check_requirements(self, plugin: PluginRuntime) -> None:
         """Refuse a plugin that needs others which are not there.
 
         Raises:
             ManifestError: The requirements make a circle, which the message names.
             PluginStartError: A plugin that it requires does not run (yet), or is not known.
         """
-        if not runtime.requirements:
+        if not plugin.requirements:
             return  # so it is in no circle either
         positions = {other.name: Position(after=other.required_plugins) for other in self}
-        cycle = find_cycle(positions, runtime.name)
+        cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
                 f"requires makes a circle: {' → '.join(cycle)} (each is needed by the next); "
                 "change one of them"
             )
-        for name, must_be_ready in runtime.requirements.items():
-            other = self._runtimes.get(name)
+        for name, must_be_ready in plugin.requirements.items():
+            other = self._plugins.get(name)
             state = "not known to this host" if other is None else str(other.status)
             is_there = other is not None and (
                 other.session is not None if must_be_ready else other.is_up
             )
             if not is_there:
                 error = PluginStartError(
-                    runtime.name, f"requires {name}, which is {state}; start that one first"
+                    plugin.name, f"requires {name}, which is {state}; start that one first"
                 )
                 error.is_transient = True
                 raise error
@@ -143,7 +133,7 @@ class Registry:
         self.reroute()
         self.by_spelling.clear()
         claims: dict[str, list[PluginRuntime]] = {}
-        for runtime in self._runtimes.values():
-            for alias in runtime.aliases():
-                claims.setdefault(alias, []).append(runtime)
+        for plugin in self._plugins.values():
+            for alias in plugin.aliases():
+                claims.setdefault(alias, []).append(plugin)
         self._aliases = {alias: found[0] for alias, found in claims.items() if len(found) == 1}

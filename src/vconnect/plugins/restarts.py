@@ -15,7 +15,7 @@ import msgspec
 
 from vconnect.settings.restarts import RestartPolicy
 
-_NOT_YET_DELAY = 2.0
+_TRANSIENT_DELAY_S = 2.0
 
 
 class Ended(Enum):
@@ -24,9 +24,9 @@ class Ended(Enum):
     CLEANLY = auto()
     FAILED = auto()
     #: It could not begin yet: a plugin that it requires, or something of the machine's, is missing.
-    NOT_YET = auto()
+    TRANSIENT = auto()
     #: Only a person can mend it: no executable, a wrong manifest, a handshake that is refused.
-    FOR_A_PERSON = auto()
+    PERMANENT = auto()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -100,9 +100,9 @@ class Restarts:
             self.forget()
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
-        if how is Ended.NOT_YET:
-            return Decision(min(_NOT_YET_DELAY, policy.max_delay))
-        if how is Ended.FOR_A_PERSON:
+        if how is Ended.TRANSIENT:
+            return Decision(min(_TRANSIENT_DELAY_S, policy.max_delay))
+        if how is Ended.PERMANENT:
             return Decision(policy.hold if policy.after_crash_loop == "hold" else None)
         self._ends.append(now)
         self._in_a_row += 1

@@ -10,15 +10,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from vconnect.names import capability_matches
-from vconnect.settings.events import EventPolicy, resolve_policy
-from vconnect.settings.load import Settings
+from vconnect.names import NameCache, capability_matches
+from vconnect.settings.events import EventPolicy
 from vconnect.wire.messages import Answer, is_reserved, normalize_answer
 
 from .order import chain_order
 from .runtime import PluginRuntime
-
-_MAX_ROUTES = 4096
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -43,29 +40,24 @@ class RouteTable:
 
     Args:
         plugins: All that the host knows.
-        settings: The operator's tables per event.
+        policies: What the operator wants of each event.
     """
 
-    def __init__(self, plugins: Iterable[PluginRuntime], settings: Settings) -> None:
+    def __init__(self, plugins: Iterable[PluginRuntime], policies: NameCache[EventPolicy]) -> None:
         wanted = {plugin.name: plugin for plugin in plugins if plugin.is_wanted}
         positions = {name: plugin.position for name, plugin in wanted.items()}
         self._plugins = [
             (wanted[name], wanted[name].capabilities) for name in chain_order(positions)
         ]
-        self._settings = settings
-        self._routes: dict[str, Route] = {}
+        self._policies = policies
+        self._routes = NameCache(self._work_out)
 
     def route(self, event: str) -> Route:
         """Return where ``event`` goes."""
-        route = self._routes.get(event)
-        if route is None:
-            route = self._work_out(event)
-            if len(self._routes) < _MAX_ROUTES:  # names come from callers: there is an end to it
-                self._routes[event] = route
-        return route
+        return self._routes[event]
 
     def _work_out(self, event: str) -> Route:
-        policy = resolve_policy(event, self._settings.events, self._settings.event_defaults)
+        policy = self._policies[event]
         plugins, told = [], []
         for plugin, capabilities in self._plugins:
             if _covers(capabilities, event):

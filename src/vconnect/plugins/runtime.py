@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -13,93 +13,16 @@ from vconnect.names import canonical_name, capability_matches
 from vconnect.packages.manifest import Manifest
 from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
-from vconnect.settings.load import PluginLimits, Settings
+from vconnect.settings.model import PluginPolicy, Settings
 from vconnect.wire.messages import Handshake
 from vconnect.wire.session import LostEvent, Session
 
-from .breaker import Breaker, BreakerState
-from .crashes import Crashes, CrashReport, QuarantinedEvent
+from .breaker import Breaker
+from .crashes import Crashes
 from .order import Position
 from .restarts import Restarts
-from .status import PluginStatus, Substate, advance
-
-Desired = Literal["running", "stopped"]
-
-
-class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator sees of a plugin.
-
-    Attributes:
-        desired: What the operator asked for.
-        reason: Why it is where it is, in words to act on; empty when all is well.
-        pid: Its process, while there is one.
-        last_heartbeat: When it was last seen alive; Unix time in seconds.
-        uptime_s: Seconds since it became ``Running``.
-        generation: How often it was started.
-        path: Its directory; empty for one that another program started.
-        dialect: What its session speaks; empty without one.
-        cpu_percent: Of one processor, by its whole process tree in the last second; ``None``
-            where that is not known, as on macOS.
-        rss_bytes: Resident memory of the tree; likewise.
-        processes: How many processes the tree has; likewise.
-        threads: … and threads.
-        open_files: … and open descriptors.
-        exit_code: Of its last end, or ``None``.
-        exit_signal: The signal that ended it last, or ``None``.
-        last_stderr: The last lines of its standard error.
-        in_flight: Events sent and not yet answered.
-        events: Events sent to it since the host began.
-        errors: … that it answered with an error, or never.
-        timeouts: … that it did not answer in time.
-        late: Answers of this session that came when nobody waited for them any more.
-        unasked: … that belong to no event.
-        dropped: Notifications that it did not get: its queue was full, or it was not connected.
-        refused_changes: Protected fields that its replacements tried to change.
-        log_suppressed: Lines of its output that were too many to be kept.
-        breaker: Its circuit: ``closed``, ``open`` (calls fail at once) or ``half_open``.
-        next_retry_at: When it is started again; Unix time in seconds, or ``None``.
-        crashes: Its last ends that nobody asked for, oldest first.
-        quarantine: Events that it does not get any more: each was in flight in two crashes.
-    """
-
-    name: str
-    version: str
-    status: PluginStatus
-    substate: Substate
-    desired: Desired
-    reason: str
-    pid: int | None
-    priority: int
-    capabilities: tuple[str, ...]
-    last_heartbeat: float | None
-    uptime_s: float | None
-    generation: int
-    description: str
-    path: str
-    dev: bool
-    external: bool
-    dialect: str
-    cpu_percent: float | None
-    rss_bytes: int | None
-    processes: int | None
-    threads: int | None
-    open_files: int | None
-    exit_code: int | None
-    exit_signal: str | None
-    last_stderr: tuple[str, ...]
-    in_flight: int
-    events: int
-    errors: int
-    timeouts: int
-    late: int
-    unasked: int
-    dropped: int
-    refused_changes: int
-    log_suppressed: int
-    breaker: BreakerState
-    next_retry_at: float | None
-    crashes: tuple[CrashReport, ...]
-    quarantine: tuple[QuarantinedEvent, ...]
+from .status import Desired, PluginStatus, Substate, advance
+from .summary import PluginSummary
 
 
 class PluginRuntime:
@@ -124,7 +47,7 @@ class PluginRuntime:
         manifest: Manifest | None = None,
         *,
         dev: bool = False,
-        limits: PluginLimits | None = None,
+        limits: PluginPolicy | None = None,
         crash_dir: Path | None = None,
         log: PluginLog | None = None,
     ) -> None:
@@ -133,7 +56,7 @@ class PluginRuntime:
         self.manifest = manifest
         self.dev = dev
         self.log = log or PluginLog(name)
-        self.limits = limits = limits or Settings().plugin_limits(name)
+        self.limits = limits = limits or Settings().plugin_policy(name)
         self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE

@@ -17,7 +17,6 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -34,6 +33,8 @@ from vconnect.processes.procfs import (
 )
 from vconnect.threads import in_thread
 
+from .status import Desired
+
 FORMAT_VERSION = 1
 STOPPED_BY_OPERATOR = "stopped by the operator"
 
@@ -45,8 +46,6 @@ _POLL_S = 0.01
 _PATIENCE_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-Desired = Literal["running", "stopped"]
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -8,8 +8,12 @@ follows them.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from vconnect.errors import IllegalTransitionError
+
+#: What the operator asked for.
+Desired = Literal["running", "stopped"]
 
 
 class PluginStatus(StrEnum):
@@ -51,7 +55,7 @@ class Substate(StrEnum):
 
 
 #: They explain themselves, so that the news of another try does not take their place.
-TELLING = (
+SELF_EXPLANATORY = (
     Substate.SPAWN_FAILED,
     Substate.BAD_MANIFEST,
     Substate.HANDSHAKE_REFUSED,

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from vconnect.errors import ConfigError
 from vconnect.settings.limits import TreeLimits
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 
 from ._spawn import can_spawn_into
 from .cgroup import Cgroup

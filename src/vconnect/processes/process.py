@@ -13,10 +13,9 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -33,18 +32,6 @@ from .cgroup import Cgroup
 from .no_new_privileges import without_new_privileges
 from .procfs import HAS_PROC
 from .sessions import Stat, members
-
-# What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
-INHERITED = (
-    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
-    *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-)
-# A plugin from source is compiled on the way, and compilers keep their caches somewhere.
-INHERITED_BY_DEV = (
-    *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
-    *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
-    *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
-)
 
 # The machine is short of something, which may pass.
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -90,23 +77,7 @@ class ExitStatus(msgspec.Struct, frozen=True):
         return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
 
 
-def plugin_environment(
-    host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
-) -> dict[str, str]:
-    """Build a plugin's environment: an allowlist of the host's, then what is given.
-
-    The directory of the host's own Python comes first on the PATH, so that a plugin that begins
-    with ``#!/usr/bin/env python3`` finds the kit that is installed beside the host.
-    """
-    names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
-    kept = {name: host[name] for name in names if name in host}
-    python = str(Path(sys.executable).parent)
-    kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
-    kept["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is seen when it prints it
-    return kept | dict(extra)
-
-
-class Born:
+class SpawnedChild:
     """A child that was started in a cgroup; what is used here of `subprocess.Popen`.
 
     Attributes:
@@ -128,7 +99,7 @@ class Born:
         return self.returncode
 
 
-Child = subprocess.Popen[bytes] | Born
+Child = subprocess.Popen[bytes] | SpawnedChild
 
 
 class PluginProcess:
@@ -397,7 +368,7 @@ def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
     return without_new_privileges(start) if spec.no_new_privs else start()
 
 
-def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Born:
+def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
     with ExitStack() as descriptors:
         directory = cgroup.open()
         descriptors.callback(os.close, directory)
@@ -412,7 +383,7 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Bor
             if error.filename is None and error.errno not in SHORTAGES:
                 error.filename = str(cgroup.path)  # neither the program nor its directory
             raise
-    return Born(pid)
+    return SpawnedChild(pid)
 
 
 def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:

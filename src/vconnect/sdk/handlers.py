@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from vconnect.names import PATTERN_RULE, capability_matches, is_pattern, specificity
+from vconnect.names import PATTERN_RULE, NameCache, capability_matches, is_pattern, specificity
 
 from .context import Context
 
@@ -14,7 +14,6 @@ Handler = Callable[[Context], Awaitable[None] | None]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EVENTS = "_vconnect_events"
-_MAX_ROUTES = 4096  # a host that makes up event names must not fill the memory
 
 
 def on(*events: str) -> Callable[[_Function], _Function]:
@@ -83,18 +82,15 @@ class HandlerTable:
 
     def __init__(self, plugin: Any) -> None:
         self._plugin = plugin
-        self._routes: dict[str, tuple[Handler, bool]] = {}
+        self._routes = NameCache(self._find)
 
     def find(self, event: str) -> tuple[Handler, bool]:
         """Return the event's handler, and whether it is one to wait for."""
-        route = self._routes.get(event)
-        if route is None:
-            handler = find_handler(self._plugin, self._plugin._handlers, event)
-            route = handler, inspect.iscoroutinefunction(handler)
-            if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
-            self._routes[event] = route
-        return route
+        return self._routes[event]
+
+    def _find(self, event: str) -> tuple[Handler, bool]:
+        handler = find_handler(self._plugin, self._plugin._handlers, event)
+        return handler, inspect.iscoroutinefunction(handler)
 
 
 async def settle(result: Awaitable[None] | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vconnect.errors import HandshakeError
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 from vconnect.version import host_version
 from vconnect.wire.messages import Handshake, NativeTerms, acknowledgment
 from vconnect.wire.server import Admission
@@ -21,12 +21,12 @@ class Admissions:
     """Decides about the handshakes of one plugin.
 
     Args:
-        runtime: The plugin.
+        plugin: The plugin.
         settings: ``allow_external``, limits, its configuration.
     """
 
-    def __init__(self, runtime: PluginRuntime, settings: Settings) -> None:
-        self._runtime = runtime
+    def __init__(self, plugin: PluginRuntime, settings: Settings) -> None:
+        self._plugin = plugin
         self._settings = settings
 
     def decide(self, handshake: Handshake, peer: Peer, *instances: Instance | None) -> Admission:
@@ -35,7 +35,7 @@ class Admissions:
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
-        runtime = self._runtime
+        plugin = self._plugin
         present = [instance for instance in instances if instance is not None]
         started = [instance for instance in present if instance.process is not None]
         own = next((instance for instance in started if instance.owns(peer.pid)), None)
@@ -43,15 +43,15 @@ class Admissions:
             raise HandshakeError(
                 "stranger",
                 f"PID {peer.pid} is not of the process group that this host started as "
-                f"{runtime.name} (PID {runtime.process.pid if runtime.process else '?'})",
+                f"{plugin.name} (PID {plugin.process.pid if plugin.process else '?'})",
             )
         if not started:
             self._check_external(peer)
         taken = own.session is not None if own is not None else bool(present)
         if taken:
-            raise HandshakeError("name_taken", f"{runtime.name} is connected already")
-        if runtime.status is PluginStatus.STOPPING or (own is not None and own.is_ending):
-            raise HandshakeError("stopping", f"{runtime.name} is being stopped")
+            raise HandshakeError("name_taken", f"{plugin.name} is connected already")
+        if plugin.status is PluginStatus.STOPPING or (own is not None and own.is_ending):
+            raise HandshakeError("stopping", f"{plugin.name} is being stopped")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
         terms = None
@@ -60,9 +60,9 @@ class Admissions:
         return Admission(acknowledgment(self._config(), terms), self._limits())
 
     def _check_external(self, peer: Peer) -> None:
-        name = self._runtime.name
+        name = self._plugin.name
         check_external(name, peer, self._settings)
-        if self._runtime.is_external and self._runtime.desired == "stopped":
+        if self._plugin.is_external and self._plugin.desired == "stopped":
             raise HandshakeError(
                 "stopping", f"the operator has stopped it; let it in with: vconnect start {name}"
             )
@@ -73,11 +73,11 @@ class Admissions:
             host={"name": "vconnect", "version": host_version()},
             max_frame_bytes=self._settings.max_frame_bytes,
             heartbeat_ms=int(self._settings.heartbeat * 1000),
-            window=self._runtime.limits.window,
+            window=self._plugin.limits.window,
         )
 
     def _limits(self) -> LaneLimits:
-        settings, window = self._settings, self._runtime.limits.window
+        settings, window = self._settings, self._plugin.limits.window
         return LaneLimits(
             window=window,
             max_queued=settings.max_queued,
@@ -88,11 +88,11 @@ class Admissions:
         )
 
     def _config(self) -> dict[str, Any]:
-        manifest = self._runtime.manifest
+        manifest = self._plugin.manifest
         defaults = manifest.config if manifest is not None else {}
-        values = self._runtime.config
+        values = self._plugin.config
         if values is None:
-            values = self._settings.plugin_config(self._runtime.name)
+            values = self._settings.plugin_config(self._plugin.name)
         return merge_config(defaults, values)
 
 

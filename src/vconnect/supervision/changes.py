@@ -1,4 +1,4 @@
-"""Waiting for a condition that others make true."""
+"""Waiting for a condition over state that several tasks change."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import asyncio
 from collections.abc import Callable
 
 
-class Bell:
-    """Wakes everybody who waits for a condition, so that each looks at his own again.
+class Changes:
+    """Wakes all waiters at each change, so that each re-evaluates its own condition.
 
-    Create it in a running event loop.
+    An `asyncio.Condition` without its lock: everything happens on one event loop. Create it in a
+    running loop.
     """
 
     def __init__(self) -> None:
         self._next = asyncio.get_running_loop().create_future()
 
-    def ring(self) -> None:
-        """Say that something has changed."""
-        rung, self._next = self._next, asyncio.get_running_loop().create_future()
-        rung.set_result(None)
+    def notify_all(self) -> None:
+        """Wake all waiters."""
+        current, self._next = self._next, asyncio.get_running_loop().create_future()
+        current.set_result(None)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once ``condition()`` holds; cancelling it disturbs nobody else."""
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once ``condition()`` is true. Cancelling one waiter does not affect the others."""
         while not condition():
             await asyncio.shield(self._next)

@@ -5,42 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from vconnect.errors import HandshakeError, PluginError
-from vconnect.plugins.crashes import CrashReport
-from vconnect.plugins.restarts import Ended
-from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.processes.process import ExitStatus, PluginProcess
-from vconnect.settings.load import Settings
+from vconnect.errors import PluginError
+from vconnect.plugins.status import Substate
+from vconnect.processes.process import PluginProcess
+from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
-from vconnect.wire.messages import DRAIN, STOP_EVENT
-from vconnect.wire.session import EVENT_NAMES, LostEvent, Session
+from vconnect.wire.messages import DRAIN, EVENT_NAMES, STOP_EVENT
+from vconnect.wire.session import Session
+
+from .verdict import Verdict
 
 _DRAIN_POLL = 0.005
 
 #: Hears which step the way down has come to.
 OnPhase = Callable[[Substate], None]
-
-
-class Rest(msgspec.Struct, frozen=True):
-    """Where a plugin comes to rest once the last process of an instance has ended.
-
-    Attributes:
-        status: See `PluginStatus`.
-        substate: See `Substate`.
-        reason: In words to act on.
-        ended: What it means for starting it again; ``None`` if the end was asked for.
-    """
-
-    status: PluginStatus
-    substate: Substate
-    reason: str = ""
-    ended: Ended | None = None
 
 
 class Instance:
@@ -61,7 +43,7 @@ class Instance:
         self.generation = generation
         self.process = process
         self.session: Session | None = None
-        self.verdict: Rest | None = None
+        self.verdict: Verdict | None = None
         self.handshake_timeout = 0.0
         self.handshake_until = 0.0
         self.running_since: float | None = None
@@ -81,10 +63,10 @@ class Instance:
         """Tell whether a process belongs to it."""
         return self.process is not None and self.process.owns(pid)
 
-    def condemn(self, rest: Rest) -> None:
+    def condemn(self, verdict: Verdict) -> None:
         """Say why it must end, unless that is decided already."""
         if self.verdict is None:
-            self.verdict = rest
+            self.verdict = verdict
 
     def expect_handshake(self, timeout: float) -> None:
         """Give it time for a handshake, from now on."""
@@ -111,7 +93,7 @@ class Instance:
         assert process is not None, "another program's process is not ours to end"
         self.is_ending = True
         if process.is_alive and self.session is not None:
-            await self._say_goodbye(process, self.session, settings, reason, on_phase)
+            await self._notify_stopping(process, self.session, settings, reason, on_phase)
         phases = {signal.SIGKILL: Substate.KILLING}
         await process.end(
             settings.stop_timeout,
@@ -122,7 +104,7 @@ class Instance:
             self.session.abort()
         await in_thread(None, process.remove_leftovers)
 
-    async def _say_goodbye(
+    async def _notify_stopping(
         self,
         process: PluginProcess,
         session: Session,
@@ -146,93 +128,6 @@ class Instance:
 
 
 # Why an instance ends, and where its plugin comes to rest.
-
-
-def stopped() -> Rest:
-    """It was asked to."""
-    return Rest(PluginStatus.STOPPED, Substate.EXITED)
-
-
-def exited(instance: Instance, exit_status: ExitStatus) -> Rest:
-    """Its leader has ended by itself."""
-    cgroup = instance.process.cgroup if instance.process is not None else None
-    if cgroup is not None and not exit_status.is_clean and cgroup.was_out_of_memory():
-        reason = (
-            f"memory_limit: {exit_status}, by the kernel: its process tree came to its "
-            f"tree_limits.memory_bytes of {cgroup.memory_bytes}"
-        )
-        return Rest(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
-    if exit_status.is_clean:
-        return Rest(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
-    if exit_status.signal:  # what it wrote last has nothing to do with it
-        return Rest(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
-    reason = _with_last_words(str(exit_status), instance)
-    return Rest(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
-
-
-def overdue(instance: Instance) -> Rest:
-    """Its handshake has not come in time."""
-    reason = f"no handshake within {instance.handshake_timeout:g} s"
-    reason = _with_last_words(reason, instance)
-    return Rest(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
-
-
-def refused(instance: Instance, error: HandshakeError) -> Rest:
-    """Its handshake was refused; `error` says why."""
-    if error.code == "disabled":
-        return Rest(PluginStatus.STOPPED, Substate.DISABLED, str(error))
-    if error.code == "handshake_timeout":
-        return overdue(instance)
-    reason = _with_last_words(str(error), instance)
-    return Rest(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, reason, Ended.FOR_A_PERSON)
-
-
-def failed_start(substate: Substate, reason: str, how: Ended) -> Rest:
-    """There was nothing to start, or the kernel would not."""
-    return Rest(PluginStatus.ERROR, substate, reason, how)
-
-
-def why_disconnected(error: Exception | None) -> str:
-    """Say how a connection ended."""
-    return "it closed its connection" if error is None else f"its connection ended: {error}"
-
-
-def crash_report(
-    instance: Instance, rest: Rest, ran_for: float, lost: Sequence[LostEvent]
-) -> CrashReport:
-    """Write down an end that nobody asked for."""
-    process = instance.process
-    assert process is not None, "only our own processes are looked at so closely"
-    exit_status = process.exited.result()
-    return CrashReport(
-        at=time.time(),
-        generation=instance.generation,
-        ran_for_s=ran_for,
-        reason=rest.reason,
-        exit_code=exit_status.code,
-        exit_signal=exit_status.signal,
-        last_stderr=tuple(process.log.last_stderr),
-        in_flight=tuple(event.event for event in lost),
-        max_rss_bytes=process.max_rss_bytes,
-        cpu_s=process.cpu_s,
-    )
-
-
-def _with_last_words(reason: str, instance: Instance) -> str:
-    """Add what the plugin wrote to stderr last: most often it says why.
-
-    A compiler says first what is wrong and where, and last only that something was.
-    """
-    lines = instance.process.log.last_stderr if instance.process is not None else ()
-    said = [line.strip() for line in lines if line.strip()]
-    if not said:
-        return reason
-    errors = [at for at, line in enumerate(said) if line.lower().startswith("error")]
-    if len(errors) > 1:
-        first = errors[0]
-        where = said[first + 1] if said[first + 1].startswith("-->") else ""
-        return f"{reason}; last stderr: {said[first]} {where}".rstrip()
-    return f"{reason}; last stderr: {said[-1]}"
 
 
 async def _first(process: PluginProcess, step: Awaitable[None], timeout: float) -> None:

@@ -23,11 +23,14 @@ from vconnect.processes.bubblewrap import Bubblewrap, View
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import PrivateDirectory
-from vconnect.processes.process import LaunchSpec, PluginProcess, plugin_environment, start_error
+from vconnect.processes.environment import plugin_environment
+from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits
-from vconnect.settings.load import PluginLimits, Settings
+from vconnect.settings.model import PluginPolicy, Settings
 
-from .instance import Instance, Rest, failed_start
+from .endings import failed_start
+from .instance import Instance
+from .verdict import Verdict
 
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
@@ -63,56 +66,58 @@ class Launcher:
         self._waiting: dict[asyncio.Event, None] = {}  # a set that keeps its order
         self._bubblewrap = Bubblewrap()
 
-    def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Rest:
+    def begin(self, plugin: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.
 
         Args:
-            runtime: The plugin; its generation has been counted.
+            plugin: The plugin; its generation has been counted.
             wake: Set when the process ends.
 
         Returns:
             The instance, or where the plugin comes to rest without one.
         """
-        if self._registry.exact(runtime.name) is not runtime:  # the name may be another's by now
-            return Rest(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more")
+        if self._registry.exact(plugin.name) is not plugin:  # the name may be another's by now
+            return Verdict(
+                PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more"
+            )
         try:
-            self._read_manifest(runtime)
-            process = self._launch(runtime)
+            self._read_manifest(plugin)
+            process = self._launch(plugin)
         except ManifestError as error:
-            return failed_start(Substate.BAD_MANIFEST, str(error), Ended.FOR_A_PERSON)
+            return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
         except PluginStartError as error:
-            how = Ended.NOT_YET if error.is_transient else Ended.FOR_A_PERSON
+            how = Ended.TRANSIENT if error.is_transient else Ended.PERMANENT
             return failed_start(Substate.SPAWN_FAILED, error.message, how)
         process.exited.add_done_callback(lambda _: wake.set())
-        instance = Instance(runtime.generation, process)
+        instance = Instance(plugin.generation, process)
         timeout = self._settings.handshake_timeout
-        instance.expect_handshake(self._settings.dev_handshake_timeout if runtime.dev else timeout)
+        instance.expect_handshake(self._settings.dev_handshake_timeout if plugin.dev else timeout)
         return instance
 
-    def _read_manifest(self, runtime: PluginRuntime) -> None:
+    def _read_manifest(self, plugin: PluginRuntime) -> None:
         """Read it anew: the package may have been replaced, or the author has edited it."""
-        assert runtime.path is not None, "an external plugin is never launched"
-        file = runtime.path / MANIFEST_NAME
+        assert plugin.path is not None, "an external plugin is never launched"
+        file = plugin.path / MANIFEST_NAME
         manifest = read_manifest(file) if os.path.lexists(file) else None
-        if manifest != runtime.manifest:
-            runtime.manifest = manifest
+        if manifest != plugin.manifest:
+            plugin.manifest = manifest
             self._registry.reindex()
-        self._registry.check_order(runtime)
-        self._registry.check_requirements(runtime)
+        self._registry.check_order(plugin)
+        self._registry.check_requirements(plugin)
 
-    def _launch(self, runtime: PluginRuntime) -> PluginProcess:
+    def _launch(self, plugin: PluginRuntime) -> PluginProcess:
         with ExitStack() as leftovers:
-            private = self._make_private(runtime)
+            private = self._make_private(plugin)
             if private is not None:
                 leftovers.callback(private.remove)
-            spec = self._spec(runtime, private)
-            cgroup = self._make_cgroup(runtime)
+            spec = self._spec(plugin, private)
+            cgroup = self._make_cgroup(plugin)
             if cgroup is not None:
                 leftovers.callback(cgroup.end)
                 spec = msgspec.structs.replace(spec, cgroup=cgroup)
-            process = PluginProcess.spawn(spec, runtime.log)
+            process = PluginProcess.spawn(spec, plugin.log)
             process.remove_leftovers = leftovers.pop_all().close
-        self._state.started(runtime.name, process.pid, runtime.generation)
+        self._state.started(plugin.name, process.pid, plugin.generation)
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
@@ -147,66 +152,66 @@ class Launcher:
             del self._waiting[wake]
             wake.set()
 
-    def _make_private(self, runtime: PluginRuntime) -> PrivateDirectory | None:
+    def _make_private(self, plugin: PluginRuntime) -> PrivateDirectory | None:
         """Make the plugin's directories; without them it starts, unless something must lie there.
 
         A disk that is full or read-only must not keep plugins from serving.
         """
-        secrets = runtime.limits.secrets
-        must_have = bool(secrets) or runtime.limits.sandbox == "bwrap"
+        secrets = plugin.limits.secrets
+        must_have = bool(secrets) or plugin.limits.sandbox == "bwrap"
         try:
             place = Path(self._settings.plugin_dir)
-            private = PrivateDirectory(runtime.name, place, with_secrets=must_have)
+            private = PrivateDirectory(plugin.name, place, with_secrets=must_have)
         except OSError as error:
-            _go_without("its private directories", runtime.name, error, must_have=must_have)
+            _go_without("its private directories", plugin.name, error, must_have=must_have)
             return None
         try:
-            private.add_secrets(runtime.name, secrets)
+            private.add_secrets(plugin.name, secrets)
         except PluginStartError:
             private.remove()
             raise
         return private
 
-    def _make_cgroup(self, runtime: PluginRuntime) -> Cgroup | None:
+    def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:
         """Make the cgroup of this start; without one it starts, unless one is what holds it."""
-        limits = runtime.limits.tree
+        limits = plugin.limits.tree
         if trouble := self._cgroups.trouble_with(limits):
-            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
+            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
         try:
-            return self._cgroups.make(runtime.name, runtime.generation, limits)
+            return self._cgroups.make(plugin.name, plugin.generation, limits)
         except OSError as error:
             must_have = bool(limits.controllers()) or self._settings.cgroup == "on"
-            _go_without("its cgroup", runtime.name, error, must_have=must_have)
+            _go_without("its cgroup", plugin.name, error, must_have=must_have)
             return None
 
-    def _spec(self, runtime: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
+    def _spec(self, plugin: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
-        assert runtime.path is not None, "an external plugin is never launched"
-        limits = runtime.limits.resources
+        assert plugin.path is not None, "an external plugin is never launched"
+        limits = plugin.limits.resources
         if trouble := limits.trouble():
-            raise PluginStartError(runtime.name, f"plugins.options.{runtime.name}.{trouble}")
-        if runtime.dev:
-            command = dev_command(runtime.name, runtime.path)
-            _log.info("starting dev plugin %s with %s", runtime.name, _shown(command))
+            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
+        if plugin.dev:
+            command = dev_command(plugin.name, plugin.path)
+            _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
         else:
-            command = production_command(runtime.name, runtime.path, runtime.manifest)
+            command = production_command(plugin.name, plugin.path, plugin.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
-        own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: runtime.name}
+        own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: plugin.name}
         if private is not None:
             own |= private.environment
         spec = LaunchSpec(
-            plugin=runtime.name,
+            plugin=plugin.name,
             argv=(*command, *arguments),
-            directory=runtime.path.absolute(),
+            directory=plugin.path.absolute(),
             limits=limits,
             environment=plugin_environment(
-                os.environ, settings.env | own, inherit=settings.inherit_env, dev=runtime.dev
+                os.environ, settings.env | own, inherit=settings.inherit_env, dev=plugin.dev
             ),
         )
-        return self._confined(spec, runtime.limits, private)
+        return self._confined(spec, plugin.limits, private)
 
     def _confined(
-        self, spec: LaunchSpec, limits: PluginLimits, private: PrivateDirectory | None
+        self, spec: LaunchSpec, limits: PluginPolicy, private: PrivateDirectory | None
     ) -> LaunchSpec:
         """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
         if limits.sandbox == "off":

@@ -11,7 +11,7 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import PluginProcess
 from vconnect.processes.usage import Sampler, Usage
-from vconnect.settings.load import Settings
+from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 
 from .supervisor import Supervisor
@@ -51,7 +51,7 @@ class Monitor:
         running = [
             (supervisor, process)
             for supervisor in supervisors
-            if (process := supervisor.runtime.process) is not None
+            if (process := supervisor.plugin.process) is not None
         ]
         try:
             usages = await self._measure([process for _, process in running])
@@ -60,11 +60,11 @@ class Monitor:
         self._note_time()
         past, self._past = self._past, {}
         for supervisor, process in running:
-            if supervisor.runtime.process is process:  # not replaced while we looked
+            if supervisor.plugin.process is process:  # not replaced while we looked
                 self._note(supervisor, process, usages.get(process.pid), past)
         for supervisor in supervisors:
-            if supervisor.runtime.process is None:
-                _note_without_process(supervisor.runtime)
+            if supervisor.plugin.process is None:
+                _note_without_process(supervisor.plugin)
 
     async def _measure(self, processes: Collection[PluginProcess]) -> dict[int, Usage]:
         """Measure here while that is quick; a thread costs a switch for each process it reads."""
@@ -92,23 +92,23 @@ class Monitor:
         usage: Usage | None,
         past: dict[str, _Past],
     ) -> None:
-        runtime = supervisor.runtime
-        runtime.usage = usage
-        one = past.get(runtime.name)
+        plugin = supervisor.plugin
+        plugin.usage = usage
+        one = past.get(plugin.name)
         if one is None or one.process is not process:
             one = _Past(process)
-        self._past[runtime.name] = one
-        is_stopped = usage is not None and _is_stopped(runtime, process, usage)
+        self._past[plugin.name] = one
+        is_stopped = usage is not None and _is_stopped(plugin, process, usage)
         if process.is_alive and not is_stopped and (usage is None or usage.is_led):
-            runtime.last_heartbeat = time.time()
-        if usage is None or runtime.status is PluginStatus.STOPPING:
+            plugin.last_heartbeat = time.time()
+        if usage is None or plugin.status is PluginStatus.STOPPING:
             return
         self._judge_stop(supervisor, one, is_stopped)
         self._judge_size(supervisor, one, usage)
 
     def _judge_stop(self, supervisor: Supervisor, one: _Past, is_stopped: bool) -> None:
         """Replace a plugin that a signal has stopped; a native one is missed by its pings."""
-        session = supervisor.runtime.session
+        session = supervisor.plugin.session
         if not is_stopped or (session is not None and session.is_native):
             one.stopped_at = None
             return
@@ -122,7 +122,7 @@ class Monitor:
 
     def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
         """Replace a plugin whose process tree is over its limit."""
-        limit = supervisor.runtime.limits.memory_limit_bytes
+        limit = supervisor.plugin.limits.memory_limit_bytes
         one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0
         if one.over_limit >= _OVER_LIMIT:
             supervisor.condemn(
@@ -132,15 +132,15 @@ class Monitor:
             )
 
 
-def _is_stopped(runtime: PluginRuntime, process: PluginProcess, usage: Usage) -> bool:
+def _is_stopped(plugin: PluginRuntime, process: PluginProcess, usage: Usage) -> bool:
     """Tell whether the leader, or whoever of the tree is connected, is stopped by a signal."""
     if process.pid in usage.stopped:
         return True
-    return runtime.session is not None and runtime.session.peer.pid in usage.stopped
+    return plugin.session is not None and plugin.session.peer.pid in usage.stopped
 
 
-def _note_without_process(runtime: PluginRuntime) -> None:
+def _note_without_process(plugin: PluginRuntime) -> None:
     """Another program's process is alive as long as it is connected."""
-    runtime.usage = None
-    if runtime.session is not None:
-        runtime.last_heartbeat = time.time()
+    plugin.usage = None
+    if plugin.session is not None:
+        plugin.last_heartbeat = time.time()

@@ -47,14 +47,14 @@ class Reloader:
 
     def _running(self) -> dict[Path, PluginRuntime]:
         return {
-            runtime.path: runtime
-            for runtime in self._registry
-            if runtime.dev and runtime.path is not None and runtime.desired == "running"
+            plugin.path: plugin
+            for plugin in self._registry
+            if plugin.dev and plugin.path is not None and plugin.desired == "running"
         }
 
-    def _reload(self, runtime: PluginRuntime) -> None:
-        _log.info("plugin %s: its source has changed", runtime.name)
-        restart = asyncio.create_task(_restart(self._supervise(runtime)))
+    def _reload(self, plugin: PluginRuntime) -> None:
+        _log.info("plugin %s: its source has changed", plugin.name)
+        restart = asyncio.create_task(_restart(self._supervise(plugin)))
         self._restarts.add(restart)
         restart.add_done_callback(self._restarts.discard)
 

@@ -27,26 +27,19 @@ from vconnect.errors import (
 )
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Decision, Ended
-from vconnect.plugins.runtime import Desired, PluginRuntime
-from vconnect.plugins.status import TELLING, PluginStatus, Substate
-from vconnect.settings.load import Settings
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import SELF_EXPLANATORY, Desired, PluginStatus, Substate
+from vconnect.settings.model import Settings
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
 
 from .admission import Admissions
-from .changes import Bell
-from .instance import (
-    Instance,
-    Rest,
-    crash_report,
-    exited,
-    overdue,
-    refused,
-    stopped,
-    why_disconnected,
-)
+from .changes import Changes
+from .endings import crash_report, exited, overdue, refused, stopped, why_disconnected
+from .instance import Instance
 from .launcher import Launcher
+from .verdict import Verdict
 from .watchdog import WatchKeeper
 
 _log = logging.getLogger(__name__)
@@ -72,7 +65,7 @@ class Supervisor:
     time and in any number. Cancelling one of them only stops the waiting: the order stands.
 
     Args:
-        runtime: The plugin's state, which only this object changes.
+        plugin: The plugin's state, which only this object changes.
         registry: Where routes are built anew when a session comes or goes.
         settings: Timeouts and policies.
         launcher: Starts its processes.
@@ -81,19 +74,19 @@ class Supervisor:
 
     def __init__(
         self,
-        runtime: PluginRuntime,
+        plugin: PluginRuntime,
         registry: Registry,
         settings: Settings,
         launcher: Launcher,
         on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
     ) -> None:
-        self.runtime = runtime
+        self.plugin = plugin
         self._registry = registry
         self._settings = settings
         self._launcher = launcher
         self._on_given_up = on_given_up
-        self._admissions = Admissions(runtime, settings)
-        self._restarts = runtime.restarts
+        self._admissions = Admissions(plugin, settings)
+        self._restarts = plugin.restarts
         self._order = _Order.NONE
         self._current: Instance | None = None
         self._successor: Instance | None = None
@@ -101,12 +94,12 @@ class Supervisor:
         self._has_place = False  # of those for starting plugins
         self._failure = ""  # why the last successor did not take over
         self._watch_keeper = WatchKeeper(
-            settings, runtime.saw_alive, partial(self.condemn, Substate.WATCHDOG)
+            settings, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
         )
         self._closing = False
         self._wake = asyncio.Event()
-        self._changes = Bell()
-        self._task = asyncio.create_task(self._live(), name=f"supervisor of {runtime.name}")
+        self._changes = Changes()
+        self._task = asyncio.create_task(self._live(), name=f"supervisor of {plugin.name}")
 
     # Orders.
 
@@ -118,19 +111,19 @@ class Supervisor:
         """
         self._want("running")
         self._check_startable()
-        if self._current is None or self.runtime.status is PluginStatus.STOPPING:
-            self._forgive()
+        if self._current is None or self.plugin.status is PluginStatus.STOPPING:
+            self._clear_history()
             self._give(_Order.START)
         elif self._order is _Order.STOP:
             self._give(_Order.NONE)
-        await self._changes.until(self._has_settled)
+        await self._changes.wait_for(self._has_settled)
         self._check_running()
 
     async def stop(self) -> None:
         """Stop the plugin, and return when nothing of its process tree is left."""
         self._want("stopped")
         self._give(_Order.STOP)
-        await self._changes.until(self._is_past_stopping)
+        await self._changes.wait_for(self._is_past_stopping)
 
     async def restart(self) -> None:
         """Restart the plugin and wait for its handshake.
@@ -142,17 +135,17 @@ class Supervisor:
         Raises:
             PluginStartError: As `start`; also if the old one serves on.
         """
-        if self.runtime.is_external:
-            raise PluginStartError(self.runtime.name, "another program starts it; restart it there")
+        if self.plugin.is_external:
+            raise PluginStartError(self.plugin.name, "another program starts it; restart it there")
         self._want("running")
         self._check_startable()
-        self._forgive()
+        self._clear_history()
         self._failure = ""
         self._give(_Order.RESTART)
-        await self._changes.until(lambda: self._has_settled() and not self._leaving)
+        await self._changes.wait_for(lambda: self._has_settled() and not self._leaving)
         self._check_running()
         if self._failure:
-            raise PluginStartError(self.runtime.name, self.runtime.reason)
+            raise PluginStartError(self.plugin.name, self.plugin.reason)
 
     async def close(self) -> None:
         """Stop the plugin and end the actor; what the operator asked for stays as it is."""
@@ -169,8 +162,8 @@ class Supervisor:
     def condemn(self, substate: Substate, reason: str) -> None:
         """End the process that runs now, and let the restart policy decide; for watchers."""
         if self._current is not None and self._current.process is not None:
-            _log.error("plugin %s is going to be replaced: %s", self.runtime.name, reason)
-            self._current.condemn(Rest(PluginStatus.ERROR, substate, reason, Ended.FAILED))
+            _log.error("plugin %s is going to be replaced: %s", self.plugin.name, reason)
+            self._current.condemn(Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED))
             self._wake.set()
 
     # News from the socket.
@@ -186,10 +179,10 @@ class Supervisor:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
         if self._closing:
-            raise HandshakeError("stopping", f"{self.runtime.name} is being stopped")
+            raise HandshakeError("stopping", f"{self.plugin.name} is being stopped")
         for instance in self._leaving:
             if instance.owns(peer.pid):
-                raise HandshakeError("stopping", f"{self.runtime.name} has been replaced")
+                raise HandshakeError("stopping", f"{self.plugin.name} has been replaced")
         return self._admissions.decide(handshake, peer, self._successor, self._current)
 
     def attached(self, session: Session) -> None:
@@ -197,7 +190,7 @@ class Supervisor:
         shaken = session.handshake
         instance = self._instance_of(session.peer.pid)
         if instance is None:
-            instance = self._current = Instance(self.runtime.generation)
+            instance = self._current = Instance(self.plugin.generation)
         instance.session = session
         if instance.running_since is None:
             instance.running_since = time.monotonic()
@@ -207,7 +200,7 @@ class Supervisor:
         self._serve(instance, session)
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
-            *(self.runtime.name, shaken.version, shaken.priority, ", ".join(shaken.capabilities)),
+            *(self.plugin.name, shaken.version, shaken.priority, ", ".join(shaken.capabilities)),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
@@ -216,10 +209,10 @@ class Supervisor:
         if instance is None:
             return  # of an earlier process
         instance.session = None
-        self.runtime.lost_events = session.lost_events()
+        self.plugin.lost_events = session.lost_events()
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
-        _log.log(level, "plugin %s: %s", self.runtime.name, reason)
+        _log.log(level, "plugin %s: %s", self.plugin.name, reason)
         if instance is self._current:
             self._lost_session(instance, error, reason)
         self._wake.set()
@@ -239,19 +232,19 @@ class Supervisor:
             try:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - a fault of ours must not take others down
-                _log.exception("plugin %s: a fault of the host", self.runtime.name)
+                _log.exception("plugin %s: a fault of the host", self.plugin.name)
                 self._give_up(f"a fault of the host: {error!r}; its log holds the traceback")
                 await asyncio.sleep(_FAULT_PAUSE)
         self._order = _Order.NONE
-        self._changes.ring()
+        self._changes.notify_all()
 
     async def _step(self) -> None:
         """Do the one thing that is due now, or wait for news."""
         current, successor, order = self._current, self._successor, self._order
         if successor is not None and self._why_end(successor) is not None:
             await self._drop_successor(successor)
-        elif current is not None and (rest := self._why_end(current)) is not None:
-            await self._end(current, rest)
+        elif current is not None and (verdict := self._why_end(current)) is not None:
+            await self._end(current, verdict)
         elif order is _Order.STOP:
             await self._rest_stopped()
         elif order is _Order.RESTART and current is not None and self._may_overlap(current):
@@ -263,14 +256,14 @@ class Supervisor:
         else:
             await self._watch()
 
-    def _why_end(self, instance: Instance) -> Rest | None:
+    def _why_end(self, instance: Instance) -> Verdict | None:
         """Say where an instance that must end comes to rest; ``None`` if it may go on."""
         if instance.verdict is not None:
             return instance.verdict
         if self._order is _Order.STOP:
             return stopped()
         if instance.process is None and instance.session is None:
-            return Rest(PluginStatus.STOPPED, Substate.DISCONNECTED, self.runtime.reason)
+            return Verdict(PluginStatus.STOPPED, Substate.DISCONNECTED, self.plugin.reason)
         if instance.process is not None and not instance.process.is_alive:
             return exited(instance, instance.process.exited.result())
         if instance.process is not None and instance.is_overdue():
@@ -300,57 +293,57 @@ class Supervisor:
         """Start a new generation where none runs."""
         self._order = _Order.NONE
         self._restarts.cancel()
-        self.runtime.generation += 1
+        self.plugin.generation += 1
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
-        instance = self._launcher.begin(self.runtime, self._wake)
-        if isinstance(instance, Rest):
+        instance = self._launcher.begin(self.plugin, self._wake)
+        if isinstance(instance, Verdict):
             self._give_place()
             self._settle(instance, ran_for=0.0)
-            _log.error("plugin %s cannot be started: %s", self.runtime.name, instance.reason)
+            _log.error("plugin %s cannot be started: %s", self.plugin.name, instance.reason)
             return
         self._current = instance
-        self.runtime.process = instance.process
-        self._changes.ring()
+        self.plugin.process = instance.process
+        self._changes.notify_all()
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the one that runs."""
         self._order = _Order.NONE
-        self.runtime.generation += 1
-        instance = self._launcher.begin(self.runtime, self._wake)
-        if isinstance(instance, Rest):
+        self.plugin.generation += 1
+        instance = self._launcher.begin(self.plugin, self._wake)
+        if isinstance(instance, Verdict):
             self._give_place()
-            self._failed_to_succeed(instance.reason)
+            self._keep_current(instance.reason)
             return
         self._successor = instance
-        self.runtime.substate = Substate.REPLACING
-        self._changes.ring()
+        self.plugin.substate = Substate.REPLACING
+        self._changes.notify_all()
 
     # Serving.
 
     def _serve(self, instance: Instance, session: Session) -> None:
         """Let events go to this session from now on."""
-        runtime = self.runtime
-        runtime.process = instance.process
-        runtime.session = session
-        runtime.handshake = session.handshake
-        runtime.breaker.succeeded()
-        runtime.last_heartbeat = time.time()
+        plugin = self.plugin
+        plugin.process = instance.process
+        plugin.session = session
+        plugin.handshake = session.handshake
+        plugin.breaker.succeeded()
+        plugin.last_heartbeat = time.time()
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
-        if runtime.status is not PluginStatus.RUNNING:
+        if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
-        runtime.substate, runtime.reason = substate, ""
+        plugin.substate, plugin.reason = substate, ""
         self._registry.reroute()
         self._watch_keeper.watch(session)
-        self._changes.ring()
+        self._changes.notify_all()
         self._wake.set()
 
     def _lost_session(self, instance: Instance, error: Exception | None, reason: str) -> None:
         """The plugin that serves has lost its connection: it may come back, unless it hung."""
         self._retire_session()
-        if self.runtime.status is not PluginStatus.RUNNING:
+        if self.plugin.status is not PluginStatus.RUNNING:
             return
         if instance.process is None:
-            self.runtime.reason = reason
+            self.plugin.reason = reason
         elif isinstance(error, PluginStuckError):
             self.condemn(Substate.WATCHDOG, reason)
         else:
@@ -360,8 +353,8 @@ class Supervisor:
     def _retire_session(self) -> None:
         """Send no more events to the session that serves."""
         self._watch_keeper.rest()
-        if self.runtime.session is not None:
-            self.runtime.session = None
+        if self.plugin.session is not None:
+            self.plugin.session = None
             self._registry.reroute()
 
     # Replacing.
@@ -369,10 +362,10 @@ class Supervisor:
     def _may_overlap(self, current: Instance) -> bool:
         """Tell whether a new process may be started beside the one that runs."""
         return (
-            self.runtime.status is PluginStatus.RUNNING
+            self.plugin.status is PluginStatus.RUNNING
             and current.process is not None
             and self._successor is None
-            and not self.runtime.is_exclusive
+            and not self.plugin.is_exclusive
         )
 
     def _take_over(self, successor: Instance) -> None:
@@ -380,11 +373,11 @@ class Supervisor:
         old, self._current, self._successor = self._current, successor, None
         assert old is not None, "a successor comes after somebody"
         self._retire_session()
-        task = asyncio.create_task(self._leave(old), name=f"leaving of {self.runtime.name}")
+        task = asyncio.create_task(self._leave(old), name=f"leaving of {self.plugin.name}")
         self._leaving[old] = task
         _log.info(
             "plugin %s: generation %d takes over from %d",
-            *(self.runtime.name, successor.generation, old.generation),
+            *(self.plugin.name, successor.generation, old.generation),
         )
 
     async def _leave(self, old: Instance) -> None:
@@ -392,29 +385,29 @@ class Supervisor:
             await old.end(self._settings, "replaced", lambda _: None)
         finally:
             del self._leaving[old]
-            self._changes.ring()
+            self._changes.notify_all()
             self._wake.set()
 
     async def _drop_successor(self, successor: Instance) -> None:
         """A successor that failed, or that a stop has overtaken: the old one serves on."""
-        rest = self._why_end(successor)
-        assert rest is not None
-        await successor.end(self._settings, rest.reason, lambda _: None)
+        verdict = self._why_end(successor)
+        assert verdict is not None
+        await successor.end(self._settings, verdict.reason, lambda _: None)
         self._successor = None
         self._give_place()
         if self._current is not None:
-            self._failed_to_succeed(rest.reason or "it was stopped")
+            self._keep_current(verdict.reason or "it was stopped")
 
-    def _failed_to_succeed(self, reason: str) -> None:
+    def _keep_current(self, reason: str) -> None:
         self._failure = reason
-        self.runtime.substate = Substate.CONNECTED
-        self.runtime.reason = f"a new process failed: {reason}; the old one serves on"
-        _log.error("plugin %s: %s", self.runtime.name, self.runtime.reason)
-        self._changes.ring()
+        self.plugin.substate = Substate.CONNECTED
+        self.plugin.reason = f"a new process failed: {reason}; the old one serves on"
+        _log.error("plugin %s: %s", self.plugin.name, self.plugin.reason)
+        self._changes.notify_all()
 
     # Ending.
 
-    async def _end(self, instance: Instance, rest: Rest) -> None:
+    async def _end(self, instance: Instance, verdict: Verdict) -> None:
         """End the whole process tree, and come to rest."""
         self._retire_session()
         ran_for = instance.ran_for
@@ -422,84 +415,84 @@ class Supervisor:
         if process is None:
             await self._end_external(instance)
         else:
-            if rest.ended is not None and not process.is_alive:
+            if verdict.ended is not None and not process.is_alive:
                 _log.log(
-                    logging.INFO if rest.ended is Ended.CLEANLY else logging.ERROR,
+                    logging.INFO if verdict.ended is Ended.CLEANLY else logging.ERROR,
                     "plugin %s %s",
-                    self.runtime.name,
+                    self.plugin.name,
                     process.exited.result(),
                 )
-            await instance.end(self._settings, rest.reason, partial(self._phase, rest))
-            self._bury(instance, rest, ran_for)
+            await instance.end(self._settings, verdict.reason, partial(self._phase, verdict))
+            self._record_end(instance, verdict, ran_for)
         self._current = None
         self._give_place()
-        if self._order is _Order.STOP and rest.ended is not None:
-            rest = stopped()
-        self._settle(rest, ran_for)
-        self._promote()
+        if self._order is _Order.STOP and verdict.ended is not None:
+            verdict = stopped()
+        self._settle(verdict, ran_for)
+        self._adopt_successor()
 
     async def _end_external(self, instance: Instance) -> None:
         if instance.session is None:
             return
-        instance.session.abort(PluginUnavailableError(self.runtime.name, "stopped by the operator"))
+        instance.session.abort(PluginUnavailableError(self.plugin.name, "stopped by the operator"))
         while instance.session is not None:
             await self._watch()
 
-    def _bury(self, instance: Instance, rest: Rest, ran_for: float) -> None:
+    def _record_end(self, instance: Instance, verdict: Verdict, ran_for: float) -> None:
         """Keep what is worth knowing of a process that has ended."""
-        runtime, process = self.runtime, instance.process
+        plugin, process = self.plugin, instance.process
         assert process is not None, "nobody is left to be buried"
-        runtime.exit = process.exited.result()
-        runtime.last_stderr = tuple(process.log.last_stderr)
-        runtime.process = None
-        if runtime.status is PluginStatus.STOPPING:
-            _log.info("plugin %s has ended: %s", runtime.name, runtime.exit)
-        lost, runtime.lost_events = runtime.lost_events, []
-        if rest.ended is None:
+        plugin.exit = process.exited.result()
+        plugin.last_stderr = tuple(process.log.last_stderr)
+        plugin.process = None
+        if plugin.status is PluginStatus.STOPPING:
+            _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
+        lost, plugin.lost_events = plugin.lost_events, []
+        if verdict.ended is None:
             return
-        report = crash_report(instance, rest, ran_for, lost)
-        runtime.crashes.add(report, lost if rest.ended is Ended.FAILED else ())
+        report = crash_report(instance, verdict, ran_for, lost)
+        plugin.crashes.add(report, lost if verdict.ended is Ended.FAILED else ())
 
-    def _phase(self, rest: Rest, substate: Substate) -> None:
+    def _phase(self, verdict: Verdict, substate: Substate) -> None:
         """Show where the ending stands, before each step of it."""
-        if self.runtime.status is not PluginStatus.STOPPING:
-            self._move(PluginStatus.STOPPING, substate, rest.reason)
-        self.runtime.substate = substate
+        if self.plugin.status is not PluginStatus.STOPPING:
+            self._move(PluginStatus.STOPPING, substate, verdict.reason)
+        self.plugin.substate = substate
         if substate is Substate.KILLING:
             _log.warning(
                 "plugin %s has not ended within %g s; killing it",
-                *(self.runtime.name, self._settings.stop_timeout),
+                *(self.plugin.name, self._settings.stop_timeout),
             )
 
-    def _settle(self, rest: Rest, ran_for: float) -> None:
+    def _settle(self, verdict: Verdict, ran_for: float) -> None:
         """Come to rest, and decide when the plugin is started again."""
-        substate = rest.substate
-        if rest.ended is not None and self._order is _Order.NONE and not self._closing:
-            decision = self._restarts.ended(rest.ended, ran_for, time.monotonic())
+        substate = verdict.substate
+        if verdict.ended is not None and self._order is _Order.NONE and not self._closing:
+            decision = self._restarts.ended(verdict.ended, ran_for, time.monotonic())
             self._restarts.plan(decision, time.monotonic())
-            substate = self._plan(decision, rest)
-        self._move(rest.status, substate, rest.reason)
+            substate = self._plan(decision, verdict)
+        self._move(verdict.status, substate, verdict.reason)
 
-    def _plan(self, decision: Decision, rest: Rest) -> Substate:
+    def _plan(self, decision: Decision, verdict: Verdict) -> Substate:
         """Say what follows, and return the substate for it."""
         if decision.is_crash_loop:
             _log.error(
                 "plugin %s is in a crash loop (%s); %s",
-                *(self.runtime.name, rest.reason, decision.in_words()),
+                *(self.plugin.name, verdict.reason, decision.in_words()),
             )
-            self._on_given_up(self.runtime)
-        if rest.substate in TELLING:
-            return rest.substate
+            self._on_given_up(self.plugin)
+        if verdict.substate in SELF_EXPLANATORY:
+            return verdict.substate
         if decision.is_crash_loop:
             return Substate.CRASH_LOOP
-        return rest.substate if decision.delay is None else Substate.BACKOFF
+        return verdict.substate if decision.delay is None else Substate.BACKOFF
 
-    def _promote(self) -> None:
+    def _adopt_successor(self) -> None:
         """A successor on its way is what there is now."""
         if self._successor is not None and self._order is not _Order.STOP:
             self._current, self._successor = self._successor, None
             self._restarts.cancel()
-            self.runtime.process = self._current.process
+            self.plugin.process = self._current.process
             self._move(PluginStatus.STARTING, Substate.SPAWNED)
 
     async def _rest_stopped(self) -> None:
@@ -507,22 +500,22 @@ class Supervisor:
         if self._leaving:
             await asyncio.wait(self._leaving.values())
         self._restarts.cancel()
-        if self.runtime.status is PluginStatus.ERROR:
+        if self.plugin.status is PluginStatus.ERROR:
             self._move(PluginStatus.STOPPED, Substate.NONE)
-        elif self.runtime.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
-            self.runtime.substate = Substate.NONE
+        elif self.plugin.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
+            self.plugin.substate = Substate.NONE
         self._order = _Order.NONE
-        self._changes.ring()
+        self._changes.notify_all()
 
     def _give_up(self, reason: str) -> None:
         """Come to rest after a fault of ours; whatever still runs is killed."""
         self._order = _Order.STOP if self._closing else _Order.NONE
         self.kill_now()
         for instance in self._instances():
-            instance.condemn(Rest(PluginStatus.ERROR, Substate.NONE, reason))
-        if self._current is None and self.runtime.status in _IN_BETWEEN:
+            instance.condemn(Verdict(PluginStatus.ERROR, Substate.NONE, reason))
+        if self._current is None and self.plugin.status in _IN_BETWEEN:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
-        self._changes.ring()
+        self._changes.notify_all()
 
     # What the steps are made of.
 
@@ -534,14 +527,14 @@ class Supervisor:
         return next((one for one in self._instances() if one.owns(pid)), None)
 
     def _want(self, desired: Desired) -> None:
-        self.runtime.desired = desired
+        self.plugin.desired = desired
         self._registry.reroute()
 
     def _give(self, order: _Order) -> None:
         self._order = order
         self._wake.set()
 
-    def _forgive(self) -> None:
+    def _clear_history(self) -> None:
         """An operator's word clears the plugin's past."""
         self._restarts.forget()
         self._restarts.cancel()
@@ -553,7 +546,7 @@ class Supervisor:
             begin()
             return
         if self._current is None:
-            self.runtime.substate = Substate.WAITING
+            self.plugin.substate = Substate.WAITING
         await self._wake.wait()
         self._wake.clear()
         self._launcher.stop_waiting(self._wake)
@@ -564,32 +557,32 @@ class Supervisor:
             self._launcher.give_place()
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
-        self.runtime.move(status, substate, reason)
-        self._changes.ring()
+        self.plugin.move(status, substate, reason)
+        self._changes.notify_all()
 
     def _has_settled(self) -> bool:
         return (
             self._order is _Order.NONE
             and self._successor is None
-            and self.runtime.status not in _IN_BETWEEN
+            and self.plugin.status not in _IN_BETWEEN
         )
 
     def _is_past_stopping(self) -> bool:
         return (
             self._order is not _Order.STOP
-            and self.runtime.status is not PluginStatus.STOPPING
+            and self.plugin.status is not PluginStatus.STOPPING
             and not self._leaving
         )
 
     def _check_startable(self) -> None:
-        if self.runtime.is_external and self._current is None:
+        if self.plugin.is_external and self._current is None:
             raise PluginStartError(
-                self.runtime.name, "another program starts it; it may attach again now"
+                self.plugin.name, "another program starts it; it may attach again now"
             )
         if self._closing:
-            raise PluginStartError(self.runtime.name, "the host is stopping")
+            raise PluginStartError(self.plugin.name, "the host is stopping")
 
     def _check_running(self) -> None:
-        runtime = self.runtime
-        if runtime.status is not PluginStatus.RUNNING:
-            raise PluginStartError(runtime.name, runtime.reason or "stopped before it was running")
+        plugin = self.plugin
+        if plugin.status is not PluginStatus.RUNNING:
+            raise PluginStartError(plugin.name, plugin.reason or "stopped before it was running")

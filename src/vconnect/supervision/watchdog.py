@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vconnect.errors import PluginError
-from vconnect.settings.load import Settings
-from vconnect.wire.messages import PING
-from vconnect.wire.session import EVENT_NAMES, Session
+from vconnect.settings.model import Settings
+from vconnect.wire.messages import EVENT_NAMES, PING
+from vconnect.wire.session import Session
 
 _LATE = 0.5  # of an interval: a tick that comes later has been held up, and so have the replies
 

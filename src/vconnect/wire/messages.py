@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import orjson
 
+from vconnect._framing import Event, EventName
 from vconnect.errors import HandshakeError, HostCallError, PluginReplyError
-from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, NameCache, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
 STOP = "stop"
@@ -179,6 +180,19 @@ def event_prefixes(event: str) -> tuple[bytes, bytes]:
     name = orjson.dumps(event)
     classic = b'{"event":%b,"event_type":%b,"payload":' % (name, name)
     return classic, b'"event":%b,"payload":' % name
+
+
+#: Event names as they stand in frames; for `encode_event` and `Session.request`.
+EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event)))
+
+
+def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:
+    """Encode an event once for every session.
+
+    Raises:
+        PayloadError: The payload is not JSON, or too large.
+    """
+    return Event(EVENT_NAMES[event], payload, max_frame_bytes, trace)
 
 
 def normalize_answer(message: dict[str, Any]) -> Answer:

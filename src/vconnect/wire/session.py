@@ -12,20 +12,17 @@ from typing import Any, Protocol
 import msgspec
 import orjson
 
-from vconnect._framing import HEADER_BYTES, Event, EventName, encode_frame
+from vconnect._framing import HEADER_BYTES, encode_frame
 
 from ._lane import Lane
 from .messages import (
     CANCEL,
     Dialect,
     Handshake,
-    event_prefixes,
     is_reserved,
     normalize_answer,
     reply_error,
 )
-
-_MAX_EVENT_NAMES = 4096
 
 _HAS_PEERCRED = sys.platform == "linux"
 # macOS, <sys/un.h>: the options that CPython does not name.
@@ -42,7 +39,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one connection; see `vconnect.settings.load.Settings`."""
+    """The bounds of one connection; see `vconnect.settings.model.Settings`."""
 
     window: int
     max_queued: int
@@ -225,29 +222,6 @@ class Session:
         if answer.ok:
             return answer.data
         raise reply_error(self.handshake.plugin, answer)
-
-
-class _EventNames(dict[str, EventName]):
-    """Events' names as they stand in frames; encoded when a name comes first."""
-
-    def __missing__(self, event: str) -> EventName:
-        if len(self) >= _MAX_EVENT_NAMES:
-            self.clear()
-        name = self[event] = EventName(*event_prefixes(event))
-        return name
-
-
-#: For `Session.request` and `encode_event`. Names come from callers, so there is an end to it.
-EVENT_NAMES = _EventNames()
-
-
-def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:
-    """Encode an event once for every session.
-
-    Raises:
-        PayloadError: The payload is not JSON, or too large.
-    """
-    return Event(EVENT_NAMES[event], payload, max_frame_bytes, trace)
 
 
 def peer_of(transport: Transport) -> Peer:

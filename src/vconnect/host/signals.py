@@ -1,0 +1,86 @@
+"""What asks a host to end, and what each request does: a signal, or the guardian's death."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .manager import PluginRuntimeManager
+
+if TYPE_CHECKING:
+    from .guardian import Lifeline
+
+
+EXIT_KILLED = 130
+
+
+EXIT_UNGUARDED = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupts:
+    """What asks for the end, and what each time does: a signal, or the guardian's death.
+
+    Attributes:
+        count: How often it was asked for.
+        exit_code: What the process ends with.
+    """
+
+    def __init__(
+        self,
+        work: asyncio.Task[object],
+        manager: PluginRuntimeManager,
+        lifeline: Lifeline | None,
+    ) -> None:
+        self.count = 0
+        self.exit_code = 0
+        self._work = work
+        self._manager = manager
+        self._lifeline = lifeline
+
+    @contextmanager
+    def handled(self) -> Iterator[Interrupts]:
+        """Take the signals over, for the length of a ``with`` block."""
+        loop = asyncio.get_running_loop()
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._interrupt, number)
+        if self._lifeline is not None:
+            self._lifeline.watch(loop, self._guardian_lost)
+        try:
+            yield self
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+            if self._lifeline is not None:
+                self._lifeline.close()
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        if self._lifeline is not None and self._lifeline.is_echo(number):
+            return
+        self.count += 1
+        if self.count == 1:
+            _log.info("%s: stopping the plugins; once more kills them", number.name)
+            self._work.cancel()
+        elif self.count == 2:
+            _log.warning("%s again: killing the plugins", number.name)
+            self.exit_code = EXIT_KILLED
+            self._manager.kill_all()
+        else:
+            os._exit(EXIT_KILLED)
+
+    def _guardian_lost(self) -> None:
+        """End in order: a host that is killed from now on would leave its plugins behind."""
+        self.exit_code = self.exit_code or EXIT_UNGUARDED
+        if not self.count:
+            self.count = 1
+            _log.error("the guardian has ended: stopping the plugins; a signal kills them")
+            self._work.cancel()

@@ -1,0 +1,38 @@
+"""The environment of a plugin's process: an allowlist of the host's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
+INHERITED = (
+    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
+    *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+
+
+# A plugin from source is compiled on the way, and compilers keep their caches somewhere.
+INHERITED_BY_DEV = (
+    *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
+    *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
+    *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
+)
+
+
+def plugin_environment(
+    host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
+) -> dict[str, str]:
+    """Build a plugin's environment: an allowlist of the host's, then what is given.
+
+    The directory of the host's own Python comes first on the PATH, so that a plugin that begins
+    with ``#!/usr/bin/env python3`` finds the kit that is installed beside the host.
+    """
+    names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
+    kept = {name: host[name] for name in names if name in host}
+    python = str(Path(sys.executable).parent)
+    kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
+    kept["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is seen when it prints it
+    return kept | dict(extra)

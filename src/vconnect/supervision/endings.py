@@ -1,0 +1,103 @@
+"""From how an instance ended to its verdict and its crash report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vconnect.errors import HandshakeError
+from vconnect.plugins.crashes import CrashReport
+from vconnect.plugins.restarts import Ended
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.processes.process import ExitStatus
+from vconnect.wire.session import LostEvent
+
+from .instance import Instance
+from .verdict import Verdict
+
+
+def stopped() -> Verdict:
+    """It was asked to."""
+    return Verdict(PluginStatus.STOPPED, Substate.EXITED)
+
+
+def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
+    """Its leader has ended by itself."""
+    cgroup = instance.process.cgroup if instance.process is not None else None
+    if cgroup is not None and not exit_status.is_clean and cgroup.was_out_of_memory():
+        reason = (
+            f"memory_limit: {exit_status}, by the kernel: its process tree came to its "
+            f"tree_limits.memory_bytes of {cgroup.memory_bytes}"
+        )
+        return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
+    if exit_status.is_clean:
+        return Verdict(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
+    if exit_status.signal:  # what it wrote last has nothing to do with it
+        return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
+    reason = _with_last_words(str(exit_status), instance)
+    return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
+
+
+def overdue(instance: Instance) -> Verdict:
+    """Its handshake has not come in time."""
+    reason = f"no handshake within {instance.handshake_timeout:g} s"
+    reason = _with_last_words(reason, instance)
+    return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
+
+
+def refused(instance: Instance, error: HandshakeError) -> Verdict:
+    """Its handshake was refused; `error` says why."""
+    if error.code == "disabled":
+        return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
+    if error.code == "handshake_timeout":
+        return overdue(instance)
+    reason = _with_last_words(str(error), instance)
+    return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, reason, Ended.PERMANENT)
+
+
+def failed_start(substate: Substate, reason: str, how: Ended) -> Verdict:
+    """There was nothing to start, or the kernel would not."""
+    return Verdict(PluginStatus.ERROR, substate, reason, how)
+
+
+def why_disconnected(error: Exception | None) -> str:
+    """Say how a connection ended."""
+    return "it closed its connection" if error is None else f"its connection ended: {error}"
+
+
+def crash_report(
+    instance: Instance, verdict: Verdict, ran_for: float, lost: Sequence[LostEvent]
+) -> CrashReport:
+    """Write down an end that nobody asked for."""
+    process = instance.process
+    assert process is not None, "only our own processes are looked at so closely"
+    exit_status = process.exited.result()
+    return CrashReport(
+        at=time.time(),
+        generation=instance.generation,
+        ran_for_s=ran_for,
+        reason=verdict.reason,
+        exit_code=exit_status.code,
+        exit_signal=exit_status.signal,
+        last_stderr=tuple(process.log.last_stderr),
+        in_flight=tuple(event.event for event in lost),
+        max_rss_bytes=process.max_rss_bytes,
+        cpu_s=process.cpu_s,
+    )
+
+
+def _with_last_words(reason: str, instance: Instance) -> str:
+    """Add what the plugin wrote to stderr last: most often it says why.
+
+    A compiler says first what is wrong and where, and last only that something was.
+    """
+    lines = instance.process.log.last_stderr if instance.process is not None else ()
+    said = [line.strip() for line in lines if line.strip()]
+    if not said:
+        return reason
+    errors = [at for at, line in enumerate(said) if line.lower().startswith("error")]
+    if len(errors) > 1:
+        first = errors[0]
+        where = said[first + 1] if said[first + 1].startswith("-->") else ""
+        return f"{reason}; last stderr: {said[first]} {where}".rstrip()
+    return f"{reason}; last stderr: {said[-1]}"

@@ -1,0 +1,208 @@
+"""A Unix socket that only this user can reach, held by a lock against a second host."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+import sys
+from pathlib import Path
+
+from vconnect.errors import SocketError
+
+# sun_path of <sys/un.h>, with its closing zero.
+MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
+
+
+_BACKLOG = 512
+
+
+class PrivateSocket:
+    """A bound Unix socket of mode 0600 in a directory that only we can write to.
+
+    Attributes:
+        path: Absolute.
+        socket: Bound and listening. Whoever serves it may close it.
+    """
+
+    def __init__(
+        self, path: Path, lock: int, bound: socket.socket, *, is_activated: bool = False
+    ) -> None:
+        self.path = path
+        self.socket = bound
+        self._lock = lock
+        self._inode = _inode(path)
+        self._is_activated = is_activated  # the service manager listens on when we have ended
+
+    def is_intact(self) -> bool:
+        """Tell whether the path still names this socket."""
+        return self._inode is not None and _inode(self.path) == self._inode
+
+    def rebind(self) -> socket.socket:
+        """Bind the path anew, after somebody deleted it.
+
+        Raises:
+            SocketError: Something that is no socket stands in its place.
+        """
+        _clear_stale(self.path)
+        self.socket = _bind(self.path)
+        self._inode = _inode(self.path)
+        self._is_activated = False
+        return self.socket
+
+    def close(self) -> None:
+        """Close the socket, unlink the path if it is still ours, and give up the lock."""
+        self.socket.close()
+        if self.is_intact() and not self._is_activated:
+            self.path.unlink(missing_ok=True)
+        self._inode = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def bind_private_socket(path: str | Path, listening: socket.socket | None = None) -> PrivateSocket:
+    """Bind a Unix socket that only this user can reach, and hold it against a second host.
+
+    A lock file beside it (``PATH.lock``) decides who serves the path; a socket that nobody holds
+    is taken over. Anything that is not a socket is never unlinked.
+
+    Args:
+        path: Where; ``~`` is expanded.
+        listening: A socket that listens there already, opened by the service manager.
+
+    Raises:
+        SocketError: The path is too long, its directory is not private to us, another host holds
+            it, or something that is no socket is in the way.
+    """
+    where = _absolute(path)
+    _check_length(where)
+    _make_private_directory(where.parent)
+    lock = _take_lock(where)
+    try:
+        if listening is not None:
+            _check_activated(listening, where)
+            return PrivateSocket(where, lock, listening, is_activated=True)
+        _clear_stale(where)
+        return PrivateSocket(where, lock, _bind(where))
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - keeps symlinks
+
+
+def _check_length(path: Path) -> None:
+    length = len(os.fsencode(path)) + 1
+    if length > MAX_PATH_BYTES:
+        raise SocketError(
+            f"socket path {path} has {length - 1} bytes; the kernel allows {MAX_PATH_BYTES - 1}. "
+            "Use a shorter one, such as ~/vp/sockets/runtime.sock"
+        )
+
+
+def _make_private_directory(directory: Path) -> None:
+    """Make what is missing with mode 0700; refuse a directory that others could reach into."""
+    try:
+        missing = []
+        parent = directory
+        while not os.path.lexists(parent):
+            missing.append(parent)
+            parent = parent.parent
+        for new in reversed(missing):
+            new.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise SocketError(f"socket directory {directory}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
+        raise SocketError(f"socket directory {directory} is {kind}; name a real directory")
+    if found.st_uid != os.geteuid():
+        raise SocketError(
+            f"socket directory {directory} belongs to user {found.st_uid}, "
+            f"this host runs as {os.geteuid()}; use a directory of your own"
+        )
+    if found.st_mode & 0o022:
+        raise SocketError(
+            f"socket directory {directory} can be written by others "
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); try: chmod 700 {directory}, "
+            "or name another directory"
+        )
+
+
+def _take_lock(path: Path) -> int:
+    """Lock ``PATH.lock``; it is never deleted, so nobody can hold a lock on a lost file."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SocketError(f"lock file {lock_path}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise SocketError(
+            f"another host (PID {holder}) serves {path}; stop it first, or use another socket path"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _check_activated(listening: socket.socket, path: Path) -> None:
+    """Refuse a socket of the service manager's that is not the one that plugins are told of."""
+    name = listening.getsockname()
+    if not isinstance(name, str) or _absolute(name) != path:
+        raise SocketError(
+            f"systemd listens on {name!r} for us, but socket_path is {path}; "
+            "make ListenStream= and socket_path the same"
+        )
+
+
+def _clear_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketError(f"socket path {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise SocketError(f"{path} exists and is not a socket; move it away, or use another path")
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SocketError(f"stale socket {path}: {error.strerror}") from error
+
+
+def _bind(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        if sys.platform == "linux":
+            # bind() gives the file the socket's own mode, so there is no instant in which it is
+            # open to others, whatever the umask; and the umask, which is the process's, stays.
+            os.fchmod(bound.fileno(), 0o600)
+            bound.bind(str(path))
+        else:
+            before = os.umask(0o177)
+            try:
+                bound.bind(str(path))
+            finally:
+                os.umask(before)
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+    return bound
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
