@@ -8,9 +8,11 @@ from pathlib import Path
 from vconnect.host.manager import PluginRuntimeManager
 from vconnect.wire.session import Session
 
+_POLL_S = 0.002
+
 
 class Host(PluginRuntimeManager):
-    """The whole manager with its defaults, which also keeps the sessions: a row goes to them.
+    """The whole manager with its defaults; a row talks to the sessions below it.
 
     Args:
         socket: Where it listens; its directory is our own.
@@ -22,16 +24,14 @@ class Host(PluginRuntimeManager):
             socket_path=str(socket),
             allow_external=True,
         )
-        self.sessions: dict[str, Session] = {}
-        self._changed = asyncio.Event()
 
-    def attached(self, session: Session) -> None:
-        super().attached(session)
-        self.sessions[session.handshake.plugin] = session
-        self._changed.set()
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """The sessions of the plugins that are connected, by name."""
+        known = {plugin.name: plugin.session for plugin in self._registry}
+        return {name: session for name, session in known.items() if session is not None}
 
     async def wait_for(self, plugins: int) -> None:
-        """Wait until so many plugins are connected."""
+        """Wait until this many plugins are connected."""
         while len(self.sessions) < plugins:
-            self._changed.clear()
-            await self._changed.wait()
+            await asyncio.sleep(_POLL_S)

@@ -29,7 +29,6 @@ async def three_plugins() -> AsyncIterator[tuple[Dispatcher, Registry, list[Wire
             runtime = PluginRuntime(name, None)
             runtime.session = wire.session
             registry.add(runtime)
-        registry.reroute()
         yield Dispatcher(registry, Settings()), registry, wires
 
 
@@ -54,8 +53,8 @@ def test_every_answer_is_collected_whatever_the_order() -> None:
             assert outcome.results[1].error == "no"
             assert outcome.results[1].error_code == "bad_request"
             assert outcome.results[1].duration_ms > outcome.results[2].duration_ms
-            assert [runtime.events for runtime in registry] == [1, 1, 1]
-            assert [runtime.errors for runtime in registry] == [0, 1, 0]
+            assert [runtime.counters.events for runtime in registry] == [1, 1, 1]
+            assert [runtime.counters.errors for runtime in registry] == [0, 1, 0]
 
     run(scenario)
 
@@ -70,7 +69,7 @@ def test_a_plugin_that_fails_does_not_keep_the_others_answers() -> None:
             outcome = await broadcast
             codes = [result.error_code for result in outcome.results]
             assert codes == [None, "unavailable", "deadline_exceeded"]
-            assert [runtime.timeouts for runtime in registry] == [0, 0, 1]
+            assert [runtime.counters.timeouts for runtime in registry] == [0, 0, 1]
 
     run(scenario)
 

@@ -57,13 +57,16 @@ class Gate:
         self.ended: list[tuple[Session, Exception | None]] = []
         self.refused_peers: list[tuple[Any, HandshakeError]] = []
 
-    def admit(self, handshake, peer):
+    def owner(self, peer):
+        return peer  # what comes back with the other calls
+
+    def admit(self, handshake, peer, owner):
         self.peers.append(peer)
         if handshake.plugin == "stranger":
             raise HandshakeError("stranger", "nobody started it")
         return Admission(acknowledgment(self.config))
 
-    def attached(self, session):
+    def attached(self, session, owner):
         self.sessions.append(session)
 
     def detached(self, session, error):

@@ -345,14 +345,15 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
     lists = ["--dev", "a:./a", "--dev", "wk.plugin.b:b:c", "--install", "x.vp", "--install", "y.vp"]
     assert vconnect("serve", *flat, *lists, "--debug", "--allow-external", "--no-uvloop") == 4
     (settings,) = served_settings
+    here = Path.cwd()
     assert settings == Settings(
         guardian="off",
-        plugin_dir="p",
-        socket_path="s/r.sock",
-        admin_path="s/a.sock",
+        plugin_dir=str(here / "p"),
+        socket_path=str(here / "s/r.sock"),
+        admin_path=str(here / "s/a.sock"),
         log_level="trace",
-        dev_plugins=("a:./a", "wk.plugin.b:b:c"),
-        install=("x.vp", "y.vp"),
+        dev_plugins=(f"a:{here}/a", f"wk.plugin.b:{here}/b:c"),
+        install=(str(here / "x.vp"), str(here / "y.vp")),
         debug=True,
         allow_external=True,
         uvloop=False,
@@ -361,7 +362,13 @@ def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings])
 
 def test_serve_without_options_has_the_defaults(served_settings: list[Settings]) -> None:
     assert vconnect("serve") == 4
-    assert served_settings == [Settings(guardian="off")]
+    assert served_settings == [
+        Settings(
+            guardian="off",
+            plugin_dir=str(Path.cwd() / "plugins"),
+            socket_path=str(Path("~/vp/sockets/runtime.sock").expanduser()),
+        )
+    ]
 
 
 def test_serve_reads_file_then_environment_then_options(
@@ -378,7 +385,7 @@ def test_serve_reads_file_then_environment_then_options(
     assert settings.plugin_dir == str(tmp_path / "of-file")
     assert settings.debug is True
     assert (settings.log_level, settings.window) == ("info", 16)
-    assert settings.admin_socket == "of-env.sock"
+    assert settings.admin_socket == str(Path.cwd() / "of-env.sock")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import ConfigError
-from vconnect.settings.load import load_settings, split_dev_plugin
+from vconnect.settings.load import DevPlugin, load_settings, parse_dev_plugin
 from vconnect.settings.model import Settings
+
+# What the defaults that are no absolute paths become.
+DEFAULT_PATHS = {
+    "plugin_dir": str(Path.cwd() / "plugins"),
+    "socket_path": str(Path("~/vp/sockets/runtime.sock").expanduser()),
+}
 
 
 @pytest.fixture
@@ -22,7 +28,11 @@ def write(tmp_path):
 
 
 def test_defaults():
-    assert load_settings() == Settings()
+    assert load_settings() == Settings(**DEFAULT_PATHS)
+    assert (Settings().plugin_dir, Settings().socket_path) == (
+        "./plugins",
+        "~/vp/sockets/runtime.sock",
+    )
     assert Settings().admin_socket == "~/vp/sockets/admin.sock"
     assert Settings(socket_path="/a/b.sock").admin_socket == "/a/admin.sock"
     assert Settings(admin_path="/c.sock").admin_socket == "/c.sock"
@@ -49,8 +59,9 @@ def test_relative_paths_of_a_file_are_its_own(write, tmp_path):
         )
     )
     assert settings.plugin_dir == str(tmp_path / "p")
-    assert (settings.socket_path, settings.admin_path) == ("~/s.sock", "/a.sock")
-    assert settings.dev_plugins == (f"wk.plugin.x:{tmp_path}/../x", "y:/y")
+    assert settings.socket_path == str(Path("~/s.sock").expanduser())
+    assert settings.admin_path == "/a.sock"
+    assert settings.dev_plugins == (f"wk.plugin.x:{tmp_path.parent}/x", "y:/y")
     first, *rest = settings.install
     assert first == str(tmp_path / "a.vp")
     assert rest == ["https://h/b.vp", f"file://{tmp_path}/c.vp", "file:///d.vp"]
@@ -64,10 +75,10 @@ def test_relative_paths_of_a_file_are_its_own(write, tmp_path):
         ("uvloop", "false", False),
         ("event_timeout", "0.5", 0.5),
         ("max_abandoned", "7", 7),
-        ("install", "a,b,,c", ("a", "b", "c")),
+        ("install", "a,b,,c", tuple(str(Path.cwd() / name) for name in "abc")),
         ("inherit_env", "", ()),
         ("log_level", "warn", "warn"),
-        ("plugin_dir", "7", "7"),
+        ("plugin_dir", "7", str(Path.cwd() / "7")),
     ],
 )
 def test_the_environment(key, text, value):
@@ -76,7 +87,7 @@ def test_the_environment(key, text, value):
 
 def test_tables_are_not_read_from_the_environment():
     environ = {"VCONNECT_CONFIG": "{}", "VCONNECT_ENV": "x", "VCONNECT_UNKNOWN": "x"}
-    assert load_settings(environ=environ) == Settings()
+    assert load_settings(environ=environ) == Settings(**DEFAULT_PATHS)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "-inf", "nan", "soon"])
@@ -135,10 +146,10 @@ def test_a_plugins_configuration_by_any_of_its_names():
 
 
 def test_split_dev_plugin():
-    assert split_dev_plugin("v.plugin.x:./a:b") == ("x", "./a:b")
+    assert parse_dev_plugin("v.plugin.x:./a:b") == DevPlugin("x", Path.cwd() / "a:b")
     for bad in ("x", "x:", ":path", "", "a b:c"):
         with pytest.raises(ConfigError, match="dev plugin"):
-            split_dev_plugin(bad)
+            parse_dev_plugin(bad)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,11 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     sandbox_read = ["own"]
     """
     limits = load_settings(load(tmp_path, text)).plugin_policy("example")
-    assert limits.secrets == {"A": str(tmp_path / "a"), "B": "/b", "C": "~/c"}
+    assert limits.secrets == {
+        "A": str(tmp_path / "a"),
+        "B": "/b",
+        "C": str(Path("~/c").expanduser()),
+    }
     assert limits.sandbox_read == (str(tmp_path / "all"), str(tmp_path / "own"))
 
 

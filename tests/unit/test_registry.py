@@ -14,6 +14,7 @@ from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.plugins.summary import summarize
 from vconnect.processes.process import ExitStatus
 from vconnect.wire.messages import Handshake
 
@@ -41,7 +42,6 @@ def registry(*runtimes: PluginRuntime) -> Registry:
     made = Registry()
     for one in runtimes:
         made.add(one)
-    made.reroute()
     return made
 
 
@@ -100,8 +100,7 @@ def test_routes_go_by_priority_then_name():
 def test_a_table_is_never_changed():
     known = registry(runtime("a", "*"))
     before = known.routes
-    known.get("a").session = None
-    known.reroute()
+    known.get("a").retire_session()
     assert names(before.route("e").plugins) == ["a"]
     assert known.routes.route("e").plugins == ()
 
@@ -116,20 +115,20 @@ def test_made_up_events_do_not_fill_the_memory():
 
 def test_a_life_in_summaries():
     plugin = runtime("a", path=Path("/p/a"), manifest=Manifest(name="a", version="0", priority=3))
-    told = plugin.summary()
+    told = summarize(plugin)
     assert (told.status, told.version, told.priority, told.pid) == ("Installed", "0", 3, None)
     assert (told.uptime_s, told.dialect, told.in_flight, told.path) == (None, "", 0, "/p/a")
     plugin.move(PluginStatus.STARTING, Substate.SPAWNED)
     plugin.session = runtime("a", "message", priority=8).session
     plugin.move(PluginStatus.RUNNING, Substate.CONNECTED)
-    told = plugin.summary()
+    told = summarize(plugin)
     assert (told.version, told.priority, told.capabilities) == ("1", 8, ("message",))
     assert (told.pid, told.dialect, told.in_flight) == (7, "classic", 2)
     assert told.uptime_s is not None
     assert told.uptime_s >= 0
     plugin.session, plugin.exit = None, ExitStatus(None, "SIGKILL")
     plugin.move(PluginStatus.ERROR, Substate.KILLED, "killed by SIGKILL")
-    told = plugin.summary()
+    told = summarize(plugin)
     assert (told.reason, told.exit_code, told.exit_signal) == ("killed by SIGKILL", None, "SIGKILL")
     assert told.uptime_s is None
     with pytest.raises(IllegalTransitionError):

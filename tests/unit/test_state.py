@@ -12,6 +12,7 @@ import pytest
 
 from vconnect.errors import StateError
 from vconnect.plugins.state_file import HostState, Identity, Instance, Record, StateFile
+from vconnect.settings.paths import absolute_path
 
 SOCKET = Path("/run/vconnect/host.sock")
 RECORD = Record(
@@ -49,7 +50,7 @@ def test_only_its_owner_can_read_it(file: StateFile) -> None:
 
 def test_each_socket_has_a_file_of_its_own(tmp_path: Path) -> None:
     sockets = ["/a/host.sock", "/b/host.sock", "/a/../a/host.sock", "~/host.sock"]
-    paths = [StateFile(tmp_path, Path(socket)).path for socket in sockets]
+    paths = [StateFile(tmp_path, absolute_path(socket)).path for socket in sockets]
     assert len(set(paths)) == 3
     assert paths[0] == paths[2]
     assert StateFile(tmp_path, Path("~/host.sock").expanduser()).path == paths[3]

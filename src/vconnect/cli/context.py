@@ -10,6 +10,7 @@ import click
 
 from vconnect.settings.load import DEFAULT_CONFIG_FILE, load_settings
 from vconnect.settings.model import Settings
+from vconnect.settings.paths import absolute_path
 
 
 @dataclass
@@ -53,4 +54,4 @@ def find_admin_socket(state: State, admin: str | None, config: Path | None) -> P
     configuration. The configuration is not read when an option decides.
     """
     path = admin or state.admin or settings_for(config).admin_socket
-    return Path(path).expanduser()
+    return absolute_path(path)

@@ -177,11 +177,11 @@ class Dispatcher:
                 _check_quarantine(target, encode_event(event, payload, self._max_frame_bytes))
             name, usual = self._asked[event]
             if timeout is None:
-                own = target.limits.timeout
+                own = target.policy.timeout
                 timeout = usual if own is None or own > usual else own
             ask = session.request  # an attribute, not a method: called in one step it costs more
             answer = ask(name, payload, timeout, hops)
-            target.events += 1
+            target.counters.events += 1
             data = await (answer if not hops else _while_hopping(target, hops, answer))
         except PluginError as error:
             self._count(target, error)
@@ -257,7 +257,7 @@ class Dispatcher:
                 async with asyncio_timeout(timeout):
                     sent += await self._tell_when_room(plugin, message, overflow)
             except TimeoutError:
-                plugin.dropped += 1
+                plugin.counters.dropped += 1
         return sent
 
     # One delivery.
@@ -283,7 +283,7 @@ class Dispatcher:
         deadline = min(until, began + _shorter(policy.timeout, plugin))
         ask = session.call  # as in `request`
         answer = ask(message, deadline)
-        plugin.events += 1
+        plugin.counters.events += 1
         try:
             return await answer
         except CancelledError:
@@ -307,7 +307,7 @@ class Dispatcher:
                 _check_quarantine(plugin, message)
             deliver = session.deliver  # as in `request`
             deliver(message, delivery, began + _shorter(timeout, plugin))
-            plugin.events += 1
+            plugin.counters.events += 1
         except PluginError as error:
             delivery.set_exception(error)
 
@@ -325,16 +325,16 @@ class Dispatcher:
 
     def _tell(self, plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
         if plugin.session is None:
-            plugin.dropped += 1
+            plugin.counters.dropped += 1
             return False
         try:
             if plugin.crashes.quarantine:
                 _check_quarantine(plugin, message)
             sent = plugin.session.tell(message, overflow, hops)
         except PluginUnavailableError:
-            plugin.dropped += 1
+            plugin.counters.dropped += 1
             return False
-        plugin.events += sent
+        plugin.counters.events += sent
         return sent
 
     async def _tell_when_room(self, plugin: PluginRuntime, message: Event, overflow: str) -> bool:
@@ -357,13 +357,13 @@ class Dispatcher:
         """Take a plugin's replacement; if it cannot be sent on, the plugin has failed."""
         payload, refused = restore_protected(policy, plugin.name, before, after)
         if refused:
-            level = logging.DEBUG if plugin.refused_changes else logging.WARNING
+            level = logging.DEBUG if plugin.counters.refused_changes else logging.WARNING
             _log.log(
                 level,
                 "plugin %s may not change %s of %s; refused (counted from now on)",
                 *(plugin.name, ", ".join(refused), event),
             )
-            plugin.refused_changes += len(refused)
+            plugin.counters.refused_changes += len(refused)
         try:
             return payload, encode_event(event, payload, self._max_frame_bytes, trace)
         except PayloadError as error:
@@ -393,9 +393,9 @@ class Dispatcher:
         )
 
     def _count(self, plugin: PluginRuntime, error: PluginError) -> None:
-        plugin.errors += 1
+        plugin.counters.errors += 1
         if isinstance(error, PluginTimeoutError):
-            plugin.timeouts += 1
+            plugin.counters.timeouts += 1
         if isinstance(error, PluginOverloadedError):
             plugin.breaker.gave_up()  # nobody knows how it would have answered
         elif not isinstance(error, _NotAskedError):
@@ -460,7 +460,7 @@ def _answered(plugin: PluginRuntime, answer: Answer, duration_ms: float) -> Plug
 
 
 def _shorter(timeout: float, plugin: PluginRuntime) -> float:
-    own = plugin.limits.timeout
+    own = plugin.policy.timeout
     return timeout if own is None or own > timeout else own
 
 

@@ -246,15 +246,12 @@ class HostCalls:
             raise HostCallError(
                 "bad_request", f"a plugin may subscribe {_MAX_SUBSCRIPTIONS} events"
             )
-        line.session.subscriptions = tuple(wanted)
-        self._registry.reroute()
+        line.plugin.subscribe(line.session, tuple(wanted))
 
     def _unsubscribe(self, line: _Line, call: HostCall) -> None:
         unwanted = _patterns_of(call)
-        line.session.subscriptions = tuple(
-            pattern for pattern in line.session.subscriptions if pattern not in unwanted
-        )
-        self._registry.reroute()
+        kept = (pattern for pattern in line.session.subscriptions if pattern not in unwanted)
+        line.plugin.subscribe(line.session, tuple(kept))
 
     def _call_plugin(self, _: _Line, call: HostCall) -> Awaitable[Any]:
         plugin, method = call.params.get("plugin"), call.params.get("method")

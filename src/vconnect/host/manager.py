@@ -19,7 +19,7 @@ import msgspec
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.results import Outcome
-from vconnect.errors import HandshakeError, PluginStartError, PluginUnavailableError
+from vconnect.errors import PluginStartError, PluginUnavailableError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.packages.installer import PluginInstaller
@@ -29,22 +29,25 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Desired, Substate
-from vconnect.plugins.summary import PluginSummary
+from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
-from vconnect.settings.load import load_settings, split_dev_plugin
+from vconnect.settings.load import load_settings, parse_dev_plugin
 from vconnect.settings.model import LogLevel, Settings
-from vconnect.supervision.admission import check_external, merge_config
+from vconnect.settings.paths import absolute_path
+from vconnect.supervision.admission import lane_limits, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
 from vconnect.supervision.reloader import Reloader
+from vconnect.supervision.roster import Roster
+from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.threads import in_thread
 from vconnect.version import host_version
-from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING, Handshake
-from vconnect.wire.server import Admission, UnixSocketServer
-from vconnect.wire.session import LaneLimits, Peer, Session
+from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING
+from vconnect.wire.server import UnixSocketServer
 
+from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
 from .summary import HostSummary
 
@@ -95,16 +98,8 @@ class PluginRuntimeManager:
             # A method that only hands on costs each event a frame more.
             self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
-        self._supervisors: dict[str, Supervisor] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._server = UnixSocketServer(
-            settings.socket_path,
-            self,
-            _lane_limits(settings),
-            settings.handshake_timeout,
-            listening,
-        )
-        self._state = HostState(settings.state_directory, self._server.path)
+        socket_path = absolute_path(settings.socket_path)
+        self._state = HostState(settings.state_directory, socket_path)
         installer = PluginInstaller(
             Path(settings.plugin_dir),
             max_package_bytes=settings.max_package_bytes,
@@ -113,14 +108,30 @@ class PluginRuntimeManager:
         )
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
-        socket_path = str(self._server.path)
-        self._cgroups = CgroupTree(settings, socket_path)
-        self._launcher = Launcher(settings, self._registry, socket_path, self._state, self._cgroups)
+        self._cgroups = CgroupTree(settings, str(socket_path))
+        self._launcher = Launcher(
+            settings, self._registry, str(socket_path), self._state, self._cgroups
+        )
+        self._slots = StartSlots(settings.start_concurrency)
+        self._roster = Roster(self._new_supervisor)
+        gatekeeper = HostGatekeeper(
+            self._registry,
+            self._catalog,
+            self._roster,
+            self._calls,
+            allow_external=settings.allow_external,
+        )
+        self._server = UnixSocketServer(
+            socket_path,
+            gatekeeper,
+            lane_limits(settings, settings.window),
+            settings.handshake_timeout,
+            listening,
+        )
         #: Set when a plugin that the operator requires is in a crash loop; holds its name.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._opened = time.monotonic()
-        self._closing = False
 
     # Life.
 
@@ -155,7 +166,8 @@ class PluginRuntimeManager:
             await self._state.open()
             await in_thread(None, self._cgroups.open, self._guardian_pid)
             for text in self.settings.dev_plugins:
-                self.register_dev_plugin(*split_dev_plugin(text))
+                dev = parse_dev_plugin(text)
+                self.register_dev_plugin(dev.name, dev.path)
             await self._catalog.install_all()
             await self._server.start()
         except BaseException:
@@ -165,7 +177,7 @@ class PluginRuntimeManager:
         self.required_lost = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
         if self.settings.watch:
-            reloader = Reloader(self._registry, self._supervise)
+            reloader = Reloader(self._registry, self._roster.of)
             self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
 
     async def close(self) -> None:
@@ -173,14 +185,14 @@ class PluginRuntimeManager:
 
         Safe to call twice.
         """
-        self._closing = True
+        self._roster.begin_closing()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        supervisors = list(self._supervisors.values())
+        supervisors = list(self._roster)
         await run_in_order({s.plugin.name: s.close for s in supervisors}, _dependents(supervisors))
-        await asyncio.gather(*self._retiring)
+        await self._roster.closed()
         await self._state.flush()
         self._cgroups.close()
         await self._server.close()
@@ -188,7 +200,7 @@ class PluginRuntimeManager:
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process of every plugin, without waiting."""
-        for supervisor in self._supervisors.values():
+        for supervisor in self._roster:
             supervisor.kill_now()
 
     # Plugins.
@@ -273,7 +285,7 @@ class PluginRuntimeManager:
         """
         await self.discover_plugins()
         startable = [
-            self._supervise(plugin)
+            self._roster.of(plugin)
             for plugin in self._registry
             if not plugin.is_external
             and plugin.substate is not Substate.BAD_MANIFEST
@@ -285,13 +297,15 @@ class PluginRuntimeManager:
 
     async def stop_all(self) -> None:
         """Stop every plugin, those last that others require; the socket is served on."""
-        supervisors = [self._supervise(plugin) for plugin in self._registry]
+        supervisors = [self._roster.of(plugin) for plugin in self._registry]
         await run_in_order({s.plugin.name: s.stop for s in supervisors}, _dependents(supervisors))
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
         """Describe every plugin as it is now, by name."""
-        return [plugin.summary() for plugin in sorted(self._registry, key=lambda known: known.name)]
+        return [
+            summarize(plugin) for plugin in sorted(self._registry, key=lambda known: known.name)
+        ]
 
     def summary(self, name: str) -> PluginSummary:
         """Describe one plugin as it is now.
@@ -299,7 +313,7 @@ class PluginRuntimeManager:
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        return self._registry.get(name).summary()
+        return summarize(self._registry.get(name))
 
     def plugin_logs(
         self, name: str, *, lines: int = 100, level: LogLevel = "trace", after: int | None = None
@@ -328,8 +342,8 @@ class PluginRuntimeManager:
             loop=loop,
             uptime_s=time.monotonic() - self._opened,
             socket_path=str(self._server.path),
-            admin_path=_absolute(self.settings.admin_socket),
-            plugin_dir=_absolute(self.settings.plugin_dir),
+            admin_path=str(absolute_path(self.settings.admin_socket)),
+            plugin_dir=str(absolute_path(self.settings.plugin_dir)),
             cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
             cgroup_trouble=self._cgroups.trouble,
             plugins=len(self._registry),
@@ -422,78 +436,20 @@ class PluginRuntimeManager:
         await self._ask_native(name, CONFIG_UPDATE, config, timeout)
         plugin.config = values
 
-    # What the server calls (`vconnect.wire.server.Gatekeeper`).
-
-    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
-        """Decide about a handshake.
-
-        Raises:
-            HandshakeError: Who it is, what it claims, or when it comes is not right.
-        """
-        plugin = self._registry.find(handshake.plugin)
-        own = self._owner(peer)
-        if own is not None and own.plugin is not plugin:
-            raise HandshakeError(
-                "stranger",
-                f"it gives the name {handshake.plugin!r}, but was started as {own.plugin.name!r}; "
-                "use one name in both places",
-            )
-        if plugin is None:
-            check_external(handshake.plugin, peer, self.settings)
-            plugin = self._catalog.register_external(handshake.plugin)
-        return self._supervise(plugin).admit(handshake, peer)
-
-    def attached(self, session: Session) -> None:
-        """Hear of a session that was admitted and acknowledged."""
-        plugin = self._registry.get(session.handshake.plugin)
-        self._supervise(plugin).attached(session)
-
-    def detached(self, session: Session, error: Exception | None) -> None:
-        """Hear of its end."""
-        self._calls.forget(session)
-        plugin = self._registry.find(session.handshake.plugin)
-        if plugin is not None and plugin.name in self._supervisors:
-            self._supervisors[plugin.name].detached(session, error)
-
-    def called(self, session: Session, message: dict[str, Any]) -> None:
-        """Hear of what a native plugin asks."""
-        plugin = self._registry.find(session.handshake.plugin)
-        if plugin is not None:
-            self._calls.accept(plugin, session, message)
-
-    def refused(self, peer: Peer, error: HandshakeError) -> None:
-        """Hear of a connection that was refused."""
-        own = self._owner(peer)
-        if own is not None:
-            own.refused(peer, error)
-
     # Inside.
 
     def _given_up(self, plugin: PluginRuntime) -> None:
         """Hear of a crash loop."""
         lost = self.required_lost
-        if plugin.limits.required and lost is not None and not lost.done():
+        if plugin.policy.required and lost is not None and not lost.done():
             lost.set_result(plugin.name)
 
-    def _supervise(self, plugin: PluginRuntime) -> Supervisor:
-        """Return the plugin's supervisor, made when it is first needed."""
-        supervisor = self._supervisors.get(plugin.name)
-        if supervisor is None or supervisor.plugin is not plugin:
-            if self._closing:
-                raise PluginStartError(plugin.name, "the host is stopping")
-            if supervisor is not None:  # of a plugin that is gone, and had this name
-                retiring = asyncio.create_task(supervisor.close())
-                self._retiring.add(retiring)
-                retiring.add_done_callback(self._retiring.discard)
-            supervisor = Supervisor(
-                plugin, self._registry, self.settings, self._launcher, self._given_up
-            )
-            self._supervisors[plugin.name] = supervisor
-        return supervisor
+    def _new_supervisor(self, plugin: PluginRuntime) -> Supervisor:
+        return Supervisor(plugin, self.settings, self._launcher, self._slots, self._given_up)
 
     def _ordered(self, name: str, desired: Desired) -> Supervisor:
         """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
-        supervisor = self._supervise(self._registry.get(name))
+        supervisor = self._roster.of(self._registry.get(name))
         self._state.want(supervisor.plugin.name, desired)
         return supervisor
 
@@ -501,21 +457,12 @@ class PluginRuntimeManager:
         """Tell whether the operator has stopped it, and say so where it is looked for."""
         stopped = self._state.wants_stopped(plugin.name)
         if stopped:
-            plugin.reason = STOPPED_BY_OPERATOR
+            plugin.explain(plugin.substate, STOPPED_BY_OPERATOR)
             _log.info(
                 "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
                 *(plugin.name, plugin.name),
             )
         return stopped
-
-    def _owner(self, peer: Peer) -> Supervisor | None:
-        """Find whose process connected: most often it is a leader, else the kernel is asked."""
-        supervisors = self._supervisors.values()
-        for supervisor in supervisors:
-            process = supervisor.plugin.process
-            if process is not None and process.pid == peer.pid:
-                return supervisor
-        return next((one for one in supervisors if one.owns(peer.pid)), None)
 
     async def _ask_native(
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None
@@ -540,7 +487,7 @@ class PluginRuntimeManager:
         monitor = Monitor(self.settings)
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            await monitor.look(list(self._supervisors.values()))
+            await monitor.look(list(self._roster))
             for plugin in self._registry:
                 plugin.log.tell_suppressed()
 
@@ -566,18 +513,3 @@ def _with_options(settings: Settings | None, options: dict[str, Any]) -> Setting
     }
     base = {} if settings is None else msgspec.structs.asdict(settings)
     return load_settings(overrides=base | plain)
-
-
-def _lane_limits(settings: Settings) -> LaneLimits:
-    return LaneLimits(
-        window=settings.window,
-        max_queued=settings.max_queued,
-        max_notified=settings.max_notified,
-        max_abandoned=settings.max_abandoned or settings.window,
-        stuck_after=settings.stuck_after,
-        max_frame_bytes=settings.max_frame_bytes,
-    )
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())

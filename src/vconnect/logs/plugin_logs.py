@@ -31,7 +31,7 @@ class PluginLogs:
         self._writer: LogWriter[tuple[str, LogRecord]] | None = None
         if settings.log_dir is not None:
             files = LogFiles(
-                Path(settings.log_dir).expanduser().absolute(),
+                Path(settings.log_dir),
                 settings.log_file_bytes,
                 settings.log_files,
             )

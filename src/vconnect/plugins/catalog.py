@@ -11,7 +11,7 @@ from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.source import check_scheme, expand_source, is_url
 from vconnect.packages.store import InstalledPlugin
-from vconnect.settings.load import split_dev_plugin
+from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 
@@ -50,8 +50,8 @@ class Catalog:
 
     def register_dev(self, name: str, path: str | Path) -> None:
         """Make a plugin of a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
-        plugin, _ = split_dev_plugin(f"{name}:{path}")
-        directory = Path(path).expanduser().absolute()
+        dev = dev_plugin(name, path)
+        plugin, directory = dev.name, dev.path
         _log.info("registering dev plugin: %s from %s", plugin, directory)
         known = self._registry.exact(plugin)
         if known is not None:
@@ -64,7 +64,7 @@ class Catalog:
     def register_external(self, name: str) -> PluginRuntime:
         """Know a plugin that another program started."""
         plugin = self._make(name, None)
-        plugin.desired = "stopped" if self._state.wants_stopped(name) else "running"
+        plugin.want("stopped" if self._state.wants_stopped(name) else "running")
         self._registry.add(plugin)
         return plugin
 
@@ -118,7 +118,7 @@ class Catalog:
             path,
             manifest,
             dev=dev,
-            limits=self._settings.plugin_policy(plugin),
+            policy=self._settings.plugin_policy(plugin),
             log=self._logs.of(plugin),
             crash_dir=self._settings.state_directory / "crashes",
         )
@@ -132,7 +132,7 @@ class Catalog:
                 plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
             self._registry.add(plugin)
         elif known.path == installed.path and known.process is None:
-            known.manifest = installed.manifest
+            known.learn(installed.manifest)
             self._registry.reindex()
         elif known.dev:
             _log.info("plugin %s runs from %s instead", known.name, known.path)

@@ -38,8 +38,9 @@ class Registry:
         return len(self._plugins)
 
     def add(self, plugin: PluginRuntime) -> None:
-        """Add a plugin, or put it in the place of the one that has its name."""
+        """Add a plugin; it replaces the one that has its name."""
         self._plugins[plugin.name] = plugin
+        plugin.on_change = self._reroute
         self.reindex()
 
     def remove(self, plugin: PluginRuntime) -> None:
@@ -76,11 +77,11 @@ class Registry:
             self._routes = RouteTable(self._plugins.values(), self.policies)
         return self._routes
 
-    def reroute(self) -> None:
-        """Build the routes anew when they are next asked for; chains in flight keep theirs.
+    def _reroute(self) -> None:
+        """Build the routes anew when they are next needed; chains in flight keep theirs.
 
-        Called after anything that a route depends on has changed: a session, a subscription, a
-        manifest, what the operator wants.
+        Plugins call it (`PluginRuntime.on_change`) when something that a route depends on has
+        changed: a session, a subscription, a manifest, what the operator wants.
         """
         self._routes = None
 
@@ -130,7 +131,7 @@ class Registry:
 
     def reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""
-        self.reroute()
+        self._reroute()
         self.by_spelling.clear()
         claims: dict[str, list[PluginRuntime]] = {}
         for plugin in self._plugins.values():

@@ -63,7 +63,7 @@ class RouteTable:
             if _covers(capabilities, event):
                 plugins.append(plugin)
                 told.append(plugin)
-            elif plugin.session is not None and _covers(plugin.session.subscriptions, event):
+            elif _covers(plugin.subscriptions, event):
                 told.append(plugin)
         default = None
         if policy.on_failure == "default" and not is_reserved(event):  # no ping answers itself

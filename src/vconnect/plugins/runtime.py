@@ -1,8 +1,14 @@
-"""One plugin as the host knows it: its state, its process, its session, and what it counts."""
+"""One plugin as the host knows it: what it is, what state it is in, and what it counts.
+
+The record has one writer for each part. Its supervisor moves it and attaches what runs; the
+dispatcher counts on `Counters`; the monitor leaves samples. They do so through the methods below,
+which tell the registry when something that a route depends on has changed. Everyone else reads.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +28,56 @@ from .crashes import Crashes
 from .order import Position
 from .restarts import Restarts
 from .status import Desired, PluginStatus, Substate, advance
-from .summary import PluginSummary
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """What the dispatcher counts for one plugin since the host began.
+
+    Attributes:
+        events: Events sent to it.
+        errors: Events that it answered with an error, or never.
+        timeouts: Events that it did not answer in time.
+        dropped: Notifications that it did not get because it was not connected or had no room.
+        refused_changes: Protected fields that its replacements tried to change.
+    """
+
+    events: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    dropped: int = 0
+    refused_changes: int = 0
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """What a plugin says of itself."""
+
+    version: str = ""
+    priority: int = 0
+    capabilities: tuple[str, ...] = ()
 
 
 class PluginRuntime:
-    """One plugin at run time: its state, its process and its session.
-
-    Its supervisor moves it, the dispatcher counts on it, everybody else reads its `summary`.
+    """One plugin at run time.
 
     Args:
-        name: Canonical.
+        name: Canonical name.
         path: Its directory, or ``None`` for a plugin that another program starts.
         manifest: Its manifest, where it has one.
         dev: Whether `path` is a source directory.
-        limits: What holds for it alone; by default what holds for all.
+        policy: The operator's choices for this plugin; by default those of ``Settings()``.
         crash_dir: Where its crash reports are kept; by default only in memory.
         log: Where its output goes; by default a log of its own.
+
+    Attributes:
+        on_change: Called when something that a route depends on has changed; set by the registry.
+        process: The process that serves, or ``None``.
+        session: The session that gets its events; ``None`` as soon as it shall get no more.
+        handshake: Its last handshake, or ``None``.
+        usage: What its process tree used when it was last sampled, or ``None``.
+        config: What the operator gave it while it ran, instead of the settings' table.
+        lost_events: What was in flight when its last session ended, until its end is recorded.
+        hops_in_flight: For each event in flight that came through other plugins: how many.
+        known_since: When this host began to know it; Unix time in seconds.
     """
 
     def __init__(
@@ -47,7 +87,7 @@ class PluginRuntime:
         manifest: Manifest | None = None,
         *,
         dev: bool = False,
-        limits: PluginPolicy | None = None,
+        policy: PluginPolicy | None = None,
         crash_dir: Path | None = None,
         log: PluginLog | None = None,
     ) -> None:
@@ -56,37 +96,35 @@ class PluginRuntime:
         self.manifest = manifest
         self.dev = dev
         self.log = log or PluginLog(name)
-        self.limits = limits = limits or Settings().plugin_policy(name)
-        self.breaker = Breaker(limits.breaker_failures, limits.breaker_cooldown)
+        self.policy = policy = policy or Settings().plugin_policy(name)
+        self.on_change: Callable[[], None] = _nobody_listens
+
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE
         self.reason = ""
-        #: What the operator gave it while it ran, in place of the settings'.
-        self.config: dict[str, Any] | None = None
         self.desired: Desired = "stopped"
         self.generation = 0
+        self.config: dict[str, Any] | None = None
+
         self.process: PluginProcess | None = None
-        #: What its process tree used when it was last sampled.
-        self.usage: Usage | None = None
-        #: The session that gets its events; ``None`` as soon as it shall get no more.
         self.session: Session | None = None
-        self.handshake: Handshake | None = None  # the last one
-        self.exit: ExitStatus | None = None
-        self.last_stderr: tuple[str, ...] = ()
+        self.handshake: Handshake | None = None
+        self.usage: Usage | None = None
         self.last_heartbeat: float | None = None
         self.running_since: float | None = None
         self.known_since = time.time()
-        self.events = 0
-        self.errors = 0
-        self.timeouts = 0
-        self.dropped = 0
-        self.refused_changes = 0
-        #: Of the events in flight that came through other plugins: through how many.
         self.hops_in_flight: list[int] = []
-        self.restarts = Restarts(limits.restart)
-        #: What was in flight when its last session ended, until its process is buried.
+
+        self.exit: ExitStatus | None = None
+        self.last_stderr: tuple[str, ...] = ()
         self.lost_events: list[LostEvent] = []
+
+        self.counters = Counters()
+        self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
+        self.restarts = Restarts(policy.restart)
         self.crashes = Crashes(name, crash_dir)
+
+    # What it is.
 
     @property
     def is_external(self) -> bool:
@@ -109,11 +147,11 @@ class PluginRuntime:
     def is_exclusive(self) -> bool:
         """Whether it may not run twice, not even for a moment."""
         asked = self.manifest.exclusive if self.manifest is not None else False
-        return asked or self.limits.exclusive
+        return asked or self.policy.exclusive
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a process or a session of it."""
+        """Whether it has a process or a session."""
         return self.process is not None or self.session is not None
 
     @property
@@ -122,50 +160,49 @@ class PluginRuntime:
         return self.session is not None or (self.desired == "running" and not self.is_external)
 
     @property
+    def declared(self) -> Declared:
+        """What it says of itself: in its last handshake, else in its manifest."""
+        handshake = self.handshake if self.session is None else self.session.handshake
+        if handshake is not None:
+            return Declared(handshake.version, handshake.priority, handshake.capabilities)
+        if self.manifest is not None:
+            manifest = self.manifest
+            return Declared(manifest.version, manifest.priority, manifest.capabilities)
+        return Declared()
+
+    @property
     def capabilities(self) -> tuple[str, ...]:
-        """What it declares: in its last handshake, else in its manifest."""
-        return self._said().capabilities
+        """The events, families and wildcards that it declares."""
+        return self.declared.capabilities
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """The events, families and wildcards that its session is notified of besides."""
+        return self.session.subscriptions if self.session is not None else ()
 
     @property
     def position(self) -> Position:
         """Where it wants to be in a chain."""
+        priority = self.declared.priority
         if self.manifest is None:
-            return Position(self._said().priority)
+            return Position(priority)
         before, after = self.manifest.before, self.manifest.after
         return Position(
-            self._said().priority,
-            tuple(map(canonical_name, before)),
-            tuple(map(canonical_name, after)),
+            priority, tuple(map(canonical_name, before)), tuple(map(canonical_name, after))
         )
 
     def may_call(self, call: str) -> bool:
-        """Tell whether its manifest asks for a call and the operator has not withdrawn it.
+        """Return whether its manifest asks for a call and the operator has not withdrawn it.
 
         Both may name calls, families and wildcards, as capabilities do.
         """
         asked = self.manifest.permissions if self.manifest is not None else ()
         return any(capability_matches(pattern, call) for pattern in asked) and not any(
-            capability_matches(pattern, call) for pattern in self.limits.withdraw
+            capability_matches(pattern, call) for pattern in self.policy.withdraw
         )
 
-    def saw_alive(self) -> None:
-        """Note a sign of life."""
-        self.last_heartbeat = time.time()
-
-    def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
-        """Go along one edge of the transition table.
-
-        Raises:
-            IllegalTransitionError: There is no such edge.
-        """
-        self.status = advance(self.name, self.status, status)
-        self.substate = substate
-        self.reason = reason
-        running = status is PluginStatus.RUNNING
-        self.running_since = time.monotonic() if running else None
-
     def aliases(self) -> set[str]:
-        """Every canonical name that means this plugin."""
+        """Return every canonical name that means this plugin."""
         names = {self.name}
         if self.path is not None and not self.dev:
             names.add(canonical_name(self.path.name))
@@ -175,80 +212,94 @@ class PluginRuntime:
                 names.add(canonical_name(self.manifest.plugin_no))
         return names
 
-    def summary(self) -> PluginSummary:
-        """Describe it as it is now."""
-        said, manifest, exit_status = self._said(), self.manifest, self.exit
-        output = self.process.log if self.process is not None else None
-        usage = self.usage if output is not None else None
-        return PluginSummary(
-            name=self.name,
-            version=said.version or (manifest.version if manifest else ""),
-            status=self.status,
-            substate=self.substate,
-            desired=self.desired,
-            reason=self.reason or self._past(),
-            pid=self._pid(),
-            priority=said.priority,
-            capabilities=said.capabilities,
-            last_heartbeat=self.last_heartbeat,
-            uptime_s=time.monotonic() - self.running_since if self.running_since else None,
-            generation=self.generation,
-            description=manifest.description if manifest else "",
-            path=str(self.path or ""),
-            dev=self.dev,
-            external=self.is_external,
-            dialect=str(self.session.dialect) if self.session else "",
-            cpu_percent=usage.cpu_percent if usage else None,
-            rss_bytes=usage.rss_bytes if usage else None,
-            processes=usage.processes if usage else None,
-            threads=usage.threads if usage else None,
-            open_files=usage.open_files if usage else None,
-            exit_code=exit_status.code if exit_status else None,
-            exit_signal=exit_status.signal if exit_status else None,
-            last_stderr=output.last_stderr if output else self.last_stderr,
-            in_flight=self.session.in_flight if self.session else 0,
-            events=self.events,
-            errors=self.errors,
-            timeouts=self.timeouts,
-            late=self.session.late if self.session else 0,
-            unasked=self.session.unasked if self.session else 0,
-            dropped=self.dropped + (self.session.dropped if self.session else 0),
-            refused_changes=self.refused_changes,
-            log_suppressed=self.log.suppressed,
-            breaker=self.breaker.state,
-            next_retry_at=self._next_retry_at(),
-            crashes=tuple(self.crashes.reports),
-            quarantine=tuple(self.crashes.quarantine.values()),
-        )
+    # Where it is in its life.
 
-    def _said(self) -> _Said:
-        """What it says of itself: in its last handshake, else in its manifest."""
-        shaken = self.handshake if self.session is None else self.session.handshake
-        if shaken is not None:
-            return _Said(shaken.version, shaken.priority, shaken.capabilities)
-        if self.manifest is not None:
-            return _Said(self.manifest.version, self.manifest.priority, self.manifest.capabilities)
-        return _Said("", 0, ())
+    def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
+        """Follow one edge of the transition table.
 
-    def _past(self) -> str:
-        """Why it was started again, as long as that counts: a minute of quiet wipes it out."""
-        if self.running_since is None or not self.crashes.reports:
-            return ""
-        last = self.crashes.reports[-1]
-        is_recent = time.monotonic() - self.running_since < self.limits.restart.reset_after
-        return f"restarted: {last.reason}" if is_recent and last.at >= self.known_since else ""
+        Raises:
+            IllegalTransitionError: There is no such edge.
+        """
+        self.status = advance(self.name, self.status, status)
+        self.explain(substate, reason)
+        running = status is PluginStatus.RUNNING
+        self.running_since = time.monotonic() if running else None
 
-    def _next_retry_at(self) -> float | None:
-        due_at = self.restarts.due_at
-        return None if due_at is None else time.time() + due_at - time.monotonic()
+    def explain(self, substate: Substate, reason: str | None = None) -> None:
+        """Say what it waits for or why it is where it is; the status stays as it is.
 
-    def _pid(self) -> int | None:
-        if self.process is not None:
-            return self.process.pid if self.process.is_alive else None
-        return self.session.peer.pid if self.session is not None else None
+        Args:
+            substate: The new one.
+            reason: In words; ``None`` keeps the old ones.
+        """
+        self.substate = substate
+        if reason is not None:
+            self.reason = reason
+
+    def want(self, desired: Desired) -> None:
+        """Note what the operator asks for."""
+        self.desired = desired
+        self.on_change()
+
+    def learn(self, manifest: Manifest | None) -> None:
+        """Take over the manifest that is on the disk now; its names and order may differ."""
+        self.manifest = manifest
+        self.on_change()
+
+    def begin_generation(self) -> None:
+        """Count a start."""
+        self.generation += 1
+
+    def started(self, process: PluginProcess | None) -> None:
+        """Note the process that serves, or is about to."""
+        self.process = process
+
+    def served_by(self, process: PluginProcess | None, session: Session) -> None:
+        """Let events go to this session from now on."""
+        self.process = process
+        self.session = session
+        self.handshake = session.handshake
+        self.breaker.succeeded()  # what failed before was another process
+        self.saw_alive()
+        self.on_change()
+
+    def retire_session(self) -> None:
+        """Send it no more events."""
+        if self.session is not None:
+            self.session = None
+            self.on_change()
+
+    def lost(self, events: list[LostEvent]) -> None:
+        """Keep what was in flight when its session ended, for the report of its end."""
+        self.lost_events = events
+
+    def ended(self, exit_status: ExitStatus, stderr: tuple[str, ...]) -> list[LostEvent]:
+        """Note that nothing of its process is left.
+
+        Returns:
+            What was in flight when its session ended.
+        """
+        self.exit = exit_status
+        self.last_stderr = stderr
+        self.process = None
+        lost, self.lost_events = self.lost_events, []
+        return lost
+
+    def subscribe(self, session: Session, patterns: tuple[str, ...]) -> None:
+        """Replace what one of its sessions is notified of besides its capabilities."""
+        session.subscriptions = patterns
+        self.on_change()
+
+    # Signs of life.
+
+    def saw_alive(self) -> None:
+        """Note a sign of life."""
+        self.last_heartbeat = time.time()
+
+    def sampled(self, usage: Usage | None) -> None:
+        """Note what its process tree uses; ``None`` where that is not known."""
+        self.usage = usage
 
 
-class _Said(msgspec.Struct, frozen=True):
-    version: str
-    priority: int
-    capabilities: tuple[str, ...]
+def _nobody_listens() -> None:
+    """Do nothing: the plugin is in no registry yet."""

@@ -95,14 +95,13 @@ class StateFile:
     """The file of one plugin socket. Every method blocks.
 
     Args:
-        directory: Made with mode 0700 when something is written.
-        socket_path: The plugins' socket.
+        directory: Absolute; made with mode 0700 when something is written.
+        socket_path: The plugins' socket, absolute.
     """
 
     def __init__(self, directory: Path, socket_path: Path) -> None:
-        place = os.path.abspath(socket_path.expanduser())  # noqa: PTH100 - as the server reads it
-        digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:_HASH_CHARS]
-        self.directory = directory.expanduser().absolute()
+        digest = hashlib.sha256(os.fsencode(socket_path)).hexdigest()[:_HASH_CHARS]
+        self.directory = directory
         self.path = self.directory / f"{socket_path.name}-{digest}.json"
 
     def read(self) -> Record | None:

@@ -177,7 +177,7 @@ class CgroupTree:
 
 
 def _given(directory: str) -> Path:
-    path = Path(directory).expanduser().absolute()
+    path = Path(directory)
     if not (path / "cgroup.controllers").exists():
         raise OSError(f"cgroup_dir: {path} is not a cgroup of version 2")
     return path

@@ -40,7 +40,7 @@ class PrivateDirectory:
 
     Args:
         plugin: The plugin's canonical name.
-        plugin_dir: Where plugins are installed.
+        plugin_dir: Where plugins are installed; absolute.
         with_secrets: Whether there is a place for secrets.
 
     Attributes:
@@ -54,7 +54,7 @@ class PrivateDirectory:
     """
 
     def __init__(self, plugin: str, plugin_dir: Path, *, with_secrets: bool = True) -> None:
-        root = plugin_dir.expanduser().absolute() / _PRIVATE
+        root = plugin_dir / _PRIVATE
         self.data = root / "data" / plugin
         runs = root / "run"
         for directory in (root, self.data.parent, self.data, runs):
@@ -81,7 +81,7 @@ class PrivateDirectory:
         """
         for name, source in sources.items():
             try:
-                content = _read(Path(source).expanduser())
+                content = _read(Path(source))
                 file = self.secrets / name
                 file.touch(mode=0o600, exist_ok=False)
                 file.write_bytes(content)
@@ -100,7 +100,7 @@ class PrivateDirectory:
 def sweep(plugin_dir: Path) -> None:
     """Remove what hosts that are gone have left. Blocks."""
     with suppress(OSError):
-        for path in (plugin_dir.expanduser().absolute() / _PRIVATE / "run").iterdir():
+        for path in (plugin_dir / _PRIVATE / "run").iterdir():
             mark = path.name.rpartition("-")[0]
             pid = mark.partition(".")[0]
             if pid.isdigit() and mark != _mark(int(pid)):

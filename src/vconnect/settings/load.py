@@ -23,11 +23,15 @@ from .model import (
     PluginOptions,
     Settings,
 )
+from .paths import absolute_path, absolute_paths
 
 _TABLES = ("config", "options", "events", "env")
 
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 ENVIRONMENT_PREFIX = "VCONNECT_"
+
+# The defaults that are relative to the working directory or to the home directory.
+_DEFAULT_PATHS = {key: getattr(Settings(), key) for key in ("plugin_dir", "socket_path")}
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,39 +47,64 @@ def load_settings(
     """Join command line, environment, file and defaults, in this order of precedence.
 
     Args:
-        file: A TOML file; ``None`` for none. Relative paths in it are relative to its directory.
+        file: A TOML file; ``None`` for none. Relative paths in it are relative to its directory,
+            all others to the working directory.
         environ: Variables; only ``VCONNECT_<KEY>`` for known scalar keys are read.
         overrides: Values of the command line by key; ``None`` values count as not given.
+
+    Returns:
+        The settings, with every path absolute.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or a value is not what its key expects.
     """
-    values = _read_file(file) if file is not None else {}
+    values: dict[str, Any] = dict(_DEFAULT_PATHS)
+    values |= _read_file(file) if file is not None else {}
     values |= _read_environment(environ or {})
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    settings = _convert(values, "settings")
+    settings = _convert(absolute_paths(values), "settings")
     origin = str(file) if file is not None else "settings"
     _check_names(settings, origin)
     _check_events(settings.events, origin)
     return settings
 
 
-def split_dev_plugin(text: str) -> tuple[str, str]:
-    """Split ``"name:path"`` at the first colon.
+class DevPlugin(msgspec.Struct, frozen=True):
+    """A plugin that runs from source.
 
-    Returns:
-        The canonical name and the path as written.
+    Attributes:
+        name: Canonical name.
+        path: Its source directory, absolute.
+    """
+
+    name: str
+    path: Path
+
+
+def parse_dev_plugin(text: str) -> DevPlugin:
+    """Read ``"name:path"``, split at the first colon.
 
     Raises:
         ConfigError: There is no colon, no path, or no valid name.
     """
     name, _, path = text.partition(":")
-    plugin = canonical_name(name)
     if not path:
         raise ConfigError(f"dev plugin {text!r}: expected NAME:PATH, such as example:./example")
+    return dev_plugin(name, path)
+
+
+def dev_plugin(name: str, path: str | Path) -> DevPlugin:
+    """Name a source directory.
+
+    Raises:
+        ConfigError: The name is not valid, or there is no home directory for a ``~``.
+    """
+    plugin = canonical_name(name)
     if not is_valid_name(plugin):
-        raise ConfigError(f"dev plugin {text!r}: the name is {name!r}; a name is {NAME_RULE}")
-    return plugin, path
+        raise ConfigError(
+            f"dev plugin '{name}:{path}': the name is {name!r}; a name is {NAME_RULE}"
+        )
+    return DevPlugin(plugin, absolute_path(path))
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -97,7 +126,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: {_explain(error, _File)}") from None
     _check_names(parsed.plugins, str(file))
     _check_events(parsed.events, str(file))
-    table: dict[str, Any] = _anchor_paths(document.get("plugins", {}), file.resolve().parent)
+    table: dict[str, Any] = absolute_paths(document.get("plugins", {}), file.resolve().parent)
     if "events" in document:
         if "events" in table:
             raise ConfigError(
@@ -105,45 +134,6 @@ def _read_file(file: Path) -> dict[str, Any]:
             )
         table["events"] = document["events"]
     return table
-
-
-def _anchor_paths(table: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make the file's relative paths absolute, from the file's directory."""
-    anchored = dict(table)
-    for key in ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"):
-        if key in anchored:
-            anchored[key] = _anchor(anchored[key], base)
-    if "sandbox_read" in anchored:
-        anchored["sandbox_read"] = [_anchor(path, base) for path in anchored["sandbox_read"]]
-    if "install" in anchored:
-        anchored["install"] = [_anchor_source(source, base) for source in anchored["install"]]
-    if "options" in anchored:
-        anchored["options"] = {
-            name: _anchor_options(table, base) for name, table in anchored["options"].items()
-        }
-    if "dev_plugins" in anchored:
-        pairs = [text.partition(":") for text in anchored["dev_plugins"]]
-        anchored["dev_plugins"] = [f"{name}:{_anchor(path, base)}" for name, _, path in pairs]
-    return anchored
-
-
-def _anchor_options(table: dict[str, Any], base: Path) -> dict[str, Any]:
-    files, read = table.get("secrets", {}), table.get("sandbox_read", [])
-    return table | {
-        "secrets": {name: _anchor(path, base) for name, path in files.items()},
-        "sandbox_read": [_anchor(path, base) for path in read],
-    }
-
-
-def _anchor(path: str, base: Path) -> str:
-    return path if path.startswith("~") else str(base / path)
-
-
-def _anchor_source(source: str, base: Path) -> str:
-    scheme, separator, rest = source.partition("://")
-    if not separator:
-        return _anchor(source, base)
-    return f"file://{_anchor(rest, base)}" if scheme == "file" else source
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -189,7 +179,7 @@ def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
 def _check_names(settings: Settings, origin: str) -> None:
     try:
         for text in settings.dev_plugins:
-            split_dev_plugin(text)
+            parse_dev_plugin(text)
     except ConfigError as error:
         raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
     for key, table in (("config", settings.config), ("options", settings.options)):

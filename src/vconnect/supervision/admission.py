@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from vconnect.errors import HandshakeError
@@ -29,39 +30,54 @@ class Admissions:
         self._plugin = plugin
         self._settings = settings
 
-    def decide(self, handshake: Handshake, peer: Peer, *instances: Instance | None) -> Admission:
+    def decide(
+        self,
+        handshake: Handshake,
+        peer: Peer,
+        own: Instance | None,
+        present: Sequence[Instance],
+    ) -> Admission:
         """Let a process in that belongs to one of the plugin's instances.
+
+        Args:
+            handshake: What the peer says of itself.
+            peer: The process that connected.
+            own: Whose process that is, if it is one of ``present``.
+            present: The instances that serve or are about to.
 
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
-        plugin = self._plugin
-        present = [instance for instance in instances if instance is not None]
-        started = [instance for instance in present if instance.process is not None]
-        own = next((instance for instance in started if instance.owns(peer.pid)), None)
-        if started and own is None:
-            raise HandshakeError(
-                "stranger",
-                f"PID {peer.pid} is not of the process group that this host started as "
-                f"{plugin.name} (PID {plugin.process.pid if plugin.process else '?'})",
-            )
-        if not started:
-            self._check_external(peer)
+        self._check_peer(peer, own, present)
         taken = own.session is not None if own is not None else bool(present)
         if taken:
-            raise HandshakeError("name_taken", f"{plugin.name} is connected already")
-        if plugin.status is PluginStatus.STOPPING or (own is not None and own.is_ending):
-            raise HandshakeError("stopping", f"{plugin.name} is being stopped")
+            raise HandshakeError("name_taken", f"{self._plugin.name} is connected already")
+        ending = own is not None and own.is_ending
+        if ending or self._plugin.status is PluginStatus.STOPPING:
+            raise HandshakeError("stopping", f"{self._plugin.name} is being stopped")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
         terms = None
         if handshake.protocol_version is not None:
             terms = self._terms(handshake.protocol_version)
-        return Admission(acknowledgment(self._config(), terms), self._limits())
+        return Admission(
+            acknowledgment(self._config(), terms),
+            lane_limits(self._settings, self._plugin.policy.window),
+        )
 
-    def _check_external(self, peer: Peer) -> None:
+    def _check_peer(self, peer: Peer, own: Instance | None, present: Sequence[Instance]) -> None:
+        """Refuse a process that is none of ours, where ours exist or where strangers may not in."""
+        if own is not None:
+            return
+        if any(instance.process is not None for instance in present):
+            pid = self._plugin.process.pid if self._plugin.process else "?"
+            raise HandshakeError(
+                "stranger",
+                f"PID {peer.pid} is not of the process group that this host started as "
+                f"{self._plugin.name} (PID {pid})",
+            )
         name = self._plugin.name
-        check_external(name, peer, self._settings)
+        check_external(name, peer, allowed=self._settings.allow_external)
         if self._plugin.is_external and self._plugin.desired == "stopped":
             raise HandshakeError(
                 "stopping", f"the operator has stopped it; let it in with: vconnect start {name}"
@@ -73,18 +89,7 @@ class Admissions:
             host={"name": "vconnect", "version": host_version()},
             max_frame_bytes=self._settings.max_frame_bytes,
             heartbeat_ms=int(self._settings.heartbeat * 1000),
-            window=self._plugin.limits.window,
-        )
-
-    def _limits(self) -> LaneLimits:
-        settings, window = self._settings, self._plugin.limits.window
-        return LaneLimits(
-            window=window,
-            max_queued=settings.max_queued,
-            max_notified=settings.max_notified,
-            max_abandoned=settings.max_abandoned or window,
-            stuck_after=settings.stuck_after,
-            max_frame_bytes=settings.max_frame_bytes,
+            window=self._plugin.policy.window,
         )
 
     def _config(self) -> dict[str, Any]:
@@ -94,6 +99,18 @@ class Admissions:
         if values is None:
             values = self._settings.plugin_config(self._plugin.name)
         return merge_config(defaults, values)
+
+
+def lane_limits(settings: Settings, window: int) -> LaneLimits:
+    """Return the bounds of a connection with ``window`` events in flight."""
+    return LaneLimits(
+        window=window,
+        max_queued=settings.max_queued,
+        max_notified=settings.max_notified,
+        max_abandoned=settings.max_abandoned or window,
+        stuck_after=settings.stuck_after,
+        max_frame_bytes=settings.max_frame_bytes,
+    )
 
 
 def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -111,13 +128,13 @@ def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, 
     return merged
 
 
-def check_external(name: str, peer: Peer, settings: Settings) -> None:
+def check_external(name: str, peer: Peer, *, allowed: bool) -> None:
     """Refuse a plugin that this host has not started, unless the settings let it in.
 
     Raises:
         HandshakeError: ``stranger``: they do not, or it is another user's.
     """
-    if not settings.allow_external:
+    if not allowed:
         raise HandshakeError(
             "stranger", f"this host has not started {name}; allow_external would let it in"
         )

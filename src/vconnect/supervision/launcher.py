@@ -1,4 +1,4 @@
-"""From a plugin to a running process: what to start, in what surroundings, how many at a time."""
+"""From a plugin to a running process: what to start, and in what surroundings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Launcher:
     """Starts processes for all supervisors of a host.
 
     Args:
-        settings: Arguments, environment, ``start_concurrency``.
+        settings: Arguments, environment, confinement.
         registry: Says what a plugin needs of others.
         socket_path: The plugins' socket, absolute.
         state: Where each process is noted, in case this host is killed.
@@ -62,8 +62,6 @@ class Launcher:
         self._socket_path = socket_path
         self._state = state
         self._cgroups = cgroups
-        self._free = settings.start_concurrency
-        self._waiting: dict[asyncio.Event, None] = {}  # a set that keeps its order
         self._bubblewrap = Bubblewrap()
 
     def begin(self, plugin: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
@@ -100,7 +98,7 @@ class Launcher:
         file = plugin.path / MANIFEST_NAME
         manifest = read_manifest(file) if os.path.lexists(file) else None
         if manifest != plugin.manifest:
-            plugin.manifest = manifest
+            plugin.learn(manifest)
             self._registry.reindex()
         self._registry.check_order(plugin)
         self._registry.check_requirements(plugin)
@@ -121,44 +119,13 @@ class Launcher:
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
-    def take_place(self, wake: asyncio.Event) -> bool:
-        """Take one of the places for starting plugins, if one is free.
-
-        Many plugins that start at once would keep the machine, and with it the host, busy.
-
-        Args:
-            wake: Set once it is worth asking again.
-        """
-        if self._free > 0:
-            self._free -= 1
-            return True
-        self._waiting[wake] = None
-        return False
-
-    def stop_waiting(self, wake: asyncio.Event) -> None:
-        """Leave the queue; who asks again comes last. If it was its turn, the next one is told."""
-        self._waiting.pop(wake, None)
-        self._wake_next()
-
-    def give_place(self) -> None:
-        """Give the place back: the plugin has started, or it never will."""
-        self._free += 1
-        self._wake_next()
-
-    def _wake_next(self) -> None:
-        """Tell one: if all came for each place, a hundred starts would be ten thousand looks."""
-        if self._free > 0 and self._waiting:
-            wake = next(iter(self._waiting))
-            del self._waiting[wake]
-            wake.set()
-
     def _make_private(self, plugin: PluginRuntime) -> PrivateDirectory | None:
         """Make the plugin's directories; without them it starts, unless something must lie there.
 
         A disk that is full or read-only must not keep plugins from serving.
         """
-        secrets = plugin.limits.secrets
-        must_have = bool(secrets) or plugin.limits.sandbox == "bwrap"
+        secrets = plugin.policy.secrets
+        must_have = bool(secrets) or plugin.policy.sandbox == "bwrap"
         try:
             place = Path(self._settings.plugin_dir)
             private = PrivateDirectory(plugin.name, place, with_secrets=must_have)
@@ -174,7 +141,7 @@ class Launcher:
 
     def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:
         """Make the cgroup of this start; without one it starts, unless one is what holds it."""
-        limits = plugin.limits.tree
+        limits = plugin.policy.tree
         if trouble := self._cgroups.trouble_with(limits):
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
         try:
@@ -187,7 +154,7 @@ class Launcher:
     def _spec(self, plugin: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
         assert plugin.path is not None, "an external plugin is never launched"
-        limits = plugin.limits.resources
+        limits = plugin.policy.resources
         if trouble := limits.trouble():
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
         if plugin.dev:
@@ -202,13 +169,13 @@ class Launcher:
         spec = LaunchSpec(
             plugin=plugin.name,
             argv=(*command, *arguments),
-            directory=plugin.path.absolute(),
+            directory=plugin.path,
             limits=limits,
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=plugin.dev
             ),
         )
-        return self._confined(spec, plugin.limits, private)
+        return self._confined(spec, plugin.policy, private)
 
     def _confined(
         self, spec: LaunchSpec, limits: PluginPolicy, private: PrivateDirectory | None
@@ -226,7 +193,7 @@ class Launcher:
             socket=Path(self._socket_path),
             secrets=private.secrets,
             writable=(private.data, private.tmp),
-            readable=tuple(Path(path).expanduser() for path in limits.sandbox_read),
+            readable=tuple(Path(path) for path in limits.sandbox_read),
             network=limits.sandbox_network,
         )
         try:

@@ -93,14 +93,14 @@ class Monitor:
         past: dict[str, _Past],
     ) -> None:
         plugin = supervisor.plugin
-        plugin.usage = usage
+        plugin.sampled(usage)
         one = past.get(plugin.name)
         if one is None or one.process is not process:
             one = _Past(process)
         self._past[plugin.name] = one
         is_stopped = usage is not None and _is_stopped(plugin, process, usage)
         if process.is_alive and not is_stopped and (usage is None or usage.is_led):
-            plugin.last_heartbeat = time.time()
+            plugin.saw_alive()
         if usage is None or plugin.status is PluginStatus.STOPPING:
             return
         self._judge_stop(supervisor, one, is_stopped)
@@ -122,7 +122,7 @@ class Monitor:
 
     def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
         """Replace a plugin whose process tree is over its limit."""
-        limit = supervisor.plugin.limits.memory_limit_bytes
+        limit = supervisor.plugin.policy.memory_limit_bytes
         one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0
         if one.over_limit >= _OVER_LIMIT:
             supervisor.condemn(
@@ -141,6 +141,6 @@ def _is_stopped(plugin: PluginRuntime, process: PluginProcess, usage: Usage) -> 
 
 def _note_without_process(plugin: PluginRuntime) -> None:
     """Another program's process is alive as long as it is connected."""
-    plugin.usage = None
+    plugin.sampled(None)
     if plugin.session is not None:
-        plugin.last_heartbeat = time.time()
+        plugin.saw_alive()

@@ -25,7 +25,6 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import SELF_EXPLANATORY, Desired, PluginStatus, Substate
@@ -39,6 +38,7 @@ from .changes import Changes
 from .endings import crash_report, exited, overdue, refused, stopped, why_disconnected
 from .instance import Instance
 from .launcher import Launcher
+from .start_slots import StartSlots
 from .verdict import Verdict
 from .watchdog import WatchKeeper
 
@@ -66,22 +66,21 @@ class Supervisor:
 
     Args:
         plugin: The plugin's state, which only this object changes.
-        registry: Where routes are built anew when a session comes or goes.
         settings: Timeouts and policies.
         launcher: Starts its processes.
+        slots: Bound how many plugins start at the same time.
         on_given_up: Called when a crash loop has begun.
     """
 
     def __init__(
         self,
         plugin: PluginRuntime,
-        registry: Registry,
         settings: Settings,
         launcher: Launcher,
+        slots: StartSlots,
         on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
     ) -> None:
         self.plugin = plugin
-        self._registry = registry
         self._settings = settings
         self._launcher = launcher
         self._on_given_up = on_given_up
@@ -91,13 +90,13 @@ class Supervisor:
         self._current: Instance | None = None
         self._successor: Instance | None = None
         self._leaving: dict[Instance, asyncio.Task[None]] = {}
-        self._has_place = False  # of those for starting plugins
         self._failure = ""  # why the last successor did not take over
         self._watch_keeper = WatchKeeper(
             settings, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
         )
         self._closing = False
         self._wake = asyncio.Event()
+        self._slot = slots.slot(self._wake.set)
         self._changes = Changes()
         self._task = asyncio.create_task(self._live(), name=f"supervisor of {plugin.name}")
 
@@ -155,7 +154,7 @@ class Supervisor:
 
     def kill_now(self) -> None:
         """Send SIGKILL to every process of the plugin, without waiting."""
-        for instance in self._instances():
+        for instance in self.instances():
             if instance.process is not None:
                 instance.process.kill_now()
 
@@ -168,48 +167,57 @@ class Supervisor:
 
     # News from the socket.
 
-    def owns(self, pid: int) -> bool:
-        """Tell whether a process belongs to what this supervisor started."""
-        return any(instance.owns(pid) for instance in self._instances())
+    def instances(self) -> list[Instance]:
+        """Return its instances, those included that are on their way out."""
+        living = [one for one in (self._successor, self._current) if one is not None]
+        return [*living, *self._leaving]
 
-    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+    def admit(self, handshake: Handshake, peer: Peer, instance: Instance | None) -> Admission:
         """Decide about a handshake under this plugin's name (``docs/wire.md``, "Who may connect").
+
+        Args:
+            handshake: What the peer says of itself.
+            peer: The process that connected.
+            instance: Whose process that is, if it is one of this plugin's.
 
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
         if self._closing:
             raise HandshakeError("stopping", f"{self.plugin.name} is being stopped")
-        for instance in self._leaving:
-            if instance.owns(peer.pid):
-                raise HandshakeError("stopping", f"{self.plugin.name} has been replaced")
-        return self._admissions.decide(handshake, peer, self._successor, self._current)
+        if instance in self._leaving:
+            raise HandshakeError("stopping", f"{self.plugin.name} has been replaced")
+        present = [one for one in (self._successor, self._current) if one is not None]
+        return self._admissions.decide(handshake, peer, instance, present)
 
-    def attached(self, session: Session) -> None:
-        """Hear that the plugin has shaken hands."""
-        shaken = session.handshake
-        instance = self._instance_of(session.peer.pid)
+    def attached(self, session: Session, instance: Instance | None) -> None:
+        """Called when the handshake of a session is complete.
+
+        Args:
+            session: The new one.
+            instance: Whose process it is; ``None`` for a plugin that another program started.
+        """
         if instance is None:
             instance = self._current = Instance(self.plugin.generation)
         instance.session = session
         if instance.running_since is None:
             instance.running_since = time.monotonic()
-        self._give_place()
+        self._slot.release()
         if instance is self._successor:
             self._take_over(instance)
         self._serve(instance, session)
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
-            *(self.plugin.name, shaken.version, shaken.priority, ", ".join(shaken.capabilities)),
+            *(self.plugin.name, *_shown(session.handshake)),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
-        """Hear that a session has ended."""
-        instance = next((one for one in self._instances() if one.session is session), None)
+        """Called at the end of a session."""
+        instance = next((one for one in self.instances() if one.session is session), None)
         if instance is None:
             return  # of an earlier process
         instance.session = None
-        self.plugin.lost_events = session.lost_events()
+        self.plugin.lost(session.lost_events())
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.plugin.name, reason)
@@ -217,10 +225,9 @@ class Supervisor:
             self._lost_session(instance, error, reason)
         self._wake.set()
 
-    def refused(self, peer: Peer, error: HandshakeError) -> None:
-        """Hear that a process of this plugin was refused: waiting for another try is no use."""
-        instance = self._instance_of(peer.pid)
-        if instance is None or instance.session is not None:
+    def refused(self, instance: Instance, error: HandshakeError) -> None:
+        """Called when a process of this plugin was refused: it need not try again."""
+        if instance.session is not None:
             return
         instance.condemn(refused(instance, error))
         self._wake.set()
@@ -228,7 +235,7 @@ class Supervisor:
     # The actor.
 
     async def _live(self) -> None:
-        while not (self._closing and not list(self._instances())):
+        while not (self._closing and not list(self.instances())):
             try:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - a fault of ours must not take others down
@@ -248,11 +255,11 @@ class Supervisor:
         elif order is _Order.STOP:
             await self._rest_stopped()
         elif order is _Order.RESTART and current is not None and self._may_overlap(current):
-            await self._with_place(self._begin_successor)
+            await self._with_slot(self._begin_successor)
         elif order is _Order.RESTART and current is not None:
             await self._end(current, stopped())
         elif current is None and (order is not _Order.NONE or self._restarts.is_due()):
-            await self._with_place(self._begin)
+            await self._with_slot(self._begin)
         else:
             await self._watch()
 
@@ -293,29 +300,29 @@ class Supervisor:
         """Start a new generation where none runs."""
         self._order = _Order.NONE
         self._restarts.cancel()
-        self.plugin.generation += 1
+        self.plugin.begin_generation()
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
         instance = self._launcher.begin(self.plugin, self._wake)
         if isinstance(instance, Verdict):
-            self._give_place()
+            self._slot.release()
             self._settle(instance, ran_for=0.0)
             _log.error("plugin %s cannot be started: %s", self.plugin.name, instance.reason)
             return
         self._current = instance
-        self.plugin.process = instance.process
+        self.plugin.started(instance.process)
         self._changes.notify_all()
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the one that runs."""
         self._order = _Order.NONE
-        self.plugin.generation += 1
+        self.plugin.begin_generation()
         instance = self._launcher.begin(self.plugin, self._wake)
         if isinstance(instance, Verdict):
-            self._give_place()
+            self._slot.release()
             self._keep_current(instance.reason)
             return
         self._successor = instance
-        self.plugin.substate = Substate.REPLACING
+        self.plugin.explain(Substate.REPLACING)
         self._changes.notify_all()
 
     # Serving.
@@ -323,16 +330,11 @@ class Supervisor:
     def _serve(self, instance: Instance, session: Session) -> None:
         """Let events go to this session from now on."""
         plugin = self.plugin
-        plugin.process = instance.process
-        plugin.session = session
-        plugin.handshake = session.handshake
-        plugin.breaker.succeeded()
-        plugin.last_heartbeat = time.time()
+        plugin.served_by(instance.process, session)
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
         if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
-        plugin.substate, plugin.reason = substate, ""
-        self._registry.reroute()
+        plugin.explain(substate, "")
         self._watch_keeper.watch(session)
         self._changes.notify_all()
         self._wake.set()
@@ -343,7 +345,7 @@ class Supervisor:
         if self.plugin.status is not PluginStatus.RUNNING:
             return
         if instance.process is None:
-            self.plugin.reason = reason
+            self.plugin.explain(self.plugin.substate, reason)
         elif isinstance(error, PluginStuckError):
             self.condemn(Substate.WATCHDOG, reason)
         else:
@@ -353,9 +355,7 @@ class Supervisor:
     def _retire_session(self) -> None:
         """Send no more events to the session that serves."""
         self._watch_keeper.rest()
-        if self.plugin.session is not None:
-            self.plugin.session = None
-            self._registry.reroute()
+        self.plugin.retire_session()
 
     # Replacing.
 
@@ -394,14 +394,15 @@ class Supervisor:
         assert verdict is not None
         await successor.end(self._settings, verdict.reason, lambda _: None)
         self._successor = None
-        self._give_place()
+        self._slot.release()
         if self._current is not None:
             self._keep_current(verdict.reason or "it was stopped")
 
     def _keep_current(self, reason: str) -> None:
         self._failure = reason
-        self.plugin.substate = Substate.CONNECTED
-        self.plugin.reason = f"a new process failed: {reason}; the old one serves on"
+        self.plugin.explain(
+            Substate.CONNECTED, f"a new process failed: {reason}; the old one serves on"
+        )
         _log.error("plugin %s: %s", self.plugin.name, self.plugin.reason)
         self._changes.notify_all()
 
@@ -425,7 +426,7 @@ class Supervisor:
             await instance.end(self._settings, verdict.reason, partial(self._phase, verdict))
             self._record_end(instance, verdict, ran_for)
         self._current = None
-        self._give_place()
+        self._slot.release()
         if self._order is _Order.STOP and verdict.ended is not None:
             verdict = stopped()
         self._settle(verdict, ran_for)
@@ -442,12 +443,9 @@ class Supervisor:
         """Keep what is worth knowing of a process that has ended."""
         plugin, process = self.plugin, instance.process
         assert process is not None, "nobody is left to be buried"
-        plugin.exit = process.exited.result()
-        plugin.last_stderr = tuple(process.log.last_stderr)
-        plugin.process = None
+        lost = plugin.ended(process.exited.result(), tuple(process.log.last_stderr))
         if plugin.status is PluginStatus.STOPPING:
             _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
-        lost, plugin.lost_events = plugin.lost_events, []
         if verdict.ended is None:
             return
         report = crash_report(instance, verdict, ran_for, lost)
@@ -457,7 +455,7 @@ class Supervisor:
         """Show where the ending stands, before each step of it."""
         if self.plugin.status is not PluginStatus.STOPPING:
             self._move(PluginStatus.STOPPING, substate, verdict.reason)
-        self.plugin.substate = substate
+        self.plugin.explain(substate)
         if substate is Substate.KILLING:
             _log.warning(
                 "plugin %s has not ended within %g s; killing it",
@@ -492,7 +490,7 @@ class Supervisor:
         if self._successor is not None and self._order is not _Order.STOP:
             self._current, self._successor = self._successor, None
             self._restarts.cancel()
-            self.plugin.process = self._current.process
+            self.plugin.started(self._current.process)
             self._move(PluginStatus.STARTING, Substate.SPAWNED)
 
     async def _rest_stopped(self) -> None:
@@ -503,7 +501,7 @@ class Supervisor:
         if self.plugin.status is PluginStatus.ERROR:
             self._move(PluginStatus.STOPPED, Substate.NONE)
         elif self.plugin.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
-            self.plugin.substate = Substate.NONE
+            self.plugin.explain(Substate.NONE)
         self._order = _Order.NONE
         self._changes.notify_all()
 
@@ -511,7 +509,7 @@ class Supervisor:
         """Come to rest after a fault of ours; whatever still runs is killed."""
         self._order = _Order.STOP if self._closing else _Order.NONE
         self.kill_now()
-        for instance in self._instances():
+        for instance in self.instances():
             instance.condemn(Verdict(PluginStatus.ERROR, Substate.NONE, reason))
         if self._current is None and self.plugin.status in _IN_BETWEEN:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
@@ -519,16 +517,8 @@ class Supervisor:
 
     # What the steps are made of.
 
-    def _instances(self) -> list[Instance]:
-        living = [one for one in (self._successor, self._current) if one is not None]
-        return [*living, *self._leaving]
-
-    def _instance_of(self, pid: int) -> Instance | None:
-        return next((one for one in self._instances() if one.owns(pid)), None)
-
     def _want(self, desired: Desired) -> None:
-        self.plugin.desired = desired
-        self._registry.reroute()
+        self.plugin.want(desired)
 
     def _give(self, order: _Order) -> None:
         self._order = order
@@ -539,22 +529,16 @@ class Supervisor:
         self._restarts.forget()
         self._restarts.cancel()
 
-    async def _with_place(self, begin: Callable[[], None]) -> None:
-        """Begin, once there is a place for a plugin that starts; else wait for news."""
-        if self._has_place or self._launcher.take_place(self._wake):
-            self._has_place = True
+    async def _with_slot(self, begin: Callable[[], None]) -> None:
+        """Begin, once there is a slot for a plugin that starts; else wait for news."""
+        if self._slot.try_acquire():
             begin()
             return
         if self._current is None:
-            self.plugin.substate = Substate.WAITING
+            self.plugin.explain(Substate.WAITING)
         await self._wake.wait()
         self._wake.clear()
-        self._launcher.stop_waiting(self._wake)
-
-    def _give_place(self) -> None:
-        if self._has_place:
-            self._has_place = False
-            self._launcher.give_place()
+        self._slot.leave_queue()
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         self.plugin.move(status, substate, reason)
@@ -586,3 +570,7 @@ class Supervisor:
         plugin = self.plugin
         if plugin.status is not PluginStatus.RUNNING:
             raise PluginStartError(plugin.name, plugin.reason or "stopped before it was running")
+
+
+def _shown(handshake: Handshake) -> tuple[str, int, str]:
+    return handshake.version, handshake.priority, ", ".join(handshake.capabilities)

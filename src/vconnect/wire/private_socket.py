@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from vconnect.errors import SocketError
+from vconnect.settings.paths import absolute_path
 
 # sun_path of <sys/un.h>, with its closing zero.
 MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
@@ -76,7 +77,7 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
         SocketError: The path is too long, its directory is not private to us, another host holds
             it, or something that is no socket is in the way.
     """
-    where = _absolute(path)
+    where = absolute_path(path)
     _check_length(where)
     _make_private_directory(where.parent)
     lock = _take_lock(where)
@@ -89,10 +90,6 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
     except BaseException:
         os.close(lock)
         raise
-
-
-def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - keeps symlinks
 
 
 def _check_length(path: Path) -> None:
@@ -156,7 +153,7 @@ def _take_lock(path: Path) -> int:
 def _check_activated(listening: socket.socket, path: Path) -> None:
     """Refuse a socket of the service manager's that is not the one that plugins are told of."""
     name = listening.getsockname()
-    if not isinstance(name, str) or _absolute(name) != path:
+    if not isinstance(name, str) or absolute_path(name) != path:
         raise SocketError(
             f"systemd listens on {name!r} for us, but socket_path is {path}; "
             "make ListenStream= and socket_path the same"

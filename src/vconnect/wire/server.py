@@ -18,13 +18,13 @@ import msgspec
 
 from vconnect._framing import encode_frame
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
+from vconnect.settings.paths import absolute_path
 
 from ._lane import Lane
 from ._stream import ReadBuffer
 from .messages import Handshake, parse_handshake, refusal
 from .private_socket import (
     PrivateSocket,
-    _absolute,
     bind_private_socket,
 )
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
@@ -49,16 +49,23 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Gatekeeper(SessionOwner, Protocol):
-    """Who decides about connections: the manager."""
+    """Decides about connections.
 
-    def admit(self, handshake: Handshake, peer: Peer) -> Admission:
+    The owner of a peer is looked up once for each connection that says something, and handed to
+    the other calls: only the gatekeeper knows what it is.
+    """
+
+    def owner(self, peer: Peer) -> Any:
+        """Return whose process connected, or ``None`` if that is not known."""
+
+    def admit(self, handshake: Handshake, peer: Peer, owner: Any) -> Admission:
         """Let a plugin in, or raise `HandshakeError`."""
 
-    def attached(self, session: Session) -> None:
-        """Hear of a session that was admitted and acknowledged."""
+    def attached(self, session: Session, owner: Any) -> None:
+        """Called when a session was admitted and acknowledged."""
 
-    def refused(self, peer: Peer, error: HandshakeError) -> None:
-        """Hear that a connection was refused, and told so."""
+    def refused(self, owner: Any, error: HandshakeError) -> None:
+        """Called when a connection was refused, and its peer was told so."""
 
 
 class UnixSocketServer:
@@ -88,7 +95,7 @@ class UnixSocketServer:
         self.limits = limits
         self.handshake_timeout = handshake_timeout
         self.refusals = 0
-        self.path = _absolute(path)
+        self.path = absolute_path(path)
         self._listening = listening
         self._private: PrivateSocket | None = None
         self._server: asyncio.Server | None = None
@@ -184,13 +191,11 @@ class UnixSocketServer:
         """Count a connection out."""
         self._streams.discard(stream)
 
-    def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer | None) -> None:
+    def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer) -> None:
         """Tell the peer why, close, and log it, at most once a minute for each name."""
         self.refusals += 1
         stream.send(encode_frame(refusal(error)))
         stream.close()
-        if peer is not None:
-            self.gatekeeper.refused(peer, error)
         now = time.monotonic()
         if now - self._refused.get(name, -_REFUSAL_LOG_SECONDS) < _REFUSAL_LOG_SECONDS:
             return
@@ -200,7 +205,7 @@ class UnixSocketServer:
         _log.warning(
             "refused a connection as %s from PID %s: %s",
             name or "(nameless)",
-            peer.pid if peer else "?",
+            peer.pid,
             error,
         )
 
@@ -236,19 +241,21 @@ class _Greeting:
         self._stop_timer()
         assert self._stream is not None
         assert self._peer is not None
+        gatekeeper = self._server.gatekeeper
+        owner = gatekeeper.owner(self._peer)
         name = ""
         try:
             handshake = parse_handshake(message)
             name = handshake.plugin
-            admission = self._server.gatekeeper.admit(handshake, self._peer)
+            admission = gatekeeper.admit(handshake, self._peer, owner)
             limits = admission.limits or self._server.limits
             welcome = _encode_welcome(admission, limits.max_frame_bytes)
         except HandshakeError as error:
-            self._server.refuse(self._stream, error, name, self._peer)
+            self._refuse(error, owner, name)
             return
         session = Session(handshake, self._peer, self._stream, limits, self)
         session.open(welcome)
-        self._server.gatekeeper.attached(session)
+        gatekeeper.attached(session, owner)
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
         self._server.gatekeeper.called(session, message)
@@ -260,8 +267,7 @@ class _Greeting:
 
     def broken(self, error: RemoteProtocolError) -> None:
         """Refuse a first frame that is no frame, or no JSON object."""
-        assert self._stream is not None
-        self._refuse("bad_handshake", f"expected a handshake: {error}")
+        self._refuse_unread("bad_handshake", f"expected a handshake: {error}")
 
     def disconnected(self, error: Exception | None) -> None:  # noqa: ARG002 - the owner's interface
         self._stop_timer()
@@ -270,12 +276,20 @@ class _Greeting:
 
     def _expire(self) -> None:
         timeout = self._server.handshake_timeout
-        self._refuse("handshake_timeout", f"no handshake within {timeout:g} s")
+        self._refuse_unread("handshake_timeout", f"no handshake within {timeout:g} s")
 
-    def _refuse(self, code: str, message: str) -> None:
-        assert self._stream is not None
+    def _refuse_unread(self, code: str, message: str) -> None:
+        """Refuse a peer that has not sent anything that could be read."""
+        assert self._peer is not None
         self._stop_timer()
-        self._server.refuse(self._stream, HandshakeError(code, message), "", self._peer)
+        owner = self._server.gatekeeper.owner(self._peer)
+        self._refuse(HandshakeError(code, message), owner)
+
+    def _refuse(self, error: HandshakeError, owner: Any, name: str = "") -> None:
+        assert self._stream is not None
+        assert self._peer is not None
+        self._server.refuse(self._stream, error, name, self._peer)
+        self._server.gatekeeper.refused(owner, error)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

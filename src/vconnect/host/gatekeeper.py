@@ -1,0 +1,99 @@
+"""Who may connect to a host, and to whom a connection belongs: what the server calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vconnect.dispatch.host_calls import HostCalls
+from vconnect.errors import HandshakeError
+from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.supervision.admission import check_external
+from vconnect.supervision.instance import Instance
+from vconnect.supervision.roster import Roster
+from vconnect.supervision.supervisor import Supervisor
+from vconnect.wire.messages import Handshake
+from vconnect.wire.server import Admission
+from vconnect.wire.session import Peer, Session
+
+#: Whose process connected, as far as this host has started it.
+Owner = tuple[Supervisor, Instance] | None
+
+
+class HostGatekeeper:
+    """Passes what the server sees on to the plugin's supervisor. See `wire.server.Gatekeeper`.
+
+    Args:
+        registry: The plugins by name.
+        catalog: Where plugins that attach by themselves are registered.
+        roster: The supervisors.
+        calls: Serves what native plugins ask.
+        allow_external: Whether plugins that this host has not started may attach.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        roster: Roster,
+        calls: HostCalls,
+        *,
+        allow_external: bool,
+    ) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._roster = roster
+        self._calls = calls
+        self._allow_external = allow_external
+
+    def owner(self, peer: Peer) -> Owner:
+        """Return whose process connected; ``None`` if this host has not started it."""
+        return self._roster.owner(peer.pid)
+
+    def admit(self, handshake: Handshake, peer: Peer, owner: Owner) -> Admission:
+        """Decide about a handshake.
+
+        Raises:
+            HandshakeError: Its sender, its name or its moment is not right.
+        """
+        plugin = self._registry.find(handshake.plugin)
+        if owner is not None and owner[0].plugin is not plugin:
+            raise HandshakeError(
+                "stranger",
+                f"it gives the name {handshake.plugin!r}, but was started as "
+                f"{owner[0].plugin.name!r}; use one name in both places",
+            )
+        if plugin is None:
+            plugin = self._register_external(handshake, peer)
+        instance = owner[1] if owner is not None else None
+        return self._roster.of(plugin).admit(handshake, peer, instance)
+
+    def attached(self, session: Session, owner: Owner) -> None:
+        """Called when a session was admitted and acknowledged."""
+        plugin = self._registry.get(session.handshake.plugin)
+        self._roster.of(plugin).attached(session, owner[1] if owner is not None else None)
+
+    def detached(self, session: Session, error: Exception | None) -> None:
+        """Called at the end of a session."""
+        self._calls.forget(session)
+        plugin = self._registry.find(session.handshake.plugin)
+        supervisor = self._roster.find(plugin.name) if plugin is not None else None
+        if supervisor is not None:
+            supervisor.detached(session, error)
+
+    def called(self, session: Session, message: dict[str, Any]) -> None:
+        """Called with what a native plugin asks."""
+        plugin = self._registry.find(session.handshake.plugin)
+        if plugin is not None:
+            self._calls.accept(plugin, session, message)
+
+    def refused(self, owner: Owner, error: HandshakeError) -> None:
+        """Called when a connection was refused."""
+        if owner is not None:
+            supervisor, instance = owner
+            supervisor.refused(instance, error)
+
+    def _register_external(self, handshake: Handshake, peer: Peer) -> PluginRuntime:
+        check_external(handshake.plugin, peer, allowed=self._allow_external)
+        return self._catalog.register_external(handshake.plugin)

@@ -1,0 +1,80 @@
+"""Paths in the settings, made absolute once, when the settings are loaded.
+
+What the file says is relative to the file; what the command line, the environment and the
+defaults say is relative to the working directory. Nothing after this expands a ``~`` again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vconnect.errors import ConfigError
+
+_PATHS = ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir")
+_LISTS = ("sandbox_read",)
+
+
+def absolute_path(path: str | Path, base: Path | None = None) -> Path:
+    """Expand ``~`` and make a path absolute, without following symbolic links.
+
+    Args:
+        path: As written.
+        base: What it is relative to; by default the working directory.
+
+    Raises:
+        ConfigError: It begins with ``~`` and there is no home directory.
+    """
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}; set HOME, or give an absolute path") from None
+    joined = expanded if base is None else base / expanded
+    return Path(os.path.abspath(joined))  # noqa: PTH100 - resolve() would follow symbolic links
+
+
+def absolute_paths(table: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
+    """Make every path of a table of settings absolute; values of a wrong type stay as they are."""
+    return {key: _absolute_value(key, value, base) for key, value in table.items()}
+
+
+def _absolute_value(key: str, value: Any, base: Path | None) -> Any:
+    if key in _PATHS and isinstance(value, str):
+        return str(absolute_path(value, base))
+    if key in _LISTS and _is_list(value):
+        return [str(absolute_path(path, base)) for path in value]
+    if key == "install" and _is_list(value):
+        return [_absolute_source(source, base) for source in value]
+    if key == "dev_plugins" and _is_list(value):
+        return [_absolute_dev_plugin(text, base) for text in value]
+    if key == "options" and isinstance(value, dict):
+        return {name: _absolute_options(options, base) for name, options in value.items()}
+    return value
+
+
+def _absolute_options(options: Any, base: Path | None) -> Any:
+    if not isinstance(options, dict):
+        return options
+    files = options.get("secrets")
+    if isinstance(files, dict):
+        absolute = {name: str(absolute_path(path, base)) for name, path in files.items()}
+        options = options | {"secrets": absolute}
+    return absolute_paths(options, base)
+
+
+def _absolute_source(source: str, base: Path | None) -> str:
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return str(absolute_path(source, base))
+    return f"file://{absolute_path(rest, base)}" if scheme == "file" else source
+
+
+def _absolute_dev_plugin(text: str, base: Path | None) -> str:
+    name, colon, path = text.partition(":")
+    return f"{name}:{absolute_path(path, base)}" if colon and path else text
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)

@@ -1,0 +1,81 @@
+"""How many plugins may be starting at the same time.
+
+Many plugins that start at once would keep the machine, and with it the host, busy. A plugin holds
+a slot from its start until its handshake, or until it is clear that none will come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class StartSlots:
+    """The slots of one host.
+
+    Args:
+        count: The number of slots.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: dict[StartSlot, None] = {}  # a set that keeps its order
+
+    def slot(self, wake: Callable[[], None]) -> StartSlot:
+        """Return one supervisor's handle; it holds no slot yet.
+
+        Args:
+            wake: Called when it is worth trying again.
+        """
+        return StartSlot(self, wake)
+
+    def _acquire(self, slot: StartSlot) -> bool:
+        if self._free > 0:
+            self._free -= 1
+            return True
+        self._queue[slot] = None
+        return False
+
+    def _release(self) -> None:
+        self._free += 1
+        self._wake_next()
+
+    def _leave(self, slot: StartSlot) -> None:
+        """Take a waiter out of the queue. If it was its turn, the next one is woken instead."""
+        self._queue.pop(slot, None)
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Wake one: if all came for each slot, a hundred starts would be ten thousand looks."""
+        if self._free > 0 and self._queue:
+            slot = next(iter(self._queue))
+            del self._queue[slot]
+            slot.wake()
+
+
+class StartSlot:
+    """One supervisor's claim to a slot. Made by `StartSlots.slot`.
+
+    Attributes:
+        wake: Called when it is worth trying again.
+    """
+
+    def __init__(self, slots: StartSlots, wake: Callable[[], None]) -> None:
+        self._slots = slots
+        self._is_held = False
+        self.wake = wake
+
+    def try_acquire(self) -> bool:
+        """Take a slot, or queue for one. Holding one already counts as success."""
+        if not self._is_held:
+            self._is_held = self._slots._acquire(self)
+        return self._is_held
+
+    def leave_queue(self) -> None:
+        """Stop waiting; the next attempt queues at the end."""
+        self._slots._leave(self)
+
+    def release(self) -> None:
+        """Give the slot back, if it is held: the plugin has started, or it never will."""
+        if self._is_held:
+            self._is_held = False
+            self._slots._release()
