@@ -8,13 +8,24 @@ by substring.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 V = TypeVar("V")
 
 PREFIXES = ("wk.plugin.", "v.plugin.")
 MAX_NAME_LENGTH = 64
+
+# Variables that a plugin's process gets. The SDK, the launcher and the state file read them.
+HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
+PLUGIN_NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+
+LOG_LEVELS: Mapping[str, int] = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40}
+"""What ``--log-level`` takes, the lowest first, with the numbers of Python's `logging`."""
+
+# sun_path of <sys/un.h>, without its closing zero.
+MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
 # A name becomes a directory, a log prefix and a part of a URL: nothing that means something to
 # any of them, and no leading dot or dash.

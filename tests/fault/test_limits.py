@@ -17,7 +17,7 @@ from sandboxes import IN_BWRAP, needs_bwrap
 
 from cgroup_kit import both_ways
 from vconnect.errors import PluginStartError
-from vconnect.processes.sessions import members
+from vconnect.processes.procfs import members
 from vconnect.processes.usage import Sampler
 
 pytestmark = [

@@ -17,7 +17,7 @@ from disks import remount, small_disk
 from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
 from serving import DEADLINE_S, Serve, wait_until
 
-from vconnect.plugins.state_file import HostState, Identity, Instance, Record, StateFile
+from vconnect.plugins.state_file import HostState, Identity, Record, RecordedProcess, StateFile
 from vconnect.processes.procfs import boot_id, start_time
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
@@ -63,9 +63,9 @@ def sleepers() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
-def left_behind() -> Iterator[list[Instance]]:
+def left_behind() -> Iterator[list[RecordedProcess]]:
     """What the test leaves for the next host to end, and must not outlive a test that fails."""
-    instances: list[Instance] = []
+    instances: list[RecordedProcess] = []
     yield instances
     for instance in instances:
         if start_time(instance.pid) == instance.start:
@@ -85,7 +85,9 @@ def recorded(lab: Lab) -> Record:
 def leave(lab: Lab, *pids: int, off_by: int = 0, boot: str | None = None) -> None:
     """Write what a dead host would have, with these plugins running."""
     instances = [
-        Instance(plugin=f"p{pid}", pid=pid, start=(start_time(pid) or 0) + off_by, generation=1)
+        RecordedProcess(
+            plugin=f"p{pid}", pid=pid, start=(start_time(pid) or 0) + off_by, generation=1
+        )
         for pid in pids
     ]
     state_file(lab).write(
@@ -115,7 +117,7 @@ def test_the_next_start_ends_exactly_what_is_recorded(
     lab: Lab,
     loop: str,
     sleepers: Callable[..., subprocess.Popen[bytes]],
-    left_behind: list[Instance],
+    left_behind: list[RecordedProcess],
 ) -> None:
     lab.plugin("lasting", LASTING)
     bystander = sleepers()
@@ -133,7 +135,7 @@ def test_the_next_start_ends_exactly_what_is_recorded(
         wait_until(lambda: not is_alive(host))
     assert is_alive(left.pid)
     assert is_alive(child)
-    forged = Instance(
+    forged = RecordedProcess(
         plugin="forged", pid=bystander.pid, start=(start_time(bystander.pid) or 0) - 1, generation=1
     )
     record = recorded(lab)

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
+from vconnect.names import MAX_SOCKET_PATH_BYTES
 from vconnect.wire.messages import acknowledgment
-from vconnect.wire.private_socket import MAX_PATH_BYTES, bind_private_socket
+from vconnect.wire.private_socket import bind_private_socket
 from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Session
 from wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
@@ -166,10 +167,10 @@ async def test_what_is_no_socket_is_never_unlinked(path, kind):
 
 
 async def test_a_path_that_is_too_long(tmp_path):
-    name = "x" * (MAX_PATH_BYTES - 1 - len(os.fsencode(tmp_path)) - 1)
+    name = "x" * (MAX_SOCKET_PATH_BYTES - len(os.fsencode(tmp_path)) - 1)
     async with running(tmp_path / name) as (server, _):
         await works(server)
-    with pytest.raises(SocketError, match=f"kernel allows {MAX_PATH_BYTES - 1}. Use a shorter"):
+    with pytest.raises(SocketError, match=f"kernel allows {MAX_SOCKET_PATH_BYTES}. Use a shorter"):
         bind_private_socket(tmp_path / (name + "x"))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import StateError
-from vconnect.plugins.state_file import HostState, Identity, Instance, Record, StateFile
+from vconnect.plugins.state_file import HostState, Identity, Record, RecordedProcess, StateFile
 from vconnect.settings.paths import absolute_path
 
 SOCKET = Path("/run/vconnect/host.sock")
@@ -20,7 +20,7 @@ RECORD = Record(
     socket=str(SOCKET),
     boot="b",
     host=Identity(10, 20),
-    instances=(Instance(plugin="x", pid=11, start=21, generation=3),),
+    instances=(RecordedProcess(plugin="x", pid=11, start=21, generation=3),),
     desired={"x": "running", "y": "stopped"},
 )
 

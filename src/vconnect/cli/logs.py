@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vconnect.settings.model import LOG_LEVELS
+from vconnect.names import LOG_LEVELS
 
 from .control import Host, asks_host, name_argument
 from .output import print_json, print_json_lines, print_records
@@ -34,7 +34,7 @@ _PAGE_LINES = 1000
 )
 @click.option(
     "--level",
-    type=click.Choice(LOG_LEVELS),
+    type=click.Choice(list(LOG_LEVELS)),
     default="trace",
     help="Leave out what is below this level.",
 )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.settings.model import LOG_LEVELS, Settings
+from vconnect.names import LOG_LEVELS
+from vconnect.settings.model import Settings
 
 from .context import State, admin_option, config_option, pass_state, settings_for
 from .progress import DownloadBar
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     help="Install a package (a path or a URL) before starting. May be given several times.",
 )
 @click.option("--debug", is_flag=True, help="Debug mode: pass --debug to plugins, log more.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Pass --log-level to plugins.")
+@click.option(
+    "--log-level", type=click.Choice(list(LOG_LEVELS)), help="Pass --log-level to plugins."
+)
 @click.option(
     "--allow-external",
     is_flag=True,

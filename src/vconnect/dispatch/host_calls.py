@@ -18,10 +18,10 @@ from typing import Any, cast
 import msgspec
 
 from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginError
-from vconnect.names import PATTERN_RULE, is_pattern
+from vconnect.names import LOG_LEVELS, PATTERN_RULE, is_pattern
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.model import LOG_LEVELS, LogLevel, Settings
+from vconnect.settings.model import LogLevel, Settings
 from vconnect.wire.messages import (
     MAX_HOPS,
     PluginCall,

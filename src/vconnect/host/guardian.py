@@ -280,7 +280,7 @@ def _end_descendants(spared: set[tuple[int, int]]) -> None:
             pids = ", ".join(str(stat.pid) for stat in victims)
             print(f"vconnect: these do not die of SIGKILL: {pids}", file=sys.stderr)
             return
-        if any(not stat.is_gone for stat in victims):
+        if any(stat.is_alive for stat in victims):
             time.sleep(_POLL_S)
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import LogLevel, Settings
 
 from .flood import FloodControl
 from .host_log import PLUGIN_LOGGERS
-from .records import SEVERITY, Content, LogRecord, Stream, from_call, parse_line
+from .records import Content, LogRecord, Stream, from_call, parse_line
 from .ring import LogRing
 
 # How often the count of what was suppressed is told. Seconds.
@@ -109,7 +110,7 @@ class PluginLog:
 
     def _log_on(self, record: LogRecord) -> None:
         """Pass it to the host's log, without the search for a caller, who says nothing here."""
-        level = max(SEVERITY[record.level], logging.DEBUG)
+        level = max(LOG_LEVELS[record.level], logging.DEBUG)
         if self._log.isEnabledFor(level):
             self._log.handle(
                 self._log.makeRecord(self._log.name, level, "", 0, "%s", (record.line(),), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,15 +14,6 @@ from vconnect.settings.model import LogLevel
 from .text import MAX_LINE_BYTES, decode_line, strip_controls
 
 Stream = Literal["stdout", "stderr", "log", "host"]
-
-SEVERITY: Mapping[str, int] = {
-    "trace": logging.DEBUG - 5,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-}
-"""The levels, from the lowest, with the numbers that Python's logging has for them."""
 
 NO_FIELDS = b"{}"
 

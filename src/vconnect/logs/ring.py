@@ -9,9 +9,10 @@ from itertools import islice
 
 import msgspec
 
+from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import LogLevel
 
-from .records import SEVERITY, LogRecord
+from .records import LogRecord
 
 # Lines are mostly short; a plugin whose lines are all of the longest kind gets fewer of them.
 RING_BYTES = 4 * 1024 * 1024
@@ -84,4 +85,4 @@ def size_of(record: LogRecord) -> int:
 
 
 def _is_at_least(record: LogRecord, level: LogLevel) -> bool:
-    return SEVERITY[record.level] >= SEVERITY[level]
+    return LOG_LEVELS[record.level] >= LOG_LEVELS[level]

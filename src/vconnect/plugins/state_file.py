@@ -22,6 +22,7 @@ import msgspec
 
 from vconnect.durable import sync
 from vconnect.errors import StateError
+from vconnect.names import HOST_PID_VARIABLE
 from vconnect.processes.procfs import (
     HAS_PROC,
     ProcessStat,
@@ -59,7 +60,7 @@ class Identity(msgspec.Struct, frozen=True):
         return start_time(self.pid) == self.start
 
 
-class Instance(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin's process that the host has started: the leader of a session of its own."""
 
     plugin: str
@@ -83,7 +84,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     socket: str
     boot: str
     host: Identity
-    instances: tuple[Instance, ...] = ()
+    instances: tuple[RecordedProcess, ...] = ()
     desired: dict[str, Desired] = {}
 
 
@@ -183,7 +184,7 @@ class HostState:
         self._socket = str(socket_path)
         self._boot = boot_id()
         self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
-        self._instances: dict[int, Instance] = {}  # by PID
+        self._instances: dict[int, RecordedProcess] = {}  # by PID
         self._desired: dict[str, Desired] = {}
         self._writing: asyncio.Task[None] | None = None
         self._is_stale = False
@@ -206,10 +207,6 @@ class HostState:
         if record.instances:
             self._change()
 
-    async def close(self) -> None:
-        """Write what is not written yet."""
-        await self.flush()
-
     async def flush(self) -> None:
         """Return when everything so far is on the disk, or the disk has refused."""
         while self._writing is not None:
@@ -227,9 +224,16 @@ class HostState:
 
     def started(self, plugin: str, pid: int, generation: int) -> None:
         """Note a process, while it cannot have been reaped yet."""
-        start = start_time(pid)
+        try:
+            start = start_time(pid)
+        except OSError as error:
+            _log.warning(
+                "plugin %s: PID %d is not recorded (%s); if the host is killed, it may live on",
+                *(plugin, pid, error.strerror),
+            )
+            return
         if start is not None:
-            self._instances[pid] = Instance(
+            self._instances[pid] = RecordedProcess(
                 plugin=plugin, pid=pid, start=start, generation=generation
             )
             self._change()
@@ -299,10 +303,10 @@ class _Survivors:
     number may have gone round, so then only those count that carry the host's mark.
     """
 
-    def __init__(self, instance: Instance, host: Identity) -> None:
+    def __init__(self, instance: RecordedProcess, host: Identity) -> None:
         self._instance = instance
         self._leader = Identity(instance.pid, instance.start)
-        self._mark = f"VCONNECT_HOST_PID={host.pid}".encode()
+        self._mark = f"{HOST_PID_VARIABLE}={host.pid}".encode()
 
     def pids(self) -> list[int]:
         """List those that live; where there is no ``/proc``, the leader for all of them."""
@@ -328,12 +332,12 @@ class _Survivors:
             for stat in processes()
             if stat.session == self._leader.pid
             and stat.start >= self._leader.start
-            and not stat.is_gone
+            and stat.is_alive
             and (began is not None or environment_holds(stat.pid, self._mark))
         ]
 
 
-async def _end(instance: Instance, host: Identity) -> None:
+async def _end(instance: RecordedProcess, host: Identity) -> None:
     """End what is left of an instance whose host is dead: SIGTERM, a short while, SIGKILL."""
     survivors = _Survivors(instance, host)
     pids = survivors.pids()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .sessions import Stat, read_stat
+from .procfs import ProcessStat, read_stat
 
 _POLL_S = 0.005
 _PATIENCE_S = 1.0
@@ -90,7 +90,7 @@ class Cgroup:
                 return False
             raise
 
-    def living(self) -> list[Stat]:
+    def living(self) -> list[ProcessStat]:
         """List the processes in it, and in cgroups that they have made below it.
 
         Raises:

@@ -30,8 +30,7 @@ from vconnect.settings.limits import ResourceLimits
 from ._spawn import spawn_into
 from .cgroup import Cgroup
 from .no_new_privileges import without_new_privileges
-from .procfs import HAS_PROC
-from .sessions import Stat, members
+from .procfs import HAS_PROC, ProcessStat, members
 
 # The machine is short of something, which may pass.
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -293,7 +292,7 @@ class PluginProcess:
             return True
         return False
 
-    def _members(self) -> Iterator[Stat]:
+    def _members(self) -> Iterator[ProcessStat]:
         """Find who lives of its session, and of its cgroup outside the session."""
         yield from members((self.pid,))
         if self.cgroup is not None:

@@ -8,8 +8,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from .cgroup import Cgroup
-from .procfs import HAS_PROC
-from .sessions import Stat, members, open_files, read_stat
+from .procfs import HAS_PROC, ProcessStat, members, open_files, read_stat
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +66,7 @@ class Sampler:
             return {}
         began = time.monotonic()
         elapsed, self._measured_at = began - self._measured_at, began
-        trees: dict[int, list[Stat]] = {}
+        trees: dict[int, list[ProcessStat]] = {}
         for stat in members(frozenset(sessions)):
             trees.setdefault(stat.session, []).append(stat)
         for session, cgroup in (cgroups or {}).items():
@@ -83,24 +82,24 @@ class Sampler:
         self.took_s = time.monotonic() - began
         return usages
 
-    def _spent(self, tree: list[Stat], before: dict[tuple[int, int], float]) -> float:
+    def _spent(self, tree: list[ProcessStat], before: dict[tuple[int, int], float]) -> float:
         """Sum up the processor seconds since the last pass."""
         spent = 0.0
         for stat in tree:
-            key = (stat.pid, stat.start_ticks)
+            key = (stat.pid, stat.start)
             self._cpu_s[key] = stat.cpu_s
             spent += stat.cpu_s - before.get(key, 0.0)
         return spent
 
 
-def _strays(cgroup: Cgroup, found: Collection[Stat]) -> list[Stat]:
+def _strays(cgroup: Cgroup, found: Collection[ProcessStat]) -> list[ProcessStat]:
     """Find who is in a cgroup and not in its session."""
     known = {stat.pid for stat in found}
     stats = [read_stat(pid) for pid in cgroup.pids() if pid not in known]
     return [stat for stat in stats if stat is not None and stat.is_alive]
 
 
-def _usage(session: int, tree: list[Stat], cpu_percent: float | None) -> Usage:
+def _usage(session: int, tree: list[ProcessStat], cpu_percent: float | None) -> Usage:
     counts = [count for stat in tree if (count := open_files(stat.pid)) is not None]
     return Usage(
         cpu_percent=None if cpu_percent is None else round(cpu_percent, 1),

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vconnect.errors import ConfigError
+from vconnect.names import HOST_PID_VARIABLE, LOG_LEVELS, MAX_SOCKET_PATH_BYTES
 
 from .client import PluginClient
 from .plugin import Plugin, check_plugin
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 EXIT_FAILURE = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 EXIT_INTERRUPTED = 130
-
-LOG_LEVELS = {
-    "trace": logging.DEBUG - 5,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-}
-HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
-
-_MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 def run_plugin(plugin: type[Plugin] | Plugin, argv: Sequence[str] | None = None) -> None:
@@ -72,10 +62,10 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     parser.add_argument("--log-level", type=str.lower, choices=list(LOG_LEVELS))
     options = parser.parse_args(argv)
     length = len(os.fsencode(options.socket))
-    if length > _MAX_SOCKET_PATH_BYTES:
+    if length > MAX_SOCKET_PATH_BYTES:
         parser.error(
             f"--socket: the path has {length} bytes; a Unix socket's may have "
-            f"{_MAX_SOCKET_PATH_BYTES}; choose a shorter one"
+            f"{MAX_SOCKET_PATH_BYTES}; choose a shorter one"
         )
     return options
 

@@ -14,9 +14,6 @@ from .events import EventPolicy, EventSettings, Seconds, resolve_policy
 from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
-LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
-
-
 T = TypeVar("T")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from vconnect.errors import ManifestError, PluginStartError
+from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.packages.command import dev_command, host_arguments, production_command
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
 from vconnect.plugins.registry import Registry
@@ -31,9 +32,6 @@ from vconnect.settings.model import PluginPolicy, Settings
 from .endings import failed_start
 from .instance import Instance
 from .verdict import Verdict
-
-HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
-NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +161,7 @@ class Launcher:
         else:
             command = production_command(plugin.name, plugin.path, plugin.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
-        own = {HOST_PID_VARIABLE: str(os.getpid()), NAME_VARIABLE: plugin.name}
+        own = {HOST_PID_VARIABLE: str(os.getpid()), PLUGIN_NAME_VARIABLE: plugin.name}
         if private is not None:
             own |= private.environment
         spec = LaunchSpec(

@@ -10,11 +10,8 @@ import sys
 from pathlib import Path
 
 from vconnect.errors import SocketError
+from vconnect.names import MAX_SOCKET_PATH_BYTES
 from vconnect.settings.paths import absolute_path
-
-# sun_path of <sys/un.h>, with its closing zero.
-MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
-
 
 _BACKLOG = 512
 
@@ -93,10 +90,10 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
 
 
 def _check_length(path: Path) -> None:
-    length = len(os.fsencode(path)) + 1
-    if length > MAX_PATH_BYTES:
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH_BYTES:
         raise SocketError(
-            f"socket path {path} has {length - 1} bytes; the kernel allows {MAX_PATH_BYTES - 1}. "
+            f"socket path {path} has {length} bytes; the kernel allows {MAX_SOCKET_PATH_BYTES}. "
             "Use a shorter one, such as ~/vp/sockets/runtime.sock"
         )
 
