@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.lab import Lab, new_lab
 
 try:
     import uvloop
@@ -135,3 +136,28 @@ def pytest_collection_finish() -> None:
     """Keep what is loaded by now out of every later collection, which makes them cheap."""
     gc.collect()
     gc.freeze()
+
+
+# --- what many tests use ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A place for one test's host and plugins; see `tests.support.lab`."""
+    with new_lab() as made:
+        yield made
+
+
+# --- kinds of tests --------------------------------------------------------------------------
+
+_FOLDERS = ("integration", "fault", "fuzz", "machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder, for ``-m "not fault"``."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(tests):
+            folder = item.path.relative_to(tests).parts[0]
+            if folder in _FOLDERS:
+                item.add_marker(getattr(pytest.mark, folder))

@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from package_kit import (
+from tests.support.package_kit import (
     SCRIPT,
     directory,
     file,
@@ -29,6 +28,7 @@ from package_kit import (
     package_bytes,
     tar_bytes,
 )
+
 from vconnect.errors import InstallError
 from vconnect.packages.archive import unpack
 

@@ -8,15 +8,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from lab import ECHO, ESCAPE, HOG, Lab, is_alive, new_lab, pid_in, until, until_status
-from serving import Serve
+from tests.support.cgroup_kit import both_ways, members, needs_cgroups
+from tests.support.lab import ECHO, ESCAPE, HOG, Lab, is_alive, pid_in, until, until_status
+from tests.support.serving import Serve
 
-from cgroup_kit import both_ways, members, needs_cgroups
 from vconnect.errors import ConfigError, PluginStartError
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree, delegated
@@ -29,12 +28,6 @@ pytestmark = [
 ]
 
 ESCAPED = ESCAPE + "escape()\nserve()"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 def available() -> list[str]:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, Lab, new_lab
-from serving import Serve
+from tests.support.lab import ECHO, Lab
+from tests.support.serving import Serve
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not here (apt-get install faketime)")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from lab import Lab, new_lab
-from serving import DEADLINE_S, Serve
+from tests.support.lab import Lab, new_lab
+from tests.support.serving import DEADLINE_S, Serve
 
 LOOPS = ("--uvloop", "--no-uvloop")
 WINDOW_S = 60.0

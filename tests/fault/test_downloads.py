@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.support.package_kit import good_members, package_bytes, tree
 
-from package_kit import good_members, package_bytes, tree
 from vconnect.errors import InstallError
 from vconnect.packages.fetch import fetch
 from vconnect.packages.installer import PluginInstaller

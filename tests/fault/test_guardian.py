@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import ECHO, ORDERLY, Lab, is_alive, new_lab, relatives
-from sandboxes import IN_BWRAP, needs_bwrap
-from serving import DEADLINE_S, VCONNECT, Serve, wait_until
+from tests.support.lab import ECHO, ORDERLY, Lab, is_alive, new_lab, relatives
+from tests.support.sandboxes import IN_BWRAP, needs_bwrap
+from tests.support.serving import DEADLINE_S, VCONNECT, Serve, wait_until
 
 RUNS = int(os.environ.get("GUARDIAN_RUNS", "10"))
 LOOPS = ("--uvloop", "--no-uvloop")

@@ -13,8 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from package_kit import SCRIPT, file, good_members, manifest_bytes, package_bytes, tree
+from tests.support.package_kit import (
+    SCRIPT,
+    file,
+    good_members,
+    manifest_bytes,
+    package_bytes,
+    tree,
+)
 
 # Forks one child per step; each installs and is killed before its n-th call that changes files.
 KILLER = r"""

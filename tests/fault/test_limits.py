@@ -8,14 +8,13 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, HOG, Lab, is_alive, new_lab, until, until_status
-from sandboxes import IN_BWRAP, needs_bwrap
+from tests.support.cgroup_kit import both_ways
+from tests.support.lab import ECHO, HOG, Lab, is_alive, until, until_status
+from tests.support.sandboxes import IN_BWRAP, needs_bwrap
 
-from cgroup_kit import both_ways
 from vconnect.errors import PluginStartError
 from vconnect.processes.procfs import members
 from vconnect.processes.usage import Sampler
@@ -26,12 +25,6 @@ pytestmark = [
 ]
 
 QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 # --- sampling --------------------------------------------------------------------------------

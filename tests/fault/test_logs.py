@@ -20,9 +20,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from disks import remount, small_disk
-from lab import ECHO, Lab, new_lab, until
-from serving import wait_until
+from tests.support.disks import remount, small_disk
+from tests.support.lab import ECHO, Lab, until
+from tests.support.serving import wait_until
 
 from vconnect import PluginRuntimeManager
 from vconnect.cli.output import clean
@@ -48,12 +48,6 @@ if os.fork() == 0:
         os.write({fd}, data)
 serve()
 """
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 class Lag:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, new_lab, relatives
-from serving import Serve
+from tests.support.lab import Lab, relatives
+from tests.support.serving import Serve
 
 THE_HOSTS = "hunter2-of-the-host"
 THE_PLUGINS = "hunter2-of-the-plugin"
@@ -39,12 +38,6 @@ ORDERS = (
     ("stop", "spy"),
     ("start", "spy"),
 )
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads command lines in /proc")

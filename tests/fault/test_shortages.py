@@ -14,10 +14,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from lab import ECHO, Lab, new_lab
-from serving import Serve
+from tests.support.cgroup_kit import both_ways
+from tests.support.lab import ECHO, Lab
+from tests.support.serving import Serve
 
-from cgroup_kit import both_ways
 from vconnect.processes.cgroup_tree import delegated
 
 pytestmark = [
@@ -29,20 +29,14 @@ TESTS = Path(__file__).parent.parent
 NOBODY = 65534
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
-
-
 async def run_host(lab: Lab, code: str, *, before: tuple[str, ...] = (), **limits: int) -> Any:
     """Run a host in a process of its own, which alone has the limits; return what it prints."""
     loop = type(asyncio.get_running_loop())
     prelude = f"""
 import asyncio, json, os, resource, signal, sys, time
-sys.path[:0] = [{str(TESTS / "integration")!r}]
+sys.path[:0] = [{str(TESTS.parent)!r}]
 from pathlib import Path
-from lab import Lab, until, until_status
+from tests.support.lab import Lab, until, until_status
 from vconnect.errors import PluginStartError
 lab = Lab(Path({str(lab.directory)!r}))
 def descriptors():

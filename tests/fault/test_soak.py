@@ -13,12 +13,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import Lab, new_lab, relatives, until
+from tests.support.lab import Lab, relatives, until
 
 from vconnect import PluginRuntimeManager
 from vconnect.errors import PluginError
@@ -33,12 +32,6 @@ MAX_GROWTH_BYTES = 32 * 1024 * 1024
 SEED = 20261124
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 class Held:

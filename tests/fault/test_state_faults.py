@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from disks import remount, small_disk
-from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
-from serving import DEADLINE_S, Serve, wait_until
+from tests.support.disks import remount, small_disk
+from tests.support.lab import ECHO, Lab, is_alive, pid_in, until, until_status
+from tests.support.serving import DEADLINE_S, Serve, wait_until
 
 from vconnect.plugins.state_file import HostState, Identity, Record, RecordedProcess, StateFile
 from vconnect.processes.procfs import boot_id, start_time
@@ -33,12 +33,6 @@ try:
 finally:
     time.sleep(300)
 """
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @pytest.fixture
@@ -173,7 +167,7 @@ class TestSurvivors:
     async def test_one_that_ignores_sigterm_is_killed(
         self, lab: Lab, sleepers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vconnect.state._GRACE_S", 0.1)
+        monkeypatch.setattr("vconnect.plugins.state_file._GRACE_S", 0.1)
         note = lab.directory / "ready"
         code = (
             "import signal, sys, time\n"

@@ -11,11 +11,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ReferenceDecoder
+from tests.support.reference import ReferenceDecoder
+from tests.support.wire_kit import Owner, open_lane, open_stream, raw_frame, soon, until
 
 from vconnect._framing import FrameDecoder
 from vconnect.errors import RemoteProtocolError
-from wire_kit import Owner, open_lane, open_stream, raw_frame, soon, until
 
 LIMIT = 300
 frames = st.binary(min_size=1, max_size=LIMIT + 2).map(raw_frame)

@@ -8,10 +8,10 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from lane_machine import LaneModel
+from tests.support.lane_machine import LaneModel
+from tests.support.wire_kit import frame, soon
 
 from vconnect.errors import PluginOverloadedError
-from wire_kit import frame, soon
 
 QUEUE = 5
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
-from lane_machine import LaneModel
+from tests.support.lane_machine import LaneModel
+from tests.support.wire_kit import Owner, soon
 
 from vconnect import PluginRuntimeManager
 from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginError, PluginOverloadedError
 from vconnect.packages.manifest import Manifest
 from vconnect.wire.messages import encode_event
-from wire_kit import Owner, soon
 
 QUEUE, TOLD = 6, 3
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from edge_host import SECRET, EdgeHost, edge_host
+from tests.support.edge_host import SECRET, EdgeHost, edge_host
 from yarl import URL
 
 FORM = "application/x-www-form-urlencoded"

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from edge_host import DEADLINE, SECRET, VCONNECT, EdgeHost, edge_host
+from tests.support.edge_host import DEADLINE, SECRET, VCONNECT, EdgeHost, edge_host
 
 
 @pytest.fixture(scope="module", params=["--uvloop", "--no-uvloop"])

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from textwrap import dedent
 from typing import Any
 
 import pytest
-from lab import ECHO, Lab, new_lab, until, until_status
+from tests.support.lab import ECHO, Lab, until, until_status
 
 from vconnect import PluginError
 from vconnect.errors import (
@@ -26,12 +25,6 @@ from vconnect.errors import (
 )
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 def peak_kib() -> int:

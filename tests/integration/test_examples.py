@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from kit_host import Host, Processes, environment
+from tests.support.kit_host import Host, Processes, environment
 
 from vconnect.cli.scaffold import create_project
 from vconnect.packages.manifest import read_manifest

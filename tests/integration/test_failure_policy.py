@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from lab import ECHO, Lab, new_lab, until_status
+from tests.support.lab import ECHO, Lab, until_status
 
 from vconnect import PluginError, PluginRuntimeManager
 
@@ -42,12 +42,6 @@ def table(policy: str, **more: Any) -> dict[str, Any]:
     timeout = {"timeout": 1.0}
     default = {"default": DEFAULT} if policy == "default" else {}
     return {"*": timeout | {"on_failure": policy} | default | more}
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from wire_end import Wire, connected, run
+from tests.support.wire_end import Wire, connected, run
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.results import Outcome

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.support.package_kit import (
+    SCRIPT,
+    file,
+    good_members,
+    manifest_bytes,
+    package_bytes,
+    tree,
+)
 
-from package_kit import SCRIPT, file, good_members, manifest_bytes, package_bytes, tree
 from vconnect.errors import InstallError
 from vconnect.packages.command import host_arguments, production_command
 from vconnect.packages.installer import PluginInstaller, check_host_version, host_version

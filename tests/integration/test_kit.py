@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from kit_host import PLUGINS, Host, Processes, frame, until
+from tests.support.kit_host import PLUGINS, Host, Processes, frame, until
 
 from vconnect import Context, Plugin, PluginClient, on
 from vconnect.sdk import client as client_module

@@ -6,11 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
-from kit_host import Peer
-from lab import ECHO, Lab, is_alive, new_lab, until, until_status
+from tests.support.kit_host import Peer
+from tests.support.lab import ECHO, Lab, is_alive, until, until_status
 
 from vconnect import (
     ConfigError,
@@ -31,12 +30,6 @@ from vconnect.errors import (
 )
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 async def connect(lab: Lab) -> Peer:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import Lab, new_lab, until, until_status
+from tests.support.lab import Lab, until, until_status
 
 from vconnect import PluginError
 from vconnect.dispatch.host_calls import HostCall
@@ -33,12 +32,6 @@ class Made(Plugin):
 """
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @pytest.fixture(params=LOOPS)

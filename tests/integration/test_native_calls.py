@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from lab import Lab, new_lab, until
+from tests.support.lab import Lab, until
 
 from vconnect import HostCallError, PluginRuntimeManager
 from vconnect.dispatch.host_calls import HostCall
@@ -19,12 +19,6 @@ from vconnect.packages.manifest import Manifest
 pytestmark = pytest.mark.both_loops
 
 ALL = ("*",)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 class Native:

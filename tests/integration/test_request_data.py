@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from wire_end import connected, run
+from tests.support.wire_end import connected, run
 
 from vconnect.errors import PayloadError, PluginReplyError, PluginUnavailableError
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, ORDERLY, Lab, new_lab, until, until_status
+from tests.support.lab import ECHO, ORDERLY, Lab, until, until_status
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 async def test_what_is_required_starts_first_and_stops_last(lab: Lab) -> None:

@@ -7,11 +7,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from textwrap import dedent
 
 import pytest
-from lab import ECHO, Lab, is_alive, new_lab, pid_in, until, until_status
+from tests.support.lab import ECHO, Lab, is_alive, pid_in, until, until_status
 
 from vconnect import PluginStatus, PluginSummary
 from vconnect.errors import PluginStartError
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.both_loops
 
 RATE = 1000  # events per second
 QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 async def test_a_killed_plugin_comes_back_as_a_new_generation(lab: Lab) -> None:

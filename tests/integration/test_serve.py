@@ -17,18 +17,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lab import ECHO, STUBBORN, Lab, is_alive, new_lab
-from serving import DEADLINE_S, VCONNECT, Serve
+from tests.support.lab import ECHO, STUBBORN, Lab, is_alive
+from tests.support.serving import DEADLINE_S, VCONNECT, Serve
 
 from vconnect.packages.pack import pack
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 # --- life ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
@@ -22,7 +23,6 @@ from vconnect.wire.messages import acknowledgment
 from vconnect.wire.private_socket import bind_private_socket
 from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Session
-from wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops
 

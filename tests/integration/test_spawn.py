@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.cgroup_kit import members, needs_cgroups
 
-from cgroup_kit import members, needs_cgroups
 from vconnect.processes._spawn import can_spawn_into, candidates, spawn_into
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.limits import TreeLimits

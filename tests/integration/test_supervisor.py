@@ -9,14 +9,22 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ECHO, STUBBORN, Lab, is_alive, new_lab, pid_in, relatives, until, until_status
+from tests.support.cgroup_kit import both_ways
+from tests.support.lab import (
+    ECHO,
+    STUBBORN,
+    Lab,
+    is_alive,
+    pid_in,
+    relatives,
+    until,
+    until_status,
+)
 
-from cgroup_kit import both_ways
 from vconnect import PluginRuntimeManager, PluginStatus
 from vconnect.errors import PluginStartError, PluginUnavailableError
 
@@ -24,12 +32,6 @@ RACES = int(os.environ.get("SUPERVISOR_RACES", "30"))
 
 pytestmark = pytest.mark.both_loops
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 # --- launch ----------------------------------------------------------------------------------

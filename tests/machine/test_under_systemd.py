@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import ECHO, ESCAPE, ORDERLY, PLUGINS, Lab, is_alive, new_lab
+from tests.support.lab import ECHO, ESCAPE, ORDERLY, PLUGINS, Lab, is_alive
 
 sys.path.insert(0, str(PLUGINS))
 
@@ -103,12 +103,6 @@ class Service:
         for name in names:
             (UNITS / name).unlink()
         systemctl("daemon-reload")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with new_lab() as made:
-        yield made
 
 
 @pytest.fixture

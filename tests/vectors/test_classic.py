@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.support.vectors import (
+    BEHIND,
+    DEFAULT_LIMIT,
+    check_handshake,
+    check_in_every_split,
+    decode,
+    send_in_parts,
+    splits,
+)
+from tests.support.wire_kit import Owner, RefusingOwner, frame, open_lane, open_stream, soon, until
 
-from vconnect._framing import FrameDecoder, parse_message
-from vconnect.errors import HandshakeError, RemoteProtocolError
-from vconnect.wire.messages import encode_event, normalize_answer, parse_handshake
-from wire_kit import Owner, RefusingOwner, frame, open_lane, open_stream, soon, until
+from vconnect.errors import RemoteProtocolError
+from vconnect.wire.messages import encode_event, normalize_answer
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("classic.json").read_text())
-DEFAULT_LIMIT = 1 << 24
-BEHIND = frame({"status": "ok", "data": "behind"})
 
 
 def cases(kind: str) -> Any:
     return pytest.mark.parametrize("case", VECTORS[kind], ids=[v["name"] for v in VECTORS[kind]])
-
-
-def splits(data: bytes) -> Iterator[list[bytes]]:
-    yield [data]
-    yield [data[at : at + 1] for at in range(len(data))]
-    for at in range(1, len(data)):
-        yield [data[:at], data[at:]]
-
-
-def decode(chunks: list[bytes], limit: int = DEFAULT_LIMIT) -> list[Any]:
-    decoder = FrameDecoder(limit)
-    payloads = [payload for chunk in chunks for payload in decoder.feed(chunk)]
-    decoder.finish()
-    return [parse_message(payload) for payload in payloads]
-
-
-def check_in_every_split(
-    case: dict[str, Any], check: Callable[[dict[str, Any], Any], None]
-) -> None:
-    """Check the case's one frame, cut everywhere, alone and with another behind it."""
-    data = bytes.fromhex(case["hex"])
-    for chunks in splits(data):
-        [message] = decode(chunks)
-        check(case, message)
-    for chunks in splits(data + BEHIND):
-        message, behind = decode(chunks)
-        check(case, message)
-        assert behind["data"] == "behind"
-
-
-def check_handshake(case: dict[str, Any], message: Any) -> None:
-    if "error" in case:
-        with pytest.raises(HandshakeError) as refused:
-            parse_handshake(message)
-        assert refused.value.code == case["error"]
-        return
-    read = msgspec.structs.asdict(parse_handshake(message))
-    expect = {key: tuple(v) if isinstance(v, list) else v for key, v in case["expect"].items()}
-    assert {key: read[key] for key in expect} == expect
 
 
 def check_answer(case: dict[str, Any], message: dict[str, Any]) -> None:
@@ -102,13 +67,6 @@ def test_bad_streams(case):
 
 
 # The same through a connection.
-
-
-async def send_in_parts(peer: Any, chunks: list[bytes]) -> None:
-    for chunk in chunks:
-        await peer.write(chunk)
-        for _ in range(2):  # the loop looks, then it reads: each part comes by itself
-            await asyncio.sleep(0)
 
 
 @pytest.mark.both_loops

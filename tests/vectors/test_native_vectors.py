@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from test_classic import (
+from tests.support.vectors import (
     BEHIND,
     check_handshake,
     check_in_every_split,
@@ -19,6 +19,7 @@ from test_classic import (
     send_in_parts,
     splits,
 )
+from tests.support.wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 from vconnect import Context, Plugin, on
 from vconnect.errors import HostCallError, RemoteProtocolError
@@ -31,7 +32,6 @@ from vconnect.wire.messages import (
     normalize_answer,
     parse_call,
 )
-from wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("native.json").read_text())
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_manager import FakeManager, Summary, served_beside, short_directory
+from tests.support.fake_manager import FakeManager, Summary, served_beside, short_directory
 
 from vconnect.logs.ring import LogRing
 

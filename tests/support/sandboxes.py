@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from lab import PLUGINS
+from tests.support.lab import PLUGINS
 
 from vconnect.processes.bubblewrap import _try
 

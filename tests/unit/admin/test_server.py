@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from fake_manager import FakeManager, Summary, served, short_directory
+from tests.support.fake_manager import FakeManager, Summary, served, short_directory
 
 from vconnect.admin.client import AdminClient
 from vconnect.admin.server import AdminServer

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from lab import Lab
+from tests.support.lab import Lab
 
 VCONNECT = (sys.executable, "-m", "vconnect")
 DEADLINE_S = 30.0

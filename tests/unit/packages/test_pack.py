@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support.package_kit import SCRIPT, manifest_bytes, tree
 
-from package_kit import SCRIPT, manifest_bytes, tree
 from vconnect.errors import InstallError
 from vconnect.packages.archive import unpack
 from vconnect.packages.pack import pack

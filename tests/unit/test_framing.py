@@ -6,6 +6,7 @@ import json
 import tracemalloc
 
 import pytest
+from tests.support.wire_kit import raw_frame
 
 from vconnect._framing import (
     DEFAULT_MAX_FRAME_BYTES,
@@ -18,7 +19,6 @@ from vconnect._framing import (
 )
 from vconnect.errors import PayloadError, RemoteProtocolError
 from vconnect.wire._stream import ReadBuffer
-from wire_kit import raw_frame
 
 CLASSIC = b'{"event":"e","event_type":"e","payload":'
 NATIVE = b'"event":"e","payload":'

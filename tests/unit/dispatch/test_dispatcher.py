@@ -9,6 +9,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.support.wire_kit import Owner, connected, until
+from tests.support.wire_kit import Peer as WirePeer
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.errors import (
@@ -28,8 +30,6 @@ from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Handshake, encode_event
 from vconnect.wire.session import LaneLimits, Peer, Session
-from wire_kit import Owner, connected, until
-from wire_kit import Peer as WirePeer
 
 LIMITS = LaneLimits(
     window=8,

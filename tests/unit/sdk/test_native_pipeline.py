@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from tests.support.wire_kit import until
 
 from vconnect import Context, HostCallError, Plugin, on
 from vconnect.errors import ConfigError
 from vconnect.sdk import native_pipeline as native_module
 from vconnect.sdk.native_pipeline import NativePipeline
-from wire_kit import until
 
 
 class Transport:

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.wire_kit import Owner, open_lane
 
 from vconnect.errors import PluginTimeoutError, PluginUnavailableError
-from wire_kit import Owner, open_lane
 
 WINDOW = 4
 

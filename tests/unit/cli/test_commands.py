@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fake_manager import FakeManager, Result, Summary, failing, served_beside
+from tests.support.fake_manager import FakeManager, Result, Summary, failing, served_beside
 
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root

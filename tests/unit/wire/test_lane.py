@@ -7,6 +7,7 @@ import math
 import socket
 
 import pytest
+from tests.support.wire_kit import Owner, Peer, failure, frame, open_lane, soon, until
 
 from vconnect.errors import (
     PluginOverloadedError,
@@ -16,7 +17,6 @@ from vconnect.errors import (
 )
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
-from wire_kit import Owner, Peer, failure, frame, open_lane, soon, until
 
 pytestmark = pytest.mark.both_loops
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from fake_manager import FakeManager, Result, Summary, failing, served
+from tests.support.fake_manager import FakeManager, Result, Summary, failing, served
 from yarl import URL
 
 from vconnect.errors import (

@@ -7,8 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from package_kit import (
+from tests.support.package_kit import (
     SCRIPT,
     directory,
     file,
@@ -19,6 +18,7 @@ from package_kit import (
     tree,
     write_package,
 )
+
 from vconnect.errors import InstallError
 from vconnect.packages.archive import ArchiveLimits, unpack
 

@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.support.package_kit import SCRIPT, manifest_bytes, tree
 
-from package_kit import SCRIPT, manifest_bytes, tree
 from vconnect.errors import InstallError
 from vconnect.packages import store as store_module
 from vconnect.packages.manifest import Manifest

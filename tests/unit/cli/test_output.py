@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_manager import Summary
 from rich.console import Console
+from tests.support.fake_manager import Summary
 
 from vconnect.cli import output
 from vconnect.plugins.status import PluginStatus, Substate

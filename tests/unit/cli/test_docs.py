@@ -11,7 +11,7 @@ from vconnect.cli.root import root
 from vconnect.plugins.status import TRANSITIONS, PluginStatus, Substate
 from vconnect.settings.model import Settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "operators.md").read_text(encoding="utf-8")
 TABLES = [
     [cell.strip() for cell in line.split("|")[1:-1]]
     for line in PAGE.splitlines()

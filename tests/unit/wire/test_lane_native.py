@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from tests.support.wire_kit import Owner, failure, frame, open_lane, raw_frame, soon, until
 
 from vconnect._framing import Event
 from vconnect.errors import (
@@ -18,7 +19,6 @@ from vconnect.errors import (
 )
 from vconnect.wire._lane import FanOut
 from vconnect.wire.messages import EVENT_NAMES, encode_event, normalize_answer, reply_error
-from wire_kit import Owner, failure, frame, open_lane, raw_frame, soon, until
 
 pytestmark = pytest.mark.both_loops
 

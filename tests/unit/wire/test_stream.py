@@ -6,10 +6,18 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from tests.support.wire_kit import (
+    Owner,
+    RefusingOwner,
+    connected,
+    frame,
+    open_stream,
+    raw_frame,
+    until,
+)
 
 from vconnect.errors import RemoteProtocolError
 from vconnect.wire._stream import FrameStream, ReadBuffer
-from wire_kit import Owner, RefusingOwner, connected, frame, open_stream, raw_frame, until
 
 pytestmark = pytest.mark.both_loops
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from fake_manager import FakeManager, Summary, served, short_directory
+from tests.support.fake_manager import FakeManager, Summary, served, short_directory
 
 from vconnect.admin import client as client_module
 from vconnect.admin.client import AdminClient, plugin_route
