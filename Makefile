@@ -10,11 +10,14 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT  := $(VENV)/.built
 CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*/*.pyx src/vconnect/*.pxd src/vconnect/*/*.pxd src/vconnect/*/*.h)
 
+# The documentation as a site. The variable silences the theme's note about mkdocs 2.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
 # The sanitizer build has an environment of its own, so that no ordinary run ever loads it.
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: machine machine-available soak run test lint bench sanitize wheel clean
+.PHONY: machine machine-available soak run test lint docs bench sanitize wheel clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
@@ -32,7 +35,7 @@ $(VENV)/.test: $(BUILT)
 	@touch $@
 
 $(VENV)/.lint: $(BUILT)
-	$(PIP) install --group lint --group test
+	$(PIP) install --group lint --group test --group docs
 	@touch $@
 
 run: $(BUILT)
@@ -71,6 +74,10 @@ lint: $(VENV)/.lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect
 	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect.wire._stream vconnect.wire._inflight vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
+	$(SITE) build --quiet
+
+docs: $(VENV)/.lint
+	$(SITE) serve --dev-addr 127.0.0.1:8000
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)
 	rm -rf build  # objects of another build must not end up in this one, nor these elsewhere

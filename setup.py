@@ -14,7 +14,7 @@ vconnect's core is compiled from Cython and found no C compiler ({compiler}).
   Fedora, RHEL:    dnf install gcc python3-devel
   Alpine:          apk add gcc musl-dev python3-dev
   macOS:           xcode-select --install
-Or install a wheel, which needs no compiler: pip install --only-binary vconnect vconnect"""
+Or install a wheel, which needs no compiler: pip install PATH-TO-THE-WHEEL"""
 
 
 class BuildCore(build_ext):

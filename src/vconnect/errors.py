@@ -94,7 +94,7 @@ class AdminError(VConnectError):
 
     Attributes:
         status: The HTTP status.
-        code: The word of the answer's ``error.code`` (``docs/operators.md``, "Errors").
+        code: The word of the answer's ``error.code`` (``docs/administration.md``, "Errors").
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:

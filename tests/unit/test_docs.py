@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import vconnect
 from vconnect import errors
 from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_message
 from vconnect.cli.root import root
@@ -34,7 +36,7 @@ from vconnect.wire.messages import (
 ROOT = Path(__file__).parents[2]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for pattern in ("*.md", "docs/*.md", "examples/*/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
 WIRE = PAGES["docs/wire.md"]
@@ -82,8 +84,72 @@ def test_every_link_leads_somewhere(page: str, target: str) -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    named = {target for target in LINK.findall(PAGES["docs/README.md"]) if "/" not in target}
-    assert named == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    targets = {target for target in LINK.findall(PAGES["docs/README.md"]) if ".." not in target}
+    docs = ROOT / "docs"
+    assert targets == {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} - {
+        "README.md"
+    }
+
+
+def test_the_site_shows_every_page() -> None:
+    shown = re.findall(
+        r"^ +- (?:[^:\n]+: )?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M
+    )
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(shown)
+
+
+def test_the_reference_shows_every_public_name() -> None:
+    shown = set()
+    for page, text in PAGES.items():
+        if page.startswith("docs/api/"):
+            shown |= set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
+    classes = {f"vconnect.{name}" for name in vconnect.__all__ if name != "__version__"}
+    in_a_module = {name for name in classes if hasattr(errors, name.rpartition(".")[2])}
+    assert classes - in_a_module <= shown
+    assert {"vconnect.errors", "vconnect.sdk.testing"} <= shown
+    for name in shown:
+        assert pkgutil.resolve_name(name) is not None
+
+
+# How it is installed. The name on the public index belongs to another project's package.
+
+FROM_AN_INDEX = re.compile(
+    r"\b(?:pip3?|pipx|uv|poetry|pdm) (?:tool )?(?:install|add)\b([^`\n\"#]*)"
+)
+DISTRIBUTION = re.compile(r"(?<![\w./-])vconnect(?![\w./-])")
+
+
+def texts_for_users() -> Iterator[object]:
+    """Yield every page, every source file with help and messages, and every template."""
+    patterns = ("*.md", "docs/**/*.md", "docs/**/*.Dockerfile", "setup.py", "src/**/*.py")
+    patterns += ("src/**/*.tmpl", "src/**/*.rs", "examples/**/*.md", "examples/**/*.py")
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
+            yield pytest.param(path, id=path.relative_to(ROOT).as_posix())
+
+
+@pytest.mark.parametrize("path", [*texts_for_users()])
+def test_nothing_says_to_install_it_from_an_index(path: Path) -> None:
+    for arguments in FROM_AN_INDEX.findall(path.read_text(encoding="utf-8")):
+        assert not DISTRIBUTION.search(arguments), arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "is_from_an_index"),
+    [
+        ("pip install vconnect", True),
+        ("pip install -U 'vconnect>=1'", True),
+        ("/opt/v/bin/pip install --only-binary vconnect vconnect", True),
+        ("uv tool install vconnect", True),
+        ("pip install .", False),
+        ("pip install ./vconnect-*.whl", False),
+        ("pip install /src/vconnect", False),
+    ],
+)
+def test_an_installation_from_an_index_is_found(line: str, is_from_an_index: bool) -> None:
+    (arguments,) = FROM_AN_INDEX.findall(line)
+    assert (DISTRIBUTION.search(arguments) is not None) == is_from_an_index
 
 
 @pytest.mark.parametrize("block", [*blocks("json")])
@@ -162,6 +228,16 @@ def test_the_layers_are_those_that_the_linter_holds() -> None:
     assert [(int(number), re.findall(r"\w+", names)) for number, names in rows] == [
         *enumerate(held)
     ]
+
+
+def test_every_module_that_the_page_on_the_layout_names_exists() -> None:
+    text = FENCE.sub("", PAGES["docs/architecture.md"])
+    folders = {path.parent.name for path in ROOT.glob("src/vconnect/*/__init__.py")}
+    named = re.findall(r"`((?:\w+)(?:\.\w+)+)`", text)
+    paths = [name for name in named if name.partition(".")[0] in folders]
+    assert len(paths) > 20
+    for path in paths:
+        assert pkgutil.resolve_name(f"vconnect.{path}") is not None
 
 
 # The wire.
