@@ -21,7 +21,9 @@ import vconnect
 from vconnect import errors
 from vconnect._framing import HEADER_BYTES, FrameDecoder, encode_frame, parse_message
 from vconnect.cli.root import root
+from vconnect.packages.manifest import Manifest
 from vconnect.sdk.testing import call
+from vconnect.settings.load import load_settings
 from vconnect.wire.messages import (
     ERROR_CODES,
     NativeTerms,
@@ -162,6 +164,13 @@ def test_every_toml_block_is_toml(block: str) -> None:
     tomllib.loads(block)
 
 
+@pytest.mark.parametrize("block", [*blocks("toml")])
+def test_every_toml_block_is_a_configuration(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "vconnect.toml"
+    file.write_text(block)
+    assert load_settings(file) != load_settings()
+
+
 @pytest.mark.parametrize("block", [*blocks("python")])
 def test_every_python_block_is_python(block: str) -> None:
     ast.parse(textwrap.dedent(block))
@@ -218,6 +227,13 @@ def test_the_program_of_the_page_on_embedding_prints_what_it_says() -> None:
         )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == printed
+
+
+@pytest.mark.parametrize("field", [*Manifest.__struct_fields__])
+def test_every_key_of_a_manifest_is_documented(field: str) -> None:
+    section = PAGES["docs/plugin-authors.md"].partition("\n## Packing and installing\n")[2]
+    documented = set(re.findall(r"`(\w+)`", section.partition("\n## ")[0]))
+    assert field in documented or field in ("raw", "config_schema")  # neither has an effect
 
 
 def test_the_layers_are_those_that_the_linter_holds() -> None:
