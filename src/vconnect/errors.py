@@ -1,6 +1,6 @@
 """Every exception that vconnect raises on purpose.
 
-The tree tells who made the mistake, so that a caller can catch by blame::
+The tree tells who made the mistake, so that a caller can catch by blame:
 
     VConnectError
     ├── ConfigError                 the operator's settings

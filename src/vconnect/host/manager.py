@@ -354,29 +354,93 @@ class PluginRuntimeManager:
     def emit(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, Outcome]:
-        """Send an event through the chain; see `Dispatcher.emit`."""
+        """Send an event to the plugins that want it, one after the other.
+
+        A plugin may stop the chain, or replace the payload for those after it. A plugin's failure
+        is part of the outcome; ``on_failure`` of the event says what follows from it.
+
+        Args:
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds for the whole chain; by default the event's ``chain_timeout``.
+            trace: A W3C ``traceparent``, passed on to native plugins.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+        """
         return self._dispatcher.emit(event, payload, timeout=timeout, trace=trace)
 
     def broadcast(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, Outcome]:
-        """Send an event to all capable plugins at the same time; see `Dispatcher.broadcast`."""
+        """Send an event to all plugins that want it at the same time, and collect their answers.
+
+        Args:
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds for each plugin; by default the event's ``timeout``.
+            trace: A W3C ``traceparent``, passed on to native plugins.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+        """
         return self._dispatcher.broadcast(event, payload, timeout=timeout, trace=trace)
 
     def request(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """Send an event to one plugin and return its answer's data; see `Dispatcher.request`."""
+        """Send an event to one plugin, whatever its capabilities, and return its answer's data.
+
+        If the event has a default answer, its data is returned instead of a failure.
+
+        Args:
+            plugin: Any of its names.
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+            UnknownPluginError: There is no such plugin.
+            PluginReplyError: It answered with an error.
+            PluginTimeoutError: It did not answer in time.
+            PluginUnavailableError: It is not connected, or its circuit is open.
+            PluginOverloadedError: Its queue is full.
+        """
         return self._dispatcher.request(plugin, event, payload, timeout)
 
     def notify(self, event: str, payload: Any) -> int:
-        """Send an event to all capable plugins and wait for nobody; see `Dispatcher.notify`."""
+        """Send an event to all plugins that want it or subscribed to it, without waiting.
+
+        Args:
+            event: The event's name.
+            payload: Anything that JSON can represent.
+
+        Returns:
+            The number of plugins to which it was sent.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+            PluginOverloadedError: The event's ``overflow`` is ``block`` and a queue is full.
+        """
         return self._dispatcher.notify(event, payload)
 
     def notify_when_room(
         self, event: str, payload: Any, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, int]:
-        """Send an event as `notify`, but wait where a queue is full."""
+        """Send an event as `notify` does, but wait while a queue is full.
+
+        Args:
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds for each plugin; by default the event's ``timeout``.
+
+        Returns:
+            The number of plugins to which it was sent.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+        """
         return self._dispatcher.notify_when_room(event, payload, timeout=timeout)
 
     # The native dialect.
