@@ -23,7 +23,7 @@ class AutoReply(Plugin):
     version = "0.1.0"
     priority = 10  # after word-filter (100): what was stopped is not answered
     capabilities = ("message.incoming", "user.online")
-    concurrency = 8  # up to 8 messages wait at a time; their answers still go out in order
+    concurrency = 8  # up to 8 messages wait at a time
     config_type = Table
     config: Table
 
