@@ -124,8 +124,8 @@ DISTRIBUTION = re.compile(r"(?<![\w./-])vconnect(?![\w./-])")
 
 def texts_for_users() -> Iterator[object]:
     """Yield every page, every source file with help and messages, and every template."""
-    patterns = ("*.md", "docs/**/*.md", "docs/**/*.Dockerfile", "setup.py", "src/**/*.py")
-    patterns += ("src/**/*.tmpl", "src/**/*.rs", "examples/**/*.md", "examples/**/*.py")
+    patterns = ["*.md", "docs/**/*.md", "setup.py", "src/**/*.py", "src/**/*.tmpl", "src/**/*.rs"]
+    patterns += ["examples/**/*.md", "examples/**/*.py", "examples/**/*.rs"]
     for pattern in patterns:
         for path in sorted(ROOT.glob(pattern)):
             yield pytest.param(path, id=path.relative_to(ROOT).as_posix())
