@@ -148,6 +148,16 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
+# --- benchmarks ------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``--benchmark-only`` and no path, collect the benchmarks and not the tests."""
+    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    if config.getoption("benchmark_only", default=False) and not chosen:
+        config.args[:] = [str(config.rootpath / "benchmarks")]
+
+
 # --- kinds of tests --------------------------------------------------------------------------
 
 _FOLDERS = ("integration", "fault", "fuzz", "machine")
