@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ else:
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An empty environment has no PATH, and then make finds no compiler.
+os.environ.setdefault("PATH", os.defpath)
 
 PATIENCE_S = 2.0
 _HAS_PROC = sys.platform == "linux"
