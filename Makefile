@@ -17,11 +17,13 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: machine machine-available soak run test lint docs bench sanitize wheel clean
+.PHONY: machine machine-available soak run check test test-slow test-all coverage lint docs bench sanitize wheel clean
 
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vconnect needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@# Even Python 2 can run this line. A program that is no Python prints no "yes".
+	@test yes = "$$('$(PYTHON)' -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "no")' 2>/dev/null)" || \
+		{ echo "vconnect needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not one. Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	'$(PYTHON)' -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
@@ -41,8 +43,32 @@ $(VENV)/.lint: $(BUILT)
 run: $(BUILT)
 	@$(BIN)/python examples/demo.py
 
+# What an author runs after each change: under a minute.
+check: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow and not integration and not fault and not machine"
+
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# What takes more than two seconds each, kills, floods and full disks.
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m "slow or fault"
+
+# The suite on every CPython from 3.11 on that is on the PATH or among pyenv's, each in its own
+# environment.
+test-all:
+	@PATH="$(CURDIR)/.ci:$$PATH" interpreters | while read -r version program; do \
+		$(MAKE) VENV=.venv-$$version PYTHON="$$program" test || exit 1; \
+	done
+
+# Lines and branches of the pure Python parts, in all child processes too; Cython is not measured.
+coverage: $(VENV)/.test
+	rm -f .coverage .coverage.*
+	$(PIP) install --group coverage
+	$(BIN)/coverage run -m pytest || touch .coverage.failed
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@test ! -e .coverage.failed
 
 # Random kills under load, for as long as you like: make soak SECONDS=3600
 SECONDS ?= 300

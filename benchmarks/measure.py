@@ -95,12 +95,12 @@ def measure(row: Row, peers: Peers, effort: Effort) -> list[Figure]:
     ways = [way for way in row.ways if not peers.lacks(way.needs)]
     with peers.placed(row.placement), ExitStack() as stack:
         bursts = [stack.enter_context(way.open(peers)) for way in ways]
-        counts = [_calibrate(burst, row.step, effort.seconds) for burst in bursts]
+        counts = [calibrate(burst, row.step, effort.seconds) for burst in bursts]
         rounds = [_round(bursts, counts, number) for number in range(effort.rounds)]
     return _figures(row, ways, rounds)
 
 
-def _calibrate(burst: Burst, step: int, seconds: float) -> int:
+def calibrate(burst: Burst, step: int, seconds: float) -> int:
     """Find how many operations fill ``seconds``; it warms up what it times."""
     count = step
     while True:

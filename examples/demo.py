@@ -1,15 +1,15 @@
 """The tour behind ``make run``: pack, install, start, talk to, and then serve real plugins.
 
 Every step is a command that a person could type; each is shown before it runs. An argument names
-a directory to use in place of ``.run``.
+a directory to use instead of ``.run``.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +24,7 @@ PACKED = ("word-filter", "auto-reply")
 
 START_SECONDS = 30
 COMPILE_SECONDS = 330  # the first `cargo run` compiles
+VERSION_SECONDS = 20
 MAX_SOCKET_PATH = 100
 
 MESSAGES = (
@@ -36,6 +37,7 @@ MESSAGES = (
 def main() -> int:
     """Run the tour, then serve until Ctrl-C."""
     os.chdir(ROOT)
+    os.environ.setdefault("PATH", os.defpath)  # an empty environment has none
     run_directory, options = choose_place()
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -74,14 +76,27 @@ def choose_place() -> tuple[Path, list[str]]:
 def dev_plugins() -> list[str]:
     """Name the plugins that this machine can run from source."""
     names = []
-    if shutil.which("cc"):
+    if runs("cc") and runs("make"):
         subprocess.run(["make", "--silent", "-C", EXAMPLES / "bare-c"], check=True)
         names.append("bare-c")
-    if shutil.which("cargo"):
+    else:
+        say("(no working C compiler and make here: the plugin in C is left out)")
+    if runs("cargo"):
         names.append("dev-rust")
     else:
-        say("(no cargo here: the plugin in Rust is left out)")
+        say("(no working cargo here: the plugin in Rust is left out)")
     return names
+
+
+@functools.cache
+def runs(tool: str) -> bool:
+    """Return whether a tool works; a rustup without a toolchain has a cargo that does not."""
+    try:
+        return not subprocess.run(
+            [tool, "--version"], capture_output=True, timeout=VERSION_SECONDS, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Host:
@@ -111,7 +126,7 @@ class Host:
 
     def wait_until_ready(self, options: list[str]) -> bool:
         """Wait until no plugin is starting any more; false if the host ends before that."""
-        until = time.monotonic() + (COMPILE_SECONDS if shutil.which("cargo") else START_SECONDS)
+        until = time.monotonic() + (COMPILE_SECONDS if runs("cargo") else START_SECONDS)
         while self._process.poll() is None and time.monotonic() < until:
             listed = subprocess.run(
                 [VCONNECT, *options, "list", "--json"], capture_output=True, check=False

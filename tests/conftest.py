@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ else:
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An empty environment has no PATH, and then make finds no compiler.
+os.environ.setdefault("PATH", os.defpath)
 
 PATIENCE_S = 2.0
 _HAS_PROC = sys.platform == "linux"
@@ -146,6 +150,16 @@ def lab() -> Iterator[Lab]:
     """A place for one test's host and plugins; see `tests.support.lab`."""
     with new_lab() as made:
         yield made
+
+
+# --- benchmarks ------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``--benchmark-only`` and no path, collect the benchmarks and not the tests."""
+    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    if config.getoption("benchmark_only", default=False) and not chosen:
+        config.args[:] = [str(config.rootpath / "benchmarks")]
 
 
 # --- kinds of tests --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.support import toolchains
 from tests.support.kit_host import Host, Processes, environment
 
 from vconnect.cli.scaffold import create_project
@@ -17,10 +18,8 @@ from vconnect.packages.manifest import read_manifest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/plugin.json"))
 
-needs_cargo = pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
-needs_cc = pytest.mark.skipif(
-    shutil.which("cc") is None or shutil.which("make") is None, reason="cc or make is not here"
-)
+needs_cargo = toolchains.needs("cargo")
+needs_cc = toolchains.needs("cc", "make")
 
 
 @pytest.fixture

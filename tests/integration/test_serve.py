@@ -17,6 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support import toolchains
 from tests.support.lab import ECHO, STUBBORN, Lab, is_alive
 from tests.support.serving import DEADLINE_S, VCONNECT, Serve
 
@@ -174,7 +175,7 @@ def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, web: str) -> None:
     assert b"plugin handshake: parrot" in shown
 
 
-@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
+@toolchains.needs("cargo")
 def test_a_rust_project_runs_from_its_source(lab: Lab) -> None:
     source = Path(__file__).parents[2] / "examples" / "dev-rust"
     ignored = shutil.ignore_patterns("target")
@@ -303,7 +304,7 @@ def test_the_service_manager_is_told(lab: Lab, loop: str, monkeypatch: pytest.Mo
             assert host.ends() == 0
 
 
-@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not here")
+@toolchains.needs("cargo")
 def test_a_rust_project_that_does_not_build_leaves_the_old_process(lab: Lab) -> None:
     source = Path(__file__).parents[2] / "examples" / "dev-rust"
     ignored = shutil.ignore_patterns("target")
