@@ -63,6 +63,7 @@ def main() -> None:
     """Run until a crash, or for as long as the options of libFuzzer allow."""
     import atheris
 
+    atheris.instrument_all()  # the compiled decoder has no counters; the reference has them
     atheris.Setup(sys.argv, check)
     atheris.Fuzz()
 
