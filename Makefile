@@ -95,3 +95,12 @@ wheel: $(BUILT)
 clean:
 	rm -rf $(VENV) $(SANITIZE) .run build dist src/*.egg-info
 	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete
+
+# Python only: the compiled modules are not traced. One test lists what a process has imported,
+# and coverage itself is among it.
+.PHONY: coverage
+coverage: $(VENV)/.test
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --deselect tests/unit/cli/test_process.py::test_help_loads_nothing_heavy
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
