@@ -59,7 +59,10 @@ def _absolute_options(options: Any, base: Path | None) -> Any:
         return options
     files = options.get("secrets")
     if isinstance(files, dict):
-        absolute = {name: str(absolute_path(path, base)) for name, path in files.items()}
+        absolute = {
+            name: str(absolute_path(path, base)) if isinstance(path, str) else path
+            for name, path in files.items()
+        }
         options = options | {"secrets": absolute}
     return absolute_paths(options, base)
 
