@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.lab import Lab
 from tests.support.serving import DEADLINE_S, VCONNECT, Serve, wait_until
 
@@ -129,6 +130,7 @@ def test_the_fastapi_application_answers_and_ends(lab: Lab) -> None:
     assert not (lab.directory / "run" / "plugins.sock").exists()
 
 
+@pytest.mark.slow
 def test_each_worker_has_a_host_of_its_own(lab: Lab) -> None:
     make_plugin(lab)
     (lab.directory / "workers.py").write_text(saved_files("workers")["workers.py"])
@@ -242,6 +244,7 @@ def test_a_package_brings_its_libraries(lab: Lab) -> None:
         assert "good day, ada" in host.ask("emit", "message.incoming", MESSAGE_JSON).stdout
 
 
+@pytest.mark.slow
 def test_a_plugin_is_upgraded_and_rolled_back_while_the_host_runs(lab: Lab) -> None:
     project = make_plugin(lab)
     old = pack(project, lab.directory / "greeter-0.1.0.vp")
@@ -277,6 +280,7 @@ def check(lab: Lab) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_check_finds_what_is_down(lab: Lab) -> None:
     lab.plugin("good", "serve()")
     lab.plugin("bad", "sys.exit(3)")
@@ -302,6 +306,7 @@ def shell_commands(name: str, word: str) -> Iterator[str]:
                 yield command.removeprefix("$ ")
 
 
+@pytest.mark.slow
 def test_a_backup_is_restored(lab: Lab) -> None:
     lab.plugin("greeter", "open(os.environ['VCONNECT_DATA_DIR'] + '/kept', 'w').close()\nserve()")
     lab.plugin("idle", "serve()")
