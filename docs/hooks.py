@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
     "README.md": "start.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
 } | {
