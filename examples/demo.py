@@ -93,7 +93,11 @@ def runs(tool: str) -> bool:
     """Return whether a tool works; a rustup without a toolchain has a cargo that does not."""
     try:
         return not subprocess.run(
-            [tool, "--version"], capture_output=True, timeout=VERSION_SECONDS, check=False
+            [tool, "version" if tool == "go" else "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            check=False,
         ).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -6,29 +6,8 @@ fails at once.
 
 from __future__ import annotations
 
-import functools
-import subprocess
-
 import pytest
-
-_VERSION = {"go": ("version",)}  # all others take --version
-_PATIENCE_S = 20.0
-
-
-@functools.cache
-def runs(tool: str) -> bool:
-    """Return whether a tool starts and can print its version; it is asked once a session."""
-    try:
-        done = subprocess.run(
-            [tool, *_VERSION.get(tool, ("--version",))],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+from examples.demo import runs as runs
 
 
 def needs(*tools: str) -> pytest.MarkDecorator:

@@ -34,7 +34,6 @@ from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
 from vconnect.settings.load import load_settings, parse_dev_plugin
 from vconnect.settings.model import LogLevel, Settings
-from vconnect.settings.paths import absolute_path
 from vconnect.supervision.admission import lane_limits, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
@@ -98,7 +97,7 @@ class PluginRuntimeManager:
             # A method that only hands on costs each event a frame more.
             self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings)
-        socket_path = absolute_path(settings.socket_path)
+        socket_path = Path(settings.socket_path)
         self._state = HostState(settings.state_directory, socket_path)
         installer = PluginInstaller(
             Path(settings.plugin_dir),
@@ -342,8 +341,8 @@ class PluginRuntimeManager:
             loop=loop,
             uptime_s=time.monotonic() - self._opened,
             socket_path=str(self._server.path),
-            admin_path=str(absolute_path(self.settings.admin_socket)),
-            plugin_dir=str(absolute_path(self.settings.plugin_dir)),
+            admin_path=self.settings.admin_socket,
+            plugin_dir=self.settings.plugin_dir,
             cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
             cgroup_trouble=self._cgroups.trouble,
             plugins=len(self._registry),

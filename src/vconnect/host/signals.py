@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 
 EXIT_KILLED = 130
-
-
 EXIT_UNGUARDED = 1
 
 _log = logging.getLogger(__name__)

@@ -14,11 +14,7 @@ import msgspec
 from vconnect.errors import InstallError
 
 Progress = Callable[[int, int | None], None]
-
-
 _SYSTEMS = {"darwin": "darwin", "linux": "linux", "win32": "windows"}
-
-
 _MACHINES = {
     "x86_64": "amd64",
     "amd64": "amd64",

@@ -132,8 +132,7 @@ class Catalog:
                 plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
             self._registry.add(plugin)
         elif known.path == installed.path and known.process is None:
-            known.learn(installed.manifest)
-            self._registry.reindex()
+            self._registry.learn(known, installed.manifest)
         elif known.dev:
             _log.info("plugin %s runs from %s instead", known.name, known.path)
 

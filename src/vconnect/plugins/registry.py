@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
+from vconnect.packages.manifest import Manifest
 from vconnect.settings.model import Settings
 
 from .order import Position, find_cycle
@@ -41,12 +42,17 @@ class Registry:
         """Add a plugin; it replaces the one that has its name."""
         self._plugins[plugin.name] = plugin
         plugin.on_change = self._reroute
-        self.reindex()
+        self._reindex()
 
     def remove(self, plugin: PluginRuntime) -> None:
         """Forget a plugin that is not on disk any more and has no session."""
         del self._plugins[plugin.name]
-        self.reindex()
+        self._reindex()
+
+    def learn(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
+        """Give a plugin the manifest that is on the disk now; its names and order may differ."""
+        plugin.learn(manifest)
+        self._reindex()
 
     def exact(self, plugin: str) -> PluginRuntime | None:
         """Return the plugin whose own canonical name this is."""
@@ -129,7 +135,7 @@ class Registry:
                 error.is_transient = True
                 raise error
 
-    def reindex(self) -> None:
+    def _reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""
         self._reroute()
         self.by_spelling.clear()

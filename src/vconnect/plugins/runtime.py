@@ -246,9 +246,8 @@ class PluginRuntime:
         self.on_change()
 
     def learn(self, manifest: Manifest | None) -> None:
-        """Take over the manifest that is on the disk now; its names and order may differ."""
+        """Take over the manifest that is on the disk now; for `Registry.learn`."""
         self.manifest = manifest
-        self.on_change()
 
     def begin_generation(self) -> None:
         """Count a start."""

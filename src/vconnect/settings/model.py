@@ -15,20 +15,10 @@ from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
 T = TypeVar("T")
-
-
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
-
-
 SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
-
-
 Count = Annotated[int, msgspec.Meta(ge=1)]
-
-
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
-
-
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
 
 

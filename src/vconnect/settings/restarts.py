@@ -7,8 +7,6 @@ from typing import Literal
 import msgspec
 
 RestartMode = Literal["always", "on-failure", "never"]
-
-
 AfterCrashLoop = Literal["hold", "give_up"]
 
 

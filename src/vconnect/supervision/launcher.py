@@ -96,8 +96,7 @@ class Launcher:
         file = plugin.path / MANIFEST_NAME
         manifest = read_manifest(file) if os.path.lexists(file) else None
         if manifest != plugin.manifest:
-            plugin.learn(manifest)
-            self._registry.reindex()
+            self._registry.learn(plugin, manifest)
         self._registry.check_order(plugin)
         self._registry.check_requirements(plugin)
 
