@@ -142,15 +142,18 @@ class UnknownPluginError(PluginError):
 
 
 class PluginStartError(PluginError):
-    """The plugin's process did not start, or never shook hands.
+    """The plugin's process did not start, or did not complete its handshake.
 
     Attributes:
-        is_transient: Whether it may start a moment later all the same: the machine was short of
-            something.
+        is_transient: Whether a later attempt may succeed: the machine was short of something, or
+            a required plugin is not up yet.
     """
 
     code = "unavailable"
-    is_transient = False
+
+    def __init__(self, plugin: str, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(plugin, message)
+        self.is_transient = is_transient
 
 
 class PluginReplyError(PluginError):

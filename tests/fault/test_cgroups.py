@@ -227,13 +227,13 @@ def test_a_living_hosts_cgroups_are_nobody_elses(tmp_path: Path) -> None:
     made = first.make("one", 1, TreeLimits())
     second.open()
     assert second.path is None
-    assert second.trouble == f"{first.path} is another host's, which is alive"
+    assert second.problem == f"{first.path} is another host's, which is alive"
     assert made is not None
     assert made.path.exists()
     made.end()
     first.close()
     second.open()
-    assert second.trouble == ""
+    assert second.problem == ""
     second.close()
 
 
@@ -262,7 +262,7 @@ async def test_without_them_a_plugin_starts_in_the_hosts_own(lab: Lab) -> None:
     lab.plugin("echo", ECHO)
     async with lab.manager(cgroup="off") as runtime:
         told = runtime.host_summary()
-        assert (told.cgroup, told.cgroup_trouble) == (None, 'cgroup = "off"')
+        assert (told.cgroup, told.cgroup_problem) == (None, 'cgroup = "off"')
         await runtime.start_all()
         of_plugin = Path(f"/proc/{runtime.summary('echo').pid}/cgroup").read_text()
         assert of_plugin == Path("/proc/self/cgroup").read_text()
@@ -283,7 +283,7 @@ async def test_by_default_a_host_does_without(lab: Lab) -> None:
     async with lab.manager(cgroup="auto", cgroup_dir=lab.directory) as runtime:
         told = runtime.host_summary()
         assert told.cgroup is None
-        assert told.cgroup_trouble.endswith("is not a cgroup of version 2")
+        assert told.cgroup_problem.endswith("is not a cgroup of version 2")
         await runtime.start_all()
         assert runtime.summary("echo").status == "Running"
 

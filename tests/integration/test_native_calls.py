@@ -335,13 +335,13 @@ async def test_calls_of_a_connection_that_ends_are_cancelled(lab: Lab) -> None:
             await plugin.write(
                 *({"id": n, "call": "slow", "params": {"n": n}} for n in range(1, 41))
             )
-            await until(lambda: runtime._calls._lines)
+            await until(lambda: runtime._calls._queues)
             await until(
-                lambda: any(len(line.tasks) == 16 for line in runtime._calls._lines.values())
+                lambda: any(len(line.tasks) == 16 for line in runtime._calls._queues.values())
             )
         await until(lambda: len(cancelled) == 16)
         assert sorted(cancelled) == list(range(1, 17))
-        assert not runtime._calls._lines
+        assert not runtime._calls._queues
 
 
 async def test_calls_that_have_not_begun_end_without_a_word(lab: Lab) -> None:

@@ -165,7 +165,7 @@ def test_without_delegation_it_touches_nothing(lab: Lab, serve: Callable[..., Se
     service.start()
     told = service.told()
     assert told["cgroup"] is None
-    assert told["cgroup_trouble"] == (
+    assert told["cgroup_problem"] == (
         f"{service.cgroup()} is not delegated to this host; with systemd, set Delegate=yes in its "
         "unit"
     )

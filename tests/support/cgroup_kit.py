@@ -17,7 +17,7 @@ def _why_none() -> str:
         tree = CgroupTree(Settings(), str(Path(directory, "host.sock")))
         tree.open()
         tree.close()
-    return tree.trouble
+    return tree.problem
 
 
 WHY_NONE = _why_none() if os.environ.get("VCONNECT_CGROUP") != "off" else "VCONNECT_CGROUP=off"

@@ -127,12 +127,12 @@ class FakeManager:
     async def broadcast(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("broadcast", event, payload, timeout)
 
-    async def request(
+    async def request_result(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
-    ) -> Any:
-        self.summary(plugin)
+    ) -> Result:
+        name = self.summary(plugin).name
         self._send("request", event, payload, timeout)
-        return payload
+        return Result(name, True, payload, None, 1.5)
 
     def says(self, name: str, text: str, level: LogLevel = "info", **fields: Any) -> None:
         """Add to a plugin's log."""

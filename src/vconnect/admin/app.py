@@ -7,7 +7,6 @@ refused before it reaches a route. Bodies are JSON and say so.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
@@ -19,7 +18,7 @@ from aiohttp import web
 from vconnect.errors import IllegalTransitionError, VConnectError
 from vconnect.settings.model import LogLevel
 
-from .answers import answer_for, error_answer, json_answer
+from .responses import error_response, json_response, response_for
 
 HOSTS = ("localhost", "vconnect")
 
@@ -58,10 +57,10 @@ class Manager(Protocol):
     async def broadcast(self, event: str, payload: Any, *, timeout: float | None = None) -> Any:
         """Send an event to all capable plugins at the same time."""
 
-    async def request(
+    async def request_result(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
     ) -> Any:
-        """Send an event to one plugin and return its answer's data."""
+        """Send an event to one plugin and return its result."""
 
 
 class EventRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,20 +127,20 @@ class _Routes:
         self._manager = manager
 
     async def host(self, _: web.Request) -> web.Response:
-        return json_answer(self._manager.host_summary())
+        return json_response(self._manager.host_summary())
 
     async def plugins(self, _: web.Request) -> web.Response:
-        return json_answer({"plugins": self._manager.runtime_summaries()})
+        return json_response({"plugins": self._manager.runtime_summaries()})
 
     async def status(self, request: web.Request) -> web.Response:
-        return json_answer(self._manager.summary(request.match_info["name"]))
+        return json_response(self._manager.summary(request.match_info["name"]))
 
     async def logs(self, request: web.Request) -> web.Response:
         wanted = _parse_query(request.query)
         page = self._manager.plugin_logs(
             request.match_info["name"], lines=wanted.lines, level=wanted.level, after=wanted.after
         )
-        return json_answer(page)
+        return json_response(page)
 
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -151,30 +150,26 @@ class _Routes:
             "restart": self._manager.restart_plugin,
         }
         await actions[request.match_info["action"]](name)
-        return json_answer(self._manager.summary(name))
+        return json_response(self._manager.summary(name))
 
     async def events(self, request: web.Request) -> web.Response:
         wanted = _parse_event(await request.read())
         if wanted.plugin is not None:
-            return json_answer(await self._ask_one(wanted, wanted.plugin))
+            return json_response(await self._ask_one(wanted, wanted.plugin))
         call = self._manager.broadcast if wanted.mode == "broadcast" else self._manager.emit
-        return json_answer(await call(wanted.event, wanted.payload, timeout=wanted.timeout))
+        return json_response(await call(wanted.event, wanted.payload, timeout=wanted.timeout))
 
     async def _ask_one(self, wanted: EventRequest, plugin: str) -> dict[str, Any]:
-        """Ask one plugin, and give the answer the form that an outcome of many has."""
-        name = self._manager.summary(plugin).name
-        began = time.perf_counter()
-        data = await self._manager.request(
-            name, wanted.event, wanted.payload, timeout=wanted.timeout
+        """Ask one plugin, and give its result the form of an outcome."""
+        result = await self._manager.request_result(
+            plugin, wanted.event, wanted.payload, timeout=wanted.timeout
         )
-        result = {
-            "plugin": name,
-            "ok": True,
-            "data": data,
-            "error": None,
-            "duration_ms": (time.perf_counter() - began) * 1000,
+        return {
+            "results": [result],
+            "stopped_by": None,
+            "payload": wanted.payload,
+            "reason": None,
         }
-        return {"results": [result], "stopped_by": None, "payload": wanted.payload}
 
 
 @web.middleware
@@ -185,14 +180,14 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
     except web.HTTPException as error:
         return _in_our_form(request, error)
     except _BadRequestError as error:
-        return error_answer(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
+        return error_response(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
     except VConnectError as error:
         if isinstance(error, IllegalTransitionError):
             _log.exception("%s %s met a bug", request.method, request.path)
-        return answer_for(error)
+        return response_for(error)
     except Exception:  # noqa: BLE001 - the boundary: logged, and the host goes on
         _log.exception("%s %s failed by a fault of the host", request.method, request.path)
-        return error_answer(
+        return error_response(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal",
             "a fault of the host; its log holds the traceback",
@@ -217,7 +212,7 @@ async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web
     nothing = request.content_type == "application/octet-stream" and not request.can_read_body
     if not nothing and request.content_type != "application/json":
         got = request.headers.get("Content-Type", "none")
-        return error_answer(
+        return error_response(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
             f"the content type is {got!r}; it must be application/json",
@@ -226,7 +221,7 @@ async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web
 
 
 def _forbidden(message: str) -> web.Response:
-    return error_answer(HTTPStatus.FORBIDDEN, "forbidden", message)
+    return error_response(HTTPStatus.FORBIDDEN, "forbidden", message)
 
 
 def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -240,10 +235,10 @@ def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response
         ),
         413: ("too_large", f"the body is larger than {request.client_max_size} bytes"),
     }
-    answer = error_answer(error.status, *words.get(error.status, ("http_error", error.reason)))
+    response = error_response(error.status, *words.get(error.status, ("http_error", error.reason)))
     if allowed:
-        answer.headers["Allow"] = allowed
-    return answer
+        response.headers["Allow"] = allowed
+    return response
 
 
 def _parse_event(body: bytes) -> EventRequest:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _Printer = Callable[[Any], None]
 
 
-class Host:
+class RunningHost:
     """A running host as a command sees it: ask it something, print what it says.
 
     Attributes:
@@ -68,7 +68,7 @@ class Host:
 
 
 def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that lead to a host, and the `Host` as its first argument."""
+    """Give a command the options that find a host, and the `RunningHost` as its first argument."""
 
     def wrapper(
         state: State,
@@ -78,7 +78,7 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         **arguments: Any,
     ) -> Any:
-        return command(Host(find_admin_socket(state, admin, config), as_json), **arguments)
+        return command(RunningHost(find_admin_socket(state, admin, config), as_json), **arguments)
 
     update_wrapper(wrapper, command)
     json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
@@ -99,7 +99,7 @@ name_argument = click.argument("name", callback=check_word)
 
 @click.command("list")
 @asks_host
-def list_plugins(host: Host) -> None:
+def list_plugins(host: RunningHost) -> None:
     """List the plugins with their states."""
     host.show(host.get("/api/plugins")["plugins"], print_plugins)
 
@@ -107,7 +107,7 @@ def list_plugins(host: Host) -> None:
 @click.command()
 @click.argument("name", required=False, callback=check_word)
 @asks_host
-def status(host: Host, name: str | None) -> None:
+def status(host: RunningHost, name: str | None) -> None:
     """Show all that is known of the plugin NAME, or of the host itself."""
     from vconnect.admin.client import plugin_route
 
@@ -120,7 +120,7 @@ def status(host: Host, name: str | None) -> None:
 @click.command()
 @name_argument
 @asks_host
-def start(host: Host, name: str) -> None:
+def start(host: RunningHost, name: str) -> None:
     """Start the plugin NAME and wait for its handshake."""
     host.show(host.act(name, "start"), print_done)
 
@@ -128,7 +128,7 @@ def start(host: Host, name: str) -> None:
 @click.command()
 @name_argument
 @asks_host
-def stop(host: Host, name: str) -> None:
+def stop(host: RunningHost, name: str) -> None:
     """Stop the plugin NAME and wait until its last process has ended."""
     host.show(host.act(name, "stop"), print_done)
 
@@ -136,7 +136,7 @@ def stop(host: Host, name: str) -> None:
 @click.command()
 @name_argument
 @asks_host
-def restart(host: Host, name: str) -> None:
+def restart(host: RunningHost, name: str) -> None:
     """Start a new process of the plugin NAME, which takes over from the one that runs."""
     host.show(host.act(name, "restart"), print_done)
 
@@ -154,7 +154,7 @@ def restart(host: Host, name: str) -> None:
 )
 @asks_host
 def emit(
-    host: Host,
+    host: RunningHost,
     event: str,
     payload: str,
     mode: str | None,

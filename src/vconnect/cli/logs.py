@@ -10,7 +10,7 @@ import click
 
 from vconnect.names import LOG_LEVELS
 
-from .control import Host, asks_host, name_argument
+from .control import RunningHost, asks_host, name_argument
 from .output import print_json, print_json_lines, print_records
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _PAGE_LINES = 1000
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it says next, until Ctrl-C.")
 @asks_host
-def logs(host: Host, name: str, lines: int, level: str, follow: bool) -> None:
+def logs(host: RunningHost, name: str, lines: int, level: str, follow: bool) -> None:
     """Show what the plugin NAME has printed and logged.
 
     The host keeps the last lines of each plugin, also over its restarts. With --follow, --json
@@ -53,7 +53,7 @@ def logs(host: Host, name: str, lines: int, level: str, follow: bool) -> None:
         host.show(page["records"], print_json if host.as_json else print_records)
 
 
-def _follow(host: Host, name: str, lines: int, level: str) -> None:
+def _follow(host: RunningHost, name: str, lines: int, level: str) -> None:
     import asyncio
 
     from vconnect.admin.client import AdminClient

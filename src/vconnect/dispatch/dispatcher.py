@@ -83,7 +83,8 @@ class Dispatcher:
             began = monotonic()
             answer = None
             try:
-                answer = normalize_answer(await self._ask(plugin, message, policy, began, until))
+                deadline = min(until, began + _shorter(policy.timeout, plugin))
+                answer = normalize_answer(await self._ask(plugin, message, began, deadline))
                 if not answer.ok:
                     raise reply_error(plugin.name, answer)
                 if answer.replacement is not msgspec.UNSET:
@@ -196,6 +197,38 @@ class Dispatcher:
             breaker.succeeded()
         return data
 
+    async def request_result(
+        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+    ) -> PluginResult:
+        """Send an event to one plugin as `request` does, and return its whole result.
+
+        Args:
+            plugin: Any of its names.
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+            PluginError: As `request`. No default answer was there to stand in.
+        """
+        target = self._by_spelling[plugin]
+        route = self._registry.routes.route(event)
+        message = encode_event(event, payload, self._max_frame_bytes)
+        began = monotonic()
+        if timeout is None:
+            timeout = _shorter(route.policy.timeout, target)
+        try:
+            answer = normalize_answer(await self._ask(target, message, began, began + timeout))
+            if not answer.ok:
+                raise reply_error(target.name, answer)
+        except PluginError as error:
+            result = self._failed(target, error, route, _milliseconds_since(began))
+            if not result.ok:
+                raise
+            return result
+        return _answered(target, answer, _milliseconds_since(began))
+
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
     ) -> int:
@@ -266,12 +299,11 @@ class Dispatcher:
         self,
         plugin: PluginRuntime,
         message: Event,
-        policy: EventPolicy,
         began: float,
-        until: float,
+        deadline: float,
     ) -> dict[str, Any]:
-        """Send a chain's event to one plugin and wait for its answer."""
-        if began >= until:
+        """Send an event to one plugin and wait for its answer."""
+        if began >= deadline:
             raise _NotAskedError(
                 plugin.name, "the chain's time was used up before", PluginTimeoutError.code
             )
@@ -280,7 +312,6 @@ class Dispatcher:
             session = _admit(plugin)
         if plugin.crashes.quarantine:
             _check_quarantine(plugin, message)
-        deadline = min(until, began + _shorter(policy.timeout, plugin))
         ask = session.call  # as in `request`
         answer = ask(message, deadline)
         plugin.counters.events += 1

@@ -1,8 +1,8 @@
 """What native plugins ask of the host: with permission, in turns, within bounds.
 
-Each plugin has a line of its own. The lines are served in turns, a few calls in each turn of the
-event loop, so that a plugin that floods the host delays itself and nobody else. A line that is
-full refuses more (``overloaded``).
+Each connection has its own queue. The queues are served in turns, a few calls in each iteration
+of the event loop, so that a plugin that floods the host delays only itself. A full queue refuses
+more calls (``overloaded``).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class HostCall(msgspec.Struct, frozen=True, kw_only=True):
 HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
 
 
-class _Line:
+class _CallQueue:
     """The calls of one session."""
 
     def __init__(self, plugin: PluginRuntime, session: Session) -> None:
@@ -73,7 +73,7 @@ class _Line:
         self.session = session
         self.waiting: deque[PluginCall] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.is_ready = False  # it stands in the queue for its turn
+        self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
 
 
 class HostCalls:
@@ -89,10 +89,10 @@ class HostCalls:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_waiting = settings.max_calls
-        self._lines: dict[Session, _Line] = {}
-        self._ready: deque[_Line] = deque()
+        self._queues: dict[Session, _CallQueue] = {}
+        self._ready: deque[_CallQueue] = deque()
         self._scheduled = False
-        self._own: Mapping[str, Callable[[_Line, HostCall], Awaitable[Any] | Any]] = {
+        self._own: Mapping[str, Callable[[_CallQueue, HostCall], Awaitable[Any] | Any]] = {
             "log": self._write_log,
             "event.publish": self._publish,
             "event.subscribe": self._subscribe,
@@ -116,37 +116,37 @@ class HostCalls:
         number = message.get("id")
         try:
             call = parse_call(message)
-            line = self._line(plugin, session)
-            if len(line.waiting) >= self._max_waiting:
+            queue = self._queue_of(plugin, session)
+            if len(queue.waiting) >= self._max_waiting:
                 raise HostCallError(
                     "overloaded", f"{self._max_waiting} calls of {plugin.name} wait already"
                 )
         except HostCallError as error:
             _refuse(session, number, error)
             return
-        line.waiting.append(call)
-        self._queue(line)
+        queue.waiting.append(call)
+        self._enqueue(queue)
 
     def forget(self, session: Session) -> None:
         """Drop what a session asked and what is being served for it: nobody is left to answer."""
-        line = self._lines.pop(session, None)
-        if line is not None:
-            line.waiting.clear()
-            for task in line.tasks:
+        queue = self._queues.pop(session, None)
+        if queue is not None:
+            queue.waiting.clear()
+            for task in queue.tasks:
                 task.cancel()
 
     # Turns.
 
-    def _line(self, plugin: PluginRuntime, session: Session) -> _Line:
-        line = self._lines.get(session)
-        if line is None:
-            line = self._lines[session] = _Line(plugin, session)
-        return line
+    def _queue_of(self, plugin: PluginRuntime, session: Session) -> _CallQueue:
+        queue = self._queues.get(session)
+        if queue is None:
+            queue = self._queues[session] = _CallQueue(plugin, session)
+        return queue
 
-    def _queue(self, line: _Line) -> None:
-        if line.waiting and not line.is_ready and len(line.tasks) < CALLS_AT_ONCE:
-            line.is_ready = True
-            self._ready.append(line)
+    def _enqueue(self, queue: _CallQueue) -> None:
+        if queue.waiting and not queue.is_ready and len(queue.tasks) < CALLS_AT_ONCE:
+            queue.is_ready = True
+            self._ready.append(queue)
             self._schedule()
 
     def _schedule(self) -> None:
@@ -159,49 +159,49 @@ class HostCalls:
         for _ in range(min(_BATCH, len(self._ready) * CALLS_AT_ONCE)):
             if not self._ready:
                 break
-            line = self._ready.popleft()
-            line.is_ready = False
-            if line.waiting:
-                self._begin(line, line.waiting.popleft())
-            self._queue(line)
+            queue = self._ready.popleft()
+            queue.is_ready = False
+            if queue.waiting:
+                self._begin(queue, queue.waiting.popleft())
+            self._enqueue(queue)
         self._schedule()
 
-    def _begin(self, line: _Line, call: PluginCall) -> None:
+    def _begin(self, queue: _CallQueue, call: PluginCall) -> None:
         """Serve a call: on the spot if it waits for nothing, else in a task."""
         try:
-            pending = self._serve(line, call)
+            pending = self._serve(queue, call)
         except Exception as error:  # noqa: BLE001 - the application's code; the plugin is told
-            _refuse(line.session, call.id, _as_call_error(call, error))
+            _refuse(queue.session, call.id, _as_call_error(call, error))
             return
         if not inspect.isawaitable(pending):
-            _answer(line.session, call, pending)
+            _answer(queue.session, call, pending)
             return
-        task = asyncio.get_running_loop().create_task(self._finish(line, call, pending))
-        line.tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(line, task, pending))
+        task = asyncio.get_running_loop().create_task(self._finish(queue, call, pending))
+        queue.tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(queue, task, pending))
 
-    async def _finish(self, line: _Line, call: PluginCall, pending: Awaitable[Any]) -> None:
+    async def _finish(self, queue: _CallQueue, call: PluginCall, pending: Awaitable[Any]) -> None:
         try:
-            _answer(line.session, call, await pending)
+            _answer(queue.session, call, await pending)
         except Exception as error:  # noqa: BLE001 - as above
-            _refuse(line.session, call.id, _as_call_error(call, error))
+            _refuse(queue.session, call.id, _as_call_error(call, error))
 
-    def _ended(self, line: _Line, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+    def _ended(self, queue: _CallQueue, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
         if task.cancelled() and inspect.iscoroutine(pending):
             pending.close()  # the task may have ended before it began
-        line.tasks.discard(task)
-        self._queue(line)
+        queue.tasks.discard(task)
+        self._enqueue(queue)
 
-    def _serve(self, line: _Line, call: PluginCall) -> Awaitable[Any] | Any:
-        self._check_permission(line.plugin, call.call)
-        hops = 1 + max(call.hops, *line.plugin.hops_in_flight, 0)
+    def _serve(self, queue: _CallQueue, call: PluginCall) -> Awaitable[Any] | Any:
+        self._check_permission(queue.plugin, call.call)
+        hops = 1 + max(call.hops, *queue.plugin.hops_in_flight, 0)
         if hops > MAX_HOPS:
             raise HostCallError(
                 "loop", f"{call.call} came through {hops - 1} plugins; it may {MAX_HOPS}"
             )
-        asked = HostCall(plugin=line.plugin.name, call=call.call, params=call.params, hops=hops)
+        asked = HostCall(plugin=queue.plugin.name, call=call.call, params=call.params, hops=hops)
         own = self._own.get(call.call)
-        return own(line, asked) if own is not None else self._functions[call.call](asked)
+        return own(queue, asked) if own is not None else self._functions[call.call](asked)
 
     def _check_permission(self, plugin: PluginRuntime, name: str) -> None:
         if name not in self._own and name not in self._functions:
@@ -216,7 +216,7 @@ class HostCalls:
 
     # The host's own calls.
 
-    def _write_log(self, line: _Line, call: HostCall) -> None:
+    def _write_log(self, queue: _CallQueue, call: HostCall) -> None:
         level = call.params.get("level", "info")
         message, fields = call.params.get("message", ""), call.params.get("fields") or {}
         if not isinstance(level, str) or level not in LOG_LEVELS:
@@ -229,31 +229,31 @@ class HostCalls:
                 f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
                 "object",
             )
-        line.plugin.log.say(
+        queue.plugin.log.say(
             cast(LogLevel, level), message, {key: _brief(fields[key]) for key in fields}
         )
 
-    def _publish(self, line: _Line, call: HostCall) -> dict[str, int]:
+    def _publish(self, queue: _CallQueue, call: HostCall) -> dict[str, int]:
         event = _event_of(call)
         sent = self._dispatcher.notify(
-            event, call.params.get("payload"), hops=call.hops, publisher=line.plugin
+            event, call.params.get("payload"), hops=call.hops, publisher=queue.plugin
         )
         return {"plugins": sent}
 
-    def _subscribe(self, line: _Line, call: HostCall) -> None:
-        wanted = dict.fromkeys((*line.session.subscriptions, *_patterns_of(call)))
+    def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
+        wanted = dict.fromkeys((*queue.session.subscriptions, *_patterns_of(call)))
         if len(wanted) > _MAX_SUBSCRIPTIONS:
             raise HostCallError(
                 "bad_request", f"a plugin may subscribe {_MAX_SUBSCRIPTIONS} events"
             )
-        line.plugin.subscribe(line.session, tuple(wanted))
+        queue.plugin.subscribe(queue.session, tuple(wanted))
 
-    def _unsubscribe(self, line: _Line, call: HostCall) -> None:
+    def _unsubscribe(self, queue: _CallQueue, call: HostCall) -> None:
         unwanted = _patterns_of(call)
-        kept = (pattern for pattern in line.session.subscriptions if pattern not in unwanted)
-        line.plugin.subscribe(line.session, tuple(kept))
+        kept = (pattern for pattern in queue.session.subscriptions if pattern not in unwanted)
+        queue.plugin.subscribe(queue.session, tuple(kept))
 
-    def _call_plugin(self, _: _Line, call: HostCall) -> Awaitable[Any]:
+    def _call_plugin(self, _: _CallQueue, call: HostCall) -> Awaitable[Any]:
         plugin, method = call.params.get("plugin"), call.params.get("method")
         deadline_ms = call.params.get("deadline_ms")
         if not isinstance(plugin, str) or not isinstance(method, str) or is_reserved(method):

@@ -12,26 +12,33 @@ async def run_in_order(
     actions: Mapping[str, Callable[[], Awaitable[None]]],
     after: Mapping[str, Iterable[str]],
 ) -> None:
-    """Run each action when those that it comes after have ended; the others at the same time.
+    """Run each action once those that it comes after have ended, and independent ones at once.
 
-    An action that fails holds up nobody. Those in a circle do not wait for each other.
+    An action that fails does not hold up the others: those after it run all the same. Actions
+    in a cycle do not wait for each other. Cancellation cancels the actions and waits for them.
 
     Args:
         actions: By name.
-        after: Which others each one comes after; names of nobody count for nothing.
+        after: For each name, the names that it comes after; names without an action are ignored.
 
     Raises:
-        BaseExceptionGroup: What actions raised, once all have ended or were cancelled.
+        ExceptionGroup: What the actions raised, once all have ended.
     """
     tasks: dict[str, asyncio.Task[None]] = {}
+    errors: list[Exception] = []
     positions = {name: Position(after=tuple(after.get(name, ()))) for name in actions}
 
     async def run(name: str) -> None:
         earlier = [tasks[other] for other in positions[name].after if other in tasks]
         if earlier and not find_cycle(positions, name):
             await asyncio.wait(earlier)
-        await actions[name]()
+        try:
+            await actions[name]()
+        except Exception as error:  # noqa: BLE001 - a task group would cancel the other actions
+            errors.append(error)
 
     async with asyncio.TaskGroup() as group:
         for name in actions:
             tasks[name] = group.create_task(run(name))
+    if errors:
+        raise ExceptionGroup("some plugins failed", errors)

@@ -18,7 +18,7 @@ import msgspec
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
-from vconnect.dispatch.results import Outcome
+from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.errors import PluginStartError, PluginUnavailableError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
@@ -344,7 +344,7 @@ class PluginRuntimeManager:
             admin_path=self.settings.admin_socket,
             plugin_dir=self.settings.plugin_dir,
             cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
-            cgroup_trouble=self._cgroups.trouble,
+            cgroup_problem=self._cgroups.problem,
             plugins=len(self._registry),
         )
 
@@ -407,6 +407,25 @@ class PluginRuntimeManager:
             PluginOverloadedError: Its queue is full.
         """
         return self._dispatcher.request(plugin, event, payload, timeout)
+
+    def request_result(
+        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, PluginResult]:
+        """Send an event to one plugin as `request` does, and return its whole result.
+
+        The result tells how long the plugin took, and whether a default answer stood in for it.
+
+        Args:
+            plugin: Any of its names.
+            event: The event's name.
+            payload: Anything that JSON can represent.
+            timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+
+        Raises:
+            PayloadError: The payload is not JSON, or too large.
+            PluginError: As `request`.
+        """
+        return self._dispatcher.request_result(plugin, event, payload, timeout=timeout)
 
     def notify(self, event: str, payload: Any) -> int:
         """Send an event to all plugins that want it or subscribed to it, without waiting.

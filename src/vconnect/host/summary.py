@@ -13,7 +13,7 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
         loop: ``uvloop`` or ``asyncio``.
         uptime_s: Seconds since it began to listen.
         cgroup: The directory below which each plugin's start has its cgroup, where there is one.
-        cgroup_trouble: Why there is none; empty if there is.
+        cgroup_problem: Why there is none; empty if there is.
         plugins: How many plugins it knows.
     """
 
@@ -26,5 +26,5 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     admin_path: str
     plugin_dir: str
     cgroup: str | None
-    cgroup_trouble: str
+    cgroup_problem: str
     plugins: int

@@ -129,11 +129,11 @@ class Registry:
                 other.session is not None if must_be_ready else other.is_up
             )
             if not is_there:
-                error = PluginStartError(
-                    plugin.name, f"requires {name}, which is {state}; start that one first"
+                raise PluginStartError(
+                    plugin.name,
+                    f"requires {name}, which is {state}; start that one first",
+                    is_transient=True,
                 )
-                error.is_transient = True
-                raise error
 
     def _reindex(self) -> None:
         """Map aliases to plugins anew; one that two plugins claim means neither."""

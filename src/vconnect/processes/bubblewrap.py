@@ -84,10 +84,10 @@ class Bubblewrap:
             )
         if program == self._proven:
             return program
-        if trouble := _try(program):
+        if problem := _try(program):
             raise PluginStartError(
                 plugin,
-                f'sandbox = "bwrap": {program} cannot make a sandbox on this machine: {trouble}; '
+                f'sandbox = "bwrap": {program} cannot make a sandbox on this machine: {problem}; '
                 "user namespaces may be switched off",
             )
         self._proven = program

@@ -56,12 +56,12 @@ class CgroupTree:
 
     Attributes:
         path: The directory, once there is one.
-        trouble: Why there is none.
+        problem: Why there is none.
     """
 
     def __init__(self, settings: Settings, socket_path: str) -> None:
         self.path: Path | None = None
-        self.trouble = 'cgroup = "off"' if settings.cgroup == "off" else "not opened yet"
+        self.problem = 'cgroup = "off"' if settings.cgroup == "off" else "not opened yet"
         self._settings = settings
         self._socket_path = Path(socket_path)
         self._lock = -1
@@ -87,17 +87,17 @@ class CgroupTree:
             self._prepare(Cgroup(base), Cgroup(self.path), own)
         except OSError as error:
             self.close()
-            self.path, self.trouble = None, _in_words(error)
+            self.path, self.problem = None, _in_words(error)
             if self._settings.cgroup == "on":
-                raise ConfigError(f'cgroup = "on": {self.trouble}') from None
+                raise ConfigError(f'cgroup = "on": {self.problem}') from None
         else:
-            self.trouble = ""
+            self.problem = ""
 
-    def trouble_with(self, limits: TreeLimits) -> str:
+    def problem_with(self, limits: TreeLimits) -> str:
         """Say why a tree cannot be held to ``limits``, key first; empty if it can."""
         for key, controller in limits.controllers().items():
-            if trouble := self.trouble or self._missing.get(controller):
-                return f"tree_limits.{key}: there is no {controller} controller here: {trouble}"
+            if problem := self.problem or self._missing.get(controller):
+                return f"tree_limits.{key}: there is no {controller} controller here: {problem}"
         return ""
 
     def make(self, plugin: str, generation: int, limits: TreeLimits) -> Cgroup | None:

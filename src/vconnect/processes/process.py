@@ -416,16 +416,15 @@ def _signal_name(number: int) -> str:
 
 def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
     """Say why a plugin cannot be started; it may be later if the machine is only short of it."""
-    trouble = PluginStartError(plugin, words)
-    trouble.is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
-    return trouble
+    is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
+    return PluginStartError(plugin, words, is_transient=is_transient)
 
 
 def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
-    return start_error(spec.plugin, _spawn_trouble(spec, error), error)
+    return start_error(spec.plugin, _spawn_problem(spec, error), error)
 
 
-def _spawn_trouble(spec: LaunchSpec, error: OSError | ValueError) -> str:
+def _spawn_problem(spec: LaunchSpec, error: OSError | ValueError) -> str:
     program = spec.argv[0]
     if not isinstance(error, OSError):
         return f"cannot start {program}: {error}"

@@ -83,7 +83,7 @@ class PluginClient:
         self._stopping = asyncio.Event()
         self._connection: _Connection | None = None
         self._config: dict[str, Any] | None = None  # as the host sent it; None before on_start
-        self._trouble = ""
+        self._problem = ""
 
     async def run(self) -> None:
         """Serve until `stop` is called or the host is gone.
@@ -159,7 +159,7 @@ class PluginClient:
         config = await self._shake_hands(connection)
         if config is None or self._stopping.is_set():
             return False
-        self._trouble = ""
+        self._problem = ""
         await self._configure(config)
         self._log.info("connected to %s", self._socket_path)
         connection.open()
@@ -203,13 +203,13 @@ class PluginClient:
                 self._plugin.config = config
                 self._config = values
 
-    def _warn(self, trouble: str) -> None:
-        """Log a trouble once, and not again with each try that meets the same."""
-        if trouble != self._trouble:
-            self._log.warning("%s", trouble)
+    def _warn(self, problem: str) -> None:
+        """Log a problem once, and not again with each try that meets the same."""
+        if problem != self._problem:
+            self._log.warning("%s", problem)
         else:
-            self._log.debug("%s", trouble)
-        self._trouble = trouble
+            self._log.debug("%s", problem)
+        self._problem = problem
 
 
 class _Connection:

@@ -40,7 +40,7 @@ class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     core_bytes: Amount | None = None
     as_bytes: Amount | None = None
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Say why the host cannot set them, key first; empty if it can."""
         for key, number, value in self._given():
             if sys.platform != "linux":

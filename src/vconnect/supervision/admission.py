@@ -49,12 +49,12 @@ class Admissions:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
         self._check_peer(peer, own, present)
-        taken = own.session is not None if own is not None else bool(present)
-        if taken:
-            raise HandshakeError("name_taken", f"{self._plugin.name} is connected already")
         ending = own is not None and own.is_ending
         if ending or self._plugin.status is PluginStatus.STOPPING:
             raise HandshakeError("stopping", f"{self._plugin.name} is being stopped")
+        taken = own.session is not None if own is not None else bool(present)
+        if taken:
+            raise HandshakeError("name_taken", f"{self._plugin.name} is connected already")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
         terms = None

@@ -139,8 +139,8 @@ class Launcher:
     def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:
         """Make the cgroup of this start; without one it starts, unless one is what holds it."""
         limits = plugin.policy.tree
-        if trouble := self._cgroups.trouble_with(limits):
-            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
+        if problem := self._cgroups.problem_with(limits):
+            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         try:
             return self._cgroups.make(plugin.name, plugin.generation, limits)
         except OSError as error:
@@ -152,8 +152,8 @@ class Launcher:
         settings = self._settings
         assert plugin.path is not None, "an external plugin is never launched"
         limits = plugin.policy.resources
-        if trouble := limits.trouble():
-            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{trouble}")
+        if problem := limits.problem():
+            raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         if plugin.dev:
             command = dev_command(plugin.name, plugin.path)
             _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
@@ -196,8 +196,8 @@ class Launcher:
         try:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
         except OSError as error:
-            trouble = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
-            raise start_error(spec.plugin, trouble, error) from None
+            problem = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
+            raise start_error(spec.plugin, problem, error) from None
         environment = spec.environment | {"HOME": str(private.data)}
         # Inside there is no process of this number; and the kernel ends who is inside with us.
         environment.pop(HOST_PID_VARIABLE)
@@ -216,10 +216,10 @@ def _go_without(what: str, plugin: str, error: OSError, *, must_have: bool) -> N
     Raises:
         PluginStartError: It must have it.
     """
-    trouble = f"{what}: {error.filename}: {error.strerror}"
+    problem = f"{what}: {error.filename}: {error.strerror}"
     if must_have:
-        raise start_error(plugin, f"cannot make {trouble}", error) from None
-    _log.warning("plugin %s starts without %s", plugin, trouble)
+        raise start_error(plugin, f"cannot make {problem}", error) from None
+    _log.warning("plugin %s starts without %s", plugin, problem)
 
 
 def _shown(command: list[str]) -> str:

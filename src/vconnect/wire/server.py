@@ -161,7 +161,7 @@ class UnixSocketServer:
 
         Connections go on: they do not need the file.
         """
-        trouble = ""
+        problem = ""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             if private.is_intact():
@@ -169,11 +169,11 @@ class UnixSocketServer:
             try:
                 bound = private.rebind()
             except SocketError as error:
-                if str(error) != trouble:
-                    trouble = str(error)
+                if str(error) != problem:
+                    problem = str(error)
                     _log.error("socket file lost and not restored: %s", error)
                 continue
-            trouble = ""
+            problem = ""
             previous, self._server = self._server, await self._listen(bound)
             if previous is not None:
                 previous.close()

@@ -54,17 +54,17 @@ def test_they_are_put_as_options_of_prlimit() -> None:
     assert ResourceLimits().arguments() == []
 
 
-def test_no_limits_are_no_trouble() -> None:
-    assert ResourceLimits().trouble() == ""
+def test_no_limits_are_no_problem() -> None:
+    assert ResourceLimits().problem() == ""
 
 
 def test_what_is_above_the_hard_limit_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 100))
-    assert ResourceLimits(nofile=100).trouble() == ""
-    assert ResourceLimits(nofile=101).trouble().startswith("limits.nofile: 101 is above")
+    assert ResourceLimits(nofile=100).problem() == ""
+    assert ResourceLimits(nofile=101).problem().startswith("limits.nofile: 101 is above")
 
 
 def test_other_systems_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert ResourceLimits(nofile=1).trouble().startswith("limits.nofile: only Linux")
+    assert ResourceLimits(nofile=1).problem().startswith("limits.nofile: only Linux")

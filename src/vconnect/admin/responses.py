@@ -1,4 +1,4 @@
-"""What goes out: JSON bodies, and every error in one form.
+"""HTTP responses: JSON bodies, and every error in one form.
 
 An error is ``{"error": {"code": …, "message": …}}`` with the HTTP status that fits. Text that
 comes from plugins is only ever a JSON string, never HTML.
@@ -43,23 +43,23 @@ _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def json_answer(value: Any, status: int = HTTPStatus.OK) -> web.Response:
-    """Answer with ``value``, whose structs become objects."""
+def json_response(value: Any, status: int = HTTPStatus.OK) -> web.Response:
+    """Return a JSON response with ``value``, whose structs become objects."""
     return web.Response(
         body=_encode(value), status=status, content_type="application/json", headers=_HEADERS
     )
 
 
-def error_answer(status: int, code: str, message: str) -> web.Response:
-    """Answer with an error in the one form that all errors have."""
-    return json_answer({"error": {"code": code, "message": message}}, status)
+def error_response(status: int, code: str, message: str) -> web.Response:
+    """Return an error response in the one form that all errors have."""
+    return json_response({"error": {"code": code, "message": message}}, status)
 
 
-def answer_for(error: VConnectError) -> web.Response:
-    """Answer with an error of ours: its own code where it has one, else its class's name."""
+def response_for(error: VConnectError) -> web.Response:
+    """Return the response for an error of ours: its own code, or else its class's name."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))
     code = error.code if isinstance(error, PluginError) else _snake_case(type(error).__name__)
-    return error_answer(status, code, str(error))
+    return error_response(status, code, str(error))
 
 
 def _snake_case(class_name: str) -> str:
@@ -73,7 +73,7 @@ def _encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         # A path or an output line that is not UTF-8 arrives as lone surrogates, which JSON
         # cannot carry. One such name must not hide every other plugin.
-        return orjson.dumps(_without_surrogates(msgspec.to_builtins(value)))
+        return orjson.dumps(_without_surrogates(value), default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -92,10 +92,12 @@ def _plain_record(record: LogRecord) -> dict[str, Any]:
 
 
 def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return _without_surrogates(_plain(value))
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
         return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_without_surrogates(item) for item in value]
     return value
