@@ -13,7 +13,7 @@ from tests.support.package_kit import good_members, package_bytes, tree
 from vconnect.errors import InstallError
 from vconnect.packages.fetch import fetch
 from vconnect.packages.installer import PluginInstaller
-from vconnect.packages.source import FetchLimits
+from vconnect.packages.source import FetchLimits, parse_source
 
 PACKAGE = package_bytes(good_members())
 MAX_BYTES = 1 << 20
@@ -126,7 +126,9 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
 
 async def get(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> Path:
     settings: dict = {"max_bytes": MAX_BYTES, "limits": LIMITS, **options}
-    return await fetch(server.base + path, tmp_path, **settings)
+    insecure = bool(settings.get("allow_insecure_http"))
+    source = parse_source(server.base + path, allow_insecure_http=insecure)
+    return await fetch(source, tmp_path, **settings)
 
 
 async def refused(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> str:
@@ -252,7 +254,7 @@ async def test_credentials_stay_with_their_host(serve, tmp_path: Path) -> None:
     second = await serve(answer())
     first = await serve(redirect(second.base + "/b.vp"))
     url = first.base.replace("//", "//me:secret@") + "/a.vp"
-    await fetch(url, tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
+    await fetch(parse_source(url), tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
     assert "Authorization: Basic" in first.requests[0]
     assert "Authorization" not in second.requests[0]
 
@@ -261,7 +263,7 @@ async def test_credentials_are_not_in_messages(serve, tmp_path: Path) -> None:
     server = await serve(answer("404 No"))
     url = server.base.replace("//", "//me:secret@") + "/a.vp?token=secret"
     with pytest.raises(InstallError) as caught:
-        await fetch(url, tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
+        await fetch(parse_source(url), tmp_path, max_bytes=MAX_BYTES, limits=LIMITS)
     assert "secret" not in str(caught.value)
 
 

@@ -24,7 +24,7 @@ from yarl import URL
 from vconnect.errors import InstallError
 from vconnect.threads import in_thread
 
-from .source import FetchLimits, Progress, check_scheme, shown_source
+from .source import FetchLimits, Progress, Source, check_scheme, shown_source
 
 _WRITE_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -48,7 +48,7 @@ class Download:
     """One download, with its retries.
 
     Args:
-        source: The address, with everything replaced.
+        source: The address.
         target: The file to make; its directory exists and is private.
         max_bytes: The most that the file may have.
         allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
@@ -58,7 +58,7 @@ class Download:
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         target: Path,
         *,
         max_bytes: int,
@@ -66,8 +66,8 @@ class Download:
         progress: Progress | None,
         limits: FetchLimits,
     ) -> None:
-        self._source = source
-        self._shown = shown_source(source)
+        self._source = source.text
+        self._shown = source.shown
         self._target = target
         self._max_bytes = max_bytes
         self._allow_insecure_http = allow_insecure_http

@@ -1,22 +1,16 @@
-"""From a source as an operator writes it to a package file on this machine.
-
-A source is a path, ``file://`` and a path (relative ones from the working directory), or an
-``https://`` address; ``http://`` only where it does not leave the machine, unless allowed.
-"""
+"""From a source to a package file on this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from vconnect.errors import InstallError
 
-from .archive import PACKAGE_SUFFIXES
-from .source import FetchLimits, Progress, check_scheme, expand_source, is_url, shown_source
+from .source import FetchLimits, Progress, Source
 
 
 async def fetch(
-    source: str,
+    source: Source,
     directory: Path,
     *,
     max_bytes: int,
@@ -30,28 +24,26 @@ async def fetch(
     when it fails or is cancelled.
 
     Args:
-        source: A path or an address; placeholders are replaced.
+        source: Where the package comes from.
         directory: Where a download goes.
-        max_bytes: The most that a download may have.
-        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
-        progress: Called with the bytes so far, and the total where the server tells it.
+        max_bytes: The largest download, in bytes.
+        allow_insecure_http: Accept redirects to ``http://`` on other hosts than the loopback.
+        progress: Called with the bytes so far, and the total if the server sends it.
         limits: Timeouts and retries.
 
     Raises:
-        InstallError: The source is no package, cannot be had, or breaks a limit.
+        InstallError: There is no such package, it cannot be downloaded, or it breaks a limit.
     """
-    source = expand_source(source)
-    if not is_url(source):
-        return _local(source)
-    suffix = _suffix(unquote(urlsplit(source).path), source)
-    check_scheme(source, allow_insecure_http)
+    if source.path is not None:
+        _check_file(source.path, source.shown)
+        return source.path
 
     # Not at the top: it brings aiohttp, which local packages do not need.
     from .download import Download
 
     download = Download(
         source,
-        directory / f"download{suffix}",
+        directory / f"download{source.suffix}",
         max_bytes=max_bytes,
         allow_insecure_http=allow_insecure_http,
         progress=progress,
@@ -60,23 +52,8 @@ async def fetch(
     return await download.run()
 
 
-def _local(source: str) -> Path:
-    scheme, separator, rest = source.partition("://")
-    path = Path(rest if separator else scheme).expanduser()
-    _suffix(str(path), source)
+def _check_file(path: Path, shown: str) -> None:
     if not path.exists():
-        raise InstallError(f"{source}: no such file (looked for {path.absolute()})")
+        raise InstallError(f"{shown}: no such file (looked for {path.absolute()})")
     if not path.is_file():
-        raise InstallError(f"{source}: not a regular file; a package was expected")
-    return path
-
-
-def _suffix(path: str, source: str) -> str:
-    """Return the package's extension, from its path alone: never a query, never a temp name."""
-    suffix = PurePosixPath(path).suffix.lower()
-    if suffix not in PACKAGE_SUFFIXES:
-        raise InstallError(
-            f"{shown_source(source)}: {suffix or 'no extension'!r} is not a package's extension; "
-            f"expected {' or '.join(PACKAGE_SUFFIXES)}"
-        )
-    return suffix
+        raise InstallError(f"{shown}: not a regular file; a package was expected")

@@ -15,7 +15,7 @@ from .archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from .command import production_command
 from .fetch import fetch
 from .manifest import Manifest
-from .source import FetchLimits, Progress, expand_source, shown_source
+from .source import FetchLimits, Progress, Source, parse_source
 from .store import InstalledPlugin, PluginStore, Staging
 
 _NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
@@ -52,23 +52,37 @@ class PluginInstaller:
         self._progress = progress
         self._fetch_limits = fetch_limits
 
-    async def install_from_url(self, url: str) -> InstalledPlugin:
-        """Install the package that ``url`` names, in place of an older version if there is one.
-
-        Two installations of one plugin end one after the other. A failure or a cancellation
-        leaves the old version and nothing else; a cancellation that comes after the new version
-        took its place leaves the new one.
+    def parse(self, url: str) -> Source:
+        """Parse the source of a package, as `install` takes it.
 
         Args:
             url: A path, ``file://``, ``https://``, or ``http://`` where allowed; ``${os}`` and
                 ``${arch}`` are replaced.
 
         Raises:
+            InstallError: It is not a source.
+        """
+        return parse_source(url, allow_insecure_http=self._allow_insecure_http)
+
+    async def install_from_url(self, url: str) -> InstalledPlugin:
+        """Parse the source ``url`` and install the package; see `parse` and `install`."""
+        return await self.install(self.parse(url))
+
+    async def install(self, source: Source) -> InstalledPlugin:
+        """Install a package, in place of an older version if there is one.
+
+        Two installations of one plugin end one after the other. A failure or a cancellation
+        leaves the old version and nothing else; a cancellation that comes after the new version
+        took its place leaves the new one.
+
+        Args:
+            source: Where the package comes from.
+
+        Raises:
             InstallError: It cannot be fetched, is refused, needs a newer host, could not be
                 started, or the disk refuses.
         """
-        source = expand_source(url)
-        _log.info("installing plugin from %s", shown_source(source))
+        _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
         staging = self._store.staging(stop)
         try:
@@ -99,10 +113,10 @@ class PluginInstaller:
         return self._store.installed()
 
     def _install(
-        self, source: str, archive: Path, staging: Staging, stop: threading.Event
+        self, source: Source, archive: Path, staging: Staging, stop: threading.Event
     ) -> InstalledPlugin:
         """Unpack, check and commit; blocks."""
-        origin = shown_source(source)
+        origin = source.shown
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         check_host_version(unpacked.manifest, host_version(), origin)
         try:

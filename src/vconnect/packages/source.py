@@ -1,4 +1,8 @@
-"""A source as an operator writes it: its placeholders, its scheme, and how it is shown."""
+"""The source of a package as an operator writes it, parsed once.
+
+A source is a path, ``file://`` and a path (relative to the working directory), or an ``https://``
+address. ``http://`` is accepted for the loopback, and for other hosts if the operator allows it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import platform
 import re
 import sys
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from vconnect.errors import InstallError
+
+from .archive import PACKAGE_SUFFIXES
 
 Progress = Callable[[int, int | None], None]
 _SYSTEMS = {"darwin": "darwin", "linux": "linux", "win32": "windows"}
@@ -44,6 +51,48 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int = 5
     retries: int = 2
     retry_delay: float = 0.5
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a package comes from.
+
+    Attributes:
+        text: The path or address, with its placeholders replaced.
+        shown: The same for messages: without the credentials and the query of an address.
+        suffix: The package's extension, such as ``.vp``.
+        path: The file on this machine; ``None`` for an address.
+    """
+
+    text: str
+    shown: str
+    suffix: str
+    path: Path | None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is fetched over the network."""
+        return self.path is None
+
+
+def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
+    """Parse a source without looking at the disk or the network.
+
+    Args:
+        text: A path or an address; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded.
+        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
+
+    Raises:
+        InstallError: An unknown placeholder, scheme or extension, or an address without a host.
+    """
+    text = expand_source(text)
+    if is_url(text):
+        check_scheme(text, allow_insecure_http)
+        shown = shown_source(text)
+        suffix = _suffix(unquote(urlsplit(text).path), shown)
+        return Source(text=text, shown=shown, suffix=suffix, path=None)
+    scheme, separator, rest = text.partition("://")
+    path = Path(rest if separator else scheme).expanduser()
+    return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
 
 
 def expand_source(source: str) -> str:
@@ -101,6 +150,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _suffix(path: str, shown: str) -> str:
+    """Return the package's extension, from its path alone: never from a query or a temp name."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in PACKAGE_SUFFIXES:
+        raise InstallError(
+            f"{shown}: {suffix or 'no extension'!r} is not a package's extension; "
+            f"expected {' or '.join(PACKAGE_SUFFIXES)}"
+        )
+    return suffix
 
 
 def _scheme_and_host(url: str) -> tuple[str, str]:

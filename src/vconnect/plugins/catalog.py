@@ -9,7 +9,7 @@ from vconnect.errors import ConfigError, InstallError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
-from vconnect.packages.source import check_scheme, expand_source, is_url
+from vconnect.packages.source import Source
 from vconnect.packages.store import InstalledPlugin
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
@@ -70,9 +70,7 @@ class Catalog:
 
     async def install(self, url: str) -> str:
         """Install a package; return its plugin's name."""
-        installed = await self._installer.install_from_url(url)
-        self._adopt(installed)
-        return installed.name
+        return await self._install(self._installer.parse(url))
 
     async def install_all(self) -> None:
         """Install what the settings name.
@@ -84,17 +82,18 @@ class Catalog:
         Raises:
             InstallError: See above.
         """
-        sources = [expand_source(url) for url in self._settings.install]
-        remote = [source for source in sources if is_url(source)]
-        for source in remote:
-            check_scheme(source, self._settings.allow_insecure_http)
-        for source in sources:
+        for source in [self._installer.parse(url) for url in self._settings.install]:
             try:
-                await self.install(source)
+                await self._install(source)
             except InstallError as error:
-                if source not in remote:
+                if not source.is_remote:
                     raise
                 _log.error("not installed: %s", error)
+
+    async def _install(self, source: Source) -> str:
+        installed = await self._installer.install(source)
+        self._adopt(installed)
+        return installed.name
 
     async def discover(self) -> set[str]:
         """Look into ``plugin_dir`` again; return the names of what is installed there.

@@ -9,7 +9,7 @@ import pytest
 from vconnect.errors import InstallError
 from vconnect.packages.download import Reach, check_redirect, reach_of
 from vconnect.packages.fetch import fetch
-from vconnect.packages.source import check_scheme, expand_source, shown_source
+from vconnect.packages.source import check_scheme, expand_source, parse_source, shown_source
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_credentials_are_not_shown() -> None:
 )
 async def test_refused_sources(tmp_path: Path, source: str, words: str) -> None:
     with pytest.raises(InstallError, match=words):
-        await fetch(source, tmp_path, max_bytes=1)
+        await fetch(parse_source(source), tmp_path, max_bytes=1)
 
 
 async def test_local_packages_stay_where_they_are(
@@ -141,8 +141,8 @@ async def test_local_packages_stay_where_they_are(
         str(package),
         "~/A.VP",
     ):
-        found = await fetch(source, tmp_path, max_bytes=1)
+        found = await fetch(parse_source(source), tmp_path, max_bytes=1)
         assert found.samefile(package)
     (tmp_path / "dir.vp").mkdir()
     with pytest.raises(InstallError, match="not a regular file"):
-        await fetch("dir.vp", tmp_path, max_bytes=1)
+        await fetch(parse_source("dir.vp"), tmp_path, max_bytes=1)
