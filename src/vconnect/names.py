@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 V = TypeVar("V")
 
@@ -20,6 +20,8 @@ MAX_NAME_LENGTH = 64
 # Variables that a plugin's process gets. The SDK, the launcher and the state file read them.
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 PLUGIN_NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+
+LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 
 LOG_LEVELS: Mapping[str, int] = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40}
 """What ``--log-level`` takes, the lowest first, with the numbers of Python's `logging`."""

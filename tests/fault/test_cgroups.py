@@ -21,6 +21,7 @@ from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree, delegated
 from vconnect.settings.limits import TreeLimits
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import CgroupSettings
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -216,7 +217,7 @@ async def test_an_application_may_take_its_children_itself(lab: Lab, cgroup: str
 
 
 def tree_for(directory: Path) -> CgroupTree:
-    return CgroupTree(Settings(), str(directory / "host.sock"))
+    return CgroupTree(Settings().part(CgroupSettings), str(directory / "host.sock"))
 
 
 @needs_cgroups

@@ -13,7 +13,6 @@ from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.results import Outcome
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.model import Settings
 from vconnect.wire._lane import FanOut
 
 NAMES = ("a", "b", "c")
@@ -29,7 +28,7 @@ async def three_plugins() -> AsyncIterator[tuple[Dispatcher, Registry, list[Wire
             runtime = PluginRuntime(name, None)
             runtime.session = wire.session
             registry.add(runtime)
-        yield Dispatcher(registry, Settings()), registry, wires
+        yield Dispatcher(registry, 1 << 24), registry, wires
 
 
 def started(dispatcher: Dispatcher, timeout: float = 10.0) -> asyncio.Task[Outcome]:
@@ -76,7 +75,7 @@ def test_a_plugin_that_fails_does_not_keep_the_others_answers() -> None:
 
 def test_a_broadcast_to_nobody_has_no_results() -> None:
     async def scenario() -> None:
-        outcome = await Dispatcher(Registry(), Settings()).broadcast("user.online", {})
+        outcome = await Dispatcher(Registry(), 1 << 24).broadcast("user.online", {})
         assert outcome.results == []
 
     run(scenario)

@@ -384,7 +384,7 @@ async def test_a_flood_of_calls_hurts_only_who_makes_it(lab: Lab, kit: Any) -> N
         await runtime.start_all()
         ask = runtime._dispatcher.request
         flood = asyncio.create_task(ask("flood", "flood", 2000, timeout=30))
-        await until(lambda: runtime._calls._lines, "the flood")
+        await until(lambda: runtime._calls._queues, "the flood")
         for _ in range(20):
             assert await runtime.request("other", "call", ["quick", {}]) == "other"
         assert not flood.done()

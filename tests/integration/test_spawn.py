@@ -19,6 +19,7 @@ from vconnect.processes._spawn import can_spawn_into, candidates, spawn_into
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.limits import TreeLimits
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import CgroupSettings
 
 DEV_NULL = Path(os.devnull)
 HERE = {"PATH": "/usr/bin:/bin", "WORD": "ünder"}
@@ -47,7 +48,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    tree = CgroupTree(Settings(cgroup="on"), str(tmp_path / "host.sock"))
+    tree = CgroupTree(Settings(cgroup="on").part(CgroupSettings), str(tmp_path / "host.sock"))
     tree.open()
     cgroup = tree.make("any", 1, TreeLimits())
     assert cgroup is not None

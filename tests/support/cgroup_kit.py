@@ -10,11 +10,12 @@ import pytest
 
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import CgroupSettings
 
 
 def _why_none() -> str:
     with TemporaryDirectory() as directory:
-        tree = CgroupTree(Settings(), str(Path(directory, "host.sock")))
+        tree = CgroupTree(Settings().part(CgroupSettings), str(Path(directory, "host.sock")))
         tree.open()
         tree.close()
     return tree.problem

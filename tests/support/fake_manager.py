@@ -18,9 +18,9 @@ from vconnect.admin.server import AdminServer
 from vconnect.errors import UnknownPluginError, VConnectError
 from vconnect.logs.records import LogRecord
 from vconnect.logs.ring import LogPage, LogRing
-from vconnect.names import canonical_name
+from vconnect.names import LogLevel, canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.settings.model import LogLevel, Settings
+from vconnect.settings.model import Settings
 
 
 class Summary(msgspec.Struct, kw_only=True):

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from vconnect.errors import IllegalTransitionError, VConnectError
-from vconnect.settings.model import LogLevel
+from vconnect.names import LogLevel
 
 from .responses import error_response, json_response, response_for
 

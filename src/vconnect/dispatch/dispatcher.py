@@ -29,7 +29,6 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.routes import Route
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
-from vconnect.settings.model import Settings
 from vconnect.wire._lane import Delivery, FanOut
 from vconnect.wire.messages import EVENT_NAMES, Answer, encode_event, normalize_answer, reply_error
 from vconnect.wire.session import Session
@@ -45,16 +44,16 @@ class Dispatcher:
 
     Args:
         registry: Who is connected.
-        settings: Timeouts and limits.
+        max_frame_bytes: The largest payload of a frame.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, max_frame_bytes: int) -> None:
         self._registry = registry
         self._by_spelling = registry.by_spelling
         policies = registry.policies
         #: An event's encoded name and its usual timeout, in one look-up.
         self._asked = NameCache(lambda event: (EVENT_NAMES[event], policies[event].timeout))
-        self._max_frame_bytes = settings.max_frame_bytes
+        self._max_frame_bytes = max_frame_bytes
 
     async def emit(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None

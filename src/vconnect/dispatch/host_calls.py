@@ -18,10 +18,9 @@ from typing import Any, cast
 import msgspec
 
 from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginError
-from vconnect.names import LOG_LEVELS, PATTERN_RULE, is_pattern
+from vconnect.names import LOG_LEVELS, PATTERN_RULE, LogLevel, is_pattern
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.settings.model import LogLevel, Settings
 from vconnect.wire.messages import (
     MAX_HOPS,
     PluginCall,
@@ -82,13 +81,13 @@ class HostCalls:
     Args:
         registry: Where subscriptions take effect.
         dispatcher: Carries events and calls from plugin to plugin.
-        settings: ``max_calls``.
+        max_calls: How many calls of one connection may wait.
     """
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, settings: Settings) -> None:
+    def __init__(self, registry: Registry, dispatcher: Dispatcher, max_calls: int) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
-        self._max_waiting = settings.max_calls
+        self._max_waiting = max_calls
         self._queues: dict[Session, _CallQueue] = {}
         self._ready: deque[_CallQueue] = deque()
         self._scheduled = False

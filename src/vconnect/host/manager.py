@@ -22,6 +22,7 @@ from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.errors import PluginStartError, PluginUnavailableError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
+from vconnect.names import LogLevel
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
@@ -33,7 +34,15 @@ from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
 from vconnect.settings.load import load_settings, parse_dev_plugin
-from vconnect.settings.model import LogLevel, Settings
+from vconnect.settings.model import Settings
+from vconnect.settings.parts import (
+    CgroupSettings,
+    ConnectionSettings,
+    HeartbeatSettings,
+    LaunchSettings,
+    LogSettings,
+    SupervisionSettings,
+)
 from vconnect.supervision.admission import lane_limits, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
@@ -90,13 +99,13 @@ class PluginRuntimeManager:
         **options: Any,
     ) -> None:
         self.settings = settings = _with_options(settings, options)
-        self._logs = PluginLogs(settings)
-        self._registry = Registry(settings)
-        self._dispatcher = Dispatcher(self._registry, settings)
+        self._logs = PluginLogs(settings.part(LogSettings))
+        self._registry = Registry(settings.event_policy)
+        self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
         if type(self).request is PluginRuntimeManager.request:
             # A method that only hands on costs each event a frame more.
             self.request = self._dispatcher.request  # type: ignore[method-assign]
-        self._calls = HostCalls(self._registry, self._dispatcher, settings)
+        self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         socket_path = Path(settings.socket_path)
         self._state = HostState(settings.state_directory, socket_path)
         installer = PluginInstaller(
@@ -107,10 +116,13 @@ class PluginRuntimeManager:
         )
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
-        self._cgroups = CgroupTree(settings, str(socket_path))
-        self._launcher = Launcher(
-            settings, self._registry, str(socket_path), self._state, self._cgroups
+        self._cgroups = CgroupTree(
+            settings.part(CgroupSettings), settings.socket_path, settings.needed_controllers
         )
+        self._launcher = Launcher(
+            settings.part(LaunchSettings), self._registry, self._state, self._cgroups
+        )
+        self._supervision = settings.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)
         self._roster = Roster(self._new_supervisor)
         gatekeeper = HostGatekeeper(
@@ -123,7 +135,7 @@ class PluginRuntimeManager:
         self._server = UnixSocketServer(
             socket_path,
             gatekeeper,
-            lane_limits(settings, settings.window),
+            lane_limits(settings.part(ConnectionSettings), settings.window),
             settings.handshake_timeout,
             listening,
         )
@@ -527,7 +539,7 @@ class PluginRuntimeManager:
             lost.set_result(plugin.name)
 
     def _new_supervisor(self, plugin: PluginRuntime) -> Supervisor:
-        return Supervisor(plugin, self.settings, self._launcher, self._slots, self._given_up)
+        return Supervisor(plugin, self._supervision, self._launcher, self._slots, self._given_up)
 
     def _ordered(self, name: str, desired: Desired) -> Supervisor:
         """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
@@ -566,7 +578,7 @@ class PluginRuntimeManager:
 
     async def _beat(self) -> None:
         """Note every second which plugins are alive, and what they use."""
-        monitor = Monitor(self.settings)
+        monitor = Monitor(self.settings.part(HeartbeatSettings))
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await monitor.look(list(self._roster))

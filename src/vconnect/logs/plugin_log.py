@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vconnect.names import LOG_LEVELS
-from vconnect.settings.model import LogLevel, Settings
+from vconnect.names import LOG_LEVELS, LogLevel
+from vconnect.settings.model import Settings
+from vconnect.settings.parts import LogSettings
 
 from .flood import FloodControl
 from .host_log import PLUGIN_LOGGERS
@@ -32,11 +33,11 @@ class PluginLog:
     def __init__(
         self,
         plugin: str,
-        settings: Settings | None = None,
+        settings: LogSettings | None = None,
         file: Callable[[str, LogRecord], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        settings = settings or Settings()
+        settings = settings or Settings().part(LogSettings)
         self.ring = LogRing(settings.log_lines)
         self.suppressed = 0
         self._plugin = plugin

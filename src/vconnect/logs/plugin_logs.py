@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import LogSettings
 
 from .files import LogFiles
 from .plugin_log import PluginLog
@@ -22,10 +22,10 @@ class PluginLogs:
     """Makes and keeps plugins' logs by name, so that they outlive processes and restarts.
 
     Args:
-        settings: The keys that begin with ``log_``.
+        settings: How much is kept, and where files are written.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
         self._logs: dict[str, PluginLog] = {}
         self._writer: LogWriter[tuple[str, LogRecord]] | None = None

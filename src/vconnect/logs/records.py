@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from vconnect.settings.model import LogLevel
+from vconnect.names import LogLevel
 
 from .text import MAX_LINE_BYTES, decode_line, strip_controls
 

@@ -9,8 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from vconnect.names import LOG_LEVELS
-from vconnect.settings.model import LogLevel
+from vconnect.names import LOG_LEVELS, LogLevel
 
 from .records import LogRecord
 

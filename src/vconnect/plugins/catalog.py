@@ -118,6 +118,7 @@ class Catalog:
             manifest,
             dev=dev,
             policy=self._settings.plugin_policy(plugin),
+            config=self._settings.plugin_config(plugin),
             log=self._logs.of(plugin),
             crash_dir=self._settings.state_directory / "crashes",
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
 from vconnect.packages.manifest import Manifest
+from vconnect.settings.events import EventPolicy
 from vconnect.settings.model import Settings
 
 from .order import Position, find_cycle
@@ -18,15 +19,15 @@ class Registry:
     """The plugins by name and alias, and the routes between them and events.
 
     Args:
-        settings: The operator's tables per event; by default there are none.
+        policy_of: Works out what the operator wants of an event; by default nothing special.
 
     Attributes:
         by_spelling: What `get` returns, in one look-up for a name that was asked for before.
         policies: What the operator wants of each event.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.policies = NameCache((settings or Settings()).event_policy)
+    def __init__(self, policy_of: Callable[[str], EventPolicy] | None = None) -> None:
+        self.policies = NameCache(policy_of or Settings().event_policy)
         self._routes: RouteTable | None = None
         self.by_spelling = NameCache(self.get)
         self._plugins: dict[str, PluginRuntime] = {}

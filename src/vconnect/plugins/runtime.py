@@ -78,7 +78,7 @@ class PluginRuntime:
         session: The session that gets its events; ``None`` as soon as it shall get no more.
         handshake: Its last handshake, or ``None``.
         usage: What its process tree used when it was last sampled, or ``None``.
-        config: What the operator gave it while it ran, instead of the settings' table.
+        config: The operator's configuration, laid over the manifest's defaults.
         lost_events: What was in flight when its last session ended, until its end is recorded.
         hops_in_flight: For each event in flight that came through other plugins: how many.
         known_since: When this host began to know it; Unix time in seconds.
@@ -92,6 +92,7 @@ class PluginRuntime:
         *,
         dev: bool = False,
         policy: PluginPolicy | None = None,
+        config: dict[str, Any] | None = None,
         crash_dir: Path | None = None,
         log: PluginLog | None = None,
     ) -> None:
@@ -108,7 +109,7 @@ class PluginRuntime:
         self.reason = ""
         self.desired: Desired = "stopped"
         self.generation = 0
-        self.config: dict[str, Any] | None = None
+        self.config: dict[str, Any] = config or {}
 
         self.process: PluginProcess | None = None
         self.session: Session | None = None

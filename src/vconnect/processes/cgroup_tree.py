@@ -23,13 +23,12 @@ import logging
 import os
 import re
 import time
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from vconnect.errors import ConfigError
 from vconnect.settings.limits import TreeLimits
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import CgroupSettings
 
 from ._spawn import can_spawn_into
 from .cgroup import Cgroup
@@ -51,18 +50,22 @@ class CgroupTree:
     """The cgroups of one host.
 
     Args:
-        settings: ``cgroup``, ``cgroup_dir``, and the ``tree_limits`` of the plugins' options.
+        settings: Whether there are cgroups, and where.
         socket_path: The plugins' socket, absolute; its directory exists when `open` is called.
+        needed: The controllers that plugins' limits need.
 
     Attributes:
         path: The directory, once there is one.
         problem: Why there is none.
     """
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
+    def __init__(
+        self, settings: CgroupSettings, socket_path: str, needed: Iterable[str] = ()
+    ) -> None:
         self.path: Path | None = None
         self.problem = 'cgroup = "off"' if settings.cgroup == "off" else "not opened yet"
         self._settings = settings
+        self._needed = tuple(needed)
         self._socket_path = Path(socket_path)
         self._lock = -1
         # Why a controller cannot be had, for those that were asked for and cannot.
@@ -151,7 +154,7 @@ class CgroupTree:
         kernel to refuse: ``cpu`` and ``pids`` are handed on from there all the same, and make all
         that is below a place for threads, in which no process can be started.
         """
-        needed = self._needed()
+        needed = self._needed
         try:
             if needed and not _is_root(base):
                 _make_room(base, Cgroup(tree.path / _HOST), own)
@@ -166,11 +169,6 @@ class CgroupTree:
                     place.write("cgroup.subtree_control", f"+{controller}")
             except OSError as error:
                 self._missing[controller] = _in_words(error)
-
-    def _needed(self) -> list[str]:
-        """List the controllers that some plugin's limits need."""
-        options = self._settings.options.values()
-        return sorted({name for one in options for name in one.tree_limits.controllers().values()})
 
 
 # Where a host may work.

@@ -3,6 +3,7 @@
 ========== ======================================================
 `model`    every setting, with its default
 `load`     command line, environment and file, joined and checked
+`parts`    the keys that each class of the host needs
 `paths`    paths made absolute, once
 `events`   what holds for an event
 `limits`   what a plugin's processes may use

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from vconnect.names import canonical_name
+from vconnect.names import LogLevel, canonical_name
 
 from .events import EventPolicy, EventSettings, Seconds, resolve_policy
 from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
 T = TypeVar("T")
-LogLevel = Literal["trace", "debug", "info", "warn", "error"]
+P = TypeVar("P", bound=msgspec.Struct)
 SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
@@ -74,8 +74,8 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     required: bool
     exclusive: bool
     memory_limit_bytes: int
-    resources: ResourceLimits
-    tree: TreeLimits
+    limits: ResourceLimits
+    tree_limits: TreeLimits
     secrets: dict[str, str]
     sandbox: Sandbox
     sandbox_network: bool
@@ -226,6 +226,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path(self.state_dir)
         return Path(self.plugin_dir, ".vconnect", "state")
 
+    @property
+    def needed_controllers(self) -> list[str]:
+        """The cgroup controllers that some plugin's ``tree_limits`` need."""
+        options = self.options.values()
+        return sorted({name for one in options for name in one.tree_limits.controllers().values()})
+
+    def part(self, kind: type[P]) -> P:
+        """Return the part of the settings that ``kind`` names, one of those in `parts`."""
+        values = {
+            field.name: (
+                self.part(field.type) if _is_part(field.type) else getattr(self, field.name)
+            )
+            for field in msgspec.structs.fields(kind)
+        }
+        return kind(**values)
+
     def plugin_config(self, plugin: str) -> dict[str, Any]:
         """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
         return _table_of(plugin, self.config, {})
@@ -233,45 +249,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def plugin_policy(self, plugin: str) -> PluginPolicy:
         """What holds for ``plugin`` (canonical), whichever way its table of options is named."""
         own = _table_of(plugin, self.options, PluginOptions())
-        return PluginPolicy(
-            timeout=own.timeout,
-            window=own.window or self.window,
-            breaker_failures=(
-                self.breaker_failures if own.breaker_failures is None else own.breaker_failures
-            ),
-            breaker_cooldown=own.breaker_cooldown or self.breaker_cooldown,
-            withdraw=own.withdraw,
-            restart=RestartPolicy(
-                mode=own.restart or self.restart,
-                delay=self.restart_delay,
-                max_delay=self.restart_max_delay,
-                reset_after=self.restart_reset_after,
-                crash_limit=self.crash_limit,
-                crash_window=self.crash_window,
-                after_crash_loop=own.after_crash_loop or self.after_crash_loop,
-                hold=self.crash_hold,
-            ),
-            required=own.required,
-            exclusive=own.exclusive,
-            memory_limit_bytes=(
-                self.memory_limit_bytes
-                if own.memory_limit_bytes is None
-                else own.memory_limit_bytes
-            ),
-            resources=own.limits,
-            tree=own.tree_limits,
-            secrets=own.secrets,
-            sandbox=own.sandbox or self.sandbox,
-            sandbox_network=(
-                self.sandbox_network if own.sandbox_network is None else own.sandbox_network
-            ),
-            sandbox_read=(*self.sandbox_read, *own.sandbox_read),
+        merged = msgspec.structs.asdict(self)
+        for key in PluginOptions.__struct_fields__:
+            value = getattr(own, key)
+            if value is not None or key not in merged:
+                merged[key] = value
+        merged["sandbox_read"] = self.sandbox_read + own.sandbox_read
+        merged["restart"] = RestartPolicy(
+            mode=merged["restart"],
+            delay=self.restart_delay,
+            max_delay=self.restart_max_delay,
+            reset_after=self.restart_reset_after,
+            crash_limit=self.crash_limit,
+            crash_window=self.crash_window,
+            after_crash_loop=merged["after_crash_loop"],
+            hold=self.crash_hold,
         )
+        return PluginPolicy(**{key: merged[key] for key in PluginPolicy.__struct_fields__})
 
     def event_policy(self, event: str) -> EventPolicy:
         """Work out what holds for ``event``: its tables of `events` over the defaults."""
         defaults = EventPolicy(timeout=self.event_timeout, chain_timeout=self.chain_timeout)
         return resolve_policy(event, self.events, defaults)
+
+
+def _is_part(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 from vconnect.errors import HandshakeError
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import ConnectionSettings, SupervisionSettings
 from vconnect.version import host_version
 from vconnect.wire.messages import Handshake, NativeTerms, acknowledgment
 from vconnect.wire.server import Admission
@@ -23,10 +23,10 @@ class Admissions:
 
     Args:
         plugin: The plugin.
-        settings: ``allow_external``, limits, its configuration.
+        settings: Who may attach, and what a connection may use.
     """
 
-    def __init__(self, plugin: PluginRuntime, settings: Settings) -> None:
+    def __init__(self, plugin: PluginRuntime, settings: SupervisionSettings) -> None:
         self._plugin = plugin
         self._settings = settings
 
@@ -62,7 +62,7 @@ class Admissions:
             terms = self._terms(handshake.protocol_version)
         return Admission(
             acknowledgment(self._config(), terms),
-            lane_limits(self._settings, self._plugin.policy.window),
+            lane_limits(self._settings.connection, self._plugin.policy.window),
         )
 
     def _check_peer(self, peer: Peer, own: Instance | None, present: Sequence[Instance]) -> None:
@@ -87,21 +87,18 @@ class Admissions:
         return NativeTerms(
             protocol_version=version,
             host={"name": "vconnect", "version": host_version()},
-            max_frame_bytes=self._settings.max_frame_bytes,
-            heartbeat_ms=int(self._settings.heartbeat * 1000),
+            max_frame_bytes=self._settings.connection.max_frame_bytes,
+            heartbeat_ms=int(self._settings.heartbeats.heartbeat * 1000),
             window=self._plugin.policy.window,
         )
 
     def _config(self) -> dict[str, Any]:
         manifest = self._plugin.manifest
         defaults = manifest.config if manifest is not None else {}
-        values = self._plugin.config
-        if values is None:
-            values = self._settings.plugin_config(self._plugin.name)
-        return merge_config(defaults, values)
+        return merge_config(defaults, self._plugin.config)
 
 
-def lane_limits(settings: Settings, window: int) -> LaneLimits:
+def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
     """Return the bounds of a connection with ``window`` events in flight."""
     return LaneLimits(
         window=window,

@@ -12,7 +12,7 @@ from typing import Any
 from vconnect.errors import PluginError
 from vconnect.plugins.status import Substate
 from vconnect.processes.process import PluginProcess
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import ShutdownSettings
 from vconnect.threads import in_thread
 from vconnect.wire.messages import DRAIN, EVENT_NAMES, STOP_EVENT
 from vconnect.wire.session import Session
@@ -77,7 +77,7 @@ class Instance:
         """Tell whether the time for a handshake is over."""
         return self.session is None and time.monotonic() >= self.handshake_until
 
-    async def end(self, settings: Settings, reason: str, on_phase: OnPhase) -> None:
+    async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> None:
         """Go down the ladder, until nobody of the process's session is left.
 
         What is in flight may end; a native plugin is told; then SIGINT, SIGTERM, SIGKILL, to the
@@ -108,7 +108,7 @@ class Instance:
         self,
         process: PluginProcess,
         session: Session,
-        settings: Settings,
+        settings: ShutdownSettings,
         reason: str,
         on_phase: OnPhase,
     ) -> None:

@@ -27,7 +27,8 @@ from vconnect.processes.directories import PrivateDirectory
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits
-from vconnect.settings.model import PluginPolicy, Settings
+from vconnect.settings.model import PluginPolicy
+from vconnect.settings.parts import LaunchSettings
 
 from .endings import failed_start
 from .instance import Instance
@@ -42,22 +43,20 @@ class Launcher:
     Args:
         settings: Arguments, environment, confinement.
         registry: Says what a plugin needs of others.
-        socket_path: The plugins' socket, absolute.
         state: Where each process is noted, in case this host is killed.
         cgroups: Where each process gets a cgroup, if there are any.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: LaunchSettings,
         registry: Registry,
-        socket_path: str,
         state: HostState,
         cgroups: CgroupTree,
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._socket_path = socket_path
+        self._socket_path = settings.socket_path
         self._state = state
         self._cgroups = cgroups
         self._bubblewrap = Bubblewrap()
@@ -138,7 +137,7 @@ class Launcher:
 
     def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:
         """Make the cgroup of this start; without one it starts, unless one is what holds it."""
-        limits = plugin.policy.tree
+        limits = plugin.policy.tree_limits
         if problem := self._cgroups.problem_with(limits):
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         try:
@@ -151,7 +150,7 @@ class Launcher:
     def _spec(self, plugin: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
         assert plugin.path is not None, "an external plugin is never launched"
-        limits = plugin.policy.resources
+        limits = plugin.policy.limits
         if problem := limits.problem():
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         if plugin.dev:
@@ -175,14 +174,14 @@ class Launcher:
         return self._confined(spec, plugin.policy, private)
 
     def _confined(
-        self, spec: LaunchSpec, limits: PluginPolicy, private: PrivateDirectory | None
+        self, spec: LaunchSpec, policy: PluginPolicy, private: PrivateDirectory | None
     ) -> LaunchSpec:
         """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
-        if limits.sandbox == "off":
+        if policy.sandbox == "off":
             return spec
         if sys.platform != "linux":
-            raise PluginStartError(spec.plugin, f"sandbox = {limits.sandbox!r} needs Linux")
-        if limits.sandbox == "nnp":
+            raise PluginStartError(spec.plugin, f"sandbox = {policy.sandbox!r} needs Linux")
+        if policy.sandbox == "nnp":
             return msgspec.structs.replace(spec, no_new_privs=True)
         assert private is not None, "made, or the start has failed"
         view = View(
@@ -190,8 +189,8 @@ class Launcher:
             socket=Path(self._socket_path),
             secrets=private.secrets,
             writable=(private.data, private.tmp),
-            readable=tuple(Path(path) for path in limits.sandbox_read),
-            network=limits.sandbox_network,
+            readable=tuple(Path(path) for path in policy.sandbox_read),
+            network=policy.sandbox_network,
         )
         try:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)

@@ -11,7 +11,7 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import PluginProcess
 from vconnect.processes.usage import Sampler, Usage
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import HeartbeatSettings
 from vconnect.threads import in_thread
 
 from .supervisor import Supervisor
@@ -39,8 +39,8 @@ class Monitor:
         settings: When a stopped process counts as hanging.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._patience_s = settings.heartbeat * settings.heartbeat_misses
+    def __init__(self, settings: HeartbeatSettings) -> None:
+        self._patience_s = settings.patience
         self._sampler = Sampler()
         self._past: dict[str, _Past] = {}
         self._looked_at = time.monotonic()

@@ -28,7 +28,7 @@ from vconnect.errors import (
 from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import SELF_EXPLANATORY, Desired, PluginStatus, Substate
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import SupervisionSettings
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
@@ -66,7 +66,7 @@ class Supervisor:
 
     Args:
         plugin: The plugin's state, which only this object changes.
-        settings: Timeouts and policies.
+        settings: Timeouts, and the bounds of its connections.
         launcher: Starts its processes.
         slots: Bound how many plugins start at the same time.
         on_given_up: Called when a crash loop has begun.
@@ -75,7 +75,7 @@ class Supervisor:
     def __init__(
         self,
         plugin: PluginRuntime,
-        settings: Settings,
+        settings: SupervisionSettings,
         launcher: Launcher,
         slots: StartSlots,
         on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
@@ -92,7 +92,7 @@ class Supervisor:
         self._leaving: dict[Instance, asyncio.Task[None]] = {}
         self._failure = ""  # why the last successor did not take over
         self._watch_keeper = WatchKeeper(
-            settings, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
+            settings.heartbeats, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
         )
         self._closing = False
         self._wake = asyncio.Event()
@@ -382,7 +382,7 @@ class Supervisor:
 
     async def _leave(self, old: Instance) -> None:
         try:
-            await old.end(self._settings, "replaced", lambda _: None)
+            await old.end(self._settings.shutdown, "replaced", lambda _: None)
         finally:
             del self._leaving[old]
             self._changes.notify_all()
@@ -392,7 +392,7 @@ class Supervisor:
         """A successor that failed, or that a stop has overtaken: the old one serves on."""
         verdict = self._why_end(successor)
         assert verdict is not None
-        await successor.end(self._settings, verdict.reason, lambda _: None)
+        await successor.end(self._settings.shutdown, verdict.reason, lambda _: None)
         self._successor = None
         self._slot.release()
         if self._current is not None:
@@ -423,7 +423,9 @@ class Supervisor:
                     self.plugin.name,
                     process.exited.result(),
                 )
-            await instance.end(self._settings, verdict.reason, partial(self._phase, verdict))
+            await instance.end(
+                self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
+            )
             self._record_end(instance, verdict, ran_for)
         self._current = None
         self._slot.release()
@@ -459,7 +461,7 @@ class Supervisor:
         if substate is Substate.KILLING:
             _log.warning(
                 "plugin %s has not ended within %g s; killing it",
-                *(self.plugin.name, self._settings.stop_timeout),
+                *(self.plugin.name, self._settings.shutdown.stop_timeout),
             )
 
     def _settle(self, verdict: Verdict, ran_for: float) -> None:

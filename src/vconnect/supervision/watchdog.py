@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vconnect.errors import PluginError
-from vconnect.settings.model import Settings
+from vconnect.settings.parts import HeartbeatSettings
 from vconnect.wire.messages import EVENT_NAMES, PING
 from vconnect.wire.session import Session
 
@@ -96,13 +96,16 @@ class WatchKeeper:
     """Keeps a watch over whichever session serves, if it can be pinged.
 
     Args:
-        settings: ``heartbeat``, ``heartbeat_misses``.
+        settings: How often to ping, and how many pings may be missed.
         on_alive: As of `Watchdog`.
         on_hang: As of `Watchdog`.
     """
 
     def __init__(
-        self, settings: Settings, on_alive: Callable[[], None], on_hang: Callable[[str], None]
+        self,
+        settings: HeartbeatSettings,
+        on_alive: Callable[[], None],
+        on_hang: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._on_alive = on_alive

@@ -59,8 +59,8 @@ class Plugins:
 
     def __init__(self, stack: AsyncExitStack, **options: Any) -> None:
         self.settings = Settings(max_frame_bytes=1 << 20, **options)
-        self.registry = Registry(self.settings)
-        self.dispatcher = Dispatcher(self.registry, self.settings)
+        self.registry = Registry(self.settings.event_policy)
+        self.dispatcher = Dispatcher(self.registry, self.settings.max_frame_bytes)
         self._stack = stack
 
     async def add(self, name: str, priority: int = 0) -> WirePeer:

@@ -9,11 +9,12 @@ import pytest
 from vconnect.logs.pipes import KEPT_LINES, PluginOutput, _Pipe
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import LogSettings
 
 
 @pytest.fixture
 async def output() -> PluginOutput:
-    log = PluginLog("example", Settings(log_lines_per_second=10))
+    log = PluginLog("example", Settings(log_lines_per_second=10).part(LogSettings))
     return PluginOutput(log, asyncio.get_running_loop())
 
 

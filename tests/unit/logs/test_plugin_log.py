@@ -10,6 +10,7 @@ from vconnect.logs.flood import FloodControl
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.logs.records import LogRecord
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import LogSettings
 
 
 class Clock:
@@ -28,7 +29,7 @@ def clock() -> Clock:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, clock: Clock) -> PluginLog:
     caplog.set_level(logging.DEBUG, logger="vconnect.plugin.example")
-    return PluginLog("example", Settings(log_lines_per_second=10), clock=clock)
+    return PluginLog("example", Settings(log_lines_per_second=10).part(LogSettings), clock=clock)
 
 
 def texts(log: PluginLog) -> list[str]:
@@ -127,7 +128,7 @@ def test_what_does_not_fit_into_the_files_queue_is_counted(clock: Clock) -> None
             taken.append(record.text)
         return has_room
 
-    log = PluginLog("example", Settings(), file, clock)
+    log = PluginLog("example", None, file, clock)
     log.write("stdout", [b"a"])
     has_room = False
     log.write("stdout", [b"b", b"c"])

@@ -37,7 +37,9 @@ def plugin(
 
 
 def registry(*runtimes: PluginRuntime, **events: Any) -> Registry:
-    made = Registry(Settings(events={k: EventSettings(**v) for k, v in events.items()}))
+    made = Registry(
+        Settings(events={k: EventSettings(**v) for k, v in events.items()}).event_policy
+    )
     for runtime in runtimes:
         made.add(runtime)
     return made
