@@ -7,14 +7,17 @@ the thread to write into what the caller then removes; `in_thread` waits for it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 async def in_thread(
@@ -59,3 +62,65 @@ async def _ended(work: asyncio.Future[T]) -> None:
             await asyncio.wait([work])
     if not work.cancelled():
         work.exception()  # looked at, so that the loop does not report it as lost
+
+
+class BackgroundWriter(Generic[T]):
+    """Writes a file in a thread whenever its contents have changed, one write at a time.
+
+    Changes that are made during a write are written together by the next one. A failure is logged
+    once, and so is the first success after it. All methods belong to the event loop.
+
+    Args:
+        what: Names the file in the log, such as ``state file /a/b.json``.
+        snapshot: Returns the contents; called in the event loop.
+        write: Writes them; called in a thread, may raise `OSError`.
+        consequence: Says in the log what a failure means.
+    """
+
+    def __init__(
+        self, what: str, snapshot: Callable[[], T], write: Callable[[T], None], consequence: str
+    ) -> None:
+        self._what = what
+        self._snapshot = snapshot
+        self._write_down = write
+        self._consequence = consequence
+        self._writing: asyncio.Task[None] | None = None
+        self._is_stale = False
+        self._is_failing = False
+
+    def changed(self) -> None:
+        """Write the contents soon."""
+        self._is_stale = True
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name=f"writer of {self._what}")
+
+    async def flush(self) -> None:
+        """Return when every change so far is on the disk, or the disk has refused.
+
+        Cancelling it only stops the waiting.
+        """
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        try:
+            while self._is_stale:
+                self._is_stale = False
+                try:
+                    await in_thread(None, self._write_down, self._snapshot())
+                except OSError as error:
+                    self._failed(error)
+                else:
+                    self._succeeded()
+        finally:
+            self._writing = None
+
+    def _failed(self, error: OSError) -> None:
+        if not self._is_failing:
+            _log.error("%s cannot be written: %s; %s", self._what, error, self._consequence)
+        self._is_failing = True
+
+    def _succeeded(self) -> None:
+        if self._is_failing:
+            _log.info("%s can be written again", self._what)
+        self._is_failing = False

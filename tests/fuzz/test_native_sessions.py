@@ -225,7 +225,7 @@ async def test_whatever_a_plugin_sends_hurts_nobody_else(versions):
             assert before
             assert peak_kib() - before < 32 * 1024
             # What it asked for is over as well.
-            assert not runtime._calls._lines
+            assert not runtime._calls._queues
             assert all(not known.hops_in_flight for known in runtime._registry)
 
 

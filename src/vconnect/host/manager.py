@@ -205,6 +205,7 @@ class PluginRuntimeManager:
         await run_in_order({s.plugin.name: s.close for s in supervisors}, _dependents(supervisors))
         await self._roster.closed()
         await self._state.flush()
+        await asyncio.gather(*(plugin.crashes.flush() for plugin in self._registry))
         self._cgroups.close()
         await self._server.close()
         await self._logs.close()

@@ -6,11 +6,14 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import orjson
 
+from vconnect.durable import replace_file
+from vconnect.threads import BackgroundWriter
 from vconnect.wire.session import LostEvent
 
 KEPT_REPORTS = 10
@@ -76,7 +79,14 @@ class Crashes:
         self._plugin = plugin
         self._file = None if directory is None else directory / f"{plugin}.json"
         self._suspects: dict[str, int] = {}
-        self._told = False
+        self._writer: BackgroundWriter[bytes] | None = None
+        if self._file is not None:
+            self._writer = BackgroundWriter(
+                f"file of crash reports {self._file}",
+                self._encoded,
+                partial(replace_file, self._file),
+                "they are kept in memory only",
+            )
         self.reports: deque[CrashReport] = deque(self._read(), maxlen=KEPT_REPORTS)
         self.quarantine: dict[str, QuarantinedEvent] = {}
 
@@ -85,7 +95,13 @@ class Crashes:
         self.reports.append(report)
         for event in lost:
             self._suspect(event)
-        self._write()
+        if self._writer is not None:
+            self._writer.changed()
+
+    async def flush(self) -> None:
+        """Return when every report is on the disk, or the disk has refused."""
+        if self._writer is not None:
+            await self._writer.flush()
 
     def skips(self, frame: bytes) -> bool:
         """Tell whether an event is quarantined; the classic frame is what is looked at."""
@@ -121,19 +137,8 @@ class Crashes:
             _log.warning("crash reports in %s cannot be read: %s", self._file, error)
             return []
 
-    def _write(self) -> None:
-        """Write all of them anew, whole or not at all; the plugin goes on without."""
-        if self._file is None:
-            return
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = self._file.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(list(self.reports)))
-            new.replace(self._file)
-        except OSError as error:
-            if not self._told:
-                _log.warning("crash reports cannot be kept in %s: %s", self._file, error)
-            self._told = True
+    def _encoded(self) -> bytes:
+        return msgspec.json.encode(list(self.reports))
 
 
 def fingerprint(frame: bytes) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import sync
+from vconnect.durable import replace_file
 from vconnect.errors import StateError
 from vconnect.names import HOST_PID_VARIABLE
 from vconnect.processes.procfs import (
@@ -32,14 +32,13 @@ from vconnect.processes.procfs import (
     send,
     start_time,
 )
-from vconnect.threads import in_thread
+from vconnect.threads import BackgroundWriter
 
 from .status import Desired
 
 FORMAT_VERSION = 1
 STOPPED_BY_OPERATOR = "stopped by the operator"
 
-_NEW_SUFFIX = ".new"
 _BROKEN_SUFFIX = ".broken"
 _HASH_CHARS = 12
 _GRACE_S = 2.0
@@ -138,18 +137,8 @@ class StateFile:
         Raises:
             OSError: The disk refuses; the old contents are there.
         """
-        for missing in reversed([path for path in self._directories() if not path.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
         data = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-        # One name for all: the socket's lock allows one writer, and a kill leaves one file at most.
-        new = self.path.with_name(self.path.name + _NEW_SUFFIX)
-        try:
-            _write_synced(new, data)
-            new.replace(self.path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        sync(self.directory)
+        replace_file(self.path, data)
 
     def _read_own(self) -> bytes:
         """Read it if it is ours: what it says decides which processes are ended."""
@@ -159,16 +148,13 @@ class StateFile:
                 raise PermissionError(errno.EPERM, f"it belongs to user {owner}")
             return file.read()
 
-    def _directories(self) -> list[Path]:
-        return [self.directory, *self.directory.parents]
-
     def _set_aside(self, error: Exception) -> None:
         aside = self.path.with_name(self.path.name + _BROKEN_SUFFIX)
         _log.error("state file %s makes no sense (%s); kept as %s", self.path, error, aside)
         try:
             self.path.replace(aside)
-        except OSError as trouble:
-            _log.error("state file %s cannot be renamed: %s", self.path, trouble)
+        except OSError as refusal:
+            _log.error("state file %s cannot be renamed: %s", self.path, refusal)
 
 
 class HostState:
@@ -186,9 +172,12 @@ class HostState:
         self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
         self._instances: dict[int, RecordedProcess] = {}  # by PID
         self._desired: dict[str, Desired] = {}
-        self._writing: asyncio.Task[None] | None = None
-        self._is_stale = False
-        self._is_failing = False
+        self._writer = BackgroundWriter(
+            f"state file {self._file.path}",
+            self._record,
+            self._file.write,
+            "what is asked for now is forgotten at the host's end",
+        )
 
     async def open(self) -> None:
         """Learn what an earlier host left, and end its processes that are still there.
@@ -205,12 +194,11 @@ class HostState:
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
         if record.instances:
-            self._change()
+            self._writer.changed()
 
     async def flush(self) -> None:
         """Return when everything so far is on the disk, or the disk has refused."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])  # cancelled, it goes on
+        await self._writer.flush()
 
     def wants_stopped(self, plugin: str) -> bool:
         """Whether the operator has stopped the plugin and not started it since."""
@@ -220,7 +208,7 @@ class HostState:
         """Note what the operator asks for."""
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
-            self._change()
+            self._writer.changed()
 
     def started(self, plugin: str, pid: int, generation: int) -> None:
         """Note a process, while it cannot have been reaped yet."""
@@ -236,31 +224,12 @@ class HostState:
             self._instances[pid] = RecordedProcess(
                 plugin=plugin, pid=pid, start=start, generation=generation
             )
-            self._change()
+            self._writer.changed()
 
     def ended(self, pid: int) -> None:
         """Note that nothing of it is left."""
         if self._instances.pop(pid, None) is not None:
-            self._change()
-
-    def _change(self) -> None:
-        self._is_stale = True
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="vconnect state")
-
-    async def _write(self) -> None:
-        """Write until the file holds what is known; changes that come meanwhile go together."""
-        try:
-            while self._is_stale:
-                self._is_stale = False
-                try:
-                    await in_thread(None, self._file.write, self._record())
-                except OSError as error:
-                    self._failed(error)
-                else:
-                    self._worked()
-        finally:
-            self._writing = None
+            self._writer.changed()
 
     def _record(self) -> Record:
         return Record(
@@ -271,21 +240,6 @@ class HostState:
             instances=tuple(self._instances.values()),
             desired=dict(self._desired),
         )
-
-    def _failed(self, error: Exception) -> None:
-        if not self._is_failing:  # told once, not at every change
-            _log.error(
-                "state file %s cannot be written: %s; what is asked for now is forgotten at the "
-                "host's end",
-                self._file.path,
-                error,
-            )
-        self._is_failing = True
-
-    def _worked(self) -> None:
-        if self._is_failing:
-            _log.info("state file %s can be written again", self._file.path)
-        self._is_failing = False
 
 
 def kill_recorded(directory: Path, socket_path: Path) -> None:
@@ -357,11 +311,3 @@ async def _end(instance: RecordedProcess, host: Identity) -> None:
             _log.error("plugin %s: these do not die of SIGKILL: %s", instance.plugin, pids)
             return
         await asyncio.sleep(_POLL_S)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

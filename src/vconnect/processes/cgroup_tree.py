@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
