@@ -210,7 +210,7 @@ async def test_an_application_may_take_its_children_itself(lab: Lab, cgroup: str
         await until(lambda: runtime.summary("one").generation == 2, "another start")
         await until_status(runtime, "one", "Running")
         (crash,) = runtime.summary("one").crashes
-        assert crash.reason.startswith("exited: another part of this program has taken its exit")
+        assert crash.reason.startswith("exited: its exit status was taken by another part of this")
 
 
 # --- several hosts -------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_a_living_hosts_cgroups_are_nobody_elses(tmp_path: Path) -> None:
     made = first.make("one", 1, TreeLimits())
     second.open()
     assert second.path is None
-    assert second.problem == f"{first.path} is another host's, which is alive"
+    assert second.problem == f"{first.path} is in use by another running host"
     assert made is not None
     assert made.path.exists()
     made.end()
@@ -274,7 +274,7 @@ async def test_who_insists_on_them_is_told_why_there_are_none(lab: Lab) -> None:
         async with lab.manager(cgroup="on", cgroup_dir=lab.directory):
             pytest.fail("it has begun")
     assert str(caught.value) == (
-        f'cgroup = "on": cgroup_dir: {lab.directory} is not a cgroup of version 2'
+        f'cgroup = "on": cgroup_dir: {lab.directory} is not a cgroup v2 directory'
     )
     assert not lab.socket.exists()
 
@@ -284,7 +284,7 @@ async def test_by_default_a_host_does_without(lab: Lab) -> None:
     async with lab.manager(cgroup="auto", cgroup_dir=lab.directory) as runtime:
         told = runtime.host_summary()
         assert told.cgroup is None
-        assert told.cgroup_problem.endswith("is not a cgroup of version 2")
+        assert told.cgroup_problem.endswith("is not a cgroup v2 directory")
         await runtime.start_all()
         assert runtime.summary("echo").status == "Running"
 
@@ -298,7 +298,7 @@ async def test_a_limit_that_cannot_be_had_refuses_to_start(lab: Lab) -> None:
         with pytest.raises(PluginStartError) as caught:
             await runtime.start_plugin("held")
         assert caught.value.message == (
-            "plugins.options.held.tree_limits.processes: there is no pids controller here: "
+            "plugins.options.held.tree_limits.processes: the pids controller is not available: "
             'cgroup = "off"'
         )
         summary = runtime.summary("held")
@@ -316,7 +316,8 @@ async def test_a_controller_that_is_missing_is_named(lab: Lab) -> None:
         summary = runtime.summary("held")
         assert summary.substate == "spawn_failed"
         assert summary.reason.startswith(
-            "plugins.options.held.tree_limits.memory_bytes: there is no memory controller here: /"
+            "plugins.options.held.tree_limits.memory_bytes: the memory controller is not "
+            "available: /"
         )
 
 

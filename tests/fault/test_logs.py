@@ -332,7 +332,7 @@ async def test_a_full_disk_changes_nothing_but_the_file(lab: Lab, told: Told) ->
             await until(lambda: told.count("no space left"), "the full disk to be told")
             await ticks_on(runtime, pid)
             ballast.unlink()
-            await until(lambda: told.count("are written again"), "the file to go on")
+            await until(lambda: told.count("writing log files in"), "the file to go on")
             await ticks_on(runtime, pid)
         assert (told.count("cannot be written"), told.count("lines are missing")) == (1, 1)
         lines = (logs / "ticking.log").read_text().splitlines()
@@ -351,7 +351,7 @@ async def test_a_read_only_disk_changes_nothing_but_the_file(lab: Lab, told: Tol
             await until(lambda: told.count("read-only"), "the disk to be told")
             await ticks_on(runtime, pid)
             remount(logs, "rw")
-            await until(lambda: told.count("are written again"), "the file to go on")
+            await until(lambda: told.count("writing log files in"), "the file to go on")
             await ticks_on(runtime, pid)
 
 
@@ -366,7 +366,7 @@ async def test_a_lost_permission_changes_nothing_but_the_file(lab: Lab, told: To
         await until(lambda: told.count("permission denied"), "the directory to be told")
         await ticks_on(runtime, pid)
         logs.chmod(0o700)
-        await until(lambda: told.count("are written again"), "the file to go on")
+        await until(lambda: told.count("writing log files in"), "the file to go on")
 
 
 async def test_a_deleted_directory_is_made_again_and_a_wrong_one_is_told(
@@ -387,7 +387,7 @@ async def test_a_deleted_directory_is_made_again_and_a_wrong_one_is_told(
         await until(lambda: told.count("cannot be written"), "the file in the way to be told")
         await ticks_on(runtime, pid)
         logs.unlink()
-        await until(lambda: told.count("are written again"), "the file to go on")
+        await until(lambda: told.count("writing log files in"), "the file to go on")
         await ticks_on(runtime, pid)
     assert told.count("cannot be written") == 1
 

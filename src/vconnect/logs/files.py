@@ -1,7 +1,7 @@
-"""Files of plugins' output, rotated by size.
+"""Log files of plugins, rotated by size.
 
-All of it runs in the writer's thread. A file is opened for each batch and closed after it: there
-is no descriptor that could outlive a deleted file, a full disk or a plugin.
+All of this runs in the writer's thread. A file is opened for each batch and closed after it, so no
+descriptor outlives a deleted file, a full disk or a plugin.
 """
 
 from __future__ import annotations
@@ -18,39 +18,42 @@ from pathlib import Path
 from .records import LogRecord
 from .text import escape_controls
 
-# After a failure a file is left alone for so long. Seconds.
+# Seconds for which a file is skipped after a failure, so that a full or dead disk costs at most one
+# attempt per second and plugin.
 RETRY_AFTER = 1.0
 
+# Plugins may be able to write to the directory: a link is not followed (O_NOFOLLOW), and opening a
+# pipe must not block (O_NONBLOCK).
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _log = logging.getLogger(__name__)
 
 
 class RotatingFile:
-    """``NAME.log``, the newest, then ``NAME.log.1`` and so on to the oldest.
+    """A set of files: ``NAME.log`` is the newest, then ``NAME.log.1`` and so on to the oldest.
 
     Args:
-        path: Of the newest.
-        max_bytes: After which a new one is begun; a line is never divided.
-        max_files: How many there may be, the newest included.
+        path: The path of the newest file.
+        max_bytes: The size at which a new file is started. A line is never split.
+        max_files: How many files are kept, including the newest.
     """
 
     def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._max_files = max_files
-        self.written = 0  # whole lines of the last `write`
+        self.written = 0  # complete lines written by the last `write`
 
     def write(self, lines: list[bytes]) -> None:
-        """Append lines, with their ends.
+        """Append lines, which include their line ends.
 
         Raises:
-            OSError: They could not be written, or only the first `written` of them.
+            OSError: Only the first `written` lines were written.
         """
         self.written = 0
         position = 0
         while position < len(lines):
-            fd, size = self._open()
+            fd, size = self._open()  # again for each round, because a rotation moves the file away
             try:
                 until = self._fitting(lines, position, size)
                 self._append(fd, b"".join(lines[position:until]))
@@ -61,7 +64,7 @@ class RotatingFile:
                 self._rotate()
 
     def _open(self) -> tuple[int, int]:
-        """Open the newest file, made anew if it is gone, and return its size as well."""
+        """Open the newest file, creating it if necessary, and return it with its size."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._path, _FLAGS, 0o600)
         try:
@@ -70,7 +73,8 @@ class RotatingFile:
                 raise OSError(errno.EINVAL, "is not a regular file", str(self._path))
             size = found.st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                # The disk was full, or a host was killed, in the middle of a line.
+                # The disk was full, or a host was killed, in the middle of a line. Complete it, so
+                # that the next line does not continue it.
                 size += os.write(fd, b"\n")
         except BaseException:
             os.close(fd)
@@ -78,7 +82,7 @@ class RotatingFile:
         return fd, size
 
     def _fitting(self, lines: list[bytes], position: int, size: int) -> int:
-        """Say up to which line there is room; an empty file has room for at least one."""
+        """Return the index after the last line that fits; an empty file fits at least one."""
         for index in range(position, len(lines)):
             size += len(lines[index])
             if size > self._max_bytes and size != len(lines[index]):
@@ -91,14 +95,15 @@ class RotatingFile:
             while done < len(data):
                 done += os.write(fd, data[done:])
         finally:
+            # On an error too: the caller counts the lines that did not make it.
             self.written += data.count(b"\n", 0, done)
 
     def _rotate(self) -> None:
         names = [self._path, *(self._numbered(n) for n in range(1, self._max_files))]
-        if len(names) == 1:
+        if len(names) == 1:  # nothing to move the only file to
             self._path.unlink(missing_ok=True)
         for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
-            if os.path.lexists(newer):
+            if os.path.lexists(newer):  # after a failure a number may be missing
                 newer.replace(older)
 
     def _numbered(self, number: int) -> Path:
@@ -106,15 +111,15 @@ class RotatingFile:
 
 
 class LogFiles:
-    """The files of all plugins.
+    """The log files of all plugins.
 
-    What goes wrong is told once, until it goes right again; what is lost meanwhile is counted.
+    A failure is reported once, and again when writing works again, with the number of lost lines.
 
     Args:
-        directory: Made when it is needed, for its owner only.
-        max_bytes: Per file.
-        max_files: Per plugin.
-        clock: Monotonic, in seconds.
+        directory: The directory, created on demand with mode 0700.
+        max_bytes: The maximum size of a file.
+        max_files: The maximum number of files per plugin.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -128,11 +133,11 @@ class LogFiles:
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._clock = clock
-        self._retry_at: dict[str, float] = {}  # of the plugins whose file fails
+        self._retry_at: dict[str, float] = {}  # monotonic; only plugins whose file fails
         self._lost = 0
 
     def write(self, batch: list[tuple[str, LogRecord]]) -> None:
-        """Write records of any plugins, each with its plugin's name."""
+        """Write records of any plugins, each with its plugin's name. Blocks. Never raises."""
         lines: dict[str, list[bytes]] = {}
         for plugin, record in batch:
             lines.setdefault(plugin, []).append(file_line(record))
@@ -154,10 +159,11 @@ class LogFiles:
             self._succeeded(plugin)
 
     def _failed(self, plugin: str, path: Path, error: OSError) -> None:
+        # One report for all plugins: what fails is usually the disk that they share.
         if not self._retry_at:
             _log.warning(
-                "log file %s cannot be written: %s; plugins go on, and so does their output in "
-                "memory and in this log",
+                "log file %s cannot be written: %s; plugins continue, and their output is still "
+                "kept in memory and in this log",
                 error.filename or path,
                 (error.strerror or str(error)).lower(),
             )
@@ -166,7 +172,7 @@ class LogFiles:
     def _succeeded(self, plugin: str) -> None:
         if self._retry_at.pop(plugin, None) is not None and not self._retry_at:
             _log.warning(
-                "log files in %s are written again; %d lines are missing",
+                "writing log files in %s again; %d lines are missing",
                 self._directory,
                 self._lost,
             )
@@ -174,7 +180,7 @@ class LogFiles:
 
 
 def file_line(record: LogRecord) -> bytes:
-    """Render a record for a file: time in UTC, level, stream, text and fields."""
+    """Format a record for a file: time in UTC, level, stream, text and fields."""
     moment = datetime.fromtimestamp(record.time, UTC).isoformat(timespec="milliseconds")
     text = escape_controls(record.line())
     line = f"{moment[:-6]}Z {record.level.upper():<5} {record.stream:<6} {text}\n"

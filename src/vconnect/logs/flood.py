@@ -1,25 +1,25 @@
-"""How much of a plugin's output passes: so many lines and so many bytes a second."""
+"""Rate limits for a plugin's output, in lines and in bytes per second."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# A plugin that floods may still be read, and its lines counted, at this rate; past it the pipe
-# fills and slows the plugin. Bytes per second and pipe.
+# Up to this rate, output that exceeds the limits is still read and its lines are counted. Beyond
+# it the pipe fills up and slows the plugin down. Bytes per second and pipe.
 COUNTED_BYTES_PER_SECOND = 8 * 1024 * 1024
 
 
 class FloodControl:
-    """Two buckets, of lines and of bytes, that fill up continuously.
+    """Two token buckets, for lines and for bytes, which refill continuously.
 
-    Each holds what may pass in one second. So a plugin may print much at once, a traceback or a
-    banner, and one that goes on and on gets its share spread evenly over the second.
+    Each holds one second's worth. So a plugin can print a lot at once, such as a traceback or a
+    banner, while the output of a plugin that never stops is spread evenly over each second.
 
     Args:
-        lines_per_second: What may pass.
-        bytes_per_second: Likewise.
-        clock: Monotonic, in seconds.
+        lines_per_second: The rate of lines.
+        bytes_per_second: The rate of bytes.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -36,14 +36,15 @@ class FloodControl:
         self._filled_at = clock()
 
     def room(self) -> int:
-        """Say how many lines may pass now."""
+        """Return how many lines may pass now."""
         now = self._clock()
         passed, self._filled_at = now - self._filled_at, now
         self._lines = min(self._lines + passed * self.lines_per_second, self.lines_per_second)
         self._bytes = min(self._bytes + passed * self.bytes_per_second, self.bytes_per_second)
+        # Bytes are not compared with a line's size, which is not known yet; see `take`.
         return int(self._lines) if self._bytes >= 1 else 0
 
     def take(self, size: int) -> None:
-        """Let a line of ``size`` bytes pass; the bytes may go into debt, by one reading at most."""
+        """Let a line of ``size`` bytes pass. Bytes may go negative, by one read at most."""
         self._lines -= 1
         self._bytes -= size

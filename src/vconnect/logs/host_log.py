@@ -1,4 +1,4 @@
-"""The host's own log: one line per record, written behind a thread."""
+"""The host's own log: one line per record, written by a thread."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from .writer import LogWriter
 
 PLUGIN_LOGGERS = "vconnect.plugin."
 
-# What a terminal that is read again may need for what is queued. Seconds.
+# Seconds that `close` waits for queued lines to be read. A paused terminal would block the exit.
 FLUSH_TIMEOUT = 2.0
 
+# ANSI colors: 2 is dim, 31 red, 33 yellow. Ordinary lines stay plain.
 _COLORS = {logging.DEBUG: 2, logging.WARNING: 33, logging.ERROR: 31, logging.CRITICAL: 31}
 
 
 class HostFormatter(logging.Formatter):
-    """One line per record: time, level, then a plugin's name before what it printed.
+    """Formats a record as one line: time, level, and the plugin's name before its output.
 
-    Names, reasons and output come from plugins: control characters are shown as escapes, so that
-    none of them steers the operator's terminal or begins a line of its own.
+    Names, reasons and output come from plugins. Control characters are therefore shown as escapes,
+    so that none can steer the operator's terminal or start a new line.
 
     Args:
         colored: Color the level, for a terminal.
@@ -32,12 +33,12 @@ class HostFormatter(logging.Formatter):
         self._colored = colored
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render the record; a traceback follows on lines of its own."""
+        """Format the record. A traceback follows on separate lines."""
         record.shown_level = self._level(record)
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Render the record's line, which is never more than one."""
+        """Format the record as exactly one line."""
         _, is_plugin, plugin = record.name.partition(PLUGIN_LOGGERS)
         message = f"[{plugin}] {record.message}" if is_plugin else record.message
         record.message = escape_controls(message)
@@ -50,13 +51,13 @@ class HostFormatter(logging.Formatter):
 
 
 class HostHandler(logging.Handler):
-    """Writes to a descriptor without ever waiting for whoever reads it.
+    """Writes to a descriptor without ever waiting for its reader.
 
-    A terminal that is stopped or a pager that is paused takes nothing, perhaps for hours. What
-    comes meanwhile is queued up to a bound; what is past it is dropped, and the count is told.
+    A stopped terminal or a paused pager reads nothing, perhaps for hours. Meanwhile lines are
+    queued up to a limit; lines beyond it are dropped, and their number is reported.
 
     Args:
-        fd: Where to write; it stays open.
+        fd: The descriptor, which is not closed.
     """
 
     def __init__(self, fd: int) -> None:
@@ -66,12 +67,13 @@ class HostHandler(logging.Handler):
         self._writer: LogWriter[bytes] = LogWriter("host log", self._write)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record's lines."""
+        """Queue the record's lines. Never blocks."""
         try:
             data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-        except Exception:  # noqa: BLE001 - as logging's own handlers: reported, and it goes on
+        except Exception:  # noqa: BLE001 - as in logging's own handlers: report it and continue
             self.handleError(record)
             return
+        # The notice shares the record's fate: if there is no room, both are counted next time.
         if self._dropped:
             data = self._notice() + data
         if self._writer.put(data, len(data)):
@@ -80,18 +82,18 @@ class HostHandler(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what is queued, if it is read within `FLUSH_TIMEOUT`."""
+        """Write what is queued, as far as it is read within `FLUSH_TIMEOUT` seconds."""
         self._writer.stop(self._notice() if self._dropped else None)
         self._writer.join(FLUSH_TIMEOUT)
         super().close()
 
     def _notice(self) -> bytes:
-        return b"... %d lines of this log dropped: nobody read it\n" % self._dropped
+        return b"... %d lines of this log dropped: its reader was too slow\n" % self._dropped
 
     def _write(self, batch: list[bytes]) -> None:
         try:
             _write_all(self._fd, b"".join(batch))
-        except OSError:  # nobody reads any more, or the disk is full: it may be better next time
+        except OSError:  # the reader is gone or the disk is full; the next attempt may succeed
             assert self.lock is not None, "every handler has one"
             with self.lock:  # `emit` runs under it
                 self._dropped += len(batch)
@@ -101,5 +103,5 @@ def _write_all(fd: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(fd, data) :]
-        except BlockingIOError:  # somebody who shares the descriptor has made it so
-            select.select([], [fd], [], 1.0)
+        except BlockingIOError:  # another process that shares the descriptor made it non-blocking
+            select.select([], [fd], [], 1.0)  # then write again, whatever it returned

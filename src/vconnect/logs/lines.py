@@ -1,4 +1,4 @@
-"""Bytes cut into lines, as many as may pass; the rest is counted without being looked at."""
+"""Splits bytes into lines, as many as may pass; further lines are counted without a copy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from .text import MAX_LINE_BYTES
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines; one that is too long is cut where the limit falls.
+    """Splits a byte stream into lines; a line that is too long is split at the limit.
 
-    Whatever comes, it holds no more than one line of the longest that is allowed.
+    It never holds more than one line of the maximum length.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -22,17 +22,18 @@ class LineSplitter:
         return self._skipping
 
     def feed(self, data: bytes, room: int) -> tuple[list[bytes], int]:
-        """Take bytes.
+        """Process bytes.
 
         Args:
-            data: What was read.
-            room: How many lines are wanted.
+            data: The bytes that were read.
+            room: The maximum number of lines to return.
 
         Returns:
-            The lines that ``data`` completes, without their ends, ``room`` of them at most; and
-            how many more there were. Of a line that is cut, each part counts while there is room
-            and all that follows counts once.
+            The lines that ``data`` completes, without their ends, at most ``room``; and how many
+            more there were. Of a line that is split, each part that is returned counts as a line,
+            and the rest counts once.
         """
+        # The rest of a line that was already counted as skipped must not show up as a line.
         if self._skipping:
             _, end, data = data.partition(b"\n")
             if not end:
@@ -42,6 +43,7 @@ class LineSplitter:
         lines: list[bytes] = []
         position = 0
         while len(lines) < room:
+            # One more than the limit, so that a line of exactly that length finds its end.
             end_at = data.find(b"\n", position, position + self._max + 1)
             if end_at >= 0:
                 lines.append(data[position:end_at])
@@ -55,13 +57,13 @@ class LineSplitter:
         return lines, self._skip(data, position)
 
     def finish(self) -> bytes:
-        """Return what stands after the last line's end."""
+        """Return what follows the last line end."""
         rest, self._partial = self._partial, b""
         self._skipping = False
         return rest
 
     def _skip(self, data: bytes, position: int) -> int:
-        """Count the lines from ``position`` on: a flood has to be cheap, so no line is made."""
+        """Count the lines from ``position`` on, without copying: a flood must stay cheap."""
         if position == len(data):
             return 0
         self._skipping = not data.endswith(b"\n")

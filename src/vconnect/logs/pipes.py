@@ -1,4 +1,4 @@
-"""Reads what one process writes, in measure: a flood must not keep the event loop busy."""
+"""Reads a process's output at a limited rate, so that a flood does not block the event loop."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from .plugin_log import PluginLog
 from .records import Stream
 from .text import MAX_LINE_BYTES, decode_line
 
+# The last lines of stderr that go into a crash report.
 KEPT_LINES = 50
 
-# Bytes per turn of the loop. What passes costs some 20 µs a line, what is only counted next to
-# nothing.
+# Bytes per loop iteration. A line that passes costs about 20 µs, so 8 KiB of short lines are all
+# that an iteration should bear; a suppressed line costs next to nothing.
 _READ_BYTES = 8 * 1024
 _FLOOD_BYTES = 64 * 1024
+# Below this, removing and adding the reader would cost more than the pause saves. Seconds.
 _SHORTEST_PAUSE = 0.001
+# Reads of `drain`: 32 of 64 KiB cover a full pipe (64 KiB, at most 1 MiB by default on Linux), but
+# not a grandchild that keeps on writing.
 _DRAIN_READS = 32
+# Enough for 50 lines of several hundred bytes each.
 _TAIL_BYTES = 32 * 1024
 
 
 class PluginOutput:
-    """The two pipes of a process.
+    """The output pipes of one process.
 
     Args:
-        log: The plugin's, which stays when the process ends.
-        loop: Reads the pipes.
+        log: The plugin's log, which outlives the process.
+        loop: The event loop that reads the pipes.
     """
 
     def __init__(self, log: PluginLog, loop: asyncio.AbstractEventLoop) -> None:
@@ -38,31 +43,31 @@ class PluginOutput:
 
     @property
     def last_stderr(self) -> tuple[str, ...]:
-        """The last lines of standard error, also of what was suppressed: they often say why."""
+        """The last lines of standard error, even suppressed ones: they often say what failed."""
         return self._tail.lines()
 
     def add(self, fd: int, stream: Stream) -> None:
-        """Read a pipe, which is closed here."""
+        """Start reading a pipe. This object closes it."""
         os.set_blocking(fd, False)
         self._pipes[fd] = _Pipe(stream)
         self._loop.add_reader(fd, self._readable, fd)
 
     def drain(self) -> None:
-        """Read what is there now; a grandchild that keeps a pipe open holds up nobody."""
+        """Read what is available now. A grandchild that keeps a pipe open delays nothing."""
         for fd in list(self._pipes):
             reads = 0
             while reads < _DRAIN_READS and fd in self._pipes and self._read(fd, _FLOOD_BYTES):
                 reads += 1
 
     def close(self) -> None:
-        """Read what is left, take the lines that have no end, and close the pipes."""
+        """Read what is left, accept lines without an end, and close the pipes."""
         self.drain()
         for fd in list(self._pipes):
             self._close(fd)
         self._log.tell_suppressed(at_once=True)
 
     def feed(self, pipe: _Pipe, data: bytes) -> bool:
-        """Take bytes; tell whether some of them were too much."""
+        """Process bytes, and return whether some of them exceeded the limits."""
         if pipe.stream == "stderr":
             self._tail.add(data)
         lines, skipped = pipe.splitter.feed(data, self._log.room())
@@ -71,10 +76,11 @@ class PluginOutput:
 
     def _readable(self, fd: int) -> None:
         pipe = self._pipes[fd]
+        # Remembered from the last read: larger reads are worthwhile only if little of them passes.
         got = self._read(fd, _FLOOD_BYTES if pipe.is_flooding else _READ_BYTES)
         pause = got / COUNTED_BYTES_PER_SECOND
         if pipe.is_flooding and pause >= _SHORTEST_PAUSE:
-            # The pipe fills up meanwhile, and its writer has to wait.
+            # The pipe fills up meanwhile, which makes its writer wait.
             self._loop.remove_reader(fd)
             pipe.pause = self._loop.call_later(pause, self._resume, fd)
 
@@ -83,7 +89,7 @@ class PluginOutput:
         self._loop.add_reader(fd, self._readable, fd)
 
     def _read(self, fd: int, size: int) -> int:
-        """Read once; return how much, 0 for nothing or the end."""
+        """Read once. Return the number of bytes, 0 if there are none or at the end of file."""
         try:
             data = os.read(fd, size)
         except BlockingIOError:
@@ -119,7 +125,7 @@ class _Pipe:
 
 
 class _Tail:
-    """The end of a stream, undecoded: it is asked for rarely and written often."""
+    """The end of a stream, kept undecoded because it is written often and read rarely."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -128,7 +134,7 @@ class _Tail:
 
     def add(self, data: bytes) -> None:
         self._data += data
-        # Room for twice as much, or every small addition would copy all of it.
+        # Twice the size, so that not every small addition copies all of it.
         if len(self._data) > 2 * _TAIL_BYTES:
             self._data = self._data[-_TAIL_BYTES:]
             self._is_cut = True
@@ -141,5 +147,5 @@ class _Tail:
         if self._is_finished and rest:
             lines.append(rest)
         if len(lines) > KEPT_LINES or (self._is_cut and len(lines) > 1):
-            lines = lines[1:]  # the first one is what stands before the others, or has no beginning
+            lines = lines[1:]  # what rsplit left unsplit, or a line whose beginning was cut off
         return tuple(decode_line(line[:MAX_LINE_BYTES]) for line in lines[-KEPT_LINES:])

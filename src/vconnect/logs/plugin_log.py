@@ -1,4 +1,4 @@
-"""One plugin's log: what passes goes into the ring, the host's log and a file."""
+"""One plugin's log: what passes goes to the ring buffer, the host's log and a file."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from .host_log import PLUGIN_LOGGERS
 from .records import Content, LogRecord, Stream, from_call, parse_line
 from .ring import LogRing
 
-# How often the count of what was suppressed is told. Seconds.
+# How often suppressed lines are reported, so that the reports are no flood themselves. Seconds.
 _TELL_EVERY = 1.0
 
 
 class PluginLog:
-    """What a plugin says, whichever of its processes says it and in whichever way.
+    """A plugin's output, from any of its processes and from its native log calls.
 
     Args:
-        plugin: Names the logger, ``vconnect.plugin.NAME``.
-        settings: How much is kept, and how much may pass.
-        file: Takes each record for a file, and tells whether it could; none by default.
-        clock: Monotonic, in seconds.
+        plugin: The plugin's canonical name; the logger is ``vconnect.plugin.NAME``.
+        settings: The ``log_`` keys: how much is kept, and how much may pass.
+        file: Queues a record for a file, and returns whether there was room; by default there is
+            no file.
+        clock: Returns monotonic seconds.
+
+    Attributes:
+        ring: The newest records.
+        suppressed: How many lines did not pass, or did not make it into the file.
     """
 
     def __init__(
@@ -52,11 +57,11 @@ class PluginLog:
         self._told_at = clock() - _TELL_EVERY
 
     def room(self) -> int:
-        """Say how many lines may pass now."""
+        """Return how many lines may pass now."""
         return self._flood.room()
 
     def write(self, stream: Stream, lines: list[bytes], skipped: int = 0) -> None:
-        """Take lines, of which `room` has allowed as many, and the count of those after them."""
+        """Process lines, no more than `room` allowed, and the number of suppressed ones."""
         now = time.time()
         for line in lines:
             self._flood.take(len(line) + 1)
@@ -64,7 +69,7 @@ class PluginLog:
         self._suppress(skipped)
 
     def say(self, level: LogLevel, message: str, fields: Mapping[str, Any]) -> None:
-        """Take a record that the plugin made itself, with its level and fields."""
+        """Process a record that the plugin sent as a call, with a level and fields."""
         if not self._flood.room():
             self._suppress(1)
             return
@@ -73,15 +78,15 @@ class PluginLog:
         self._pass("log", content, time.time())
 
     def tell_suppressed(self, *, at_once: bool = False) -> None:
-        """Tell how much was suppressed since it was told last, at most once a second."""
+        """Report how many lines were suppressed since the last report, at most once a second."""
         if not self._untold or not (at_once or self._clock() - self._told_at >= _TELL_EVERY):
             return
         count, self._untold = self._untold, 0
         self._told_at = self._clock()
         flood = self._flood
         text = (
-            f"{count} lines suppressed; {flood.lines_per_second} lines and "
-            f"{flood.bytes_per_second} bytes may pass in a second"
+            f"{count} lines suppressed; the limit is {flood.lines_per_second} lines and "
+            f"{flood.bytes_per_second} bytes per second"
         )
         self._pass("host", Content("warn", text), time.time())
 
@@ -100,7 +105,7 @@ class PluginLog:
         self._log_on(record)
 
     def _to_file(self, file: Callable[[str, LogRecord], bool], record: LogRecord) -> None:
-        """Queue it; where some had no room, the file says so as soon as there is room again."""
+        """Queue a record for the file, after a notice if earlier ones found no room."""
         if self._unfiled:
             text = f"{self._unfiled} lines are missing here: the disk was too slow"
             notice = LogRecord(record.seq, record.time, "host", "warn", text)
@@ -110,7 +115,8 @@ class PluginLog:
             self.suppressed += 1
 
     def _log_on(self, record: LogRecord) -> None:
-        """Pass it to the host's log, without the search for a caller, who says nothing here."""
+        """Pass a record to the host's log, without logging's search for a calling function."""
+        # logging has no level "trace", and a level below DEBUG would need its own configuration.
         level = max(LOG_LEVELS[record.level], logging.DEBUG)
         if self._log.isEnabledFor(level):
             self._log.handle(

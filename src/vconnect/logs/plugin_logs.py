@@ -14,12 +14,12 @@ from .records import LogRecord
 from .ring import size_of
 from .writer import LogWriter
 
-# What a disk may need at the end for what is queued; a dead one must not keep the host. Seconds.
+# Seconds that `close` waits for queued records. A dead disk must not block the host's exit.
 CLOSE_TIMEOUT = 2.0
 
 
 class PluginLogs:
-    """Makes and keeps plugins' logs by name, so that they outlive processes and restarts.
+    """Creates and keeps plugins' logs by name, so that they outlive processes and restarts.
 
     Args:
         settings: How much is kept, and where files are written.
@@ -38,7 +38,7 @@ class PluginLogs:
             self._writer = LogWriter("plugin logs", files.write)
 
     def of(self, plugin: str) -> PluginLog:
-        """Return the log of ``plugin`` (canonical), made when it is first asked for."""
+        """Return the log of ``plugin`` (canonical name), creating it on first use."""
         log = self._logs.get(plugin)
         if log is None:
             file = None if self._writer is None else self._to_file
@@ -46,11 +46,11 @@ class PluginLogs:
         return log
 
     def forget(self, plugin: str) -> None:
-        """Forget a plugin that is not there any more; its files stay."""
+        """Forget a plugin that is gone. Its files remain."""
         self._logs.pop(plugin, None)
 
     async def close(self) -> None:
-        """Write what is queued and end the thread, within `CLOSE_TIMEOUT`."""
+        """Write what is queued and end the thread, within `CLOSE_TIMEOUT` seconds."""
         for log in self._logs.values():
             log.tell_suppressed(at_once=True)
         if self._writer is None:
@@ -58,8 +58,8 @@ class PluginLogs:
         self._writer.stop()
         until = time.monotonic() + CLOSE_TIMEOUT
         while self._writer.is_running and time.monotonic() < until:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # join() would block the loop
 
     def _to_file(self, plugin: str, record: LogRecord) -> bool:
-        assert self._writer is not None, "asked for only where there is one"
+        assert self._writer is not None, "called only if there is one"
         return self._writer.put((plugin, record), size_of(record))

@@ -1,4 +1,4 @@
-"""What a line says: its level, and its fields if it is JSON."""
+"""Parses a line of output: its level, and its fields if it is JSON."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SPELLINGS: Mapping[LogLevel, str] = {
 _LEVEL_OF = {word: level for level, words in _SPELLINGS.items() for word in words.split()}
 _LEVEL_KEYS = ("level", "severity", "lvl")
 _MESSAGE_KEYS = ("message", "msg", "text")
-# The host has a clock of its own, and one time per line is enough.
+# Dropped, because the host records its own time, and one time per line is enough.
 _TIME_KEYS = ("time", "timestamp", "ts", "@timestamp")
 
 _WORDS = "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL"
 _STAMP = r"\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?"
-# The beginning of a line: "ERROR name: ", "[error] ", "[TIME WARN name] ", "TIME - name - ERROR".
-# In brackets the case does not matter; without them only capitals are a level and not a word.
+# The start of a line: "ERROR name: ", "[error] ", "[TIME WARN name] ", "TIME - name - ERROR".
+# In brackets case does not matter; without them, only uppercase is a level rather than a word.
 _LEADING = re.compile(
     rf"\s*\[?(?:{_STAMP}\]?\s+)?(?:-\s+)?(?:[\w.]+ - )?"
     rf"(?:(?P<plain>{_WORDS})(?=[\]:\s|]|$)|[\[<(]\s*(?i:(?P<framed>{_WORDS}))\s*[\]>)])"
@@ -42,16 +42,17 @@ _LOGFMT = re.compile(r"(?:^|\s)(?:level|lvl|severity)=\"?([A-Za-z]+)")
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """One thing that a plugin said.
+    """One record of a plugin's output.
 
     Attributes:
-        seq: Its number among the plugin's records; it grows by one with each.
-        time: Unix time in seconds, when the host read it.
-        stream: ``stdout``, ``stderr``, ``log`` (the native call), or ``host`` for what the host
-            itself says about the plugin's output.
-        text: Without line end and control characters.
-        fields_json: An object in JSON. It is kept encoded, because decoded it may be twenty times
-            as large.
+        seq: Its sequence number in the plugin's log; consecutive.
+        time: When the host read it, in Unix seconds.
+        stream: ``stdout``, ``stderr``, ``log`` (the native call), or ``host`` for the host's own
+            remarks about the output.
+        level: Its level, parsed or guessed; see `parse_line`.
+        text: The text, without line end and control characters.
+        fields_json: A JSON object. It is kept encoded, because decoded it may be twenty times as
+            large.
     """
 
     seq: int
@@ -63,12 +64,12 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What came with the text, by name."""
+        """The fields, decoded, by name."""
         fields: dict[str, Any] = orjson.loads(self.fields_json)
         return fields
 
     def line(self) -> str:
-        """Render text and fields as one line, which may still hold control characters."""
+        """Format text and fields as one line, which may still contain control characters."""
         if self.fields_json == NO_FIELDS:
             return self.text
         words = [self.text, *(f"{key}={_shown(value)}" for key, value in self.fields.items())]
@@ -76,7 +77,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
-    """What a line turned out to say."""
+    """The content of a line, as parsed."""
 
     level: LogLevel
     text: str
@@ -84,7 +85,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse_line(line: bytes) -> Content:
-    """Read a line as JSON if it is an object, else as text with a level in it."""
+    """Parse a line as JSON if it is an object, else as text that may begin with a level."""
     if line.startswith(b"{"):
         parsed = _parse_json(line)
         if parsed is not None:
@@ -94,15 +95,16 @@ def parse_line(line: bytes) -> Content:
 
 
 def from_call(level: LogLevel, message: str, fields: Mapping[str, Any]) -> Content:
-    """Take what a plugin said with a level and fields of its own."""
+    """Build the content of a record that a plugin sent as a call, with its level and fields."""
+    # The record is kept all the same: a bad field is no reason to lose the message.
     encoded = _encode(fields) or orjson.dumps({"fields": "nested too deeply"})
     if len(encoded) > MAX_LINE_BYTES:
-        encoded = orjson.dumps({"fields": f"{len(encoded)} bytes, which is too much"})
+        encoded = orjson.dumps({"fields": f"{len(encoded)} bytes, more than {MAX_LINE_BYTES}"})
     return Content(level, _one_line(message[:MAX_LINE_BYTES]), encoded)
 
 
 def guess_level(text: str) -> LogLevel:
-    """Find the level that a line of text begins with, or names as ``level=``; else ``info``."""
+    """Find the level at the start of a line of text, or in ``level=``; else return ``info``."""
     found = _LEADING.match(text)
     if found is not None:
         return _LEVEL_OF[(found["plain"] or found["framed"]).lower()]
@@ -124,6 +126,7 @@ def _parse_json(line: bytes) -> Content | None:
     for key in _TIME_KEYS:
         fields.pop(key, None)
     encoded = _encode(fields)
+    # Decoded and not encodable: as text, its level can still be guessed.
     if encoded is None:
         return None
     text = message if isinstance(message, str) else "" if message is None else _shown(message)
@@ -131,7 +134,7 @@ def _parse_json(line: bytes) -> Content | None:
 
 
 def _flattened(values: dict[str, Any]) -> dict[str, Any]:
-    """Lift what Rust's tracing keeps one level lower."""
+    """Flatten the ``fields`` object in which Rust's tracing nests message and fields."""
     inner = values.get("fields")
     if isinstance(inner, dict) and not any(key in values for key in _MESSAGE_KEYS):
         return {key: value for key, value in values.items() if key != "fields"} | inner
@@ -139,7 +142,7 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take(fields: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    """Remove the first of ``keys`` that is there, and return its value."""
+    """Remove the first of ``keys`` that is present, and return its value."""
     for key in keys:
         if key in fields:
             return fields.pop(key)
@@ -149,14 +152,14 @@ def _take(fields: dict[str, Any], keys: tuple[str, ...]) -> Any:
 def _level_of(value: Any) -> LogLevel:
     if isinstance(value, str):
         return _LEVEL_OF.get(value.lower(), "info")
-    if isinstance(value, int):  # pino and bunyan count 10 trace, 20 debug, 30 info …
+    if isinstance(value, int):  # pino and bunyan: 10 trace, 20 debug, 30 info, 40 warn, 50 error
         levels: tuple[LogLevel, ...] = ("trace", "debug", "info", "warn", "error")
         return levels[min(max(value // 10 - 1, 0), 4)]
     return "info"
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes | None:
-    """Encode; ``None`` for what is nested deeper than the encoder goes."""
+    """Encode fields; return ``None`` if they are nested too deeply for the encoder."""
     if not fields:
         return NO_FIELDS
     try:
@@ -166,7 +169,7 @@ def _encode(fields: Mapping[str, Any]) -> bytes | None:
 
 
 def _one_line(text: str) -> str:
-    """Keep what was written as several lines readable, as one."""
+    """Turn several lines into one, with visible line ends."""
     return strip_controls(text.replace("\n", "\\n"))
 
 

@@ -1,4 +1,4 @@
-"""The last records of a plugin, by number."""
+"""The newest records of a plugin, by sequence number."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from vconnect.names import LOG_LEVELS, LogLevel
 
 from .records import LogRecord
 
-# Lines are mostly short; a plugin whose lines are all of the longest kind gets fewer of them.
+# Lines are mostly short; a plugin that prints lines of the maximum length keeps fewer of them.
 RING_BYTES = 4 * 1024 * 1024
 
 
 class LogPage(msgspec.Struct, frozen=True):
-    """An answer from the ring.
+    """A page of records from the ring buffer.
 
     Attributes:
-        records: Oldest first.
-        next: What to give as ``after`` to go on from here.
-        dropped: How many records after ``after`` are gone already.
-        began: When the numbers began, in Unix time: they begin anew with every host.
+        records: The records, oldest first.
+        next: The value of ``after`` that continues from here.
+        dropped: How many records after ``after`` have already been discarded.
+        began: When the numbering began, in Unix seconds. Each host starts again at 1, so a changed
+            value means that old numbers are void.
     """
 
     records: tuple[LogRecord, ...]
@@ -34,11 +35,11 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class LogRing:
-    """Keeps the last records: so many, and of so many bytes together.
+    """Keeps the newest records, limited by number and by memory.
 
     Args:
-        max_records: How many.
-        max_bytes: Of memory, about.
+        max_records: The maximum number of records.
+        max_bytes: The maximum memory, approximately.
     """
 
     def __init__(self, max_records: int, max_bytes: int = RING_BYTES) -> None:
@@ -47,10 +48,10 @@ class LogRing:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._began = time.time()
-        self.last = 0  # the number of the newest record
+        self.last = 0  # the sequence number of the newest record
 
     def append(self, record: LogRecord) -> None:
-        """Add a record with the number after `last`."""
+        """Append a record whose number follows `last`."""
         self.last = record.seq
         self._records.append(record)
         self._bytes += size_of(record)
@@ -58,16 +59,17 @@ class LogRing:
             self._bytes -= size_of(self._records.popleft())
 
     def newest(self, count: int, level: LogLevel = "trace") -> LogPage:
-        """Return the newest ``count`` records of at least ``level``."""
+        """Return the newest ``count`` records of ``level`` or above."""
         wanted = (record for record in reversed(self._records) if _is_at_least(record, level))
         records = tuple(reversed(list(islice(wanted, count))))
         return LogPage(records, self.last, 0, self._began)
 
     def after(self, seq: int, count: int, level: LogLevel = "trace") -> LogPage:
-        """Return the oldest ``count`` records of at least ``level`` that came after ``seq``."""
+        """Return the oldest ``count`` records after ``seq`` of ``level`` or above."""
         first = self.last - len(self._records) + 1
         start = max(seq + 1, first)
         found: list[LogRecord] = []
+        # Advances past records of lower levels too, so that the next page does not scan them again.
         upto = min(seq, self.last)
         for record in islice(self._records, start - first, None):
             upto = record.seq
@@ -79,7 +81,8 @@ class LogRing:
 
 
 def size_of(record: LogRecord) -> int:
-    """Estimate the memory that a record takes."""
+    """Estimate the memory that a record takes, in bytes."""
+    # About 200 bytes for the record itself, its numbers, and the string's and bytes' headers.
     return 200 + sys.getsizeof(record.text) + len(record.fields_json)
 
 

@@ -1,24 +1,25 @@
-"""Text from strangers: what of it may be stored, and how it is shown."""
+"""Text from untrusted sources: what may be stored of it, and how it is displayed."""
 
 from __future__ import annotations
 
 import re
 
+# A longer line is split, so that no plugin can make the host buffer a line of any length.
 MAX_LINE_BYTES = 16 * 1024
 
-# Terminal escapes and other control characters; a tab is harmless.
+# Terminal escape sequences and control characters, except the tab, which is harmless.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-# What still steers a terminal, or begins a line, or turns the direction of what follows.
+# Also what starts a new line (U+2028) or changes the direction of the text after it.
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def decode_line(line: bytes) -> str:
-    """Decode for people: no line may steer a terminal or break the log's own lines."""
+    """Decode for display: no line may steer a terminal or break up the log's own lines."""
     return strip_controls(line.decode("utf-8", "replace").rstrip("\r"))
 
 
 def strip_controls(text: str) -> str:
-    """Take colors and control characters out."""
+    """Remove escape sequences and control characters."""
     # Most lines have none, and isprintable() is several times faster than the search.
     return text if text.isprintable() else _CONTROL.sub("", text)
 

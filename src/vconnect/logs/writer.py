@@ -1,4 +1,4 @@
-"""A thread that writes for others, so that a slow disk or terminal holds up nobody."""
+"""A thread that writes on behalf of the loop, so that a slow disk or terminal blocks nothing."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# What may wait while the disk or terminal is slow; the rest is dropped. The first limit is for many
+# short lines, the second for few long ones.
 MAX_QUEUED = 16 * 1024
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
+# Items per write: large enough to amortize opening a file, small enough to hold the lock briefly.
 _BATCH = 256
-# Each wake-up of the thread takes the interpreter away from the event loop for a moment: many
-# small ones cost more than few large ones. Seconds.
+# The thread collects items for this long before it writes. Each wake-up takes the interpreter away
+# from the event loop, so many small ones cost more than a few large ones. Seconds.
 _LINGER = 0.005
 
 _log = logging.getLogger(__name__)
 
 
 class LogWriter(Generic[T]):
-    """Hands what it is given to one thread, in order, through a queue that has an end.
+    """Passes items to one thread, in order, through a bounded queue.
 
-    The thread begins with the first item. It is a daemon: one that is stuck in a write must not
-    keep the process from ending.
+    The thread starts with the first item. It is a daemon thread, so that a write that hangs does
+    not keep the process from exiting.
 
     Args:
-        name: Of the thread.
+        name: The name of the thread.
         write: Called in the thread with the next items.
-        max_queued: Items that may wait.
-        max_queued_bytes: … and how large they may be together.
+        max_queued: The maximum number of queued items.
+        max_queued_bytes: The maximum size of all queued items together.
     """
 
     def __init__(
@@ -54,11 +57,11 @@ class LogWriter(Generic[T]):
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a thread, which may still have something to write."""
+        """Whether the thread is running, and may still have something to write."""
         return self._thread is not None and self._thread.is_alive()
 
     def put(self, item: T, size: int) -> bool:
-        """Queue an item of ``size`` bytes; tell whether there was room. Never waits."""
+        """Queue an item of ``size`` bytes, and return whether there was room. Never blocks."""
         with self._news:
             if (
                 self._stopping.is_set()
@@ -74,10 +77,10 @@ class LogWriter(Generic[T]):
             return True
 
     def stop(self, last: T | None = None) -> None:
-        """Take nothing more, write what is queued, and end the thread. Does not wait for it.
+        """Accept no more items, write what is queued, and end the thread. Does not wait for it.
 
         Args:
-            last: One more item, for which there always is room.
+            last: One more item, for which there is always room.
         """
         with self._news:
             if last is not None and self._thread is not None and not self._stopping.is_set():
@@ -86,7 +89,7 @@ class LogWriter(Generic[T]):
             self._news.notify()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread's end; tell whether it came."""
+        """Wait up to ``timeout`` seconds for the thread to end; return whether it did. Blocks."""
         if self._thread is not None:
             self._thread.join(timeout)
         return not self.is_running
@@ -95,7 +98,7 @@ class LogWriter(Generic[T]):
         try:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             thread.start()
-        except RuntimeError:  # no more threads now: what is queued waits for the next try
+        except RuntimeError:  # no more threads available: the next item tries again
             return
         self._thread = thread
 
@@ -103,13 +106,14 @@ class LogWriter(Generic[T]):
         while batch := self._next():
             try:
                 self._write(batch)
-            except Exception:  # noqa: BLE001 - the boundary of the thread, which has to go on
-                _log.exception("%s: a fault of the host; %d items lost", self._name, len(batch))
+            except Exception:  # noqa: BLE001 - the boundary of the thread, which must go on
+                _log.exception("%s: internal error; %d items lost", self._name, len(batch))
 
     def _next(self) -> list[T]:
-        """Wait for items; none means the end."""
+        """Wait for items; an empty list means the end."""
         with self._news:
             self._news.wait_for(lambda: self._queue or self._stopping.is_set())
+        # Outside of the lock, so that `put` does not wait; at once when stopping.
         self._stopping.wait(_LINGER)
         with self._news:
             taken = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]

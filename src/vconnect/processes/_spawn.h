@@ -1,14 +1,14 @@
-/* The C of _spawn.pyx: a child in a given cgroup, in the way of vfork. See there for why.
+/* The C part of _spawn.pyx: start a child in a given cgroup, vfork style. See there for why.
 
-   What runs between the system call and execve has the parent's memory and a stack of its own, as
-   in the C library's posix_spawn. It may make system calls and nothing else; setup.py has their
-   wrappers bound when the module is loaded, so that the dynamic linker does not run there. */
+   Between the system call and execve the child shares the parent's memory and runs on its own
+   stack, as in the C library's posix_spawn. It may only make system calls; setup.py has their
+   wrappers bound when the module is loaded, so that the dynamic linker does not run here. */
 
 #include <errno.h>
 #include <stdint.h>
 
 struct vc_spawn {
-    char **programs;             /* tried one after the other, as a PATH is walked */
+    char **programs;             /* tried in order, as in a search of PATH */
     char **argv;
     char **envp;
     const char *directory;      /* NULL: the child only exits */
@@ -16,7 +16,7 @@ struct vc_spawn {
     int cgroup;
     int no_new_privs;
     int failure;                /* out: errno of the child's last step, 0 once it executes */
-    int is_directory;           /* out: whether that step was the change of directory */
+    int is_directory;           /* out: whether that step was chdir */
     uint64_t mask;              /* the caller's signal mask, as the kernel knows it */
 };
 
@@ -58,7 +58,8 @@ static void vc_close_from(int first)
             close((int)fd);
 }
 
-/* Put the three in their places; they may lie in each other's way where a host has none. */
+/* Install the three standard descriptors. They are duplicated above 2 first, because in a host
+   that has closed its own standard descriptors they may occupy each other's targets. */
 static int vc_place(int input, int output, int error)
 {
     int from[3] = {input, output, error};
@@ -76,14 +77,14 @@ static int vc_execute(struct vc_spawn *s)
     int worst = 0;
     for (char **program = s->programs; *program != NULL; program++) {
         execve(*program, s->argv, s->envp);
-        /* Found but not to be executed says more than not found in the next directory. */
+        /* "Found but not executable" says more than "not found" in the next directory. */
         if (worst == 0 && errno != ENOENT && errno != ENOTDIR)
             worst = errno;
     }
     return worst ? worst : ENOENT;
 }
 
-/* The child: system calls only, nothing of Python, no allocation. */
+/* The child: system calls only, no Python, no allocation. */
 static void vc_child(struct vc_spawn *s)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL};
@@ -98,7 +99,7 @@ static void vc_child(struct vc_spawn *s)
     if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         goto failed;
     vc_close_from(3);
-    /* Python ignores these two, which no program expects; other handlers are gone already. */
+    /* Python ignores these two, which no program expects; CLONE_CLEAR_SIGHAND reset the others. */
     sigaction(SIGPIPE, &plain, NULL);
     sigaction(SIGXFSZ, &plain, NULL);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
@@ -108,7 +109,7 @@ failed:
     _exit(127);
 }
 
-/* The stack is switched by the system call, so the child must never return from here. */
+/* The system call switches the stack, so the child must never return from this function. */
 static long vc_clone(struct vc_clone_args *args, struct vc_spawn *s)
 {
 #if defined(__x86_64__)
@@ -150,7 +151,7 @@ static long vc_clone(struct vc_clone_args *args, struct vc_spawn *s)
 #endif
 }
 
-/* Return the PID, or a negated errno. The caller is held until the program is executed. */
+/* Return the PID, or a negated errno. Blocks the caller until the program is executed. */
 static long vc_spawn_into(struct vc_spawn *s)
 {
     uint64_t all = ~(uint64_t)0;
@@ -165,7 +166,7 @@ static long vc_spawn_into(struct vc_spawn *s)
         .stack_size = VC_STACK_BYTES,
         .cgroup = (uint64_t)s->cgroup,
     };
-    /* No handler may run in the child, whose memory is ours. */
+    /* No signal handler may run in the child, which shares our memory. */
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &s->mask, sizeof all);
     long pid = vc_clone(&args, s);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);

@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Starting a process inside a cgroup: ``clone3(2)`` with ``CLONE_INTO_CGROUP``.
+"""Start a process inside a cgroup: ``clone3(2)`` with ``CLONE_INTO_CGROUP``.
 
-A process that is moved into its cgroup after its start may have forked before, and the move keeps
-its caller waiting for the whole machine (20 ms here, an RCU grace period). Born there, it is there
-from its first instruction, at no cost. Neither `subprocess` nor the C library's ``posix_spawn`` of
-most systems can do that, so this module does what the latter does: the child borrows the parent's
-memory (``CLONE_VM | CLONE_VFORK``), on a stack of its own, until it executes the program.
+A process that is moved into its cgroup after its start may have forked before, and the move blocks
+the caller for an RCU grace period of the whole machine (20 ms here). A process that is started in
+its cgroup is there from its first instruction, at no cost. Neither `subprocess` nor most systems'
+``posix_spawn`` can do that, so this module does what the latter does: the child borrows the
+parent's memory (``CLONE_VM | CLONE_VFORK``), on its own stack, until it executes the program.
 
-Linux 5.7 and newer, on x86-64 and arm64; elsewhere `can_spawn_into` says no.
+Requires Linux 5.7 on x86-64 or arm64; elsewhere `can_spawn_into` returns ``ENOSYS``.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -35,7 +35,7 @@ cdef extern from "_spawn.h":
 
 
 cdef char** pointers(list strings) except NULL:
-    """Lay out a NULL-terminated array; `strings`, of bytes, own what it points to."""
+    """Build a NULL-terminated array; the bytes objects in `strings` own the memory it points to."""
     cdef Py_ssize_t i, count = len(strings)
     cdef bytes one
     cdef char** array = <char**> PyMem_Malloc((count + 1) * sizeof(char*))
@@ -64,27 +64,27 @@ cdef bytes variable(str name, str value):
 def spawn_into(
     int cgroup, argv, directory, environment, int stdin, int stdout, int stderr, bint no_new_privs
 ):
-    """Start a program as the leader of a session, in a cgroup from its first instruction.
+    """Start a program as a session leader, in a cgroup from its first instruction.
 
-    Blocks until it is executed, as ``vfork`` does. Like `subprocess`, it looks the program up in
-    the PATH of ``environment``, leaves the three standard descriptors alone open, and resets what
-    Python has done to signals.
+    Blocks until the program is executed, as ``vfork`` does. Like `subprocess`, it searches the PATH
+    of ``environment``, leaves only the three standard descriptors open, and undoes what Python
+    changed about signals.
 
     Args:
         cgroup: A descriptor of the cgroup's directory.
         argv: The program and its arguments.
-        directory: Where it runs.
-        environment: Its whole environment.
-        stdin: What it gets as standard input; ``stdout`` and ``stderr`` likewise.
-        no_new_privs: Whether it and all that it starts can never gain privileges.
+        directory: The working directory.
+        environment: The whole environment.
+        stdin: A descriptor for standard input; ``stdout`` and ``stderr`` likewise.
+        no_new_privs: Whether the program and its descendants can never gain privileges.
 
     Returns:
-        Its PID. The caller is its parent and has to wait for it.
+        The PID. The caller is the parent and must wait for the process.
 
     Raises:
-        OSError: The kernel refuses. ``filename`` is the directory or the program if one of these is
-            the reason, and ``None`` if it is the cgroup, or there can be no further process.
-        ValueError: A string holds a zero byte, or a variable's name an equals sign.
+        OSError: The kernel refused. ``filename`` is the directory or the program if one of these is
+            the reason, and ``None`` if the cgroup or a limit on processes is.
+        ValueError: A string contains a zero byte, or a variable's name an equals sign.
     """
     cdef list arguments = [c_string(one) for one in argv]
     cdef list variables = [variable(name, value) for name, value in environment.items()]
@@ -115,10 +115,10 @@ def spawn_into(
 
 
 def can_spawn_into(int cgroup):
-    """Try it with a process that ends at once.
+    """Try it with a process that exits at once.
 
     Returns:
-        0, or the errno that says why not.
+        0, or the errno of the failure.
     """
     cdef vc_spawn spawn
     cdef long pid
@@ -132,12 +132,12 @@ def can_spawn_into(int cgroup):
 
 
 cdef reap(long pid):
-    with suppress(ChildProcessError):  # the application waits for every child, or for none
+    with suppress(ChildProcessError):  # the application may reap every child itself
         os.waitpid(pid, 0)
 
 
 def candidates(program, environment):
-    """List where a program may be: as it is if that is a path, else in each directory of PATH."""
+    """List possible paths of a program: itself if it is a path, else one per directory of PATH."""
     if "/" in program:
         return [program]
     return [os.path.join(place, program) for place in os.get_exec_path(environment)]

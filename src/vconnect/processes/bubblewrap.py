@@ -1,11 +1,11 @@
-"""The command line that puts a plugin into a sandbox of bubblewrap (``bwrap``).
+"""The command line that runs a plugin in a bubblewrap (``bwrap``) sandbox.
 
-Inside, a plugin sees the system and its package read-only, its own data and temporary directory,
-its secrets and the host's plugin socket; no other process, and no network unless it is granted.
+A sandboxed plugin sees the system and its package read-only, its own data and temporary directory,
+its secrets and the host's plugin socket. It sees no other process, and no network unless granted.
 
-It stays in its session (no ``--new-session``): that is how its whole tree is found and ended, and
-how the host knows who connects. ``bwrap`` itself is the leader and outlives the plugin just long
-enough to hand its exit status on.
+It stays in its session (no ``--new-session``), because the session is how its process tree is
+found and ended, and how the host identifies who connects. ``bwrap`` itself is the leader and
+outlives the plugin just long enough to pass on its exit status.
 """
 
 from __future__ import annotations
@@ -21,31 +21,35 @@ import msgspec
 from vconnect.errors import PluginStartError
 from vconnect.settings.limits import ResourceLimits
 
+# The PID namespace hides other processes, and the kernel ends everything in it with its first one.
+# `--die-with-parent` covers the death of `bwrap` and of the host.
 _NAMESPACES = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts"),
     *("--unshare-cgroup-try", "--cap-drop", "ALL", "--die-with-parent"),
 )
+# Distributions differ in which of these exist and which are links, hence `--ro-bind-try` below.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
-# What programs need to find libraries, names and certificates; no passwords, no keys.
+# What programs need to find libraries, host names and certificates; no passwords and no keys.
 _ETC = (
     *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types"),
     *("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "host.conf", "gai.conf"),
     *("protocols", "services", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs"),
     *("pki/ca-trust", "crypto-policies"),
 )
+# The probe only runs `true`. The limit keeps a hanging `bwrap` from blocking a start forever.
 _PROBE_TIMEOUT_S = 5.0
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plugin sees in its sandbox, besides the system.
+    """What a plugin sees in its sandbox, in addition to the system.
 
     Attributes:
-        package: Its directory, read-only and the working directory.
+        package: The plugin's package: read-only, and the working directory.
         socket: The plugin socket.
-        secrets: Read-only.
-        writable: Directories that it may write.
-        readable: More paths that it may read.
-        network: Whether it has the host's network.
+        secrets: The directory of its secrets, read-only.
+        writable: Directories that the plugin may write.
+        readable: Additional paths that the plugin may read.
+        network: Whether the plugin uses the host's network.
     """
 
     package: Path
@@ -57,7 +61,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bubblewrap:
-    """Builds command lines for ``bwrap``, after a proof that it works here."""
+    """Builds command lines for ``bwrap``, after verifying that it works on this machine."""
 
     def __init__(self) -> None:
         self._proven = ""
@@ -65,30 +69,31 @@ class Bubblewrap:
     def wrap(
         self, plugin: str, argv: Sequence[str], view: View, limits: ResourceLimits
     ) -> tuple[str, ...]:
-        """Return the command that runs ``argv`` in a sandbox, held to ``limits``.
+        """Return the command that runs ``argv`` in a sandbox, with ``limits``.
 
         Raises:
-            PluginStartError: This machine cannot do it. Nothing is ever run with less.
-            OSError: The proof could not be begun.
+            PluginStartError: This machine cannot do it. There is no fallback to less isolation.
+            OSError: The probe could not be started.
         """
         program = self._prove(plugin)
         limiter = _limiter(plugin, limits)
         return (program, *_NAMESPACES, *_mounts(view), "--", *limiter, *argv)
 
     def _prove(self, plugin: str) -> str:
-        """Find the program, and let it make a sandbox once: a kernel may forbid that."""
+        """Find the program and create one sandbox with it: a kernel may forbid that."""
         program = shutil.which("bwrap")
         if program is None:
             raise PluginStartError(
-                plugin, 'sandbox = "bwrap": there is no bwrap on the PATH; install bubblewrap'
+                plugin, 'sandbox = "bwrap": bwrap was not found on the PATH; install bubblewrap'
             )
+        # Only success is remembered: an operator may enable user namespaces while the host runs.
         if program == self._proven:
             return program
         if problem := _try(program):
             raise PluginStartError(
                 plugin,
-                f'sandbox = "bwrap": {program} cannot make a sandbox on this machine: {problem}; '
-                "user namespaces may be switched off",
+                f'sandbox = "bwrap": {program} cannot create a sandbox on this machine: {problem}; '
+                "check that user namespaces are enabled",
             )
         self._proven = program
         return program
@@ -108,30 +113,32 @@ def _try(program: str) -> str:
         return f"no answer within {_PROBE_TIMEOUT_S:g} s"
     if done.returncode == 0:
         return ""
+    # One line, because it becomes part of an error message.
     said = done.stderr.decode("utf-8", "replace").split("\n")[0].strip()
     return said or f"it exits with code {done.returncode}"
 
 
 def _limiter(plugin: str, limits: ResourceLimits) -> list[str]:
-    """Limits are set inside: set from outside, they might come after `bwrap` has forked."""
+    """Set limits inside the sandbox: set from outside, they might come after `bwrap` forked."""
     options = limits.arguments()
     if not options:
         return []
     program = shutil.which("prlimit")
     if program is None:
         raise PluginStartError(
-            plugin, "limits in a sandbox need the command prlimit; install util-linux"
+            plugin, "limits in a sandbox require the command prlimit; install util-linux"
         )
     return [program, *options]
 
 
 def _mounts(view: View) -> Iterator[str]:
-    """List what is mounted; what comes later lies over what came before."""
+    """List the mounts. Later mounts cover earlier ones, so the order matters."""
     yield from ("--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev")  # noqa: S108 - its own
     for path in (*_SYSTEM, *(f"/etc/{name}" for name in _ETC)):
         yield from ("--ro-bind-try", path, path)
     for path in _python():
         yield from ("--ro-bind-try", path, path)
+    # After what the operator adds, so that `sandbox_read` cannot hide the plugin's own directories.
     for readable in view.readable:
         yield from ("--ro-bind", str(readable), str(readable))
     yield from ("--ro-bind", str(view.package), str(view.package))
@@ -145,6 +152,6 @@ def _mounts(view: View) -> Iterator[str]:
 
 
 def _python() -> list[str]:
-    """Where the host's own Python lies, with the kit, for plugins that are written in it."""
+    """Find the host's own Python and the SDK, for plugins that are written in Python."""
     places = [sys.base_prefix, sys.prefix, str(Path(__file__).parent)]
     return [place for place in places if not place.startswith("/usr/") and place != "/usr"]

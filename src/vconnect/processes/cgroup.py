@@ -1,7 +1,7 @@
-"""One control group (cgroup v2): whoever is in it, whatever session or parent they have.
+"""One control group (cgroup v2): all processes in it, whatever their session or parent.
 
-``Documentation/admin-guide/cgroup-v2.rst`` of the kernel says what its files mean. Where a host may
-make cgroups is `cgroup_tree`'s affair.
+The kernel's ``Documentation/admin-guide/cgroup-v2.rst`` specifies the files. `cgroup_tree` decides
+where a host may create cgroups.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from pathlib import Path
 
 from .procfs import ProcessStat, read_stat
 
+# A killed process leaves its cgroup a moment after SIGKILL, so removal polls instead of failing.
 _POLL_S = 0.005
+# `end` runs after each start; what it leaves behind is swept by the next host of the socket.
 _PATIENCE_S = 1.0
-# A cgroup that was removed while we looked says either of the two.
+# The errors of a cgroup that was removed while its files were opened or read.
 _GONE = (errno.ENOENT, errno.ENODEV)
 
 
 class Cgroup:
-    """A directory of the hierarchy.
+    """A directory of the cgroup hierarchy.
 
     Attributes:
-        path: Where it is.
-        memory_bytes: What the kernel holds its memory to, if anything.
+        path: The directory.
+        memory_bytes: The memory limit that the kernel enforces, or ``None``.
     """
 
     def __init__(self, path: Path, memory_bytes: int | None = None) -> None:
@@ -38,7 +40,7 @@ class Cgroup:
         """Read one of its files.
 
         Raises:
-            OSError: It cannot be read; ``filename`` says which.
+            OSError: The file cannot be read; ``filename`` is its path.
         """
         try:
             return (self.path / name).read_text()
@@ -46,12 +48,13 @@ class Cgroup:
             raise self._named(error, name) from None
 
     def write(self, name: str, value: str) -> None:
-        """Write one of its files, which must be there.
+        """Write one of its files, which must exist.
 
         Raises:
-            OSError: The kernel refuses; ``filename`` says which.
+            OSError: The kernel refused; ``filename`` is the path of the file.
         """
         try:
+            # "r+", because "w" would create a missing file, which the kernel reports as EACCES.
             with (self.path / name).open("r+") as file:
                 file.write(value)
         except OSError as error:
@@ -62,10 +65,10 @@ class Cgroup:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def pids(self) -> list[int]:
-        """List who is in it, by PID; 0 stands for one whom this process cannot see.
+        """List the PIDs in it; 0 stands for a process outside this PID namespace.
 
         Raises:
-            OSError: It cannot be read, for want of a descriptor.
+            OSError: The list cannot be read, for example without a free descriptor.
         """
         try:
             return [int(line) for line in self.read("cgroup.procs").split()]
@@ -74,14 +77,14 @@ class Cgroup:
                 return []
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            # A plugin has made it a threaded one, which only lists threads.
+            # The plugin has made it a threaded cgroup, which only lists threads.
             return [int(line) for line in self.read("cgroup.threads").split()]
 
     def is_populated(self) -> bool:
-        """Tell whether anybody is in it or below it; one that has ended may count for a moment.
+        """Return whether any process is in it or below it, including zombies for a moment.
 
         Raises:
-            OSError: It cannot be read, for want of a descriptor.
+            OSError: It cannot be read, for example without a free descriptor.
         """
         try:
             return "populated 1" in self.read("cgroup.events")
@@ -91,46 +94,53 @@ class Cgroup:
             raise
 
     def living(self) -> list[ProcessStat]:
-        """List the processes in it, and in cgroups that they have made below it.
+        """List the living processes in it and in cgroups that they created below it.
 
         Raises:
-            OSError: It cannot be read, for want of a descriptor.
+            OSError: It cannot be read, for example without a free descriptor.
         """
+        # One read for the common case; a walk over the tree opens a file per directory.
         if not self.is_populated():
             return []
         stats = [read_stat(pid) for place in self._all() for pid in place.pids()]
         return [stat for stat in stats if stat is not None and stat.is_alive]
 
     def kill(self) -> None:
-        """Send SIGKILL to everybody in it at once; nobody is born meanwhile."""
+        """Send SIGKILL to all processes in it atomically, so that a fork cannot escape."""
         with suppress(OSError):
             self.write("cgroup.kill", "1")
             return
-        with suppress(OSError):  # Linux before 5.14, or a threaded one; the caller comes again
+        # Linux before 5.14, or a threaded cgroup. A fork can escape this loop, so callers repeat.
+        with suppress(OSError):
             for stat in self.living():
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(stat.pid, signal.SIGKILL)
 
     def was_out_of_memory(self) -> bool:
-        """Tell whether its tree came to its own memory limit, and the kernel killed for that.
+        """Return whether its processes reached its own memory limit and were killed for that.
 
-        The kernel also kills for the limits of others: the service's, the machine's.
+        The kernel also kills for other limits: those of the service or of the machine.
         """
         if self.memory_bytes is None:
             return False
         with suppress(OSError):
+            # `oom` counts only this cgroup's limit, `oom_kill` any reason: together they mean ours.
             counts = dict(line.split() for line in self.read("memory.events").splitlines())
             return counts.get("oom", "0") != "0" and counts.get("oom_kill", "0") != "0"
         return False
 
     def remove(self, patience_s: float = 0.0) -> bool:
-        """Remove it with those below it, and tell whether it is gone.
+        """Remove it and the cgroups below it. Blocks.
 
         Args:
-            patience_s: How long to wait for who is still on the way out of the kernel. Blocks.
+            patience_s: Seconds to wait for processes that are still exiting.
+
+        Returns:
+            Whether it is gone.
         """
         until = time.monotonic() + patience_s
         while True:
+            # Children first: the kernel removes only cgroups without children and processes.
             for place in reversed(list(self._all())):
                 with suppress(OSError):
                     place.path.rmdir()
@@ -141,15 +151,15 @@ class Cgroup:
             time.sleep(_POLL_S)
 
     def end(self) -> None:
-        """Kill who is left in it and remove it; what takes longer the next host sweeps. Blocks."""
+        """Kill what is left in it and remove it. The next host sweeps what takes longer. Blocks."""
         self.kill()
         self.remove(_PATIENCE_S)
 
     def _all(self) -> Iterator[Cgroup]:
-        """Yield it and all below it, parents first."""
+        """Yield it and all cgroups below it, parents first."""
         for place, _, _ in os.walk(self.path):
             yield Cgroup(Path(place))
 
     def _named(self, error: OSError, name: str) -> OSError:
-        """Say of which file it is: an error in reading or writing does not."""
+        """Add the file's path, which errors of reading and writing lack."""
         return OSError(error.errno, error.strerror, str(self.path / name))

@@ -1,15 +1,15 @@
-"""What a plugin has to itself on disk: its data, a temporary directory per start, its secrets.
+"""A plugin's private directories: its data, a temporary directory per start, and its secrets.
 
 ::
 
     plugin_dir/.vconnect/
-        data/example/           the plugin's own; survives starts, versions and the host
-        run/HOST-XXXX/          one start of one plugin, removed when it has ended: its TMPDIR
-        run/HOST-XXXX/          the same of a plugin that has secrets
+        data/example/           the plugin's data; survives restarts, new versions and the host
+        run/HOST-XXXX/          one start of one plugin, removed when it ends: its TMPDIR
+        run/HOST-XXXX/          the same for a plugin that has secrets
             tmp/                its TMPDIR
             secrets/            a file per secret, mode 0600
 
-HOST is the host's PID and start time, so that what a killed host has left is known as such.
+HOST is the host's PID and start time, which identifies what a killed host has left.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ TMP_VARIABLE = "TMPDIR"
 _SECRET_VARIABLE = "VCONNECT_SECRET_{}_FILE"  # noqa: S105 - a variable's name
 
 _PRIVATE = ".vconnect"
+# A secret is a key, a token or a certificate. The limit keeps a wrong path from filling the memory.
 _MAX_SECRET_BYTES = 1024 * 1024
 
 
@@ -40,17 +41,17 @@ class PrivateDirectory:
 
     Args:
         plugin: The plugin's canonical name.
-        plugin_dir: Where plugins are installed; absolute.
-        with_secrets: Whether there is a place for secrets.
+        plugin_dir: The absolute path of the directory where plugins are installed.
+        with_secrets: Whether to create a directory for secrets.
 
     Attributes:
-        data: Kept for the plugin.
-        run: Everything that ends with this start.
-        tmp: Its temporary directory.
-        secrets: Where its secrets are.
+        data: The plugin's persistent data.
+        run: The directory that is removed after this start.
+        tmp: The plugin's temporary directory.
+        secrets: The directory for its secrets; exists only if ``with_secrets``.
 
     Raises:
-        OSError: The directories cannot be made.
+        OSError: A directory cannot be created.
     """
 
     def __init__(self, plugin: str, plugin_dir: Path, *, with_secrets: bool = True) -> None:
@@ -62,7 +63,7 @@ class PrivateDirectory:
         self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
         self.secrets = self.run / "secrets"
         self.tmp = self.run
-        if with_secrets:  # else one directory does; making one is what costs most in a start
+        if with_secrets:  # else one directory is enough; creating one is the slowest part of this
             self.tmp = self.run / "tmp"
             self.tmp.mkdir(mode=0o700)
             self.secrets.mkdir(mode=0o700)
@@ -70,19 +71,20 @@ class PrivateDirectory:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that tell the plugin of them."""
+        """The environment variables that give the plugin these paths."""
         return dict(self._variables)
 
     def add_secrets(self, plugin: str, sources: Mapping[str, str]) -> None:
-        """Copy each secret from the operator's file to one that only this plugin is told of.
+        """Copy each secret from the operator's file to one of which only this plugin knows.
 
         Raises:
-            PluginStartError: A secret cannot be had; the message never holds its content.
+            PluginStartError: A secret cannot be read; the message never contains its content.
         """
         for name, source in sources.items():
             try:
                 content = _read(Path(source))
                 file = self.secrets / name
+                # Never over an existing file: that could be a link, or readable by others.
                 file.touch(mode=0o600, exist_ok=False)
                 file.write_bytes(content)
             except OSError as error:
@@ -93,42 +95,44 @@ class PrivateDirectory:
             self._variables[_SECRET_VARIABLE.format(name)] = str(file)
 
     def remove(self) -> None:
-        """Remove what ends with this start. Blocks."""
+        """Remove everything that belongs to this start alone. Blocks."""
         _remove(self.run)
 
 
 def sweep(plugin_dir: Path) -> None:
-    """Remove what hosts that are gone have left. Blocks."""
+    """Remove the directories of hosts that are gone. Blocks."""
     with suppress(OSError):
         for path in (plugin_dir / _PRIVATE / "run").iterdir():
             mark = path.name.rpartition("-")[0]
             pid = mark.partition(".")[0]
+            # A live host's mark is current, even if its PID was reused since an earlier host.
             if pid.isdigit() and mark != _mark(int(pid)):
                 _remove(path)
 
 
 def _mark(pid: int) -> str:
-    """Identify a process by its PID and start; a PID comes back, in a container always."""
+    """Identify a process by PID and start time: PIDs are reused, in a container regularly."""
     return f"{pid}.{start_time(pid)}"
 
 
 def _read(path: Path) -> bytes:
+    # Checked on the open descriptor: the path may lead to something else a moment later.
     with open(path, "rb", opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        content = file.read(_MAX_SECRET_BYTES + 1)
+        content = file.read(_MAX_SECRET_BYTES + 1)  # one more, to notice that there is more
     if len(content) > _MAX_SECRET_BYTES:
         raise OSError(errno.EFBIG, f"larger than {_MAX_SECRET_BYTES} bytes")
     return content
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting: a pipe without a writer would hold up the host for ever."""
+    """Open without blocking: a pipe without a writer would block the host forever."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _remove(directory: Path) -> None:
-    """Remove a plugin's directory, also where the plugin has taken our rights to do so."""
+    """Remove a plugin's directory, even if the plugin has revoked our permission to do so."""
     shutil.rmtree(directory, ignore_errors=True)
     if not directory.exists():
         return

@@ -1,4 +1,4 @@
-"""The environment of a plugin's process: an allowlist of the host's own."""
+"""The environment of a plugin's process: an allowlist of the host's environment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# What a plugin inherits of the host's environment; the operator adds to it with `inherit_env`.
+# What a plugin inherits from the host's environment. An allowlist, because a host's environment
+# often contains credentials; the operator adds names with `inherit_env`.
 INHERITED = (
     *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
     *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 
 
-# A plugin from source is compiled on the way, and compilers keep their caches somewhere.
+# A plugin run from source is compiled first, and compilers keep their caches in these places.
 INHERITED_BY_DEV = (
     *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
     *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
@@ -25,14 +26,14 @@ INHERITED_BY_DEV = (
 def plugin_environment(
     host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
 ) -> dict[str, str]:
-    """Build a plugin's environment: an allowlist of the host's, then what is given.
+    """Build a plugin's environment: an allowlist of the host's, overridden by ``extra``.
 
     The directory of the host's own Python comes first on the PATH, so that a plugin that begins
-    with ``#!/usr/bin/env python3`` finds the kit that is installed beside the host.
+    with ``#!/usr/bin/env python3`` finds the SDK that is installed beside the host.
     """
     names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
     kept = {name: host[name] for name in names if name in host}
     python = str(Path(sys.executable).parent)
     kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
-    kept["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is seen when it prints it
+    kept["PYTHONUNBUFFERED"] = "1"  # output shows up when it is printed, not when a buffer is full
     return kept | dict(extra)

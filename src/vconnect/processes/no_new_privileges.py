@@ -1,8 +1,8 @@
-"""A thread that has given up all new privileges, to start a process from.
+"""A thread that cannot gain new privileges, to start a process from.
 
-``PR_SET_NO_NEW_PRIVS`` belongs to a thread, is inherited by what the thread starts, and cannot be
-taken back. So a thread that sets it, starts one process and ends confines that process alone:
-nothing runs between fork and exec, and no helper program stands before the plugin's.
+``PR_SET_NO_NEW_PRIVS`` applies to a thread, is inherited by what the thread starts, and cannot be
+undone. A thread that sets it, starts one process and ends therefore confines only that process.
+Nothing runs between fork and exec, and no helper program stands in front of the plugin.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+# From <linux/prctl.h>; the same on every architecture.
 _PR_SET_NO_NEW_PRIVS = 38
 
 T = TypeVar("T")
 
 
 def without_new_privileges(function: Callable[[], T]) -> T:
-    """Call ``function`` in such a thread, and return or raise what it does. Linux only.
+    """Call ``function`` in such a thread, and return or raise what it does. Blocks. Linux only.
 
     Raises:
-        OSError: The thread cannot be made, or the kernel refuses.
+        OSError: The thread cannot be started, or the kernel refused.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -32,7 +33,7 @@ def without_new_privileges(function: Callable[[], T]) -> T:
         try:
             _give_up_privileges()
             results.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - re-raised in the calling thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name="vconnect confined start")
@@ -40,7 +41,7 @@ def without_new_privileges(function: Callable[[], T]) -> T:
         thread.start()
     except RuntimeError as error:  # the machine is out of threads
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
-    thread.join()
+    thread.join()  # the caller's thread is not confined, so it must not do the work itself
     if errors:
         raise errors[0]
     return results[0]

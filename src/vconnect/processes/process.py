@@ -1,8 +1,8 @@
 """One child process and everything that it starts: spawn, exit, signals, output.
 
-A process is started as the leader of a session of its own. It has ended when nobody of that
-session is left, not when its leader has exited. Until then the dead leader is not reaped: as a
-zombie it keeps its number, so a signal to the group can never meet a stranger.
+A process is started as the leader of its own session. It has ended when the session is empty, not
+when its leader has exited. Until then the dead leader is not reaped: as long as it is a zombie, its
+PID cannot be reused, so a signal to the group cannot hit an unrelated process.
 """
 
 from __future__ import annotations
@@ -32,21 +32,28 @@ from .cgroup import Cgroup
 from .no_new_privileges import without_new_privileges
 from .procfs import HAS_PROC, ProcessStat, members
 
-# The machine is short of something, which may pass.
+# The machine is short of a resource, which may pass: a start that fails for this is tried again.
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+# The first and the longest pause between looks at a session that is ending. Nothing announces that
+# a session is empty, so it is polled: soon at first, because most plugins exit at once.
 _POLL_SECONDS = (0.002, 0.05)
 
 _log = logging.getLogger(__name__)
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start, and in what surroundings.
+    """What to start, and how.
 
     Attributes:
-        limits: Set right after the start.
-        no_new_privs: Whether nothing of it may ever gain privileges, as by a setuid program.
-        is_wrapped: Whether the leader is a sandbox's keeper and the plugin its child.
-        cgroup: Where it is born, if it has one of its own.
+        plugin: The plugin's canonical name.
+        argv: The program and its arguments.
+        directory: The working directory.
+        environment: The whole environment.
+        limits: Resource limits, set right after the start.
+        no_new_privs: Whether the process and its descendants can never gain privileges, for
+            example through a setuid program.
+        is_wrapped: Whether the leader is ``bwrap`` and the plugin its child.
+        cgroup: The cgroup to start the process in, if it has one.
     """
 
     plugin: str
@@ -60,7 +67,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
-    """How the leader ended: a code, or the signal that killed it; neither if nobody knows."""
+    """How the leader ended: an exit code, or the signal that killed it; neither if unknown."""
 
     code: int | None
     signal: str | None
@@ -72,16 +79,16 @@ class ExitStatus(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.code is None and self.signal is None:
-            return "exited: another part of this program has taken its exit status"
+            return "exited: its exit status was taken by another part of this program"
         return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
 
 
 class SpawnedChild:
-    """A child that was started in a cgroup; what is used here of `subprocess.Popen`.
+    """A child that was started in a cgroup, with the part of `subprocess.Popen` that is used here.
 
     Attributes:
         pid: Its PID.
-        returncode: ``None`` until it is waited for.
+        returncode: ``None`` until `wait` has returned.
     """
 
     def __init__(self, pid: int) -> None:
@@ -89,11 +96,11 @@ class SpawnedChild:
         self.returncode: int | None = None
 
     def wait(self) -> int:
-        """Wait for its end and reap it."""
+        """Wait until it exits, and reap it."""
         if self.returncode is None:
             try:
                 self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            except ChildProcessError:  # the application has taken it; `subprocess` says 0, too
+            except ChildProcessError:  # the application has reaped it; `subprocess` returns 0 too
                 self.returncode = 0
         return self.returncode
 
@@ -104,18 +111,18 @@ Child = subprocess.Popen[bytes] | SpawnedChild
 class PluginProcess:
     """A running plugin: its leader, the session that it leads, and its output.
 
-    With a cgroup of its own, whoever is in that belongs to it too, also out of its session.
+    If it has a cgroup, every process in that belongs to it too, even outside its session.
 
-    Made by `spawn`, in the event loop's thread.
+    Create it with `spawn`, in the event loop's thread.
 
     Attributes:
-        pid: The leader's PID; also the number of its process group and session.
-        exited: Done with an `ExitStatus` as soon as the leader has ended.
-        released: Done once nobody of the session is left and the leader is reaped.
+        pid: The leader's PID, which is also the ID of its process group and session.
+        exited: Set to an `ExitStatus` as soon as the leader has exited.
+        released: Set once the session is empty and the leader is reaped.
         log: Its output.
-        cgroup: Its own, if it has one.
-        max_rss_bytes: The most memory that the leader had; ``None`` before it is reaped.
-        cpu_s: Processor seconds of the leader; ``None`` before it is reaped.
+        cgroup: Its own cgroup, or ``None``.
+        max_rss_bytes: The leader's peak resident memory; ``None`` until it is reaped.
+        cpu_s: The leader's processor time in seconds; ``None`` until it is reaped.
     """
 
     def __init__(self, spec: LaunchSpec, child: Child, log: PluginLog | None = None) -> None:
@@ -125,7 +132,7 @@ class PluginProcess:
         self.started = time.monotonic()
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
-        #: Removes what was made on disk for this start alone. Blocks.
+        #: Removes what was created on disk for this start alone. Blocks.
         self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
         self._is_wrapped = spec.is_wrapped
@@ -142,10 +149,10 @@ class PluginProcess:
 
         Args:
             spec: What to start.
-            log: Where its output goes; by default to a log of its own.
+            log: Where its output goes; by default to a new log.
 
         Raises:
-            PluginStartError: The kernel refuses, in words, with the path.
+            PluginStartError: The process cannot be started; the text has the path and the reason.
         """
         out_read, out_write, err_read, err_write = _two_pipes(spec)
         try:
@@ -156,6 +163,7 @@ class PluginProcess:
             os.close(err_read)
             raise _spawn_error(spec, error) from error
         finally:
+            # Only the child may hold the write ends: their last close is how the end is noticed.
             os.close(out_write)
             os.close(err_write)
         process = cls(spec, child, log)
@@ -166,11 +174,11 @@ class PluginProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the leader runs, as far as this loop has heard."""
+        """Whether the leader is running, as far as this loop knows."""
         return not self.exited.done()
 
     def owns(self, pid: int) -> bool:
-        """Tell whether the process ``pid`` belongs to this start: its group or its session."""
+        """Return whether process ``pid`` belongs to this start, by its session or its group."""
         try:
             return os.getsid(pid) == self.pid or os.getpgid(pid) == self.pid
         except ProcessLookupError:
@@ -183,15 +191,16 @@ class PluginProcess:
         *,
         interrupt: float = 0.0,
     ) -> None:
-        """Return when nobody of the session is left: SIGINT, SIGTERM, SIGKILL.
+        """End the process tree: SIGINT, SIGTERM, then SIGKILL until the session is empty.
 
-        Also for a leader that has ended by itself: what it left behind is ended the same way.
-        Cancelling it leaves the processes as they are; call it again.
+        A leader that has already exited makes no difference: what it left behind is ended the same
+        way. If cancelled, the processes stay as they are; call it again.
 
         Args:
             grace: Seconds from the first signal to SIGKILL.
             on_phase: Called before each signal.
-            interrupt: Seconds of them between SIGINT and SIGTERM, at most half; 0 for no SIGINT.
+            interrupt: How many of these seconds lie between SIGINT and SIGTERM, at most half of
+                them; 0 for no SIGINT.
         """
         interrupt = min(interrupt, grace / 2)
         steps = [(signal.SIGINT, interrupt)] if interrupt else []
@@ -205,17 +214,18 @@ class PluginProcess:
         if not self._is_empty():
             on_phase(signal.SIGKILL)
             await self._kill_until_empty()
-        await asyncio.wait([self.exited])  # awaited directly, a cancellation would cancel it
+        await asyncio.wait([self.exited])  # awaiting it directly would cancel it with this task
         self.release()
 
     def kill_now(self) -> None:
-        """Send SIGKILL to everybody, without waiting."""
+        """Send SIGKILL to the whole process tree, without waiting."""
         self._signal(signal.SIGKILL)
+        # After the session: `cgroup.kill` also reaches what has forked since that was listed.
         if self.cgroup is not None:
             self.cgroup.kill()
 
     def release(self) -> None:
-        """Read what is left of the output, reap the leader and close the pipes."""
+        """Read the rest of the output, reap the leader and close the pipes."""
         self.log.close()
         if self._child.returncode is None:
             self._reap()
@@ -223,13 +233,14 @@ class PluginProcess:
             self.released.set_result(None)
 
     def _reap(self) -> None:
-        """Take the leader's exit status from the kernel, and what it has used."""
+        """Take the leader's exit status and resource usage from the kernel."""
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
-            self._child.wait()  # somebody else has taken it
+            self._child.wait()  # another part of this program has reaped it
             return
         self._child.returncode = os.waitstatus_to_exitcode(status)
+        # ru_maxrss is in KiB on Linux and in bytes on macOS.
         self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
         self.cpu_s = usage.ru_utime + usage.ru_stime
 
@@ -239,7 +250,7 @@ class PluginProcess:
         if hasattr(os, "pidfd_open"):
             try:
                 self._pidfd = os.pidfd_open(self.pid)
-            except OSError:  # an old kernel, or no descriptor left: a thread does as well
+            except OSError:  # an old kernel, or no descriptor left: wait in a thread instead
                 self._pidfd = -1
         if self._pidfd >= 0:
             self._loop.add_reader(self._pidfd, self._leader_exited)
@@ -248,29 +259,30 @@ class PluginProcess:
             threading.Thread(target=self._wait_in_thread, name=name, daemon=True).start()
 
     def _leader_exited(self) -> None:
-        """Learn how the leader ended, and leave it unreaped."""
+        """Get the leader's exit status without reaping it."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
         try:
             result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:  # the application waits for any child
+        except ChildProcessError:  # the application reaps all children, and got this one first
             self.log.drain()
             self.exited.set_result(ExitStatus(None, None))
             return
         assert result is not None
+        # As `subprocess` does: a negative code stands for a signal.
         killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
         self._set_exited(-result.si_status if killed else result.si_status)
 
     def _wait_in_thread(self) -> None:
         code = self._child.wait()
-        with suppress(RuntimeError):  # the loop has ended: nobody is left to hear of it
+        with suppress(RuntimeError):  # the loop is closed, so there is nothing to notify
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
     def _set_exited(self, code: int) -> None:
-        self.log.drain()
+        self.log.drain()  # before `exited`, so that a crash report has the last lines
         if self._is_wrapped and code - 128 in signal.valid_signals():
-            code = 128 - code  # as a shell would, the keeper tells of a signal by its exit code
+            code = 128 - code  # like a shell, bwrap reports a signal as exit code 128 + signal
         if code < 0:
             self.exited.set_result(ExitStatus(None, _signal_name(-code)))
         else:
@@ -282,8 +294,9 @@ class PluginProcess:
         if HAS_PROC:
             try:
                 return next(self._members(), None) is None
-            except OSError:  # no descriptor left to look with
+            except OSError:  # no descriptor left to look with; assume the worse
                 return False
+        # Without /proc only the group can be tested, and only once the leader is reaped.
         if self.is_alive:
             return False
         try:
@@ -293,13 +306,13 @@ class PluginProcess:
         return False
 
     def _members(self) -> Iterator[ProcessStat]:
-        """Find who lives of its session, and of its cgroup outside the session."""
+        """Yield the living processes of its session, and those of its cgroup outside of it."""
         yield from members((self.pid,))
         if self.cgroup is not None:
             yield from (stat for stat in self.cgroup.living() if stat.session != self.pid)
 
     def _signal(self, number: signal.Signals) -> None:
-        """Send to the group, and to those that have made groups or sessions of their own."""
+        """Send a signal to the group, and to processes that have left it for one of their own."""
         if self._is_wrapped and number is not signal.SIGKILL:
             self._signal_wrapped(number)
             return
@@ -314,9 +327,10 @@ class PluginProcess:
                         os.kill(member.pid, number)
 
     def _signal_wrapped(self, number: signal.Signals) -> None:
-        """Spare the keeper of a sandbox, whose end would kill the plugin before its time."""
+        """Signal all but `bwrap`, whose exit would kill the plugin before its grace period ends."""
         with suppress(OSError):
             pids = [member.pid for member in self._members()]
+            # If only `bwrap` is left, it gets the signal after all.
             for pid in [pid for pid in pids if pid != self.pid] or pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -336,17 +350,18 @@ class PluginProcess:
 
     async def _kill_until_empty(self) -> None:
         self.kill_now()
+        # A process in an uninterruptible system call dies only after it; new forks die each second.
         while not await self._wait_until_empty(1.0):
-            _log.warning("%s does not die of SIGKILL yet (PID %d)", self._plugin, self.pid)
+            _log.warning("%s is still alive after SIGKILL (PID %d)", self._plugin, self.pid)
             self.kill_now()
 
 
 def _nothing() -> None:
-    """Remove nothing, where nothing was made."""
+    """Do nothing: the default where nothing has to be removed."""
 
 
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
-    """Open both or none: a host that is out of descriptors must not lose more of them."""
+    """Open both or none: a host that runs out of descriptors must not leak any."""
     opened: tuple[int, ...] = ()
     try:
         opened += os.pipe()
@@ -360,7 +375,7 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
 
 
 def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
-    """Start it in its cgroup, or in the host's."""
+    """Start the process in its cgroup, or else in the host's."""
     if spec.cgroup is not None:
         return _start_in(spec.cgroup, spec, stdout, stderr)
     start = partial(_popen, spec, stdout, stderr)
@@ -380,7 +395,7 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Spa
             )
         except OSError as error:
             if error.filename is None and error.errno not in SHORTAGES:
-                error.filename = str(cgroup.path)  # neither the program nor its directory
+                error.filename = str(cgroup.path)  # it is neither the program nor its directory
             raise
     return SpawnedChild(pid)
 
@@ -398,7 +413,7 @@ def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes
 
 
 def _hold(child: Child, limits: ResourceLimits) -> None:
-    """Set a new process's limits. A process that runs without them must not live."""
+    """Set the limits of a new process. If that fails, kill it: it must not run without them."""
     try:
         limits.apply(child.pid)
     except OSError:
@@ -415,7 +430,7 @@ def _signal_name(number: int) -> str:
 
 
 def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
-    """Say why a plugin cannot be started; it may be later if the machine is only short of it."""
+    """Build the error for a failed start; it is transient if the machine is short of something."""
     is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
     return PluginStartError(plugin, words, is_transient=is_transient)
 
@@ -429,7 +444,7 @@ def _spawn_problem(spec: LaunchSpec, error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"cannot start {program}: {error}"
     words = error.strerror or str(error)
-    # Python names the directory when that is what is missing.
+    # Python sets `filename` to the directory if that is what is missing.
     where = error.filename or program
     remedies = {
         PermissionError: f"; try: chmod +x {program}",

@@ -1,8 +1,8 @@
-"""What the kernel says of processes: parents, sessions, start times, what they use, which boot.
+"""What the kernel knows about processes: parent, session, start time, usage, and the boot ID.
 
-A PID alone names nobody for long: numbers are given out again. A PID with its start time does,
-within one boot. Linux tells both in ``/proc``, macOS in ``libproc``; where neither answers,
-nothing is known of a process, and so nobody is taken for it.
+A PID alone does not identify a process for long, because PIDs are reused. A PID with a start time
+does, within one boot. Linux has both in ``/proc``, macOS in ``libproc``. Where neither is
+available, no process can be identified, and so none is mistaken for another.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ HAS_PROC = sys.platform == "linux"
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_GONE = ("Z", "X")
+_GONE = ("Z", "X")  # a zombie, and "should never be seen" between zombie and gone
 _PROC_PIDTBSDINFO = 3  # macOS: <sys/proc_info.h>
+# Offsets in `struct proc_bsdinfo`, which is part of the system's binary interface.
 _BSDINFO_BYTES = 136
 _BSDINFO_START = 120  # pbi_start_tvsec, then pbi_start_tvusec
 
 
 class ProcessStat(NamedTuple):
-    """One process, as it was when it was looked at.
+    """A snapshot of one process.
 
     Attributes:
+        pid: Its PID.
         state: ``R``, ``S``, ``D``, ``T`` (stopped by a signal), ``t`` (by a debugger), ``Z``, ….
-        parent: The PID of its parent.
-        group: Its process group.
-        session: Its session.
-        cpu_s: Processor seconds so far, without its children's.
-        threads: The number of its threads.
-        start: When it began, in clock ticks since the boot: with the PID, its identity.
-        rss_bytes: Resident memory, shared pages included.
+        parent: Its parent's PID.
+        group: Its process group ID.
+        session: Its session ID.
+        cpu_s: Its processor time so far in seconds, without its children's.
+        threads: How many threads it has.
+        start: Its start time in clock ticks since the boot; identifies it together with the PID.
+        rss_bytes: Its resident memory, including shared pages.
     """
 
     pid: int
@@ -51,15 +53,15 @@ class ProcessStat(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is more than a zombie."""
+        """Whether it is running, that is, not a zombie."""
         return self.state not in _GONE
 
 
 def parse_stat(line: bytes) -> ProcessStat:
-    """Read a ``stat`` line.
+    """Parse a line of ``/proc/PID/stat``.
 
-    The second field is the command in parentheses, which may itself hold spaces, parentheses and
-    newlines; the other fields follow the last parenthesis.
+    The second field is the command in parentheses, which may itself contain spaces, parentheses
+    and newlines. So the other fields are those after the last parenthesis.
 
     >>> fields = b"1 1 7 0 -1 0 0 0 0 0 100 50 0 0 20 0 2 0 9000 0 3"
     >>> stat = parse_stat(b"42 (a) b (c)) S " + fields)
@@ -67,7 +69,7 @@ def parse_stat(line: bytes) -> ProcessStat:
     (42, 'S', 7, 2, 9000)
     """
     head, _, rest = line.rpartition(b")")
-    fields = rest.split()  # the first one is the third of proc_pid_stat(5)
+    fields = rest.split()  # fields[0] is the third field of proc_pid_stat(5)
     return ProcessStat(
         pid=int(head.partition(b" ")[0]),
         state=fields[0].decode(),
@@ -82,10 +84,10 @@ def parse_stat(line: bytes) -> ProcessStat:
 
 
 def read_stat(pid: int) -> ProcessStat | None:
-    """Look at one process; ``None`` if it has ended, or may not be looked at.
+    """Inspect one process; return ``None`` if it has ended or may not be inspected.
 
     Raises:
-        OSError: Nobody can tell, for want of a descriptor or of memory: that is no end.
+        OSError: Descriptors or memory ran out, so it is unknown whether the process has ended.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - once per process and second
@@ -95,7 +97,7 @@ def read_stat(pid: int) -> ProcessStat | None:
 
 
 def processes() -> Iterator[ProcessStat]:
-    """Look at every process that this one may see."""
+    """Inspect every process that this one may see."""
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
         if entry.isdigit():
             stat = read_stat(int(entry))
@@ -106,11 +108,11 @@ def processes() -> Iterator[ProcessStat]:
 def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
     """Find the living members of sessions, in one pass over all processes.
 
-    Most processes of a machine are strangers. Asking the kernel for a process's session is one
-    system call, while reading its ``stat`` is three and the line's text; so strangers cost little.
+    Most processes of a machine are unrelated. Getting a process's session is one system call, while
+    reading its ``stat`` is three and parsing, so unrelated processes cost little.
 
     Raises:
-        OSError: ``/proc`` cannot be read, for want of a descriptor.
+        OSError: ``/proc`` cannot be read, for example without a free descriptor.
     """
     for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
         if not name.isdigit():
@@ -121,30 +123,31 @@ def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
                 continue
         except OSError:
             continue  # it ended while we looked
+        # Compared again: the PID may have been reused between the two looks.
         stat = read_stat(pid)
         if stat is not None and stat.is_alive and stat.session in sessions:
             yield stat
 
 
 def open_files(pid: int) -> int | None:
-    """Count a process's open descriptors; ``None`` where we may not, or it has ended."""
+    """Count a process's open descriptors; ``None`` if it has ended or may not be inspected."""
     path = f"/proc/{pid}/fd"
     try:
-        # Since Linux 6.2 the directory's size is the count; before, it is 0.
+        # Since Linux 6.2 the directory's size is the count; before that it is 0.
         return os.stat(path).st_size or len(os.listdir(path))  # noqa: PTH116, PTH208
     except OSError:
         return None
 
 
 def start_time(pid: int) -> int | None:
-    """Tell when a process began, in a number that only means something by being equal.
+    """Return when a process started, as a number that is only good for comparison.
 
     Returns:
-        Clock ticks since the boot on Linux, microseconds of the calendar on macOS; ``None`` if
-        there is no such process, or this system does not say.
+        Clock ticks since the boot on Linux, microseconds since the epoch on macOS; ``None`` if
+        there is no such process, or this system does not provide it.
 
     Raises:
-        OSError: As `read_stat`.
+        OSError: See `read_stat`.
     """
     if HAS_PROC:
         stat = read_stat(pid)
@@ -153,7 +156,7 @@ def start_time(pid: int) -> int | None:
 
 
 def boot_id() -> str:
-    """Name this boot; empty where start times are those of the calendar anyway."""
+    """Return the ID of this boot; empty where start times are calendar times anyway."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
             return file.read().strip()
@@ -162,7 +165,7 @@ def boot_id() -> str:
 
 
 def environment_holds(pid: int, entry: bytes) -> bool:
-    """Tell whether a process was started with ``NAME=value`` in its environment."""
+    """Return whether a process was started with ``NAME=value`` in its environment."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
             return entry in file.read().split(b"\0")
@@ -171,16 +174,18 @@ def environment_holds(pid: int, entry: bytes) -> bool:
 
 
 def send(stat: ProcessStat, number: signal.Signals) -> None:
-    """Send a signal to this very process, not to one that has got its number since."""
+    """Send a signal to exactly this process, not to another one that has since got its PID."""
     descriptor = -1
     try:
         descriptor = os.pidfd_open(stat.pid)
     except AttributeError:
-        pass  # an old C library; the time between the look and the signal must do
-    except OSError as error:  # ESRCH is the answer; else the kernel is old, or descriptors are out
+        pass  # an old C library; the gap between check and signal is accepted
+    except OSError as error:  # ESRCH: it has ended; otherwise an old kernel, or no descriptors
         if error.errno == errno.ESRCH:
             return
-    with suppress(OSError):  # it has ended by itself, or has become another user's
+    # The order makes this safe: the pidfd pins whichever process has the PID now, then the start
+    # time shows whether that is the right one.
+    with suppress(OSError):  # it has just ended, or now belongs to another user
         if start_time(stat.pid) != stat.start:
             pass
         elif descriptor >= 0:

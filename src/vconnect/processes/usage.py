@@ -1,4 +1,4 @@
-"""What each plugin's process tree uses, measured for all of them in one pass."""
+"""Resource usage of the plugins' process trees, measured for all of them in one pass."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from .procfs import HAS_PROC, ProcessStat, members, open_files, read_stat
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process tree uses.
+    """The resource usage of one process tree.
 
     Attributes:
-        cpu_percent: Of one processor, since the sample before; ``None`` for the first sample.
-        rss_bytes: Resident memory. Pages that two of its processes share count twice.
-        processes: How many are alive.
-        threads: Of all of them.
-        open_files: Descriptors of all whose descriptors we may count; ``None`` if of none.
-        stopped: PIDs of those that are stopped by a signal.
+        cpu_percent: Percent of one processor since the previous sample; ``None`` in the first.
+        rss_bytes: Resident memory. Pages that several of its processes share count repeatedly.
+        processes: How many of its processes are alive.
+        threads: How many threads these have together.
+        open_files: How many descriptors they have open, without processes whose descriptors may
+            not be counted; ``None`` if that is all of them.
+        stopped: PIDs of processes that are stopped by a signal.
         is_led: Whether the leader is alive.
     """
 
@@ -34,32 +35,32 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampler:
-    """Measures process trees again and again.
+    """Measures process trees repeatedly.
 
     Attributes:
-        took_s: How long the last pass took.
+        took_s: How long the last pass took, in seconds.
     """
 
     def __init__(self) -> None:
         self.took_s = 0.0
         self._measured_at = 0.0
-        # Processor seconds at the last pass, by PID and start: a PID may come back.
+        # Processor seconds at the last pass, by PID and start time because PIDs are reused.
         self._cpu_s: dict[tuple[int, int], float] = {}
         self._known: frozenset[int] = frozenset()
 
     def measure(
         self, sessions: Collection[int], cgroups: Mapping[int, Cgroup] | None = None
     ) -> dict[int, Usage]:
-        """Measure the trees that ``sessions`` lead; one without living members is left out.
+        """Measure the trees of ``sessions``; trees without living processes are left out.
 
-        Where there is no ``/proc`` nothing can be measured.
+        Without ``/proc`` the result is empty. Blocks for a look at every process of the machine.
 
         Args:
-            sessions: By their leaders' PIDs.
-            cgroups: Where a session has one: whoever is in there is of its tree too.
+            sessions: The PIDs of the session leaders.
+            cgroups: The cgroups of sessions that have one; all processes in it count as well.
 
         Raises:
-            OSError: It cannot be measured now, for want of a descriptor.
+            OSError: Measuring failed, for example without a free descriptor.
         """
         if not (HAS_PROC and sessions):
             self._cpu_s, self._known = {}, frozenset()
@@ -72,10 +73,12 @@ class Sampler:
         for session, cgroup in (cgroups or {}).items():
             if strays := _strays(cgroup, trees.get(session, ())):
                 trees.setdefault(session, []).extend(strays)
+        # Replaced, not updated: what has ended must not stay in memory.
         before, self._cpu_s = self._cpu_s, {}
         usages = {}
         for session, tree in trees.items():
             spent = self._spent(tree, before)
+            # A tree that was not in the last pass may have run since before it.
             percent = 100 * spent / elapsed if session in self._known else None
             usages[session] = _usage(session, tree, percent)
         self._known = frozenset(trees)
@@ -83,7 +86,7 @@ class Sampler:
         return usages
 
     def _spent(self, tree: list[ProcessStat], before: dict[tuple[int, int], float]) -> float:
-        """Sum up the processor seconds since the last pass."""
+        """Sum the processor seconds since the last pass."""
         spent = 0.0
         for stat in tree:
             key = (stat.pid, stat.start)
@@ -93,7 +96,7 @@ class Sampler:
 
 
 def _strays(cgroup: Cgroup, found: Collection[ProcessStat]) -> list[ProcessStat]:
-    """Find who is in a cgroup and not in its session."""
+    """Find the processes of a cgroup that are not in its session."""
     known = {stat.pid for stat in found}
     stats = [read_stat(pid) for pid in cgroup.pids() if pid not in known]
     return [stat for stat in stats if stat is not None and stat.is_alive]

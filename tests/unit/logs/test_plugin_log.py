@@ -100,7 +100,7 @@ def test_a_flood_is_counted_and_told(log: PluginLog, clock: Clock) -> None:
     assert log.suppressed == 30
     notice = log.ring.newest(1).records[0]
     assert (notice.stream, notice.level) == ("host", "warn")
-    assert notice.text == "30 lines suppressed; 10 lines and 1048576 bytes may pass in a second"
+    assert notice.text == "30 lines suppressed; the limit is 10 lines and 1048576 bytes per second"
     log.write("stdout", [], 5)
     assert len(texts(log)) == 11
     clock.now += 1
