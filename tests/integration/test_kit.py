@@ -461,7 +461,7 @@ async def inside(socket_path):
 
 
 async def test_a_silent_host_is_left_after_a_while(host, inside, monkeypatch, caplog):
-    monkeypatch.setattr(client_module, "HANDSHAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(client_module, "_HANDSHAKE_TIMEOUT_S", 0.1)
     peer = await host.accept()
     await peer.read()
     assert await peer.read() is None

@@ -51,6 +51,7 @@ class Owner:
         self.stream: Any = None
         self.messages: list[Any] = []
         self.ends: list[Exception | None] = []
+        self.breaks: list[Exception] = []
         self._on_message = on_message
 
     def connected(self, stream: Any) -> None:
@@ -62,6 +63,9 @@ class Owner:
         if self._on_message is not None:
             self._on_message(self, message)
 
+    def broken(self, error: Exception) -> None:
+        self.breaks.append(error)
+
     def disconnected(self, error: Exception | None) -> None:
         self.ends.append(error)
 
@@ -69,17 +73,6 @@ class Owner:
         await until(lambda: self.ends, "the stream ends")
         assert len(self.ends) == 1
         return self.ends[0]
-
-
-class RefusingOwner(Owner):
-    """Hears of a broken wire, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.breaks: list[Exception] = []
-
-    def broken(self, error: Exception) -> None:
-        self.breaks.append(error)
 
 
 class Peer:

@@ -17,7 +17,7 @@ from tests.support.vectors import (
     send_in_parts,
     splits,
 )
-from tests.support.wire_kit import Owner, RefusingOwner, frame, open_lane, open_stream, soon, until
+from tests.support.wire_kit import Owner, frame, open_lane, open_stream, soon, until
 
 from vconnect.errors import RemoteProtocolError
 from vconnect.wire.messages import encode_event, normalize_answer
@@ -119,7 +119,7 @@ async def test_bad_streams_through_a_stream(case):
     ends = [b""] if case["error"] == "incomplete" else [b"", BEHIND]
     for end in ends:
         for chunks in splits(data + end):
-            owner = RefusingOwner()
+            owner = Owner()
             async with open_stream(owner, limit) as (_, peer):
                 try:
                     await send_in_parts(peer, chunks)

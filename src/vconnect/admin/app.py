@@ -20,7 +20,7 @@ from vconnect.names import LogLevel
 
 from .responses import error_response, json_response, response_for
 
-HOSTS = ("localhost", "vconnect")
+_HOSTS = ("localhost", "vconnect")
 
 _log = logging.getLogger(__name__)
 
@@ -200,8 +200,8 @@ async def _refuse_browsers(request: web.Request, handler: _Handler) -> web.Strea
     if "Origin" in request.headers:
         return _forbidden("requests with an Origin header are refused: this is not for browsers")
     host = request.headers.get("Host", "")
-    if host.partition(":")[0].lower() not in HOSTS:
-        return _forbidden(f"the Host header is {host!r}; it must be one of: {', '.join(HOSTS)}")
+    if host.partition(":")[0].lower() not in _HOSTS:
+        return _forbidden(f"the Host header is {host!r}; it must be one of: {', '.join(_HOSTS)}")
     return await handler(request)
 
 

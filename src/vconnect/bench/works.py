@@ -11,10 +11,10 @@ Kind = Literal["request", "chain", "fan-out"]
 IN_FLIGHT = (1, 64)
 CHAINS = (1, 4, 16)
 FAN_OUTS = (1, 10, 100)
-PAYLOADS = {"128 B": 128, "1 KiB": 1024, "16 KiB": 16 * 1024, "1 MiB": 1024 * 1024}
+_PAYLOADS = {"128 B": 128, "1 KiB": 1024, "16 KiB": 16 * 1024, "1 MiB": 1024 * 1024}
 PLUGINS = max(*CHAINS, *FAN_OUTS)
 
-_SMALL = PAYLOADS["128 B"]
+_SMALL = _PAYLOADS["128 B"]
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,10 @@ def all_works() -> list[Work]:
         *(Work(name=f"request, {count} in flight", in_flight=count) for count in IN_FLIGHT),
         *(Work(name=f"chain of {count}", kind="chain", plugins=count) for count in CHAINS),
         *(Work(name=f"fan-out to {count}", kind="fan-out", plugins=count) for count in FAN_OUTS),
-        *(Work(name=f"payload of {label}", payload_bytes=size) for label, size in PAYLOADS.items()),
+        *(
+            Work(name=f"payload of {label}", payload_bytes=size)
+            for label, size in _PAYLOADS.items()
+        ),
     ]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
 
 # How often the host is asked for more. Seconds.
-POLL_INTERVAL = 0.25
+_POLL_INTERVAL = 0.25
 _PAGE_LINES = 1000
 
 
@@ -82,7 +82,7 @@ class _Follower:
         while True:
             self._show(page)
             if len(page["records"]) < _PAGE_LINES:
-                await asyncio.sleep(POLL_INTERVAL)
+                await asyncio.sleep(_POLL_INTERVAL)
             page = await self._after(page)
 
     async def _after(self, shown: Mapping[str, Any]) -> Any:

@@ -33,7 +33,7 @@ from vconnect.wire.session import Session
 
 from .dispatcher import Dispatcher
 
-CALLS_AT_ONCE = 16
+_CALLS_AT_ONCE = 16
 """Calls of one plugin that are served at the same time."""
 
 _BATCH = 64  # calls begun in one turn of the loop, all plugins together
@@ -143,7 +143,7 @@ class HostCalls:
         return queue
 
     def _enqueue(self, queue: _CallQueue) -> None:
-        if queue.waiting and not queue.is_ready and len(queue.tasks) < CALLS_AT_ONCE:
+        if queue.waiting and not queue.is_ready and len(queue.tasks) < _CALLS_AT_ONCE:
             queue.is_ready = True
             self._ready.append(queue)
             self._schedule()
@@ -155,7 +155,7 @@ class HostCalls:
 
     def _take_turns(self) -> None:
         self._scheduled = False
-        for _ in range(min(_BATCH, len(self._ready) * CALLS_AT_ONCE)):
+        for _ in range(min(_BATCH, len(self._ready) * _CALLS_AT_ONCE)):
             if not self._ready:
                 break
             queue = self._ready.popleft()

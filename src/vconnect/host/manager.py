@@ -59,7 +59,7 @@ from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
 from .summary import HostSummary
 
-HEARTBEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -581,7 +581,7 @@ class PluginRuntimeManager:
         """Note every second which plugins are alive, and what they use."""
         monitor = Monitor(self.settings.part(HeartbeatSettings))
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
             await monitor.look(list(self._roster))
             for plugin in self._registry:
                 plugin.log.tell_suppressed()

@@ -15,7 +15,7 @@ from .ring import size_of
 from .writer import LogWriter
 
 # Seconds that `close` waits for queued records. A dead disk must not block the host's exit.
-CLOSE_TIMEOUT = 2.0
+_CLOSE_TIMEOUT = 2.0
 
 
 class PluginLogs:
@@ -50,13 +50,13 @@ class PluginLogs:
         self._logs.pop(plugin, None)
 
     async def close(self) -> None:
-        """Write what is queued and end the thread, within `CLOSE_TIMEOUT` seconds."""
+        """Write what is queued and end the thread, within `_CLOSE_TIMEOUT` seconds."""
         for log in self._logs.values():
             log.tell_suppressed(at_once=True)
         if self._writer is None:
             return
         self._writer.stop()
-        until = time.monotonic() + CLOSE_TIMEOUT
+        until = time.monotonic() + _CLOSE_TIMEOUT
         while self._writer.is_running and time.monotonic() < until:
             await asyncio.sleep(0.002)  # join() would block the loop
 

@@ -15,7 +15,7 @@ from .text import MAX_LINE_BYTES, decode_line, strip_controls
 
 Stream = Literal["stdout", "stderr", "log", "host"]
 
-NO_FIELDS = b"{}"
+_NO_FIELDS = b"{}"
 
 _SPELLINGS: Mapping[LogLevel, str] = {
     "trace": "trace verbose",
@@ -60,7 +60,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     stream: Stream
     level: LogLevel
     text: str
-    fields_json: bytes = NO_FIELDS
+    fields_json: bytes = _NO_FIELDS
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
     def line(self) -> str:
         """Format text and fields as one line, which may still contain control characters."""
-        if self.fields_json == NO_FIELDS:
+        if self.fields_json == _NO_FIELDS:
             return self.text
         words = [self.text, *(f"{key}={_shown(value)}" for key, value in self.fields.items())]
         return " ".join(filter(None, words))[:MAX_LINE_BYTES]
@@ -81,7 +81,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
     level: LogLevel
     text: str
-    fields_json: bytes = NO_FIELDS
+    fields_json: bytes = _NO_FIELDS
 
 
 def parse_line(line: bytes) -> Content:
@@ -161,7 +161,7 @@ def _level_of(value: Any) -> LogLevel:
 def _encode(fields: Mapping[str, Any]) -> bytes | None:
     """Encode fields; return ``None`` if they are nested too deeply for the encoder."""
     if not fields:
-        return NO_FIELDS
+        return _NO_FIELDS
     try:
         return orjson.dumps(fields)
     except orjson.JSONEncodeError:

@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 # What may wait while the disk or terminal is slow; the rest is dropped. The first limit is for many
 # short lines, the second for few long ones.
-MAX_QUEUED = 16 * 1024
-MAX_QUEUED_BYTES = 8 * 1024 * 1024
+_MAX_QUEUED = 16 * 1024
+_MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
 # Items per write: large enough to amortize opening a file, small enough to hold the lock briefly.
 _BATCH = 256
@@ -42,8 +42,8 @@ class LogWriter(Generic[T]):
         name: str,
         write: Callable[[list[T]], None],
         *,
-        max_queued: int = MAX_QUEUED,
-        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_queued: int = _MAX_QUEUED,
+        max_queued_bytes: int = _MAX_QUEUED_BYTES,
     ) -> None:
         self._name = name
         self._write = write

@@ -16,7 +16,7 @@ from vconnect.durable import replace_file
 from vconnect.threads import BackgroundWriter
 from vconnect.wire.session import LostEvent
 
-KEPT_REPORTS = 10
+_KEPT_REPORTS = 10
 _CRASHES_TO_QUARANTINE = 2
 _MAX_SUSPECTS = 4096
 
@@ -87,7 +87,7 @@ class Crashes:
                 partial(replace_file, self._file),
                 "they are kept in memory only",
             )
-        self.reports: deque[CrashReport] = deque(self._read(), maxlen=KEPT_REPORTS)
+        self.reports: deque[CrashReport] = deque(self._read(), maxlen=_KEPT_REPORTS)
         self.quarantine: dict[str, QuarantinedEvent] = {}
 
     def add(self, report: CrashReport, lost: Iterable[LostEvent]) -> None:

@@ -36,7 +36,7 @@ from vconnect.threads import BackgroundWriter
 
 from .status import Desired
 
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 STOPPED_BY_OPERATOR = "stopped by the operator"
 
 _BROKEN_SUFFIX = ".broken"
@@ -121,14 +121,14 @@ class StateFile:
             return None
         try:
             version = msgspec.json.decode(data, type=_Versioned).version
-            if version <= FORMAT_VERSION:
+            if version <= _FORMAT_VERSION:
                 return msgspec.json.decode(data, type=Record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._set_aside(error)
             return None
         raise StateError(
             f"state file {self.path} has format version {version}; this vconnect knows "
-            f"{FORMAT_VERSION} at most; run the newer vconnect, or move the file away"
+            f"{_FORMAT_VERSION} at most; run the newer vconnect, or move the file away"
         )
 
     def write(self, record: Record) -> None:
@@ -233,7 +233,7 @@ class HostState:
 
     def _record(self) -> Record:
         return Record(
-            version=FORMAT_VERSION,
+            version=_FORMAT_VERSION,
             socket=self._socket,
             boot=self._boot,
             host=self._host,

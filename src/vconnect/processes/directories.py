@@ -27,8 +27,8 @@ from vconnect.errors import PluginStartError
 
 from .procfs import start_time
 
-DATA_VARIABLE = "VCONNECT_DATA_DIR"
-TMP_VARIABLE = "TMPDIR"
+_DATA_VARIABLE = "VCONNECT_DATA_DIR"
+_TMP_VARIABLE = "TMPDIR"
 _SECRET_VARIABLE = "VCONNECT_SECRET_{}_FILE"  # noqa: S105 - a variable's name
 
 _PRIVATE = ".vconnect"
@@ -67,7 +67,7 @@ class PrivateDirectory:
             self.tmp = self.run / "tmp"
             self.tmp.mkdir(mode=0o700)
             self.secrets.mkdir(mode=0o700)
-        self._variables = {DATA_VARIABLE: str(self.data), TMP_VARIABLE: str(self.tmp)}
+        self._variables = {_DATA_VARIABLE: str(self.data), _TMP_VARIABLE: str(self.tmp)}
 
     @property
     def environment(self) -> dict[str, str]:

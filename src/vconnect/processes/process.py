@@ -33,7 +33,7 @@ from .no_new_privileges import without_new_privileges
 from .procfs import HAS_PROC, ProcessStat, members
 
 # The machine is short of a resource, which may pass: a start that fails for this is tried again.
-SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 # The first and the longest pause between looks at a session that is ending. Nothing announces that
 # a session is empty, so it is polled: soon at first, because most plugins exit at once.
 _POLL_SECONDS = (0.002, 0.05)
@@ -394,7 +394,7 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Spa
                 *(nothing, stdout, stderr, spec.no_new_privs),
             )
         except OSError as error:
-            if error.filename is None and error.errno not in SHORTAGES:
+            if error.filename is None and error.errno not in _SHORTAGES:
                 error.filename = str(cgroup.path)  # it is neither the program nor its directory
             raise
     return SpawnedChild(pid)
@@ -431,7 +431,7 @@ def _signal_name(number: int) -> str:
 
 def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
     """Build the error for a failed start; it is transient if the machine is short of something."""
-    is_transient = isinstance(error, OSError) and error.errno in SHORTAGES
+    is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
     return PluginStartError(plugin, words, is_transient=is_transient)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
+from vconnect.errors import RemoteProtocolError
 from vconnect.wire._stream import FrameStream, ReadBuffer
 from vconnect.wire.messages import NATIVE_VERSIONS
 
@@ -20,12 +21,12 @@ from .handlers import settle
 from .native_pipeline import NativePipeline
 from .plugin import Plugin, build_handshake, check_plugin, convert_config
 
-TRIES = 10
-RETRY_DELAY_S = 0.5
-MAX_RETRY_DELAY_S = 5.0
-HANDSHAKE_TIMEOUT_S = 10.0
-DRAIN_TIMEOUT_S = 3.0  # less than the 5 s after which a host kills
-HOST_CHECK_S = 1.0
+_TRIES = 10
+_RETRY_DELAY_S = 0.5
+_MAX_RETRY_DELAY_S = 5.0
+_HANDSHAKE_TIMEOUT_S = 10.0
+_DRAIN_TIMEOUT_S = 3.0  # less than the 5 s after which a host kills
+_HOST_CHECK_S = 1.0
 
 
 def retry_delays() -> Iterator[float]:
@@ -33,10 +34,10 @@ def retry_delays() -> Iterator[float]:
 
     The later ones vary by a quarter, so that many plugins do not come back in step.
     """
-    yield from repeat(RETRY_DELAY_S, TRIES)
-    delay = RETRY_DELAY_S
+    yield from repeat(_RETRY_DELAY_S, _TRIES)
+    delay = _RETRY_DELAY_S
     while True:
-        delay = min(2 * delay, MAX_RETRY_DELAY_S)
+        delay = min(2 * delay, _MAX_RETRY_DELAY_S)
         yield delay * random.uniform(0.75, 1.0)  # noqa: S311 - nothing secret
 
 
@@ -102,7 +103,7 @@ class PluginClient:
         """End `run` soon: events read so far are answered, for at most 3 s."""
         self._stopping.set()
         if self._connection is not None:
-            self._connection.drain(DRAIN_TIMEOUT_S)
+            self._connection.drain(_DRAIN_TIMEOUT_S)
 
     async def _keep_connected(self) -> None:
         delays = retry_delays()
@@ -125,7 +126,7 @@ class PluginClient:
         until = loop.time() + delay
         while (left := until - loop.time()) > 0 and not self._stopping.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), min(left, HOST_CHECK_S))
+                await asyncio.wait_for(self._stopping.wait(), min(left, _HOST_CHECK_S))
             if self._host.is_gone():
                 return
 
@@ -176,7 +177,7 @@ class PluginClient:
         Returns:
             The configuration, or ``None`` if the host refused, went away or stayed silent.
         """
-        welcome = await connection.welcomed(HANDSHAKE_TIMEOUT_S)
+        welcome = await connection.welcomed(_HANDSHAKE_TIMEOUT_S)
         if welcome is None:
             if not self._stopping.is_set():
                 self._warn(f"no answer to the handshake ({connection.end}); trying again")
@@ -241,6 +242,9 @@ class _Connection:
             native = NativePipeline(self._plugin, self._stream, self._stop, limit)
             self._pipeline = native
             self._plugin.host.connected(self._stream, native.keep_reading, limit)
+
+    def broken(self, error: RemoteProtocolError) -> None:
+        """Do nothing: `disconnected` follows with the same error."""
 
     def disconnected(self, error: Exception | None) -> None:
         self._pipeline.close()

@@ -11,7 +11,7 @@ from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect.errors import HostCallError
 from vconnect.wire._stream import FrameStream
 
-DEFAULT_TIMEOUT_S = 30.0
+_DEFAULT_TIMEOUT_S = 30.0
 
 #: How many plugins the event that is being handled has come through; calls made by its handler
 #: carry it on, so that the host can end a chain that runs in circles.
@@ -43,7 +43,11 @@ class Host:
         return self._stream is not None
 
     async def call(
-        self, name: str, params: dict[str, Any] | None = None, *, timeout: float = DEFAULT_TIMEOUT_S
+        self,
+        name: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> Any:
         """Ask the host for something and return what it answers.
 
@@ -81,7 +85,7 @@ class Host:
         method: str,
         params: Any = None,
         *,
-        timeout: float = DEFAULT_TIMEOUT_S,
+        timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> Any:
         """Ask another plugin, whose handler of the event ``method`` answers (``plugin.call``)."""
         deadline_ms = int(timeout * 1000)

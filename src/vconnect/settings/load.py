@@ -28,7 +28,7 @@ from .paths import absolute_path, absolute_paths
 _TABLES = ("config", "options", "events", "env")
 
 DEFAULT_CONFIG_FILE = "vconnect.toml"
-ENVIRONMENT_PREFIX = "VCONNECT_"
+_ENVIRONMENT_PREFIX = "VCONNECT_"
 
 # The defaults that are relative to the working directory or to the home directory.
 _DEFAULT_PATHS = {key: getattr(Settings(), key) for key in ("plugin_dir", "socket_path")}
@@ -140,7 +140,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read ``VCONNECT_<KEY>`` for every key that is not a table."""
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        variable = ENVIRONMENT_PREFIX + field.name.upper()
+        variable = _ENVIRONMENT_PREFIX + field.name.upper()
         if variable not in environ or field.name in _TABLES:
             continue
         text = environ[variable]

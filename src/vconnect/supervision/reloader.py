@@ -16,7 +16,7 @@ from vconnect.threads import in_thread
 from .source_watch import SourceWatch
 from .supervisor import Supervisor
 
-POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Reloader:
     async def run(self) -> None:
         """Look again and again, until cancelled; restarts that have begun go on."""
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             if running := self._running():
                 for path in await in_thread(None, self._watch.changed, list(running)):
                     self._reload(running[path])

@@ -10,17 +10,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE_SUFFIXES = frozenset(
+_SOURCE_SUFFIXES = frozenset(
     {
         *(".py", ".pyx", ".rs", ".go", ".mod", ".sum", ".js", ".mjs", ".cjs", ".ts", ".tsx"),
         *(".c", ".h", ".cc", ".cpp", ".hpp", ".zig", ".java", ".kt", ".rb", ".lua", ".sh"),
         *(".toml", ".json", ".yaml", ".yml"),
     }
 )
-IGNORED_DIRECTORIES = frozenset(
+_IGNORED_DIRECTORIES = frozenset(
     {"target", "node_modules", "__pycache__", "build", "dist", "venv", "vendor"}
 )
-MAX_FILES = 20_000
+_MAX_FILES = 20_000
 
 Stamp = tuple[int, int, int]
 
@@ -69,7 +69,7 @@ def stamp(directory: Path) -> Stamp:
         # A sum of times also notices a file that is replaced by an older one.
         size += found.st_size
         newest += found.st_mtime_ns
-        if count >= MAX_FILES:
+        if count >= _MAX_FILES:
             break
     return count, size, newest
 
@@ -85,7 +85,7 @@ def _source_files(directory: Path) -> Iterator[os.DirEntry[str]]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if entry.name not in IGNORED_DIRECTORIES:
+                if entry.name not in _IGNORED_DIRECTORIES:
                     pending.append(entry.path)
-            elif Path(entry.name).suffix in SOURCE_SUFFIXES:
+            elif Path(entry.name).suffix in _SOURCE_SUFFIXES:
                 yield entry

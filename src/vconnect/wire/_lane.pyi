@@ -10,19 +10,19 @@ from vconnect._framing import Event, EventName
 from vconnect.errors import PluginError
 
 from ._inflight import AnsweredStream
-from ._stream import StreamOwner
 
-class LaneOwner(StreamOwner, Protocol):
-    """Who hears of a serving lane; the last two only in the native dialect."""
+class LaneOwner(Protocol):
+    """The callbacks of a serving lane; the first two only in the native dialect."""
 
     def called(self, message: dict[str, Any]) -> None: ...
     def abandoned(self, number: int) -> None: ...
+    def disconnected(self, error: Exception | None) -> None: ...
 
 @disjoint_base
 class LaneCore(AnsweredStream):
     def serve(
         self,
-        owner: StreamOwner,
+        owner: LaneOwner,
         plugin: str,
         *,
         window: int,

@@ -375,6 +375,13 @@ cdef class LaneCore(AnsweredStream):
 
     # Ending.
 
+    cdef int fail(self, object error) except -1:
+        """End the connection because the peer broke the wire."""
+        if not self.serving:
+            return AnsweredStream.fail(self, error)
+        self.abort(error)  # the owner of a serving lane learns it from ``disconnected``
+        return 0
+
     cdef int release(self) except -1:
         if self.serving:
             self._fail_all()

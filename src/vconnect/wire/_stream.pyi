@@ -6,16 +6,18 @@ from typing import Any, Protocol, final
 from typing_extensions import disjoint_base
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES as DEFAULT_MAX_FRAME_BYTES
+from vconnect.errors import RemoteProtocolError
 
 @final
 class ReadBuffer:
     def __init__(self, size_bytes: int = ...) -> None: ...
 
 class StreamOwner(Protocol):
-    """Who hears of a stream; ``broken(error)``, if there, of a protocol error before the end."""
+    """The callbacks of a stream. ``broken`` reports a protocol error before the connection ends."""
 
     def connected(self, stream: Any) -> None: ...
     def message(self, message: dict[str, Any]) -> None: ...
+    def broken(self, error: RemoteProtocolError) -> None: ...
     def disconnected(self, error: Exception | None) -> None: ...
 
 @disjoint_base

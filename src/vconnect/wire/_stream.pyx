@@ -81,9 +81,10 @@ cdef class ReadBuffer:
 cdef class StreamCore:
     """One connection that carries JSON objects in frames: an ``asyncio.BufferedProtocol``.
 
-    Its owner hears ``connected(stream)`` once, ``message(object)`` for each frame, and at the end
-    ``disconnected(error)`` once, where the error says why unless the peer simply closed. An owner
-    may send, close or abort from inside any of these.
+    It calls its owner's ``connected(stream)`` once, ``message(object)`` for each frame,
+    ``broken(error)`` if the peer breaks the wire, and ``disconnected(error)`` once at the end; the
+    error says why, unless the peer simply closed. An owner may send, close or abort from inside
+    any of these.
 
     Args:
         owner: Who hears of it.
@@ -217,9 +218,7 @@ cdef class StreamCore:
         """End the connection because the peer broke the wire."""
         if self.error is None:
             self.error = error
-        broken = getattr(self.owner, "broken", None)
-        if broken is not None:
-            broken(error)
+        self.owner.broken(error)
         self.abort(error)
         return 0
 

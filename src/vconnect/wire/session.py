@@ -199,12 +199,6 @@ class Session:
 
     # What the lane calls.
 
-    def connected(self, stream: Lane) -> None:
-        """Never called: the lane was connected before it was handed over."""
-
-    def message(self, message: dict[str, Any]) -> None:
-        """Never called: a serving lane matches every frame itself."""
-
     def called(self, message: dict[str, Any]) -> None:
         """Pass on what the plugin asks."""
         self._owner.called(self, message)

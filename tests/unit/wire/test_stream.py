@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.support.wire_kit import (
     Owner,
-    RefusingOwner,
     connected,
     frame,
     open_stream,
@@ -113,7 +112,7 @@ async def test_an_owner_that_raises_loses_its_connection_and_the_loop_tells():
 
 
 async def test_a_broken_wire_is_told_before_the_end():
-    class Refusing(RefusingOwner):
+    class Refusing(Owner):
         def broken(self, error):
             super().broken(error)
             self.stream.send(frame({"code": error.code}))
