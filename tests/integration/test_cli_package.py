@@ -49,7 +49,7 @@ def test_new_goes_where_it_is_told(capsys: Printed) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "words"),
     [
-        (("new", "bad/name"), 2, "a plugin's name is"),
+        (("new", "bad/name"), 2, "the name is 'bad/name'; expected"),
         (("new", "taken"), 2, "taken is not empty"),
         (("pack", "nowhere"), 1, "nowhere: not a directory"),
         (("pack", "taken"), 1, "plugin.json"),

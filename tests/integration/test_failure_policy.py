@@ -31,7 +31,7 @@ FAILURES = {
     ),
     "timeout": ("serve(lambda event: time.sleep(60), priority=5)", "deadline_exceeded", "deadline"),
     "crash": ("serve(lambda event: os._exit(3), priority=5)", "unavailable", "connection"),
-    "bad answer": (BAD_ANSWER.format(data=b"\0\0\0\2{]"), "unavailable", "broke the wire"),
+    "bad answer": (BAD_ANSWER.format(data=b"\0\0\0\2{]"), "unavailable", "violates the protocol"),
     "not connected": ("print('no database', file=sys.stderr); sys.exit(3)", "unavailable", "not c"),
 }
 DEFAULT = {"status": "ok", "data": {"stands": "in"}}

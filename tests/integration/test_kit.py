@@ -165,7 +165,7 @@ async def test_a_changed_configuration(general, host):
     await peer.close()
     peer, _ = await host.welcome({"refused": True})
     assert (await peer.ask("config"))["data"] == {"a": 2}
-    await program.wrote("the old configuration stays")
+    await program.wrote("keeping the old configuration")
 
 
 async def test_a_host_that_breaks_the_framing_is_left_and_tried_again(general, host):
@@ -366,7 +366,7 @@ async def test_a_wrong_configuration_ends_it_with_a_line_that_says_so(processes,
     assert await peer.read() is None
     assert await program.exit_code() == 78
     last = program.stderr.splitlines()[-1]
-    assert "wrong configuration: $.name: expected `str`, got `int`" in last
+    assert "invalid configuration: $.name: expected `str`, got `int`" in last
     assert "[plugins.config.typed]" in last
 
 
@@ -465,7 +465,7 @@ async def test_a_silent_host_is_left_after_a_while(host, inside, monkeypatch, ca
     peer = await host.accept()
     await peer.read()
     assert await peer.read() is None
-    await until(lambda: "the host stays silent" in caplog.text, "a warning")
+    await until(lambda: "the host did not respond" in caplog.text, "a warning")
 
 
 async def test_a_client_serves_without_run_plugin(host, inside):

@@ -57,7 +57,7 @@ def test_an_answer_that_breaks_the_wire_ends_the_connection(answer: bytes) -> No
         async with connected() as wire:
             first, second = wire.request(), wire.request()
             await wire.answer(answer)
-            with pytest.raises(PluginUnavailableError, match="broke the wire"):
+            with pytest.raises(PluginUnavailableError, match="violates the protocol"):
                 await first
             with pytest.raises(PluginUnavailableError):
                 await second

@@ -177,10 +177,13 @@ async def test_a_path_that_is_too_long(tmp_path):
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda d: d.symlink_to(d.parent), "is a symbolic link; name a real directory"),
+        (lambda d: d.symlink_to(d.parent), "is a symbolic link; use a real directory"),
         (lambda d: d.write_text(""), "is not a directory"),
-        (lambda d: (d.mkdir(), d.chmod(0o770)), r"written by others \(mode 0770\).*chmod 700"),
-        (lambda d: (d.mkdir(), d.chmod(0o703)), r"written by others \(mode 0703\)"),
+        (
+            lambda d: (d.mkdir(), d.chmod(0o770)),
+            r"writable by other users \(mode 0770\).*chmod 700",
+        ),
+        (lambda d: (d.mkdir(), d.chmod(0o703)), r"writable by other users \(mode 0703\)"),
     ],
 )
 async def test_directories_that_are_refused(path, prepare, words):
@@ -195,7 +198,7 @@ async def test_a_foreign_directory_is_refused(path):
         os.chown(path.parent, 65534, -1)
     else:
         path = Path("/runtime.sock")
-    with pytest.raises(SocketError, match=r"belongs to user \d+, this host runs as \d+"):
+    with pytest.raises(SocketError, match=r"belongs to user \d+, this host runs as user \d+"):
         bind_private_socket(path)
 
 
@@ -221,7 +224,7 @@ async def test_a_lost_file_is_bound_again_and_connections_go_on(path, caplog):
             while not path.exists():
                 await asyncio.sleep(0.01)
         assert mode(path) == 0o600
-        await until(lambda: "had vanished; bound again" in caplog.text)
+        await until(lambda: "had disappeared; bound it again" in caplog.text)
         call = gate.sessions[0].call(frame({}), soon())
         await peer.answer({"still": "here"})
         assert await call == {"still": "here"}

@@ -1,5 +1,5 @@
 """The administration interface: HTTP with JSON bodies over a private Unix socket.
 
-`server.AdminServer` is the host's end, `client.AdminClient` the command line's. They share no
-code but the words on the wire, which ``docs/administration.md`` describes.
+`server.AdminServer` is the host's end, `client.AdminClient` the command line's. They share no code,
+only the format that ``docs/administration.md`` describes.
 """

@@ -1,7 +1,7 @@
-"""The routes of the administration interface, and what each asks of the manager.
+"""The routes of the administration interface, and the manager's methods behind them.
 
-No request may come from a browser: one with an ``Origin``, or with a ``Host`` that is not ours, is
-refused before it reaches a route. Bodies are JSON and say so.
+No request may come from a browser: one with an ``Origin``, or with an unexpected ``Host``, is
+refused before it reaches a route. Bodies must be JSON and be declared as such.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from vconnect.names import LogLevel
 
 from .responses import error_response, json_response, response_for
 
+# The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
+# the proxy's name.
 _HOSTS = ("localhost", "vconnect")
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Manager(Protocol):
-    """The part of ``PluginRuntimeManager`` that is administered."""
+    """The part of ``PluginRuntimeManager`` that this interface uses."""
 
     def runtime_summaries(self) -> Sequence[msgspec.Struct]:
         """Describe every plugin."""
@@ -37,7 +39,7 @@ class Manager(Protocol):
         """Describe one plugin, by any of its names."""
 
     def plugin_logs(self, name: str, *, lines: int, level: LogLevel, after: int | None) -> Any:
-        """Return what a plugin has printed and logged."""
+        """Return a plugin's log records."""
 
     def host_summary(self) -> msgspec.Struct:
         """Describe the host itself."""
@@ -49,13 +51,13 @@ class Manager(Protocol):
         """Stop a plugin."""
 
     async def restart_plugin(self, name: str) -> None:
-        """Stop a plugin and start it again."""
+        """Restart a plugin."""
 
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Any:
         """Send an event through the chain."""
 
     async def broadcast(self, event: str, payload: Any, *, timeout: float | None = None) -> Any:
-        """Send an event to all capable plugins at the same time."""
+        """Send an event to all plugins that want it at the same time."""
 
     async def request_result(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
@@ -68,10 +70,10 @@ class EventRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         event: The event's name.
-        payload: Anything that JSON holds.
-        mode: ``chain`` (also when absent) or ``broadcast``; not together with ``plugin``.
-        plugin: The only plugin to ask, by any of its names.
-        timeout: Seconds for the whole call; by default what the host is configured to.
+        payload: Any JSON value.
+        mode: ``chain`` (the default) or ``broadcast``; not together with ``plugin``.
+        plugin: The only plugin to call, by any of its names.
+        timeout: Seconds for the whole call; by default as configured for the host.
     """
 
     event: Annotated[str, msgspec.Meta(min_length=1)]
@@ -85,26 +87,27 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The query of ``GET /api/plugins/{name}/logs``.
 
     Attributes:
-        lines: How many records at most.
-        level: The lowest that is wanted.
-        after: The ``next`` of an earlier answer, to go on from there.
+        lines: The maximum number of records.
+        level: The lowest level to return.
+        after: The ``next`` of an earlier response, to continue from there.
     """
 
     lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
     level: LogLevel = "trace"
+    # Beyond 2**53, JavaScript and others cannot represent an integer exactly.
     after: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | None = None
 
 
 class _BadRequestError(Exception):
-    """The request's body or its fields are wrong."""
+    """The request's body or a field of it is invalid."""
 
 
 def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
-    """Make the application that administers ``manager``.
+    """Create the application that administers ``manager``.
 
     Args:
-        manager: What is administered.
-        max_body_bytes: The largest body that is accepted.
+        manager: The manager.
+        max_body_bytes: The largest accepted body.
     """
     app = web.Application(
         middlewares=[_answer_errors, _refuse_browsers, _refuse_foreign_bodies],
@@ -121,7 +124,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
 
 
 class _Routes:
-    """The handlers: read the request, ask the manager, answer."""
+    """The handlers: parse the request, call the manager, respond."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -160,7 +163,7 @@ class _Routes:
         return json_response(await call(wanted.event, wanted.payload, timeout=wanted.timeout))
 
     async def _ask_one(self, wanted: EventRequest, plugin: str) -> dict[str, Any]:
-        """Ask one plugin, and give its result the form of an outcome."""
+        """Call one plugin, and return its result in the form of an outcome."""
         result = await self._manager.request_result(
             plugin, wanted.event, wanted.payload, timeout=wanted.timeout
         )
@@ -174,7 +177,7 @@ class _Routes:
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into an answer; the boundary of the HTTP side."""
+    """Turn any exception of a handler into a response: the boundary of the HTTP side."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -183,39 +186,40 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return error_response(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
     except VConnectError as error:
         if isinstance(error, IllegalTransitionError):
-            _log.exception("%s %s met a bug", request.method, request.path)
+            # A bug of ours, although it has an error class: log its traceback.
+            _log.exception("%s %s: internal error", request.method, request.path)
         return response_for(error)
-    except Exception:  # noqa: BLE001 - the boundary: logged, and the host goes on
-        _log.exception("%s %s failed by a fault of the host", request.method, request.path)
+    except Exception:  # noqa: BLE001 - the boundary: logged, and the host continues
+        _log.exception("%s %s: internal error", request.method, request.path)
         return error_response(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal",
-            "a fault of the host; its log holds the traceback",
+            "internal error of the host; the traceback is in its log",
         )
 
 
 @web.middleware
 async def _refuse_browsers(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Refuse what a page in a browser could send, should the socket ever stand behind a proxy."""
+    """Refuse what a web page could send, in case the socket is ever exposed through a proxy."""
     if "Origin" in request.headers:
-        return _forbidden("requests with an Origin header are refused: this is not for browsers")
+        return _forbidden("requests with an Origin header are refused: browsers are not served")
     host = request.headers.get("Host", "")
     if host.partition(":")[0].lower() not in _HOSTS:
-        return _forbidden(f"the Host header is {host!r}; it must be one of: {', '.join(_HOSTS)}")
+        return _forbidden(f"the Host header is {host!r}; expected one of: {', '.join(_HOSTS)}")
     return await handler(request)
 
 
 @web.middleware
 async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Refuse bodies that do not call themselves JSON, forms first of all."""
-    # aiohttp reads a missing type as this one, and clients send it with an empty body.
+    """Refuse bodies that are not declared as JSON, above all forms, which any page can send."""
+    # aiohttp assumes this type if there is none, and clients send it with an empty body.
     nothing = request.content_type == "application/octet-stream" and not request.can_read_body
     if not nothing and request.content_type != "application/json":
         got = request.headers.get("Content-Type", "none")
         return error_response(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            f"the content type is {got!r}; it must be application/json",
+            f"the content type is {got!r}; expected application/json",
         )
     return await handler(request)
 
@@ -225,7 +229,7 @@ def _forbidden(message: str) -> web.Response:
 
 
 def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response:
-    """Say in JSON what aiohttp says in plain text, with its headers (``Allow``) kept."""
+    """Turn aiohttp's plain-text error into JSON, and keep its ``Allow`` header."""
     allowed = error.headers.get("Allow", "")
     words = {
         404: ("not_found", f"no such route: {request.path}"),
@@ -249,7 +253,7 @@ def _parse_event(body: bytes) -> EventRequest:
     except msgspec.ValidationError as error:
         raise _BadRequestError(_field_first(error)) from None
     if wanted.plugin is not None and wanted.mode is not None:
-        raise _BadRequestError("mode: does not go with plugin; leave one of them out")
+        raise _BadRequestError("mode: cannot be combined with plugin; omit one of them")
     return wanted
 
 
@@ -261,7 +265,7 @@ def _parse_query(query: Mapping[str, str]) -> LogRequest:
 
 
 def _field_first(error: msgspec.ValidationError) -> str:
-    """Put the field before what was expected of it."""
+    """Move the field's name to the front of the message."""
     text, _, where = str(error).partition(" - at `")
     text = text[0].lower() + text[1:]
     field = where.rstrip("`").removeprefix("$.")

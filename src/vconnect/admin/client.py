@@ -14,30 +14,30 @@ from yarl import URL
 
 from vconnect.errors import AdminError, HostUnreachableError
 
-# A question is answered at once or the host is stuck; an action takes as long as it takes.
+# Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0
 
 
 def plugin_route(name: str, what: str) -> str:
-    """Make the route of ``what`` for the plugin ``name``, whatever characters it has.
+    """Build the route of ``what`` for the plugin ``name``, which may contain any characters.
 
     >>> plugin_route("example", "status")
     '/api/plugins/example/status'
     >>> plugin_route("../x", "status")
     '/api/plugins/%2E%2E%2Fx/status'
     """
-    # quote() leaves dots alone, and a segment of dots alone would walk up the path.
+    # quote() leaves dots alone, and a segment of only dots would lead up the path.
     return f"/api/plugins/{quote(name, safe='').replace('.', '%2E')}/{what}"
 
 
 class AdminClient:
-    """Asks a running host, over its administration socket.
+    """Sends requests to a running host over its administration socket.
 
-    Use it as ``async with AdminClient(path) as client``. Every method returns the decoded answer.
+    Use it as ``async with AdminClient(path) as client``. Every method returns the decoded response.
 
     Raises (every method):
-        HostUnreachableError: Nobody listens at the path, or the host went away.
-        AdminError: The host answered with an error; the message is the host's.
+        HostUnreachableError: No host listens at the path, or the connection was lost.
+        AdminError: The host responded with an error; the message is the host's.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -60,28 +60,29 @@ class AdminClient:
         await self._session.close()
 
     async def get(self, route: str) -> Any:
-        """Ask a question."""
+        """Send a query."""
         return await self._send("GET", route, None, QUESTION_TIMEOUT)
 
     async def post(self, route: str, body: Any = None) -> Any:
-        """Ask for an action, and wait until it is done."""
+        """Request an action, and wait until it is done."""
         return await self._send("POST", route, body, None)
 
     async def _send(self, method: str, route: str, body: Any, timeout: float | None) -> Any:
         try:
             async with self._session.request(
                 method,
+                # The host name is never resolved: the connector always uses the socket.
                 URL(f"http://vconnect{route}", encoded=True),
                 data=None if body is None else orjson.dumps(body),
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as answer:
                 return _decode(answer.status, await answer.read())
         except TimeoutError:
-            raise self._unreachable(f"no answer within {QUESTION_TIMEOUT:g} s") from None
+            raise self._unreachable(f"no response within {QUESTION_TIMEOUT:g} s") from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(f"it went away: {error}") from None
+            raise self._unreachable(f"connection lost: {error}") from None
 
     def _unreachable(self, why: str) -> HostUnreachableError:
         return HostUnreachableError(
@@ -90,7 +91,7 @@ class AdminClient:
 
 
 def _decode(status: int, body: bytes) -> Any:
-    """Return the answer's value, or raise what it says went wrong."""
+    """Return the response's value, or raise the error that it describes."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -105,4 +106,4 @@ def _decode(status: int, body: bytes) -> Any:
 
 
 def _not_ours(status: int) -> str:
-    return f"what answered is not a vconnect host: HTTP status {status} without our kind of JSON"
+    return f"the response is not from a vconnect host: HTTP status {status}, unexpected content"

@@ -1,7 +1,7 @@
-"""HTTP responses: JSON bodies, and every error in one form.
+"""HTTP responses: JSON bodies, and one form for all errors.
 
-An error is ``{"error": {"code": …, "message": …}}`` with the HTTP status that fits. Text that
-comes from plugins is only ever a JSON string, never HTML.
+An error is ``{"error": {"code": …, "message": …}}`` with an appropriate HTTP status. Text that
+comes from plugins is only ever sent as a JSON string, never as HTML.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vconnect.errors import (
 )
 from vconnect.logs.records import LogRecord
 
-# The first class that fits decides, so the special ones come first.
+# The first matching class decides, so the more specific classes come first.
 _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
     (UnknownPluginError, HTTPStatus.NOT_FOUND),
     (PluginStartError, HTTPStatus.CONFLICT),
@@ -39,24 +39,24 @@ _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
     (VConnectError, HTTPStatus.CONFLICT),
 )
 
-# nosniff: were a browser ever to get here, it must not guess that text is a page.
+# nosniff: if a browser ever gets a response, it must not interpret text as a page.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> web.Response:
-    """Return a JSON response with ``value``, whose structs become objects."""
+    """Build a JSON response from ``value``, in which structs become objects."""
     return web.Response(
         body=_encode(value), status=status, content_type="application/json", headers=_HEADERS
     )
 
 
 def error_response(status: int, code: str, message: str) -> web.Response:
-    """Return an error response in the one form that all errors have."""
+    """Build an error response in the form that all errors have."""
     return json_response({"error": {"code": code, "message": message}}, status)
 
 
 def response_for(error: VConnectError) -> web.Response:
-    """Return the response for an error of ours: its own code, or else its class's name."""
+    """Build the response for one of our errors, with its own code, or else its class name."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))
     code = error.code if isinstance(error, PluginError) else _snake_case(type(error).__name__)
     return error_response(status, code, str(error))
@@ -71,8 +71,8 @@ def _encode(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain)
     except orjson.JSONEncodeError:
-        # A path or an output line that is not UTF-8 arrives as lone surrogates, which JSON
-        # cannot carry. One such name must not hide every other plugin.
+        # A path or a line of output that is not UTF-8 contains lone surrogates, which JSON cannot
+        # represent. One such name must not make all other plugins unavailable.
         return orjson.dumps(_without_surrogates(value), default=_plain)
 
 
@@ -81,11 +81,11 @@ def _plain(value: Any) -> Any:
         return _plain_record(value)
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 def _plain_record(record: LogRecord) -> dict[str, Any]:
-    """Put its fields in as they are, encoded: decoded they may be twenty times as large."""
+    """Insert the fields as they are, encoded: decoded they may be twenty times as large."""
     plain = msgspec.structs.asdict(record)
     plain["fields"] = orjson.Fragment(plain.pop("fields_json"))
     return plain

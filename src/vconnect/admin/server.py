@@ -15,13 +15,13 @@ from .app import Manager, create_app
 
 _log = logging.getLogger(__name__)
 
-# A stop that waits for a plugin's grace period may be in flight; the manager goes on with it, so
-# the connection need not.
+# Seconds for open requests, such as a stop that waits for a plugin's grace period. The manager
+# completes it anyway, so its connection need not stay open.
 _CLOSE_TIMEOUT = 0.5
 
 
 class ConfiguredManager(Manager, Protocol):
-    """A manager that tells its settings."""
+    """A manager with its settings."""
 
     @property
     def settings(self) -> Settings:
@@ -31,8 +31,8 @@ class ConfiguredManager(Manager, Protocol):
 class AdminServer:
     """Serves the administration interface of one manager on a private Unix socket.
 
-    It installs no signal handler. A client that goes away cancels nothing: what it asked for is
-    done to the end.
+    It installs no signal handlers. A client that disconnects cancels nothing: its request is still
+    carried out.
     """
 
     def __init__(self, manager: ConfiguredManager, path: str | Path) -> None:
@@ -42,17 +42,19 @@ class AdminServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Bind the socket and answer requests.
+        """Bind the socket and start serving.
 
         Raises:
-            SocketError: The socket cannot be had, or another host holds it.
+            SocketError: The socket cannot be bound, or another host holds it.
         """
         self._socket = bind_private_socket(self._path)
         app = create_app(self._manager, self._manager.settings.max_frame_bytes)
         self._runner = web.AppRunner(
             app,
+            # The host has its own signal handlers.
             handle_signals=False,
             handler_cancellation=False,
+            # Nothing to log: the manager logs what is done.
             access_log=None,
             shutdown_timeout=_CLOSE_TIMEOUT,
         )
@@ -65,7 +67,7 @@ class AdminServer:
         _log.info("administration socket listening on %s", self._socket.path)
 
     async def stop(self) -> None:
-        """Stop listening, close every connection and unlink the socket; safe to call twice."""
+        """Stop listening, close every connection and unlink the socket. May be called twice."""
         runner, self._runner = self._runner, None
         private, self._socket = self._socket, None
         try:

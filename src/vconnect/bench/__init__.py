@@ -1,6 +1,6 @@
-"""What this machine does with this package: the work of ``vconnect bench``.
+"""The performance of this machine with this package: the work behind ``vconnect bench``.
 
-`works` says what is done, `run` does it with a host of its own, and `peer` is the program at the
-other end: many small echo plugins in one process. For comparisons with other ways of doing the
-same there is ``benchmarks/`` in the source tree.
+`works` lists what is measured, `run` measures it with its own host, and `peer` is the program at
+the other end: many small echo plugins in one process. ``benchmarks/`` in the source tree compares
+vconnect with other ways of doing the same.
 """

@@ -1,9 +1,9 @@
-"""The other end of ``vconnect bench``: echo plugins made with the kit, all in one process.
+"""The other end of ``vconnect bench``: echo plugins that use the SDK, all in one process.
 
     python -m vconnect.bench.peer --socket PATH --plugins N
 
-Plugin ``bench-0`` answers every event with its payload. It and those after it declare what
-`vconnect.bench.works` sends to the first 1, 4, 10 … of them.
+Plugin ``bench-0`` answers every event with its payload. Plugin N declares the events that
+`vconnect.bench.works` sends to more than N plugins.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .works import events_of, plugin_name
 
 
 class Echo(Plugin):
-    """Answers with what it gets.
+    """Answers with the payload that it gets.
 
     Args:
-        number: Which of them it is.
+        number: Its number, from 0.
     """
 
     version = "1"
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--socket", required=True)
     parser.add_argument("--plugins", type=int, required=True)
     options = parser.parse_args()
+    # Only errors: connecting a hundred plugins would log hundreds of lines.
     logging.basicConfig(level=logging.ERROR)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(options.socket, options.plugins))

@@ -1,4 +1,4 @@
-"""A host of its own in a temporary directory, its plugins, and the clock around each event."""
+"""Runs a host in a temporary directory with its plugins, and measures each event."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from vconnect.version import host_version
 
 from .works import PLUGINS, Work, all_works, plugin_name
 
-#: For each work. Seconds.
+#: Seconds per work. All works together then take about half a minute, or five seconds.
 FULL, QUICK = 2.0, 0.3
-_WARM_UP = 0.2  # of these
-_CONNECT_SECONDS = 30.0
+_WARM_UP = 0.2  # as a part of these, in addition
+_CONNECT_SECONDS = 30.0  # for a hundred plugins to start on a slow machine
 _STOP_SECONDS = 5.0
 
 Send = Callable[[], Awaitable[Any]]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one work took.
+    """The result of one work.
 
     Attributes:
-        work: What was done.
-        events: How often; the percentiles are of so many.
-        p50_us: Half of the events were answered, by all their plugins, within so long.
-        p99_us: … and all but a hundredth.
-        per_second: Events.
-        deliveries_per_second: … times the plugins that each went to.
-        bytes_per_second: Payload, there and back.
+        work: What was measured.
+        events: The number of events, and of latencies behind the percentiles.
+        p50_us: The median latency in microseconds, from sending to the last plugin's answer.
+        p99_us: The 99th percentile of these latencies, in microseconds.
+        per_second: Events per second.
+        deliveries_per_second: Events per second, multiplied by the plugins that each went to.
+        bytes_per_second: Bytes of payload per second, in both directions.
     """
 
     work: Work
@@ -60,7 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All results, and what they hold for."""
+    """All results, and the system that they were measured on."""
 
     version: str
     python: str
@@ -74,17 +74,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def run_bench(
     *, quick: bool = False, uvloop: bool | None = None, progress: Callable[[Work], None]
 ) -> Report:
-    """Measure, and leave nothing behind.
+    """Run all works, and leave nothing behind.
 
     Args:
-        quick: Take less time for each work.
-        uvloop: As the setting of that name.
+        quick: Spend less time on each work.
+        uvloop: The setting of that name.
         progress: Called before each work.
 
     Raises:
-        ConfigError: uvloop is wanted and not installed.
-        VConnectError: The plugins do not connect, or one fails.
-        KeyboardInterrupt: SIGINT or SIGTERM came.
+        ConfigError: uvloop is requested and not installed.
+        VConnectError: The plugins do not connect, or one of them fails.
+        KeyboardInterrupt: SIGINT or SIGTERM was received.
     """
     factory = loop_factory(uvloop)
     seconds = QUICK if quick else FULL
@@ -94,6 +94,7 @@ def run_bench(
     ):
         try:
             results = runner.run(_measure_all(Path(directory), seconds, progress))
+        # The runner turns SIGINT into a cancellation, as `_measure_all` does with SIGTERM.
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     return Report(
@@ -128,7 +129,7 @@ async def _measure_all(
 
 @contextmanager
 def _peer(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the plugins, in a process group of their own: Ctrl-C is for us, and we end them."""
+    """Run the plugins in their own process group: Ctrl-C is for us, and we end them."""
     command = [sys.executable, "-m", "vconnect.bench.peer"]
     options = ["--socket", str(directory / "r.sock"), "--plugins", str(PLUGINS)]
     with _errors(directory).open("wb") as errors:
@@ -165,13 +166,13 @@ async def _until_connected(
             return
         if peer.poll() is not None or monotonic() >= until:
             lines = _errors(directory).read_text(errors="replace").splitlines()
-            said = f"; their last words: {lines[-1]}" if lines else ""
+            said = f"; last line on stderr: {lines[-1]}" if lines else ""
             raise VConnectError(f"{connected} of {PLUGINS} echo plugins are connected{said}")
         await asyncio.sleep(0.02)
 
 
 def _sender(manager: PluginRuntimeManager, work: Work) -> Send:
-    """Return what sends the work's event once and waits for all its answers."""
+    """Return a function that sends the work's event once and waits for all answers."""
     event, payload = work.event, work.payload
     if work.kind == "request":
         return partial(manager.request, plugin_name(0), event, payload)
@@ -181,13 +182,14 @@ def _sender(manager: PluginRuntimeManager, work: Work) -> Send:
         outcome = await send(event, payload)
         failed = [result for result in outcome.results if not result.ok]
         if failed or len(outcome.results) != work.plugins:
-            why = failed[0].error if failed else f"{len(outcome.results)} plugins were asked"
+            why = failed[0].error if failed else f"{len(outcome.results)} plugins were called"
             raise VConnectError(f"{work.name}: {why}")
 
     return send_to_all
 
 
 async def _measure(work: Work, send: Send, seconds: float) -> Result:
+    # Warms up code, caches and connections. Its latencies are discarded.
     await _send_for(send, work.in_flight, seconds * _WARM_UP)
     began = perf_counter()
     latencies = await _send_for(send, work.in_flight, seconds)
@@ -205,18 +207,18 @@ async def _measure(work: Work, send: Send, seconds: float) -> Result:
 
 
 async def _send_for(send: Send, in_flight: int, seconds: float) -> list[float]:
-    """Let so many callers send for so long; return how long each event took, sorted."""
+    """Send from ``in_flight`` callers for ``seconds``; return the latency of each event, sorted."""
     until = perf_counter() + seconds
     try:
         async with asyncio.TaskGroup() as group:
             callers = [group.create_task(_caller(send, until)) for _ in range(in_flight)]
     except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # what the first caller met will do
+        raise failed.exceptions[0] from None  # the first failure stands for the others
     return sorted(latency for caller in callers for latency in caller.result())
 
 
 async def _caller(send: Send, until: float) -> array[float]:
-    latencies = array("d")
+    latencies = array("d")  # 8 bytes per event, where a list would take 32
     while True:
         began = perf_counter()
         await send()
@@ -227,5 +229,5 @@ async def _caller(send: Send, until: float) -> array[float]:
 
 
 def _percentile(ascending: list[float], part: float) -> float:
-    """Return the smallest value that so large a part of them does not exceed."""
+    """Return the smallest value that is not below the given part of all values."""
     return ascending[max(0, math.ceil(part * len(ascending)) - 1)]

@@ -1,4 +1,4 @@
-"""What ``vconnect bench`` does: each work sends one kind of event again and again."""
+"""What ``vconnect bench`` measures: each work sends one kind of event repeatedly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 Kind = Literal["request", "chain", "fan-out"]
-
+# One caller shows the latency, 64 (the default window) the throughput.
 IN_FLIGHT = (1, 64)
 CHAINS = (1, 4, 16)
 FAN_OUTS = (1, 10, 100)
@@ -21,11 +21,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the result.
 
     Attributes:
-        name: For the table.
-        kind: How an event goes to the plugins.
-        plugins: How many get it.
-        in_flight: How many callers send at the same time, each after the answer to its last.
-        payload_bytes: The JSON that goes there, and back.
+        name: Its name in the table.
+        kind: How an event is sent to the plugins.
+        plugins: How many plugins get it.
+        in_flight: The number of concurrent callers, each of which waits for its answer.
+        payload_bytes: The size of the payload as JSON, in each direction.
     """
 
     name: str
@@ -36,17 +36,17 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def event(self) -> str:
-        """The event that it sends."""
+        """The name of the event."""
         return event_for(self.plugins)
 
     @property
     def payload(self) -> dict[str, Any]:
-        """An object of exactly so many bytes of JSON."""
+        """An object of exactly `payload_bytes` bytes of JSON."""
         return {"content": "x" * (self.payload_bytes - len('{"content":""}'))}
 
 
 def all_works() -> list[Work]:
-    """Return them in the order of the table."""
+    """Return all works in the order of the table."""
     return [
         *(Work(name=f"request, {count} in flight", in_flight=count) for count in IN_FLIGHT),
         *(Work(name=f"chain of {count}", kind="chain", plugins=count) for count in CHAINS),
@@ -59,15 +59,15 @@ def all_works() -> list[Work]:
 
 
 def plugin_name(number: int) -> str:
-    """Name one of the plugins."""
+    """Return the name of a plugin."""
     return f"bench-{number}"
 
 
 def event_for(plugins: int) -> str:
-    """Name the event that goes to the first so many plugins."""
+    """Return the name of the event for the first ``plugins`` plugins."""
     return f"bench.first.{plugins}"
 
 
 def events_of(number: int) -> list[str]:
-    """List the events that plugin ``number`` wants."""
+    """List the events that plugin ``number`` declares."""
     return [event_for(count) for count in sorted({*CHAINS, *FAN_OUTS}) if number < count]

@@ -2,18 +2,18 @@
 
 ========== ==================================================================================
 `main`     the entry point
-`root`     ``vconnect`` itself: its options, and the commands below it
+`root`     ``vconnect`` itself: its options and commands
 `serve`    runs a host in the foreground
-`control`  the commands that ask a running host over its administration socket
-`logs`     shows what a plugin has printed, and follows it
-`projects` begins a plugin project, and makes a package of one
-`scaffold` the templates that a project begins with
+`control`  the commands that query and control a running host over its administration socket
+`logs`     shows a plugin's output, and follows it
+`projects` creates a plugin project, and a package from one
+`scaffold` writes a new project from templates
 `bench`    measures this machine
 `context`  what every command needs: the configuration, and a client for the running host
 `output`   tables for people, JSON for programs
-`boundary` from an exception to an exit code
+`boundary` turns exceptions into exit codes
 ========== ==================================================================================
 
-What is heavy (aiohttp, rich, the host) is imported inside the commands that need it, so that
-``vconnect --help`` answers at once.
+Slow imports (aiohttp, rich, the host) happen inside the commands that need them, so that
+``vconnect --help`` responds at once.
 """

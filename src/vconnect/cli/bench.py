@@ -1,4 +1,4 @@
-"""``vconnect bench``: what this machine does, in half a minute."""
+"""``vconnect bench``: measures the performance of this machine, in half a minute."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @click.option("--uvloop/--no-uvloop", default=None, help="The event loop of the host.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def bench(quick: bool, uvloop: bool | None, as_json: bool) -> None:
-    """Measure how fast this machine carries events to plugins and back.
+    """Measure how fast this machine delivers events to plugins and back.
 
-    It runs a host and a hundred small plugins in one process beside it, for half a minute, and
-    leaves nothing behind. A running host is neither asked nor disturbed.
+    The command starts its own host and a hundred small plugins in one other process, for half a
+    minute, and leaves nothing behind. A running host is not involved.
     """
     import msgspec
 
@@ -35,6 +35,6 @@ def bench(quick: bool, uvloop: bool | None, as_json: bool) -> None:
 
 
 def _say(work: Work) -> None:
-    """Show on a terminal that something is going on."""
+    """Show progress on a terminal."""
     if sys.stderr.isatty():
         click.echo(f"{work.name} ...", err=True)

@@ -1,4 +1,4 @@
-"""Where every error of a command ends: one line on stderr (or one JSON value), one exit code."""
+"""The last stop for errors of a command: one line on stderr (or one JSON value), one exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .output import clean, print_json
 FAILED = 1
 WRONG_USAGE = 2
 HOST_UNREACHABLE = 3
-INTERRUPTED = 130
+INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
 _EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ConfigError, WRONG_USAGE, "config_error"),
@@ -33,10 +33,10 @@ _EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
-    """Run ``command`` and return its exit code; nothing but that leaves this function.
+    """Run ``command`` and return its exit code. No exception leaves this function.
 
-    Every error is told in one line on stderr. Where ``--json`` is among the arguments it is told
-    on stdout instead, as ``{"error": {"code": …, "message": …}}``.
+    An error is one line on stderr. With ``--json`` among the arguments it is one JSON value on
+    stdout instead: ``{"error": {"code": …, "message": …}}``.
     """
     code = 0
     try:
@@ -47,8 +47,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         return FAILED
     except OSError as error:
         _forget_stdout()
-        if code == 0:  # otherwise an error has been told, and what is left to flush is its cause
-            click.echo(f"error: stdout cannot be written: {error.strerror}", err=True)
+        if code == 0:  # otherwise an error was reported, and it is what cannot be flushed
+            click.echo(f"error: cannot write to stdout: {error.strerror}", err=True)
         return FAILED
     return code
 
@@ -57,7 +57,11 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
     as_json = _wants_json(arguments)
     try:
         code = command.main(
-            arguments or ["--help"], prog_name="vconnect", obj=state, standalone_mode=False
+            # Standalone, click would print errors and exit by itself.
+            arguments or ["--help"],
+            prog_name="vconnect",
+            obj=state,
+            standalone_mode=False,
         )
     except click.Abort:
         return INTERRUPTED
@@ -72,20 +76,20 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
     except OSError as error:
         _trace(state)
         return _tell(as_json, "os_error", _without_number(error), FAILED)
-    except Exception as error:  # noqa: BLE001 - the boundary: the operator gets a line, not a dump
+    except Exception as error:  # noqa: BLE001 - the boundary: one line instead of a traceback
         _trace(state)
         return _tell(as_json, "internal", _fault(error, state), FAILED)
     return code if isinstance(code, int) else 0
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    """Look for ``--json`` by hand: a usage error comes before click has read the options."""
+    """Look for ``--json`` by hand, because a usage error occurs before click has parsed options."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return "--json" in arguments[:end]
 
 
 def _sort(error: VConnectError) -> tuple[int, str]:
-    """Find the exit code of an error, and the word for it."""
+    """Return the exit code for an error, and its code in JSON."""
     for kind, exit_code, word in _EXIT_CODE_OF:
         if isinstance(error, kind):
             return exit_code, word
@@ -94,7 +98,7 @@ def _sort(error: VConnectError) -> tuple[int, str]:
 
 def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
     if as_json:
-        # A path that is not UTF-8 arrives with lone surrogates, which JSON cannot carry.
+        # A path that is not UTF-8 contains lone surrogates, which JSON cannot represent.
         text = message.encode("utf-8", "replace").decode("utf-8")
         print_json({"error": {"code": code, "message": text}})
     else:
@@ -103,7 +107,7 @@ def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
 
 
 def _usage(error: click.ClickException) -> str:
-    """Say click's message in our form, and where to read on."""
+    """Format click's message like ours, and point to the help."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -111,15 +115,15 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _without_number(error: OSError) -> str:
-    """Say which file and what is wrong with it, without Python's ``[Errno 13]``."""
+    """Format an error with its file, but without Python's ``[Errno 13]``."""
     what = error.strerror or str(error)
     return f"{error.filename}: {what}" if error.filename else what
 
 
 def _fault(error: Exception, state: State) -> str:
     what = f"{type(error).__name__}: {error}"
-    advice = "" if state.debug else "; to see where: vconnect --debug …"
-    return f"a fault of vconnect itself: {what}{advice}"
+    advice = "" if state.debug else "; for a traceback, use: vconnect --debug …"
+    return f"internal error of vconnect: {what}{advice}"
 
 
 def _trace(state: State) -> None:
@@ -128,13 +132,13 @@ def _trace(state: State) -> None:
 
 
 def _flush() -> None:
-    """Flush here, where a closed pipe is still caught, not at the interpreter's exit."""
-    if sys.stdout is not None:  # closed by whoever started us
+    """Flush now, while a closed pipe can still be handled, and not at the interpreter's exit."""
+    if sys.stdout is not None:  # the parent process may have closed it
         sys.stdout.flush()
 
 
 def _forget_stdout() -> None:
-    """Point stdout to nowhere, so that the interpreter's last flush does not complain."""
+    """Point stdout to /dev/null, so that the interpreter's last flush does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What the commands share: the options before the command, and where the host is found."""
+"""What the commands share: options before the command, and how to find the host."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class State:
     """The options given before the command.
 
     Attributes:
-        debug: Print tracebacks of errors.
-        admin: The administration socket, by ``--admin`` or ``VCONNECT_ADMIN``.
+        debug: Whether to print tracebacks of errors.
+        admin: The administration socket from ``--admin`` or ``VCONNECT_ADMIN``.
     """
 
     debug: bool = False
@@ -41,17 +41,17 @@ admin_option = click.option(
 
 
 def settings_for(config: Path | None, overrides: dict[str, object] | None = None) -> Settings:
-    """Load the settings from ``config``, or from ``./vconnect.toml`` if there is one."""
+    """Load the settings from ``config``, or from ``./vconnect.toml`` if it exists."""
     if config is None and Path(DEFAULT_CONFIG_FILE).exists():
         config = Path(DEFAULT_CONFIG_FILE)
     return load_settings(config, os.environ, overrides)
 
 
 def find_admin_socket(state: State, admin: str | None, config: Path | None) -> Path:
-    """Say where the host's administration socket is.
+    """Return the path of the host's administration socket.
 
     The command's own option wins, then the one before the command or ``VCONNECT_ADMIN``, then the
-    configuration. The configuration is not read when an option decides.
+    configuration, which is not read if an option decides.
     """
     path = admin or state.admin or settings_for(config).admin_socket
     return absolute_path(path)

@@ -1,4 +1,4 @@
-"""The commands that ask a running host: list, status, emit, start, stop, restart."""
+"""The commands that talk to a running host: list, status, emit, start, stop, restart."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _Printer = Callable[[Any], None]
 
 
 class RunningHost:
-    """A running host as a command sees it: ask it something, print what it says.
+    """A running host as a command uses it: send requests, print the results.
 
     Attributes:
-        path: Its administration socket.
+        path: The path of its administration socket.
         as_json: Whether to print JSON.
     """
 
@@ -35,21 +35,21 @@ class RunningHost:
         self.as_json = as_json
 
     def get(self, route: str) -> Any:
-        """Ask a question."""
+        """Query the host."""
         return self._ask(lambda client: client.get(route))
 
     def post(self, route: str, body: Any = None) -> Any:
-        """Ask for an action and wait for its end."""
+        """Request an action and wait until it is done."""
         return self._ask(lambda client: client.post(route, body))
 
     def act(self, name: str, action: str) -> Any:
-        """Start, stop or restart a plugin; returns its summary after that."""
+        """Start, stop or restart a plugin; return its summary afterwards."""
         from vconnect.admin.client import plugin_route
 
         return self.post(plugin_route(name, action))
 
     def show(self, value: Any, printer: _Printer) -> None:
-        """Print ``value`` as JSON if that was asked for, else by ``printer``."""
+        """Print ``value`` as JSON if that was requested, else with ``printer``."""
         if self.as_json:
             print_json(value)
         else:
@@ -68,7 +68,7 @@ class RunningHost:
 
 
 def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that find a host, and the `RunningHost` as its first argument."""
+    """Add the options that find a host, and pass a `RunningHost` as the first argument."""
 
     def wrapper(
         state: State,
@@ -86,9 +86,10 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
-    """Refuse what the host could only misread: nothing, or bytes that are not UTF-8."""
+    """Reject what the host would misread: an empty name, or bytes that are not UTF-8."""
     if word == "":
-        raise click.BadParameter("expected a name, got nothing")
+        raise click.BadParameter("expected a name, got an empty string")
+    # Python decodes such bytes of an argument to surrogates.
     if word is not None and any("\ud800" <= char <= "\udfff" for char in word):
         raise click.BadParameter(f"{word!r} is not UTF-8")
     return word
@@ -100,7 +101,7 @@ name_argument = click.argument("name", callback=check_word)
 @click.command("list")
 @asks_host
 def list_plugins(host: RunningHost) -> None:
-    """List the plugins with their states."""
+    """List the plugins with their status."""
     host.show(host.get("/api/plugins")["plugins"], print_plugins)
 
 
@@ -108,7 +109,7 @@ def list_plugins(host: RunningHost) -> None:
 @click.argument("name", required=False, callback=check_word)
 @asks_host
 def status(host: RunningHost, name: str | None) -> None:
-    """Show all that is known of the plugin NAME, or of the host itself."""
+    """Show all details of the plugin NAME, or of the host itself."""
     from vconnect.admin.client import plugin_route
 
     if name is None:
@@ -137,7 +138,7 @@ def stop(host: RunningHost, name: str) -> None:
 @name_argument
 @asks_host
 def restart(host: RunningHost, name: str) -> None:
-    """Start a new process of the plugin NAME, which takes over from the one that runs."""
+    """Start a new process of the plugin NAME, which takes over from the running one."""
     host.show(host.act(name, "restart"), print_done)
 
 
@@ -145,12 +146,12 @@ def restart(host: RunningHost, name: str) -> None:
 @click.argument("event", callback=check_word)
 @click.argument("payload", metavar="JSON")
 @click.option("--mode", type=click.Choice(["chain", "broadcast"]), help="[default: chain]")
-@click.option("--plugin", metavar="NAME", callback=check_word, help="Ask only this plugin.")
+@click.option("--plugin", metavar="NAME", callback=check_word, help="Send to this plugin only.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="Seconds for the whole call.  [default: as the host is configured]",
+    help="Seconds for the whole call.  [default: from the host's configuration]",
 )
 @asks_host
 def emit(
@@ -163,11 +164,13 @@ def emit(
 ) -> None:
     """Send EVENT with the payload JSON to the plugins that want it, and show their answers.
 
-    JSON may be - to read it from stdin. The exit code is 0 if every plugin that was asked answered
-    without an error (also when one of them stopped the chain, or none wanted the event), else 1.
+    JSON may be - to read it from stdin. The exit code is 0 if every plugin that was called answered
+    without an error, including when one of them stopped the chain or none wanted the event, else 1.
     """
     if mode and plugin:
-        raise click.UsageError("--mode does not go with --plugin, which asks one plugin only")
+        raise click.UsageError(
+            "--mode cannot be combined with --plugin, which sends to one plugin only"
+        )
     fields = {"mode": mode, "plugin": plugin, "timeout": timeout}
     sent = _read_payload(payload)
     body = {"event": event, "payload": sent}
@@ -179,7 +182,7 @@ def emit(
 
 
 def _read_payload(text: str) -> Any:
-    """Decode the argument, or what stdin holds if it is ``-``."""
+    """Decode the argument, or stdin if it is ``-``."""
     data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
     try:
         return orjson.loads(data)
@@ -190,6 +193,6 @@ def _read_payload(text: str) -> Any:
 
 
 def _excerpt(data: bytes, position: int) -> str:
-    """Cut out the place of an error, which is given in characters."""
+    """Return the text around an error, whose position is in characters."""
     text = data.decode("utf-8", "replace")
     return text[max(0, position - 10) : position + 10]

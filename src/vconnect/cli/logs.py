@@ -1,4 +1,4 @@
-"""``vconnect logs``: what a plugin has printed and logged, and what it goes on to say."""
+"""``vconnect logs``: shows a plugin's output and log, and follows it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .output import print_json, print_json_lines, print_records
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
 
-# How often the host is asked for more. Seconds.
+# How often the host is asked for more: soon enough to look live, and cheap for the host. Seconds.
 _POLL_INTERVAL = 0.25
+# A page that is full is followed by the next one at once, without a pause.
 _PAGE_LINES = 1000
 
 
@@ -30,21 +31,21 @@ _PAGE_LINES = 1000
     default=100,
     show_default=True,
     metavar="N",
-    help="How many of the newest lines.",
+    help="The number of lines to show.",
 )
 @click.option(
     "--level",
     type=click.Choice(list(LOG_LEVELS)),
     default="trace",
-    help="Leave out what is below this level.",
+    help="Hide lines below this level.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what it says next, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until Ctrl-C.")
 @asks_host
 def logs(host: RunningHost, name: str, lines: int, level: str, follow: bool) -> None:
-    """Show what the plugin NAME has printed and logged.
+    """Show the output and log of the plugin NAME.
 
-    The host keeps the last lines of each plugin, also over its restarts. With --follow, --json
-    prints one value per line.
+    The host keeps the newest lines of each plugin, even when it restarts the plugin. With --follow,
+    --json prints one value per line.
     """
     if follow:
         _follow(host, name, lines, level)
@@ -66,7 +67,7 @@ def _follow(host: RunningHost, name: str, lines: int, level: str) -> None:
 
 
 class _Follower:
-    """Asks again and again for what came after what it has shown."""
+    """Repeatedly requests the records after those it has shown."""
 
     def __init__(self, client: AdminClient, as_json: bool, name: str, level: str) -> None:
         self._client = client
@@ -75,7 +76,7 @@ class _Follower:
         self._level = level
 
     async def run(self, lines: int) -> None:
-        """Show the newest ``lines``, then all that follows."""
+        """Show the newest ``lines`` records, then all that follow."""
         import asyncio
 
         page = await self._get(lines=lines)
@@ -88,8 +89,8 @@ class _Follower:
     async def _after(self, shown: Mapping[str, Any]) -> Any:
         page = await self._get(lines=_PAGE_LINES, after=shown["next"])
         if page["began"] != shown["began"]:
-            # Another host, or the plugin was installed anew: the numbers are others.
-            click.echo("the plugin's log has begun anew", err=True)
+            # Another host, or the plugin was reinstalled: the numbering has restarted.
+            click.echo("the plugin's log has been reset", err=True)
             page = await self._get(lines=_PAGE_LINES, after=0)
         return page
 
@@ -98,7 +99,9 @@ class _Follower:
 
     def _show(self, page: Mapping[str, Any]) -> None:
         if page["dropped"]:
-            click.echo(f"{page['dropped']} lines were gone before they could be shown", err=True)
+            click.echo(
+                f"{page['dropped']} lines were discarded before they could be shown", err=True
+            )
         (print_json_lines if self._as_json else print_records)(page["records"])
         sys.stdout.flush()
 

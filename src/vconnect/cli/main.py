@@ -15,10 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit the process with its exit code.
 
     Args:
-        arguments: Instead of ``sys.argv[1:]``.
+        arguments: The arguments; by default ``sys.argv[1:]``.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A plugin's name in another script must not fail on a terminal that lacks it.
+            # A name in another script must not fail on a terminal whose encoding lacks it.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))

@@ -1,7 +1,7 @@
 """What commands print: tables for people, one JSON value for programs.
 
-Names, reasons and answers come from plugins, which nobody vouches for: no control character of
-theirs reaches a terminal, and nothing of theirs is read as markup.
+Names, reasons and answers come from plugins and are not trusted: none of their control characters
+reaches a terminal, and none of their text is interpreted as markup.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _STYLES = {
 
 _LEVEL_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
 
-# JSON escapes only what is below U+0020; DEL, the C1 controls and the direction overrides reach a
-# terminal as they are.
+# orjson escapes only characters below U+0020. DEL, the C1 controls and the direction overrides
+# would reach a terminal unchanged.
 _UNESCAPED_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
-# Wider than any line: to a file or a pipe each row is one line, whole.
+# Wider than any row, so that in a file or a pipe each row is one complete line.
 _PIPE_WIDTH = 10_000
 
 
 def clean(text: str) -> str:
-    r"""Replace every character that is not printable by its escape.
+    r"""Replace every character that is not printable with its escape.
 
     >>> clean("a\x1b[31mb\u202e")
     'a\\x1b[31mb\\u202e'
@@ -52,14 +52,16 @@ def clean(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as one JSON value, in UTF-8 whatever the locale says."""
+    """Print ``value`` as one JSON value, in UTF-8 regardless of the locale."""
     click.echo(_escaped(orjson.dumps(value, option=orjson.OPT_INDENT_2)))
 
 
 def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
     """Print the table of all plugins."""
     if not plugins:
-        click.echo("no plugins; install one, or serve one from source with --dev NAME:PATH")
+        click.echo(
+            "no plugins; install one, or run one from source with: vconnect serve --dev NAME:PATH"
+        )
         return
     table = _table("name", "status", ">pid", "version", ">prio", ">uptime", ">events", "reason")
     for plugin in plugins:
@@ -78,7 +80,7 @@ def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_plugin(plugin: Mapping[str, Any]) -> None:
-    """Print all that is known of one plugin, what its process said last at the end."""
+    """Print all details of one plugin, followed by its last lines on stderr."""
     shown = {key: value for key, value in plugin.items() if key != "last_stderr"}
     shown["uptime_s"] = _duration(plugin["uptime_s"])
     for moment in ("last_heartbeat", "next_retry_at"):
@@ -91,7 +93,7 @@ def print_plugin(plugin: Mapping[str, Any]) -> None:
 
 
 def print_records(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print what a plugin said, one line per record: local time, level, text and fields."""
+    """Print a plugin's records, one line each: local time, level, text and fields."""
     colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for record in records:
         moment = datetime.fromtimestamp(record["time"]).astimezone().replace(tzinfo=None)
@@ -105,25 +107,25 @@ def print_records(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_json_lines(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print each record as one JSON value on a line of its own."""
+    """Print each record as one JSON value on its own line."""
     for record in records:
         click.echo(_escaped(orjson.dumps(record)))
 
 
 def print_host(host: Mapping[str, Any]) -> None:
-    """Print what the host says of itself."""
+    """Print the host's details."""
     _print_fields({**host, "uptime_s": _duration(host["uptime_s"])})
 
 
 def print_done(plugin: Mapping[str, Any]) -> None:
-    """Print where an action has brought a plugin, in one line."""
+    """Print a plugin's status after an action, in one line."""
     pid = f" (pid {plugin['pid']})" if plugin["pid"] else ""
     reason = f": {plugin['reason']}" if plugin["reason"] else ""
     click.echo(clean(f"{plugin['name']} is {plugin['status']}{pid}{reason}"))
 
 
 def _print_fields(fields: Mapping[str, Any]) -> None:
-    """Print one ``name  value`` per line; what is unknown or empty is left out."""
+    """Print one ``name  value`` per line, without unknown or empty values."""
     table = _table("", "", header=False)
     for name, value in fields.items():
         if value is not None and value is not False and value not in ("", []):
@@ -132,11 +134,11 @@ def _print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
-    """Print who answered what, how the event ended, and its payload if a plugin changed it.
+    """Print each plugin's answer, how the event ended, and its payload if a plugin changed it.
 
     Args:
-        outcome: What the host answered.
-        sent: The payload as the event began.
+        outcome: The host's response.
+        sent: The original payload.
     """
     results = outcome["results"]
     if not results:
@@ -155,7 +157,7 @@ def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
 
 
 def print_bench(report: Mapping[str, Any]) -> None:
-    """Print what ``vconnect bench`` has measured."""
+    """Print the results of ``vconnect bench``."""
     stated = [f"vconnect {report['version']}", report["python"], report["loop"], report["system"]]
     click.echo(f"{', '.join(stated)}, {report['cores']} cores")
     click.echo("a host and its plugins, which are Python, on the same machine\n")
@@ -180,7 +182,7 @@ def _latency(microseconds: float) -> str:
 
 
 def _escaped(encoded: bytes) -> bytes:
-    """Escape in JSON what a terminal might still obey."""
+    """Escape characters in JSON that a terminal might interpret."""
     text = encoded.decode("utf-8")
     text = _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.encode("utf-8")
@@ -191,7 +193,7 @@ def _field(value: Any) -> str:
 
 
 def _compact(value: Any) -> str:
-    """Render ``value`` as JSON on one line."""
+    """Format ``value`` as JSON on one line."""
     return orjson.dumps(value).decode("utf-8")
 
 
@@ -203,7 +205,7 @@ def _console() -> Console:
 
 
 def _table(*headings: str, header: bool = True) -> Table:
-    """Make a table without lines; a heading that begins with ``>`` is right-aligned."""
+    """Make a table without borders; a heading that begins with ``>`` is right-aligned."""
     from rich.table import Table
 
     table = Table(box=None, show_header=header, header_style="bold", pad_edge=False)
@@ -225,7 +227,7 @@ def _add_row(table: Table, *cells: object) -> None:
 
 
 def _noteworthy(substate: str) -> str:
-    """Leave out what every healthy plugin has."""
+    """Leave out the substate of every healthy plugin."""
     return "" if substate == "connected" else substate
 
 
@@ -236,7 +238,7 @@ def _value(value: object) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Render a duration by its two largest units, such as ``4h 05m``."""
+    """Format a duration with its two largest units, such as ``4h 05m``."""
     if seconds is None:
         return ""
     minutes, second = divmod(int(seconds), 60)
@@ -250,7 +252,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _clock(unix_seconds: float | None) -> str:
-    """Render a point in time in the operator's own time zone."""
+    """Format a point in time in the local time zone."""
     if unix_seconds is None:
         return ""
     return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")

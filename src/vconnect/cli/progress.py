@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class DownloadBar:
-    """A progress bar on the terminal, for one package after the other.
+    """A progress bar on the terminal, for one package after another.
 
-    Use it as a context manager, so that it is off the terminal at the end.
+    Use it as a context manager, which removes it from the terminal at the end.
     """
 
     def __enter__(self) -> Self:
@@ -24,7 +24,7 @@ class DownloadBar:
         self._progress: Progress | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Show ``done`` bytes of ``total``; the bar goes when all are there."""
+        """Show ``done`` of ``total`` bytes; the bar disappears when they are equal."""
         if self._progress is None:
             self._progress = _new_bar()
             self._progress.add_task("downloading", total=total)
@@ -35,7 +35,7 @@ class DownloadBar:
             self.close()
 
     def close(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -23,7 +23,7 @@ LANGUAGES = ("python", "rust")
     help="The project's directory; new or empty.  [default: ./NAME]",
 )
 def new(name: str, lang: str, directory: Path | None) -> None:
-    """Begin a plugin called NAME: write a project that runs as it is."""
+    """Create a plugin called NAME: a project that runs as it is."""
     from vconnect.names import canonical_name
 
     from .scaffold import create_project
@@ -41,10 +41,10 @@ def new(name: str, lang: str, directory: Path | None) -> None:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The package to write.  [default: NAME-VERSION.vp here]",
+    help="The package to write.  [default: ./NAME-VERSION.vp]",
 )
 def pack(directory: Path, output: Path | None) -> None:
-    """Make a package (.vp) from the plugin in DIR."""
+    """Create a package (.vp) from the plugin in DIR."""
     from vconnect.packages.pack import pack as make_package
 
     made = make_package(directory, output)

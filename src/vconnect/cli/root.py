@@ -1,4 +1,4 @@
-"""The command ``vconnect`` itself: what stands before a command, and the list of commands."""
+"""The command ``vconnect`` itself: the options before a command, and the list of commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     metavar="PATH",
     envvar="VCONNECT_ADMIN",
     show_envvar=True,
-    help="The administration socket, for the command that follows.",
+    help="The administration socket, for the following command.",
 )
 @click.option(
     "--version",
@@ -36,9 +36,9 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @pass_state
 def root(state: State, debug: bool, admin: str | None) -> None:
-    """Run, watch and talk to out-of-process plugins.
+    """Run and control out-of-process plugins.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no host answers,
+    Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 no host answers,
     130 interrupted.
     """
     state.debug = debug

@@ -1,8 +1,8 @@
-"""``vconnect new``: write the files of a new plugin project.
+"""``vconnect new``: writes the files of a new plugin project.
 
-The projects stand in ``templates/LANGUAGE``. A file ``X.tmpl`` becomes ``X`` with its ``${…}``
-filled in, any other is copied as it is, and ``dot-X`` becomes ``.X`` (packaging tools overlook
-hidden files).
+The templates are in ``templates/LANGUAGE``. A file ``X.tmpl`` becomes ``X`` with its ``${…}``
+replaced; any other is copied unchanged. ``dot-X`` becomes ``.X``, because packaging tools may
+ignore hidden files.
 """
 
 from __future__ import annotations
@@ -24,57 +24,58 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _TEMPLATE_SUFFIX = ".tmpl"
 _HIDDEN_PREFIX = "dot-"
 _TOML_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+# Cargo rejects or warns about these package names: standard crates, and directories of its own.
 _NOT_CRATE_NAMES = frozenset({"test", "core", "std", "alloc", "proc_macro", "deps", "build"})
 
 
 def create_project(name: str, directory: Path, language: str = "python") -> list[Path]:
-    """Write a runnable project for the plugin ``name``; all of it, or nothing.
+    """Write a complete, runnable project for the plugin ``name``, or nothing.
 
     Args:
         name: The plugin's name, with or without a prefix such as ``wk.plugin.``.
-        directory: The project's directory; it must not exist, or be empty.
+        directory: The project's directory, which must be empty or not exist.
         language: One of `LANGUAGES`.
 
     Returns:
         The files written, sorted.
 
     Raises:
-        ConfigError: The name, the directory or the language is not allowed, or the disk refuses.
+        ConfigError: The name, the directory or the language is not allowed, or writing failed.
     """
     plugin = canonical_name(name)
     if not is_valid_name(plugin):
-        raise ConfigError(f"the name is {name!r}; a plugin's name is {NAME_RULE}")
+        raise ConfigError(f"the name is {name!r}; expected {NAME_RULE}")
     if language not in LANGUAGES:
-        raise ConfigError(f"the language is {language!r}; it may be: {', '.join(LANGUAGES)}")
+        raise ConfigError(f"the language is {language!r}; expected one of: {', '.join(LANGUAGES)}")
     _check_vacant(directory)
     try:
         return _write_project(directory, language, _placeholders(name))
     except OSError as error:
-        raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
 
 
 def _check_vacant(directory: Path) -> None:
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise ConfigError(f"{directory} exists and is not a directory; choose another")
+        raise ConfigError(f"{directory} exists and is not a directory; use another path")
     if directory.is_dir() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty; choose a new directory, or empty this one")
+        raise ConfigError(f"{directory} is not empty; use a new directory, or empty this one")
 
 
 def _write_project(directory: Path, language: str, values: Mapping[str, str]) -> list[Path]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".vconnect-new-", dir=directory.parent))
     try:
-        # One level down, since mkdtemp makes its directory private and a project's is not.
+        # One level down, because mkdtemp creates a private directory, which a project's is not.
         project = staging / "project"
         written = [_write_file(project, *file) for file in _render(language, values)]
-        project.replace(directory)  # also over an empty directory, and then at once
+        project.replace(directory)  # atomic; replaces an empty directory
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return sorted(directory / path for path in written)
 
 
 def _render(language: str, values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
-    """Yield each file's path within the project, and its text."""
+    """Yield each file's path in the project, and its text."""
     root = _TEMPLATES / language
     for source in sorted(path for path in root.rglob("*") if path.is_file()):
         text = source.read_text(encoding="utf-8")
@@ -96,7 +97,7 @@ def _write_file(project: Path, path: Path, text: str) -> Path:
     target.write_text(text, encoding="utf-8")
     if text.startswith("#!"):
         mode = target.stat().st_mode
-        target.chmod(mode | (mode & 0o444) >> 2)  # executable by whoever may read it
+        target.chmod(mode | (mode & 0o444) >> 2)  # executable for everyone who can read it
     return path
 
 
@@ -112,7 +113,7 @@ def _placeholders(name: str) -> dict[str, str]:
 
 
 def _class_name(plugin: str) -> str:
-    """Turn a plugin's name into that of a class, which is never `Plugin` or a keyword.
+    """Turn a plugin's name into a class name, which is never `Plugin` or a keyword.
 
     >>> _class_name("auto-reply")
     'AutoReply'
@@ -126,7 +127,7 @@ def _class_name(plugin: str) -> str:
 
 
 def _crate_name(plugin: str) -> str:
-    """Turn a plugin's name into one that Cargo allows for a package.
+    """Turn a plugin's name into a package name that Cargo allows.
 
     >>> _crate_name("1st.plugin")
     'plugin-1st-plugin'

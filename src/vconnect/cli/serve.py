@@ -1,4 +1,4 @@
-"""``vconnect serve``: run the host in the foreground."""
+"""``vconnect serve``: runs the host in the foreground."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--plugin-dir", metavar="DIR", help="Where installed plugins live.")
+@click.option("--plugin-dir", metavar="DIR", help="The directory of installed plugins.")
 @click.option("--socket", metavar="PATH", help="The socket that plugins connect to.")
 @admin_option
 @click.option(
     "--dev",
     metavar="NAME:PATH",
     multiple=True,
-    help="Run the plugin NAME from its source directory. May be given several times.",
+    help="Run the plugin NAME from its source directory. Can be repeated.",
 )
 @click.option(
     "--install",
     metavar="URL",
     multiple=True,
-    help="Install a package (a path or a URL) before starting. May be given several times.",
+    help="Install a package (a path or a URL) before starting. Can be repeated.",
 )
 @click.option("--debug", is_flag=True, help="Debug mode: pass --debug to plugins, log more.")
 @click.option(
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-external",
     is_flag=True,
-    help="Let processes of the same user that this host did not start attach as plugins.",
+    help="Accept plugins that this host did not start, from processes of the same user.",
 )
 @click.option("--uvloop/--no-uvloop", default=None, help="Run on uvloop.  [default: if installed]")
 @click.option(
     "--guardian/--no-guardian",
     default=None,
-    help="Have a parent process that ends every plugin if the host is killed.  "
+    help="Run a parent process that ends all plugins if the host is killed.  "
     "[default: unless systemd does that]",
 )
 @pass_state
@@ -71,9 +71,10 @@ def serve(
 ) -> None:
     """Run the host in the foreground until SIGTERM or Ctrl-C.
 
-    An option wins over its VCONNECT_* variable, which wins over the configuration file. --dev and
-    --install replace the lists of the file, they do not add to them.
+    An option overrides its VCONNECT_* variable, which overrides the configuration file. --dev and
+    --install replace the lists of the file rather than adding to them.
     """
+    # None means "not given", so that the variable or the file decides.
     overrides: dict[str, object] = {
         "plugin_dir": plugin_dir,
         "socket_path": socket,
@@ -88,8 +89,8 @@ def serve(
     }
     settings = settings_for(config, overrides)
     lifeline = _lifeline(settings)
-    # The host and its event loop are loaded only once the settings are known to be good, and
-    # never in the guardian.
+    # The host and its event loop are imported only once the settings are valid, and never in the
+    # guardian, which must stay small and single-threaded.
     from vconnect.host.serve import serve as serve_host
 
     with DownloadBar() as bar:
@@ -99,7 +100,7 @@ def serve(
 
 
 def _lifeline(settings: Settings) -> Lifeline | None:
-    """Leave a guardian behind, where one is wanted, and go on as its child."""
+    """Become a child of a guardian, if one is wanted."""
     from vconnect.host.guardian import guarded, is_wanted
 
     if not is_wanted(settings.guardian, os.environ, os.getpid()):

@@ -1,9 +1,9 @@
-"""The plugin author's side: everything that a plugin written in Python needs.
+"""The SDK: everything that a plugin written in Python needs.
 
     from vconnect import Context, Plugin, on, run_plugin
 
-It never imports the host. `docs/plugin-authors.md` teaches it; `vconnect.sdk.testing` drives a
-plugin with no host at all.
+It never imports the host. `docs/plugin-authors.md` is the guide; `vconnect.sdk.testing` runs a
+plugin without a host.
 """
 
 from __future__ import annotations

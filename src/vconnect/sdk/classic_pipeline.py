@@ -1,8 +1,8 @@
-"""Events in, answers out: one answer for each event, in the order of the events.
+"""The classic dialect at the plugin's end: one answer per event, in the order of the events.
 
-An event that finds nothing unanswered before it and has a plain handler is answered on the spot,
-with no task and no queue. All others take a place in line; as many workers as the plugin's
-``concurrency`` call their handlers, and answers wait for those before them.
+An event with a plain handler and nothing unanswered ahead of it is answered at once, without a task
+or a queue. All others get a position in a queue. As many workers as the plugin's ``concurrency``
+call their handlers, and finished answers wait for those ahead of them.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .handlers import Handler, HandlerTable, settle
 from .plugin import Plugin
 
 MAX_WAITING = 1024
-"""Unanswered events past which the plugin reads no more; a host's window is far below it."""
+"""Unanswered events at which the plugin stops reading; a host's window is far smaller."""
 
 
 class _Place:
-    """One event's place in line."""
+    """One event's position in the queue."""
 
     __slots__ = ("context", "frame", "handler", "pending")
 
     def __init__(self, context: Context, handler: Handler, pending: Awaitable[None] | None) -> None:
         self.context = context
         self.handler = handler
-        self.pending = pending  # what the handler returned, if it was called already
+        self.pending = pending  # what the handler returned, if it has already been called
         self.frame: bytes | None = None
 
     def discard(self) -> None:
-        """Give up a coroutine that nobody has begun to wait for."""
+        """Close a coroutine that was never awaited, which Python would warn about."""
         pending = self.pending
         if inspect.iscoroutine(pending) and inspect.getcoroutinestate(pending) == "CORO_CREATED":
             pending.close()
@@ -48,11 +48,11 @@ class _Place:
 class Pipeline:
     """The events of one connection.
 
-    It starts closed: events that come before `open` wait, so that none overtakes ``on_start``.
+    It starts closed: events that arrive before `open` wait, so that none overtakes ``on_start``.
 
     Args:
-        plugin: Whose handlers to call.
-        stream: Where events come from and answers go.
+        plugin: The plugin whose handlers are called.
+        stream: The connection to the host.
     """
 
     def __init__(self, plugin: Plugin, stream: FrameStream) -> None:
@@ -68,13 +68,14 @@ class Pipeline:
         self._when_idle: Callable[[], None] | None = None
 
     def open(self) -> None:
-        """Begin to call handlers."""
+        """Start calling handlers."""
         self._is_open = True
         for _ in range(min(self._queue.qsize(), self._plugin.concurrency)):
             self._add_worker()
 
     def accept(self, message: dict[str, Any]) -> None:
-        """Take the next event off the wire, and answer it now or in its turn."""
+        """Process the next event: answer it now, or queue it."""
+        # The original host sends both keys; other hosts may send either.
         event = message.get("event") or message.get("event_type")
         handler, waits = self._table.find(event) if isinstance(event, str) else (refuse, False)
         context = Context(self._plugin, str(event), message.get("payload"))
@@ -86,7 +87,7 @@ class Pipeline:
             self._answer_now(context, handler)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Read no more, and call ``callback`` once every event read so far is answered."""
+        """Stop reading, and call ``callback`` once every event read so far has been answered."""
         self._pause_reading()
         if self._places:
             self._when_idle = callback
@@ -94,7 +95,7 @@ class Pipeline:
             callback()
 
     def close(self) -> None:
-        """Drop what is unanswered; handlers under way are cancelled."""
+        """Drop unanswered events, and cancel running handlers."""
         self._is_open = False
         for worker in self._workers:
             worker.cancel()
@@ -108,6 +109,7 @@ class Pipeline:
             pending = handler(context)
         except Exception as error:  # noqa: BLE001 - the author's code
             report_failure(context, error)
+        # The handler may be a plain function that returns a coroutine.
         if pending is not None and inspect.isawaitable(pending):
             self._line_up(_Place(context, handler, pending))
         else:
@@ -116,6 +118,7 @@ class Pipeline:
     def _line_up(self, place: _Place) -> None:
         self._places.append(place)
         self._queue.put_nowait(place)
+        # Workers are added as needed: most plugins never have two events at once.
         if self._is_open and len(self._workers) < self._plugin.concurrency:
             self._add_worker()
         if len(self._places) >= MAX_WAITING:
@@ -125,14 +128,14 @@ class Pipeline:
         self._workers.append(asyncio.get_running_loop().create_task(self._work()))
 
     async def _work(self) -> None:
-        while self._is_open:  # also the way out for a handler that swallows its cancellation
+        while self._is_open:  # ends the loop even if a handler swallows its cancellation
             place = await self._queue.get()
             await handle(place.context, place.handler, place.pending)
             place.frame = encode_answer(place.context)
             self._send_answered()
 
     def _send_answered(self) -> None:
-        """Send what is answered, up to the first event that is not."""
+        """Send finished answers, up to the first event without one."""
         places = self._places
         while places and (frame := places[0].frame) is not None:
             self._stream.send(frame)
@@ -140,6 +143,7 @@ class Pipeline:
         if self._when_idle is not None:
             if not places:
                 self._when_idle()
+        # At half the limit, so that reading is not switched for every event.
         elif self._reading_paused and len(places) <= MAX_WAITING // 2:
             self._resume_reading()
 
@@ -157,26 +161,26 @@ class Pipeline:
 async def handle(
     context: Context, handler: Handler, pending: Awaitable[None] | None = None
 ) -> None:
-    """Call a handler to its end; whatever it raises becomes its answer.
+    """Run a handler; an exception becomes its answer.
 
     Args:
         context: The event.
-        handler: Who takes it.
-        pending: What the handler returned, if it was called already.
+        handler: Its handler.
+        pending: What the handler returned, if it has already been called.
     """
     try:
         await settle(handler(context) if pending is None else pending)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise  # the connection is over
-        report_failure(context, error)  # something that the handler waited for was cancelled
+            raise  # this task itself is cancelled: the connection is closed
+        report_failure(context, error)  # only something that the handler awaited was cancelled
     except Exception as error:  # noqa: BLE001 - the author's code
         report_failure(context, error)
 
 
 def report_failure(context: Context, error: BaseException) -> None:
-    """Make an exception the event's answer, and log where it came from."""
+    """Turn an exception into the event's answer, and log it with its traceback."""
     context.log.error("the handler of %s failed", context.event, exc_info=error)
     text = str(error)
     kind = type(error).__name__
@@ -186,23 +190,24 @@ def report_failure(context: Context, error: BaseException) -> None:
 def encode_answer(
     context: Context, number: int | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
 ) -> bytes:
-    """Encode the event's answer as a frame; one that cannot be sent becomes an error.
+    """Encode the event's answer as a frame; an answer that cannot be sent becomes an error.
 
     Args:
         context: The event.
-        number: Its id in the native dialect; ``None`` in the classic one.
-        max_frame_bytes: What the host takes.
+        number: Its id in the native dialect; ``None`` in the classic dialect.
+        max_frame_bytes: The host's limit.
     """
     try:
         return encode_frame(_address(context.answer(), number), max_frame_bytes)
     except PayloadError as error:
         context.log.error("the answer to %s cannot be sent: %s", context.event, error)
         context.reply_error(f"the answer cannot be sent: {error}", code="internal")
+        # Without the limit: an error is short, and an event must have an answer.
         return encode_frame(_address(context.answer(), number))
 
 
 def _address(answer: dict[str, Any], number: int | None) -> dict[str, Any]:
-    """Make a native reply of an answer: it has the event's number, and each error has a code."""
+    """Turn an answer into a native reply, with the event's id and a code for each error."""
     if number is None:
         return answer
     answer["id"] = number
@@ -212,7 +217,7 @@ def _address(answer: dict[str, Any], number: int | None) -> dict[str, Any]:
 
 
 def refuse(context: Context) -> None:
-    """Answer an event that has no name, or one that is not the plugin's to handle."""
+    """Answer an event without a name, or a reserved event that this version does not know."""
     if context.event.startswith(RESERVED_PREFIX):
         context.reply_error(f"no such event: {context.event}", code="unknown_event")
     else:

@@ -1,4 +1,4 @@
-"""`PluginClient`: connect to the host, shake hands, serve, and come back when the line is cut."""
+"""`PluginClient`: connects to the host, completes the handshake, serves, and reconnects."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ from .handlers import settle
 from .native_pipeline import NativePipeline
 from .plugin import Plugin, build_handshake, check_plugin, convert_config
 
+# A host that restarts is back within seconds, so the first tries are quick. After them it may be
+# gone for long, and the tries become rare.
 _TRIES = 10
 _RETRY_DELAY_S = 0.5
 _MAX_RETRY_DELAY_S = 5.0
 _HANDSHAKE_TIMEOUT_S = 10.0
-_DRAIN_TIMEOUT_S = 3.0  # less than the 5 s after which a host kills
+_DRAIN_TIMEOUT_S = 3.0  # well within the 5 s after which a host kills by default
+# How often an idle plugin checks that its host is alive. Nothing announces the end of another
+# process portably.
 _HOST_CHECK_S = 1.0
 
 
 def retry_delays() -> Iterator[float]:
     """Yield the seconds to wait after each failed try: 10 times 0.5, then doubling up to 5.
 
-    The later ones vary by a quarter, so that many plugins do not come back in step.
+    The later delays vary by a quarter, so that many plugins do not reconnect in step.
     """
     yield from repeat(_RETRY_DELAY_S, _TRIES)
     delay = _RETRY_DELAY_S
@@ -42,10 +46,10 @@ def retry_delays() -> Iterator[float]:
 
 
 class HostWatch:
-    """Tells whether the host that started this process is gone.
+    """Detects that the host that started this process is gone.
 
     Args:
-        pid: The host's process id (``VCONNECT_HOST_PID``), or ``None`` if no host started it.
+        pid: The host's PID (``VCONNECT_HOST_PID``), or ``None`` if no host started this process.
     """
 
     def __init__(self, pid: int | None) -> None:
@@ -53,22 +57,22 @@ class HostWatch:
         self._parent = os.getppid()
 
     def is_gone(self) -> bool:
-        """Tell so from the host's process and from ours: an orphan is given a new parent."""
+        """Return whether the host is gone: it has no process, or ours has a new parent."""
         if self._pid is None:
             return False
         return os.getppid() != self._parent or not _is_alive(self._pid)
 
 
 class PluginClient:
-    """The plugin's end of the wire, for its whole life.
+    """A plugin's connection to its host, for the plugin's whole life.
 
     Args:
         plugin: The plugin to serve.
-        socket_path: The host's socket.
-        host_pid: The host's process; once it is gone, so is the plugin. ``None``: try for ever.
+        socket_path: The path of the host's socket; ``~`` is expanded.
+        host_pid: The host's PID: `run` ends once that process is gone. ``None``: reconnect forever.
 
     Raises:
-        TypeError: The plugin's class attributes are not what they must be.
+        TypeError: A class attribute of the plugin is invalid.
     """
 
     def __init__(
@@ -83,15 +87,15 @@ class PluginClient:
         self._buffer = ReadBuffer()
         self._stopping = asyncio.Event()
         self._connection: _Connection | None = None
-        self._config: dict[str, Any] | None = None  # as the host sent it; None before on_start
+        self._config: dict[str, Any] | None = None  # as sent by the host; None before on_start
         self._problem = ""
 
     async def run(self) -> None:
         """Serve until `stop` is called or the host is gone.
 
         Raises:
-            ConfigError: The configuration does not fit the plugin's ``config_type``.
-            Exception: What ``on_start`` or ``on_stop`` raised.
+            ConfigError: The configuration does not match the plugin's ``config_type``.
+            Exception: Whatever ``on_start`` or ``on_stop`` raised.
         """
         try:
             await self._keep_connected()
@@ -100,7 +104,7 @@ class PluginClient:
                 await settle(self._plugin.on_stop())
 
     def stop(self) -> None:
-        """End `run` soon: events read so far are answered, for at most 3 s."""
+        """End `run` soon: events read so far are still answered, for at most 3 s."""
         self._stopping.set()
         if self._connection is not None:
             self._connection.drain(_DRAIN_TIMEOUT_S)
@@ -108,6 +112,7 @@ class PluginClient:
     async def _keep_connected(self) -> None:
         delays = retry_delays()
         while not self._is_over():
+            # After a handshake the host is there again, so quick tries are worthwhile.
             if await self._connect_and_serve():
                 delays = retry_delays()
             await self._pause(next(delays))
@@ -116,12 +121,12 @@ class PluginClient:
         if self._stopping.is_set():
             return True
         if self._host.is_gone():
-            self._log.info("the host is gone; ending")
+            self._log.info("the host is gone; exiting")
             return True
         return False
 
     async def _pause(self, delay: float) -> None:
-        """Wait for ``delay`` seconds, or less if there is nothing left to wait for."""
+        """Wait for ``delay`` seconds, or until there is no reason to wait."""
         loop = asyncio.get_running_loop()
         until = loop.time() + delay
         while (left := until - loop.time()) > 0 and not self._stopping.is_set():
@@ -131,10 +136,10 @@ class PluginClient:
                 return
 
     async def _connect_and_serve(self) -> bool:
-        """Serve one connection to its end.
+        """Serve one connection until it ends.
 
         Returns:
-            Whether it came as far as a good handshake.
+            Whether its handshake was accepted.
         """
         connection = _Connection(self._plugin, self._handshake, self.stop)
         loop = asyncio.get_running_loop()
@@ -147,6 +152,7 @@ class PluginClient:
             self._warn(f"cannot connect to {self._socket_path}: {reason}; trying again")
             return False
         self._connection = connection
+        # `stop` may have been called while the connection was being made.
         if self._stopping.is_set():
             connection.drain(0)
         try:
@@ -165,6 +171,7 @@ class PluginClient:
         self._log.info("connected to %s", self._socket_path)
         connection.open()
         error = await connection.lost
+        # A native host may have changed the configuration meanwhile; see `_configure`.
         if connection.config is not None:
             self._config = connection.config
         if not self._stopping.is_set():
@@ -175,7 +182,7 @@ class PluginClient:
         """Wait for the host's answer to the handshake.
 
         Returns:
-            The configuration, or ``None`` if the host refused, went away or stayed silent.
+            The configuration, or ``None`` if the host refused, closed the connection or timed out.
         """
         welcome = await connection.welcomed(_HANDSHAKE_TIMEOUT_S)
         if welcome is None:
@@ -189,7 +196,7 @@ class PluginClient:
         return config if isinstance(config, dict) else {}
 
     async def _configure(self, values: dict[str, Any]) -> None:
-        """Start the plugin with its first configuration; hand it a later one if that differs."""
+        """Start the plugin with its first configuration; pass on a later one if it differs."""
         config = convert_config(self._plugin, values)
         if self._config is None:
             self._plugin.config = config
@@ -198,14 +205,14 @@ class PluginClient:
         elif values != self._config:
             try:
                 await settle(self._plugin.on_config_update(config))
-            except Exception:  # noqa: BLE001 - the author's code; the old configuration serves on
-                self._log.exception("on_config_update failed; the old configuration stays")
+            except Exception:  # noqa: BLE001 - the author's code; keep the old configuration
+                self._log.exception("on_config_update failed; keeping the old configuration")
             else:
                 self._plugin.config = config
                 self._config = values
 
     def _warn(self, problem: str) -> None:
-        """Log a problem once, and not again with each try that meets the same."""
+        """Log a problem once, rather than with each try that has the same problem."""
         if problem != self._problem:
             self._log.warning("%s", problem)
         else:
@@ -229,6 +236,7 @@ class _Connection:
 
     def connected(self, stream: FrameStream) -> None:
         self._stream = stream
+        # Replaced if the acknowledgment is native.
         self._pipeline = Pipeline(self._plugin, stream)
         stream.send(self._handshake)
 
@@ -253,30 +261,31 @@ class _Connection:
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """The configuration that came after the handshake, if one did."""
+        """The configuration received after the handshake, or ``None``."""
         return self._pipeline.config if isinstance(self._pipeline, NativePipeline) else None
 
     @property
     def end(self) -> str:
-        """Why there is nothing to hear any more."""
+        """Why there is no answer to the handshake."""
         if not self.lost.done():
-            return "the host stays silent"
+            return "the host did not respond"
         return str(self.lost.result() or "the host closed the connection")
 
     async def welcomed(self, timeout: float) -> dict[str, Any] | None:
-        """Wait for the host's first frame; ``None`` if it did not come."""
+        """Wait for the host's first frame; return ``None`` if it does not arrive."""
         ends: list[asyncio.Future[Any]] = [self._welcome, self.lost]
         await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         return self._welcome.result() if self._welcome.done() else None
 
     def open(self) -> None:
-        """Begin to answer events."""
+        """Start answering events."""
         if not self.lost.done():
             self._is_open = True
             self._pipeline.open()
 
     def drain(self, timeout: float) -> None:
-        """Answer what was read, then close; do not wait longer than ``timeout`` seconds."""
+        """Answer what has been read, then close; abort after ``timeout`` seconds."""
+        # Before on_start has finished, nothing can be answered.
         if not self._is_open:
             self._stream.abort()
             return
@@ -290,7 +299,7 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # it exists, and belongs to somebody else
+        return True  # it exists and belongs to another user
     return True
 
 
@@ -300,7 +309,7 @@ def _frame_limit(welcome: dict[str, Any]) -> int:
 
 
 def _host_words(answer: dict[str, Any]) -> str:
-    """Quote a refusal: the host's message, its code, or whatever it said."""
+    """Quote a refusal: the host's message and code, or else its whole answer."""
     message, code = answer.get("message"), answer.get("code")
     if message and code:
         return f"{message} ({code})"

@@ -1,4 +1,4 @@
-"""`Context`: one event, and the answer to it that its handler puts together."""
+"""`Context`: an event, and the answer that its handler builds."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ if TYPE_CHECKING:
 
     from .host_client import Host
 
-_NOTHING: Any = object()  # None is data that a handler may well send
+_NOTHING: Any = object()  # a handler may want to reply with None
 
 
 class Owner(Protocol):
-    """What a context hands on of its plugin."""
+    """The part of a plugin that a context gives access to."""
 
     config: Any
 
     @property
     def log(self) -> logging.Logger:
-        """Its log."""
+        """The plugin's log."""
 
     @property
     def host(self) -> Host:
-        """Its host."""
+        """The plugin's host."""
 
 
 class Context:
-    """One event on its way through a handler.
+    """An event that is being handled, with its answer.
 
-    A handler that calls none of `reply`, `reply_error`, `stop` and `replace` says: seen, nothing
-    to add. Of several replies to one event the last one counts, since an event has one answer.
+    A handler that calls none of `reply`, `reply_error`, `stop` and `replace` answers that it has
+    nothing to add. If it replies several times, the last reply counts: an event has one answer.
 
     Attributes:
         event: The event's name, such as ``message.incoming``.
-        payload: What the host sent with it: any JSON value, most often an object.
+        payload: The event's payload: any JSON value, usually an object.
     """
 
     __slots__ = (
@@ -66,53 +66,57 @@ class Context:
 
     @property
     def config(self) -> Any:
-        """The plugin's configuration, the same as ``self.config`` of the plugin."""
+        """The plugin's configuration; the same object as the plugin's ``self.config``."""
         return self._plugin.config
 
     @property
     def log(self) -> logging.Logger:
-        """The plugin's log, the same as ``self.log`` of the plugin."""
+        """The plugin's log; the same object as the plugin's ``self.log``."""
         return self._plugin.log
 
     @property
     def host(self) -> Host:
-        """The host, the same as ``self.host`` of the plugin."""
+        """The host; the same object as the plugin's ``self.host``."""
         return self._plugin.host
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the host gives the event up; ``None`` if it has not said."""
+        """Seconds until the host's deadline, negative after it; ``None`` if the host sent none."""
         return None if self._deadline is None else self._deadline - monotonic()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the payload's value for ``key``; ``default`` if there is none, or no object."""
+        """Return the payload's value for ``key``, or ``default`` if there is none or no object."""
         if isinstance(self.payload, Mapping):
             return self.payload.get(key, default)
         return default
 
     def reply(self, data: Any) -> None:
-        """Answer with ``data``, which may be anything that JSON can say."""
+        """Answer with ``data``, which may be any value that JSON can represent."""
         self._data = data
         self._error = None
 
     def reply_error(self, message: str, *, code: str | None = None) -> None:
-        """Answer that this plugin could not do its part; whoever sent the event hears of it.
+        """Answer with an error, which is reported to the caller that emitted the event.
 
-        An error carries neither data nor a replacement, and it does not stop the chain by itself.
+        An error answer has neither data nor a replacement, and does not stop the chain by itself.
+
+        Args:
+            message: The error text.
+            code: An error code, for programs; in the native dialect ``internal`` by default.
         """
         self._error = str(message)
         self._code = code
 
     def stop(self) -> None:
-        """Let no plugin after this one have the event."""
+        """End the chain: plugins after this one do not get the event."""
         self._stops = True
 
     def replace(self, payload: Any) -> None:
-        """Give the plugins after this one ``payload`` in place of the event's own."""
+        """Give the plugins after this one ``payload`` instead of the event's own."""
         self._replacement = payload
 
     def answer(self) -> dict[str, Any]:
-        """Build the answer as it goes over the wire (``docs/wire.md``, "Classic dialect")."""
+        """Build the answer as it is sent (``docs/wire.md``, "Classic dialect")."""
         if self._error is not None:
             error = {"status": "error", "message": self._error}
             return error if self._code is None else error | {"code": self._code}

@@ -1,4 +1,4 @@
-"""Which method of a plugin takes which event."""
+"""Which method of a plugin handles which event."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from .context import Context
 Handler = Callable[[Context], Awaitable[None] | None]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+# `on` marks functions, not classes: when it runs, the class does not exist yet.
 _EVENTS = "_vconnect_events"
 
 
 def on(*events: str) -> Callable[[_Function], _Function]:
     """Make a method the handler of events: ``@on("message.incoming", "user.*")``.
 
-    Where several handlers cover an event, the most specific one takes it, alone: the exact name
-    before a wildcard of one level, before a deep wildcard, before a family, before ``*``.
+    If several handlers match an event, only the most specific one is called: the exact name, then
+    a wildcard of one level, a deep wildcard, a family, and ``*`` last.
 
     Raises:
         TypeError: No event is given, or one is not `PATTERN_RULE`.
     """
+    # A callable: the decorator was used without parentheses.
     if not events or callable(events[0]):
-        raise TypeError('on() needs the events to handle: @on("message.incoming")')
+        raise TypeError('on() requires the events to handle: @on("message.incoming")')
     for event in events:
         check_pattern(event, "on()")
 
@@ -38,7 +40,7 @@ def on(*events: str) -> Callable[[_Function], _Function]:
 
 
 def check_pattern(pattern: object, origin: str) -> None:
-    """Refuse what can never match an event.
+    """Reject a pattern that can never match an event.
 
     Raises:
         TypeError: ``pattern`` is not `PATTERN_RULE`.
@@ -74,10 +76,10 @@ def find_handler(plugin: Any, handlers: Mapping[str, str], event: str) -> Handle
 
 
 class HandlerTable:
-    """Which handler takes which event, remembered.
+    """The handler for each event, cached.
 
     Args:
-        plugin: Whose handlers.
+        plugin: The plugin that has the handlers.
     """
 
     def __init__(self, plugin: Any) -> None:
@@ -85,7 +87,7 @@ class HandlerTable:
         self._routes = NameCache(self._find)
 
     def find(self, event: str) -> tuple[Handler, bool]:
-        """Return the event's handler, and whether it is one to wait for."""
+        """Return the event's handler, and whether it is ``async``."""
         return self._routes[event]
 
     def _find(self, event: str) -> tuple[Handler, bool]:
@@ -94,13 +96,13 @@ class HandlerTable:
 
 
 async def settle(result: Awaitable[None] | None) -> None:
-    """Wait for what a method returned, if it was an ``async`` one."""
+    """Await what a method returned if it is awaitable."""
     if inspect.isawaitable(result):
         await result
 
 
 def _method_names(plugin: type) -> list[str]:
-    """List methods as they were written, those of base classes first."""
+    """List methods in the order of their definition, those of base classes first."""
     names: dict[str, None] = {}
     for base in reversed(plugin.__mro__):
         names |= dict.fromkeys(name for name, value in vars(base).items() if callable(value))

@@ -1,4 +1,4 @@
-"""`Host`: what a plugin may ask of its host, where both speak the native dialect."""
+"""`Host`: a plugin's calls to its host, in the native dialect."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from vconnect.wire._stream import FrameStream
 
 _DEFAULT_TIMEOUT_S = 30.0
 
-#: How many plugins the event that is being handled has come through; calls made by its handler
-#: carry it on, so that the host can end a chain that runs in circles.
+#: How many plugins the current event has come through. A handler's calls send it along, so that the
+#: host can end a chain that runs in circles. A context variable, which a handler's tasks inherit.
 hops: ContextVar[int] = ContextVar("vconnect_hops", default=0)
 
 
 class Host:
-    """The host, as its plugin sees it: ``self.host`` of a `Plugin`, ``ctx.host`` of a `Context`.
+    """The host as its plugin sees it: ``self.host`` of a `Plugin`, ``ctx.host`` of a `Context`.
 
-    Calls may be made at any time between ``on_start`` and ``on_stop``, also from inside a handler.
+    Calls can be made at any time between ``on_start`` and ``on_stop``, including from handlers.
     Each needs the permission of its name in the plugin's manifest.
 
-    Every method that waits raises `HostCallError`: with the host's code and words, with
-    ``deadline_exceeded``, or with ``unavailable`` where there is no host, or only one that speaks
-    the classic dialect. Cancelling one drops its reply. What is no JSON, or larger than a frame of
-    this host's may be, raises `PayloadError`.
+    The ``async`` methods raise `HostCallError` with the host's code and message, with
+    ``deadline_exceeded``, or with ``unavailable`` if there is no host or it only speaks the classic
+    dialect. If one is cancelled, its reply is dropped. Parameters that are not JSON, or exceed the
+    host's limit for a frame, raise `PayloadError`.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Host:
 
     @property
     def is_native(self) -> bool:
-        """Whether there is a connection on which the host can be asked."""
+        """Whether there is a connection over which the host can be called."""
         return self._stream is not None
 
     async def call(
@@ -49,17 +49,18 @@ class Host:
         *,
         timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> Any:
-        """Ask the host for something and return what it answers.
+        """Call the host and return the data of its reply.
 
         Args:
             name: The call, such as ``message.send``.
-            params: What goes with it.
+            params: Its parameters.
             timeout: Seconds to wait for the reply.
         """
         number, future = self._next, asyncio.get_running_loop().create_future()
         self._next += 1
         self._send({"id": number, **_call(name, params)})
         self._pending[number] = future
+        # Otherwise the reply would wait behind events that are not read.
         self._keep_reading()
         try:
             async with asyncio.timeout(timeout):
@@ -72,10 +73,10 @@ class Host:
             del self._pending[number]
 
     def tell(self, name: str, params: dict[str, Any] | None = None) -> None:
-        """Ask the host for something and wait for no reply.
+        """Call the host without waiting for a reply.
 
         Raises:
-            HostCallError: ``unavailable``, as above.
+            HostCallError: ``unavailable``: there is no host, or it only speaks the classic dialect.
         """
         self._send(_call(name, params))
 
@@ -87,22 +88,22 @@ class Host:
         *,
         timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> Any:
-        """Ask another plugin, whose handler of the event ``method`` answers (``plugin.call``)."""
+        """Call another plugin, whose handler of the event ``method`` answers (``plugin.call``)."""
         deadline_ms = int(timeout * 1000)
         asked = {"plugin": plugin, "method": method, "params": params, "deadline_ms": deadline_ms}
         return await self.call("plugin.call", asked, timeout=timeout)
 
     async def publish(self, event: str, payload: Any) -> int:
-        """Tell an event to all plugins that want it (``event.publish``); returns how many."""
+        """Notify plugins of an event (``event.publish``); return how many get it."""
         published = await self.call("event.publish", {"event": event, "payload": payload})
         return int(published["plugins"])
 
     async def subscribe(self, *events: str) -> None:
-        """Be told events, families or wildcards from now on (``event.subscribe``)."""
+        """Be notified of events, families or wildcards from now on (``event.subscribe``)."""
         await self.call("event.subscribe", {"events": list(events)})
 
     async def unsubscribe(self, *events: str) -> None:
-        """Be told them no more (``event.subscribe`` is the permission for this too)."""
+        """Undo `subscribe`; the permission for this is ``event.subscribe``, too."""
         await self.call("event.unsubscribe", {"events": list(events)})
 
     def log(self, level: str, message: str, **fields: Any) -> None:
@@ -110,12 +111,12 @@ class Host:
 
         Args:
             level: ``trace``, ``debug``, ``info``, ``warn`` or ``error``.
-            message: One line.
-            **fields: What belongs to it.
+            message: One line of text.
+            **fields: Structured data that belongs to it.
         """
         self.tell("log", {"level": level, "message": message, "fields": fields})
 
-    # What the connection calls.
+    # Called by the connection.
 
     @property
     def waits(self) -> bool:
@@ -128,26 +129,26 @@ class Host:
         keep_reading: Callable[[], None],
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     ) -> None:
-        """Ask over this connection from now on.
+        """Send calls over this connection from now on.
 
         Args:
             stream: The connection.
-            keep_reading: Called when a reply is going to be waited for.
-            max_frame_bytes: What the host takes.
+            keep_reading: Called before waiting for a reply.
+            max_frame_bytes: The host's limit.
         """
         self._max_frame_bytes = max_frame_bytes
         self._stream = stream
         self._keep_reading = keep_reading
 
     def disconnected(self) -> None:
-        """Fail what has no reply yet."""
+        """Fail calls without a reply."""
         self._stream = None
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(HostCallError("unavailable", "the connection was lost"))
 
     def settle(self, reply: dict[str, Any]) -> None:
-        """Take a reply; one to a call that was given up is dropped."""
+        """Process a reply; one to a call that was given up is dropped."""
         number = reply.get("id")
         future = self._pending.get(number) if isinstance(number, int) else None
         if future is None or future.done():
@@ -161,7 +162,7 @@ class Host:
     def _send(self, message: dict[str, Any]) -> None:
         if self._stream is None:
             raise HostCallError(
-                "unavailable", "there is no host, or one that speaks the classic dialect only"
+                "unavailable", "there is no host, or it only speaks the classic dialect"
             )
         self._stream.send(encode_frame(message, self._max_frame_bytes))
 

@@ -1,4 +1,4 @@
-"""`run_plugin`: from a command line to a running plugin, and to its exit code."""
+"""`run_plugin`: from a command line to a running plugin and its exit code."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
 
 def run_plugin(plugin: type[Plugin] | Plugin, argv: Sequence[str] | None = None) -> None:
-    """Run a plugin to its end, as its program's main function.
+    """Run a plugin until it ends, as its program's main function.
 
-    It returns once the plugin was stopped (SIGTERM, SIGINT) or its host is gone.
+    Returns after the plugin was stopped (SIGTERM, SIGINT) or its host is gone.
 
     Args:
-        plugin: A `Plugin` class, or an instance.
-        argv: The arguments; by default those of the process: ``--socket PATH``, ``--debug``,
+        plugin: A `Plugin` class or instance.
+        argv: The arguments, by default those of the process: ``--socket PATH``, ``--debug``,
             ``--log-level LEVEL``.
 
     Raises:
-        SystemExit: With code 2 for wrong arguments, 78 for a wrong configuration, 1 for a failure
-            in ``on_start`` or ``on_stop``. The last line on stderr says what is wrong.
-        TypeError: The plugin's class attributes are not what they must be.
+        SystemExit: With code 2 for invalid arguments, 78 for an invalid configuration, 1 if
+            ``on_start`` or ``on_stop`` raised. The last line on stderr is the reason.
+        TypeError: A class attribute of the plugin is invalid.
     """
     instance = plugin() if isinstance(plugin, type) else plugin
     check_plugin(instance)
@@ -53,7 +53,7 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     import argparse  # here, so that tests of a plugin never load it
 
     parser = argparse.ArgumentParser(
-        prog=name, description=f"The plugin {name}; a vconnect host starts it.", allow_abbrev=False
+        prog=name, description=f"The plugin {name}, started by a vconnect host.", allow_abbrev=False
     )
     parser.add_argument(
         "--socket", default=f"./plugins/{name}.sock", help="the host's socket (%(default)s)"
@@ -64,14 +64,14 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     length = len(os.fsencode(options.socket))
     if length > MAX_SOCKET_PATH_BYTES:
         parser.error(
-            f"--socket: the path has {length} bytes; a Unix socket's may have "
-            f"{MAX_SOCKET_PATH_BYTES}; choose a shorter one"
+            f"--socket: the path has {length} bytes; a Unix socket's path may have at most "
+            f"{MAX_SOCKET_PATH_BYTES}; use a shorter path"
         )
     return options
 
 
 def _log_level(options: argparse.Namespace) -> int:
-    """Return the level asked for; the more exact flag wins, as a host may pass both."""
+    """Return the requested level. The more exact flag wins, because a host may pass both."""
     if options.log_level is not None:
         return LOG_LEVELS[options.log_level]
     return logging.DEBUG if options.debug else logging.INFO
@@ -79,12 +79,13 @@ def _log_level(options: argparse.Namespace) -> int:
 
 def _set_up_output(level: int) -> None:
     logging.addLevelName(LOG_LEVELS["trace"], "TRACE")
-    # A host's log has a time of its own before each line.
+    # A host's log has its own time on each line.
     time = "" if HOST_PID_VARIABLE in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr, level=level, format=f"{time}%(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger().setLevel(level)  # also where the author has set up logging before
+    logging.getLogger().setLevel(level)  # even if the author's own logging setup came first
+    # At DEBUG, asyncio logs its selector, which says nothing about the plugin.
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # a print() must reach the host's log at once
@@ -95,15 +96,15 @@ def _run(plugin: Plugin, socket_path: str) -> int:
         asyncio.run(_serve(plugin, socket_path))
     except ConfigError as error:
         plugin.log.error(
-            "wrong configuration: %s; set it in [plugins.config.%s] of the host's settings",
+            "invalid configuration: %s; set it in [plugins.config.%s] of the host's settings",
             error,
             plugin.name,
         )
         return EXIT_CONFIG
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except Exception:  # the process ends here; the host must be able to show why
-        plugin.log.exception("ended by a failure")
+    except Exception:  # the process ends here, and the host shows the reason
+        plugin.log.exception("failed")
         return EXIT_FAILURE
     return 0
 
@@ -120,15 +121,15 @@ def _host_pid(log: logging.Logger) -> int | None:
         return None
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    log.warning("%s is %r; a process id was expected, so it is ignored", HOST_PID_VARIABLE, text)
+    log.warning("%s is %r; expected a PID, so it is ignored", HOST_PID_VARIABLE, text)
     return None
 
 
 @contextlib.contextmanager
 def _stop_signals(client: PluginClient, log: logging.Logger) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the client in order; the same one again ends the process at once.
+    """Let SIGTERM and SIGINT stop the client; the same signal again ends the process at once.
 
-    A host sends both, one after the other, and only then kills.
+    A host sends both, one after the other, before it kills.
     """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)

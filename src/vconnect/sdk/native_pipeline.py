@@ -1,8 +1,8 @@
-"""The native dialect at the plugin's end: numbered events, replies as they come.
+"""The native dialect at the plugin's end: numbered events, replies in any order.
 
-Plain handlers are called on the spot. Up to ``concurrency`` ``async`` ones are under way at once,
-and begin in the order of the events; an event that came back through another plugin begins at
-once, since the handler that caused it may be waiting for it.
+Plain handlers are called at once. Up to ``concurrency`` ``async`` handlers run at the same time and
+start in the order of the events. An event that came back through another plugin starts at once,
+because the handler that caused it may be waiting for it.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from .host_client import hops
 from .plugin import Plugin, convert_config
 
 MAX_TOLD_WAITING = 16 * MAX_WAITING
-"""Events that were only told are dropped past this many that wait."""
+"""Waiting events above which further notifications are dropped."""
 
 _DEADLINES = (int, float, type(None))
 
 
 class _Event:
-    """An event on its way through a handler."""
+    """An event that waits for its handler, or that is being handled."""
 
     __slots__ = ("context", "handler", "hops", "number", "pending")
 
     def __init__(self, number: int | None, context: Context, handler: Handler, depth: int) -> None:
-        self.number = number  # None: it was told, and nobody waits for an answer
+        self.number = number  # None: a notification, which has no answer
         self.context = context
         self.handler = handler
         self.hops = depth
-        self.pending: Awaitable[None] | None = None  # what the handler returned, if it was called
+        self.pending: Awaitable[None] | None = None  # what the handler returned, once called
 
 
 class NativePipeline:
     """The events of one native connection.
 
-    It starts closed: events that come before `open` wait, so that none overtakes ``on_start``.
+    It starts closed: events that arrive before `open` wait, so that none overtakes ``on_start``.
 
     Args:
-        plugin: Whose handlers to call.
-        stream: Where events come from and replies go.
-        stop: Called when the host says that it is time to end.
-        max_frame_bytes: What the host takes.
+        plugin: The plugin whose handlers are called.
+        stream: The connection to the host.
+        stop: Called when the host asks the plugin to stop.
+        max_frame_bytes: The host's limit.
 
     Attributes:
-        config: The last configuration that the plugin took over, as the host sent it, or ``None``.
+        config: The last configuration that the plugin accepted, as sent by the host, or ``None``.
     """
 
     def __init__(
@@ -91,31 +91,33 @@ class NativePipeline:
         }
 
     def open(self) -> None:
-        """Begin to call handlers."""
+        """Start calling handlers."""
         self._is_open = True
         self._opened.set()
         self._begin_waiting()
 
     def accept(self, message: dict[str, Any]) -> None:
-        """Take a frame off the wire: an event, or the reply to a call."""
+        """Process a frame: an event, or the reply to a call."""
         event = message.get("event")
         if isinstance(event, str):
             self._accept_event(event, message)
         elif "status" in message:
             self._plugin.host.settle(message)
         else:
-            self._plugin.log.warning("the host sent what is neither event nor reply; ignored")
+            self._plugin.log.warning(
+                "ignoring a frame from the host that is neither an event nor a reply"
+            )
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Take no more events, and call ``callback`` once every event so far is answered.
+        """Accept no more events, and call ``callback`` once every event so far has been answered.
 
-        Reading goes on: a handler may be waiting for the host's reply.
+        Reading continues, because a handler may be waiting for the host's reply.
         """
         self._is_ending = True
         self._call_when_idle(callback)
 
     def close(self) -> None:
-        """Drop what is unanswered; handlers under way are cancelled."""
+        """Drop unanswered events, and cancel running handlers."""
         self._is_open = False
         self._waiting.clear()
         for task in self._running:
@@ -125,16 +127,19 @@ class NativePipeline:
         number, depth = message.get("id"), message.get("hops", 0)
         deadline_ms = message.get("deadline_ms")
         if number is not None and (type(number) is not int or number < 1):
-            self._plugin.log.warning("the host sent an event whose id is no number; ignored")
+            self._plugin.log.warning(
+                "ignoring an event from the host whose id is not a positive integer"
+            )
             return
         if type(depth) is not int or depth < 0 or type(deadline_ms) not in _DEADLINES:
-            self._reply_error(number, "bad_request", "hops or deadline_ms is no number")
+            self._reply_error(number, "bad_request", "hops or deadline_ms is not a number")
             return
         control = self._controls.get(event)
         if control is not None:
             payload = message.get("payload")
             control(number, payload if isinstance(payload, dict) else {})
             return
+        # Reserved events come first: a plugin that is stopping still answers pings.
         if self._is_ending:
             self._reply_error(number, "unavailable", "the plugin is stopping")
             return
@@ -143,6 +148,7 @@ class NativePipeline:
         found = None if protocol.is_reserved(event) else self._table.find(event)
         handler, waits = found or (refuse, False)
         context = Context(self._plugin, event, message.get("payload"), deadline_ms)
+        # With `depth`, the handler needs a task, in whose context its hops are set.
         if waits or depth or self._waiting or not self._is_open or self._is_full():
             self._line_up(_Event(number, context, handler, depth))
         else:
@@ -165,6 +171,7 @@ class NativePipeline:
             self._stream.send(encode_answer(context, number, self._max_frame_bytes))
 
     def _line_up(self, event: _Event) -> None:
+        # An event with hops ignores the limit: the handler that it would wait for may wait for it.
         if self._is_open and (event.hops or not (self._waiting or self._is_full())):
             self._begin(event)
             return
@@ -172,15 +179,17 @@ class NativePipeline:
             self._drop()
             return
         self._waiting.append(event)
+        # While a reply is awaited, reading must go on, whatever else arrives before it.
         if len(self._waiting) >= MAX_WAITING and not self._plugin.host.waits:
             self._pause_reading()
 
     def _drop(self) -> None:
-        """Drop an event that was only told, while replies must be read past a full queue."""
+        """Drop a notification: the queue is full, but replies must still be read."""
         self._dropped += 1
+        # At 1, 2, 4, 8 and so on, so that a flood does not flood the log.
         if self._dropped & (self._dropped - 1) == 0:
             self._plugin.log.warning(
-                "%d events dropped: %d wait already", self._dropped, MAX_TOLD_WAITING
+                "%d events dropped: %d are already waiting", self._dropped, MAX_TOLD_WAITING
             )
 
     def _begin(self, event: _Event) -> None:
@@ -200,14 +209,15 @@ class NativePipeline:
         if task.cancelled():
             self._cancelled(event)
         elif (error := task.exception()) is not None:
-            self._plugin.log.error("a fault of the kit", exc_info=error)
+            self._plugin.log.error("internal error of the SDK", exc_info=error)
         self._begin_waiting()
         self._tell_idle()
+        # At half the limit, so that reading is not switched for every event.
         if len(self._waiting) <= MAX_WAITING // 2:
             self.keep_reading()
 
     def _cancelled(self, event: _Event) -> None:
-        """Say so to the host; the task may have ended before it began."""
+        """Report the cancellation to the host. The task may have been cancelled before it ran."""
         if inspect.iscoroutine(event.pending):
             event.pending.close()
         if self._is_open:
@@ -227,7 +237,7 @@ class NativePipeline:
             for callback in idle:
                 callback()
 
-    # What the host itself sends.
+    # Events from the host itself.
 
     def _ping(self, number: int | None, _: dict[str, Any]) -> None:
         self._reply(number)
@@ -244,18 +254,19 @@ class NativePipeline:
         task = asyncio.get_running_loop().create_task(
             self._take_over(number, payload.get("config") or {})
         )
+        # Among the running events, so that stopping waits for it; it is not one itself.
         self._running[task] = _Event(None, Context(self._plugin, "", None), refuse, 0)
         task.add_done_callback(self._ended)
 
     async def _take_over(self, number: int | None, values: dict[str, Any]) -> None:
-        await self._opened.wait()  # on_start has the first one
+        await self._opened.wait()  # on_start gets the first configuration
         try:
             config = convert_config(self._plugin, values)
             await settle(self._plugin.on_config_update(config))
         except ConfigError as error:
             self._reply_error(number, "bad_request", str(error))
         except Exception as error:
-            self._plugin.log.exception("on_config_update failed; the old configuration stays")
+            self._plugin.log.exception("on_config_update failed; keeping the old configuration")
             self._reply_error(number, "internal", f"{type(error).__name__}: {error}")
         else:
             self._plugin.config = config
@@ -266,13 +277,13 @@ class NativePipeline:
         self._call_when_idle(lambda: self._reply(number))
 
     def _end(self, number: int | None, payload: dict[str, Any]) -> None:
-        self._plugin.log.info("stopping: %s", payload.get("reason") or "the host says so")
+        self._plugin.log.info("stopping: %s", payload.get("reason") or "requested by the host")
         self._reply(number)
         self._stop()
 
     def _cancel(self, _: int | None, payload: dict[str, Any]) -> None:
         number = payload.get("id")
-        if number is None:  # the number of what was only told
+        if number is None:  # the id of every notification, none of which is meant
             return
         for event in self._waiting:
             if event.number == number:
@@ -298,7 +309,7 @@ class NativePipeline:
             self._stream.transport.pause_reading()
 
     def keep_reading(self) -> None:
-        """Read on, if that was paused: something more important than events may come."""
+        """Resume reading, because something more important than events may arrive."""
         if self._reading_paused and self._stream.transport is not None:
             self._reading_paused = False
             self._stream.transport.resume_reading()

@@ -1,4 +1,4 @@
-"""`Plugin`: what an author subclasses."""
+"""`Plugin`: the base class for plugin authors."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .host_client import Host
 
 
 class Plugin:
-    """A plugin: its description as class attributes, its work as methods.
+    """A plugin: class attributes describe it, methods do its work.
 
-    Every method may be plain or ``async``. They run on the plugin's event loop, one at a time
-    unless `concurrency` says otherwise; what blocks goes to ``asyncio.to_thread``.
+    Every method may be plain or ``async``. Methods run on the plugin's event loop, one at a time
+    unless `concurrency` is set; use ``asyncio.to_thread`` for blocking work.
 
     Attributes:
         plugin_no: The plugin's name, such as ``wk.plugin.example``.
         version: Its version, shown by the host.
-        priority: Its place in a chain; a higher one gets each event first.
+        priority: Its position in a chain; plugins with a higher priority get each event first.
         capabilities: The events, families and wildcards that the host sends; by default those of
             the `on` handlers.
-        concurrency: How many ``async`` handlers may be under way at once. To a classic host their
-            answers go out in the order of the events, to a native one as they come.
-        config_type: A dataclass or `msgspec.Struct` that the configuration becomes; by default it
+        concurrency: How many ``async`` handlers may run at the same time. Their answers are sent in
+            the order of the events to a classic host, and as they finish to a native host.
+        config_type: A dataclass or `msgspec.Struct` to convert the configuration to; by default it
             stays the ``dict`` that the host sent.
-        config: The configuration, from before `on_start` on.
+        config: The configuration; available from `on_start` on.
     """
 
     plugin_no: str = ""
@@ -58,12 +58,12 @@ class Plugin:
 
     @property
     def log(self) -> logging.Logger:
-        """The plugin's log; it goes to stderr, where the host keeps it."""
+        """The plugin's log, which goes to stderr and from there to the host's log."""
         return logging.getLogger(self.name)
 
     @property
     def host(self) -> Host:
-        """The host, to call it from the plugin's side (native dialect only)."""
+        """The host, for calls from the plugin (native dialect only)."""
         if self._host is None:
             self._host = Host()
         return self._host
@@ -71,52 +71,57 @@ class Plugin:
     def on_start(self) -> Awaitable[None] | None:
         """Prepare: called once, after the first handshake and before the first event.
 
-        `config` is there. What this raises ends the process, and the host shows it.
+        `config` is set. An exception ends the process, and the host shows it.
         """
         return None
 
     def on_stop(self) -> Awaitable[None] | None:
-        """Clean up: called once, after the last event, if `on_start` was."""
+        """Clean up: called once, after the last event, if `on_start` was called."""
         return None
 
     def on_config_update(self, config: Any) -> Awaitable[None] | None:  # noqa: ARG002
-        """Take over a changed configuration, which came while it ran or with a new connection.
+        """Accept a changed configuration, received while running or with a new connection.
 
-        `config` of the plugin is still the old one, and stays so if this raises.
+        Args:
+            config: The new configuration. ``self.config`` is still the old one, and stays so if
+                this method raises.
         """
         return None
 
     def on_event(self, ctx: Context) -> Awaitable[None] | None:  # noqa: ARG002
-        """Take an event that no `on` handler covers. What it returns is ignored."""
+        """Handle an event that no `on` handler matches. The return value is ignored."""
         return None
 
 
 def check_plugin(plugin: Plugin) -> None:
-    """Find an author's mistakes before they become a host's riddles.
+    """Reject an invalid plugin before it connects, with an error that its author understands.
 
     Raises:
-        TypeError: A class attribute is not what it must be.
+        TypeError: A class attribute is invalid; the text says which and what is allowed.
     """
     origin = type(plugin).__name__
     if not isinstance(plugin.plugin_no, str) or not is_valid_name(plugin.name):
         raise TypeError(
-            f"{origin}.plugin_no is {plugin.plugin_no!r}; a name such as "
-            f"'wk.plugin.example' is needed: after the prefix, {NAME_RULE}"
+            f"{origin}.plugin_no is {plugin.plugin_no!r}; expected a name such as "
+            f"'wk.plugin.example': after the prefix, {NAME_RULE}"
         )
     if not isinstance(plugin.version, str):
-        raise TypeError(f"{origin}.version is {plugin.version!r}; it must be a string")
+        raise TypeError(f"{origin}.version is {plugin.version!r}; expected a string")
     if type(plugin.priority) is not int:
-        raise TypeError(f"{origin}.priority is {plugin.priority!r}; it must be an integer")
+        raise TypeError(f"{origin}.priority is {plugin.priority!r}; expected an integer")
     if type(plugin.concurrency) is not int or plugin.concurrency < 1:
-        raise TypeError(f"{origin}.concurrency is {plugin.concurrency!r}; it must be 1 or more")
+        raise TypeError(f"{origin}.concurrency is {plugin.concurrency!r}; expected 1 or more")
+    # A string is a sequence of strings too, but never what was meant.
     if isinstance(plugin.capabilities, str):
         raise TypeError(
-            f"{origin}.capabilities is the string {plugin.capabilities!r}; it must be a list"
+            f"{origin}.capabilities is the string {plugin.capabilities!r}; expected a list"
         )
     for pattern in plugin.capabilities:
         check_pattern(pattern, f"{origin}.capabilities")
     if not plugin.capabilities and not plugin._handlers:
-        plugin.log.warning("%s has no capabilities and no @on handler: no event will come", origin)
+        plugin.log.warning(
+            "%s has no capabilities and no @on handler: it will not get any events", origin
+        )
 
 
 def build_handshake(plugin: Plugin) -> dict[str, Any]:
@@ -132,10 +137,10 @@ def build_handshake(plugin: Plugin) -> dict[str, Any]:
 
 
 def convert_config(plugin: Plugin, values: Mapping[str, Any]) -> Any:
-    """Turn the configuration that the host sent into the plugin's ``config_type``.
+    """Convert the configuration from the host to the plugin's ``config_type``.
 
     Raises:
-        ConfigError: It does not fit; the message names the path, such as ``$.name``.
+        ConfigError: It does not match; the text begins with the path, such as ``$.name``.
     """
     if plugin.config_type is None:
         return values

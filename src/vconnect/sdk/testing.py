@@ -1,12 +1,11 @@
-"""Drive a plugin with no host and no socket, in its author's tests.
+"""Run a plugin without a host or a socket, in its author's tests.
 
 For example::
 
     answer = asyncio.run(call(Example, "message.incoming", {"content": "hello"}))
     assert answer == {"status": "ok", "data": {"type": 1, "content": "got hello"}}
 
-Events and answers pass through the same JSON as on the wire, so that what cannot be sent fails
-here too.
+Events and answers are encoded as JSON as on the wire, so that what cannot be sent fails here too.
 """
 
 from __future__ import annotations
@@ -33,21 +32,25 @@ async def call(
     """Send one event to a plugin and return its answer.
 
     Args:
-        plugin: A class, which is started before and stopped after; or an instance that `started`
-            gave, which keeps its state between calls.
+        plugin: A class, which is started and stopped for this call; or an instance from `started`,
+            which keeps its state between calls.
         event: The event's name.
-        payload: What comes with it.
+        payload: The event's payload.
         config: The configuration as the host would send it; only with a class.
 
     Returns:
-        The answer as the host gets it: ``status``, and ``data``, ``message``, ``flow`` or
-        ``payload``.
+        The answer as the host gets it: ``status``, and where applicable ``data``, ``message``,
+        ``flow`` or ``payload``.
+
+    Raises:
+        TypeError: ``config`` is given with an instance, or the class is invalid.
+        PayloadError: The payload is not JSON.
     """
     if isinstance(plugin, type):
         async with started(plugin, config) as instance:
             return await call(instance, event, payload)
     if config is not None:
-        raise TypeError("config goes with a class; an instance was started with its own")
+        raise TypeError("config is for a class; an instance was started with its own")
     context = Context(plugin, event, _over_the_wire({"payload": payload})["payload"])
     await handle(context, find_handler(plugin, plugin._handlers, event))
     return _parse(encode_answer(context))
@@ -67,8 +70,8 @@ async def started(
         The instance, for `call`.
 
     Raises:
-        ConfigError: The configuration does not fit the plugin's ``config_type``.
-        TypeError: The plugin's class attributes are not what they must be.
+        ConfigError: The configuration does not match the plugin's ``config_type``.
+        TypeError: A class attribute of the plugin is invalid.
     """
     instance = plugin()
     check_plugin(instance)

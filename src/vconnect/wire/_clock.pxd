@@ -1,10 +1,10 @@
 # cython: language_level=3
-"""The clock of every deadline. A header alone: there is no module of this name."""
+"""The clock for all deadlines. Only a header: there is no module of this name."""
 
 cdef extern from *:
     """
     #include <time.h>
-    /* The clock of Python's time.monotonic(), which takes twice as long to ask. */
+    /* The clock of Python's time.monotonic(), in half the time. */
     static inline double vc_monotonic(void) {
     #ifdef __APPLE__
         return (double)clock_gettime_nsec_np(CLOCK_UPTIME_RAW) * 1e-9;

@@ -7,14 +7,14 @@ from ._stream cimport StreamCore
 
 
 cdef class Call:
-    """An event that waits for its place, or has one in a table by number."""
+    """An event that waits for a slot, or that has one in a table by number."""
 
     cdef object message             # Event, or bytes: a classic frame
-    cdef object future              # Future, Delivery, or None for an event that nobody waits for
+    cdef object future              # Future, Delivery, or None for a notification
     cdef double deadline            # monotonic; infinity without one
     cdef uint32_t hops
-    cdef bint wants_data            # whether `request` made it: only the answer's data counts
-    cdef bint is_dropped            # displaced by a newer one; whoever meets it passes it over
+    cdef bint wants_data            # made by `request`: only the answer's data is of interest
+    cdef bint is_dropped            # queued: displaced, skip it; in a table: abandoned and reported
 
 
 cdef Call new_call(
@@ -23,22 +23,22 @@ cdef Call new_call(
 
 
 cdef class AnsweredStream(StreamCore):
-    """A stream whose peer answers events: what a table knows of its lane."""
+    """A stream whose peer answers events: the part of a lane that its table uses."""
 
-    cdef str plugin                 # for messages
-    cdef object read_data           # from an answer to its data
-    cdef double stuck_after
-    cdef double paused_at           # when the transport last had too much to write
+    cdef str plugin                 # for error messages
+    cdef object read_data           # extracts the data from an answer
+    cdef double stuck_after         # seconds
+    cdef double paused_at           # monotonic; when the transport's buffer last became full
 
     cdef readonly uint64_t answered
     cdef readonly uint64_t late     # answers to abandoned calls
-    cdef readonly uint64_t unasked  # frames that no event in flight belongs to
+    cdef readonly uint64_t unasked  # answers that belong to no event in flight
 
     cdef int fail_call(self, object future, object error) except -1
 
 
 cdef class InFlight:
-    """The events in flight of one lane; what the dialects differ in."""
+    """The events in flight of one lane: where the dialects differ."""
 
     cdef AnsweredStream lane        # borrowed: the lane owns its table
 
@@ -54,19 +54,19 @@ cdef class InFlight:
 
 
 cdef class InOrder(InFlight):
-    # A ring whose `head` is the oldest. A place whose future is done (by its deadline, or
-    # cancelled by its caller) is abandoned; it stays until its answer comes, so that the answers
-    # behind it keep their places.
+    # A ring whose `head` is the oldest. A slot whose future is done (by its deadline, or cancelled
+    # by its caller) is abandoned. It stays until its answer arrives, because answers are matched
+    # by position only.
     cdef list messages              # parallel to `places`: what was sent, for the crash report
-    cdef list places                # Future, Delivery, or None for an event that nobody waits for
+    cdef list places                # Future, Delivery, or None for a notification
     cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
     cdef bint* wants_data           # owned, PyMem; parallel too
     cdef uint64_t head
     cdef uint64_t tail
     cdef uint64_t capacity          # of the ring: a power of two, or 0 before the first event
     cdef uint64_t mask              # capacity - 1
-    cdef uint64_t head_seen         # where the head was at the last sweep that saw it move …
-    cdef double head_seen_at        # … and when
+    cdef uint64_t head_seen         # the value of `head` when a sweep last saw it change
+    cdef double head_seen_at        # monotonic; when that was, or 0 while the lane is idle
 
     cdef int grow(self) except -1
     cdef int settle(
@@ -75,7 +75,7 @@ cdef class InOrder(InFlight):
 
 
 cdef class ByNumber(InFlight):
-    cdef dict calls                 # id: Call; one whose future is done is abandoned
+    cdef dict calls                 # id to Call; a call whose future is done is abandoned
     cdef uint64_t next_number
 
     cdef int settle(self, Call call, dict message) except -1

@@ -1,4 +1,4 @@
-"""Types of the tables of events in flight; the docstrings stand in ``_inflight.pyx``."""
+"""Types of the tables of events in flight; the docstrings are in ``_inflight.pyx``."""
 
 from typing import final
 

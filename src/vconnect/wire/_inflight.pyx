@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""The compiled core's third part: the events in flight, and how answers find them.
+"""Part three of the compiled core: the events in flight, and how answers find them.
 
-That is all that the dialects differ in at this level, so each has a table: `InOrder` is the classic
-one, `ByNumber` the native one. A table knows of its lane what an `AnsweredStream` has.
+At this level that is the only difference between the dialects, so each has a table: `InOrder` for
+the classic dialect, `ByNumber` for the native one. A table uses its lane as an `AnsweredStream`.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -16,7 +16,7 @@ from vconnect._framing cimport NOT_PLAIN, Event, parse_object, plain_data
 from ._stream cimport StreamCore
 
 from asyncio import InvalidStateError
-from reprlib import repr as shown  # a peer decides neither how long nor how deep it is
+from reprlib import repr as shown  # limits the length and depth of what a peer made us show
 
 from vconnect.errors import (
     PluginReplyError,
@@ -25,14 +25,15 @@ from vconnect.errors import (
     RemoteProtocolError,
 )
 
-# A deadline further away is told as this, the largest number that every JSON reader takes.
+# A deadline further away is sent as this, the largest integer that every JSON parser handles.
 cdef double MAX_LEFT_MS = 9007199254740991.0
 
 
 @final
+# One per event. The free list saves an allocation each, up to a few full windows.
 @freelist(256)
 cdef class Call:
-    """An event that waits for its place, or has one in a table by number."""
+    """An event that waits for a slot, or that has one in a table by number."""
 
 
 cdef Call new_call(
@@ -48,7 +49,7 @@ cdef Call new_call(
 
 
 cdef class AnsweredStream(StreamCore):
-    """A stream whose peer answers events: what a table knows of its lane."""
+    """A stream whose peer answers events: the part of a lane that its table uses."""
 
     cdef int fail_call(self, object future, object error) except -1:
         if future.done():
@@ -61,45 +62,45 @@ cdef class AnsweredStream(StreamCore):
         return PluginTimeoutError(self.plugin, "no answer by the deadline")
 
     def _broken(self, error):
-        return PluginUnavailableError(self.plugin, f"its answer broke the wire: {error}")
+        return PluginUnavailableError(self.plugin, f"its answer violates the protocol: {error}")
 
 
 cdef class InFlight:
-    """The events in flight of one lane; what the dialects differ in."""
+    """The events in flight of one lane: where the dialects differ."""
 
     cdef Py_ssize_t count(self):
-        """Events that take a place in the window, abandoned ones included."""
+        """Return the number of occupied slots, including those of abandoned events."""
         raise NotImplementedError
 
     cdef int add(
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1:
-        """Send an event and, if it will be answered, give it a place."""
+        """Send an event and, if it will be answered, give it a slot."""
         raise NotImplementedError
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
-        """Take a frame of the peer's."""
+        """Process a frame from the peer."""
         raise NotImplementedError
 
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
-        """Fail what is past its deadline; count the abandoned, and return the next deadline."""
+        """Fail what is past its deadline, add to `abandoned`, and return the next deadline."""
         raise NotImplementedError
 
     cdef object why_stuck(self, double now, bint waiting):
-        """Say in words why the peer seems to have stopped for good, or return ``None``.
+        """Return why the peer appears to be stuck for good, or ``None``.
 
         Args:
             now: Monotonic seconds.
-            waiting: Whether other events wait for a place in the window.
+            waiting: Whether further events wait for a slot.
         """
         raise NotImplementedError
 
     cdef list take_messages(self):
-        """Return the classic frames of all events, before `take_all`."""
+        """Return the classic frames of all events. Call it before `take_all`."""
         raise NotImplementedError
 
     cdef list take_all(self):
-        """Forget all events and return their futures."""
+        """Remove all events and return their futures."""
         raise NotImplementedError
 
 
@@ -135,7 +136,7 @@ cdef class InOrder(InFlight):
         return self.lane.append(frame)
 
     cdef int grow(self) except -1:
-        """Double the ring. Most plugins are idle: their rings stay small, or never are."""
+        """Double the ring. Most plugins are idle: their rings stay small or are never created."""
         cdef uint64_t at, capacity = max(<uint64_t>4, 2 * self.capacity)
         cdef list places = [None] * <Py_ssize_t>capacity
         cdef list messages = [None] * <Py_ssize_t>capacity
@@ -162,6 +163,7 @@ cdef class InOrder(InFlight):
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef uint64_t index
+        # Nothing is in flight, so it cannot be mistaken for another answer. It is only counted.
         if self.head == self.tail:
             self.lane.unasked += 1
             return 0
@@ -169,6 +171,7 @@ cdef class InOrder(InFlight):
         future = self.places[index]
         self.places[index] = None
         self.messages[index] = None
+        # The slot is free before the future is set, whose callback may send the next event.
         self.head += 1
         self.lane.answered += 1
         if future is None:
@@ -178,16 +181,18 @@ cdef class InOrder(InFlight):
     cdef int settle(
         self, object future, bint wants_data, const char* payload, Py_ssize_t size
     ) except -1:
-        """Give an answer to its call."""
+        """Pass an answer to its call."""
         try:
             if not wants_data:
                 answer = parse_object(payload, size)
             else:
+                # The usual answer is cut out of the frame as bytes, without parsing the envelope.
                 answer = plain_data(payload, size)
                 if answer is NOT_PLAIN:
                     answer = self.lane.read_data(parse_object(payload, size))
         except PluginReplyError as error:
             return self.lane.fail_call(future, error)
+        # Invalid JSON breaks the connection too: what follows it cannot be trusted.
         except RemoteProtocolError as error:
             self.lane.fail_call(future, self.lane._broken(error))
             raise
@@ -200,6 +205,8 @@ cdef class InOrder(InFlight):
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
         cdef uint64_t at
         cdef double nearest = INFINITY
+        # Events are in the order of their start, not of their deadlines, so all are visited. This
+        # runs at most every millisecond, and in practice a few times per `stuck_after`.
         for at in range(self.head, self.tail):
             future = self.places[at & self.mask]
             if future is None:
@@ -213,13 +220,13 @@ cdef class InOrder(InFlight):
         return nearest
 
     cdef object why_stuck(self, double now, bint waiting):
-        # What waits counts: a peer that reads nothing at all never has an event in flight.
+        # Waiting events count too: with a peer that reads nothing, none may ever be in flight.
         cdef bint idle = self.head == self.tail and not waiting
         if idle or self.head != self.head_seen or self.head_seen_at == 0:
             self.head_seen = self.head
             self.head_seen_at = 0 if idle else now
         elif now - self.head_seen_at >= self.lane.stuck_after:
-            return f"its oldest event is unanswered for {self.lane.stuck_after:g} s"
+            return f"its oldest event has not been answered for {self.lane.stuck_after:g} s"
         return None
 
     cdef list take_messages(self):
@@ -237,11 +244,11 @@ cdef class InOrder(InFlight):
 
 @final
 cdef class ByNumber(InFlight):
-    """Replies carry the number of their event, and come in any order (``docs/wire.md``, "Native").
+    """Replies carry the number of their event and come in any order (``docs/wire.md``, "Native").
 
-    An abandoned event keeps its place until its reply comes, so that a peer which ignores that it
-    was cancelled is not given ever more work. The owner hears ``abandoned(number)`` of each, and
-    ``called(message)`` of what is no reply.
+    An abandoned event keeps its slot until its reply arrives, so that a peer that ignores
+    cancellations does not get ever more work. The owner gets ``abandoned(number)`` for each
+    abandoned event, and ``called(message)`` for each frame that is not a reply.
     """
 
     def __cinit__(self, AnsweredStream lane not None):
@@ -257,17 +264,20 @@ cdef class ByNumber(InFlight):
     ) except -1:
         cdef Event event = <Event?>message
         cdef int64_t left_ms
+        # A notification has no number, hence no reply and no slot.
         if future is None:
             return self.lane.append(event.numbered(0, 0, hops))
         number = self.next_number
         self.next_number += 1
         self.calls[number] = new_call(event, future, deadline, wants_data, hops)
+        # A duration, because the peer does not share our clock; never negative.
         left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
         return self.lane.append(event.numbered(number, left_ms, hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef dict message = parse_object(payload, size)
         cdef Call call
+        # Both sides number their own calls, so only `status` distinguishes a reply from a call.
         if "status" not in message:
             self.lane.owner.called(message)
             return 0
@@ -277,6 +287,7 @@ cdef class ByNumber(InFlight):
                 "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
         call = self.calls.pop(number, None)
+        # Removed from the table before, for example by a duplicate of this reply.
         if call is None:
             self.lane.unasked += 1
             return 0
@@ -310,16 +321,17 @@ cdef class ByNumber(InFlight):
                     continue
                 call.future.set_exception(self.lane._timed_out())
             abandoned[0] += 1
+            # Here `is_dropped` means that the owner knows: it is told once.
             if not call.is_dropped:
                 call.is_dropped = True
                 self.lane.owner.abandoned(number)
         return nearest
 
     cdef object why_stuck(self, double now, bint waiting):
-        # An event may take its time while others are answered: here only the deadlines count, and
-        # whether the peer reads at all.
+        # An event may take its time while others are answered, so only deadlines limit the events.
+        # What remains to be noticed is a peer that does not read.
         if self.lane.write_paused and now - self.lane.paused_at >= self.lane.stuck_after:
-            return f"it has read nothing for {self.lane.stuck_after:g} s"
+            return f"it has not read anything for {self.lane.stuck_after:g} s"
         return None
 
     cdef list take_messages(self):

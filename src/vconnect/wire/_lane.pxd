@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Fields of a lane and of one event in many. Each pointer says who owns it and until when."""
+"""Fields of a lane and of a fan-out. Each pointer says who owns it and until when."""
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -8,28 +8,28 @@ from ._inflight cimport AnsweredStream, Call, InFlight
 
 
 cdef class LaneCore(AnsweredStream):
-    cdef bint serving               # past the handshake: frames are answers
+    cdef bint serving               # after the handshake: frames are answers
     cdef dict future_options        # shared by all lanes of a loop
     cdef InFlight table             # None before `serve`
     cdef Py_ssize_t window
     cdef Py_ssize_t max_abandoned
-    cdef bint ping_pong             # the last read held one answer: a lone event leaves at once
-    cdef bint read_paused           # the peer does not read its replies, so it is not read either
+    cdef bint ping_pong             # the last read had one answer: send a lone event at once
+    cdef bint read_paused           # the peer does not read its replies, so we do not read from it
 
-    # What waits for a place in the window.
+    # Events that wait for a slot in the window.
     cdef object waiting             # deque of Call; None until the first has to wait
-    cdef object told                # deque of those of them that nobody waits for; None as well
-    cdef Py_ssize_t dropped_waiting  # how many of `waiting` are
+    cdef object told                # deque of the notifications among them; None likewise
+    cdef Py_ssize_t dropped_waiting  # how many of `waiting` are marked as dropped
     cdef Py_ssize_t max_queued
     cdef Py_ssize_t max_notified
-    cdef list room_waiters          # futures of those who wait for room
+    cdef list room_waiters          # futures of callers that wait for room
 
-    # One timer for everything that has a time.
+    # One timer for all deadlines.
     cdef object timer
     cdef double timer_at            # monotonic; infinity without a timer
 
-    cdef readonly list lost         # classic frames of what was in flight at the end
-    cdef readonly uint64_t dropped  # notifications that found the queue full
+    cdef readonly list lost         # classic frames of the events in flight at the end
+    cdef readonly uint64_t dropped  # notifications for which the queue was full
 
     cdef object new_future(self)
     cdef int submit(
@@ -47,16 +47,16 @@ cdef class LaneCore(AnsweredStream):
 
 cdef class FanOut:
     cdef readonly list deliveries
-    cdef Py_ssize_t missing         # deliveries that are waited for
-    cdef object complete            # None until `wait`
+    cdef Py_ssize_t missing         # deliveries that are not done
+    cdef object complete            # the future of `wait`; None before
 
     cdef int one_less(self) except -1
 
 
 cdef class Delivery:
-    cdef FanOut whole               # None once done
+    cdef FanOut whole               # None once it is done or abandoned
     cdef readonly object answer
     cdef readonly object error
-    cdef readonly double ended
+    cdef readonly double ended      # monotonic
 
     cdef int end(self) except -1

@@ -1,4 +1,4 @@
-"""Types of a lane; the docstrings stand in ``_lane.pyx``."""
+"""Types of a lane; the docstrings are in ``_lane.pyx``."""
 
 from asyncio import BufferedProtocol, Future
 from collections.abc import Callable

@@ -1,10 +1,27 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""The compiled core's fourth part: the lane, a connection with its events in flight.
+"""Part four of the compiled core: the lane, a connection with its events in flight.
 
-A lane is a stream with a window, a queue before it, and one timer. How answers find their events
-is the dialect's, in a table of ``_inflight``. A `FanOut` is one event in many lanes.
+A lane is a stream with a window, a queue in front of it, and one timer. How answers find their
+events depends on the dialect, see the tables in ``_inflight``. A `FanOut` is one event in many
+lanes.
 """
+
+# The idea: many events share one connection, and each write and each wake-up serves many of them.
+#
+# An event gets one of `window` slots and is sent. If all are taken, or the transport's buffer is
+# full, it waits in a queue of limited length, which it leaves in order. So a slow plugin holds a
+# bounded amount of memory, and its callers are refused early instead of timing out late.
+#
+# A slot is freed by its answer only, never by a timeout or a cancellation. The classic dialect
+# matches answers by position: if an abandoned event left its slot, every later answer would go to
+# the wrong caller. The native dialect matches by number, but a slot that is freed early would give
+# ever more work to a plugin that ignores cancellations. So an abandoned slot stays, its late answer
+# is dropped, and a plugin that has too many of them, or none answered for `stuck_after`, is
+# disconnected.
+#
+# Deadlines cost nothing while they are met. One timer per lane is set for the nearest of them;
+# when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
 
 from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
@@ -25,7 +42,7 @@ from vconnect.errors import (
     PluginUnavailableError,
 )
 
-# Deadlines that lie closer together than this share one wake-up. Seconds.
+# Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
 
 
@@ -36,8 +53,7 @@ cdef class LaneCore(AnsweredStream):
 
     Until `serve` it is a plain `FrameStream`, for the handshake. From then on up to ``window``
     events are in flight and up to ``max_queued`` wait behind them. A call that times out or is
-    cancelled leaves its place: the answer to it is consumed and dropped when it comes, and never
-    reaches another call.
+    cancelled keeps its slot: its answer is dropped on arrival, and never reaches another call.
     """
 
     def __cinit__(self):
@@ -47,18 +63,18 @@ cdef class LaneCore(AnsweredStream):
     def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
               Py_ssize_t max_notified=1024):
-        """Begin to take frames as answers.
+        """Treat frames as answers from now on.
 
         Args:
-            owner: Who hears of the end from now on; in the native dialect also of calls.
-            plugin: The plugin's name, for messages.
-            window: The most events in flight.
-            max_queued: The most events that wait for a place in the window.
-            max_abandoned: With this many abandoned events the connection is given up.
-            stuck_after: So is one whose peer has stopped answering for this long. Seconds.
-            read_data: Gets the data out of an answer for `request`, or raises `PluginReplyError`.
+            owner: Is notified of the end; in the native dialect also of calls.
+            plugin: The plugin's name, for error messages.
+            window: The maximum number of events in flight.
+            max_queued: The maximum number of events that wait for a slot in the window.
+            max_abandoned: This many abandoned events end the connection.
+            stuck_after: A peer that stops answering for this many seconds is disconnected.
+            read_data: Extracts the data of an answer for `request`, or raises `PluginReplyError`.
             native: Whether answers are matched by number.
-            max_notified: How many of those that wait may be notifications.
+            max_notified: How many of the waiting events may be notifications.
         """
         self.owner = owner
         self.plugin = plugin
@@ -68,6 +84,7 @@ cdef class LaneCore(AnsweredStream):
         self.max_abandoned = max_abandoned
         self.stuck_after = stuck_after
         self.read_data = read_data
+        # asyncio's futures take the loop by keyword; the dictionary is made once per loop.
         if self.buffer.loop is not self.loop:
             self.buffer.loop = self.loop
             self.buffer.future_options = {"loop": self.loop}
@@ -78,20 +95,20 @@ cdef class LaneCore(AnsweredStream):
     def call(self, message not None, double deadline, uint32_t hops=0):
         """Send an event and return a future for its answer.
 
-        Cancelling the future abandons the call; the lane stays in step.
+        Cancelling the future abandons the call without affecting others.
 
         Args:
-            message: An `Event`; in the classic dialect also its frame.
+            message: An `Event`; in the classic dialect alternatively its frame.
             deadline: When to give up, in seconds of ``time.monotonic()``.
-            hops: How many plugins the event came through; told to native plugins.
+            hops: How many plugins the event came through; sent to native plugins.
 
         Returns:
-            A future of the answer, an undigested JSON object. It fails with `PluginTimeoutError`
+            A future of the answer, an unprocessed JSON object. It fails with `PluginTimeoutError`
             or `PluginUnavailableError`.
 
         Raises:
             PluginUnavailableError: The connection has ended.
-            PluginOverloadedError: ``max_queued`` events are waiting already.
+            PluginOverloadedError: ``max_queued`` events are already waiting.
         """
         future = self.new_future()
         self.submit(message, future, deadline, False, hops)
@@ -100,21 +117,21 @@ cdef class LaneCore(AnsweredStream):
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0):
         """Send an event and return a future for its answer's data.
 
-        It is `call` for an answer of which only the data counts, in one step.
+        This is `call` for answers of which only the data is of interest, in one step.
 
         Args:
             name: The event.
-            payload: Anything that JSON holds.
+            payload: Any JSON value.
             timeout: When to give up, in seconds from now.
             hops: How many plugins the event came through.
 
         Returns:
-            A future of the data. It fails as that of `call`, or with `PluginReplyError`.
+            A future of the data. It fails like that of `call`, or with `PluginReplyError`.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
             PluginUnavailableError: The connection has ended.
-            PluginOverloadedError: ``max_queued`` events are waiting already.
+            PluginOverloadedError: ``max_queued`` events are already waiting.
         """
         future = self.new_future()
         if type(self.table) is ByNumber:
@@ -125,37 +142,38 @@ cdef class LaneCore(AnsweredStream):
         return future
 
     cdef object new_future(self):
-        """What ``loop.create_future()`` does, without making its keywords anew each time."""
+        """Do what ``loop.create_future()`` does, without building its keywords each time."""
+        # Before `serve` there is no future to make: `submit` raises.
         if self.future_options is None:
             return None
         return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
                 uint32_t hops=0):
-        """Send an event as one part of a fan-out; its answer, or its error, goes to the delivery.
+        """Send an event as one part of a fan-out; its answer or error goes to the delivery.
 
         Raises:
             PluginUnavailableError: The connection has ended.
-            PluginOverloadedError: ``max_queued`` events are waiting already.
+            PluginOverloadedError: ``max_queued`` events are already waiting.
         """
         self.submit(message, delivery, deadline, False, hops)
 
     def tell(self, message not None, str overflow not None="block", uint32_t hops=0):
-        """Send an event whose answer nobody waits for.
+        """Send a notification: an event whose answer is ignored.
 
         Args:
             message: As for `call`.
-            overflow: What to do when ``max_notified`` of them wait already: ``drop_oldest``
-                displaces the one that waits longest, ``drop_newest`` drops this one, ``block``
-                refuses it (see `room`).
+            overflow: What to do if ``max_notified`` notifications are already waiting:
+                ``drop_oldest`` drops the one that has waited longest, ``drop_newest`` drops this
+                one, ``block`` refuses it (see `room`).
             hops: How many plugins the event came through.
 
         Returns:
-            Whether it was sent or waits; false if it was dropped, which `dropped` counts.
+            Whether it was sent or queued; false if it was dropped, which `dropped` counts.
 
         Raises:
             PluginUnavailableError: The connection has ended.
-            PluginOverloadedError: The queue is full, and ``block`` was asked for.
+            PluginOverloadedError: The queue is full, and ``overflow`` is ``block``.
         """
         self._check_open()
         if not self.must_wait():
@@ -167,12 +185,13 @@ cdef class LaneCore(AnsweredStream):
         else:
             self.dropped += 1
             return False
+        # Without a deadline, but a peer that never answers must still be noticed as stuck.
         if self.timer is None:
             self.arm(INFINITY, monotonic())
         return True
 
     def room(self):
-        """Return a future that is done as soon as a notification finds room, or at the end."""
+        """Return a future that is set once a notification finds room, or when the lane ends."""
         future = self.loop.create_future()
         if not self.serving or self._has_room():
             future.set_result(None)
@@ -194,15 +213,16 @@ cdef class LaneCore(AnsweredStream):
         else:
             self.table.add(message, future, deadline, wants_data, hops)
             if self.ping_pong and self.table.count() == 1:
-                # Nothing else is under way: waiting for the end of the tick only adds latency.
+                # Nothing else is in flight: waiting for the end of the iteration only adds latency.
                 self.flush_now()
         if deadline < self.timer_at or self.timer is None:
             self.arm(deadline, monotonic())
         return 0
 
-    # The queue before the window. Events leave it in the order in which they came.
+    # The queue in front of the window. Events leave it in the order in which they came.
 
     cdef bint must_wait(self):
+        # Once one waits all do, or a newer event would overtake it.
         return self.waiting or self.table.count() >= self.window or self.write_paused
 
     cdef int line_up(self, Call call) except -1:
@@ -230,6 +250,7 @@ cdef class LaneCore(AnsweredStream):
 
     cdef int drop_oldest(self) except -1:
         cdef Call call = self.told.popleft()
+        # Only marked: removing it from the middle of `waiting` would take a search.
         call.is_dropped = True
         call.message = None
         self.dropped += 1
@@ -238,17 +259,18 @@ cdef class LaneCore(AnsweredStream):
             self.waiting.popleft()
             self.dropped_waiting -= 1
         if self.dropped_waiting > self.max_notified:
-            # They lie behind a call that waits for long: without this they would pile up there.
+            # They are behind a call that waits for long, and would accumulate there.
             self.waiting = deque([call for call in self.waiting if not (<Call>call).is_dropped])
             self.dropped_waiting = 0
         return 0
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
+        # One answer per read: the caller waits for each before it sends the next.
         self.ping_pong = frames <= 1
         return self.pump() if self.waiting else 0
 
     cdef int pump(self) except -1:
-        """Move waiting events into the window; those that were given up meanwhile never leave."""
+        """Move waiting events into the window; those abandoned meanwhile are never sent."""
         cdef Call call
         while self.waiting and self.table.count() < self.window:
             if self.write_paused or self.is_closing:
@@ -273,7 +295,7 @@ cdef class LaneCore(AnsweredStream):
                 future.set_result(None)
         return 0
 
-    # Events need no more: while the transport is full they wait in a queue with an end.
+    # Backpressure. While the transport is full, events wait in the limited queue.
 
     def pause_writing(self):
         self.write_paused = True
@@ -288,9 +310,9 @@ cdef class LaneCore(AnsweredStream):
             self.pump()
 
     def reply(self, bytes frame not None):
-        """Send what the peer has asked for; one that does not read is not read any further.
+        """Send a reply to a call; a peer that does not read is not read from either.
 
-        Only then: a peer may well write its whole answer to an event before it reads the next.
+        This applies to replies only: a peer may write its whole answer before it reads more events.
         """
         self.send(frame)
         if self.write_paused and not (self.read_paused or self.is_closing):
@@ -304,9 +326,10 @@ cdef class LaneCore(AnsweredStream):
             return self.table.accept(payload, size)
         return AnsweredStream.frame(self, payload, size)
 
-    # Time. One timer serves every deadline and the watch over a peer that is stuck.
+    # Time. One timer serves all deadlines and the check for a stuck peer.
 
     cdef int arm(self, double when, double now) except -1:
+        # Four looks per `stuck_after` find a stuck peer at most a quarter late.
         when = max(min(when, now + self.stuck_after / 4), now + COARSE)
         if self.timer is not None:
             self.timer.cancel()
@@ -315,9 +338,9 @@ cdef class LaneCore(AnsweredStream):
         return 0
 
     def sweep(self):
-        """Give up what is past its deadline; end a connection that has stopped answering.
+        """Fail what is past its deadline; abort a connection that has stopped answering.
 
-        Also while it is closing: the last bytes may wait for a peer that never reads them.
+        This applies even while it is closing: a peer may never read the last bytes.
         """
         cdef double now = monotonic(), nearest
         cdef Py_ssize_t abandoned = 0
@@ -329,7 +352,7 @@ cdef class LaneCore(AnsweredStream):
             return
         nearest = min(self.table.expire(now, &abandoned), self.expire_waiting(now))
         if abandoned >= self.max_abandoned:
-            self.abort(self._stuck(f"{abandoned} events in flight were given up unanswered"))
+            self.abort(self._stuck(f"{abandoned} events in flight timed out or were cancelled"))
         elif (reason := self.table.why_stuck(now, bool(self.waiting))) is not None:
             self.abort(self._stuck(reason))
         elif self.table.count() or self.waiting:
@@ -340,6 +363,7 @@ cdef class LaneCore(AnsweredStream):
         cdef Call call
         if not self.waiting:
             return nearest
+        # Rebuilt, because what has to go may be anywhere in it.
         kept = deque()
         for entry in self.waiting:
             call = <Call>entry
@@ -347,7 +371,7 @@ cdef class LaneCore(AnsweredStream):
                 continue
             if call.deadline <= now:
                 call.future.set_exception(
-                    PluginTimeoutError(self.plugin, "not even sent by the deadline")
+                    PluginTimeoutError(self.plugin, "not sent by the deadline")
                 )
                 continue
             nearest = min(nearest, call.deadline)
@@ -358,7 +382,7 @@ cdef class LaneCore(AnsweredStream):
             self.wake_room_waiters()
         return nearest
 
-    # What is raised.
+    # Errors.
 
     def _check_open(self):
         if self.is_closing or not self.serving:
@@ -367,11 +391,11 @@ cdef class LaneCore(AnsweredStream):
     def _overloaded(self, limit, key):
         return PluginOverloadedError(
             self.plugin,
-            f"{limit} events wait for it already ({key}); it answers more slowly than it is asked",
+            f"{limit} events are already waiting ({key}); it is slower than its events arrive",
         )
 
     def _stuck(self, reason):
-        return PluginStuckError(self.plugin, f"{reason}; its connection is given up")
+        return PluginStuckError(self.plugin, f"{reason}; closing its connection")
 
     # Ending.
 
@@ -391,17 +415,18 @@ cdef class LaneCore(AnsweredStream):
         return AnsweredStream.release(self)
 
     def _fail_all(self):
-        """Fail every call that has no answer, now: none waits for its deadline."""
+        """Fail every unanswered call now, rather than at its deadline."""
         reason = str(self.error) if self.error is not None else "its connection ended"
         self.lost = self.table.take_messages()
         lost = self.table.take_all()
-        self.table = None  # which holds on to the lane
+        self.table = None  # breaks its reference cycle with the lane
         if self.waiting is not None:
             lost += [(<Call>call).future for call in self.waiting]
             self.dropped += len(self.told)
             self.waiting = self.told = None
         self.dropped_waiting = 0
         self.serving = False
+        # The lane is in its final state before anything else can look at it.
         self.wake_room_waiters()
         for future in lost:
             if future is not None and not future.done():
@@ -411,12 +436,12 @@ cdef class LaneCore(AnsweredStream):
 
     @property
     def in_flight(self):
-        """Events sent and not yet answered, abandoned ones included."""
+        """The number of events sent and not yet answered, including abandoned ones."""
         return self.table.count() if self.table is not None else 0
 
     @property
     def queued(self):
-        """Events that wait for a place in the window."""
+        """The number of events that wait for a slot in the window."""
         return self.queue_length()
 
 
@@ -424,7 +449,7 @@ cdef class LaneCore(AnsweredStream):
 
 @final
 cdef class FanOut:
-    """The answers to one event from many lanes, and one future for all of them.
+    """The answers to one event from many lanes, with one future for all of them.
 
     It and its deliveries belong to the running loop.
     """
@@ -433,7 +458,7 @@ cdef class FanOut:
         self.deliveries = []
 
     def add(self):
-        """Return a delivery that is waited for."""
+        """Return a new delivery, which `wait` waits for."""
         cdef Delivery delivery = Delivery.__new__(Delivery)
         delivery.whole = self
         self.missing += 1
@@ -441,14 +466,14 @@ cdef class FanOut:
         return delivery
 
     def wait(self):
-        """Return a future that is done once every delivery is."""
+        """Return a future that is set once every delivery is done."""
         self.complete = get_running_loop().create_future()
         if self.missing == 0:
             self.complete.set_result(None)
         return self.complete
 
     def abandon(self):
-        """Give up what is not done; answers that come after all are dropped by their lanes."""
+        """Give up deliveries that are not done; their lanes drop answers that still arrive."""
         cdef Delivery delivery
         for delivery in self.deliveries:
             delivery.whole = None
@@ -462,32 +487,32 @@ cdef class FanOut:
 
 @final
 cdef class Delivery:
-    """One plugin's part of a fan-out; it stands in a lane's table where a future would.
+    """One plugin's part of a fan-out; it is in a lane's table in place of a future.
 
     Attributes:
         answer: The answer, or ``None``.
-        error: Why there is none, or ``None``.
-        ended: When either came, in seconds of ``time.monotonic()``.
+        error: Why there is no answer, or ``None``.
+        ended: When either of them arrived, in seconds of ``time.monotonic()``.
     """
 
     def done(self):
-        """Tell whether nobody waits for it any more."""
+        """Return whether it is done or abandoned."""
         return self.whole is None
 
     def set_result(self, answer):
-        """Take the answer.
+        """Set the answer.
 
         Raises:
-            asyncio.InvalidStateError: It is done already.
+            asyncio.InvalidStateError: It is already done.
         """
         self.end()
         self.answer = answer
 
     def set_exception(self, error):
-        """Take the reason why there is no answer.
+        """Set the reason why there is no answer.
 
         Raises:
-            asyncio.InvalidStateError: It is done already.
+            asyncio.InvalidStateError: It is already done.
         """
         self.end()
         self.error = error
@@ -495,13 +520,13 @@ cdef class Delivery:
     cdef int end(self) except -1:
         whole, self.whole = self.whole, None
         if whole is None:
-            raise InvalidStateError("the delivery is done already")
+            raise InvalidStateError("the delivery is already done")
         self.ended = monotonic()
         return (<FanOut>whole).one_less()
 
 
-# asyncio chooses the buffered way by `isinstance`, and a compiled class cannot derive from a
-# Python one; this one can.
+# asyncio recognizes a BufferedProtocol by `isinstance`, and a compiled class cannot derive from a
+# Python class. This one can.
 
 class Lane(LaneCore, BufferedProtocol):
     __slots__ = ()

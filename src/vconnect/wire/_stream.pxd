@@ -7,38 +7,38 @@ from libc.stdint cimport uint32_t
 cdef class ReadBuffer:
     cdef bytearray store            # never resized: `view` exports it
     cdef object view                # memoryview over all of `store`
-    cdef char* data                 # borrowed from `store`, valid as long as this object
+    cdef char* data                 # borrowed from `store`, valid as long as this object lives
     cdef Py_ssize_t size
-    cdef object loop                # whose streams it serves; set by its first lane …
-    cdef dict future_options        # … with what makes a future there
+    cdef object loop                # the loop whose streams it serves; set by its first lane
+    cdef dict future_options        # the keywords that create a future of that loop; set likewise
 
 
 cdef class StreamCore:
     cdef object owner               # its StreamOwner; None once disconnected
     cdef readonly object transport  # None before connection_made and after connection_lost
     cdef object loop
-    cdef object error               # first reason for the end, told to the owner
+    cdef object error               # the first reason for the end, passed to the owner
     cdef uint32_t max_frame_bytes
     cdef int fd                     # borrowed from the transport; -1 once it may be closed
     cdef readonly bint is_closing
 
-    # Reading. At most one of the two holds bytes: `kept` what is too small to matter, copied to
-    # the front of the shared buffer before the next read; `direct` one large payload, which the
-    # kernel writes where it will be parsed.
-    cdef ReadBuffer buffer          # shared by all streams of the loop, holds nothing between reads
+    # Reading. At most one of the two holds bytes: `kept` has a short partial frame, which is copied
+    # to the front of the shared buffer before the next read; `direct` has one large payload, which
+    # the kernel writes to where it will be parsed.
+    cdef ReadBuffer buffer          # shared by all streams of the loop; empty between reads
     cdef char* kept                 # owned, PyMem; NULL when empty
     cdef Py_ssize_t kept_bytes
-    cdef bytearray direct           # None unless a large payload is under way
+    cdef bytearray direct           # None unless a large payload is being received
     cdef Py_ssize_t direct_have
 
-    # Writing. Frames of one loop tick are joined here and leave in one system call.
+    # Writing. Frames of one loop iteration are joined here and sent in one system call.
     cdef char* out                  # owned, PyMem; NULL until first used
     cdef Py_ssize_t out_bytes
     cdef Py_ssize_t out_capacity
     cdef Py_ssize_t out_frames
     cdef bint flush_scheduled
     cdef bint transport_holds       # bytes went to the transport, which may still hold some
-    cdef bint write_paused          # the transport's high-water mark is reached
+    cdef bint write_paused          # the transport's buffer is above its high-water mark
 
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1
     cdef int batch_read(self, Py_ssize_t frames) except -1

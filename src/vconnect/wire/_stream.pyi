@@ -1,4 +1,4 @@
-"""Types of a connection; the docstrings stand in ``_stream.pyx``."""
+"""Types of a connection; the docstrings are in ``_stream.pyx``."""
 
 from asyncio import BaseTransport, BufferedProtocol, Transport
 from typing import Any, Protocol, final

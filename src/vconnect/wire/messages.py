@@ -1,7 +1,6 @@
-"""What messages mean: handshakes, dialects and answers (``docs/wire.md``), without any I/O.
+"""The meaning of messages: handshakes, dialects and answers (``docs/wire.md``), without I/O.
 
-Every function takes and returns plain objects. Bytes are the core's business, sockets the
-server's.
+Every function takes and returns plain objects. The compiled core handles bytes, the server sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ NATIVE_VERSIONS = (1,)
 STOP = "stop"
 
 
-# Events that the host itself sends in the native dialect.
+# Events that the host itself sends, in the native dialect.
 RESERVED_PREFIX = "vconnect."
 PING = "vconnect.ping"
 CONFIG_CHECK = "vconnect.config.check"
@@ -31,8 +30,9 @@ DRAIN = "vconnect.drain"
 STOP_EVENT = "vconnect.stop"
 CANCEL = "vconnect.cancel"
 
+# Without a limit, plugins that call each other in a circle would do so forever.
 MAX_HOPS = 8
-"""How often a chain of calls host → plugin → host → plugin … may go through a plugin."""
+"""The maximum length of a chain of calls host → plugin → host → plugin …, in plugins."""
 
 ERROR_CODES = frozenset(
     {
@@ -41,34 +41,34 @@ ERROR_CODES = frozenset(
     }
 )
 
-# An object with ``"status":"ok"`` and nothing but these keys is an envelope even without data.
+# With ``"status":"ok"`` and no other keys than these, an object is an envelope even without data.
 _ENVELOPE_KEYS = frozenset({"status", "flow", "payload", "id"})
 
-# A refusal shows what was got, and goes to the log: a peer decides neither its length nor its
-# depth, which may be beyond what repr() takes.
+# Refusals quote what was received, and are logged. A peer must not determine their length, nor a
+# nesting that repr() cannot handle.
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _shown = _SHORT.repr
 
 
 class Dialect(StrEnum):
-    """How a session's messages are shaped; a property of the session, agreed at its handshake."""
+    """How a session's messages are structured; agreed on in its handshake."""
 
-    CLASSIC = "classic"  #: answers in order, no ids: what every existing plugin speaks
-    NATIVE = "native"  #: ids, replies in any order; asked for with ``protocol_versions``
+    CLASSIC = "classic"  #: answers in order, no ids; what every existing plugin speaks
+    NATIVE = "native"  #: ids, replies in any order; requested with ``protocol_versions``
 
 
 class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin's first message, in either of its spellings.
 
     Attributes:
-        plugin: Canonical name.
-        version: As the plugin says, or empty.
-        priority: Chain order, higher first.
-        capabilities: Events, families or wildcards.
-        dialect: What the plugin asks to speak.
-        protocol_version: The highest version common to both; ``None`` in the classic dialect.
-        disable: Why the plugin cannot serve here, or empty.
+        plugin: The plugin's canonical name.
+        version: The plugin's version as it reports it, or empty.
+        priority: Its position in chains; higher comes first.
+        capabilities: Events, families or wildcards that it handles.
+        dialect: The dialect that it requests.
+        protocol_version: The highest version that both support; ``None`` in the classic dialect.
+        disable: Why the plugin cannot serve on this host, or empty.
     """
 
     plugin: str
@@ -84,12 +84,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin's answer to an event, normalized.
 
     Attributes:
-        ok: Whether the plugin says that it succeeded.
-        data: What it answered; ``None`` where it had nothing to say.
-        message: Its words, when it failed.
-        code: Its error code, when it failed and gave one.
+        ok: Whether the plugin reports success.
+        data: The data of the answer; ``None`` if it has none.
+        message: The plugin's error text if it failed.
+        code: The plugin's error code if it failed and gave one.
         stop: Whether the chain ends here.
-        replacement: The payload for the plugins after it; ``UNSET`` leaves it as it is.
+        replacement: The payload for the following plugins; ``UNSET`` leaves it unchanged.
     """
 
     ok: bool
@@ -101,14 +101,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host tells a plugin that asks for the native dialect, beside its configuration.
+    """What the acknowledgment tells a native plugin in addition to its configuration.
 
     Attributes:
         protocol_version: The version that both will speak.
         host: The host's ``name`` and ``version``.
-        max_frame_bytes: The largest payload of a frame, either way.
-        heartbeat_ms: How often the plugin may expect to hear from the host.
-        window: The most events in flight.
+        max_frame_bytes: The largest payload of a frame, in both directions.
+        heartbeat_ms: The interval in which the plugin can expect pings, in milliseconds.
+        window: The maximum number of events in flight.
     """
 
     protocol_version: int
@@ -119,13 +119,13 @@ class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What a native plugin asks of the host.
+    """A native plugin's call to the host.
 
     Attributes:
-        id: The plugin's number for it; ``None`` for a call that wants no reply.
         call: Its name.
-        params: What comes with it.
-        hops: How many plugins the chain of calls has gone through, as the plugin says.
+        id: The plugin's number for it; ``None`` for a call without a reply.
+        params: Its parameters.
+        hops: How many plugins the chain of calls has passed through, as the plugin reports it.
     """
 
     call: str
@@ -135,11 +135,11 @@ class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
-    """Read the first message of a connection.
+    """Parse the first message of a connection.
 
     Args:
         message: The message, as parsed from JSON.
-        versions: Versions of the native dialect to choose from.
+        versions: Versions of the native dialect that the host accepts.
 
     Raises:
         HandshakeError: ``bad_handshake``, ``nameless``, ``bad_name`` or ``version_mismatch``.
@@ -160,34 +160,34 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
 
 
 def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> dict[str, Any]:
-    """Build the host's answer to a good handshake; with ``terms`` in the native dialect."""
+    """Build the host's answer to an accepted handshake; ``terms`` are for the native dialect."""
     answer = {"status": "ok", "config": config}
     return answer if terms is None else answer | msgspec.structs.asdict(terms)
 
 
 def refusal(error: HandshakeError) -> dict[str, Any]:
-    """Build the host's answer to a handshake that it refuses; closing follows."""
+    """Build the host's answer to a refused handshake. The connection is closed afterwards."""
     return {"status": "error", "code": error.code, "message": str(error)}
 
 
 def event_prefixes(event: str) -> tuple[bytes, bytes]:
-    """Encode what stands before an event's payload, in the classic and in the native dialect.
+    """Encode what precedes an event's payload, in the classic and in the native dialect.
 
-    In the classic one the name stands under both keys: the documented client reads ``event``, the
-    original Rust kit ``event_type``. In the native one the keys that differ from call to call, and
-    the opening brace, come before.
+    In the classic dialect the name has two keys: the documented client reads ``event``, the
+    original Rust SDK ``event_type``. In the native dialect the opening brace and the keys that
+    differ from call to call come first.
     """
     name = orjson.dumps(event)
     classic = b'{"event":%b,"event_type":%b,"payload":' % (name, name)
     return classic, b'"event":%b,"payload":' % name
 
 
-#: Event names as they stand in frames; for `encode_event` and `Session.request`.
+#: Event names as they appear in frames; for `encode_event` and `Session.request`.
 EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event)))
 
 
 def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:
-    """Encode an event once for every session.
+    """Encode an event once for all sessions.
 
     Raises:
         PayloadError: The payload is not JSON, or too large.
@@ -196,9 +196,9 @@ def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | No
 
 
 def normalize_answer(message: dict[str, Any]) -> Answer:
-    """Read a classic answer: an envelope, an error, or an object that is itself the data.
+    """Interpret a classic answer: an envelope, an error, or an object that is itself the data.
 
-    ``"flow":"stop"`` counts at the top level and inside ``data``, where the original kit puts it.
+    ``"flow":"stop"`` counts at the top level and inside ``data``, where the original SDK puts it.
     A replacement payload counts only in an envelope: in a bare object ``payload`` is data.
     """
     status = message.get("status")
@@ -222,10 +222,10 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
 
 
 def parse_call(message: dict[str, Any]) -> PluginCall:
-    """Read a native plugin's call.
+    """Parse a native plugin's call.
 
     Raises:
-        HostCallError: ``bad_request``: a key is not what it must be.
+        HostCallError: ``bad_request``: a key is missing or has a wrong value.
     """
     try:
         call = msgspec.convert(message, PluginCall)
@@ -239,24 +239,24 @@ def parse_call(message: dict[str, Any]) -> PluginCall:
 
 
 def ok_reply(number: int, data: Any) -> dict[str, Any]:
-    """Build a native reply with ``data``, which is left out where there is none."""
+    """Build a native reply with ``data``, which is left out if it is ``None``."""
     if data is None:
         return {"id": number, "status": "ok"}
     return {"id": number, "status": "ok", "data": data}
 
 
 def error_reply(number: int, code: str, message: str) -> dict[str, Any]:
-    """Build a native reply that is an error."""
+    """Build a native error reply."""
     return {"id": number, "status": "error", "code": code, "message": message}
 
 
 def is_reserved(event: str) -> bool:
-    """Tell whether an event belongs to the host itself."""
+    """Return whether an event belongs to the host itself."""
     return event.startswith(RESERVED_PREFIX)
 
 
 def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
-    """Make an exception of an answer that is an error."""
+    """Turn an error answer into an exception."""
     message = answer.message or "an error without words"
     return PluginReplyError(plugin, message, answer.code or None)
 
@@ -279,7 +279,7 @@ def _parse_name(message: dict[str, Any]) -> str:
 def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
     if offered is None:
         return None
-    # A JSON true is no number, though Python's bool is an int; neither is 1.0 a version.
+    # isinstance() would accept true, because Python's bool is an int; 1.0 is no version either.
     if not isinstance(offered, list) or not all(type(version) is int for version in offered):
         raise _bad(f"protocol_versions is {_shown(offered)}; expected a list of integers")
     common = [version for version in versions if version in offered]

@@ -1,4 +1,4 @@
-"""A Unix socket that only this user can reach, held by a lock against a second host."""
+"""A Unix socket that only this user can reach, protected by a lock against a second host."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vconnect.errors import SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
 from vconnect.settings.paths import absolute_path
 
+# Connections that may wait to be accepted: all plugins of a large host that reconnect at once.
 _BACKLOG = 512
 
 
@@ -20,8 +21,8 @@ class PrivateSocket:
     """A bound Unix socket of mode 0600 in a directory that only we can write to.
 
     Attributes:
-        path: Absolute.
-        socket: Bound and listening. Whoever serves it may close it.
+        path: The absolute path.
+        socket: The bound, listening socket. Its user may close it.
     """
 
     def __init__(
@@ -31,26 +32,27 @@ class PrivateSocket:
         self.socket = bound
         self._lock = lock
         self._inode = _inode(path)
-        self._is_activated = is_activated  # the service manager listens on when we have ended
+        self._is_activated = is_activated  # the service manager keeps listening when we have exited
 
     def is_intact(self) -> bool:
-        """Tell whether the path still names this socket."""
+        """Return whether the path still refers to this socket."""
         return self._inode is not None and _inode(self.path) == self._inode
 
     def rebind(self) -> socket.socket:
-        """Bind the path anew, after somebody deleted it.
+        """Bind the path again, after it was deleted.
 
         Raises:
-            SocketError: Something that is no socket stands in its place.
+            SocketError: The path is now something other than a socket, or cannot be bound.
         """
         _clear_stale(self.path)
         self.socket = _bind(self.path)
         self._inode = _inode(self.path)
+        # From now on the socket is ours, not the service manager's, and is unlinked at the end.
         self._is_activated = False
         return self.socket
 
     def close(self) -> None:
-        """Close the socket, unlink the path if it is still ours, and give up the lock."""
+        """Close the socket, unlink the path if it is still ours, and release the lock."""
         self.socket.close()
         if self.is_intact() and not self._is_activated:
             self.path.unlink(missing_ok=True)
@@ -61,18 +63,18 @@ class PrivateSocket:
 
 
 def bind_private_socket(path: str | Path, listening: socket.socket | None = None) -> PrivateSocket:
-    """Bind a Unix socket that only this user can reach, and hold it against a second host.
+    """Bind a Unix socket that only this user can reach, protected against a second host.
 
-    A lock file beside it (``PATH.lock``) decides who serves the path; a socket that nobody holds
-    is taken over. Anything that is not a socket is never unlinked.
+    A lock file beside it (``PATH.lock``) decides who serves the path; a socket without a holder is
+    taken over. Anything other than a socket is never unlinked.
 
     Args:
-        path: Where; ``~`` is expanded.
-        listening: A socket that listens there already, opened by the service manager.
+        path: The path; ``~`` is expanded.
+        listening: A socket that already listens there, opened by the service manager.
 
     Raises:
         SocketError: The path is too long, its directory is not private to us, another host holds
-            it, or something that is no socket is in the way.
+            it, or something other than a socket is in the way.
     """
     where = absolute_path(path)
     _check_length(where)
@@ -94,12 +96,12 @@ def _check_length(path: Path) -> None:
     if length > MAX_SOCKET_PATH_BYTES:
         raise SocketError(
             f"socket path {path} has {length} bytes; the kernel allows {MAX_SOCKET_PATH_BYTES}. "
-            "Use a shorter one, such as ~/vp/sockets/runtime.sock"
+            "Use a shorter path, such as ~/vp/sockets/runtime.sock"
         )
 
 
 def _make_private_directory(directory: Path) -> None:
-    """Make what is missing with mode 0700; refuse a directory that others could reach into."""
+    """Create missing directories with mode 0700; refuse one that other users could write to."""
     try:
         missing = []
         parent = directory
@@ -113,22 +115,23 @@ def _make_private_directory(directory: Path) -> None:
         raise SocketError(f"socket directory {directory}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
-        raise SocketError(f"socket directory {directory} is {kind}; name a real directory")
+        raise SocketError(f"socket directory {directory} is {kind}; use a real directory")
     if found.st_uid != os.geteuid():
         raise SocketError(
             f"socket directory {directory} belongs to user {found.st_uid}, "
-            f"this host runs as {os.geteuid()}; use a directory of your own"
+            f"this host runs as user {os.geteuid()}; use a directory that you own"
         )
+    # Only writing is refused: the socket has mode 0600, so that others may see but not use it.
     if found.st_mode & 0o022:
         raise SocketError(
-            f"socket directory {directory} can be written by others "
+            f"socket directory {directory} is writable by other users "
             f"(mode {stat.S_IMODE(found.st_mode):04o}); try: chmod 700 {directory}, "
-            "or name another directory"
+            "or use another directory"
         )
 
 
 def _take_lock(path: Path) -> int:
-    """Lock ``PATH.lock``; it is never deleted, so nobody can hold a lock on a lost file."""
+    """Lock ``PATH.lock``. It is never deleted, so that two hosts never lock different files."""
     lock_path = path.with_name(path.name + ".lock")
     try:
         lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -137,6 +140,7 @@ def _take_lock(path: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        # The holder writes its PID below; the text is only for this message.
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise SocketError(
@@ -148,12 +152,12 @@ def _take_lock(path: Path) -> int:
 
 
 def _check_activated(listening: socket.socket, path: Path) -> None:
-    """Refuse a socket of the service manager's that is not the one that plugins are told of."""
+    """Refuse a socket from the service manager that is not the one plugins are told to use."""
     name = listening.getsockname()
     if not isinstance(name, str) or absolute_path(name) != path:
         raise SocketError(
-            f"systemd listens on {name!r} for us, but socket_path is {path}; "
-            "make ListenStream= and socket_path the same"
+            f"the service manager listens on {name!r}, but socket_path is {path}; "
+            "set ListenStream= and socket_path to the same path"
         )
 
 
@@ -165,7 +169,7 @@ def _clear_stale(path: Path) -> None:
     except OSError as error:
         raise SocketError(f"socket path {path}: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):
-        raise SocketError(f"{path} exists and is not a socket; move it away, or use another path")
+        raise SocketError(f"{path} exists and is not a socket; move it away or use another path")
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -177,11 +181,12 @@ def _bind(path: Path) -> socket.socket:
     try:
         bound.setblocking(False)
         if sys.platform == "linux":
-            # bind() gives the file the socket's own mode, so there is no instant in which it is
-            # open to others, whatever the umask; and the umask, which is the process's, stays.
+            # bind() gives the file the socket's own mode, so it is never open to others, whatever
+            # the umask. Changing the umask would affect all threads of the process.
             os.fchmod(bound.fileno(), 0o600)
             bound.bind(str(path))
         else:
+            # Elsewhere the mode of the socket itself does not count, only the umask does.
             before = os.umask(0o177)
             try:
                 bound.bind(str(path))

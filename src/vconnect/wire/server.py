@@ -1,7 +1,7 @@
-"""The host's Unix socket: private from its first instant, held by a lock, guarded at its door.
+"""The host's Unix socket: private from the start, protected by a lock, with a gatekeeper.
 
-`bind_private_socket` serves the plugins' socket and the administration's alike;
-`UnixSocketServer` listens, reads each connection's handshake and asks its gatekeeper who may in.
+`bind_private_socket` serves both the plugin socket and the administration socket.
+`UnixSocketServer` listens, reads each connection's handshake, and asks its gatekeeper to decide.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from .private_socket import (
 )
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
 
+# How often the socket's file is checked. Plugins that find no socket retry, so a second is enough.
 _WATCH_SECONDS = 1.0
+# A refused plugin that reconnects forever must not fill the log, nor one that makes up names the
+# memory: at most one line per name and minute, and a limited number of names.
 _REFUSAL_LOG_SECONDS = 60.0
 _MAX_REFUSED_NAMES = 1024
 
@@ -37,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """What a plugin gets that is let in.
+    """What an admitted plugin gets.
 
     Attributes:
         acknowledgment: The answer to its handshake.
-        limits: The bounds of its connection; by default those of the server.
+        limits: The limits of its connection; by default those of the server.
     """
 
     acknowledgment: dict[str, Any]
@@ -51,35 +54,35 @@ class Admission(msgspec.Struct, frozen=True):
 class Gatekeeper(SessionOwner, Protocol):
     """Decides about connections.
 
-    The owner of a peer is looked up once for each connection that says something, and handed to
-    the other calls: only the gatekeeper knows what it is.
+    The owner of a peer is looked up once for each connection that sends something, and passed to
+    the other methods. Only the gatekeeper knows what it is.
     """
 
     def owner(self, peer: Peer) -> Any:
-        """Return whose process connected, or ``None`` if that is not known."""
+        """Return whose process connected, or ``None`` if that is unknown."""
 
     def admit(self, handshake: Handshake, peer: Peer, owner: Any) -> Admission:
-        """Let a plugin in, or raise `HandshakeError`."""
+        """Admit a plugin, or raise `HandshakeError`."""
 
     def attached(self, session: Session, owner: Any) -> None:
-        """Called when a session was admitted and acknowledged."""
+        """Called when a session has been admitted and acknowledged."""
 
     def refused(self, owner: Any, error: HandshakeError) -> None:
-        """Called when a connection was refused, and its peer was told so."""
+        """Called when a connection has been refused, and its peer informed."""
 
 
 class UnixSocketServer:
-    """Listens for plugins and shakes hands with those that the gatekeeper admits.
+    """Listens for plugins and completes the handshake with those that the gatekeeper admits.
 
     Args:
         path: The socket's path.
-        gatekeeper: Who decides.
-        limits: Bounds of each connection.
+        gatekeeper: Decides about connections.
+        limits: The limits of each connection.
         handshake_timeout: Seconds from connection to handshake.
-        listening: A socket that listens on ``path`` already, opened by a service manager.
+        listening: A socket that already listens on ``path``, opened by a service manager.
 
     Attributes:
-        path: The socket's path, absolute.
+        path: The socket's absolute path.
         refusals: How many connections were refused.
     """
 
@@ -106,20 +109,20 @@ class UnixSocketServer:
         self._is_closed = False
 
     def bind(self) -> PrivateSocket:
-        """Take hold of the socket, if that is not done yet: whoever connects has to wait.
+        """Bind the socket, unless that is already done. Connections wait until `start`.
 
         Raises:
-            SocketError: The socket cannot be had; see `bind_private_socket`.
+            SocketError: The socket cannot be bound; see `bind_private_socket`.
         """
         if self._private is None:
             self._private = bind_private_socket(self.path, self._listening)
         return self._private
 
     async def start(self) -> None:
-        """Listen. When this returns, plugins may connect.
+        """Start listening. When this returns, plugins can connect.
 
         Raises:
-            SocketError: The socket cannot be had; see `bind_private_socket`.
+            SocketError: The socket cannot be bound; see `bind_private_socket`.
         """
         private = self.bind()
         try:
@@ -131,7 +134,7 @@ class UnixSocketServer:
         _log.info("unix socket server listening on %s", private.path)
 
     async def close(self) -> None:
-        """Stop listening, end every connection, unlink the socket. Safe to call twice."""
+        """Stop listening, end every connection, unlink the socket. May be called twice."""
         self._is_closed = True
         if self._watch is not None:
             self._watch.cancel()
@@ -143,6 +146,7 @@ class UnixSocketServer:
             self._server = None
         for stream in list(self._streams):
             stream.abort()
+        # `abort` only schedules the end; one iteration of the loop later it has been reported.
         while self._streams:
             await asyncio.sleep(0)
         if self._private is not None:
@@ -157,9 +161,9 @@ class UnixSocketServer:
         return Lane(_Greeting(self), self._buffer, self.limits.max_frame_bytes)
 
     async def _keep_bound(self, private: PrivateSocket) -> None:
-        """Notice within seconds that the socket's file is gone, and bind it again.
+        """Bind the socket again within seconds if its file disappears.
 
-        Connections go on: they do not need the file.
+        Existing connections continue: they do not need the file.
         """
         problem = ""
         while True:
@@ -169,6 +173,7 @@ class UnixSocketServer:
             try:
                 bound = private.rebind()
             except SocketError as error:
+                # Reported once for each reason, not once a second.
                 if str(error) != problem:
                     problem = str(error)
                     _log.error("socket file lost and not restored: %s", error)
@@ -177,28 +182,29 @@ class UnixSocketServer:
             previous, self._server = self._server, await self._listen(bound)
             if previous is not None:
                 previous.close()
-            _log.warning("socket file %s had vanished; bound again", private.path)
+            _log.warning("socket file %s had disappeared; bound it again", private.path)
 
-    # What greetings call.
+    # Called by greetings.
 
     def opened(self, stream: Lane) -> None:
-        """Count a connection in; one that was being accepted while we closed goes at once."""
+        """Add a connection; abort one that was being accepted while the server closed."""
         self._streams.add(stream)
         if self._is_closed:
             stream.abort()
 
     def ended(self, stream: Lane) -> None:
-        """Count a connection out."""
+        """Remove a connection."""
         self._streams.discard(stream)
 
     def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer) -> None:
-        """Tell the peer why, close, and log it, at most once a minute for each name."""
+        """Send the reason, close, and log it at most once a minute per name."""
         self.refusals += 1
         stream.send(encode_frame(refusal(error)))
         stream.close()
         now = time.monotonic()
         if now - self._refused.get(name, -_REFUSAL_LOG_SECONDS) < _REFUSAL_LOG_SECONDS:
             return
+        # Losing the times only means that a few refusals are logged again.
         if len(self._refused) >= _MAX_REFUSED_NAMES:
             self._refused.clear()
         self._refused[name] = now
@@ -211,9 +217,9 @@ class UnixSocketServer:
 
 
 class _Greeting:
-    """A connection before its session: wait for the handshake, ask, hand over or refuse.
+    """A connection before its session: waits for the handshake, asks, hands over or refuses.
 
-    After that it passes on what its session has to say.
+    Afterwards it forwards what the session reports.
     """
 
     __slots__ = ("_peer", "_server", "_stream", "_timer")
@@ -231,7 +237,7 @@ class _Greeting:
         assert transport is not None
         try:
             self._peer = peer_of(transport)
-        except OSError:
+        except OSError:  # without credentials it cannot be matched with a plugin
             stream.abort()
             return
         loop = asyncio.get_running_loop()
@@ -242,12 +248,14 @@ class _Greeting:
         assert self._stream is not None
         assert self._peer is not None
         gatekeeper = self._server.gatekeeper
+        # Looked up before parsing, because a refusal of garbage is reported to the owner as well.
         owner = gatekeeper.owner(self._peer)
         name = ""
         try:
             handshake = parse_handshake(message)
             name = handshake.plugin
             admission = gatekeeper.admit(handshake, self._peer, owner)
+            # Encoded before the session exists, so that a failure is an ordinary refusal.
             limits = admission.limits or self._server.limits
             welcome = _encode_welcome(admission, limits.max_frame_bytes)
         except HandshakeError as error:
@@ -266,7 +274,7 @@ class _Greeting:
         self._server.gatekeeper.detached(session, error)
 
     def broken(self, error: RemoteProtocolError) -> None:
-        """Refuse a first frame that is no frame, or no JSON object."""
+        """Refuse a first frame that is invalid, or not a JSON object."""
         self._refuse_unread("bad_handshake", f"expected a handshake: {error}")
 
     def disconnected(self, error: Exception | None) -> None:  # noqa: ARG002 - the owner's interface
@@ -279,7 +287,7 @@ class _Greeting:
         self._refuse_unread("handshake_timeout", f"no handshake within {timeout:g} s")
 
     def _refuse_unread(self, code: str, message: str) -> None:
-        """Refuse a peer that has not sent anything that could be read."""
+        """Refuse a peer that has not sent anything readable."""
         assert self._peer is not None
         self._stop_timer()
         owner = self._server.gatekeeper.owner(self._peer)

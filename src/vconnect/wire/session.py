@@ -1,4 +1,17 @@
-"""A shaken-hands connection: a lane, a dialect, and who is at the other end."""
+"""A session: a connection after its handshake, with a dialect and the peer's identity."""
+
+# The idea: three layers share one connection. The stream carries objects, the lane matches answers
+# with events, and the session knows what they mean and who sent them.
+#
+# A session exists only after the gatekeeper has admitted the plugin, so there is no half-open state
+# to test for. Its dialect never changes. Events do not pass through Python code of this module:
+# `call`, `request`, `deliver` and `tell` are the lane's own compiled methods, bound once.
+#
+# `open` switches the lane to answers before it sends the acknowledgment, since a plugin may react
+# to that at once. From then on exactly one report ends a session: `disconnected`, whether the peer
+# closed, broke the protocol or was aborted. By then the lane has failed every call, so the owner
+# can drop the session without looking after its callers; `lost_events` remains readable for the
+# crash report.
 
 from __future__ import annotations
 
@@ -25,21 +38,26 @@ from .messages import (
 )
 
 _HAS_PEERCRED = sys.platform == "linux"
-# macOS, <sys/un.h>: the options that CPython does not name.
+# macOS, <sys/un.h>: options that have no names in CPython.
 _SOL_LOCAL = 0
 _LOCAL_PEERCRED = 1
 _LOCAL_PEERPID = 2
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Who connected, as the kernel says."""
+    """The credentials of the connected process, as reported by the kernel.
+
+    Attributes:
+        pid: Its PID.
+        uid: Its effective user ID.
+    """
 
     pid: int
     uid: int
 
 
 class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one connection; see `vconnect.settings.model.Settings`."""
+    """The limits of one connection; see `vconnect.settings.model.Settings`."""
 
     window: int
     max_queued: int
@@ -54,8 +72,8 @@ class LostEvent(msgspec.Struct, frozen=True):
 
     Attributes:
         event: Its name.
-        payload: What came with it.
-        frame: As a classic connection gets it, whatever the dialect.
+        payload: Its payload.
+        frame: Its classic frame, whatever the session's dialect.
     """
 
     event: str
@@ -64,29 +82,31 @@ class LostEvent(msgspec.Struct, frozen=True):
 
 
 class SessionOwner(Protocol):
-    """Who hears of a session."""
+    """Is notified about a session."""
 
     def detached(self, session: Session, error: Exception | None) -> None:
-        """Hear of its end, once."""
+        """Called once, when the session has ended."""
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
-        """Hear of what a native plugin asks of the host."""
+        """Called for each call of a native plugin to the host."""
 
 
 class Session:
     """One plugin's connection from its handshake to its end.
 
     Args:
-        handshake: What the plugin said of itself.
-        peer: Its process.
-        lane: The connection, still before its acknowledgment.
-        limits: Bounds for the lane.
-        owner: Who hears of calls and of the end.
+        handshake: The plugin's handshake.
+        peer: The plugin's process.
+        lane: The connection, before its acknowledgment.
+        limits: The limits for the lane.
+        owner: Is notified of calls and of the end.
 
     Attributes:
-        dialect: What both speak; agreed at the handshake.
-        subscriptions: Events, families and wildcards that it is told beside its capabilities.
-        call: `Lane.call`; this one and the next three are called for every event.
+        dialect: The dialect agreed on in the handshake.
+        subscriptions: Events, families and wildcards of which it is notified in addition to its
+            capabilities.
+        connected_at: When the session began, in Unix seconds.
+        call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
         deliver: `Lane.deliver`.
         tell: `Lane.tell`.
@@ -114,7 +134,7 @@ class Session:
         self.tell = lane.tell
 
     def open(self, acknowledgment: bytes) -> None:
-        """Acknowledge the handshake, and take frames as answers from now on."""
+        """Acknowledge the handshake, and treat frames as answers from now on."""
         limits = self._limits
         self._lane.serve(
             self,
@@ -138,43 +158,43 @@ class Session:
         """Reply to a call.
 
         Raises:
-            PayloadError: It is not JSON, or too large.
+            PayloadError: The message is not JSON, or too large.
         """
         self._lane.reply(encode_frame(message, self._limits.max_frame_bytes))
 
     def room(self) -> Future[None]:
-        """Return a future that is done as soon as a notification finds room, or at the end."""
+        """Return a future that is set once a notification finds room, or when the session ends."""
         return self._lane.room()
 
     def drop_cancelled(self) -> None:
-        """Look for calls whose caller went away; a native plugin is told."""
+        """Find calls that were cancelled by their callers, and inform a native plugin of them."""
         self._lane.sweep()
 
     def close(self) -> None:
-        """Send what is gathered, then close."""
+        """Send what is collected, then close."""
         self._lane.close()
 
     def abort(self, error: Exception | None = None) -> None:
-        """Close at once; calls in flight fail with the reason."""
+        """Close at once; calls in flight fail with ``error`` as the reason."""
         self._lane.abort(error)
 
     @property
     def in_flight(self) -> int:
-        """Events sent and not yet answered."""
+        """The number of events sent and not yet answered."""
         return self._lane.in_flight
 
     @property
     def queued(self) -> int:
-        """Events that wait for a place in the window."""
+        """The number of events that wait for a slot in the window."""
         return self._lane.queued
 
     @property
     def answered(self) -> int:
-        """Events that it has answered."""
+        """The number of events that the plugin has answered."""
         return self._lane.answered
 
     def lost_events(self) -> list[LostEvent]:
-        """Return the events that were in flight when it ended; the host's own are left out."""
+        """Return the events in flight at the session's end, without the host's own."""
         lost = []
         for frame in self._lane.lost:
             message = orjson.loads(frame[HEADER_BYTES:])
@@ -184,31 +204,31 @@ class Session:
 
     @property
     def dropped(self) -> int:
-        """Notifications that found the queue full."""
+        """The number of notifications that were dropped because the queue was full."""
         return self._lane.dropped
 
     @property
     def late(self) -> int:
-        """Answers that came when nobody waited for them any more."""
+        """The number of answers that arrived after their caller had given up."""
         return self._lane.late
 
     @property
     def unasked(self) -> int:
-        """Answers that belong to no event."""
+        """The number of answers that belong to no event."""
         return self._lane.unasked
 
-    # What the lane calls.
+    # Called by the lane.
 
     def called(self, message: dict[str, Any]) -> None:
-        """Pass on what the plugin asks."""
+        """Forward a call of the plugin."""
         self._owner.called(self, message)
 
     def abandoned(self, number: int) -> None:
-        """Tell a native plugin that nobody waits for its reply any more."""
+        """Inform a native plugin that its reply is no longer needed."""
         self._lane.send(encode_frame({"event": CANCEL, "payload": {"id": number}}))
 
     def disconnected(self, error: Exception | None) -> None:
-        """Pass the end on."""
+        """Forward the end."""
         self._owner.detached(self, error)
 
     def _read_data(self, message: dict[str, Any]) -> Any:
@@ -219,16 +239,18 @@ class Session:
 
 
 def peer_of(transport: Transport) -> Peer:
-    """Read the credentials of the process that connected.
+    """Read the credentials of the connected process.
 
     Raises:
-        OSError: It is gone already.
+        OSError: The process is already gone.
     """
     connection = transport.get_extra_info("socket")
     if _HAS_PEERCRED:
+        # struct ucred: pid_t, uid_t, gid_t.
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, _ = struct.unpack("=iII", raw)
         return Peer(pid, uid)
     pid = connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
+    # struct xucred has 76 bytes; its version comes before the user ID.
     _, uid = struct.unpack_from("=II", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76))
     return Peer(pid, uid)

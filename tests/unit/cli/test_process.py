@@ -212,12 +212,14 @@ def test_follow_tells_what_it_missed_and_when_all_is_new() -> None:
             with manager.lock:
                 for n in range(1500):
                     manager.says("example", f"flood {n}")
-            assert process.stderr.readline() == "500 lines were gone before they could be shown\n"
+            assert (
+                process.stderr.readline() == "500 lines were discarded before they could be shown\n"
+            )
             assert process.stdout.readline().endswith(" INFO  flood 500\n")
             with manager.lock:
                 manager.rings["example"] = LogRing(10)
                 manager.says("example", "another host")
-            assert process.stderr.readline() == "the plugin's log has begun anew\n"
+            assert process.stderr.readline() == "the plugin's log has been reset\n"
             *_, last = [process.stdout.readline() for _ in range(1000)]
             assert last.endswith(" INFO  another host\n")
             process.send_signal(signal.SIGINT)

@@ -96,9 +96,9 @@ def test_two_handlers_of_one_event_are_refused():
 
 
 def test_on_needs_events():
-    with pytest.raises(TypeError, match="needs the events"):
+    with pytest.raises(TypeError, match="requires the events"):
         on()
-    with pytest.raises(TypeError, match="needs the events"):
+    with pytest.raises(TypeError, match="requires the events"):
 
         @on
         def handler(self, ctx): ...

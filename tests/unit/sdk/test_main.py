@@ -64,7 +64,7 @@ def test_mistakes_of_the_author_come_before_the_arguments():
 def test_the_hosts_pid(monkeypatch, caplog, text, pid):
     monkeypatch.setenv(main.HOST_PID_VARIABLE, text)
     assert _host_pid(logging.getLogger("example")) == pid
-    assert ("process id was expected" in caplog.text) == (pid is None)
+    assert ("expected a PID" in caplog.text) == (pid is None)
 
 
 def test_no_host_started_it(monkeypatch):

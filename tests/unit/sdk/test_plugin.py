@@ -50,13 +50,13 @@ def test_the_name_has_no_prefix(plugin_no):
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("plugin_no", "", "Example.plugin_no is ''; a name such as"),
+        ("plugin_no", "", "Example.plugin_no is ''; expected a name such as"),
         ("plugin_no", "../x", "Example.plugin_no is '../x'"),
         ("plugin_no", None, "Example.plugin_no is None"),
-        ("version", 1, "Example.version is 1; it must be a string"),
-        ("priority", "high", "Example.priority is 'high'; it must be an integer"),
+        ("version", 1, "Example.version is 1; expected a string"),
+        ("priority", "high", "Example.priority is 'high'; expected an integer"),
         ("priority", True, "Example.priority is True"),
-        ("concurrency", 0, "Example.concurrency is 0; it must be 1 or more"),
+        ("concurrency", 0, "Example.concurrency is 0; expected 1 or more"),
         ("capabilities", "message", "Example.capabilities is the string 'message'"),
         ("capabilities", ["mess*"], r"Example.capabilities: got 'mess\*'"),
         ("capabilities", [7], "Example.capabilities: got 7"),
@@ -74,7 +74,7 @@ def test_a_plugin_that_gets_no_events_is_warned_of(caplog):
         plugin_no = "deaf"
 
     check_plugin(Deaf())
-    assert "no event will come" in caplog.text
+    assert "it will not get any events" in caplog.text
 
 
 @dataclass

@@ -76,5 +76,5 @@ async def test_a_payload_that_no_host_could_send():
 
 async def test_a_configuration_goes_with_a_class():
     async with started(Counter) as counter:
-        with pytest.raises(TypeError, match="goes with a class"):
+        with pytest.raises(TypeError, match="config is for a class"):
             await call(counter, "count", config={})

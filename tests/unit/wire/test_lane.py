@@ -129,7 +129,7 @@ async def test_what_is_given_up_while_it_waits_is_never_sent():
         last = lane.call(frame({"n": 3}), soon())
         cancelled.cancel()
         error = await failure(expired)
-        assert str(error) == "example: not even sent by the deadline"
+        assert str(error) == "example: not sent by the deadline"
         await peer.answer({"n": 0})
         await first
         assert [(await peer.read())["n"] for _ in range(2)] == [0, 3]
@@ -146,8 +146,8 @@ async def test_too_many_abandoned_places_end_the_connection():
             assert isinstance(await failure(call), PluginTimeoutError)
         error = await owner.end()
         assert isinstance(error, PluginUnavailableError)
-        assert "3 events in flight were given up" in str(error)
-        assert "given up unanswered" in str(await failure(last))
+        assert "3 events in flight timed out or were cancelled" in str(error)
+        assert "timed out or were cancelled" in str(await failure(last))
 
 
 async def test_abandoned_places_below_the_bound_end_nothing():
@@ -171,7 +171,7 @@ async def test_a_head_that_stays_unanswered_ends_the_connection(how):
             assert lane.tell(frame({}))
         error = await owner.end()
         assert isinstance(error, PluginUnavailableError)
-        assert "oldest event is unanswered for 0.1 s" in str(error)
+        assert "oldest event has not been answered for 0.1 s" in str(error)
         if call is not None:
             assert "before it answered" in str(await failure(call))
         await peer.read_end()
@@ -289,7 +289,7 @@ async def test_an_answer_that_is_no_json_ends_it():
     async with open_lane() as (lane, peer, owner):
         first, second = lane.call(frame({}), soon()), lane.call(frame({}), soon())
         await peer.write(b"\0\0\0\2{]")
-        assert "its answer broke the wire: payload is not JSON" in str(await failure(first))
+        assert "its answer violates the protocol: payload is not JSON" in str(await failure(first))
         assert "before it answered" in str(await failure(second))
         error = await owner.end()
         assert isinstance(error, RemoteProtocolError)

@@ -168,7 +168,7 @@ async def test_a_status_that_is_neither_ends_it(status):
         assert isinstance(error, RemoteProtocolError)
         assert error.code == "bad_reply"
         assert len(str(error)) < 300
-        assert "its answer broke the wire: a reply's status is" in str(await failure(other))
+        assert "its answer violates the protocol: a reply's status is" in str(await failure(other))
         assert "before it answered" in str(await failure(mine))
 
 
@@ -220,7 +220,7 @@ async def test_too_many_abandoned_places_end_the_connection():
             assert isinstance(await failure(lane.call(event(), soon(0.01))), PluginTimeoutError)
         error = await owner.end()
         assert isinstance(error, PluginUnavailableError)
-        assert "3 events in flight were given up unanswered" in str(error)
+        assert "3 events in flight timed out or were cancelled" in str(error)
         assert isinstance(await failure(last), PluginUnavailableError)
 
 
@@ -281,7 +281,7 @@ async def test_what_is_given_up_while_it_waits_is_never_sent_nor_told():
         cancelled = lane.call(event(2), soon())
         last = lane.call(event(3), soon())
         cancelled.cancel()
-        assert "not even sent" in str(await failure(expired))
+        assert "not sent by the deadline" in str(await failure(expired))
         await peer.answer(ok(1))
         await first
         assert [(await peer.read())["payload"] for _ in range(2)] == [0, 3]
@@ -335,7 +335,7 @@ async def test_room_comes_with_what_is_given_up(native):
         calls = [lane.call(event(), soon()), lane.call(event(), soon(0.02))]
         room = lane.room()
         assert not room.done()
-        assert "not even sent" in str(await failure(calls[1]))
+        assert "not sent by the deadline" in str(await failure(calls[1]))
         async with asyncio.timeout(10):
             await room
         calls[0].cancel()
@@ -488,7 +488,7 @@ async def test_a_peer_that_reads_nothing_is_given_up():
         call = lane.call(event(LARGE), math.inf)
         error = await owner.end()
         assert isinstance(error, PluginUnavailableError)
-        assert "it has read nothing for 0.1 s" in str(error)
+        assert "it has not read anything for 0.1 s" in str(error)
         await failure(call)
 
 
