@@ -20,6 +20,7 @@ import msgspec
 
 from vconnect.errors import PluginStartError
 from vconnect.settings.limits import ResourceLimits
+from vconnect.threads import in_thread
 
 # The PID namespace hides other processes, and the kernel ends everything in it with its first one.
 # `--die-with-parent` covers the death of `bwrap` and of the host.
@@ -61,10 +62,39 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bubblewrap:
-    """Builds command lines for ``bwrap``, after verifying that it works on this machine."""
+    """Builds command lines for ``bwrap``, after verifying that it works on this machine.
+
+    Only success is remembered: an operator may enable user namespaces while the host runs. So a
+    failure serves one start, and the next one probes again.
+    """
 
     def __init__(self) -> None:
-        self._proven = ""
+        self._working = ""  # the program that has created a sandbox
+        self._failure: OSError | str = ""  # of the last probe, until `wrap` has reported it
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether `wrap` can answer now; otherwise `probe` comes first."""
+        program = shutil.which("bwrap")
+        return program is None or program == self._working or bool(self._failure)
+
+    async def probe(self) -> None:
+        """Create one sandbox, in a thread: a kernel may forbid that. `wrap` reports the result."""
+        program = shutil.which("bwrap")
+        if program is None:
+            return
+        try:
+            problem = await in_thread(None, _try, program)
+        except OSError as error:
+            self._failure = error
+            return
+        if problem:
+            self._failure = (
+                f'sandbox = "bwrap": {program} cannot create a sandbox on this machine: {problem}; '
+                "check that user namespaces are enabled"
+            )
+        else:
+            self._working = program
 
     def wrap(
         self, plugin: str, argv: Sequence[str], view: View, limits: ResourceLimits
@@ -75,28 +105,22 @@ class Bubblewrap:
             PluginStartError: This machine cannot do it. There is no fallback to less isolation.
             OSError: The probe could not be started.
         """
-        program = self._prove(plugin)
+        program = self._program(plugin)
         limiter = _limiter(plugin, limits)
         return (program, *_NAMESPACES, *_mounts(view), "--", *limiter, *argv)
 
-    def _prove(self, plugin: str) -> str:
-        """Find the program and create one sandbox with it: a kernel may forbid that."""
+    def _program(self, plugin: str) -> str:
+        failure, self._failure = self._failure, ""
         program = shutil.which("bwrap")
         if program is None:
             raise PluginStartError(
                 plugin, 'sandbox = "bwrap": bwrap was not found on the PATH; install bubblewrap'
             )
-        # Only success is remembered: an operator may enable user namespaces while the host runs.
-        if program == self._proven:
+        if program == self._working:
             return program
-        if problem := _try(program):
-            raise PluginStartError(
-                plugin,
-                f'sandbox = "bwrap": {program} cannot create a sandbox on this machine: {problem}; '
-                "check that user namespaces are enabled",
-            )
-        self._proven = program
-        return program
+        if isinstance(failure, OSError):
+            raise failure
+        raise PluginStartError(plugin, failure or f'sandbox = "bwrap": {program} was just replaced')
 
 
 def _try(program: str) -> str:

@@ -61,6 +61,15 @@ class Launcher:
         self._cgroups = cgroups
         self._bubblewrap = Bubblewrap()
 
+    def is_prepared(self, plugin: PluginRuntime) -> bool:
+        """Whether `begin` can be called now; otherwise `prepare` comes first."""
+        return plugin.policy.sandbox != "bwrap" or self._bubblewrap.is_probed
+
+    async def prepare(self, plugin: PluginRuntime) -> None:
+        """Find out what `begin` has to know and what takes longer than the event loop may wait."""
+        if not self.is_prepared(plugin):
+            await self._bubblewrap.probe()
+
     def begin(self, plugin: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.
 

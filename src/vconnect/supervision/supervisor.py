@@ -533,6 +533,9 @@ class Supervisor:
 
     async def _with_slot(self, begin: Callable[[], None]) -> None:
         """Begin, once there is a slot for a plugin that starts; else wait for news."""
+        if not self._launcher.is_prepared(self.plugin):
+            await self._launcher.prepare(self.plugin)
+            return  # an order may have come meanwhile; the next step looks at it
         if self._slot.try_acquire():
             begin()
             return

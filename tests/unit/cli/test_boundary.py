@@ -104,7 +104,8 @@ def test_a_traceback_is_printed_only_when_asked_for(capsys: pytest.CaptureFixtur
 def test_a_fault_of_ours_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(raising(KeyError("x")), ["--number", "1"]) == 1
     assert capsys.readouterr().err == (
-        "error: internal error of vconnect: KeyError: 'x'; for a traceback, use: vconnect --debug …\n"
+        "error: internal error of vconnect: KeyError: 'x'; "
+        "for a traceback, use: vconnect --debug …\n"
     )
 
 
