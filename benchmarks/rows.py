@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import fanout, frames, kit, payloads, roundtrips, rpc, scale
+from . import fanout, frames, payloads, roundtrips, rpc, scale, sdk
 from .measure import Row
 
 
@@ -10,7 +10,7 @@ def all_rows() -> list[Row]:
     return [
         *roundtrips.rows(),
         *rpc.rows(),
-        *kit.rows(),
+        *sdk.rows(),
         *fanout.rows(),
         *scale.rows(),
         *payloads.rows(),

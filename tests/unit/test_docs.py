@@ -246,6 +246,15 @@ def test_the_layers_are_those_that_the_linter_holds() -> None:
     ]
 
 
+def test_the_sdk_may_import_only_the_wire_of_all_folders() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = [one for one in contracts if one.get("source_modules") == ["vconnect.sdk"]]
+    folders = {path.parent.name for path in ROOT.glob("src/vconnect/*/__init__.py")}
+    forbidden = {name.removeprefix("vconnect.") for name in contract["forbidden_modules"]}
+    assert folders - forbidden == {"sdk", "wire"}
+
+
 def test_every_module_that_the_page_on_the_layout_names_exists() -> None:
     text = FENCE.sub("", PAGES["docs/architecture.md"])
     folders = {path.parent.name for path in ROOT.glob("src/vconnect/*/__init__.py")}

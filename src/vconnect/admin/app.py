@@ -17,6 +17,7 @@ from aiohttp import web
 
 from vconnect.errors import IllegalTransitionError, VConnectError
 from vconnect.names import LogLevel
+from vconnect.validation import place_and_words
 
 from .responses import error_response, json_response, response_for
 
@@ -265,8 +266,7 @@ def _parse_query(query: Mapping[str, str]) -> LogRequest:
 
 
 def _field_first(error: msgspec.ValidationError) -> str:
-    """Move the field's name to the front of the message."""
-    text, _, where = str(error).partition(" - at `")
-    text = text[0].lower() + text[1:]
-    field = where.rstrip("`").removeprefix("$.")
-    return f"{field}: {text}" if field else text
+    """Put the field before what was expected of it."""
+    place, words = place_and_words(error)
+    field = place.removeprefix("$").removeprefix(".")
+    return f"{field}: {words}" if field else words

@@ -13,6 +13,7 @@ import msgspec
 
 from vconnect.errors import ManifestError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.validation import place_and_words
 
 MANIFEST_NAME = "plugin.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -92,7 +93,9 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
             raise ManifestError(f"{origin}: expected a JSON object, got {type(raw).__name__}")
         manifest = msgspec.convert({**raw, "raw": raw}, Manifest)
     except msgspec.DecodeError as error:
-        raise ManifestError(f"{origin}: {_in_words(error)}") from None
+        place, words = place_and_words(error)
+        where = f"{place}: " if place != "$" else ""
+        raise ManifestError(f"{origin}: {where}{words}") from None
     except UnicodeDecodeError as error:
         raise ManifestError(f"{origin}: a string is not UTF-8: {error.reason}") from None
     except RecursionError:
@@ -128,11 +131,3 @@ def _check_entry(entry: str, origin: str) -> None:
         raise ManifestError(
             f"{origin}: entry is {entry!r}; it must be a path inside the package, without '..'"
         )
-
-
-def _in_words(error: msgspec.DecodeError) -> str:
-    """Turn msgspec's message into ours: ``$.field`` first, as in every other error."""
-    text, separator, where = str(error).partition(" - at `")
-    if not separator:
-        return text[0].lower() + text[1:]
-    return f"{where.rstrip('`')}: {text[0].lower()}{text[1:]}"

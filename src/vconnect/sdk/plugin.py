@@ -10,6 +10,7 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.validation import place_and_words
 from vconnect.wire.messages import NATIVE_VERSIONS
 
 from .context import Context
@@ -147,6 +148,4 @@ def convert_config(plugin: Plugin, values: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert(values, plugin.config_type)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `")
-        path = where.rstrip("`") or "$"
-        raise ConfigError(f"{path}: {text[0].lower()}{text[1:]}") from None
+        raise ConfigError(": ".join(place_and_words(error))) from None

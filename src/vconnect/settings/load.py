@@ -16,6 +16,7 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
+from vconnect.validation import place_and_words
 
 from .events import EventSettings
 from .limits import ResourceLimits, TreeLimits
@@ -219,12 +220,11 @@ def _explain(
         place: Where the whole value stands.
         field: Which one of ``root`` it is about, if ``error`` cannot know.
     """
-    text, _, where = str(error).partition(" - at `")
-    key = where.removeprefix("key` in `").rstrip("`").removeprefix("$").lstrip(".")
+    where, text = place_and_words(error)
+    key = where.removeprefix("$").lstrip(".")
     full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
         return _explain_unknown(text.split("`")[1], full, _table_at(key, root))
-    text = text[0].lower() + text[1:]
     if "enum value" in text:
         above, _, name = (key or field).rpartition(".")
         text += f"; expected one of {_words_of(name, _table_at(above, root))}"

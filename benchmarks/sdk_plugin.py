@@ -1,4 +1,4 @@
-"""A plugin made with the Python kit whose handler does next to nothing."""
+"""A plugin made with the Python SDK whose handler does next to nothing."""
 
 from __future__ import annotations
 

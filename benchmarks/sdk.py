@@ -1,4 +1,4 @@
-"""Rows for plugins made with the Python kit, beside the plugin in C."""
+"""Rows for plugins made with the Python SDK, beside the plugin in C."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MakePlugin = Callable[[Peers, Path], AbstractContextManager[object]]
 def rows() -> list[Row]:
     return [
         Row(
-            "kit",
+            "sdk",
             f"request to a plugin, {in_flight} in flight, {placement}",
             placement,
             (
                 Way("C plugin", partial(_round_trips, _c_plugin, in_flight), "floor", ("echo",)),
-                Way("Python kit plugin", partial(_round_trips, _kit_plugin, in_flight)),
+                Way("Python SDK plugin", partial(_round_trips, _sdk_plugin, in_flight)),
             ),
             step=in_flight,
         )
@@ -41,8 +41,8 @@ def _c_plugin(peers: Peers, socket: Path) -> AbstractContextManager[object]:
     return peers.echoes(socket, {PLUGIN: [EVENT]})
 
 
-def _kit_plugin(peers: Peers, socket: Path) -> AbstractContextManager[object]:
-    return peers.plugin("kit_plugin.py", socket, **{"log-level": "error"})
+def _sdk_plugin(peers: Peers, socket: Path) -> AbstractContextManager[object]:
+    return peers.plugin("sdk_plugin.py", socket, **{"log-level": "error"})
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Plugins made with the kit: the rows of `benchmarks.kit` for pytest-benchmark."""
+"""Plugins made with the SDK: the rows of `benchmarks.sdk` for pytest-benchmark."""
 
 from __future__ import annotations
 
 import pytest
 
-from .kit import rows
+from .sdk import rows
 
 WAYS = [(row, way) for row in rows() for way in row.ways]
 
