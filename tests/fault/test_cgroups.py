@@ -337,8 +337,8 @@ async def test_the_kernel_ends_a_tree_that_is_too_large(lab: Lab) -> None:
         await until_status(runtime, "hog", "Running")
         (crash,) = runtime.summary("hog").crashes
         assert crash.reason == (
-            "memory_limit: killed by SIGKILL, by the kernel: its process tree came to its "
-            f"tree_limits.memory_bytes of {64 << 20}"
+            "memory_limit: killed by SIGKILL, by the kernel: its process tree reached "
+            f"tree_limits.memory_bytes, which is {64 << 20}"
         )
         assert runtime.summary("other").pid == other
 

@@ -207,7 +207,7 @@ async def test_a_sandbox_that_cannot_be_tried_for_now_is_tried_again_soon(lab: L
     """
     substate, reason, wait = await run_host(lab, code, before=as_nobody(lab))
     assert substate == "spawn_failed"
-    assert reason.endswith(": it cannot be tried: Resource temporarily unavailable")
+    assert reason.endswith(": cannot test it: Resource temporarily unavailable")
     assert wait < 10
 
 

@@ -149,7 +149,7 @@ def test_the_next_start_ends_exactly_what_is_recorded(
         assert not is_alive(left.pid)
         assert not is_alive(child)
         log = second.log.read_text()
-        assert f"plugin lasting: ending what the killed host (PID {host}) left of it: PID" in log
+        assert f"plugin lasting: ending processes that a killed host (PID {host}) left: PID" in log
         assert "forged" not in log
         assert is_alive(bystander.pid)
         second.process.terminate()
@@ -288,7 +288,7 @@ def test_a_broken_file_does_not_keep_the_host_from_starting(
     path.write_bytes(data)
     with Serve(lab, loop) as host:
         host.wait_for_log("1 of 1 plugin(s) running")
-        host.wait_for_log(f"state file {path} makes no sense")
+        host.wait_for_log(f"state file {path} is corrupt")
         wait_until(path.exists)
         assert [instance.plugin for instance in recorded(lab).instances] == ["echo"]
     assert Path(f"{path}.broken").read_bytes() == data

@@ -101,7 +101,7 @@ async def test_a_sleeping_plugin_holds_a_chain_no_longer_than_its_budget(lab: La
         assert 0.2 <= took < 0.4
         sleepy, last = outcome.results
         assert (sleepy.error_code, last.error_code) == ("deadline_exceeded",) * 2
-        assert "used up" in (last.error or "")
+        assert "timeout expired" in (last.error or "")
         assert (runtime.summary("last").events, runtime.summary("last").timeouts) == (0, 0)
         # The late answer belongs to nobody, and each of these has its own.
         answers = await asyncio.gather(

@@ -223,7 +223,7 @@ async def test_a_new_process_that_comes_while_it_is_ended_takes_nothing_over(lab
     async with lab.manager(handshake_timeout=0.5) as runtime:
         await runtime.start_all()
         old = runtime.summary("late").pid
-        with pytest.raises(PluginStartError, match="the old one serves on"):
+        with pytest.raises(PluginStartError, match="the old one keeps running"):
             await runtime.restart_plugin("late")
         assert json.loads((directory / "answer").read_text())["status"] == "error"
         assert runtime.summary("late").pid == old
@@ -238,7 +238,7 @@ async def test_if_the_new_process_fails_the_old_one_serves_on(lab: Lab) -> None:
         lab.script(
             directory / "echo", "print('syntax error in line 7', file=sys.stderr)\nsys.exit(1)"
         )
-        with pytest.raises(PluginStartError, match=r"line 7.*serves on"):
+        with pytest.raises(PluginStartError, match=r"line 7.*keeps running"):
             await runtime.restart_plugin("echo")
         summary = runtime.summary("echo")
         assert (summary.status, summary.pid) == ("Running", pid)

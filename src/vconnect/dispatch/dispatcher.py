@@ -1,7 +1,7 @@
-"""Events to plugins and answers back: chain, fan-out, one plugin, and nobody waiting.
+"""Sends events to plugins and returns their answers: chain, fan-out, one plugin, notification.
 
 Deadlines are seconds of ``time.monotonic()``, timeouts are seconds from now. Cancelling any of
-these calls is safe: an event that was sent is answered all the same, and its answer is dropped.
+these calls is safe: an event that was sent is still answered, and its answer is dropped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Dispatcher:
     """Sends events along the registry's routes.
 
     Args:
-        registry: Who is connected.
+        registry: The plugins and their routes.
         max_frame_bytes: The largest payload of a frame.
     """
 
@@ -51,7 +51,7 @@ class Dispatcher:
         self._registry = registry
         self._by_spelling = registry.by_spelling
         policies = registry.policies
-        #: An event's encoded name and its usual timeout, in one look-up.
+        #: An event's encoded name and its timeout, in one lookup: `request` needs both each time.
         self._asked = NameCache(lambda event: (EVENT_NAMES[event], policies[event].timeout))
         self._max_frame_bytes = max_frame_bytes
 
@@ -60,15 +60,14 @@ class Dispatcher:
     ) -> Outcome:
         """Send an event through the chain: one plugin after the other, in order.
 
-        An answer may stop the chain, or replace the payload for those after it, except for
-        protected fields. What follows when a plugin fails is the operator's choice
-        (``on_failure``).
+        An answer may stop the chain, or replace the payload for the following plugins, except for
+        protected fields. What happens when a plugin fails is configured (``on_failure``).
 
         Args:
             event: The event's name.
-            payload: Anything that JSON holds.
+            payload: Any JSON value.
             timeout: Seconds for the whole chain; by default the event's ``chain_timeout``.
-            trace: A W3C ``traceparent``, handed on to native plugins.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -76,12 +75,14 @@ class Dispatcher:
         route = self._registry.routes.route(event)
         policy = route.policy
         until = monotonic() + (policy.chain_timeout if timeout is None else timeout)
+        # Encoded once for all plugins, and again only when one of them replaces the payload.
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         results: list[PluginResult] = []
         for plugin in route.plugins:
             began = monotonic()
             answer = None
             try:
+                # A plugin gets its own timeout, but not more than what is left for the chain.
                 deadline = min(until, began + _shorter(policy.timeout, plugin))
                 answer = normalize_answer(await self._ask(plugin, message, began, deadline))
                 if not answer.ok:
@@ -92,10 +93,12 @@ class Dispatcher:
                     )
                 results.append(_answered(plugin, answer, _milliseconds_since(began)))
             except PluginError as error:
+                # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop
                 results.append(
                     self._failed(plugin, error, route, _milliseconds_since(began), stops)
                 )
+                # "closed": without this plugin's consent, nothing goes further.
                 if policy.on_failure == "closed":
                     return Outcome(results, plugin.name, payload, str(error))
                 if route.default is not None and route.default.replacement is not msgspec.UNSET:
@@ -108,13 +111,13 @@ class Dispatcher:
     async def broadcast(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Outcome:
-        """Send an event to all capable plugins at the same time and collect every answer or error.
+        """Send an event to all plugins that want it at the same time; return every answer or error.
 
         Args:
             event: The event's name.
-            payload: Anything that JSON holds; encoded once for all.
+            payload: Any JSON value; encoded once for all.
             timeout: Seconds for each plugin; by default the event's ``timeout``.
-            trace: A W3C ``traceparent``, handed on to native plugins.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -124,6 +127,7 @@ class Dispatcher:
         began = monotonic()
         if timeout is None:
             timeout = route.policy.timeout
+        # One future for all plugins, and no task: see `FanOut`.
         fan_out = FanOut()
         try:
             for plugin in route.plugins:
@@ -149,37 +153,39 @@ class Dispatcher:
     ) -> Any:
         """Send an event to one plugin, whatever its capabilities, and return its answer's data.
 
-        Where the operator has a default answer for the event, its data stands in for a failure.
+        If the event has a configured default answer, its data is returned after a failure.
 
         Args:
             plugin: Any of its names.
             event: The event's name.
-            payload: Anything that JSON holds.
+            payload: Any JSON value.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
             hops: How many plugins the event came through.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
             UnknownPluginError: There is no such plugin.
-            PluginReplyError: It answered with an error.
-            PluginTimeoutError: It did not answer in time.
-            PluginUnavailableError: It is not connected, its connection ended meanwhile, or it has
-                failed so often that it is left alone for a while.
-            PluginOverloadedError: Too many events wait for it already.
+            PluginReplyError: The plugin answered with an error.
+            PluginTimeoutError: The plugin did not answer in time.
+            PluginUnavailableError: The plugin is not connected, its connection ended meanwhile, or
+                its circuit is open after repeated failures.
+            PluginOverloadedError: Too many events are already waiting for the plugin.
         """
+        # The hot path: one lookup each for the plugin and the event, and one compiled step.
         target = self._by_spelling[plugin]
         session = target.session
         breaker = target.breaker
         try:
             if session is None or breaker.is_open:
                 session = _admit(target)
+            # Only a plugin with a quarantine pays for encoding the event twice.
             if target.crashes.quarantine:
                 _check_quarantine(target, encode_event(event, payload, self._max_frame_bytes))
             name, usual = self._asked[event]
             if timeout is None:
                 own = target.policy.timeout
                 timeout = usual if own is None or own > usual else own
-            ask = session.request  # an attribute, not a method: called in one step it costs more
+            ask = session.request  # read first: calling an attribute as a method costs more
             answer = ask(name, payload, timeout, hops)
             target.counters.events += 1
             data = await (answer if not hops else _while_hopping(target, hops, answer))
@@ -192,6 +198,7 @@ class Dispatcher:
         except (CancelledError, PayloadError):
             self._gave_up(target, session)
             raise
+        # A comparison is cheaper than a call; after an ordinary answer there is nothing to reset.
         if breaker.failures:
             breaker.succeeded()
         return data
@@ -209,7 +216,7 @@ class Dispatcher:
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
-            PluginError: As `request`. No default answer was there to stand in.
+            PluginError: See `request`; raised only without a configured default answer.
         """
         target = self._by_spelling[plugin]
         route = self._registry.routes.route(event)
@@ -231,24 +238,24 @@ class Dispatcher:
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
     ) -> int:
-        """Send an event to all capable plugins and subscribers, and wait for nobody.
+        """Send an event to all plugins that want it and to subscribers, without waiting.
 
-        Each plugin's queue is bounded (``max_notified``). What happens at its end is the event's
-        ``overflow``; what is dropped is counted for its plugin.
+        Each plugin's queue is limited (``max_notified``). If it is full, the event's ``overflow``
+        decides; dropped notifications are counted for their plugin.
 
         Args:
             event: The event's name.
-            payload: Anything that JSON holds.
+            payload: Any JSON value.
             hops: How many plugins the event came through.
-            publisher: Who published it, and does not get it itself.
+            publisher: The plugin that published it, which does not get it itself.
 
         Returns:
-            To how many plugins it went.
+            The number of plugins that the event was sent to or queued for.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
-            PluginOverloadedError: The event's ``overflow`` is ``block`` and a queue is full. It
-                went to those before that one; `notify_when_room` waits instead.
+            PluginOverloadedError: The event's ``overflow`` is ``block`` and a queue is full.
+                Plugins before that one got the event; `notify_when_room` waits instead.
         """
         route = self._registry.routes.route(event)
         message = encode_event(event, payload, self._max_frame_bytes)
@@ -262,18 +269,18 @@ class Dispatcher:
     async def notify_when_room(
         self, event: str, payload: Any, *, timeout: float | None = None
     ) -> int:
-        """Send an event as `notify` does, and wait where a queue is full.
+        """Send an event as `notify` does, and wait while a queue is full.
 
-        Only for events whose ``overflow`` is ``block`` there is anything to wait for.
+        It only ever waits for events whose ``overflow`` is ``block``.
 
         Args:
             event: The event's name.
-            payload: Anything that JSON holds.
+            payload: Any JSON value.
             timeout: Seconds to wait for each plugin; by default the event's ``timeout``. A plugin
-                whose queue stays full does not get it, which is counted.
+                whose queue stays full does not get the event, which is counted.
 
         Returns:
-            To how many plugins it went.
+            The number of plugins that the event was sent to or queued for.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -302,9 +309,10 @@ class Dispatcher:
         deadline: float,
     ) -> dict[str, Any]:
         """Send an event to one plugin and wait for its answer."""
+        # Not sent, so it is not the plugin's failure: earlier plugins used up the time.
         if began >= deadline:
             raise _NotAskedError(
-                plugin.name, "the chain's time was used up before", PluginTimeoutError.code
+                plugin.name, "the chain's timeout expired before its turn", PluginTimeoutError.code
             )
         session = plugin.session
         if session is None or plugin.breaker.is_open:
@@ -328,7 +336,7 @@ class Dispatcher:
         began: float,
         timeout: float,
     ) -> None:
-        """Send, and let the delivery hold a refusal: the others are still to be asked."""
+        """Send, and record a refusal in the delivery, so that the other plugins still get it."""
         try:
             session = plugin.session
             if session is None or plugin.breaker.is_open:
@@ -369,6 +377,7 @@ class Dispatcher:
 
     async def _tell_when_room(self, plugin: PluginRuntime, message: Event, overflow: str) -> bool:
         while True:
+            # Another caller may be faster when room is announced; so this tries in a loop.
             try:
                 return self._tell(plugin, message, overflow, 0)
             except PluginOverloadedError:
@@ -384,13 +393,14 @@ class Dispatcher:
         after: Any,
         trace: str | None,
     ) -> tuple[Any, Event]:
-        """Take a plugin's replacement; if it cannot be sent on, the plugin has failed."""
+        """Apply a plugin's replacement. One that cannot be sent on is a failure of the plugin."""
         payload, refused = restore_protected(policy, plugin.name, before, after)
+        # One warning per plugin; a plugin that does this does it with every event.
         if refused:
             level = logging.DEBUG if plugin.counters.refused_changes else logging.WARNING
             _log.log(
                 level,
-                "plugin %s may not change %s of %s; refused (counted from now on)",
+                "plugin %s may not change %s of %s; refused (further attempts are only counted)",
                 *(plugin.name, ", ".join(refused), event),
             )
             plugin.counters.refused_changes += len(refused)
@@ -399,7 +409,7 @@ class Dispatcher:
         except PayloadError as error:
             raise PluginReplyError(plugin.name, f"its replacement: {error}") from error
 
-    # What is counted.
+    # Counting.
 
     def _failed(
         self,
@@ -426,34 +436,36 @@ class Dispatcher:
         plugin.counters.errors += 1
         if isinstance(error, PluginTimeoutError):
             plugin.counters.timeouts += 1
+        # Refused by the host's own queue, so the plugin's health is still unknown.
         if isinstance(error, PluginOverloadedError):
-            plugin.breaker.gave_up()  # nobody knows how it would have answered
+            plugin.breaker.gave_up()
         elif not isinstance(error, _NotAskedError):
             plugin.breaker.failed()
 
     def _gave_up(self, plugin: PluginRuntime, session: Session | None) -> None:
-        """Hear that a caller went away with its event in flight."""
+        """Called when a caller gave up while its event was in flight."""
         plugin.breaker.gave_up()
         if session is not None:
+            # A cancelled future calls nobody back, so the lane has to look for it.
             session.drop_cancelled()
 
 
 class _NotAskedError(PluginUnavailableError):
-    """The plugin was not even asked, which says nothing new about it."""
+    """The event was not sent to the plugin, which says nothing new about the plugin."""
 
 
 def _admit(plugin: PluginRuntime) -> Session:
-    """Return the session of a plugin that may be asked, against first appearances."""
+    """Return the session of a plugin that may be called after all, or raise why it may not."""
     if plugin.session is None:
         raise _NotAskedError(
-            plugin.name, f"not connected ({plugin.status}: {plugin.reason or 'no reason'})"
+            plugin.name, f"not connected ({plugin.status}: {plugin.reason or 'no reason given'})"
         )
     breaker = plugin.breaker
     if not breaker.takes_probe():
         raise _NotAskedError(
             plugin.name,
             f"its circuit is open after {breaker.failures} failures in a row; "
-            f"the next probe is due in {breaker.opens_in:.1f} s",
+            f"the next attempt is possible in {breaker.opens_in:.1f} s",
         )
     return plugin.session
 
@@ -466,7 +478,7 @@ def _check_quarantine(plugin: PluginRuntime, message: Event) -> None:
 
 
 async def _while_hopping(plugin: PluginRuntime, hops: int, answer: Future[Any]) -> Any:
-    """Wait for an answer, and know meanwhile how many plugins its event came through."""
+    """Wait for an answer, and meanwhile record how many plugins its event came through."""
     plugin.hops_in_flight.append(hops)
     try:
         return await answer
@@ -475,6 +487,7 @@ async def _while_hopping(plugin: PluginRuntime, hops: int, answer: Future[Any]) 
 
 
 def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:
+    # Any of them may have been the probe of an open circuit, whose end must be reported.
     for plugin in plugins:
         plugin.breaker.gave_up()
         if plugin.session is not None:

@@ -1,8 +1,8 @@
-"""What native plugins ask of the host: with permission, in turns, within bounds.
+"""Calls from native plugins to the host: permissions, fairness and limits.
 
-Each connection has its own queue. The queues are served in turns, a few calls in each iteration
-of the event loop, so that a plugin that floods the host delays only itself. A full queue refuses
-more calls (``overloaded``).
+Each connection has its own queue. The queues are served round-robin, a limited number of calls per
+iteration of the event loop, so that a plugin that floods the host delays only itself. A full queue
+refuses further calls (``overloaded``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from reprlib import repr as shown  # a plugin decides neither how long nor how deep it is
+from reprlib import repr as shown  # limits the length and depth of what a plugin sent
 from typing import Any, cast
 
 import msgspec
@@ -34,11 +34,14 @@ from vconnect.wire.session import Session
 from .dispatcher import Dispatcher
 
 _CALLS_AT_ONCE = 16
-"""Calls of one plugin that are served at the same time."""
+"""Calls of one plugin that are in progress at the same time."""
 
-_BATCH = 64  # calls begun in one turn of the loop, all plugins together
+# Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
+# waits for them.
+_BATCH = 64
+# Each pattern is compared with every new event's name, so their number is limited.
 _MAX_SUBSCRIPTIONS = 1024
-# A reply that is an error is short, whoever's words are in it.
+# Characters of an error reply, whose texts may come from the application or another plugin.
 _MAX_CODE = 64
 _MAX_WORDS = 1000
 
@@ -46,13 +49,13 @@ _log = logging.getLogger(__name__)
 
 
 class HostCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A plugin's call, as a function of the application gets it.
+    """A plugin's call, as passed to a function of the application.
 
     Attributes:
-        plugin: Canonical name of who calls.
-        call: What it calls, such as ``message.send``.
-        params: What goes with it.
-        hops: How many plugins the chain of calls has gone through, this one included.
+        plugin: The caller's canonical name.
+        call: The name of the call, such as ``message.send``.
+        params: Its parameters.
+        hops: How many plugins the chain of calls has come through, including this one.
     """
 
     plugin: str
@@ -79,8 +82,8 @@ class HostCalls:
     """Serves the calls of all native plugins.
 
     Args:
-        registry: Where subscriptions take effect.
-        dispatcher: Carries events and calls from plugin to plugin.
+        registry: The plugins and their routes, which subscriptions affect.
+        dispatcher: Sends events and calls from one plugin to others.
         max_calls: How many calls of one connection may wait.
     """
 
@@ -104,21 +107,21 @@ class HostCalls:
         """Let plugins call ``function`` by ``name``.
 
         Raises:
-            ConfigError: The name is taken.
+            ConfigError: The name is already in use.
         """
         if name in self._own or name in self._functions:
-            raise ConfigError(f"host call {name!r} is registered already; choose another name")
+            raise ConfigError(f"host call {name!r} is already registered; use another name")
         self._functions[name] = function
 
     def accept(self, plugin: PluginRuntime, session: Session, message: dict[str, Any]) -> None:
-        """Take a call off the wire; it is served in its plugin's turn."""
+        """Queue a call from a plugin, or refuse it."""
         number = message.get("id")
         try:
             call = parse_call(message)
             queue = self._queue_of(plugin, session)
             if len(queue.waiting) >= self._max_waiting:
                 raise HostCallError(
-                    "overloaded", f"{self._max_waiting} calls of {plugin.name} wait already"
+                    "overloaded", f"{self._max_waiting} calls of {plugin.name} are already waiting"
                 )
         except HostCallError as error:
             _refuse(session, number, error)
@@ -127,14 +130,14 @@ class HostCalls:
         self._enqueue(queue)
 
     def forget(self, session: Session) -> None:
-        """Drop what a session asked and what is being served for it: nobody is left to answer."""
+        """Drop the calls of a session that has ended, and cancel those in progress."""
         queue = self._queues.pop(session, None)
         if queue is not None:
             queue.waiting.clear()
             for task in queue.tasks:
                 task.cancel()
 
-    # Turns.
+    # Round-robin.
 
     def _queue_of(self, plugin: PluginRuntime, session: Session) -> _CallQueue:
         queue = self._queues.get(session)
@@ -155,6 +158,7 @@ class HostCalls:
 
     def _take_turns(self) -> None:
         self._scheduled = False
+        # No more turns than there can be calls to start, so that an idle loop ends early.
         for _ in range(min(_BATCH, len(self._ready) * _CALLS_AT_ONCE)):
             if not self._ready:
                 break
@@ -162,14 +166,15 @@ class HostCalls:
             queue.is_ready = False
             if queue.waiting:
                 self._begin(queue, queue.waiting.popleft())
+            # To the end of the line, if it has more: this is what makes it fair.
             self._enqueue(queue)
         self._schedule()
 
     def _begin(self, queue: _CallQueue, call: PluginCall) -> None:
-        """Serve a call: on the spot if it waits for nothing, else in a task."""
+        """Serve a call: at once if nothing has to be awaited, else in a task."""
         try:
             pending = self._serve(queue, call)
-        except Exception as error:  # noqa: BLE001 - the application's code; the plugin is told
+        except Exception as error:  # noqa: BLE001 - the application's code; reported to the plugin
             _refuse(queue.session, call.id, _as_call_error(call, error))
             return
         if not inspect.isawaitable(pending):
@@ -187,16 +192,17 @@ class HostCalls:
 
     def _ended(self, queue: _CallQueue, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
         if task.cancelled() and inspect.iscoroutine(pending):
-            pending.close()  # the task may have ended before it began
+            pending.close()  # the task may have been cancelled before it ran
         queue.tasks.discard(task)
         self._enqueue(queue)
 
     def _serve(self, queue: _CallQueue, call: PluginCall) -> Awaitable[Any] | Any:
         self._check_permission(queue.plugin, call.call)
+        # What the plugin reports is not relied on; see "Loops" in docs/wire.md.
         hops = 1 + max(call.hops, *queue.plugin.hops_in_flight, 0)
         if hops > MAX_HOPS:
             raise HostCallError(
-                "loop", f"{call.call} came through {hops - 1} plugins; it may {MAX_HOPS}"
+                "loop", f"{call.call} came through {hops - 1} plugins; the limit is {MAX_HOPS}"
             )
         asked = HostCall(plugin=queue.plugin.name, call=call.call, params=call.params, hops=hops)
         own = self._own.get(call.call)
@@ -205,11 +211,12 @@ class HostCalls:
     def _check_permission(self, plugin: PluginRuntime, name: str) -> None:
         if name not in self._own and name not in self._functions:
             raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
+        # What may be subscribed may be unsubscribed.
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
         if not plugin.may_call(wanted):
             raise HostCallError(
                 "permission_denied",
-                f"{plugin.name} may not call {name}: add {wanted!r} to the permissions of its "
+                f"{plugin.name} may not call {name}: add {wanted!r} to the permissions in its "
                 "manifest, unless the operator has withdrawn it",
             )
 
@@ -220,7 +227,7 @@ class HostCalls:
         message, fields = call.params.get("message", ""), call.params.get("fields") or {}
         if not isinstance(level, str) or level not in LOG_LEVELS:
             raise HostCallError(
-                "bad_request", f"level is {shown(level)}; expected {', '.join(LOG_LEVELS)}"
+                "bad_request", f"level is {shown(level)}; expected one of: {', '.join(LOG_LEVELS)}"
             )
         if not isinstance(message, str) or not isinstance(fields, dict):
             raise HostCallError(
@@ -243,7 +250,8 @@ class HostCalls:
         wanted = dict.fromkeys((*queue.session.subscriptions, *_patterns_of(call)))
         if len(wanted) > _MAX_SUBSCRIPTIONS:
             raise HostCallError(
-                "bad_request", f"a plugin may subscribe {_MAX_SUBSCRIPTIONS} events"
+                "bad_request",
+                f"{len(wanted)} subscriptions; a plugin may have {_MAX_SUBSCRIPTIONS}",
             )
         queue.plugin.subscribe(queue.session, tuple(wanted))
 
@@ -258,8 +266,8 @@ class HostCalls:
         if not isinstance(plugin, str) or not isinstance(method, str) or is_reserved(method):
             raise HostCallError(
                 "bad_request",
-                f"plugin is {shown(plugin)} and method {shown(method)}; expected two names, and no "
-                "method of the host's own",
+                f"plugin is {shown(plugin)} and method {shown(method)}; expected two names, and "
+                "not a method that is reserved for the host",
             )
         if deadline_ms is not None and (not _is_number(deadline_ms) or deadline_ms <= 0):
             raise HostCallError(
@@ -296,11 +304,12 @@ def _patterns_of(call: HostCall) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
+    # JSON has booleans, which Python counts among the integers.
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
-    """Say to a plugin what went wrong; what is our fault is only in our log."""
+    """Convert an exception for the plugin. Details of our own bugs stay in our log."""
     if isinstance(error, HostCallError):
         return error
     if isinstance(error, PluginError):
@@ -308,7 +317,7 @@ def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
     if isinstance(error, PayloadError):
         return HostCallError("bad_request", str(error))
     _log.error("host call %s failed", call.call, exc_info=error)
-    return HostCallError("internal", f"{call.call} failed; the host's log says why")
+    return HostCallError("internal", f"{call.call} failed; the reason is in the host's log")
 
 
 def _answer(session: Session, call: PluginCall, data: Any) -> None:
@@ -321,20 +330,21 @@ def _answer(session: Session, call: PluginCall, data: Any) -> None:
 
 
 def _refuse(session: Session, number: Any, error: HostCallError) -> None:
-    """Reply with an error, where a reply is wanted."""
+    """Reply with an error, if the call has a number to reply to."""
     if type(number) is not int:
         return
     code, words = _sendable(error.code)[:_MAX_CODE], _sendable(str(error))[:_MAX_WORDS]
     try:
         session.send(error_reply(number, code, words))
-    except PayloadError:  # where frames may be very small
+    except PayloadError:  # max_frame_bytes may be very small
         session.send(error_reply(number, code, ""))
 
 
 def _sendable(text: str) -> str:
-    """Whatever is said about an error can be sent."""
+    """Replace surrogates, which JSON cannot represent: an error must always be reportable."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _brief(value: Any) -> str:
+    # Nested fields may be of any size; a string is limited by the frame.
     return value if isinstance(value, str) else shown(value)

@@ -1,4 +1,4 @@
-"""What a caller learns of an event: each plugin's result, and the outcome of all."""
+"""What a caller gets for an event: each plugin's result, and the outcome of all."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import msgspec
 
 
 class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one plugin made of one event.
+    """One plugin's result for one event.
 
     Attributes:
-        ok: Whether it answered, and not with an error; or a default answer stood in for it.
-        data: Its answer.
-        error: What went wrong, in words, without the plugin's name; also beside a default answer.
-        error_code: … as a word of the wire's vocabulary.
-        stop: Whether it ended the chain.
-        is_default: Whether `data` is the operator's default answer, because the plugin failed.
-        duration_ms: From sending to the answer.
+        plugin: The plugin's canonical name.
+        ok: Whether the plugin answered without an error, or a default answer replaced its failure.
+        data: The answer's data.
+        error: The error text without the plugin's name; set even if there is a default answer.
+        error_code: The error code (``docs/wire.md``), or ``None``.
+        stop: Whether this result ended the chain.
+        is_default: Whether `data` is the configured default answer, because the plugin failed.
+        duration_ms: Milliseconds from sending to the answer.
     """
 
     plugin: str
@@ -31,12 +32,12 @@ class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a chain or a fan-out.
+    """The outcome of a chain or a fan-out.
 
     Attributes:
-        results: One for each plugin that was asked, in chain order.
+        results: One for each plugin that was called, in chain order.
         stopped_by: The plugin that ended the chain, or ``None``.
-        payload: The payload as the last plugin left it.
+        payload: The payload after the last plugin.
         reason: Why the chain ended at a plugin that failed (``on_failure = "closed"``), or
             ``None``.
     """

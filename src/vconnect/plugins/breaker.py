@@ -1,4 +1,4 @@
-"""A circuit breaker: a plugin that fails and fails is left alone for a while."""
+"""A circuit breaker: a plugin that fails repeatedly is not called for a while."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 
 class Breaker:
-    """Counts failures in a row, and says whether a call may be made.
+    """Counts consecutive failures, and decides whether a call may be made.
 
-    Closed, it lets every call through. After ``failures`` failures in a row it opens: calls fail
-    at once for ``cooldown`` seconds. Then it is half open: one call probes the plugin, and its end
-    closes the circuit or opens it again.
+    While closed, it lets every call through. After ``failures`` failures in a row it opens: calls
+    fail at once for ``cooldown`` seconds. Then it is half open: one call probes the plugin, and its
+    result closes the circuit or opens it again.
 
     Args:
-        failures: How many in a row open it; 0 for never.
-        cooldown: Seconds.
+        failures: How many failures in a row open it; 0 for never.
+        cooldown: Seconds that it stays open.
+
+    Attributes:
+        failures: How many failures in a row there were so far.
+        is_open: Whether it is open or half open.
     """
 
+    # Slots, and plain attributes for what the dispatcher reads with every call.
     __slots__ = ("_cooldown", "_limit", "_probing", "_until", "failures", "is_open")
 
     def __init__(self, failures: int, cooldown: float) -> None:
@@ -32,7 +37,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands now."""
+        """The current state."""
         if not self.is_open:
             return "closed"
         return "half_open" if self.opens_in == 0 else "open"
@@ -43,25 +48,27 @@ class Breaker:
         return max(0.0, self._until - monotonic()) if self.is_open else 0.0
 
     def takes_probe(self) -> bool:
-        """Let one call through an open circuit whose time is up; its end must be reported."""
+        """Let one call through a half-open circuit. The caller must report its result."""
+        # One probe at a time: a plugin that hangs must not collect callers that wait for it.
         if self._probing or self.opens_in > 0:
             return False
         self._probing = True
         return True
 
     def succeeded(self) -> None:
-        """Report a call that was answered."""
+        """Report that a call was answered."""
         self.failures = 0
         self.is_open = self._probing = False
 
     def failed(self) -> None:
-        """Report one that was not, or with an error."""
+        """Report that a call failed."""
         self.failures += 1
+        # A probe that fails opens the circuit again, however few failures that makes in a row.
         if self._limit and (self.is_open or self.failures >= self._limit):
             self.is_open = True
             self._until = monotonic() + self._cooldown
         self._probing = False
 
     def gave_up(self) -> None:
-        """Report one whose caller went away: nobody knows, so another may probe."""
+        """Report that the caller of a call gave up. The result is unknown, so another may probe."""
         self._probing = False

@@ -1,4 +1,4 @@
-"""Which plugins there are: what is installed, what runs from source, who came by himself."""
+"""Installed plugins, plugins run from source, and plugins that attached on their own."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Catalog:
     """Fills the registry.
 
     Args:
-        registry: What is filled.
-        installer: Installs packages, and lists what is there.
+        registry: The registry.
+        installer: Installs packages, and lists installed plugins.
         settings: Dev plugins, packages, limits.
-        logs: Gives each plugin its log.
-        state: Knows what the operator wanted in earlier lives of the host.
+        logs: Provides each plugin's log.
+        state: Knows what the operator asked for in earlier runs of the host.
     """
 
     def __init__(
@@ -49,12 +49,13 @@ class Catalog:
         self._state = state
 
     def register_dev(self, name: str, path: str | Path) -> None:
-        """Make a plugin of a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
+        """Register a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
         dev = dev_plugin(name, path)
         plugin, directory = dev.name, dev.path
         _log.info("registering dev plugin: %s from %s", plugin, directory)
         known = self._registry.exact(plugin)
         if known is not None:
+            # Registering the same directory again is no mistake, and must not disturb the plugin.
             if known.dev and known.path == directory:
                 return
             _check_idle(known)
@@ -62,33 +63,35 @@ class Catalog:
         _log.info("registered dev plugin: %s", plugin)
 
     def register_external(self, name: str) -> PluginRuntime:
-        """Know a plugin that another program started."""
+        """Register a plugin that another program started."""
         plugin = self._make(name, None)
+        # An operator's stop outlives the host, and applies to plugins that attach again, too.
         plugin.want("stopped" if self._state.wants_stopped(name) else "running")
         self._registry.add(plugin)
         return plugin
 
     async def install(self, url: str) -> str:
-        """Install a package; return its plugin's name."""
+        """Install a package, and return its plugin's name."""
         return await self._install(self._installer.parse(url))
 
     async def install_all(self) -> None:
-        """Install what the settings name.
+        """Install the packages that the settings name.
 
-        A source that is wrong, or a package on this machine that cannot be installed, is a
-        mistake to be mended, so it stops the host. A server that is away must not: what is
-        installed serves on.
+        An invalid source, or a local package that cannot be installed, is a mistake that has to be
+        fixed, so it stops the host. A server that cannot be reached does not: the host continues
+        with what is installed.
 
         Raises:
-            InstallError: See above.
+            InstallError: A source is invalid, or a local package cannot be installed.
         """
+        # All sources are parsed first, so that a mistake is reported before anything is downloaded.
         for source in [self._installer.parse(url) for url in self._settings.install]:
             try:
                 await self._install(source)
             except InstallError as error:
                 if not source.is_remote:
                     raise
-                _log.error("not installed: %s", error)
+                _log.error("cannot install: %s", error)
 
     async def _install(self, source: Source) -> str:
         installed = await self._installer.install(source)
@@ -96,7 +99,7 @@ class Catalog:
         return installed.name
 
     async def discover(self) -> set[str]:
-        """Look into ``plugin_dir`` again; return the names of what is installed there.
+        """Read ``plugin_dir`` again, and return the names of what is installed there.
 
         Raises:
             InstallError: The directory exists but cannot be read.
@@ -124,24 +127,28 @@ class Catalog:
         )
 
     def _adopt(self, installed: InstalledPlugin) -> None:
-        """Know an installed plugin, or learn its new version."""
+        """Register an installed plugin, or update it to its new version."""
         known = self._registry.exact(installed.name)
+        # An external plugin that is gone leaves its name behind, which an installed one may take.
         if known is None or (known.is_external and known.session is None):
             plugin = self._make(installed.name, installed.path, installed.manifest)
             if installed.problem:
                 plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
             self._registry.add(plugin)
+        # While a process runs, its manifest stays; the next start reads the new one.
         elif known.path == installed.path and known.process is None:
             self._registry.learn(known, installed.manifest)
         elif known.dev:
-            _log.info("plugin %s runs from %s instead", known.name, known.path)
+            _log.info(
+                "plugin %s runs from %s; its installed version is not used", known.name, known.path
+            )
 
     def _forget_all_but(self, paths: set[Path]) -> None:
-        """Forget installed plugins whose directory is gone, once nothing of them runs."""
+        """Forget installed plugins whose directory is gone, once nothing of them is running."""
         for plugin in self._registry:
             gone = not (plugin.dev or plugin.is_external) and plugin.path not in paths
             if gone and not plugin.is_up:
-                _log.info("plugin %s is not installed any more", plugin.name)
+                _log.info("plugin %s is no longer installed", plugin.name)
                 self._registry.remove(plugin)
                 self._logs.forget(plugin.name)
 

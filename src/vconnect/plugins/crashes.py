@@ -1,4 +1,4 @@
-"""What is kept of a plugin's ends that nobody asked for, and of the events that go with them."""
+"""A plugin's unexpected ends, and the events that appear to cause them."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from vconnect.durable import replace_file
 from vconnect.threads import BackgroundWriter
 from vconnect.wire.session import LostEvent
 
+# Reports are in every summary and rewritten as a whole, so there are only a few.
 _KEPT_REPORTS = 10
+# Once may be a coincidence.
 _CRASHES_TO_QUARANTINE = 2
+# A busy plugin that crashes often has many events in flight each time; the oldest are forgotten.
 _MAX_SUSPECTS = 4096
 
 _log = logging.getLogger(__name__)
 
 
 class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One end that nobody asked for.
+    """One unexpected end.
 
     Attributes:
-        at: When; Unix time in seconds.
-        generation: Which start of the plugin it was.
-        ran_for_s: Seconds since its handshake; 0 without one.
-        reason: In words.
-        exit_code: Of the leader, or ``None``.
-        exit_signal: The signal that ended it, or ``None``.
-        last_stderr: Its last lines.
-        in_flight: The events that it had not answered.
-        max_rss_bytes: The most memory that its leader ever had; ``None`` where nobody knows.
-        cpu_s: Processor time of its leader.
+        at: When it happened, in Unix seconds.
+        generation: The generation of the plugin that ended.
+        ran_for_s: Seconds since its handshake; 0 without a handshake.
+        reason: The reason, for the operator.
+        exit_code: The leader's exit code, or ``None``.
+        exit_signal: The signal that ended the leader, or ``None``.
+        last_stderr: Its last lines on stderr.
+        in_flight: The names of the events that it had not answered.
+        max_rss_bytes: The leader's peak resident memory; ``None`` if unknown.
+        cpu_s: The leader's processor time in seconds; ``None`` if unknown.
     """
 
     at: float
@@ -52,13 +55,13 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantinedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a plugin does not get any more: it was in flight in two of its crashes.
+    """An event that a plugin no longer gets, because it was in flight in two of its crashes.
 
     Attributes:
-        fingerprint: Of event and payload.
-        event: Its name.
-        payload: As JSON text, so that it can be looked at and sent again.
-        skipped: How often it was kept from the plugin since.
+        fingerprint: A digest of event and payload.
+        event: The event's name.
+        payload: The payload as JSON text, so that it can be inspected and sent again.
+        skipped: How often it has been withheld since.
     """
 
     fingerprint: str
@@ -68,11 +71,15 @@ class QuarantinedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crashes:
-    """One plugin's crash reports, and its quarantine.
+    """One plugin's crash reports and quarantine.
 
     Args:
-        plugin: Canonical name.
-        directory: Where reports are kept on the disk too; ``None`` for nowhere.
+        plugin: The plugin's canonical name.
+        directory: Where reports are also kept on disk; ``None`` for in memory only.
+
+    Attributes:
+        reports: The newest reports, oldest first.
+        quarantine: The quarantined events by fingerprint.
     """
 
     def __init__(self, plugin: str, directory: Path | None) -> None:
@@ -91,7 +98,7 @@ class Crashes:
         self.quarantine: dict[str, QuarantinedEvent] = {}
 
     def add(self, report: CrashReport, lost: Iterable[LostEvent]) -> None:
-        """Keep a report; quarantine the events that were in flight for the second time."""
+        """Keep a report, and quarantine events that were in flight for the second time."""
         self.reports.append(report)
         for event in lost:
             self._suspect(event)
@@ -99,12 +106,12 @@ class Crashes:
             self._writer.changed()
 
     async def flush(self) -> None:
-        """Return when every report is on the disk, or the disk has refused."""
+        """Wait until every report is on disk, or writing it has failed."""
         if self._writer is not None:
             await self._writer.flush()
 
     def skips(self, frame: bytes) -> bool:
-        """Tell whether an event is quarantined; the classic frame is what is looked at."""
+        """Return whether an event, given as its classic frame, is quarantined; count if so."""
         entry = self.quarantine.get(fingerprint(frame))
         if entry is None:
             return False
@@ -118,6 +125,7 @@ class Crashes:
         crashes = self._suspects.pop(key, 0) + 1
         if crashes < _CRASHES_TO_QUARANTINE:
             if len(self._suspects) >= _MAX_SUSPECTS:
+                # Dictionaries keep their order, so this is the oldest.
                 del self._suspects[next(iter(self._suspects))]
             self._suspects[key] = crashes
             return
@@ -134,7 +142,8 @@ class Crashes:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[CrashReport])
         except (OSError, msgspec.DecodeError) as error:
-            _log.warning("crash reports in %s cannot be read: %s", self._file, error)
+            # Reports are for information only: a bad file must not keep the plugin from starting.
+            _log.warning("cannot read crash reports in %s: %s", self._file, error)
             return []
 
     def _encoded(self) -> bytes:
@@ -142,5 +151,6 @@ class Crashes:
 
 
 def fingerprint(frame: bytes) -> str:
-    """Name an event by what it says."""
+    """Return a digest of an event's classic frame, which is the same in both dialects."""
+    # 8 bytes: an operator can compare them, and a coincidence among 4096 suspects is unlikely.
     return hashlib.blake2b(frame, digest_size=8).hexdigest()

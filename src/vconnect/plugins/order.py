@@ -1,7 +1,8 @@
-"""What comes before what: in a chain, and in starts and stops.
+"""The order of plugins in a chain, and in starts and stops.
 
-A chain goes by priority, unless a plugin asks to be before or after another. Starts and stops go
-by what requires what. Functions over names; who may be in a chain is the registry's business.
+A chain is ordered by priority, unless a plugin asks to come before or after another. Starts and
+stops are ordered by requirements. These are functions over names; the registry decides which
+plugins are in a chain.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import msgspec
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a plugin wants to be.
+    """A plugin's position relative to others.
 
     Attributes:
-        priority: Higher comes first; among equals the name decides.
+        priority: Higher comes first; the name decides between equal priorities.
         before: Canonical names of plugins that this one precedes, whatever the priorities.
-        after: … that it follows.
+        after: Canonical names of plugins that this one follows, whatever the priorities.
     """
 
     priority: int = 0
@@ -29,9 +30,10 @@ class Position(msgspec.Struct, frozen=True):
 def chain_order(positions: Mapping[str, Position]) -> list[str]:
     """Return the names in chain order.
 
-    Of those that may come next the one with the highest priority does. Plugins that are caught in
-    a cycle come last, by priority alone; `find_cycle` names them, so that it need not come to it.
+    Among the plugins that may come next, the one with the highest priority does. Plugins in a cycle
+    come last, by priority only; `find_cycle` detects cycles, so that they can be refused before.
     """
+    # Kahn's algorithm, with a heap in place of the queue so that priorities decide.
     followers = _followers(positions)
     ahead = dict.fromkeys(positions, 0)
     for names in followers.values():
@@ -52,7 +54,7 @@ def chain_order(positions: Mapping[str, Position]) -> list[str]:
 
 
 def find_cycle(positions: Mapping[str, Position], start: str) -> list[str]:
-    """Return a cycle through ``start``, which is named at both ends; empty if there is none."""
+    """Return a cycle through ``start``, which comes first and last; empty if there is none."""
     followers = _followers(positions)
     came_from: dict[str, str] = {}
     to_visit = [start]
@@ -75,7 +77,7 @@ def _path_to(name: str, start: str, came_from: Mapping[str, str]) -> list[str]:
 
 
 def _followers(positions: Mapping[str, Position]) -> dict[str, set[str]]:
-    """Map each name to those that must come after it; names of nobody count for nothing."""
+    """Map each name to those that must come after it; unknown names are ignored."""
     followers: dict[str, set[str]] = {name: set() for name in positions}
     for name, position in positions.items():
         followers[name].update(other for other in position.before if other in positions)

@@ -1,4 +1,4 @@
-"""The plugins that this host knows, and all of their names."""
+"""The plugins that this host knows, with all of their names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .runtime import PluginRuntime
 
 
 class Registry:
-    """The plugins by name and alias, and the routes between them and events.
+    """The plugins by name and alias, and the routes of events to them.
 
     Args:
-        policy_of: Works out what the operator wants of an event; by default nothing special.
+        policy_of: Computes the policy of an event; by default the default policy.
 
     Attributes:
-        by_spelling: What `get` returns, in one look-up for a name that was asked for before.
-        policies: What the operator wants of each event.
+        by_spelling: The results of `get`, in one lookup for a name that was used before.
+        policies: The policy of each event.
     """
 
     def __init__(self, policy_of: Callable[[str], EventPolicy] | None = None) -> None:
@@ -34,42 +34,43 @@ class Registry:
         self._aliases: dict[str, PluginRuntime] = {}
 
     def __iter__(self) -> Iterator[PluginRuntime]:
+        # A copy, because plugins may be added or removed during the iteration.
         return iter(list(self._plugins.values()))
 
     def __len__(self) -> int:
         return len(self._plugins)
 
     def add(self, plugin: PluginRuntime) -> None:
-        """Add a plugin; it replaces the one that has its name."""
+        """Add a plugin, replacing any plugin with the same name."""
         self._plugins[plugin.name] = plugin
         plugin.on_change = self._reroute
         self._reindex()
 
     def remove(self, plugin: PluginRuntime) -> None:
-        """Forget a plugin that is not on disk any more and has no session."""
+        """Remove a plugin that is no longer on disk and has no session."""
         del self._plugins[plugin.name]
         self._reindex()
 
     def learn(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
-        """Give a plugin the manifest that is on the disk now; its names and order may differ."""
+        """Update a plugin to the manifest on disk, which may change its names and order."""
         plugin.learn(manifest)
         self._reindex()
 
     def exact(self, plugin: str) -> PluginRuntime | None:
-        """Return the plugin whose own canonical name this is."""
+        """Return the plugin with this canonical name, ignoring aliases."""
         return self._plugins.get(plugin)
 
     def find(self, name: str) -> PluginRuntime | None:
-        """Return the plugin that ``name`` means, by any alias, with or without prefix."""
+        """Return the plugin that ``name`` refers to, by any alias, with or without prefix."""
         plugin = canonical_name(name)
-        # A canonical name may begin like a prefix: wk.plugin.v.plugin.x is v.plugin.x.
+        # A canonical name may itself begin with a prefix: wk.plugin.v.plugin.x is v.plugin.x.
         return self._plugins.get(plugin) or self._aliases.get(plugin) or self._plugins.get(name)
 
     def get(self, name: str) -> PluginRuntime:
-        """Return the plugin that ``name`` means.
+        """Return the plugin that ``name`` refers to.
 
         Raises:
-            UnknownPluginError: There is none.
+            UnknownPluginError: There is no such plugin.
         """
         plugin = self.find(name)
         if plugin is None:
@@ -79,48 +80,50 @@ class Registry:
 
     @property
     def routes(self) -> RouteTable:
-        """Who gets which event."""
+        """The current routes, computed on demand."""
         if self._routes is None:
             self._routes = RouteTable(self._plugins.values(), self.policies)
         return self._routes
 
     def _reroute(self) -> None:
-        """Build the routes anew when they are next needed; chains in flight keep theirs.
+        """Drop the routes, to be rebuilt on demand; chains in progress keep the old ones.
 
-        Plugins call it (`PluginRuntime.on_change`) when something that a route depends on has
-        changed: a session, a subscription, a manifest, what the operator wants.
+        Called by plugins (`PluginRuntime.on_change`) when something that a route depends on has
+        changed: a session, a subscription, a manifest, a desired state.
         """
+        # Patching the table would save microseconds when a process has just started or ended.
         self._routes = None
 
     def check_order(self, plugin: PluginRuntime) -> None:
-        """Refuse a plugin whose ``before`` and ``after`` contradict those that are up.
+        """Refuse a plugin whose ``before`` and ``after`` contradict those of running plugins.
 
         Raises:
-            ManifestError: They make a circle, which the message names.
+            ManifestError: They form a cycle; the text names it.
         """
+        # Only plugins that are up: one that is not running must not keep others from starting.
         positions = {other.name: other.position for other in self if other.is_up}
         positions[plugin.name] = plugin.position
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
-                f"before and after make a circle: {' → '.join(cycle)} (each is to come before the "
+                f"before and after form a cycle: {' → '.join(cycle)} (each must come before the "
                 "next); change one of them"
             )
 
     def check_requirements(self, plugin: PluginRuntime) -> None:
-        """Refuse a plugin that needs others which are not there.
+        """Refuse a plugin whose requirements are not met.
 
         Raises:
-            ManifestError: The requirements make a circle, which the message names.
-            PluginStartError: A plugin that it requires does not run (yet), or is not known.
+            ManifestError: The requirements form a cycle; the text names it.
+            PluginStartError: A required plugin is not running (yet), or not known.
         """
         if not plugin.requirements:
-            return  # so it is in no circle either
+            return  # so it is not in a cycle either
         positions = {other.name: Position(after=other.required_plugins) for other in self}
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
-                f"requires makes a circle: {' → '.join(cycle)} (each is needed by the next); "
+                f"requires forms a cycle: {' → '.join(cycle)} (each is required by the next); "
                 "change one of them"
             )
         for name, must_be_ready in plugin.requirements.items():
@@ -132,12 +135,12 @@ class Registry:
             if not is_there:
                 raise PluginStartError(
                     plugin.name,
-                    f"requires {name}, which is {state}; start that one first",
-                    is_transient=True,
+                    f"requires {name}, which is {state}; start {name} first",
+                    is_transient=True,  # retried soon, since the other plugin may be starting
                 )
 
     def _reindex(self) -> None:
-        """Map aliases to plugins anew; one that two plugins claim means neither."""
+        """Map aliases to plugins; an alias that two plugins claim refers to neither."""
         self._reroute()
         self.by_spelling.clear()
         claims: dict[str, list[PluginRuntime]] = {}

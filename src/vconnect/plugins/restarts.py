@@ -1,7 +1,7 @@
-"""When a plugin that has ended is started again: policy, back-off, crash loop.
+"""Decides when a plugin that has ended is started again: policy, back-off, crash loop.
 
-The rules are arithmetic over a clock that the caller reads, so that each can be tested without
-waiting. Times are monotonic seconds.
+The rules are arithmetic with times that the caller passes in, so that they can be tested without
+waiting. Times are seconds of ``time.monotonic()``.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ import msgspec
 
 from vconnect.settings.restarts import RestartPolicy
 
+# A required plugin may need a few seconds to start, so this kind of failure is retried soon.
 _TRANSIENT_DELAY_S = 2.0
 
 
 class Ended(Enum):
-    """How a plugin came to its end, as far as starting it again is concerned."""
+    """The kind of an end, as far as restarts are concerned."""
 
     CLEANLY = auto()
     FAILED = auto()
-    #: It could not begin yet: a plugin that it requires, or something of the machine's, is missing.
+    #: It could not start yet: a required plugin, or a resource of the machine, is missing.
     TRANSIENT = auto()
-    #: Only a person can mend it: no executable, a wrong manifest, a handshake that is refused.
+    #: Needs an operator: no executable, an invalid manifest, a refused handshake.
     PERMANENT = auto()
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What follows an end.
+    """The consequence of an end.
 
     Attributes:
         delay: Seconds until the next start; ``None`` for no start.
@@ -41,71 +42,76 @@ class Decision(msgspec.Struct, frozen=True):
     is_crash_loop: bool = False
 
     def in_words(self) -> str:
-        """Say what follows to an operator."""
+        """Return a text for the operator."""
         if self.delay is None:
-            return "it is not started again"
-        return f"the next try is in {self.delay:g} s"
+            return "it will not be restarted"
+        return f"it will be retried in {self.delay:g} s"
 
 
-#: One for all plugins: each has 2.5 KiB of state.
+#: Shared by all plugins, because its state takes 2.5 KiB.
 _JITTER = random.Random()  # noqa: S311 - nothing secret
 
 
 class Restarts:
-    """One plugin's past, and what follows from it.
+    """One plugin's failure history, and what follows from it.
 
     Args:
         policy: The rules.
         jitter: Returns a number from 0 to 1, by which a back-off is multiplied (full jitter), so
-            that plugins which fell together do not rise together.
+            that plugins that crashed together do not restart together.
     """
 
     def __init__(self, policy: RestartPolicy, jitter: random.Random | None = None) -> None:
         self._policy = policy
         self._random = jitter or _JITTER
+        # The last ends; full once there are enough of them for a crash loop.
         self._ends: deque[float] = deque(maxlen=policy.crash_limit)
         self._in_a_row = 0
         self._looping = False
-        #: When the next start is due, by the same clock; ``None`` for never.
+        #: When the next start is due, in seconds of ``time.monotonic()``; ``None`` for never.
         self.due_at: float | None = None
 
     def plan(self, decision: Decision, now: float) -> None:
-        """Note when a decision takes effect."""
+        """Schedule the start that a decision asks for, if any."""
         self.due_at = None if decision.delay is None else now + decision.delay
 
     def cancel(self) -> None:
-        """Drop the plan: the start has come, or somebody has decided otherwise."""
+        """Cancel the scheduled start: it is happening, or another decision was made."""
         self.due_at = None
 
     def is_due(self) -> bool:
-        """Tell whether it is time for the next start."""
+        """Return whether it is time for the next start."""
         return self.due_at is not None and time.monotonic() >= self.due_at
 
     def forget(self) -> None:
-        """Begin anew, as after an operator's start."""
+        """Clear the failure history, as after a start by an operator."""
         self._ends.clear()
         self._in_a_row = 0
         self._looping = False
 
     def ended(self, how: Ended, ran_for: float, now: float) -> Decision:
-        """Decide what follows an end that nobody asked for.
+        """Decide what follows an end that was not requested.
 
         Args:
-            how: How it came.
-            ran_for: How long the plugin had been ``Running`` before it.
-            now: The time.
+            how: The kind of end.
+            ran_for: How long the plugin had been ``Running``, in seconds.
+            now: The current time, in seconds of ``time.monotonic()``.
         """
         policy = self._policy
+        # A long run says that the earlier failures are over.
         if ran_for >= policy.reset_after:
             self.forget()
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
+        # These two are no crashes: they are not counted, and do not lengthen the back-off.
         if how is Ended.TRANSIENT:
             return Decision(min(_TRANSIENT_DELAY_S, policy.max_delay))
         if how is Ended.PERMANENT:
             return Decision(policy.hold if policy.after_crash_loop == "hold" else None)
         self._ends.append(now)
         self._in_a_row += 1
+        # A crash loop lasts until the history is cleared: held retries are further apart than the
+        # window, so counting them would end it.
         if self._looping or self._is_crash_loop(now):
             self._looping = True
             return Decision(policy.hold if policy.after_crash_loop == "hold" else None, True)
@@ -116,6 +122,6 @@ class Restarts:
         return len(self._ends) == policy.crash_limit and now - self._ends[0] <= policy.crash_window
 
     def _back_off(self) -> float:
-        # Exponents beyond this are all the same, and would overflow one day.
+        # Larger exponents make no difference, and would overflow at some point.
         doublings = min(self._in_a_row - 1, 32)
         return min(self._policy.max_delay, self._policy.delay * 2.0**doublings)

@@ -1,7 +1,7 @@
-"""Who gets which event, in which order, and what the operator wants of it: worked out ahead.
+"""Which plugins get an event, in which order, under which policy: computed in advance.
 
-A table is never changed, only replaced: a chain that is in flight keeps the one it began with. At
-call time a route is one look-up; nothing is sorted, matched or copied.
+A table is never changed, only replaced, so a chain in progress keeps the table that it began with.
+At call time a route is one lookup; nothing is sorted, matched or copied.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Route(msgspec.Struct, frozen=True):
     """Where one event goes.
 
     Attributes:
-        plugins: Those that are asked, first in the chain first; also such as are meant to be
+        plugins: The plugins that are called, in chain order, including plugins that should be
             connected and are not.
-        told: Those that a notification goes to: the same, and those that have subscribed to it.
-        policy: What the operator wants of the event.
-        default: The answer that stands in for a plugin that fails; ``None`` where none does.
+        told: The plugins that are notified: the same, and those that have subscribed to it.
+        policy: The event's policy.
+        default: The answer that replaces that of a plugin that fails, or ``None``.
     """
 
     plugins: tuple[PluginRuntime, ...]
@@ -36,14 +36,15 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class RouteTable:
-    """The routes of all events, each worked out when its event comes first.
+    """The routes of all events, each computed when its event first occurs.
 
     Args:
-        plugins: All that the host knows.
-        policies: What the operator wants of each event.
+        plugins: All plugins that the host knows.
+        policies: The policy of each event.
     """
 
     def __init__(self, plugins: Iterable[PluginRuntime], policies: NameCache[EventPolicy]) -> None:
+        # Without those that are down, a filter that crashed would be skipped silently.
         wanted = {plugin.name: plugin for plugin in plugins if plugin.is_wanted}
         positions = {name: plugin.position for name, plugin in wanted.items()}
         self._plugins = [
@@ -53,7 +54,7 @@ class RouteTable:
         self._routes = NameCache(self._work_out)
 
     def route(self, event: str) -> Route:
-        """Return where ``event`` goes."""
+        """Return the route of ``event``."""
         return self._routes[event]
 
     def _work_out(self, event: str) -> Route:
@@ -66,7 +67,8 @@ class RouteTable:
             elif _covers(plugin.subscriptions, event):
                 told.append(plugin)
         default = None
-        if policy.on_failure == "default" and not is_reserved(event):  # no ping answers itself
+        # A default answer for the host's own events would make a dead plugin answer pings.
+        if policy.on_failure == "default" and not is_reserved(event):
             default = normalize_answer(policy.default)
         return Route(tuple(plugins), tuple(told), policy, default)
 

@@ -1,8 +1,8 @@
-"""One plugin as the host knows it: what it is, what state it is in, and what it counts.
+"""One plugin as the host knows it: what it is, which state it is in, and its counters.
 
-The record has one writer for each part. Its supervisor moves it and attaches what runs; the
-dispatcher counts on `Counters`; the monitor leaves samples. They do so through the methods below,
-which tell the registry when something that a route depends on has changed. Everyone else reads.
+Each part of the record has one writer. The supervisor changes the state and attaches what runs; the
+dispatcher adds to `Counters`; the monitor stores samples. They use the methods below, which notify
+the registry when something that a route depends on has changed. Everything else only reads.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .restarts import Restarts
 from .status import Desired, PluginStatus, Substate, advance
 
 
-# A dataclass with slots: the hot path adds to these for every event, and the interpreter makes that
-# one step, which it does not for a struct of msgspec.
+# A dataclass with slots, because the hot path adds to these counters for every event. The
+# interpreter specializes that to one step, which it does not do for a msgspec struct.
 @dataclass(slots=True)
 class Counters:
-    """What the dispatcher counts for one plugin since the host began.
+    """What the dispatcher counts for one plugin since the host started.
 
     Attributes:
         events: Events sent to it.
@@ -53,7 +53,13 @@ class Counters:
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """What a plugin says of itself."""
+    """What a plugin declares about itself.
+
+    Attributes:
+        version: Its version.
+        priority: Its priority in chains; higher comes first.
+        capabilities: The events, families and wildcards that it handles.
+    """
 
     version: str = ""
     priority: int = 0
@@ -64,24 +70,24 @@ class PluginRuntime:
     """One plugin at run time.
 
     Args:
-        name: Canonical name.
+        name: Its canonical name.
         path: Its directory, or ``None`` for a plugin that another program starts.
-        manifest: Its manifest, where it has one.
+        manifest: Its manifest, or ``None``.
         dev: Whether `path` is a source directory.
         policy: The operator's choices for this plugin; by default those of ``Settings()``.
         crash_dir: Where its crash reports are kept; by default only in memory.
-        log: Where its output goes; by default a log of its own.
+        log: Where its output goes; by default to a new log.
 
     Attributes:
         on_change: Called when something that a route depends on has changed; set by the registry.
         process: The process that serves, or ``None``.
-        session: The session that gets its events; ``None`` as soon as it shall get no more.
+        session: The session that gets its events; ``None`` as soon as it must get no more.
         handshake: Its last handshake, or ``None``.
-        usage: What its process tree used when it was last sampled, or ``None``.
-        config: The operator's configuration, laid over the manifest's defaults.
-        lost_events: What was in flight when its last session ended, until its end is recorded.
-        hops_in_flight: For each event in flight that came through other plugins: how many.
-        known_since: When this host began to know it; Unix time in seconds.
+        usage: The last sample of its process tree, or ``None``.
+        config: The operator's configuration, which is merged into the manifest's defaults.
+        lost_events: The events in flight when its last session ended, until its end is recorded.
+        hops_in_flight: The hops of each event in flight that came through other plugins.
+        known_since: When this host registered it, in Unix seconds.
     """
 
     def __init__(
@@ -138,19 +144,19 @@ class PluginRuntime:
 
     @property
     def requirements(self) -> dict[str, bool]:
-        """The plugins that it needs, and whether each must be ready, or only started."""
+        """The plugins that it requires, and whether each must be connected or only started."""
         asked = self.manifest.requires if self.manifest is not None else ()
         parted = [text.partition(":") for text in asked]
         return {canonical_name(name): condition != "started" for name, _, condition in parted}
 
     @property
     def required_plugins(self) -> tuple[str, ...]:
-        """The names of the plugins that it needs."""
+        """The names of the plugins that it requires."""
         return tuple(self.requirements)
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether it may not run twice, not even for a moment."""
+        """Whether two processes of it must never run at the same time."""
         asked = self.manifest.exclusive if self.manifest is not None else False
         return asked or self.policy.exclusive
 
@@ -161,12 +167,14 @@ class PluginRuntime:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether events are for it: it is connected, or is meant to be."""
+        """Whether it gets events: it is connected, or should be."""
+        # Another program's plugin is not missed while it is away: this host cannot start it.
         return self.session is not None or (self.desired == "running" and not self.is_external)
 
     @property
     def declared(self) -> Declared:
-        """What it says of itself: in its last handshake, else in its manifest."""
+        """What it declares: in its last handshake, or else in its manifest."""
+        # The handshake wins, because it is what the running process really supports.
         handshake = self.handshake if self.session is None else self.session.handshake
         if handshake is not None:
             return Declared(handshake.version, handshake.priority, handshake.capabilities)
@@ -182,12 +190,12 @@ class PluginRuntime:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """The events, families and wildcards that its session is notified of besides."""
+        """The events, families and wildcards of which its session is notified in addition."""
         return self.session.subscriptions if self.session is not None else ()
 
     @property
     def position(self) -> Position:
-        """Where it wants to be in a chain."""
+        """Its position in a chain."""
         priority = self.declared.priority
         if self.manifest is None:
             return Position(priority)
@@ -207,8 +215,10 @@ class PluginRuntime:
         )
 
     def aliases(self) -> set[str]:
-        """Return every canonical name that means this plugin."""
+        """Return every canonical name that refers to this plugin."""
         names = {self.name}
+        # A package may be unpacked under another name than its manifest has; a source directory
+        # may have any name, such as "src".
         if self.path is not None and not self.dev:
             names.add(canonical_name(self.path.name))
         if self.manifest is not None:
@@ -217,10 +227,10 @@ class PluginRuntime:
                 names.add(canonical_name(self.manifest.plugin_no))
         return names
 
-    # Where it is in its life.
+    # Its state.
 
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
-        """Follow one edge of the transition table.
+        """Change the status, along an edge of the transition table.
 
         Raises:
             IllegalTransitionError: There is no such edge.
@@ -231,23 +241,23 @@ class PluginRuntime:
         self.running_since = time.monotonic() if running else None
 
     def explain(self, substate: Substate, reason: str | None = None) -> None:
-        """Say what it waits for or why it is where it is; the status stays as it is.
+        """Set the substate and the reason; the status stays the same.
 
         Args:
-            substate: The new one.
-            reason: In words; ``None`` keeps the old ones.
+            substate: The new substate.
+            reason: The new reason; ``None`` keeps the old one.
         """
         self.substate = substate
         if reason is not None:
             self.reason = reason
 
     def want(self, desired: Desired) -> None:
-        """Note what the operator asks for."""
+        """Set the desired state."""
         self.desired = desired
         self.on_change()
 
     def learn(self, manifest: Manifest | None) -> None:
-        """Take over the manifest that is on the disk now; for `Registry.learn`."""
+        """Set the manifest that is on disk now; for `Registry.learn`."""
         self.manifest = manifest
 
     def begin_generation(self) -> None:
@@ -255,33 +265,33 @@ class PluginRuntime:
         self.generation += 1
 
     def started(self, process: PluginProcess | None) -> None:
-        """Note the process that serves, or is about to."""
+        """Set the process that serves, or is about to."""
         self.process = process
 
     def served_by(self, process: PluginProcess | None, session: Session) -> None:
-        """Let events go to this session from now on."""
+        """Send events to this session from now on."""
         self.process = process
         self.session = session
         self.handshake = session.handshake
-        self.breaker.succeeded()  # what failed before was another process
+        self.breaker.succeeded()  # earlier failures were those of another process
         self.saw_alive()
         self.on_change()
 
     def retire_session(self) -> None:
-        """Send it no more events."""
+        """Send no more events to its session."""
         if self.session is not None:
             self.session = None
             self.on_change()
 
     def lost(self, events: list[LostEvent]) -> None:
-        """Keep what was in flight when its session ended, for the report of its end."""
+        """Keep the events in flight at the end of its session, for the crash report."""
         self.lost_events = events
 
     def ended(self, exit_status: ExitStatus, stderr: tuple[str, ...]) -> list[LostEvent]:
-        """Note that nothing of its process is left.
+        """Record that nothing of its process is left.
 
         Returns:
-            What was in flight when its session ended.
+            The events that were in flight when its session ended.
         """
         self.exit = exit_status
         self.last_stderr = stderr
@@ -290,18 +300,18 @@ class PluginRuntime:
         return lost
 
     def subscribe(self, session: Session, patterns: tuple[str, ...]) -> None:
-        """Replace what one of its sessions is notified of besides its capabilities."""
+        """Replace the subscriptions of one of its sessions."""
         session.subscriptions = patterns
         self.on_change()
 
     # Signs of life.
 
     def saw_alive(self) -> None:
-        """Note a sign of life."""
+        """Record a sign of life."""
         self.last_heartbeat = time.time()
 
     def sampled(self, usage: Usage | None) -> None:
-        """Note what its process tree uses; ``None`` where that is not known."""
+        """Store a sample of its process tree; ``None`` if there is none."""
         self.usage = usage
 
 

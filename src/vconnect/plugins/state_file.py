@@ -1,9 +1,9 @@
-"""What survives the host: which processes it started, and what the operator asked for.
+"""What survives the host: the processes that it started, and what the operator asked for.
 
-One small JSON file for each plugin socket. It is written whole, to a temporary file that is
-synced and renamed, so that a kill at any moment leaves the old contents or the new ones. All
-methods of `HostState` belong to the event loop, which never waits for the disk: changes are
-gathered, and a thread writes them.
+There is one small JSON file for each plugin socket. It is written as a whole to a temporary file,
+synced and renamed, so that a kill at any moment leaves the old contents or the new. The methods of
+`HostState` are for the event loop, which never waits for the disk: changes are batched, and written
+by a thread.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ STOPPED_BY_OPERATOR = "stopped by the operator"
 
 _BROKEN_SUFFIX = ".broken"
 _HASH_CHARS = 12
+# How long a leftover process may take after SIGTERM before it gets SIGKILL, and how long after
+# that before the host starts without it. Nothing announces the end of a process that is not our
+# child, so it is polled.
 _GRACE_S = 2.0
 _POLL_S = 0.01
 _PATIENCE_S = 10.0
@@ -49,18 +52,25 @@ _log = logging.getLogger(__name__)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A process that cannot be mistaken for another one with its number, within one boot."""
+    """A process, identified by PID and start time; unique within one boot."""
 
     pid: int
     start: int
 
     def is_alive(self) -> bool:
-        """Whether this very process is there."""
+        """Return whether exactly this process exists."""
         return start_time(self.pid) == self.start
 
 
 class RecordedProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A plugin's process that the host has started: the leader of a session of its own."""
+    """A plugin's process that the host has started, which leads its own session.
+
+    Attributes:
+        plugin: The plugin's canonical name.
+        pid: Its PID.
+        start: Its start time, see `vconnect.processes.procfs.start_time`.
+        generation: The generation of the plugin.
+    """
 
     plugin: str
     pid: int
@@ -69,14 +79,15 @@ class RecordedProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file holds.
+    """The contents of the file.
 
     Attributes:
-        socket: Whose host this is; for people, since the file's name only has a digest of it.
-        boot: The boot in which PIDs and start times mean something.
-        host: The host that wrote it.
-        instances: What runs, as far as it knows.
-        desired: What the operator asked for last, by plugin; the others were never mentioned.
+        version: The version of the format.
+        socket: The host's plugin socket; for humans, since the file's name only has a digest.
+        boot: The ID of the boot in which PIDs and start times are valid.
+        host: The host that wrote the file.
+        instances: The running processes, as far as the host knows.
+        desired: What the operator last asked for, by plugin.
     """
 
     version: int
@@ -87,6 +98,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     desired: dict[str, Desired] = {}
 
 
+# Decoded first, so that a newer format is recognized before its other fields are checked.
 class _Versioned(msgspec.Struct):
     version: int
 
@@ -95,8 +107,8 @@ class StateFile:
     """The file of one plugin socket. Every method blocks.
 
     Args:
-        directory: Absolute; made with mode 0700 when something is written.
-        socket_path: The plugins' socket, absolute.
+        directory: Its absolute directory, created with mode 0700 on the first write.
+        socket_path: The absolute path of the plugin socket.
     """
 
     def __init__(self, directory: Path, socket_path: Path) -> None:
@@ -105,19 +117,19 @@ class StateFile:
         self.path = self.directory / f"{socket_path.name}-{digest}.json"
 
     def read(self) -> Record | None:
-        """Return what it holds; ``None`` if there is nothing, or nothing that can be read.
+        """Return the contents, or ``None`` if the file is missing or cannot be read.
 
-        What makes no sense is renamed to ``….broken``, so that somebody may look at it.
+        A corrupt file is renamed to ``….broken``, so that it can be inspected.
 
         Raises:
-            StateError: A newer vconnect wrote it.
+            StateError: The file was written by a newer vconnect.
         """
         try:
             data = self._read_own()
         except FileNotFoundError:
             return None
         except OSError as error:
-            _log.error("state file %s cannot be read: %s", self.path, error.strerror)
+            _log.error("cannot read state file %s: %s", self.path, error.strerror)
             return None
         try:
             version = msgspec.json.decode(data, type=_Versioned).version
@@ -127,21 +139,21 @@ class StateFile:
             self._set_aside(error)
             return None
         raise StateError(
-            f"state file {self.path} has format version {version}; this vconnect knows "
-            f"{_FORMAT_VERSION} at most; run the newer vconnect, or move the file away"
+            f"state file {self.path} has format version {version}; this vconnect supports "
+            f"at most {_FORMAT_VERSION}; run the newer vconnect, or move the file away"
         )
 
     def write(self, record: Record) -> None:
-        """Put ``record`` in the place of what it held.
+        """Replace the contents with ``record``.
 
         Raises:
-            OSError: The disk refuses; the old contents are there.
+            OSError: Writing failed; the old contents are unchanged.
         """
         data = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
         replace_file(self.path, data)
 
     def _read_own(self) -> bytes:
-        """Read it if it is ours: what it says decides which processes are ended."""
+        """Read the file if it belongs to us, because it decides which processes are ended."""
         with self.path.open("rb") as file:
             owner = os.fstat(file.fileno()).st_uid
             if owner != os.geteuid():
@@ -150,19 +162,19 @@ class StateFile:
 
     def _set_aside(self, error: Exception) -> None:
         aside = self.path.with_name(self.path.name + _BROKEN_SUFFIX)
-        _log.error("state file %s makes no sense (%s); kept as %s", self.path, error, aside)
+        _log.error("state file %s is corrupt (%s); moved to %s", self.path, error, aside)
         try:
             self.path.replace(aside)
         except OSError as refusal:
-            _log.error("state file %s cannot be renamed: %s", self.path, refusal)
+            _log.error("cannot rename state file %s: %s", self.path, refusal)
 
 
 class HostState:
     """What a host remembers beyond its own end.
 
     Args:
-        directory: Where its file is.
-        socket_path: The plugins' socket, absolute.
+        directory: The directory of the file.
+        socket_path: The absolute path of the plugin socket.
     """
 
     def __init__(self, directory: Path, socket_path: Path) -> None:
@@ -176,47 +188,48 @@ class HostState:
             f"state file {self._file.path}",
             self._record,
             self._file.write,
-            "what is asked for now is forgotten at the host's end",
+            "starts and stops by the operator are forgotten at the host's end",
         )
 
     async def open(self) -> None:
-        """Learn what an earlier host left, and end its processes that are still there.
+        """Read what an earlier host left, and end its processes that are still running.
 
-        The caller holds the socket's lock, so that host is dead.
+        The caller must hold the socket's lock, so that the earlier host is certainly dead.
 
         Raises:
-            StateError: A newer vconnect wrote the file.
+            StateError: The file was written by a newer vconnect.
         """
         record = self._file.read()
         if record is None:
             return
         self._desired = dict(record.desired)
+        # After a reboot the same PID and start time may belong to any process.
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
         if record.instances:
             self._writer.changed()
 
     async def flush(self) -> None:
-        """Return when everything so far is on the disk, or the disk has refused."""
+        """Wait until all changes so far are on disk, or writing them has failed."""
         await self._writer.flush()
 
     def wants_stopped(self, plugin: str) -> bool:
-        """Whether the operator has stopped the plugin and not started it since."""
+        """Return whether the operator has stopped the plugin and not started it since."""
         return self._desired.get(plugin) == "stopped"
 
     def want(self, plugin: str, desired: Desired) -> None:
-        """Note what the operator asks for."""
+        """Record what the operator asks for."""
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
             self._writer.changed()
 
     def started(self, plugin: str, pid: int, generation: int) -> None:
-        """Note a process, while it cannot have been reaped yet."""
+        """Record a process. Call it before the process can have been reaped."""
         try:
             start = start_time(pid)
         except OSError as error:
             _log.warning(
-                "plugin %s: PID %d is not recorded (%s); if the host is killed, it may live on",
+                "plugin %s: cannot record PID %d (%s); if the host is killed, it may keep running",
                 *(plugin, pid, error.strerror),
             )
             return
@@ -227,7 +240,7 @@ class HostState:
             self._writer.changed()
 
     def ended(self, pid: int) -> None:
-        """Note that nothing of it is left."""
+        """Record that nothing of a process is left."""
         if self._instances.pop(pid, None) is not None:
             self._writer.changed()
 
@@ -243,7 +256,7 @@ class HostState:
 
 
 def kill_recorded(directory: Path, socket_path: Path) -> None:
-    """Kill the process groups that a host has recorded, at once; for the end of that host."""
+    """Kill the process groups that a host has recorded, for the end of that host. Blocks."""
     record = StateFile(directory, socket_path).read()
     if record is not None and record.boot == boot_id():
         for instance in record.instances:
@@ -253,8 +266,9 @@ def kill_recorded(directory: Path, socket_path: Path) -> None:
 class _Survivors:
     """What is left of the session that an instance led, after its host has died.
 
-    The leader is told by its start time; while it lives, its session is its own. Without it the
-    number may have gone round, so then only those count that carry the host's mark.
+    The leader is identified by its start time. While it lives, its session is certainly its own.
+    Without it, the session's ID may have been reused, so only processes count that have the host's
+    PID in their environment.
     """
 
     def __init__(self, instance: RecordedProcess, host: Identity) -> None:
@@ -263,13 +277,13 @@ class _Survivors:
         self._mark = f"{HOST_PID_VARIABLE}={host.pid}".encode()
 
     def pids(self) -> list[int]:
-        """List those that live; where there is no ``/proc``, the leader for all of them."""
+        """List the living processes; without ``/proc``, only the leader."""
         if HAS_PROC:
             return [stat.pid for stat in self._members()]
         return [self._leader.pid] if self._leader.is_alive() else []
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to each."""
+        """Send a signal to each process."""
         if HAS_PROC:
             for stat in self._members():
                 send(stat, number)
@@ -280,7 +294,7 @@ class _Survivors:
     def _members(self) -> list[ProcessStat]:
         began = start_time(self._leader.pid)
         if began is not None and began != self._leader.start:
-            return []  # the number is a stranger's
+            return []  # the PID now belongs to an unrelated process
         return [
             stat
             for stat in processes()
@@ -292,13 +306,13 @@ class _Survivors:
 
 
 async def _end(instance: RecordedProcess, host: Identity) -> None:
-    """End what is left of an instance whose host is dead: SIGTERM, a short while, SIGKILL."""
+    """End what is left of a dead host's instance: SIGTERM, a grace period, SIGKILL."""
     survivors = _Survivors(instance, host)
     pids = survivors.pids()
     if not pids:
         return
     _log.warning(
-        "plugin %s: ending what the killed host (PID %d) left of it: PID %s",
+        "plugin %s: ending processes that a killed host (PID %d) left: PID %s",
         *(instance.plugin, host.pid, ", ".join(map(str, pids))),
     )
     survivors.send(signal.SIGTERM)
@@ -306,8 +320,9 @@ async def _end(instance: RecordedProcess, host: Identity) -> None:
     while pids := survivors.pids():
         waited = time.monotonic() - began
         if waited > _GRACE_S:
+            # With every look, since new processes may have been forked meanwhile.
             survivors.send(signal.SIGKILL)
         if waited > _GRACE_S + _PATIENCE_S:
-            _log.error("plugin %s: these do not die of SIGKILL: %s", instance.plugin, pids)
+            _log.error("plugin %s: PIDs still alive after SIGKILL: %s", instance.plugin, pids)
             return
         await asyncio.sleep(_POLL_S)

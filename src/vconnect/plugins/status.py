@@ -1,8 +1,7 @@
-"""The states of a plugin, and the only ways between them.
+"""The states of a plugin, and the legal transitions between them.
 
-``PluginStatus`` is what everyone sees; ``Substate`` says what the plugin waits for or why it is
-where it is. The edges stand in ``TRANSITIONS`` as data; `advance` is the one function that
-follows them.
+``PluginStatus`` is the public state; ``Substate`` says what the plugin waits for, or why it is in
+this state. The edges are data, in ``TRANSITIONS``; only `advance` follows them.
 """
 
 from __future__ import annotations
@@ -12,23 +11,23 @@ from typing import Literal
 
 from vconnect.errors import IllegalTransitionError
 
-#: What the operator asked for.
+#: The state that the operator asked for.
 Desired = Literal["running", "stopped"]
 
 
 class PluginStatus(StrEnum):
-    """Where a plugin is in its life."""
+    """The state of a plugin."""
 
     INSTALLED = "Installed"  #: on disk, never started by this host
-    STARTING = "Starting"  #: its process exists, its handshake has not come
-    RUNNING = "Running"  #: shaken hands; events may be sent
-    STOPPING = "Stopping"  #: told to end, its process group not yet empty
-    STOPPED = "Stopped"  #: ended as asked, or ended cleanly by itself
+    STARTING = "Starting"  #: its process exists, its handshake is not complete
+    RUNNING = "Running"  #: its handshake is complete; events may be sent
+    STOPPING = "Stopping"  #: in its shutdown sequence
+    STOPPED = "Stopped"  #: ended as requested, or exited cleanly by itself
     ERROR = "Error"  #: ended or refused, for the reason given
 
 
 class Substate(StrEnum):
-    """What a plugin waits for, or what brought it to its status."""
+    """What a plugin waits for, or what led to its status."""
 
     NONE = ""
     SPAWNED = "spawned"
@@ -54,7 +53,7 @@ class Substate(StrEnum):
     MEMORY_LIMIT = "memory_limit"
 
 
-#: They explain themselves, so that the news of another try does not take their place.
+#: Substates that say what has to be fixed; a planned retry does not replace them.
 SELF_EXPLANATORY = (
     Substate.SPAWN_FAILED,
     Substate.BAD_MANIFEST,
@@ -75,8 +74,8 @@ TRANSITIONS: dict[PluginStatus, frozenset[PluginStatus]] = {
 """Every legal edge.
 
 A plugin whose connection ends while its process lives goes from ``Running`` back to ``Starting``
-until it has shaken hands again. ``Running`` is reached without ``Starting`` by a plugin that
-somebody else started (``allow_external``). A plugin in ``Error`` that an operator stops becomes
+until its next handshake is complete. A plugin that another program started (``allow_external``)
+becomes ``Running`` without ``Starting``. A plugin in ``Error`` that an operator stops becomes
 ``Stopped``.
 """
 
@@ -85,17 +84,17 @@ def advance(plugin: str, current: PluginStatus, wanted: PluginStatus) -> PluginS
     """Return ``wanted`` if the table allows it after ``current``.
 
     Args:
-        plugin: The plugin's name, for the message.
-        current: The status now.
-        wanted: The status to come.
+        plugin: The plugin's name, for the error message.
+        current: The current status.
+        wanted: The new status.
 
     Raises:
-        IllegalTransitionError: The table holds no such edge.
+        IllegalTransitionError: The table has no such edge.
     """
     allowed = TRANSITIONS[current]
     if wanted not in allowed:
         names = ", ".join(sorted(allowed))
         raise IllegalTransitionError(
-            f"{plugin}: cannot go from {current} to {wanted}; from {current} it may go to: {names}"
+            f"{plugin}: cannot change from {current} to {wanted}; allowed: {names}"
         )
     return wanted

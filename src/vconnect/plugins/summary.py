@@ -17,46 +17,47 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator sees of a plugin.
 
     Attributes:
-        name: Canonical name.
-        version: As its handshake says, else its manifest.
-        status: Where it is in its life; see `PluginStatus`.
-        substate: What it waits for, or what brought it to its status; see `Substate`.
-        desired: What the operator asked for.
-        reason: Why it is where it is, in words to act on; empty when all is well.
-        pid: The PID of its process, while there is one.
-        priority: Its place in chains: higher first.
+        name: Its canonical name.
+        version: Its version, from its handshake or else its manifest.
+        status: Its state; see `PluginStatus`.
+        substate: What it waits for, or what led to its status; see `Substate`.
+        desired: The state that the operator asked for.
+        reason: The reason for its status; empty if all is well.
+        pid: The PID of its process, or ``None``.
+        priority: Its priority in chains; higher comes first.
         capabilities: The events, families and wildcards that it declares.
-        last_heartbeat: When it was last seen alive; Unix time in seconds.
-        uptime_s: Seconds since it became ``Running``; ``None`` while it is not.
-        generation: The number of times it was started.
-        description: As its manifest says.
+        last_heartbeat: When it was last seen alive, in Unix seconds; ``None`` for never.
+        uptime_s: Seconds since it became ``Running``; ``None`` if it is not running.
+        generation: How many times it has been started.
+        description: The description in its manifest.
         path: Its directory; empty for a plugin that another program started.
         dev: Whether it runs from source.
         external: Whether another program started it.
-        dialect: The dialect that its session speaks; empty without a session.
-        cpu_percent: Processor use of its whole process tree in the last second, in percent of one
-            processor; ``None`` where that is not known, as on macOS.
-        rss_bytes: Resident memory of the process tree; ``None`` where that is not known.
-        processes: Processes in the tree; ``None`` where that is not known.
-        threads: Threads in the tree; ``None`` where that is not known.
-        open_files: Open descriptors in the tree; ``None`` where that is not known.
+        dialect: The dialect of its session; empty without a session.
+        cpu_percent: Processor use of its process tree over the last second, in percent of one
+            processor; ``None`` if unknown, for example on macOS.
+        rss_bytes: Resident memory of the process tree; ``None`` if unknown.
+        processes: The number of processes in the tree; ``None`` if unknown.
+        threads: The number of threads in the tree; ``None`` if unknown.
+        open_files: The number of open descriptors in the tree; ``None`` if unknown.
         exit_code: The exit code of its last end, or ``None``.
-        exit_signal: The signal that ended it last, or ``None``.
-        last_stderr: The last lines of its standard error.
+        exit_signal: The signal that caused its last end, or ``None``.
+        last_stderr: Its last lines on standard error.
         in_flight: Events sent and not yet answered.
-        events: Events sent to it since the host began.
+        events: Events sent to it since the host started.
         errors: Events that it answered with an error, or never.
         timeouts: Events that it did not answer in time.
-        late: Answers of this session that arrived after their caller had gone.
+        late: Answers of this session that arrived after their caller had given up.
         unasked: Answers of this session that belong to no event.
-        dropped: Notifications that it did not get: its queue was full, or it was not connected.
+        dropped: Notifications that it did not get because its queue was full or it was not
+            connected.
         refused_changes: Protected fields that its replacements tried to change.
-        log_suppressed: Lines of its output beyond the limits, which were counted and not kept.
+        log_suppressed: Lines of its output that exceeded the limits and were not kept.
         breaker: The state of its circuit: ``closed``, ``open`` (calls fail at once) or
             ``half_open``.
-        next_retry_at: When it is started again; Unix time in seconds, or ``None``.
+        next_retry_at: When it will be started again, in Unix seconds; ``None`` for never.
         crashes: Its last unexpected ends, oldest first.
-        quarantine: Events that it does not get any more, each in flight in two crashes.
+        quarantine: Events that it no longer gets because they were in flight in two crashes.
     """
 
     name: str
@@ -100,7 +101,7 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize(plugin: PluginRuntime) -> PluginSummary:
-    """Describe a plugin as it is now."""
+    """Describe the current state of a plugin."""
     declared, manifest, counters = plugin.declared, plugin.manifest, plugin.counters
     return PluginSummary(
         name=plugin.name,
@@ -154,6 +155,7 @@ def _of_usage(plugin: PluginRuntime) -> dict[str, Any]:
 
 
 def _of_end(plugin: PluginRuntime) -> dict[str, Any]:
+    # While a process runs, its own output is of interest, not that of the one before.
     output = plugin.process.log if plugin.process is not None else None
     return {
         "exit_code": plugin.exit.code if plugin.exit else None,
@@ -168,20 +170,23 @@ def _uptime_s(plugin: PluginRuntime) -> float | None:
 
 
 def _why_restarted(plugin: PluginRuntime) -> str:
-    """Why it was started again, as long as that counts: a quiet minute wipes it out."""
+    """Return why it was restarted, if that was recently; afterwards it is no longer of interest."""
     if plugin.running_since is None or not plugin.crashes.reports:
         return ""
     last = plugin.crashes.reports[-1]
     is_recent = time.monotonic() - plugin.running_since < plugin.policy.restart.reset_after
+    # Reports on disk may be from an earlier host, whose crashes did not cause this start.
     return f"restarted: {last.reason}" if is_recent and last.at >= plugin.known_since else ""
 
 
 def _next_retry_at(plugin: PluginRuntime) -> float | None:
     due_at = plugin.restarts.due_at
+    # From monotonic to Unix time, for display only: the clock may be set meanwhile.
     return None if due_at is None else time.time() + due_at - time.monotonic()
 
 
 def _pid(plugin: PluginRuntime) -> int | None:
     if plugin.process is not None:
+        # A leader that has exited keeps its PID until its session is empty, but is not running.
         return plugin.process.pid if plugin.process.is_alive else None
     return plugin.session.peer.pid if plugin.session is not None else None

@@ -1,4 +1,4 @@
-"""Who may connect under a plugin's name, and what is said to those who may (``docs/wire.md``)."""
+"""Decides who may connect under a plugin's name, and what they get (``docs/wire.md``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Admissions:
 
     Args:
         plugin: The plugin.
-        settings: Who may attach, and what a connection may use.
+        settings: Who may attach, and the limits of connections.
     """
 
     def __init__(self, plugin: PluginRuntime, settings: SupervisionSettings) -> None:
@@ -37,24 +37,27 @@ class Admissions:
         own: Instance | None,
         present: Sequence[Instance],
     ) -> Admission:
-        """Let a process in that belongs to one of the plugin's instances.
+        """Admit a process that belongs to one of the plugin's instances.
 
         Args:
-            handshake: What the peer says of itself.
+            handshake: The peer's handshake.
             peer: The process that connected.
-            own: Whose process that is, if it is one of ``present``.
+            own: The instance that the process belongs to, if it is one of ``present``.
             present: The instances that serve or are about to.
 
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
+        # Identity first: a process that is not ours learns nothing about the plugin's state.
         self._check_peer(peer, own, present)
         ending = own is not None and own.is_ending
         if ending or self._plugin.status is PluginStatus.STOPPING:
             raise HandshakeError("stopping", f"{self._plugin.name} is being stopped")
+        # An instance has one connection. An external plugin has no instance of its own yet, so it
+        # must not meet any other.
         taken = own.session is not None if own is not None else bool(present)
         if taken:
-            raise HandshakeError("name_taken", f"{self._plugin.name} is connected already")
+            raise HandshakeError("name_taken", f"{self._plugin.name} is already connected")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
         terms = None
@@ -66,21 +69,22 @@ class Admissions:
         )
 
     def _check_peer(self, peer: Peer, own: Instance | None, present: Sequence[Instance]) -> None:
-        """Refuse a process that is none of ours, where ours exist or where strangers may not in."""
+        """Refuse a process that is not ours if ours exist, or if external ones are not allowed."""
         if own is not None:
             return
         if any(instance.process is not None for instance in present):
             pid = self._plugin.process.pid if self._plugin.process else "?"
             raise HandshakeError(
                 "stranger",
-                f"PID {peer.pid} is not of the process group that this host started as "
+                f"PID {peer.pid} is not in the process group that this host started as "
                 f"{self._plugin.name} (PID {pid})",
             )
         name = self._plugin.name
         check_external(name, peer, allowed=self._settings.allow_external)
+        # Otherwise an external plugin that reconnects by itself would undo the operator's stop.
         if self._plugin.is_external and self._plugin.desired == "stopped":
             raise HandshakeError(
-                "stopping", f"the operator has stopped it; let it in with: vconnect start {name}"
+                "stopping", f"stopped by the operator; to admit it, use: vconnect start {name}"
             )
 
     def _terms(self, version: int) -> NativeTerms:
@@ -99,11 +103,12 @@ class Admissions:
 
 
 def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
-    """Return the bounds of a connection with ``window`` events in flight."""
+    """Return the limits of a connection with ``window`` events in flight."""
     return LaneLimits(
         window=window,
         max_queued=settings.max_queued,
         max_notified=settings.max_notified,
+        # By default a whole window: by then every slot is abandoned, and nothing can be sent.
         max_abandoned=settings.max_abandoned or window,
         stuck_after=settings.stuck_after,
         max_frame_bytes=settings.max_frame_bytes,
@@ -111,7 +116,7 @@ def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
 
 
 def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Lay ``values`` over ``defaults``: tables key by key, everything else as a whole.
+    """Merge ``values`` into ``defaults``: tables recursively, everything else as a whole.
 
     >>> merge_config({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"x": 3}, "b": [4]})
     {'a': {'x': 3, 'y': 2}, 'b': [4]}
@@ -126,16 +131,17 @@ def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, 
 
 
 def check_external(name: str, peer: Peer, *, allowed: bool) -> None:
-    """Refuse a plugin that this host has not started, unless the settings let it in.
+    """Refuse a plugin that this host has not started, unless the settings allow it.
 
     Raises:
-        HandshakeError: ``stranger``: they do not, or it is another user's.
+        HandshakeError: ``stranger``: external plugins are not allowed, or it is another user's.
     """
     if not allowed:
         raise HandshakeError(
-            "stranger", f"this host has not started {name}; allow_external would let it in"
+            "stranger", f"this host has not started {name}; to admit it, set allow_external"
         )
+    # The socket's mode already keeps other users out, except root.
     if peer.uid != os.geteuid():
         raise HandshakeError(
-            "stranger", f"user {peer.uid} is not this host's, which is {os.geteuid()}"
+            "stranger", f"it runs as user {peer.uid}; this host runs as user {os.geteuid()}"
         )

@@ -1,4 +1,4 @@
-"""From how an instance ended to its verdict and its crash report."""
+"""From an instance's end to its verdict and its crash report."""
 
 from __future__ import annotations
 
@@ -17,60 +17,64 @@ from .verdict import Verdict
 
 
 def stopped() -> Verdict:
-    """It was asked to."""
+    """Return the verdict of an instance that was asked to stop."""
     return Verdict(PluginStatus.STOPPED, Substate.EXITED)
 
 
 def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
-    """Its leader has ended by itself."""
+    """Return the verdict of an instance whose leader has exited."""
+    # Asked before the cgroup is removed, and only if the exit may be a consequence of it.
     cgroup = instance.process.cgroup if instance.process is not None else None
     if cgroup is not None and not exit_status.is_clean and cgroup.was_out_of_memory():
         reason = (
-            f"memory_limit: {exit_status}, by the kernel: its process tree came to its "
-            f"tree_limits.memory_bytes of {cgroup.memory_bytes}"
+            f"memory_limit: {exit_status}, by the kernel: its process tree reached "
+            f"tree_limits.memory_bytes, which is {cgroup.memory_bytes}"
         )
         return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
     if exit_status.is_clean:
         return Verdict(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
-    if exit_status.signal:  # what it wrote last has nothing to do with it
+    if exit_status.signal:  # its last output is unrelated to a signal from outside
         return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
     reason = _with_last_words(str(exit_status), instance)
     return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
 
 
 def overdue(instance: Instance) -> Verdict:
-    """Its handshake has not come in time."""
+    """Return the verdict of an instance whose handshake did not arrive in time."""
     reason = f"no handshake within {instance.handshake_timeout:g} s"
     reason = _with_last_words(reason, instance)
     return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
 
 
 def refused(instance: Instance, error: HandshakeError) -> Verdict:
-    """Its handshake was refused; `error` says why."""
+    """Return the verdict of an instance whose handshake was refused with `error`."""
+    # The plugin itself declares that it cannot serve on this host. That is no failure, and is not
+    # retried.
     if error.code == "disabled":
         return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
     if error.code == "handshake_timeout":
         return overdue(instance)
+    # Permanent, because the same process with the same handshake would be refused again.
     reason = _with_last_words(str(error), instance)
     return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, reason, Ended.PERMANENT)
 
 
 def failed_start(substate: Substate, reason: str, how: Ended) -> Verdict:
-    """There was nothing to start, or the kernel would not."""
+    """Return the verdict of a generation that could not be started."""
     return Verdict(PluginStatus.ERROR, substate, reason, how)
 
 
 def why_disconnected(error: Exception | None) -> str:
-    """Say how a connection ended."""
+    """Return a text that says how a connection ended."""
     return "it closed its connection" if error is None else f"its connection ended: {error}"
 
 
 def crash_report(
     instance: Instance, verdict: Verdict, ran_for: float, lost: Sequence[LostEvent]
 ) -> CrashReport:
-    """Write down an end that nobody asked for."""
+    """Build the report of an end that was not requested."""
     process = instance.process
-    assert process is not None, "only our own processes are looked at so closely"
+    assert process is not None, "external plugins have no crash reports"
     exit_status = process.exited.result()
     return CrashReport(
         at=time.time(),
@@ -87,17 +91,19 @@ def crash_report(
 
 
 def _with_last_words(reason: str, instance: Instance) -> str:
-    """Add what the plugin wrote to stderr last: most often it says why.
+    """Add the plugin's last line on stderr, which usually contains the reason.
 
-    A compiler says first what is wrong and where, and last only that something was.
+    For a compiler it is the first error, because its last line only counts the errors.
     """
     lines = instance.process.log.last_stderr if instance.process is not None else ()
     said = [line.strip() for line in lines if line.strip()]
     if not said:
         return reason
+    # Compilers write one line per error and then a summary that also begins with "error".
     errors = [at for at, line in enumerate(said) if line.lower().startswith("error")]
     if len(errors) > 1:
         first = errors[0]
+        # rustc puts the position on the next line.
         where = said[first + 1] if said[first + 1].startswith("-->") else ""
         return f"{reason}; last stderr: {said[first]} {where}".rstrip()
     return f"{reason}; last stderr: {said[-1]}"

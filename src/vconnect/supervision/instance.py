@@ -1,4 +1,4 @@
-"""One generation of a plugin: a process with its session, and the way down from there."""
+"""One generation of a plugin: a process with its session, and its shutdown sequence."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from vconnect.wire.session import Session
 
 from .verdict import Verdict
 
+# Nothing announces that the last answer has arrived, so a draining session is polled. Seconds.
 _DRAIN_POLL = 0.005
 
-#: Hears which step the way down has come to.
+#: Called with the step that the shutdown sequence has reached.
 OnPhase = Callable[[Substate], None]
 
 
@@ -30,13 +31,14 @@ class Instance:
 
     Attributes:
         generation: Its number.
-        process: ``None`` for a plugin that another program started.
-        session: Its connection, also when it gets no more events.
-        verdict: Why it must end; the first one counts.
-        handshake_timeout: How long it may be without a session, and …
-        handshake_until: … when that is over, in seconds of ``time.monotonic()``.
-        running_since: When it first shook hands, or ``None``.
-        is_ending: Whether its way down has begun.
+        process: Its process; ``None`` for a plugin that another program started.
+        session: Its connection, or ``None``. It is kept while it drains.
+        verdict: Why it must end, or ``None``. Only the first verdict counts.
+        handshake_timeout: Seconds that it may be without a session.
+        handshake_until: When this time is over, in seconds of ``time.monotonic()``.
+        running_since: When its first handshake was complete, in seconds of ``time.monotonic()``, or
+            ``None``.
+        is_ending: Whether its shutdown sequence has begun.
     """
 
     def __init__(self, generation: int, process: PluginProcess | None = None) -> None:
@@ -51,42 +53,43 @@ class Instance:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its leader runs, or another program's process is connected."""
+        """Whether its leader runs, or its session is connected if another program started it."""
         return self.process.is_alive if self.process is not None else self.session is not None
 
     @property
     def ran_for(self) -> float:
-        """Seconds since it first shook hands."""
+        """Seconds since its first handshake was complete, or 0."""
         return 0.0 if self.running_since is None else time.monotonic() - self.running_since
 
     def owns(self, pid: int) -> bool:
-        """Tell whether a process belongs to it."""
+        """Return whether process ``pid`` belongs to it."""
         return self.process is not None and self.process.owns(pid)
 
     def condemn(self, verdict: Verdict) -> None:
-        """Say why it must end, unless that is decided already."""
+        """Set the reason why it must end, unless there is one already."""
+        # Later reasons are usually consequences of the first.
         if self.verdict is None:
             self.verdict = verdict
 
     def expect_handshake(self, timeout: float) -> None:
-        """Give it time for a handshake, from now on."""
+        """Allow ``timeout`` seconds, from now on, for a handshake."""
         self.handshake_timeout = timeout
         self.handshake_until = time.monotonic() + timeout
 
     def is_overdue(self) -> bool:
-        """Tell whether the time for a handshake is over."""
+        """Return whether the time for a handshake is over."""
         return self.session is None and time.monotonic() >= self.handshake_until
 
     async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> None:
-        """Go down the ladder, until nobody of the process's session is left.
+        """Go through the shutdown sequence until the process's session is empty.
 
-        What is in flight may end; a native plugin is told; then SIGINT, SIGTERM, SIGKILL, to the
-        whole group. Each step is skipped once there is nothing left to do for it. The caller has
-        seen to it that no new work comes.
+        Events in flight may finish, a native plugin is asked to stop, then SIGINT, SIGTERM and
+        SIGKILL go to the whole process tree. A step is skipped if there is nothing left to do. The
+        caller must have made sure that no new events arrive. If cancelled, call it again.
 
         Args:
             settings: How long each step may take.
-            reason: For the plugin.
+            reason: The reason, for the plugin.
             on_phase: Called before each step.
         """
         process = self.process
@@ -100,8 +103,9 @@ class Instance:
             lambda number: on_phase(phases.get(number, Substate.TERMINATING)),
             interrupt=settings.interrupt_timeout,
         )
-        if self.session is not None:  # held open by somebody who left the process group
+        if self.session is not None:  # kept open by a process that has left the session
             self.session.abort()
+        # In a thread, because a plugin may have left a lot in its temporary directory.
         await in_thread(None, process.remove_leftovers)
 
     async def _notify_stopping(
@@ -112,7 +116,7 @@ class Instance:
         reason: str,
         on_phase: OnPhase,
     ) -> None:
-        """Let what is in flight end, and tell a native plugin that it is time."""
+        """Let events in flight finish, and ask a native plugin to stop."""
         grace = settings.drain_timeout
         if session.in_flight or session.queued:
             on_phase(Substate.DRAINING)
@@ -122,16 +126,17 @@ class Instance:
         on_phase(Substate.DRAINING)
         told = {"grace_ms": int(settings.stop_timeout * 1000), "reason": reason}
         for event in (DRAIN, STOP_EVENT):
+            # Each step has its own time: a plugin that ignores one may still heed the next.
             await _first(process, _told(session, event, told, grace), grace)
-        # It goes by itself now; the signals are for those that do not.
+        # It is exiting now; signals are for plugins that do not.
         await _first(process, asyncio.sleep(settings.interrupt_timeout), grace)
 
 
-# Why an instance ends, and where its plugin comes to rest.
+# Steps of the shutdown sequence.
 
 
 async def _first(process: PluginProcess, step: Awaitable[None], timeout: float) -> None:
-    """Wait for a step, or for the process's end, but not longer than ``timeout`` seconds."""
+    """Wait for a step or for the process's exit, at most ``timeout`` seconds."""
     task = asyncio.ensure_future(step)
     try:
         ends: set[asyncio.Future[Any]] = {task, process.exited}
@@ -148,5 +153,5 @@ async def _drained(session: Session) -> None:
 
 
 async def _told(session: Session, event: str, payload: dict[str, object], timeout: float) -> None:
-    with suppress(PluginError):  # an old kit may not know it; the signals follow anyway
+    with suppress(PluginError):  # an old SDK may not know the event; signals follow anyway
         await session.request(EVENT_NAMES[event], payload, timeout)

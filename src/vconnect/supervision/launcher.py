@@ -1,4 +1,4 @@
-"""From a plugin to a running process: what to start, and in what surroundings."""
+"""Starts a plugin's process: what to run, and in which environment."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Launcher:
 
     Args:
         settings: Arguments, environment, confinement.
-        registry: Says what a plugin needs of others.
-        state: Where each process is noted, in case this host is killed.
-        cgroups: Where each process gets a cgroup, if there are any.
+        registry: Knows the plugins that a plugin requires.
+        state: Records each process, in case this host is killed.
+        cgroups: Provides a cgroup for each process, if there are any.
     """
 
     def __init__(
@@ -74,16 +74,15 @@ class Launcher:
         """Start a generation of a plugin. Blocks for about a millisecond.
 
         Args:
-            plugin: The plugin; its generation has been counted.
-            wake: Set when the process ends.
+            plugin: The plugin, with its generation already counted.
+            wake: Set when the process exits.
 
         Returns:
-            The instance, or where the plugin comes to rest without one.
+            The instance, or the verdict if it could not be started.
         """
-        if self._registry.exact(plugin.name) is not plugin:  # the name may be another's by now
-            return Verdict(
-                PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is not installed any more"
-            )
+        # An uninstalled plugin's supervisor may still have an order, and the name may be reused.
+        if self._registry.exact(plugin.name) is not plugin:
+            return Verdict(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is no longer installed")
         try:
             self._read_manifest(plugin)
             process = self._launch(plugin)
@@ -94,14 +93,16 @@ class Launcher:
             return failed_start(Substate.SPAWN_FAILED, error.message, how)
         process.exited.add_done_callback(lambda _: wake.set())
         instance = Instance(plugin.generation, process)
+        # A plugin that runs from source may have to be compiled first.
         timeout = self._settings.handshake_timeout
         instance.expect_handshake(self._settings.dev_handshake_timeout if plugin.dev else timeout)
         return instance
 
     def _read_manifest(self, plugin: PluginRuntime) -> None:
-        """Read it anew: the package may have been replaced, or the author has edited it."""
+        """Read the manifest again: the package may have been replaced, or its author edited it."""
         assert plugin.path is not None, "an external plugin is never launched"
         file = plugin.path / MANIFEST_NAME
+        # A dangling link is an error to report, not a missing manifest; hence lexists.
         manifest = read_manifest(file) if os.path.lexists(file) else None
         if manifest != plugin.manifest:
             self._registry.learn(plugin, manifest)
@@ -109,6 +110,8 @@ class Launcher:
         self._registry.check_requirements(plugin)
 
     def _launch(self, plugin: PluginRuntime) -> PluginProcess:
+        # Whatever has been created is removed if the start fails, and otherwise when the process
+        # has ended.
         with ExitStack() as leftovers:
             private = self._make_private(plugin)
             if private is not None:
@@ -120,14 +123,16 @@ class Launcher:
                 spec = msgspec.structs.replace(spec, cgroup=cgroup)
             process = PluginProcess.spawn(spec, plugin.log)
             process.remove_leftovers = leftovers.pop_all().close
+        # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
     def _make_private(self, plugin: PluginRuntime) -> PrivateDirectory | None:
-        """Make the plugin's directories; without them it starts, unless something must lie there.
+        """Create the plugin's private directories; return ``None`` if that fails but is optional.
 
-        A disk that is full or read-only must not keep plugins from serving.
+        A disk that is full or read-only must not keep a plugin from serving, unless it has secrets
+        or a sandbox.
         """
         secrets = plugin.policy.secrets
         must_have = bool(secrets) or plugin.policy.sandbox == "bwrap"
@@ -145,13 +150,14 @@ class Launcher:
         return private
 
     def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:
-        """Make the cgroup of this start; without one it starts, unless one is what holds it."""
+        """Create the cgroup of this start; return ``None`` if that fails but is optional."""
         limits = plugin.policy.tree_limits
         if problem := self._cgroups.problem_with(limits):
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         try:
             return self._cgroups.make(plugin.name, plugin.generation, limits)
         except OSError as error:
+            # Limits that the operator has set must hold, or the plugin must not run.
             must_have = bool(limits.controllers()) or self._settings.cgroup == "on"
             _go_without("its cgroup", plugin.name, error, must_have=must_have)
             return None
@@ -159,6 +165,7 @@ class Launcher:
     def _spec(self, plugin: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
         settings = self._settings
         assert plugin.path is not None, "an external plugin is never launched"
+        # Some limits do not exist on every system, which must not go unnoticed.
         limits = plugin.policy.limits
         if problem := limits.problem():
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
@@ -185,14 +192,14 @@ class Launcher:
     def _confined(
         self, spec: LaunchSpec, policy: PluginPolicy, private: PrivateDirectory | None
     ) -> LaunchSpec:
-        """Give the plugin the sandbox that the operator wants; none is an error, not a warning."""
+        """Apply the sandbox that the operator configured; if that is impossible, fail."""
         if policy.sandbox == "off":
             return spec
         if sys.platform != "linux":
-            raise PluginStartError(spec.plugin, f"sandbox = {policy.sandbox!r} needs Linux")
+            raise PluginStartError(spec.plugin, f"sandbox = {policy.sandbox!r} requires Linux")
         if policy.sandbox == "nnp":
             return msgspec.structs.replace(spec, no_new_privs=True)
-        assert private is not None, "made, or the start has failed"
+        assert private is not None, "a sandbox requires it, see `_make_private`"
         view = View(
             package=spec.directory,
             socket=Path(self._socket_path),
@@ -204,11 +211,14 @@ class Launcher:
         try:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
         except OSError as error:
-            problem = f'sandbox = "bwrap": it cannot be tried: {error.strerror}'
+            problem = f'sandbox = "bwrap": cannot test it: {error.strerror}'
             raise start_error(spec.plugin, problem, error) from None
+        # The user's home is not visible in the sandbox, and programs expect one.
         environment = spec.environment | {"HOME": str(private.data)}
-        # Inside there is no process of this number; and the kernel ends who is inside with us.
+        # Inside, the host's PID does not exist, so the SDK would take the host for dead. It is not
+        # needed either: the kernel ends the sandbox when the host dies.
         environment.pop(HOST_PID_VARIABLE)
+        # `prlimit` sets the limits inside, see `Bubblewrap.wrap`.
         return msgspec.structs.replace(
             spec,
             argv=argv,
@@ -219,17 +229,17 @@ class Launcher:
 
 
 def _go_without(what: str, plugin: str, error: OSError, *, must_have: bool) -> None:
-    """Let a plugin start without what cannot be made, if nothing depends on it.
+    """Let a plugin start without something that is optional for it.
 
     Raises:
-        PluginStartError: It must have it.
+        PluginStartError: It is not optional.
     """
     problem = f"{what}: {error.filename}: {error.strerror}"
     if must_have:
-        raise start_error(plugin, f"cannot make {problem}", error) from None
+        raise start_error(plugin, f"cannot create {problem}", error) from None
     _log.warning("plugin %s starts without %s", plugin, problem)
 
 
 def _shown(command: list[str]) -> str:
-    """Name the tool, as ``cargo run``; all of its arguments would only hide it."""
+    """Return the tool, such as ``cargo run``, without the arguments that would obscure it."""
     return " ".join(command[:2])

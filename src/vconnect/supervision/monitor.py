@@ -1,4 +1,4 @@
-"""The look at every plugin's process tree, once a second, and what follows from it."""
+"""Samples every plugin's process tree once a second, and acts on the result."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from vconnect.threads import in_thread
 
 from .supervisor import Supervisor
 
-# A pass that takes longer must not keep the event loop from its work.
+# A longer pass moves to a thread, because it would delay the event loop noticeably. Seconds.
 _LONG_S = 0.003
-# Over its memory limit in so many samples in a row: one peak is not a leak.
+# How many samples in a row must be over the memory limit: a single peak is not a leak.
 _OVER_LIMIT = 2
-# A look that comes so much later than the last one: this host was suspended, as all may have been.
+# A sample that comes this much later than the last one means that the host was suspended, and
+# perhaps everything else with it. Samples are a second apart.
 _HELD_UP_S = 3.0
 
 
@@ -33,7 +34,7 @@ class _Past(msgspec.Struct):
 
 
 class Monitor:
-    """Samples plugins, and condemns those that hang or are too large.
+    """Samples plugins, and condemns those that hang or use too much memory.
 
     Args:
         settings: When a stopped process counts as hanging.
@@ -47,7 +48,7 @@ class Monitor:
         self._takes_long = False
 
     async def look(self, supervisors: Collection[Supervisor]) -> None:
-        """Sample all plugins in one pass, and judge each of them."""
+        """Sample all plugins in one pass, and evaluate each of them."""
         running = [
             (supervisor, process)
             for supervisor in supervisors
@@ -55,19 +56,21 @@ class Monitor:
         ]
         try:
             usages = await self._measure([process for _, process in running])
-        except OSError:  # out of descriptors; what was known stands until there is one again
+        except OSError:  # out of descriptors: keep the last values until there is one again
             return
         self._note_time()
+        # Rebuilt with each sample, so that processes that are gone are forgotten.
         past, self._past = self._past, {}
         for supervisor, process in running:
-            if supervisor.plugin.process is process:  # not replaced while we looked
+            # In a thread, the pass takes a while, and the plugin may have been replaced meanwhile.
+            if supervisor.plugin.process is process:
                 self._note(supervisor, process, usages.get(process.pid), past)
         for supervisor in supervisors:
             if supervisor.plugin.process is None:
                 _note_without_process(supervisor.plugin)
 
     async def _measure(self, processes: Collection[PluginProcess]) -> dict[int, Usage]:
-        """Measure here while that is quick; a thread costs a switch for each process it reads."""
+        """Measure here while that is quick: in a thread, each file that is read costs a switch."""
         sessions = [process.pid for process in processes]
         cgroups = {one.pid: one.cgroup for one in processes if one.cgroup is not None}
         if self._takes_long:
@@ -78,7 +81,7 @@ class Monitor:
         return usages
 
     def _note_time(self) -> None:
-        """Forgive what cannot be told from a suspension of the whole machine."""
+        """After a suspension, restart the clocks of stopped processes: they are not to blame."""
         now = time.monotonic()
         if now - self._looked_at > _HELD_UP_S:
             for one in self._past.values():
@@ -98,16 +101,18 @@ class Monitor:
         if one is None or one.process is not process:
             one = _Past(process)
         self._past[plugin.name] = one
+        # A short stop is nothing unusual, for example a Ctrl-Z. Only its duration counts.
         is_stopped = usage is not None and _is_stopped(plugin, process, usage)
         if process.is_alive and not is_stopped and (usage is None or usage.is_led):
             plugin.saw_alive()
+        # A plugin that is being stopped anyway has nothing more to lose.
         if usage is None or plugin.status is PluginStatus.STOPPING:
             return
         self._judge_stop(supervisor, one, is_stopped)
         self._judge_size(supervisor, one, usage)
 
     def _judge_stop(self, supervisor: Supervisor, one: _Past, is_stopped: bool) -> None:
-        """Replace a plugin that a signal has stopped; a native one is missed by its pings."""
+        """Replace a plugin that a signal has stopped; pings detect that for a native one."""
         session = supervisor.plugin.session
         if not is_stopped or (session is not None and session.is_native):
             one.stopped_at = None
@@ -121,7 +126,7 @@ class Monitor:
             )
 
     def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
-        """Replace a plugin whose process tree is over its limit."""
+        """Replace a plugin whose process tree exceeds its memory limit."""
         limit = supervisor.plugin.policy.memory_limit_bytes
         one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0
         if one.over_limit >= _OVER_LIMIT:
@@ -133,14 +138,15 @@ class Monitor:
 
 
 def _is_stopped(plugin: PluginRuntime, process: PluginProcess, usage: Usage) -> bool:
-    """Tell whether the leader, or whoever of the tree is connected, is stopped by a signal."""
+    """Return whether the leader, or the connected process, is stopped by a signal."""
+    # A leader such as `npm` or a sandbox's is not the process that serves.
     if process.pid in usage.stopped:
         return True
     return plugin.session is not None and plugin.session.peer.pid in usage.stopped
 
 
 def _note_without_process(plugin: PluginRuntime) -> None:
-    """Another program's process is alive as long as it is connected."""
+    """Treat a plugin without a process of ours as alive while it is connected."""
     plugin.sampled(None)
     if plugin.session is not None:
         plugin.saw_alive()

@@ -16,13 +16,14 @@ from vconnect.threads import in_thread
 from .source_watch import SourceWatch
 from .supervisor import Supervisor
 
+# A change is acted on after it has been stable for one look, so about a second after it.
 _POLL_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Looks at the sources of all dev plugins that are to run.
+    """Watches the sources of all dev plugins that should be running.
 
     Args:
         registry: The plugins.
@@ -38,7 +39,7 @@ class Reloader:
         self._restarts: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled; restarts that have begun go on."""
+        """Poll until cancelled. Restarts that have begun continue."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             if running := self._running():
@@ -54,12 +55,14 @@ class Reloader:
 
     def _reload(self, plugin: PluginRuntime) -> None:
         _log.info("plugin %s: its source has changed", plugin.name)
+        # Referenced here, because the loop only keeps weak references to tasks.
         restart = asyncio.create_task(_restart(self._supervise(plugin)))
         self._restarts.add(restart)
         restart.add_done_callback(self._restarts.discard)
 
 
 async def _restart(supervisor: Supervisor) -> None:
-    """Restart a plugin; if its new source does not build, the old process serves on."""
+    """Restart a plugin. If its new source does not build, the old process keeps running."""
+    # The supervisor has logged the failure, and shows it as the plugin's reason.
     with suppress(PluginStartError):
         await supervisor.restart()

@@ -1,4 +1,4 @@
-"""Every plugin's supervisor, each made when it is first needed."""
+"""The supervisors of all plugins, each created on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Roster:
     """The supervisors of one host.
 
     Args:
-        hire: Makes the supervisor of a plugin.
+        hire: Creates the supervisor of a plugin.
     """
 
     def __init__(self, hire: Callable[[PluginRuntime], Supervisor]) -> None:
@@ -26,33 +26,34 @@ class Roster:
         self._is_closing = False
 
     def __iter__(self) -> Iterator[Supervisor]:
+        # A copy, because supervisors come and go while a caller awaits inside its loop.
         return iter(list(self._supervisors.values()))
 
     def of(self, plugin: PluginRuntime) -> Supervisor:
-        """Return the plugin's supervisor.
+        """Return the plugin's supervisor, creating it if necessary.
 
         Raises:
-            PluginStartError: There is none yet, and the host is stopping.
+            PluginStartError: There is none, and the host is stopping.
         """
         supervisor = self._supervisors.get(plugin.name)
         if supervisor is not None and supervisor.plugin is plugin:
             return supervisor
         if self._is_closing:
             raise PluginStartError(plugin.name, "the host is stopping")
-        if supervisor is not None:  # of a plugin that is gone, and had this name
+        if supervisor is not None:  # of an uninstalled plugin that had the same name
             self._close(supervisor)
         supervisor = self._supervisors[plugin.name] = self._hire(plugin)
         return supervisor
 
     def find(self, name: str) -> Supervisor | None:
-        """Return the supervisor of the plugin with this canonical name, if there is one."""
+        """Return the supervisor of the plugin with this canonical name, or ``None``."""
         return self._supervisors.get(name)
 
     def owner(self, pid: int) -> tuple[Supervisor, Instance] | None:
-        """Find out whose process this is.
+        """Find the supervisor and the instance that a process belongs to.
 
-        Most often it is a leader, which is known by its PID; else the kernel is asked for the
-        session and the group of ``pid``.
+        Usually the process is a leader, which is known by its PID. Otherwise the kernel is asked
+        for the session and the group of ``pid``, once for each instance.
         """
         owned = [(one, instance) for one in self for instance in one.instances()]
         for owner in owned:
@@ -62,11 +63,11 @@ class Roster:
         return next((owner for owner in owned if owner[1].owns(pid)), None)
 
     def begin_closing(self) -> None:
-        """Make no more supervisors."""
+        """Create no more supervisors."""
         self._is_closing = True
 
     async def closed(self) -> None:
-        """Return when the supervisors of plugins that are gone have ended."""
+        """Wait until the supervisors of uninstalled plugins have ended."""
         await asyncio.gather(*self._closings)
 
     def _close(self, supervisor: Supervisor) -> None:

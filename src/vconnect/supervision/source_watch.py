@@ -1,7 +1,7 @@
-"""Notices that the source of a plugin has changed.
+"""Detects that the source of a plugin has changed.
 
-It polls: a few thousand file times cost a few milliseconds twice a second, in a thread, and work on
-every file system and in every container, which the kernel's notifications do not.
+It polls. Reading a few thousand file times costs a few milliseconds twice a second, in a thread. It
+works on every file system and in every container, unlike the kernel's notifications.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# What compilers, interpreters and build tools read. Other files, such as logs and databases, change
+# while a plugin runs, and must not restart it.
 _SOURCE_SUFFIXES = frozenset(
     {
         *(".py", ".pyx", ".rs", ".go", ".mod", ".sum", ".js", ".mjs", ".cjs", ".ts", ".tsx"),
@@ -17,26 +19,28 @@ _SOURCE_SUFFIXES = frozenset(
         *(".toml", ".json", ".yaml", ".yml"),
     }
 )
+# Products of a build and dependencies: large, and rewritten by the build that a change starts.
 _IGNORED_DIRECTORIES = frozenset(
     {"target", "node_modules", "__pycache__", "build", "dist", "venv", "vendor"}
 )
+# Keeps each look short, for example if the source directory is a home directory.
 _MAX_FILES = 20_000
 
 Stamp = tuple[int, int, int]
 
 
 class SourceWatch:
-    """Remembers what the sources looked like. Methods block; call them in one thread at a time."""
+    """Remembers the state of the sources. Methods block; call them in one thread at a time."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Stamp] = {}
         self._unsettled: dict[Path, Stamp] = {}
 
     def changed(self, directories: list[Path]) -> list[Path]:
-        """Return the directories whose source has changed and then stayed so for one look.
+        """Return the directories whose source has changed and then stayed the same for one call.
 
-        A directory that is seen for the first time has not changed. An editor or a checkout that
-        writes many files is given the time until the next call to finish.
+        A directory that is seen for the first time has not changed. So an editor or a checkout that
+        writes many files has until the next call to finish.
         """
         found = [directory for directory in directories if self._has_changed(directory)]
         for forgotten in self._known.keys() - set(directories):
@@ -58,15 +62,15 @@ class SourceWatch:
 
 
 def stamp(directory: Path) -> Stamp:
-    """Sum up the source files below ``directory``: how many, how large, and when written last."""
+    """Summarize the source files below ``directory``: number, total size, sum of their times."""
     count = size = newest = 0
     for entry in _source_files(directory):
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError:
-            continue  # it went while we looked
+            continue  # it was deleted meanwhile
         count += 1
-        # A sum of times also notices a file that is replaced by an older one.
+        # A sum of times also changes if a file is replaced by an older one.
         size += found.st_size
         newest += found.st_mtime_ns
         if count >= _MAX_FILES:
@@ -80,7 +84,7 @@ def _source_files(directory: Path) -> Iterator[os.DirEntry[str]]:
         try:
             entries = list(os.scandir(pending.pop()))
         except OSError:
-            continue
+            continue  # not readable, or deleted meanwhile
         for entry in entries:
             if entry.name.startswith("."):
                 continue

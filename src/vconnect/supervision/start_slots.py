@@ -1,7 +1,7 @@
-"""How many plugins may be starting at the same time.
+"""Limits how many plugins start at the same time.
 
-Many plugins that start at once would keep the machine, and with it the host, busy. A plugin holds
-a slot from its start until its handshake, or until it is clear that none will come.
+Many simultaneous starts would overload the machine, and with it the host. A plugin holds a slot
+from its start until its handshake, or until it is clear that there will be none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StartSlots:
         self._queue: dict[StartSlot, None] = {}  # a set that keeps its order
 
     def slot(self, wake: Callable[[], None]) -> StartSlot:
-        """Return one supervisor's handle; it holds no slot yet.
+        """Return a supervisor's handle, which does not hold a slot yet.
 
         Args:
             wake: Called when it is worth trying again.
@@ -40,12 +40,12 @@ class StartSlots:
         self._wake_next()
 
     def _leave(self, slot: StartSlot) -> None:
-        """Take a waiter out of the queue. If it was its turn, the next one is woken instead."""
+        """Remove a waiter from the queue. If it had been woken, the next one is woken instead."""
         self._queue.pop(slot, None)
         self._wake_next()
 
     def _wake_next(self) -> None:
-        """Wake one: if all came for each slot, a hundred starts would be ten thousand looks."""
+        """Wake one waiter: waking all for each slot would make N starts cost N² attempts."""
         if self._free > 0 and self._queue:
             slot = next(iter(self._queue))
             del self._queue[slot]
@@ -53,7 +53,7 @@ class StartSlots:
 
 
 class StartSlot:
-    """One supervisor's claim to a slot. Made by `StartSlots.slot`.
+    """One supervisor's claim to a slot. Created by `StartSlots.slot`.
 
     Attributes:
         wake: Called when it is worth trying again.
@@ -65,17 +65,17 @@ class StartSlot:
         self.wake = wake
 
     def try_acquire(self) -> bool:
-        """Take a slot, or queue for one. Holding one already counts as success."""
+        """Take a slot, or queue for one. Returns true as well if it already holds one."""
         if not self._is_held:
             self._is_held = self._slots._acquire(self)
         return self._is_held
 
     def leave_queue(self) -> None:
-        """Stop waiting; the next attempt queues at the end."""
+        """Stop waiting. The next attempt queues at the end."""
         self._slots._leave(self)
 
     def release(self) -> None:
-        """Give the slot back, if it is held: the plugin has started, or it never will."""
+        """Give back the slot, if any: the plugin has started, or never will."""
         if self._is_held:
             self._is_held = False
             self._slots._release()

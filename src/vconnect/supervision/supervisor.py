@@ -1,13 +1,19 @@
-"""One plugin's life: an actor that takes orders, and brings the plugin to where they say.
+"""The supervisor of one plugin: an actor that takes orders and carries them out."""
 
-Orders (start, stop, restart) and news (a session came or went, a process ended, a time is up)
-arrive at any moment and only leave a note; the actor's one task acts on the notes, one step after
-the other. So no lock is needed, the last order wins, and orders of one kind are carried out once.
-
-A plugin has one instance (a process and its session). During a restart without a gap there is a
-second one for a while: the successor, until it has shaken hands; then the old one, until what it
-has in flight is answered.
-"""
+# The idea: orders (start, stop, restart) and events (a session came or went, a process ended, a
+# timer expired) arrive at any moment and only set a note. A single task looks at the notes, does
+# the one thing that is due, and looks again; `_step` is all of it. Everything else is synchronous,
+# so no lock is needed. The last order wins, a hundred restarts at once are one, and a stop
+# overrides a restart in progress.
+#
+# Callers wait for a state (`Changes`), not for the work. So a cancelled caller leaves nothing half
+# done, and several callers can wait for the same work.
+#
+# There are up to three kinds of instances (a process with its session): the current one; during a
+# zero-downtime restart a successor until its handshake is complete; and those that are leaving,
+# each with a task that drains and ends it. The handover is one assignment, `_take_over`. An
+# instance ends because it is condemned: the first verdict counts, because later ones are usually
+# consequences of it.
 
 from __future__ import annotations
 
@@ -44,13 +50,14 @@ from .watchdog import WatchKeeper
 
 _log = logging.getLogger(__name__)
 
-# A fault that repeats itself must not keep the loop busy. Seconds.
+# A step that keeps failing must not keep the loop busy. Seconds.
 _FAULT_PAUSE = 1.0
+# States that end by themselves, which callers wait out.
 _IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
 
 
 class _Order(Enum):
-    """What the actor was told to do and has not done yet."""
+    """The order that has been given and not been carried out yet."""
 
     NONE = auto()
     START = auto()
@@ -61,14 +68,14 @@ class _Order(Enum):
 class Supervisor:
     """Starts, watches, restarts and ends one plugin.
 
-    Create it in a running event loop; `close` ends it. The public methods may be called at any
-    time and in any number. Cancelling one of them only stops the waiting: the order stands.
+    Create it in a running event loop; `close` ends it. The public methods may be called at any time
+    and concurrently. Cancelling one of them only ends the waiting: the order stands.
 
     Args:
         plugin: The plugin's state, which only this object changes.
-        settings: Timeouts, and the bounds of its connections.
-        launcher: Starts its processes.
-        slots: Bound how many plugins start at the same time.
+        settings: Timeouts, and the limits of connections.
+        launcher: Starts processes.
+        slots: Limits how many plugins start at the same time.
         on_given_up: Called when a crash loop has begun.
     """
 
@@ -90,7 +97,7 @@ class Supervisor:
         self._current: Instance | None = None
         self._successor: Instance | None = None
         self._leaving: dict[Instance, asyncio.Task[None]] = {}
-        self._failure = ""  # why the last successor did not take over
+        self._failure = ""  # why the last successor did not take over; empty if it did
         self._watch_keeper = WatchKeeper(
             settings.heartbeats, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
         )
@@ -103,23 +110,24 @@ class Supervisor:
     # Orders.
 
     async def start(self) -> None:
-        """Start the plugin and wait for its handshake; nothing to do if it is running.
+        """Start the plugin and wait for its handshake; do nothing if it is running.
 
         Raises:
-            PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
+            PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
         """
         self._want("running")
         self._check_startable()
         if self._current is None or self.plugin.status is PluginStatus.STOPPING:
             self._clear_history()
             self._give(_Order.START)
+        # It still runs, so withdrawing the stop is all that is needed.
         elif self._order is _Order.STOP:
             self._give(_Order.NONE)
         await self._changes.wait_for(self._has_settled)
         self._check_running()
 
     async def stop(self) -> None:
-        """Stop the plugin, and return when nothing of its process tree is left."""
+        """Stop the plugin, and wait until nothing of its process tree is left."""
         self._want("stopped")
         self._give(_Order.STOP)
         await self._changes.wait_for(self._is_past_stopping)
@@ -127,15 +135,17 @@ class Supervisor:
     async def restart(self) -> None:
         """Restart the plugin and wait for its handshake.
 
-        If it runs and may run twice, the new process is started first and takes over once it has
-        shaken hands; the old one answers what it has in flight. If the new one fails, the old one
-        serves on.
+        If it is running and not exclusive, the new process is started first and takes over when its
+        handshake is complete, while the old one answers what it has in flight. If the new one
+        fails, the old one keeps running.
 
         Raises:
-            PluginStartError: As `start`; also if the old one serves on.
+            PluginStartError: See `start`; also raised if the old process keeps running.
         """
         if self.plugin.is_external:
-            raise PluginStartError(self.plugin.name, "another program starts it; restart it there")
+            raise PluginStartError(
+                self.plugin.name, "it is started by another program; restart it there"
+            )
         self._want("running")
         self._check_startable()
         self._clear_history()
@@ -147,7 +157,7 @@ class Supervisor:
             raise PluginStartError(self.plugin.name, self.plugin.reason)
 
     async def close(self) -> None:
-        """Stop the plugin and end the actor; what the operator asked for stays as it is."""
+        """Stop the plugin and end the actor. The plugin's desired state stays as it is."""
         self._closing = True
         self._give(_Order.STOP)
         await asyncio.wait([self._task])
@@ -159,16 +169,16 @@ class Supervisor:
                 instance.process.kill_now()
 
     def condemn(self, substate: Substate, reason: str) -> None:
-        """End the process that runs now, and let the restart policy decide; for watchers."""
+        """End the current process, and let the restart policy decide; for watchdog and monitor."""
         if self._current is not None and self._current.process is not None:
-            _log.error("plugin %s is going to be replaced: %s", self.plugin.name, reason)
+            _log.error("plugin %s will be replaced: %s", self.plugin.name, reason)
             self._current.condemn(Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED))
             self._wake.set()
 
-    # News from the socket.
+    # Events from the socket.
 
     def instances(self) -> list[Instance]:
-        """Return its instances, those included that are on their way out."""
+        """Return its instances, including those that are leaving."""
         living = [one for one in (self._successor, self._current) if one is not None]
         return [*living, *self._leaving]
 
@@ -176,9 +186,9 @@ class Supervisor:
         """Decide about a handshake under this plugin's name (``docs/wire.md``, "Who may connect").
 
         Args:
-            handshake: What the peer says of itself.
+            handshake: The peer's handshake.
             peer: The process that connected.
-            instance: Whose process that is, if it is one of this plugin's.
+            instance: The instance that the process belongs to, if it is one of this plugin's.
 
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
@@ -194,14 +204,15 @@ class Supervisor:
         """Called when the handshake of a session is complete.
 
         Args:
-            session: The new one.
-            instance: Whose process it is; ``None`` for a plugin that another program started.
+            session: The new session.
+            instance: The instance of its process; ``None`` if another program started the plugin.
         """
         if instance is None:
             instance = self._current = Instance(self.plugin.generation)
         instance.session = session
         if instance.running_since is None:
             instance.running_since = time.monotonic()
+        # The start is over: the next plugin may begin.
         self._slot.release()
         if instance is self._successor:
             self._take_over(instance)
@@ -215,7 +226,7 @@ class Supervisor:
         """Called at the end of a session."""
         instance = next((one for one in self.instances() if one.session is session), None)
         if instance is None:
-            return  # of an earlier process
+            return  # the session of an earlier process
         instance.session = None
         self.plugin.lost(session.lost_events())
         reason = why_disconnected(error)
@@ -226,7 +237,7 @@ class Supervisor:
         self._wake.set()
 
     def refused(self, instance: Instance, error: HandshakeError) -> None:
-        """Called when a process of this plugin was refused: it need not try again."""
+        """Called when a process of this plugin was refused: another attempt would fail too."""
         if instance.session is not None:
             return
         instance.condemn(refused(instance, error))
@@ -238,15 +249,16 @@ class Supervisor:
         while not (self._closing and not list(self.instances())):
             try:
                 await self._step()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not take others down
-                _log.exception("plugin %s: a fault of the host", self.plugin.name)
-                self._give_up(f"a fault of the host: {error!r}; its log holds the traceback")
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not affect other plugins
+                _log.exception("plugin %s: internal error", self.plugin.name)
+                self._give_up(f"internal error: {error!r}; the traceback is in the host's log")
                 await asyncio.sleep(_FAULT_PAUSE)
         self._order = _Order.NONE
         self._changes.notify_all()
 
     async def _step(self) -> None:
-        """Do the one thing that is due now, or wait for news."""
+        """Do the one thing that is due, or wait for news."""
+        # The order of the cases is the policy; docs/architecture.md lists it.
         current, successor, order = self._current, self._successor, self._order
         if successor is not None and self._why_end(successor) is not None:
             await self._drop_successor(successor)
@@ -264,7 +276,7 @@ class Supervisor:
             await self._watch()
 
     def _why_end(self, instance: Instance) -> Verdict | None:
-        """Say where an instance that must end comes to rest; ``None`` if it may go on."""
+        """Return the verdict of an instance that must end, or ``None`` if it may go on."""
         if instance.verdict is not None:
             return instance.verdict
         if self._order is _Order.STOP:
@@ -278,7 +290,7 @@ class Supervisor:
         return None
 
     async def _watch(self) -> None:
-        """Wait for news, or for the next time that is up."""
+        """Wait for news, or until the next timer expires."""
         times = [
             instance.handshake_until
             for instance in (self._current, self._successor)
@@ -297,7 +309,7 @@ class Supervisor:
     # Beginning.
 
     def _begin(self) -> None:
-        """Start a new generation where none runs."""
+        """Start a new generation if none is running."""
         self._order = _Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation()
@@ -313,7 +325,7 @@ class Supervisor:
         self._changes.notify_all()
 
     def _begin_successor(self) -> None:
-        """Start a new generation beside the one that runs."""
+        """Start a new generation beside the running one."""
         self._order = _Order.NONE
         self.plugin.begin_generation()
         instance = self._launcher.begin(self.plugin, self._wake)
@@ -328,7 +340,7 @@ class Supervisor:
     # Serving.
 
     def _serve(self, instance: Instance, session: Session) -> None:
-        """Let events go to this session from now on."""
+        """Send events to this session from now on."""
         plugin = self.plugin
         plugin.served_by(instance.process, session)
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
@@ -340,27 +352,28 @@ class Supervisor:
         self._wake.set()
 
     def _lost_session(self, instance: Instance, error: Exception | None, reason: str) -> None:
-        """The plugin that serves has lost its connection: it may come back, unless it hung."""
+        """Handle the loss of the serving connection: the process may reconnect, unless it hung."""
         self._retire_session()
         if self.plugin.status is not PluginStatus.RUNNING:
             return
         if instance.process is None:
             self.plugin.explain(self.plugin.substate, reason)
         elif isinstance(error, PluginStuckError):
+            # A process that does not answer would not answer on a new connection either.
             self.condemn(Substate.WATCHDOG, reason)
         else:
             instance.expect_handshake(self._settings.handshake_timeout)
             self._move(PluginStatus.STARTING, Substate.DISCONNECTED, reason)
 
     def _retire_session(self) -> None:
-        """Send no more events to the session that serves."""
+        """Send no more events to the serving session."""
         self._watch_keeper.rest()
         self.plugin.retire_session()
 
     # Replacing.
 
     def _may_overlap(self, current: Instance) -> bool:
-        """Tell whether a new process may be started beside the one that runs."""
+        """Return whether a new process may be started beside the running one."""
         return (
             self.plugin.status is PluginStatus.RUNNING
             and current.process is not None
@@ -369,9 +382,9 @@ class Supervisor:
         )
 
     def _take_over(self, successor: Instance) -> None:
-        """The successor has shaken hands: it serves, and the old one goes when it is done."""
+        """Let the successor serve, and the old instance leave once it is drained."""
         old, self._current, self._successor = self._current, successor, None
-        assert old is not None, "a successor comes after somebody"
+        assert old is not None, "a successor is only begun beside a current instance"
         self._retire_session()
         task = asyncio.create_task(self._leave(old), name=f"leaving of {self.plugin.name}")
         self._leaving[old] = task
@@ -389,7 +402,7 @@ class Supervisor:
             self._wake.set()
 
     async def _drop_successor(self, successor: Instance) -> None:
-        """A successor that failed, or that a stop has overtaken: the old one serves on."""
+        """End a successor that failed or was overtaken by a stop; the old process keeps running."""
         verdict = self._why_end(successor)
         assert verdict is not None
         await successor.end(self._settings.shutdown, verdict.reason, lambda _: None)
@@ -401,7 +414,7 @@ class Supervisor:
     def _keep_current(self, reason: str) -> None:
         self._failure = reason
         self.plugin.explain(
-            Substate.CONNECTED, f"a new process failed: {reason}; the old one serves on"
+            Substate.CONNECTED, f"a new process failed: {reason}; the old one keeps running"
         )
         _log.error("plugin %s: %s", self.plugin.name, self.plugin.reason)
         self._changes.notify_all()
@@ -409,7 +422,7 @@ class Supervisor:
     # Ending.
 
     async def _end(self, instance: Instance, verdict: Verdict) -> None:
-        """End the whole process tree, and come to rest."""
+        """End the whole process tree, and settle on the verdict."""
         self._retire_session()
         ran_for = instance.ran_for
         process = instance.process
@@ -429,12 +442,14 @@ class Supervisor:
             self._record_end(instance, verdict, ran_for)
         self._current = None
         self._slot.release()
+        # It ended by itself while it was to be stopped: that is what was wanted, not a failure.
         if self._order is _Order.STOP and verdict.ended is not None:
             verdict = stopped()
         self._settle(verdict, ran_for)
         self._adopt_successor()
 
     async def _end_external(self, instance: Instance) -> None:
+        # Not ours to signal: it is only disconnected.
         if instance.session is None:
             return
         instance.session.abort(PluginUnavailableError(self.plugin.name, "stopped by the operator"))
@@ -442,9 +457,9 @@ class Supervisor:
             await self._watch()
 
     def _record_end(self, instance: Instance, verdict: Verdict, ran_for: float) -> None:
-        """Keep what is worth knowing of a process that has ended."""
+        """Record the end of a process, with a crash report if the end was not requested."""
         plugin, process = self.plugin, instance.process
-        assert process is not None, "nobody is left to be buried"
+        assert process is not None, "external plugins have no process to record"
         lost = plugin.ended(process.exited.result(), tuple(process.log.last_stderr))
         if plugin.status is PluginStatus.STOPPING:
             _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
@@ -454,18 +469,18 @@ class Supervisor:
         plugin.crashes.add(report, lost if verdict.ended is Ended.FAILED else ())
 
     def _phase(self, verdict: Verdict, substate: Substate) -> None:
-        """Show where the ending stands, before each step of it."""
+        """Show the progress of the shutdown sequence, before each step."""
         if self.plugin.status is not PluginStatus.STOPPING:
             self._move(PluginStatus.STOPPING, substate, verdict.reason)
         self.plugin.explain(substate)
         if substate is Substate.KILLING:
             _log.warning(
-                "plugin %s has not ended within %g s; killing it",
+                "plugin %s did not exit within %g s; killing it",
                 *(self.plugin.name, self._settings.shutdown.stop_timeout),
             )
 
     def _settle(self, verdict: Verdict, ran_for: float) -> None:
-        """Come to rest, and decide when the plugin is started again."""
+        """Set the final state, and decide when the plugin is started again."""
         substate = verdict.substate
         if verdict.ended is not None and self._order is _Order.NONE and not self._closing:
             decision = self._restarts.ended(verdict.ended, ran_for, time.monotonic())
@@ -474,7 +489,7 @@ class Supervisor:
         self._move(verdict.status, substate, verdict.reason)
 
     def _plan(self, decision: Decision, verdict: Verdict) -> Substate:
-        """Say what follows, and return the substate for it."""
+        """Log and report the decision, and return the substate for it."""
         if decision.is_crash_loop:
             _log.error(
                 "plugin %s is in a crash loop (%s); %s",
@@ -488,7 +503,7 @@ class Supervisor:
         return verdict.substate if decision.delay is None else Substate.BACKOFF
 
     def _adopt_successor(self) -> None:
-        """A successor on its way is what there is now."""
+        """Make a successor that is still starting the current instance."""
         if self._successor is not None and self._order is not _Order.STOP:
             self._current, self._successor = self._successor, None
             self._restarts.cancel()
@@ -496,7 +511,7 @@ class Supervisor:
             self._move(PluginStatus.STARTING, Substate.SPAWNED)
 
     async def _rest_stopped(self) -> None:
-        """The stop is done once nobody is left, also of those that were leaving anyway."""
+        """Complete a stop once nothing is left, including instances that were already leaving."""
         if self._leaving:
             await asyncio.wait(self._leaving.values())
         self._restarts.cancel()
@@ -508,7 +523,7 @@ class Supervisor:
         self._changes.notify_all()
 
     def _give_up(self, reason: str) -> None:
-        """Come to rest after a fault of ours; whatever still runs is killed."""
+        """Stop after a bug of ours, and kill whatever is still running."""
         self._order = _Order.STOP if self._closing else _Order.NONE
         self.kill_now()
         for instance in self.instances():
@@ -517,7 +532,7 @@ class Supervisor:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
         self._changes.notify_all()
 
-    # What the steps are made of.
+    # Building blocks.
 
     def _want(self, desired: Desired) -> None:
         self.plugin.want(desired)
@@ -527,12 +542,12 @@ class Supervisor:
         self._wake.set()
 
     def _clear_history(self) -> None:
-        """An operator's word clears the plugin's past."""
+        """Clear the failure history: a manual command overrides back-off."""
         self._restarts.forget()
         self._restarts.cancel()
 
     async def _with_slot(self, begin: Callable[[], None]) -> None:
-        """Begin, once there is a slot for a plugin that starts; else wait for news."""
+        """Call ``begin`` if there is a free start slot; else wait for news."""
         if not self._launcher.is_prepared(self.plugin):
             await self._launcher.prepare(self.plugin)
             return  # an order may have come meanwhile; the next step looks at it
@@ -543,6 +558,7 @@ class Supervisor:
             self.plugin.explain(Substate.WAITING)
         await self._wake.wait()
         self._wake.clear()
+        # Queue again with the next step, which may find that no start is wanted any more.
         self._slot.leave_queue()
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
@@ -566,7 +582,7 @@ class Supervisor:
     def _check_startable(self) -> None:
         if self.plugin.is_external and self._current is None:
             raise PluginStartError(
-                self.plugin.name, "another program starts it; it may attach again now"
+                self.plugin.name, "it is started by another program, which may attach again now"
             )
         if self._closing:
             raise PluginStartError(self.plugin.name, "the host is stopping")

@@ -9,13 +9,13 @@ from vconnect.plugins.status import PluginStatus, Substate
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Where a plugin comes to rest once the last process of an instance has ended.
+    """The state of a plugin once the last process of an instance has ended.
 
     Attributes:
         status: See `PluginStatus`.
         substate: See `Substate`.
-        reason: In words to act on.
-        ended: What it means for starting it again; ``None`` if the end was asked for.
+        reason: The reason, for the operator.
+        ended: The kind of end, which determines the restart; ``None`` if it was requested.
     """
 
     status: PluginStatus

@@ -1,4 +1,4 @@
-"""The watch over a native plugin: pings, and what it means when none comes back."""
+"""Pings a native plugin, and reacts when replies are missing."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from vconnect.settings.parts import HeartbeatSettings
 from vconnect.wire.messages import EVENT_NAMES, PING
 from vconnect.wire.session import Session
 
-_LATE = 0.5  # of an interval: a tick that comes later has been held up, and so have the replies
+# In intervals. The loop was delayed if a tick comes this late, and replies may wait unread.
+_LATE = 0.5
 
 
 class Watchdog:
-    """Pings one session; calls back when the plugin seems to hang.
+    """Pings one session, and reports when the plugin seems to hang.
 
-    A plugin that answers events is alive, whatever becomes of its pings. A host that was itself
-    suspended, or too busy to look, forgives what it could not hear meanwhile.
+    A plugin that answers events is alive, even if it does not answer pings. Missed pings do not
+    count while the host itself was suspended or too busy to read replies.
 
     Args:
         session: A native session.
         interval: Seconds between pings.
-        misses: So many without a reply in a row are too many.
+        misses: How many missed pings in a row mean that it hangs.
         on_alive: Called at each sign of life.
-        on_hang: Called once, with the reason in words.
+        on_hang: Called once, with the reason.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Watchdog:
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def stop(self) -> None:
-        """Ping no more."""
+        """Stop pinging."""
         self._timer.cancel()
         if self._pending is not None:
             self._pending.cancel()
@@ -63,11 +64,12 @@ class Watchdog:
             self._on_hang(f"no answer to {self._missed} pings in a row, {self._interval:g} s apart")
             return
         self._ping()
+        # Relative to now, not to the last due time: after a suspension, ticks must not pile up.
         self._due = now + self._interval
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _judge(self, was_held_up: bool) -> None:
-        """Look at what has come since the last tick."""
+        """Evaluate what has arrived since the last tick."""
         answered, self._answered = self._answered, self._session.answered
         pending, self._pending = self._pending, None
         if pending is None:
@@ -83,22 +85,23 @@ class Watchdog:
 
     def _ping(self) -> None:
         try:
-            # It is judged at the next tick; the timeout only keeps the lane's table clean.
+            # It is evaluated at the next tick; the timeout only frees its slot in the lane.
             self._pending = self._session.request(
                 EVENT_NAMES[PING], {}, self._interval * (self._limit + 1)
             )
         except PluginError:
-            # Its queue is full, which is no sign of life either.
+            # The queue is full, which is no sign of life either. A future that is never set counts
+            # as missed.
             self._pending = self._loop.create_future()
 
 
 class WatchKeeper:
-    """Keeps a watch over whichever session serves, if it can be pinged.
+    """Watches the session that serves, if it can be pinged.
 
     Args:
         settings: How often to ping, and how many pings may be missed.
-        on_alive: As of `Watchdog`.
-        on_hang: As of `Watchdog`.
+        on_alive: See `Watchdog`.
+        on_hang: See `Watchdog`.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class WatchKeeper:
         self._watchdog: Watchdog | None = None
 
     def watch(self, session: Session) -> None:
-        """Watch this session from now on; a classic one is watched by its lane."""
+        """Watch this session from now on. A classic session is watched by its lane."""
         self.rest()
         if session.is_native:
             self._watchdog = Watchdog(
@@ -125,7 +128,7 @@ class WatchKeeper:
             )
 
     def rest(self) -> None:
-        """Watch nobody."""
+        """Stop watching."""
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from vconnect.logs import host_log
-from vconnect.logs.host_log import HostFormatter, HostHandler
 from vconnect.logs.writer import LogWriter
 
 PATIENCE_S = 10.0
@@ -72,94 +67,3 @@ def test_a_fault_in_the_thread_is_logged_and_it_goes_on(caplog: pytest.LogCaptur
     assert writer.join(PATIENCE_S)
     assert written == [2]
     assert "internal error; 1 items lost" in caplog.text
-
-
-# --- the host's log --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    reading, writing = os.pipe()
-    yield reading, writing
-    os.close(reading)
-    os.close(writing)
-
-
-@pytest.fixture
-def logger() -> Iterator[logging.Logger]:
-    log = logging.Logger("vconnect.plugin.example")
-    yield log
-    for handler in log.handlers:
-        handler.close()
-
-
-def handler_on(fd: int) -> HostHandler:
-    handler = HostHandler(fd)
-    handler.setFormatter(HostFormatter(colored=False))
-    return handler
-
-
-def test_the_end_flushes(pipe: tuple[int, int], logger: logging.Logger) -> None:
-    handler = handler_on(pipe[1])
-    logger.addHandler(handler)
-    logger.error("it %s", "failed\x1b[2J")
-    handler.close()
-    line = os.read(pipe[0], 4096).decode()
-    assert line.endswith(" ERROR   [example] it failed\\x1b[2J\n")
-    logger.error("too late")
-    handler.close()
-
-
-def test_a_stalled_reader_holds_up_nobody_and_is_told(
-    pipe: tuple[int, int], logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host_log, "FLUSH_TIMEOUT", PATIENCE_S)
-    handler = handler_on(pipe[1])
-    logger.addHandler(handler)
-    for _ in range(20_000):
-        logger.info("x" * 500)
-    got: list[bytes] = []
-
-    def read() -> None:
-        while b"of this log dropped: its reader was too slow" not in b"".join(got[-2:]):
-            got.append(os.read(pipe[0], 65536))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    handler.close()
-    reader.join(PATIENCE_S)
-    data = b"".join(got)
-    dropped = sum(int(part.split()[0]) for part in data.split(b"\n... ")[1:])
-    assert data.count(b"[example]") + dropped == 20_000
-    assert dropped > 0
-
-
-def test_a_reader_that_went_away_is_no_fault(logger: logging.Logger) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    handler = handler_on(writing)
-    logger.addHandler(handler)
-    logger.error("nobody hears this")
-    handler.close()
-    os.close(writing)
-
-
-def test_a_descriptor_that_does_not_block_is_waited_for(
-    pipe: tuple[int, int], logger: logging.Logger
-) -> None:
-    os.set_blocking(pipe[1], False)
-    handler = handler_on(pipe[1])
-    logger.addHandler(handler)
-    for _ in range(300):
-        logger.info("x" * 500)
-    data = b""
-    while data.count(b"\n") < 300:
-        data += os.read(pipe[0], 65536)
-    handler.close()
-
-
-def test_colors_are_ours() -> None:
-    record = logging.makeLogRecord({"name": "vconnect.x", "levelno": 40, "levelname": "ERROR"})
-    record.msg = "\x1b[31mnot yours"
-    assert "\x1b[31mERROR" in HostFormatter(colored=True).format(record)
-    assert "\\x1b[31mnot yours" in HostFormatter(colored=True).format(record)

@@ -1,4 +1,4 @@
-"""The state file: what goes in comes out, and what makes no sense is kept aside."""
+"""The state file: what goes in comes out, and a corrupt file is moved away."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_a_newer_one_is_refused_and_not_touched(file: StateFile, version: int) -
     file.directory.mkdir(parents=True)
     data = json.dumps({"version": version, "host": "something else"})
     file.path.write_text(data)
-    with pytest.raises(StateError, match=rf"format version {version}; this vconnect knows 1 at"):
+    with pytest.raises(
+        StateError, match=rf"format version {version}; this vconnect supports at most 1"
+    ):
         file.read()
     assert file.path.read_text() == data
 
@@ -113,7 +115,7 @@ def test_what_cannot_be_read_is_left_alone(
 ) -> None:
     file.path.mkdir(parents=True)
     assert file.read() is None
-    assert "cannot be read" in caplog.text
+    assert "cannot read state file" in caplog.text
 
 
 def test_another_users_is_not_believed(

@@ -30,7 +30,7 @@ def test_every_edge(current, wanted):
     with pytest.raises(IllegalTransitionError) as caught:
         advance("example", current, wanted)
     text = str(caught.value)
-    assert text.startswith(f"example: cannot go from {current} to {wanted}")
+    assert text.startswith(f"example: cannot change from {current} to {wanted}")
     assert all(status in text for status in TRANSITIONS[current])
 
 

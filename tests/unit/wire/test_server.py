@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, until
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
+from vconnect.wire import server as server_module
 from vconnect.wire.messages import acknowledgment
-from vconnect.wire.private_socket import bind_private_socket
+from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Session
 
@@ -78,6 +80,10 @@ class Gate:
 
     def refused(self, peer, error):
         self.refused_peers.append((peer, error))
+
+
+def refuse_all(handshake, peer, owner):
+    raise HandshakeError("stranger", "nobody started it")
 
 
 @pytest.fixture
@@ -174,34 +180,6 @@ async def test_a_path_that_is_too_long(tmp_path):
         bind_private_socket(tmp_path / (name + "x"))
 
 
-@pytest.mark.parametrize(
-    ("prepare", "words"),
-    [
-        (lambda d: d.symlink_to(d.parent), "is a symbolic link; use a real directory"),
-        (lambda d: d.write_text(""), "is not a directory"),
-        (
-            lambda d: (d.mkdir(), d.chmod(0o770)),
-            r"writable by other users \(mode 0770\).*chmod 700",
-        ),
-        (lambda d: (d.mkdir(), d.chmod(0o703)), r"writable by other users \(mode 0703\)"),
-    ],
-)
-async def test_directories_that_are_refused(path, prepare, words):
-    prepare(path.parent)
-    with pytest.raises(SocketError, match=words):
-        bind_private_socket(path)
-
-
-async def test_a_foreign_directory_is_refused(path):
-    if os.geteuid() == 0:
-        path.parent.mkdir(mode=0o700)
-        os.chown(path.parent, 65534, -1)
-    else:
-        path = Path("/runtime.sock")
-    with pytest.raises(SocketError, match=r"belongs to user \d+, this host runs as user \d+"):
-        bind_private_socket(path)
-
-
 async def test_a_second_host_is_told_who_is_first(path):
     async with running(path) as (server, _):
         second = await asyncio.create_subprocess_exec(
@@ -215,14 +193,13 @@ async def test_a_second_host_is_told_who_is_first(path):
     bind_private_socket(path).close()
 
 
-async def test_a_lost_file_is_bound_again_and_connections_go_on(path, caplog):
+async def test_a_lost_file_is_bound_again_and_connections_go_on(path, caplog, monkeypatch):
+    monkeypatch.setattr(server_module, "_WATCH_SECONDS", 0.01)
     async with running(path) as (server, gate), plugin(server) as peer:
         await peer.answer(ORIGINAL)
         await peer.read()
         path.unlink()
-        async with asyncio.timeout(5):
-            while not path.exists():
-                await asyncio.sleep(0.01)
+        await until(path.exists)
         assert mode(path) == 0o600
         await until(lambda: "had disappeared; bound it again" in caplog.text)
         call = gate.sessions[0].call(frame({}), soon())
@@ -257,6 +234,45 @@ async def test_nobody_slips_in_while_it_closes(path, turns):
             await asyncio.sleep(0)
         assert await peer.read() is None
         assert gate.sessions == []
+
+
+async def test_what_stands_in_the_lost_files_place_is_left_and_told_once(path, caplog, monkeypatch):
+    monkeypatch.setattr(server_module, "_WATCH_SECONDS", 0.001)
+    rebind, tries = PrivateSocket.rebind, []
+    monkeypatch.setattr(PrivateSocket, "rebind", lambda own: tries.append(1) or rebind(own))
+    async with running(path) as (server, _):
+        path.unlink()
+        path.write_text("precious")
+        await until(lambda: len(tries) > 3)
+        assert path.read_text() == "precious"
+        assert caplog.text.count("socket file lost and not restored") == 1
+        path.unlink()
+        await until(lambda: "had disappeared; bound it again" in caplog.text)
+        await works(server)
+
+
+async def test_the_service_managers_socket_is_served_and_stays(path):
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        server = UnixSocketServer(path, Gate(), LIMITS, 30.0, listening.dup())
+        await server.start()
+        await works(server)
+        await server.close()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+async def test_who_connects_before_it_listens_has_to_wait(path):
+    gate = Gate()
+    server = UnixSocketServer(path, gate, LIMITS, 30.0)
+    assert server.bind() is server.bind()
+    async with plugin(server) as peer:
+        await peer.answer(ORIGINAL)
+        await server.start()
+        assert (await peer.read())["status"] == "ok"
+        await server.close()
 
 
 # --- the door --------------------------------------------------------------------------------
@@ -402,6 +418,51 @@ async def test_a_length_costs_no_memory(path):
         assert grown < 32 * 1024  # KiB, or bytes on macOS: generous either way
 
 
+async def test_the_gatekeeper_hears_of_each_refusal_and_of_its_owner(path):
+    async with running(path) as (server, gate):
+        for message, code in (({"name": "stranger"}, "stranger"), ({}, "nameless")):
+            async with plugin(server) as peer:
+                await peer.answer(message)
+                await refused(peer, code)
+        assert [error.code for _, error in gate.refused_peers] == ["stranger", "nameless"]
+        assert {owner.pid for owner, _ in gate.refused_peers} == {os.getpid()}
+
+
+async def test_an_admission_may_have_bounds_of_its_own(path):
+    class NarrowGate(Gate):
+        def admit(self, handshake, peer, owner):
+            narrow = msgspec.structs.replace(LIMITS, max_frame_bytes=1024)
+            return Admission(acknowledgment({"text": "x" * 2000}), narrow)
+
+    server = UnixSocketServer(path, NarrowGate(), LIMITS, 30.0)
+    await server.start()
+    try:
+        async with plugin(server) as peer:
+            await peer.answer(ORIGINAL)
+            assert "cannot be sent" in await refused(peer, "bad_config")
+    finally:
+        await server.close()
+
+
+async def test_many_names_do_not_fill_the_memory(path, monkeypatch):
+    monkeypatch.setattr(server_module, "_MAX_REFUSED_NAMES", 4)
+    async with running(path) as (server, gate):
+        monkeypatch.setattr(gate, "admit", refuse_all)
+        for number in range(20):
+            async with plugin(server) as peer:
+                await peer.answer({"name": f"plugin-{number}"})
+                await refused(peer, "stranger")
+        assert len(server._refused) <= 4
+        assert server.refusals == 20
+
+
+async def test_a_frame_behind_a_refused_one_is_not_read(path):
+    async with running(path) as (server, gate), plugin(server) as peer:
+        await peer.write(frame({"name": "stranger"}) + frame(ORIGINAL))
+        await refused(peer, "stranger")
+        assert (gate.sessions, server.refusals) == ([], 1)
+
+
 async def test_frames_right_behind_the_handshake_are_ignored(path):
     async with running(path) as (server, gate), plugin(server) as peer:
         await peer.write(frame(ORIGINAL) + frame({"never": "asked"}))
@@ -409,20 +470,3 @@ async def test_frames_right_behind_the_handshake_are_ignored(path):
         call = gate.sessions[0].call(frame({}), soon())
         await peer.answer({"n": 1})
         assert await call == {"n": 1}
-
-
-def test_the_socket_that_the_service_manager_listens_on_stays(path: Path) -> None:
-    path.parent.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        bind_private_socket(path, listening.dup()).close()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
-
-        private = bind_private_socket(path, listening.dup())
-        path.unlink()
-        with private.socket:
-            private.rebind()
-        private.close()
-        assert not path.exists()

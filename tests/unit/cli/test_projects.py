@@ -65,3 +65,32 @@ def test_mistakes_are_one_line(
     assert err.startswith("error: ")
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_package_is_named_after_its_manifest(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    assert vconnect("pack", "demo") == 0
+    (made,) = Path().glob("*.vp")
+    assert made.name.startswith("demo-")
+    assert f"wrote {made}\n" in capsys.readouterr().out
+
+
+def test_a_directory_that_steers_a_terminal_is_shown_as_escapes(capsys: Printed) -> None:
+    assert vconnect("new", "demo", "--dir", "a\x1b[2J\nb") == 0
+    out = capsys.readouterr().out
+    assert r"wrote a\x1b[2J\nb/plugin.py" in out
+    assert "\x1b" not in out
+
+
+def test_nothing_is_written_where_something_is(capsys: Printed) -> None:
+    Path("taken").write_text("precious")
+    assert vconnect("new", "demo", "--dir", "taken") == 2
+    assert "exists and is not a directory" in capsys.readouterr().err
+    assert Path("taken").read_text() == "precious"
+
+
+@pytest.mark.parametrize("arguments", [("new",), ("pack",), ("pack", "file"), ("new", "a", "b")])
+def test_wrong_usage(arguments: tuple[str, ...], capsys: Printed) -> None:
+    Path("file").touch()
+    assert vconnect(*arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")

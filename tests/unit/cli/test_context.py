@@ -1,0 +1,99 @@
+"""Where a command finds its host, and its settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vconnect.cli.boundary import run
+from vconnect.cli.context import State, find_admin_socket, settings_for
+from vconnect.cli.root import root
+from vconnect.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("clean_surroundings")
+
+Printed = pytest.CaptureFixture[str]
+
+
+def vconnect(*arguments: str) -> int:
+    return run(root, arguments)
+
+
+@pytest.mark.parametrize("command", [("list",), ("status",), ("emit", "e", "{}"), ("stop", "x")])
+def test_no_host_exits_with_3(command: tuple[str, ...], tmp_path: Path, capsys: Printed) -> None:
+    path = str(tmp_path / "admin.sock")
+    assert vconnect(*command, "--admin", path) == 3
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: no vconnect host answers at {path} (")
+    assert err.endswith("; start one with: vconnect serve\n")
+    assert vconnect(*command, "--admin", path, "--json") == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "host_unreachable"
+
+
+def test_the_socket_may_stand_before_the_command_or_in_the_environment(
+    admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vconnect("--admin", admin, "list") == 0
+    monkeypatch.setenv("VCONNECT_ADMIN", admin)
+    assert vconnect("list") == 0
+    assert vconnect("list", "--admin", "/nowhere.sock") == 3
+    assert vconnect("--admin", "/nowhere.sock", "list") == 3
+
+
+def test_the_socket_is_found_by_the_configuration(admin: str, tmp_path: Path) -> None:
+    beside = Path(admin).with_name("runtime.sock")
+    (tmp_path / "vconnect.toml").write_text(f"[plugins]\nsocket_path = '{beside}'\n")
+    assert vconnect("list") == 0
+    (tmp_path / "vconnect.toml").write_text("[plugins]\nadmin_path = 'none.sock'\n")
+    assert vconnect("list") == 3
+    (tmp_path / "other.toml").write_text(f"[plugins]\nadmin_path = '{admin}'\n")
+    assert vconnect("list", "--config", "other.toml") == 0
+
+
+def test_a_broken_configuration_matters_only_if_it_is_asked(
+    admin: str, tmp_path: Path, capsys: Printed
+) -> None:
+    (tmp_path / "vconnect.toml").write_text("[plugins]\ndebugg = true\n")
+    assert vconnect("list", "--admin", admin) == 0
+    capsys.readouterr()
+    assert vconnect("list") == 2
+    assert "did you mean 'debug'?" in capsys.readouterr().err
+    assert vconnect("list", "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "config_error"
+
+
+def test_home_is_expanded(tmp_path: Path, capsys: Printed) -> None:
+    assert vconnect("list") == 3
+    assert f"at {tmp_path}/vp/sockets/admin.sock (" in capsys.readouterr().err
+
+
+def test_the_nearest_option_wins(tmp_path: Path) -> None:
+    Path("vconnect.toml").write_text("[plugins]\nadmin_path = 'of-file.sock'\n")
+    before = State(admin="before.sock")
+    assert find_admin_socket(before, "own.sock", None) == tmp_path / "own.sock"
+    assert find_admin_socket(before, None, None) == tmp_path / "before.sock"
+    assert find_admin_socket(State(), None, None) == tmp_path / "of-file.sock"
+
+
+def test_an_option_is_expanded_and_made_absolute(tmp_path: Path) -> None:
+    assert find_admin_socket(State(), "~/x/../a.sock", None) == tmp_path / "a.sock"
+
+
+def test_the_file_here_is_read_only_if_none_is_named(tmp_path: Path) -> None:
+    Path("vconnect.toml").write_text("[plugins]\nwindow = 7\n")
+    Path("other.toml").write_text("[plugins]\ndebug = true\n")
+    assert settings_for(None).window == 7
+    assert settings_for(Path("other.toml")).window == 64
+    assert settings_for(Path("other.toml")).debug
+
+
+def test_overrides_come_last() -> None:
+    Path("vconnect.toml").write_text("[plugins]\nwindow = 7\n")
+    assert settings_for(None, {"window": 9, "debug": None}).window == 9
+
+
+def test_a_file_that_is_named_must_be_there() -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        settings_for(Path("none.toml"))

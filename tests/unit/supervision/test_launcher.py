@@ -1,0 +1,301 @@
+"""What is started, in what surroundings, and what a start that cannot be comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.paper import launcher, plugin, unopened
+
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.restarts import Ended
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.settings.limits import ResourceLimits, TreeLimits
+from vconnect.settings.model import PluginOptions
+from vconnect.supervision import launcher as module
+from vconnect.supervision.instance import Instance
+from vconnect.supervision.verdict import Verdict
+
+TELLS = """#!/bin/sh
+printf '%s\\n' "$@" > args.new && env > env && pwd >> env && mv args.new args
+"""
+
+
+class Place:
+    """A ``plugin_dir`` with one plugin in it, and a registry that knows it.
+
+    Attributes:
+        wake: What a process's end sets.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.registry = Registry()
+        self.wake = asyncio.Event()
+
+    def add(
+        self, name: str = "x", code: str | None = TELLS, *, dev: bool = False, **options: Any
+    ) -> PluginRuntime:
+        path = self.directory / name
+        path.mkdir()
+        if code is not None:
+            (path / name).write_text(code)
+            (path / name).chmod(0o755)
+        runtime = plugin(name, path, dev=dev, **options)
+        runtime.begin_generation()
+        self.registry.add(runtime)
+        return runtime
+
+    def manifest(self, runtime: PluginRuntime, **said: Any) -> None:
+        assert runtime.path is not None
+        (runtime.path / "plugin.json").write_text(json.dumps({"name": runtime.name, **said}))
+
+    def begin(self, runtime: PluginRuntime, **options: Any) -> Instance | Verdict:
+        made = launcher(self.registry, self.directory, **options)
+        return made.begin(runtime, self.wake)
+
+    def fails(self, runtime: PluginRuntime, **options: Any) -> Verdict:
+        verdict = self.begin(runtime, **options)
+        assert isinstance(verdict, Verdict)
+        assert verdict.status is PluginStatus.ERROR
+        return verdict
+
+    async def told(self, runtime: PluginRuntime, **options: Any) -> tuple[list[str], str]:
+        """Start it, wait for its end, and return its arguments and its environment."""
+        instance = self.begin(runtime, **options)
+        assert isinstance(instance, Instance)
+        async with asyncio.timeout(10):
+            await self.wake.wait()
+            assert str(instance.process.exited.result()) == "exited: code 0"
+            await instance.process.end(1.0, lambda _: None)
+        await asyncio.to_thread(instance.process.remove_leftovers)
+        assert runtime.path is not None
+        return (runtime.path / "args").read_text().split(), (runtime.path / "env").read_text()
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def refusing(error: OSError) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return refuse
+
+
+# --- what cannot be started ------------------------------------------------------------------
+
+
+async def test_a_name_that_another_plugin_has_by_now(place):
+    gone = place.add()
+    place.registry.add(plugin("x", gone.path))
+    verdict = place.fails(gone)
+    assert verdict.substate is Substate.SPAWN_FAILED
+    assert verdict.reason == "it is no longer installed"
+    assert verdict.ended is None  # it is nobody's any more, so it is not tried again
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": 1}', '{"name": "x", "entry": "/bin/sh"}'])
+async def test_a_manifest_that_is_wrong_now(place, text):
+    runtime = place.add()
+    (runtime.path / "plugin.json").write_text(text)
+    verdict = place.fails(runtime)
+    assert (verdict.substate, verdict.ended) == (Substate.BAD_MANIFEST, Ended.PERMANENT)
+    assert str(runtime.path / "plugin.json") in verdict.reason
+
+
+async def test_a_manifest_that_is_a_link_to_nowhere_is_wrong_and_not_missing(place):
+    runtime = place.add()
+    (runtime.path / "plugin.json").symlink_to("nowhere")
+    assert place.fails(runtime).substate is Substate.BAD_MANIFEST
+
+
+async def test_no_executable(place):
+    verdict = place.fails(place.add(code=None))
+    assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, Ended.PERMANENT)
+    assert not verdict.reason.startswith("x: ")  # whose it is, is said by whoever shows it
+
+
+async def test_one_that_is_no_program(place):
+    verdict = place.fails(place.add(code="neither"))
+    assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, Ended.PERMANENT)
+    assert "neither a program for this machine nor a script" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [
+        ("unknown", Ended.TRANSIENT),
+        ("known", Ended.TRANSIENT),
+        ("process", Ended.TRANSIENT),
+        ("ready", None),
+    ],
+)
+async def test_what_it_requires_must_be_there_first(place, state, how):
+    runtime, other = place.add(), plugin("other")
+    place.manifest(runtime, requires=["other"])
+    if state != "unknown":
+        place.registry.add(other)
+    if state == "process":
+        other.process = object()  # type: ignore[assignment]
+    if state == "ready":
+        other.session = unopened("other")
+        await place.told(runtime)
+        return
+    verdict = place.fails(runtime)
+    assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, how)
+    assert verdict.reason.startswith("requires other, which is ")
+
+
+@pytest.mark.parametrize("said", [{"requires": ["other"]}, {"before": ["other"]}])
+async def test_a_circle_is_a_mistake_in_the_manifest(place, said):
+    runtime = place.add()
+    place.manifest(runtime, **said)
+    other = plugin("other", **dict.fromkeys(said, ("x",)))
+    other.session = unopened("other")
+    place.registry.add(other)
+    verdict = place.fails(runtime)
+    assert (verdict.substate, verdict.ended) == (Substate.BAD_MANIFEST, Ended.PERMANENT)
+    assert "cycle" in verdict.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tree_limits": TreeLimits(processes=5)}, "plugins.options.x.tree_limits.processes: "),
+        ({"secrets": {"KEY": "/nowhere"}}, "/nowhere"),
+    ],
+)
+async def test_what_the_operator_wants_of_it_and_cannot_be(place, options, words):
+    runtime = place.add(options={"x": PluginOptions(**options)})
+    verdict = place.fails(runtime)
+    assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, Ended.PERMANENT)
+    assert words in verdict.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+async def test_a_limit_above_the_hosts_own_is_named(place, monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 10))
+    runtime = place.add(options={"x": PluginOptions(limits=ResourceLimits(nofile=11))})
+    assert place.fails(runtime).reason.startswith("plugins.options.x.limits.nofile: 11 is above")
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(errno.ENOMEM, Ended.TRANSIENT), (errno.EACCES, Ended.PERMANENT)]
+)
+async def test_a_shortage_passes_and_a_refusal_does_not(place, monkeypatch, number, how):
+    error = OSError(number, os.strerror(number), "/p")
+    monkeypatch.setattr(module.PluginProcess, "spawn", refused_spawn(error))
+    assert place.fails(place.add()).ended is how
+
+
+def refused_spawn(error: OSError) -> Any:
+    def spawn(spec: Any, log: Any) -> Any:
+        raise module.start_error(spec.plugin, "cannot start", error)
+
+    return spawn
+
+
+async def test_a_start_that_failed_leaves_no_directory(place):
+    place.fails(place.add(code="neither"))
+    assert list((place.directory / ".vconnect" / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("needs_it", [True, False])
+async def test_a_full_disk_stops_only_those_that_need_a_directory(place, monkeypatch, needs_it):
+    secret = place.directory / "secret"
+    secret.write_text("s")
+    secret.chmod(0o600)
+    given = {"x": PluginOptions(secrets={"KEY": str(secret)})} if needs_it else {}
+    runtime = place.add(options=given)
+    full = OSError(errno.ENOSPC, "No space left on device", "/p/data")
+    monkeypatch.setattr(module, "PrivateDirectory", refusing(full))
+    if needs_it:
+        words = "cannot create its private directories: /p/data: No space left on device"
+        assert words in place.fails(runtime).reason
+    else:
+        await place.told(runtime)
+
+
+# --- what is started -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ({}, []),
+        ({"debug": True}, ["--debug"]),
+        ({"log_level": "warn"}, ["--log-level", "warn"]),
+    ],
+)
+async def test_the_hosts_arguments(place, options, arguments):
+    args, _ = await place.told(place.add(), **options)
+    assert args == ["--socket", "/run/host.sock", *arguments]
+
+
+async def test_the_environment_and_the_directory(place, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_HOST", "1")
+    monkeypatch.setenv("WANTED", "2")
+    runtime = place.add()
+    _, text = await place.told(runtime, env={"GIVEN": "3"}, inherit_env=("WANTED",))
+    lines = text.splitlines()
+    assert {"WANTED=2", "GIVEN=3", "VCONNECT_PLUGIN_NAME=x"} <= set(lines)
+    assert f"VCONNECT_HOST_PID={os.getpid()}" in lines
+    assert "SECRET_OF_THE_HOST" not in text
+    assert lines[-1] == str(runtime.path.resolve())
+
+
+async def test_the_hosts_own_variables_cannot_be_overridden(place):
+    _, text = await place.told(place.add(), env={"VCONNECT_PLUGIN_NAME": "y"})
+    assert "VCONNECT_PLUGIN_NAME=x" in text.splitlines()
+
+
+async def test_the_manifest_is_read_anew_at_each_start(place):
+    runtime = place.add()
+    place.manifest(runtime, plugin_no="other.name", priority=5)
+    await place.told(runtime)
+    assert runtime.manifest.priority == 5
+    assert place.registry.get("other.name") is runtime
+    (runtime.path / "plugin.json").unlink()
+    place.wake.clear()
+    await place.told(runtime)
+    assert runtime.manifest is None
+    assert place.registry.find("other.name") is None
+
+
+@pytest.mark.parametrize(("dev", "timeout"), [(False, 7.0), (True, 70.0)])
+async def test_one_from_source_has_longer_for_its_handshake(place, dev, timeout):
+    runtime = place.add(dev=dev)
+    place.manifest(runtime, dev={"command": ["/bin/sh", "-c", "true"]})
+    made = place.begin(runtime, handshake_timeout=7.0, dev_handshake_timeout=70.0)
+    assert isinstance(made, Instance)
+    await place.wake.wait()
+    await made.process.end(1.0, lambda _: None)
+    await asyncio.to_thread(made.process.remove_leftovers)
+    assert (made.handshake_timeout, made.generation) == (timeout, 1)
+
+
+async def test_no_new_privileges_where_that_is_wanted(place, monkeypatch):
+    found = []
+
+    def look(spec: Any, log: Any) -> Any:
+        found.append(spec.no_new_privs)
+        raise module.start_error(spec.plugin, "only looked", OSError(errno.EPERM, ""))
+
+    monkeypatch.setattr(module.PluginProcess, "spawn", look)
+    for name, mode in (("a", "off"), ("b", "nnp")):
+        place.fails(place.add(name, sandbox=mode))
+    assert found == [False, True] if sys.platform == "linux" else [False]

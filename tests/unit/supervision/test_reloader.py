@@ -1,0 +1,157 @@
+"""Which plugins are restarted when a source has changed, without any process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.paper import plugin
+from tests.support.wire_kit import until
+
+from vconnect.errors import PluginStartError
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.supervision import reloader as module
+from vconnect.supervision.reloader import Reloader
+
+
+class Restarted:
+    """A supervisor of which only `restart` is used.
+
+    Attributes:
+        names: Whose restarts began.
+        result: What each restart comes to.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.result: Callable[[], None] = lambda: None
+        self._name = ""
+
+    def of(self, runtime: PluginRuntime) -> Restarted:
+        self._name = runtime.name
+        return self
+
+    async def restart(self) -> None:
+        self.names.append(self._name)
+        self.result()
+
+
+class Sources:
+    """Plugins with a source each, and a count of how often somebody looked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.registry = Registry()
+        self.restarted = Restarted()
+        self.reloader = Reloader(self.registry, self.restarted.of)
+        self.looks: list[list[Path]] = []
+        look = self.reloader._watch.changed
+
+        def counted(paths: list[Path]) -> list[Path]:
+            self.looks.append(list(paths))
+            return look(paths)
+
+        self.reloader._watch.changed = counted  # type: ignore[method-assign]
+
+    def add(self, name: str, desired: str = "running", *, dev: bool = True) -> PluginRuntime:
+        path = self.directory / name
+        path.mkdir()
+        (path / "main.py").write_text("")
+        runtime = plugin(name, path, dev=dev)
+        runtime.want(desired)
+        self.registry.add(runtime)
+        return runtime
+
+    def change(self, *names: str) -> None:
+        for name in names:
+            source = self.directory / name / "main.py"
+            source.write_text(source.read_text() + "#")
+
+    async def looked(self, times: int = 2) -> None:
+        """Wait until somebody has looked so often from now on."""
+        target = len(self.looks) + times + 1
+        await until(lambda: len(self.looks) >= target)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.reloader.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sources:
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
+    return Sources(tmp_path)
+
+
+async def test_one_whose_source_changed_is_restarted_once(sources):
+    sources.add("a")
+    sources.add("b")
+    async with sources.watched():
+        await sources.looked()
+        sources.change("b")
+        await until(lambda: sources.restarted.names)
+        await sources.looked()
+    assert sources.restarted.names == ["b"]
+
+
+@pytest.mark.parametrize(("desired", "dev"), [("stopped", True), ("running", False)])
+async def test_the_others_are_not_even_looked_at(sources, desired, dev):
+    sources.add("other", desired, dev=dev)
+    sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        sources.change("other", "a")
+        await until(lambda: sources.restarted.names)
+        await sources.looked()
+    assert sources.restarted.names == ["a"]
+    assert {path.name for looked in sources.looks for path in looked} == {"a"}
+
+
+async def test_a_source_that_does_not_build_is_tried_again_at_its_next_change(sources):
+    def fails() -> None:
+        raise PluginStartError("a", "it does not build")
+
+    sources.add("a")
+    sources.restarted.result = fails
+    async with sources.watched():
+        for count in (1, 2):
+            await sources.looked()
+            sources.change("a")
+            await until(lambda count=count: len(sources.restarted.names) == count)
+
+
+async def test_a_plugin_that_comes_later_is_watched_too(sources):
+    sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        sources.add("b")
+        await sources.looked()
+        sources.change("b")
+        await until(lambda: sources.restarted.names == ["b"])
+
+
+async def test_a_restart_that_has_begun_goes_on_when_the_watch_ends(sources):
+    sources.add("a")
+    begun, ended = asyncio.Event(), []
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(0.005)
+        ended.append(True)
+
+    sources.restarted.restart = slow
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await begun.wait()
+    await until(lambda: ended)
