@@ -1,7 +1,7 @@
 """Out-of-process plugins for asyncio servers.
 
-The host's side and the plugin author's side are imported on first use, so that a plugin process
-never pays for the host, and ``vconnect --help`` for neither.
+The host and the SDK are imported on first use, so that a plugin process does not load the host, and
+``vconnect --help`` loads neither.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# For type checkers and editors, which do not run `__getattr__`.
 if TYPE_CHECKING:
     from vconnect.dispatch.host_calls import HostCall as HostCall
     from vconnect.dispatch.results import Outcome as Outcome
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .sdk import on as on
     from .sdk import run_plugin as run_plugin
 
+# The module of each public name.
 _HOMES = {
     "HostCall": "dispatch.host_calls",
     "Settings": "settings.model",

@@ -1,11 +1,11 @@
 # cython: language_level=3
-"""What the other parts of the compiled core use of the first one."""
+"""The part of ``_framing`` that the rest of the compiled core uses."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
     HEADER = 4
-    # What frame_length() says in place of a length. "Need more" is a value, not an exception.
+    # What frame_length() returns instead of a length. "Need more" is a value, not an exception.
     NEED_MORE = -1
     EMPTY_FRAME = -2
     FRAME_TOO_LARGE = -3
@@ -26,7 +26,7 @@ cdef inline void write_length(char* p, uint32_t length) noexcept nogil:
 cdef inline int64_t frame_length(
     const char* p, Py_ssize_t available, uint32_t limit
 ) noexcept nogil:
-    """The payload's length once the whole frame is there, checked before anything else is."""
+    """Return the payload's length once the whole frame is there; the limit is checked first."""
     cdef uint32_t length
     if available < HEADER:
         return NEED_MORE
@@ -68,7 +68,7 @@ cdef bytes event_frame(EventName name, object payload, Py_ssize_t max_frame_byte
 
 cdef class FrameDecoder:
     cdef uint32_t max_frame_bytes
-    cdef bytearray kept             # the beginning of a frame whose rest has not come
-    cdef object error               # set once: what broke the stream for good
+    cdef bytearray kept             # the beginning of an incomplete frame
+    cdef object error               # set once the stream is broken for good
 
     cdef int _cut(self, const char* data, Py_ssize_t size, list payloads) except -1

@@ -1,4 +1,4 @@
-"""Types of frames and events; the docstrings stand in ``_framing.pyx``."""
+"""Types of frames and events; the docstrings are in ``_framing.pyx``."""
 
 from typing import Any, Final, final
 

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""The compiled core's first part: frames and JSON, as bytes, without I/O (``docs/wire.md``).
+"""Part one of the compiled core: frames and JSON as bytes, without I/O (``docs/wire.md``).
 
-A frame is a big-endian u32 length and that many bytes of JSON. `FrameDecoder` cuts a byte stream
-into frames, `encode_frame` makes one, and an `Event` is encoded once for all who get it.
+A frame is a big-endian u32 length and that many bytes of JSON. `FrameDecoder` splits a byte stream
+into frames, `encode_frame` builds one, and an `Event` is encoded once for all its recipients.
 
-``_stream`` puts a connection around this, ``_inflight`` matches answers with events, and ``_lane``
-decides which events are in flight.
+``_stream`` adds a connection, ``_inflight`` matches answers with events, and ``_lane`` decides
+which events are in flight.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
@@ -26,11 +26,12 @@ HEADER_BYTES = 4
 DEFAULT_MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 cdef enum:
-    # Below this a bytes copy (33 ns) is cheaper than a memoryview (70 ns); they cross near here.
+    # Below this, a copy to bytes (33 ns) is cheaper than a memoryview (70 ns).
     COPY_BELOW = 1024
-    # The shortest number that may leave the 64-bit range has this many digits.
+    # The shortest number that may exceed the 64-bit range has this many digits.
     SUSPECT_DIGITS = 19
-    # Room for the keys of a native event that differ from call to call, at their longest.
+    # The maximum length of the keys of a native event that differ from call to call: the names and
+    # three numbers of 20 digits at most.
     MAX_HEAD = 96
 
 
@@ -39,7 +40,7 @@ cdef inline bint is_digit(char c) noexcept nogil:
 
 
 cdef bint may_hold_huge_integer(const char* p, Py_ssize_t size) noexcept nogil:
-    """Look for a run of SUSPECT_DIGITS digits; every such run crosses a multiple of its length."""
+    """Look for SUSPECT_DIGITS digits in a row; each such run crosses a multiple of that number."""
     cdef Py_ssize_t probe = SUSPECT_DIGITS - 1, first, last
     while probe < size:
         if is_digit(p[probe]):
@@ -62,9 +63,9 @@ cdef bint out_of_range(const char* digits, Py_ssize_t count, bint negative) noex
 
 
 cdef Py_ssize_t find_huge_integer(const char* p, Py_ssize_t size) noexcept nogil:
-    """The offset of an integer beyond 64 bits in valid JSON, or -1.
+    """Return the offset of an integer beyond 64 bits in valid JSON, or -1.
 
-    orjson turns such a number into a float and loses digits without a word.
+    orjson would silently convert such a number to a float, which loses digits.
     """
     cdef Py_ssize_t i = 0, start
     cdef bint integral, negative
@@ -92,7 +93,7 @@ cdef Py_ssize_t find_huge_integer(const char* p, Py_ssize_t size) noexcept nogil
 
 cdef object broken_length(int64_t verdict, const char* p, uint32_t limit):
     if verdict == EMPTY_FRAME:
-        return RemoteProtocolError("empty_frame", "frame of length 0; a payload has 1 byte or more")
+        return RemoteProtocolError("empty_frame", "empty frame; a payload has at least 1 byte")
     return RemoteProtocolError(
         "frame_too_large",
         f"frame of {read_length(p)} bytes; the limit is {limit} (max_frame_bytes)",
@@ -102,7 +103,7 @@ cdef object broken_length(int64_t verdict, const char* p, uint32_t limit):
 cdef inline object load(const char* p, Py_ssize_t size):
     if size < COPY_BELOW:
         return loads(PyBytes_FromStringAndSize(p, size))
-    # The view dies with this call, before the memory is written again.
+    # The view is released within this call, before the memory is reused for the next read.
     return loads(PyMemoryView_FromMemory(<char*>p, size, PyBUF_READ))
 
 
@@ -130,8 +131,8 @@ cdef dict parse_object(const char* p, Py_ssize_t size):
     return <dict>message
 
 
-# What a compact JSON writer puts around an answer's data: keys in the order of the documentation,
-# and sorted, as the original kit has them.
+# What a compact JSON encoder writes around an answer's data: with the keys in the order of the
+# documentation, and sorted, as the original SDK does it.
 cdef bytes ENVELOPE = b'{"status":"ok","data":'
 cdef bytes ENVELOPE_END = b'}'
 cdef bytes SORTED_ENVELOPE = b'{"data":'
@@ -152,11 +153,10 @@ cdef inline bint surrounded(
 
 
 cdef object plain_data(const char* p, Py_ssize_t size):
-    """The data of an answer that is an envelope of status and data only, else NOT_PLAIN.
+    """Return the data of an answer that consists only of status and data, else NOT_PLAIN.
 
-    If what stands between the two ends is one JSON value, there is nothing else in the envelope:
-    the object around it is neither built nor asked. Whatever is unusual takes the long way, which
-    also finds the words for what is wrong.
+    If everything between the two ends is one JSON value, the envelope contains nothing else, so it
+    need not be parsed. Everything unusual is parsed the normal way, which also reports errors.
     """
     cdef Py_ssize_t first, last
     if surrounded(p, size, ENVELOPE, ENVELOPE_END):
@@ -165,6 +165,7 @@ cdef object plain_data(const char* p, Py_ssize_t size):
         first, last = PyBytes_GET_SIZE(SORTED_ENVELOPE), PyBytes_GET_SIZE(SORTED_ENVELOPE_END)
     else:
         return NOT_PLAIN
+    # The check that `parse_json` makes: the normal way reports the offset.
     if may_hold_huge_integer(p, size):
         return NOT_PLAIN
     try:
@@ -183,8 +184,8 @@ def parse_message(payload):
         The JSON value.
 
     Raises:
-        RemoteProtocolError: ``bad_json``, with the place: not JSON, not UTF-8, NaN, nested too
-            deep, or an integer beyond 64 bits.
+        RemoteProtocolError: ``bad_json``, with the position: not JSON, not UTF-8, NaN, nested too
+            deeply, or an integer beyond 64 bits.
     """
     cdef Py_buffer view
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
@@ -198,13 +199,13 @@ cdef bytes to_json(object message):
     try:
         return dumps(message)
     except TypeError as error:
-        raise PayloadError(f"payload cannot be written as JSON: {error}") from None
+        raise PayloadError(f"payload cannot be encoded as JSON: {error}") from None
 
 
 cdef int check_size(Py_ssize_t size, Py_ssize_t limit) except -1:
     if size > limit:
         raise PayloadError(
-            f"payload of {size} bytes; a frame may carry {limit} (max_frame_bytes)"
+            f"payload of {size} bytes; the limit is {limit} (max_frame_bytes)"
         )
     return 0
 
@@ -216,10 +217,10 @@ cdef bytes new_frame(Py_ssize_t size):
 
 
 def encode_frame(message, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
-    """Write a message as one frame: header and JSON, ready to send.
+    """Encode a message as one frame: header and JSON, ready to send.
 
     Raises:
-        PayloadError: It is not JSON, or larger than ``max_frame_bytes``.
+        PayloadError: The message is not JSON, or larger than ``max_frame_bytes``.
     """
     cdef bytes payload = to_json(message)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
@@ -231,11 +232,12 @@ def encode_frame(message, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
 
 @final
 cdef class EventName:
-    """An event's name as it stands in the frames of each dialect, encoded once.
+    """An event's name as it appears in the frames of each dialect, encoded once.
 
     Args:
-        classic: An open JSON object that ends in a key and a colon: the payload follows.
-        native: The same without its opening brace: what differs from call to call comes before.
+        classic: The start of a JSON object, up to the key and colon before the payload.
+        native: The same without the opening brace, because keys that differ from call to call come
+            first.
     """
 
     def __init__(self, bytes classic not None, bytes native not None):
@@ -248,9 +250,9 @@ cdef class Event:
     """An event and its payload, encoded once for any number of connections.
 
     Args:
-        name: Its name.
-        payload: Anything that JSON holds.
-        max_frame_bytes: What a frame may carry; checked here for both dialects.
+        name: The event's name.
+        payload: Any JSON value.
+        max_frame_bytes: The maximum payload of a frame; checked here for both dialects.
         trace: A W3C ``traceparent`` for native plugins, or ``None``.
 
     Raises:
@@ -271,21 +273,21 @@ cdef class Event:
 
     @property
     def classic_frame(self):
-        """The frame that every classic connection gets."""
+        """The frame for every classic connection."""
         return self.in_order()
 
     def native_frame(self, uint64_t number, int64_t deadline_ms, uint32_t hops=0):
-        """The frame that one native connection gets; an event that is only told has number 0."""
+        """Return the frame for one native connection; for a notification ``number`` is 0."""
         return self.numbered(number, deadline_ms, hops)
 
     cdef bytes in_order(self):
-        """The frame for every classic connection, made when it is first needed."""
+        """Return the frame for every classic connection, built on first use."""
         if self.frame is None:
             self.frame = joined(b"", self.name.classic, self.payload)
         return self.frame
 
     cdef bytes numbered(self, uint64_t number, int64_t deadline_ms, uint32_t hops):
-        """The frame for one native connection; told, without a number, where that is 0."""
+        """Return the frame for one native connection; for a notification `number` is 0."""
         cdef char head[MAX_HEAD]
         cdef int size = 1
         head[0] = b"{"
@@ -300,14 +302,14 @@ cdef class Event:
 
 
 cdef bytes event_frame(EventName name, object payload, Py_ssize_t max_frame_bytes):
-    """The classic frame of an event that goes to one connection only."""
+    """Return the classic frame of an event for one connection only."""
     cdef bytes value = to_json(payload)
     check_size(PyBytes_GET_SIZE(name.classic) + PyBytes_GET_SIZE(value) + 1, max_frame_bytes)
     return joined(b"", name.classic, value)
 
 
 cdef bytes joined(bytes head, bytes prefix, bytes value):
-    """A frame of ``head`` + ``prefix`` + ``value`` + ``}``, each copied once."""
+    """Return a frame of ``head`` + ``prefix`` + ``value`` + ``}``, copying each once."""
     cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
     cdef Py_ssize_t prefix_size = PyBytes_GET_SIZE(prefix)
     cdef Py_ssize_t value_size = PyBytes_GET_SIZE(value)
@@ -322,10 +324,10 @@ cdef bytes joined(bytes head, bytes prefix, bytes value):
 
 @final
 cdef class FrameDecoder:
-    """Cut a byte stream into payloads, without I/O.
+    """Splits a byte stream into payloads, without I/O.
 
-    Feed it whatever arrives, in any split. After an error it stays broken: every later call raises
-    the same error again.
+    Feed it whatever arrives, split in any way. After an error, every later call raises the same
+    error again.
 
     Args:
         max_frame_bytes: A longer frame is refused at its header, before anything is allocated.
@@ -337,23 +339,23 @@ cdef class FrameDecoder:
         self.error = None
 
     def feed(self, data):
-        """Take bytes and return the payloads that they complete.
+        """Process bytes, and return the payloads that they complete.
 
         Args:
             data: ``bytes``, ``bytearray`` or a contiguous ``memoryview``; not kept.
 
         Returns:
-            The payloads, as ``bytes``, in order; often none.
+            The payloads as ``bytes``, in order; often none.
 
         Raises:
-            RemoteProtocolError: ``empty_frame`` or ``frame_too_large``. Whole frames before the
-                broken one are lost: nobody can tell what they belonged to.
+            RemoteProtocolError: ``empty_frame`` or ``frame_too_large``. Complete frames before the
+                invalid one are lost.
         """
         cdef Py_buffer view
         if self.error is not None:
             raise self.error
         if self.kept:
-            # Rare in a stream of small frames: the parts are joined, and cut once all are there.
+            # Rare with small frames. The parts are joined, and split once a frame is complete.
             self.kept += data
             if frame_length(
                 PyByteArray_AS_STRING(self.kept), len(self.kept), self.max_frame_bytes
@@ -385,7 +387,7 @@ cdef class FrameDecoder:
         return 0
 
     def finish(self):
-        """Say that no more bytes come.
+        """Report that there are no more bytes.
 
         Raises:
             RemoteProtocolError: ``incomplete``: the stream ended inside a frame.
@@ -397,7 +399,7 @@ cdef class FrameDecoder:
 
     @property
     def buffered_bytes(self):
-        """Bytes of a frame whose rest has not come."""
+        """The number of bytes of an incomplete frame."""
         return len(self.kept)
 
 

@@ -1,4 +1,4 @@
-"""Bringing files to the disk, so that they are there after a power cut."""
+"""Writes files durably, so that they survive a power failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NEW_SUFFIX = ".new"
 
 
 def sync(path: Path) -> None:
-    """Flush a file's contents, or a directory's names, to the disk.
+    """Flush a file's contents, or a directory's names, to disk. Blocks.
 
     Raises:
         OSError: It cannot be opened or flushed.
@@ -22,18 +22,18 @@ def sync(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole, so that a kill at any moment leaves the old contents or the new ones.
+    """Replace a file atomically: a kill at any moment leaves the old contents or the new ones.
 
-    Missing directories are made with mode 0700; the file has mode 0600. Two writers of one path
+    Missing directories are created with mode 0700; the file has mode 0600. Two writers of one path
     must not run at the same time. Blocks.
 
     Raises:
-        OSError: The disk refuses. The old contents are there, and no temporary file.
+        OSError: Writing failed. The old contents are unchanged, and no temporary file is left.
     """
     directory = path.parent
     for missing in reversed([one for one in (directory, *directory.parents) if not one.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
-    # One name for all attempts, so that a kill leaves one temporary file at most.
+    # One name for all attempts, so that a kill leaves at most one temporary file.
     new = path.with_name(path.name + _NEW_SUFFIX)
     try:
         _write_synced(new, data)
@@ -41,10 +41,11 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    sync(directory)
+    sync(directory)  # otherwise the rename itself could be lost
 
 
 def _write_synced(path: Path, data: bytes) -> None:
+    # A link in place of the temporary file is not followed.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(data)

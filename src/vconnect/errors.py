@@ -1,73 +1,73 @@
 """Every exception that vconnect raises on purpose.
 
-The tree tells who made the mistake, so that a caller can catch by blame:
+The tree is sorted by who made the mistake, so that a caller can catch by that:
 
     VConnectError
     ├── ConfigError                 the operator's settings
     ├── ManifestError               a package's plugin.json
-    ├── InstallError                a package, its source, or the disk it goes to
+    ├── InstallError                a package, its source, or the disk that it is written to
     ├── SocketError                 the host's own socket, directory or lock
-    ├── StateError                  the file that a host remembers things in
-    ├── IllegalTransitionError      a bug of ours: a state change that the table forbids
+    ├── StateError                  the host's state file
+    ├── IllegalTransitionError      a bug of ours: a state change that the table does not allow
     ├── PayloadError                a payload that cannot be sent: not JSON, or too large
-    ├── RemoteProtocolError         a peer broke the wire
+    ├── RemoteProtocolError         a peer violated the protocol
     │   └── HandshakeError          … in its first frame
     ├── HostUnreachableError        no host answers at the administration socket
-    ├── AdminError                  the host answered an administration request with an error
+    ├── AdminError                  the host responded to an administration request with an error
     ├── HostCallError               a plugin's call to its host failed
-    └── PluginError                 one plugin, named
-        ├── UnknownPluginError      no such plugin
-        ├── PluginStartError        its process would not start or not shake hands
+    └── PluginError                 one plugin, which is named
+        ├── UnknownPluginError      there is no such plugin
+        ├── PluginStartError        its process did not start or complete its handshake
         ├── PluginReplyError        it answered with an error
         ├── PluginTimeoutError      it did not answer before the deadline
-        ├── PluginUnavailableError  it is not connected, or went away with the call in flight
+        ├── PluginUnavailableError  it is not connected, or its connection ended during the call
         │   └── PluginStuckError    … because it had stopped answering
         └── PluginOverloadedError   its queue is full
 
-Messages are lower case and say what was got, what was allowed and what to do.
+Messages are lower case and say what was found, what is allowed and what to do.
 """
 
 from __future__ import annotations
 
 
 class VConnectError(Exception):
-    """Root of everything that vconnect raises on purpose."""
+    """The base class of all exceptions that vconnect raises on purpose."""
 
 
 class ConfigError(VConnectError):
-    """A setting is wrong; the message names the file or option, the key and what was expected."""
+    """A setting is invalid. The text names the file or option, the key and what was expected."""
 
 
 class ManifestError(VConnectError):
-    """A ``plugin.json`` is missing or wrong; the message names the file and the field."""
+    """A ``plugin.json`` is missing or invalid. The text names the file and the field."""
 
 
 class InstallError(VConnectError):
-    """A package could not be installed; nothing of it was left behind."""
+    """A package could not be installed. Nothing of it was left behind."""
 
 
 class SocketError(VConnectError):
-    """The host's socket, its directory or its lock cannot be had."""
+    """The host's socket, its directory or its lock cannot be acquired."""
 
 
 class StateError(VConnectError):
-    """The host's state file is of a newer version; it was left as it is."""
+    """The host's state file has a newer format. It was left unchanged."""
 
 
 class IllegalTransitionError(VConnectError):
-    """A plugin was moved along an edge that the transition table does not hold."""
+    """A plugin's state was to be changed along an edge that the transition table does not have."""
 
 
 class PayloadError(VConnectError, ValueError):
-    """A payload of the caller's cannot be sent: it is not JSON, or larger than a frame may be."""
+    """A payload cannot be sent: it is not JSON, or larger than a frame may be."""
 
 
 class RemoteProtocolError(VConnectError):
-    """A peer sent bytes that the wire does not allow.
+    """A peer sent bytes that the protocol does not allow.
 
     Attributes:
-        code: One word of the wire's vocabulary: ``empty_frame``, ``frame_too_large``,
-            ``bad_json``, ``incomplete``, ``not_an_object``, ``bad_reply``.
+        code: A code of the protocol: ``empty_frame``, ``frame_too_large``, ``bad_json``,
+            ``incomplete``, ``not_an_object``, ``bad_reply``.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -86,15 +86,15 @@ class HandshakeError(RemoteProtocolError):
 
 
 class HostUnreachableError(VConnectError):
-    """No host answers at the administration socket, or it went away before it answered."""
+    """No host answers at the administration socket, or the connection was lost."""
 
 
 class AdminError(VConnectError):
-    """The host refused an administration request, or could not do what it asked.
+    """The host refused an administration request, or could not carry it out.
 
     Attributes:
         status: The HTTP status.
-        code: The word of the answer's ``error.code`` (``docs/administration.md``, "Errors").
+        code: The response's ``error.code`` (``docs/administration.md``, "Errors").
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -104,12 +104,12 @@ class AdminError(VConnectError):
 
 
 class HostCallError(VConnectError):
-    """A plugin's call to its host was answered with an error, or could not be made.
+    """A plugin's call to its host was answered with an error, or could not be sent.
 
-    A function that an application registers raises it to choose the code of the reply.
+    A function that an application registers raises it to choose the reply's error code.
 
     Attributes:
-        code: A code of the wire's vocabulary (``docs/wire.md``, "Error codes").
+        code: A code of the protocol (``docs/wire.md``, "Error codes").
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -118,11 +118,12 @@ class HostCallError(VConnectError):
 
 
 class PluginError(VConnectError):
-    """Something went wrong with one plugin.
+    """An operation on one plugin failed.
 
     Attributes:
         plugin: The plugin's canonical name.
-        code: A code of the wire's vocabulary (``docs/wire.md``, "Error codes").
+        message: The text without the plugin's name.
+        code: A code of the protocol (``docs/wire.md``, "Error codes").
     """
 
     code = "internal"
@@ -136,7 +137,7 @@ class PluginError(VConnectError):
 
 
 class UnknownPluginError(PluginError):
-    """No plugin has this name."""
+    """There is no plugin with this name."""
 
     code = "unknown_plugin"
 
@@ -145,8 +146,8 @@ class PluginStartError(PluginError):
     """The plugin's process did not start, or did not complete its handshake.
 
     Attributes:
-        is_transient: Whether a later attempt may succeed: the machine was short of something, or
-            a required plugin is not up yet.
+        is_transient: Whether a later attempt may succeed: the machine was short of a resource, or a
+            required plugin is not up yet.
     """
 
     code = "unavailable"
@@ -157,7 +158,7 @@ class PluginStartError(PluginError):
 
 
 class PluginReplyError(PluginError):
-    """The plugin answered, and the answer is an error."""
+    """The plugin answered with an error."""
 
 
 class PluginTimeoutError(PluginError, TimeoutError):
@@ -167,13 +168,13 @@ class PluginTimeoutError(PluginError, TimeoutError):
 
 
 class PluginUnavailableError(PluginError):
-    """The plugin is not connected, or its connection ended with the call in flight."""
+    """The plugin is not connected, or its connection ended during the call."""
 
     code = "unavailable"
 
 
 class PluginStuckError(PluginUnavailableError):
-    """The plugin had stopped answering, and its connection was given up."""
+    """The plugin had stopped answering, so its connection was closed."""
 
 
 class PluginOverloadedError(PluginError):

@@ -1,8 +1,8 @@
-"""How plugins are called, and how an event finds those that want it.
+"""The names of plugins, and which events a capability matches.
 
-A plugin may be called ``example``, ``wk.plugin.example`` or ``v.plugin.example``; all three are
-the plugin ``example``. Exactly one prefix is stripped, and names are compared as a whole, never
-by substring.
+A plugin can be called ``example``, ``wk.plugin.example`` or ``v.plugin.example``; all three are the
+plugin ``example``. Exactly one prefix is removed, and names are compared as a whole, never by
+substring.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from typing import Literal, TypeVar
 V = TypeVar("V")
 
 PREFIXES = ("wk.plugin.", "v.plugin.")
+# Leaves room for a suffix in file names, which have at most 255 bytes.
 MAX_NAME_LENGTH = 64
 
-# Variables that a plugin's process gets. The SDK, the launcher and the state file read them.
+# Variables in a plugin's environment. The SDK, the launcher and the state file use them.
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 PLUGIN_NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 
 LOG_LEVELS: Mapping[str, int] = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40}
-"""What ``--log-level`` takes, the lowest first, with the numbers of Python's `logging`."""
+"""The values of ``--log-level``, lowest first, with the levels of Python's `logging`."""
 
-# sun_path of <sys/un.h>, without its closing zero.
+# The size of sun_path in <sys/un.h>, without its terminating zero.
 MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
-# A name becomes a directory, a log prefix and a part of a URL: nothing that means something to
-# any of them, and no leading dot or dash.
+# A name is used as a directory, a log prefix and a part of a URL. So it has no characters that are
+# special in any of them, and no leading dot or dash.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 NAME_RULE = (
@@ -42,19 +43,19 @@ PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (
 _PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
 
 
-# Peers and callers choose event names, so their number has no natural end. The limit is far above
-# what an application uses, and the cost of starting anew is one miss for each name in use.
+# Peers and callers choose event names, so their number is not limited by itself. This limit is far
+# above what an application uses, and clearing the cache costs one miss for each name in use.
 MAX_CACHED_NAMES = 4096
 
 
 class NameCache(dict[str, V]):
-    """What a name stands for, worked out when the name is first looked up.
+    """The value for each name, computed on its first lookup.
 
-    A full cache is cleared: what is in use comes back at its next look-up, in one miss each. A
-    look-up that raises caches nothing. ``cache[name]`` costs one dictionary look-up.
+    A full cache is cleared; what is in use returns with one miss each. A lookup that raises caches
+    nothing. ``cache[name]`` costs one dictionary lookup.
 
     Args:
-        make: Works out the value of a name.
+        make: Computes the value for a name.
         limit: The number of names at which the cache is cleared.
     """
 
@@ -72,7 +73,7 @@ class NameCache(dict[str, V]):
 
 
 def canonical_name(name: str) -> str:
-    """Strip one known prefix from ``name``.
+    """Remove one known prefix from ``name``.
 
     >>> canonical_name("wk.plugin.example")
     'example'
@@ -86,20 +87,20 @@ def canonical_name(name: str) -> str:
 
 
 def is_valid_name(name: str) -> bool:
-    """Tell whether ``name`` (canonical) follows `NAME_RULE`."""
+    """Return whether ``name`` (canonical) follows `NAME_RULE`."""
     return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether ``text`` can match an event, by `PATTERN_RULE`."""
+    """Return whether ``text`` can match an event; see `PATTERN_RULE`."""
     return _PATTERN.fullmatch(text) is not None
 
 
 def capability_matches(capability: str, event: str) -> bool:
-    """Tell whether a declared capability covers an event.
+    """Return whether a declared capability matches an event.
 
-    A capability covers the event of the same name, every event of the family that it names
-    (``message`` covers ``message.incoming`` and anything below), and what its wildcard says:
+    A capability matches the event with the same name, every event of the family with that name
+    (``message`` matches ``message.incoming`` and everything below), and what its wildcard means:
     ``*`` everything, ``user.*`` one level, ``user.**`` any depth.
 
     >>> capability_matches("message", "message.incoming")
@@ -111,6 +112,7 @@ def capability_matches(capability: str, event: str) -> bool:
     """
     if capability in ("*", "**") or capability == event:
         return True
+    # Cut before the last dot or star, so that `user.*` does not match `users`.
     if capability.endswith(".**"):
         return event.startswith(capability[:-2])
     if capability.endswith(".*"):
@@ -120,9 +122,9 @@ def capability_matches(capability: str, event: str) -> bool:
 
 
 def specificity(pattern: str) -> tuple[int, int]:
-    """Rank patterns that cover the same event, a higher rank for a more specific one.
+    """Rank patterns that match the same event; more specific patterns rank higher.
 
-    More words win, then one level over any depth over the family; ``*`` comes last.
+    More words rank higher, then one level above any depth above the family; ``*`` is lowest.
 
     >>> specificity("user.*") > specificity("user.**") > specificity("user") > specificity("*")
     True

@@ -1,8 +1,7 @@
-"""Blocking work in a thread that never outlives its caller.
+"""Blocking work in a thread that never outlives its caller."""
 
-A thread cannot be cancelled. `asyncio.to_thread` returns at once when its caller is, and leaves
-the thread to write into what the caller then removes; `in_thread` waits for it.
-"""
+# A thread cannot be cancelled. `asyncio.to_thread` returns at once when its caller is cancelled,
+# and leaves the thread to write to what the caller then removes. `in_thread` waits for it instead.
 
 from __future__ import annotations
 
@@ -25,28 +24,30 @@ async def in_thread(
 ) -> T:
     """Run ``function`` in a thread and return its result.
 
-    Where the machine has no more threads it runs here: a host that is held up for a moment is
-    better than one that cannot clean up.
+    If the machine has no more threads, it runs here: a host that blocks for a moment is better than
+    one that cannot clean up.
 
-    Cancellation sets ``stop``, which the function may look at to end early, and is raised only
-    once the function has ended.
+    Cancellation sets ``stop``, which the function may check in order to end early. It is raised
+    only once the function has ended.
     """
+    # Not the executor's own future: whoever cancels first decides who runs the function.
     result: Future[T] = Future()
 
     def run() -> None:
         if result.set_running_or_notify_cancel():
             try:
                 result.set_result(function(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001 - re-raised in the caller
                 result.set_exception(error)
 
     try:
         asyncio.get_running_loop().run_in_executor(None, run)
-    except RuntimeError:  # no thread can be made; but one that there is may have taken it
+    except RuntimeError:  # no thread can be started, but an existing one may have taken the job
         if result.cancel():
             return function(*args, **kwargs)
     work = asyncio.wrap_future(result)
     try:
+        # Shielded, because the thread continues anyway and must be waited for.
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         if stop is not None:
@@ -56,25 +57,25 @@ async def in_thread(
 
 
 async def _ended(work: asyncio.Future[T]) -> None:
-    """Wait for the end, however often the waiting is cancelled, and drop the result."""
+    """Wait for the end, even if the waiting is cancelled repeatedly, and drop the result."""
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])
     if not work.cancelled():
-        work.exception()  # looked at, so that the loop does not report it as lost
+        work.exception()  # retrieved, or the loop would report it as never retrieved
 
 
 class BackgroundWriter(Generic[T]):
     """Writes a file in a thread whenever its contents have changed, one write at a time.
 
-    Changes that are made during a write are written together by the next one. A failure is logged
-    once, and so is the first success after it. All methods belong to the event loop.
+    Changes during a write are written together by the next one. A failure is logged once, as is the
+    first success after it. All methods belong to the event loop.
 
     Args:
-        what: Names the file in the log, such as ``state file /a/b.json``.
+        what: The file's name in the log, such as ``state file /a/b.json``.
         snapshot: Returns the contents; called in the event loop.
-        write: Writes them; called in a thread, may raise `OSError`.
-        consequence: Says in the log what a failure means.
+        write: Writes the contents; called in a thread, may raise `OSError`.
+        consequence: What a failure means, for the log.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class BackgroundWriter(Generic[T]):
             self._writing = asyncio.create_task(self._write(), name=f"writer of {self._what}")
 
     async def flush(self) -> None:
-        """Return when every change so far is on the disk, or the disk has refused.
+        """Wait until all changes so far are on disk, or writing them has failed.
 
-        Cancelling it only stops the waiting.
+        Cancelling it only ends the waiting.
         """
         while self._writing is not None:
             await asyncio.wait([self._writing])
@@ -105,6 +106,7 @@ class BackgroundWriter(Generic[T]):
     async def _write(self) -> None:
         try:
             while self._is_stale:
+                # Before the snapshot, so that a change during the write leads to another one.
                 self._is_stale = False
                 try:
                     await in_thread(None, self._write_down, self._snapshot())

@@ -1,4 +1,4 @@
-"""Which vconnect this is."""
+"""The version of vconnect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 
 @cache
 def host_version() -> str:
-    """Return the installed version, or nothing in a source tree that was never installed."""
+    """Return the installed version; empty in a source tree that was never installed."""
     try:
         return metadata.version("vconnect")
     except metadata.PackageNotFoundError:

@@ -53,7 +53,7 @@ def test_a_second_ctrl_c_ends_it_at_once(lab: Lab, loop: str) -> None:
     with Serve(lab, loop, "--config", str(config)) as host:
         pid = host.wait_until("stubborn", "Running")["pid"]
         host.process.send_signal(signal.SIGINT)
-        host.wait_for_log("stopping the plugins")
+        host.wait_for_log("stopping plugins")
         assert host.wait_until("stubborn", "Stopping")["substate"] == "terminating"
         began = time.monotonic()
         host.process.send_signal(signal.SIGINT)
@@ -164,7 +164,7 @@ def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, web: str) -> None:
         with Serve(lab, "--install", f"{web}/parrot.vp", stderr=theirs) as host:
             os.close(theirs)
             shown = b""
-            while b"running; to look" not in shown:
+            while b"running; to list" not in shown:
                 shown += os.read(ours, 65536)
             host.process.terminate()
             host.ends()

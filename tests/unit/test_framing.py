@@ -126,9 +126,9 @@ def test_encode_frame_and_back():
 
 @pytest.mark.parametrize("bad", [object(), {1: 2}, {"a": {1}}, 1 << 64, -(1 << 63) - 1, "\ud800"])
 def test_what_is_no_json_is_the_callers_mistake(bad):
-    with pytest.raises(PayloadError, match="cannot be written as JSON"):
+    with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
         encode_frame(bad)
-    with pytest.raises(PayloadError, match="cannot be written as JSON"):
+    with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
         Event(NAME, bad)
 
 
@@ -142,7 +142,7 @@ def test_too_deep_to_write():
 
 def test_the_limit_counts_the_whole_payload():
     assert encode_frame("x" * 8, 10)
-    with pytest.raises(PayloadError, match=r"payload of 11 bytes.*carry 10"):
+    with pytest.raises(PayloadError, match=r"payload of 11 bytes.*limit is 10"):
         encode_frame("x" * 9, 10)
 
 

@@ -1,8 +1,7 @@
-"""The routes of the administration interface, and the manager's methods behind them.
+"""The routes of the administration interface, and the manager's methods behind them."""
 
-No request may come from a browser: one with an ``Origin``, or with an unexpected ``Host``, is
-refused before it reaches a route. Bodies must be JSON and be declared as such.
-"""
+# No request may come from a browser: one with an `Origin`, or with an unexpected `Host`, is refused
+# before it reaches a route. Bodies must be JSON and be declared as such.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""HTTP responses: JSON bodies, and one form for all errors.
+"""HTTP responses: JSON bodies, and one form for all errors."""
 
-An error is ``{"error": {"code": …, "message": …}}`` with an appropriate HTTP status. Text that
-comes from plugins is only ever sent as a JSON string, never as HTML.
-"""
+# An error is `{"error": {"code": …, "message": …}}` with an appropriate HTTP status. Text that
+# comes from plugins is only ever sent as a JSON string, never as HTML.
 
 from __future__ import annotations
 

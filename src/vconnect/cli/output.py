@@ -1,8 +1,7 @@
-"""What commands print: tables for people, one JSON value for programs.
+"""What commands print: tables for people, one JSON value for programs."""
 
-Names, reasons and answers come from plugins and are not trusted: none of their control characters
-reaches a terminal, and none of their text is interpreted as markup.
-"""
+# Names, reasons and answers come from plugins and are not trusted: none of their control characters
+# reaches a terminal, and none of their text is interpreted as markup.
 
 from __future__ import annotations
 

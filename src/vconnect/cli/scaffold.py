@@ -1,9 +1,8 @@
-"""``vconnect new``: writes the files of a new plugin project.
+"""``vconnect new``: writes the files of a new plugin project."""
 
-The templates are in ``templates/LANGUAGE``. A file ``X.tmpl`` becomes ``X`` with its ``${…}``
-replaced; any other is copied unchanged. ``dot-X`` becomes ``.X``, because packaging tools may
-ignore hidden files.
-"""
+# The templates are in `templates/LANGUAGE`. A file `X.tmpl` becomes `X` with its `${…}` replaced;
+# any other is copied unchanged. `dot-X` becomes `.X`, because packaging tools may ignore hidden
+# files.
 
 from __future__ import annotations
 

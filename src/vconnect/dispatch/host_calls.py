@@ -1,9 +1,8 @@
-"""Calls from native plugins to the host: permissions, fairness and limits.
+"""Calls from native plugins to the host: permissions, fairness and limits."""
 
-Each connection has its own queue. The queues are served round-robin, a limited number of calls per
-iteration of the event loop, so that a plugin that floods the host delays only itself. A full queue
-refuses further calls (``overloaded``).
-"""
+# Each connection has its own queue. The queues are served round-robin, a limited number of calls
+# per iteration of the event loop, so that a plugin that floods the host delays only itself. A full
+# queue refuses further calls (`overloaded`).
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may connect to a host, and to whom a connection belongs: what the server calls."""
+"""Who may connect to a host, and which plugin a connection belongs to: the server's callbacks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
 
-#: Whose process connected, as far as this host has started it.
+#: The supervisor and instance of a process that connected; ``None`` if this host did not start it.
 Owner = tuple[Supervisor, Instance] | None
 
 
 class HostGatekeeper:
-    """Passes what the server sees on to the plugin's supervisor. See `wire.server.Gatekeeper`.
+    """Passes the server's events on to the plugin's supervisor. See `wire.server.Gatekeeper`.
 
     Args:
         registry: The plugins by name.
-        catalog: Where plugins that attach by themselves are registered.
+        catalog: Registers plugins that attach on their own.
         roster: The supervisors.
-        calls: Serves what native plugins ask.
+        calls: Serves the calls of native plugins.
         allow_external: Whether plugins that this host has not started may attach.
     """
 
@@ -48,21 +48,23 @@ class HostGatekeeper:
         self._allow_external = allow_external
 
     def owner(self, peer: Peer) -> Owner:
-        """Return whose process connected; ``None`` if this host has not started it."""
+        """Return whose process connected, or ``None`` if this host has not started it."""
         return self._roster.owner(peer.pid)
 
     def admit(self, handshake: Handshake, peer: Peer, owner: Owner) -> Admission:
         """Decide about a handshake.
 
         Raises:
-            HandshakeError: Its sender, its name or its moment is not right.
+            HandshakeError: The process may not use this name, or not now.
         """
         plugin = self._registry.find(handshake.plugin)
+        # A process of ours under another plugin's name is a mistake of its author, not an attack,
+        # so the message says what to change.
         if owner is not None and owner[0].plugin is not plugin:
             raise HandshakeError(
                 "stranger",
-                f"it gives the name {handshake.plugin!r}, but was started as "
-                f"{owner[0].plugin.name!r}; use one name in both places",
+                f"it uses the name {handshake.plugin!r}, but was started as "
+                f"{owner[0].plugin.name!r}; use the same name in both places",
             )
         if plugin is None:
             plugin = self._register_external(handshake, peer)
@@ -70,26 +72,27 @@ class HostGatekeeper:
         return self._roster.of(plugin).admit(handshake, peer, instance)
 
     def attached(self, session: Session, owner: Owner) -> None:
-        """Called when a session was admitted and acknowledged."""
+        """Called when a session has been admitted and acknowledged."""
         plugin = self._registry.get(session.handshake.plugin)
         self._roster.of(plugin).attached(session, owner[1] if owner is not None else None)
 
     def detached(self, session: Session, error: Exception | None) -> None:
-        """Called at the end of a session."""
+        """Called when a session has ended."""
         self._calls.forget(session)
+        # The plugin may have been uninstalled since the handshake, here and in `called`.
         plugin = self._registry.find(session.handshake.plugin)
         supervisor = self._roster.find(plugin.name) if plugin is not None else None
         if supervisor is not None:
             supervisor.detached(session, error)
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
-        """Called with what a native plugin asks."""
+        """Called for each call of a native plugin."""
         plugin = self._registry.find(session.handshake.plugin)
         if plugin is not None:
             self._calls.accept(plugin, session, message)
 
     def refused(self, owner: Owner, error: HandshakeError) -> None:
-        """Called when a connection was refused."""
+        """Called when a connection has been refused."""
         if owner is not None:
             supervisor, instance = owner
             supervisor.refused(instance, error)

@@ -1,18 +1,20 @@
-"""The guardian: a small parent of the host, which leaves nothing alive when the host has ended.
+"""The guardian: a small parent process of the host, which leaves nothing alive when it ends."""
 
-``vconnect serve`` forks before it loads anything heavy and before it has any thread. The child
-becomes the host. The parent stays behind with one thread, no event loop and nothing to do but to
-forward signals and to wait. On Linux it is a *child subreaper*: whoever loses their parent below
-it becomes its child, also those that have left every session and process group of their plugin.
-So when the host has ended, in whatever way, all that it ever started is below the guardian, and
-can be found and killed without asking anybody.
-
-A pipe ties the two together. The guardian announces on it which signals it forwards, for a signal
-that was sent to both must not count twice; and its end tells the host that the guardian is gone.
-
-Where there is no subreaper (macOS), the guardian ends the process groups that the host has
-recorded in its state file.
-"""
+# The idea: a killed host cannot clean up, so another process has to, and it must not depend on
+# anything that the host knew.
+#
+# `vconnect serve` forks before it imports anything heavy and before it has any thread. The child
+# becomes the host. The parent stays behind with one thread and no event loop; it only forwards
+# signals and waits. On Linux it is a child subreaper: a process below it whose parent dies becomes
+# its child, even if it has left its plugin's session and process group. So when the host has ended,
+# in whatever way, everything that it ever started is a descendant of the guardian, and is found by
+# a walk over /proc.
+#
+# A pipe connects the two. Its end of file tells the host that the guardian is dead. The guardian
+# also announces each signal on it before forwarding it: `killall` and service managers signal both
+# processes, and the host must count that once.
+#
+# Without a subreaper (macOS), the guardian ends the process groups recorded in the state file.
 
 from __future__ import annotations
 
@@ -27,26 +29,28 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from vconnect.processes.procfs import HAS_PROC, ProcessStat, processes, send
 
 if TYPE_CHECKING:
-    import asyncio  # what stays behind as the guardian never loads it
+    import asyncio  # never loaded in the guardian, which must stay small
 
 Mode = Literal["auto", "on", "off"]
 
+# From <linux/prctl.h>.
 _PR_SET_NAME = 15
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_NAME = b"vconnect-guard"  # 15 bytes are the most
+_NAME = b"vconnect-guard"  # the kernel keeps at most 15 bytes
 
-# What ends or stops a process by default and can be caught; the host decides what it means.
+# Signals that end or stop a process by default and can be caught. The host decides what they mean.
 _FORWARDED = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
     *(signal.SIGTSTP, signal.SIGCONT),
 )
-# For a process that does not die of SIGKILL: it hangs in the kernel, and may do so for ever.
+# A process that survives SIGKILL for this long hangs in the kernel, perhaps forever. Seconds.
 _PATIENCE_S = 10.0
+# The end of a grandchild is not announced, so the guardian looks again after this long.
 _POLL_S = 0.005
 _STDERR = 2
-# A signal to everybody (a service manager's, `killall`) arrives twice; nobody types this fast
-# and means it twice, and no machine is so busy that the second one comes later.
+# A signal to both processes arrives twice within this time. A human who repeats a signal takes
+# about as long, and no machine is so busy that the second arrival is later. Seconds.
 _ECHO_S = 1.0
 
 
@@ -54,7 +58,7 @@ class Lifeline:
     """The host's end of the pipe to its guardian.
 
     Attributes:
-        guardian_pid: Who holds the other end.
+        guardian_pid: The guardian's PID.
     """
 
     def __init__(self, descriptor: int, guardian_pid: int) -> None:
@@ -62,11 +66,13 @@ class Lifeline:
         self._descriptor = descriptor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_loss: Callable[[], None] | None = None
+        # Signals that the guardian has announced and that have not been received since.
         self._announced: list[int] = []
+        # When each signal was last received once, by number and whether it was forwarded.
         self._single: dict[tuple[int, bool], float] = {}
 
     def watch(self, loop: asyncio.AbstractEventLoop, on_loss: Callable[[], None]) -> None:
-        """Call ``on_loss`` once when the guardian has died."""
+        """Call ``on_loss`` once the guardian has died."""
         self._loop, self._on_loss = loop, on_loss
         loop.add_reader(self._descriptor, self._read)
 
@@ -78,16 +84,18 @@ class Lifeline:
             self._loop = None
 
     def is_echo(self, number: int) -> bool:
-        """Tell whether a signal was heard already, on the other of the two ways to this process.
+        """Return whether a signal was already received, forwarded or directly, a moment ago.
 
-        To be asked once for each signal: from the guardian's forwarding and from others directly.
+        Call it exactly once for each received signal.
         """
         if self._loop is not None:
+            # The announcement was written before the signal was sent, so it can be read now.
             self._read()
         forwarded = number in self._announced
         if forwarded:
             self._announced.remove(number)
         now = time.monotonic()
+        # Only the other way counts: the same way twice means two signals.
         twin = self._single.pop((number, not forwarded), None)
         if twin is not None and now - twin < _ECHO_S:
             return True
@@ -102,17 +110,17 @@ class Lifeline:
         self._announced += data
         if not data:
             self.close()
-            # If this process is suspended, the kernel wakes it with a SIGHUP, for the same reason.
+            # If this process is suspended, the kernel wakes it with a SIGHUP for the same reason.
             self._single[signal.SIGHUP, True] = time.monotonic()
             if self._on_loss is not None:
                 self._on_loss()
 
 
 def is_wanted(mode: Mode, environ: Mapping[str, str], pid: int) -> bool:
-    """Tell whether the process ``pid`` shall have a guardian.
+    """Return whether the process ``pid`` should have a guardian.
 
-    By itself it needs none as the main process of a systemd service: at its end systemd ends the
-    whole control group.
+    With ``auto``, the main process of a systemd service gets none, because systemd ends the whole
+    control group with it.
     """
     if mode == "auto":
         is_service = "INVOCATION_ID" in environ and environ.get("SYSTEMD_EXEC_PID") == str(pid)
@@ -121,24 +129,27 @@ def is_wanted(mode: Mode, environ: Mapping[str, str], pid: int) -> bool:
 
 
 def guarded(leftovers: Callable[[], None]) -> Lifeline:
-    """Fork: return in the child, which is the host; the parent guards it and never returns.
+    """Fork, and return in the child, which is the host. The parent guards it and never returns.
 
-    The host leads a process group of its own, so that what a terminal sends to its foreground
-    reaches it once, through the guardian. No thread may exist yet.
+    The host leads its own process group, so that a signal from the terminal reaches it only once,
+    through the guardian. There must not be any thread yet.
 
     Args:
-        leftovers: Where there is no subreaper: ends what the host has recorded.
+        leftovers: Ends what the host has recorded; used without a subreaper.
 
     Raises:
-        OSError: There can be no further process, or no pipe.
+        OSError: No further process or pipe is available.
     """
     reading, writing = os.pipe()
+    # Neither side may block the other: a stopped host must not stop its guardian.
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     guardian = os.getpid()
+    # Children from before the exec, such as a shell's background jobs, are not the host's.
     spared = {(stat.pid, stat.start) for stat in _children(guardian)} if HAS_PROC else set()
     is_reaper = _become_reaper()
     forwarded = _forwarded()
+    # Blocked before the fork, so that no signal can be lost between it and sigwait().
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
     host = os.fork()
     if host:
@@ -146,10 +157,10 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
         _guard(_Guardian(host, writing, forwarded), None if is_reaper else leftovers, spared)
     os.close(writing)
     os.setpgid(0, 0)
-    # The terminal counts this group as a background one; what it logs must not stop it.
+    # For the terminal, this is a background group; its log output must not stop it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    # Whoever is stopped cannot notice that the guardian has died. The kernel wakes the groups that
-    # an end leaves alone, but not one whose threads are just about to stop.
+    # A stopped process cannot notice that the guardian has died. The kernel wakes stopped groups
+    # that are orphaned, but not a group whose threads are just about to stop.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _pass_on(guardian)
@@ -157,7 +168,7 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
 
 
 def _pass_on(guardian: int) -> None:
-    """Let what systemd has addressed to the process that it started be the host's."""
+    """Redirect to the host what systemd has addressed to the process that it started."""
     for name in ("LISTEN_PID", "WATCHDOG_PID"):
         if os.environ.get(name) == str(guardian):
             os.environ[name] = str(os.getpid())
@@ -166,7 +177,7 @@ def _pass_on(guardian: int) -> None:
 def _guard(
     guardian: _Guardian, leftovers: Callable[[], None] | None, spared: set[tuple[int, int]]
 ) -> NoReturn:
-    """Be the guardian, and exit as the host did; nothing of the command line runs on here."""
+    """Run as the guardian, and exit like the host. Never returns to the command line's code."""
     code = 1
     try:
         code = guardian.run()
@@ -183,7 +194,7 @@ def _guard(
 
 
 class _Guardian:
-    """Forwards signals to the host and waits for its end."""
+    """Forwards signals to the host, and waits for it to end."""
 
     def __init__(self, host: int, lifeline: int, forwarded: set[signal.Signals]) -> None:
         self._host = host
@@ -191,11 +202,11 @@ class _Guardian:
         self._forwarded = forwarded
 
     def run(self) -> int:
-        """Return what the host's end makes the exit code."""
+        """Wait for the host's end, and return the exit code for it."""
         # A signal that is ignored by default is only kept for sigwait() if it has a handler.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with suppress(OSError):
-            os.setpgid(self._host, self._host)  # whoever comes first, it or its child
+            os.setpgid(self._host, self._host)  # the child does it too, whoever is first
         _rename()
         _close_all_but(self._lifeline)
         while (code := self._reap()) is None:
@@ -206,11 +217,12 @@ class _Guardian:
         return code
 
     def _reap(self) -> int | None:
-        """Bury whoever has ended; the host's exit code if it is among them."""
+        """Reap children that have ended; return the host's exit code once it is among them."""
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == self._host:
                 code = os.waitstatus_to_exitcode(status)
+                # As a shell reports it: 128 plus the number of the signal.
                 return code if code >= 0 else 128 - code
             if pid == 0:
                 return None
@@ -218,7 +230,8 @@ class _Guardian:
     def _forward(self, number: signal.Signals) -> None:
         with suppress(OSError):  # the pipe is full, or the host has closed it
             os.write(self._lifeline, bytes([number]))
-        os.kill(self._host, number)  # not yet waited for, so nobody else has its number
+        os.kill(self._host, number)  # not reaped yet, so the PID is still the host's
+        # Ctrl-Z must stop both, or the shell would wait for a process that still runs.
         if number is signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -229,12 +242,12 @@ def _forwarded() -> set[signal.Signals]:
 
 
 def _become_reaper() -> bool:
-    """Have orphans below this process become its children; false where that cannot be had."""
+    """Make orphans below this process its children; return false if that is not supported."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _rename() -> None:
-    """Be told apart from the host in ``ps`` and ``top``."""
+    """Set another name than the host's in ``ps`` and ``top``."""
     import ctypes
 
     _prctl(_PR_SET_NAME, ctypes.c_char_p(_NAME))
@@ -252,25 +265,26 @@ def _prctl(option: int, argument: object) -> bool:
 
 
 def _close_all_but(kept: int) -> None:
-    """Close what was inherited; a socket or a lock must not live on here."""
+    """Close inherited descriptors: a socket or a lock must not stay open here."""
     names = []
-    with suppress(OSError):  # no such directory here: they stay open
+    with suppress(OSError):  # without that directory they stay open
         names = os.listdir("/dev/fd")  # noqa: PTH208
     for descriptor in map(int, names):
         if descriptor > _STDERR and descriptor != kept:
-            with suppress(OSError):  # the one of that listing
+            with suppress(OSError):  # the descriptor of that listing is already closed
                 os.close(descriptor)
 
 
-# The end of everybody else.
+# Ending the descendants.
 
 
 def _end_descendants(spared: set[tuple[int, int]]) -> None:
-    """Kill and bury until nobody is left below this process.
+    """Kill and reap until nothing is left below this process.
 
     Args:
-        spared: Children that it had before it was a guardian, by PID and start time.
+        spared: Children from before it was a guardian, by PID and start time.
     """
+    # Repeated, because a process may fork between the walk and its signal.
     until = time.monotonic() + _PATIENCE_S
     while victims := _descendants(spared):
         for stat in victims:
@@ -278,14 +292,15 @@ def _end_descendants(spared: set[tuple[int, int]]) -> None:
         _record_end()
         if time.monotonic() > until:
             pids = ", ".join(str(stat.pid) for stat in victims)
-            print(f"vconnect: these do not die of SIGKILL: {pids}", file=sys.stderr)
+            print(f"vconnect: PIDs still alive after SIGKILL: {pids}", file=sys.stderr)
             return
+        # Zombies are reaped by their parents' death or by us; only living processes take time.
         if any(stat.is_alive for stat in victims):
             time.sleep(_POLL_S)
 
 
 def _descendants(spared: set[tuple[int, int]]) -> list[ProcessStat]:
-    """List everybody below this process, the dead ones that wait for it included."""
+    """List all processes below this one, including zombies."""
     below: dict[int, list[ProcessStat]] = {}
     for stat in processes():
         if (stat.pid, stat.start) not in spared:

@@ -1,4 +1,4 @@
-"""Run an action for each plugin, each after those that it depends on."""
+"""Runs an action for each plugin, after those of the plugins that it depends on."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ async def run_in_order(
     actions: Mapping[str, Callable[[], Awaitable[None]]],
     after: Mapping[str, Iterable[str]],
 ) -> None:
-    """Run each action once those that it comes after have ended, and independent ones at once.
+    """Run each action once the actions that it comes after have ended; run others concurrently.
 
-    An action that fails does not hold up the others: those after it run all the same. Actions
-    in a cycle do not wait for each other. Cancellation cancels the actions and waits for them.
+    A failure does not affect other actions, not even those that come after it. Actions in a cycle
+    do not wait for each other. Cancellation cancels the actions and waits for them.
 
     Args:
-        actions: By name.
+        actions: The actions by name.
         after: For each name, the names that it comes after; names without an action are ignored.
 
     Raises:
-        ExceptionGroup: What the actions raised, once all have ended.
+        ExceptionGroup: All exceptions of actions, once all actions have ended.
     """
     tasks: dict[str, asyncio.Task[None]] = {}
     errors: list[Exception] = []
@@ -30,6 +30,7 @@ async def run_in_order(
 
     async def run(name: str) -> None:
         earlier = [tasks[other] for other in positions[name].after if other in tasks]
+        # Waiting in a cycle would never end. Its plugins are refused for it when they start.
         if earlier and not find_cycle(positions, name):
             await asyncio.wait(earlier)
         try:

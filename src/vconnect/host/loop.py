@@ -1,4 +1,4 @@
-"""Which event loop a host runs on."""
+"""Selects the event loop that a host runs on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Choose the event loop.
+    """Return the factory of the event loop; ``None`` for asyncio's own.
 
     Args:
         wanted: ``True`` for uvloop, ``False`` for asyncio's own, ``None`` for uvloop if it is
             installed.
 
     Raises:
-        ConfigError: uvloop is wanted and not installed.
+        ConfigError: uvloop is required but not installed.
     """
     if wanted is False:
         return None

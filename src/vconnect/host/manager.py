@@ -1,4 +1,4 @@
-"""`PluginRuntimeManager`: the only object that owns the others, and what an application embeds."""
+"""`PluginRuntimeManager`: owns all other objects, and is what an application embeds."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
 from .summary import HostSummary
 
+# The interval of samples and of reports of suppressed lines; see `Monitor`.
 _HEARTBEAT_SECONDS = 1.0
 
 F = TypeVar("F", bound=HostFunction)
@@ -69,24 +70,22 @@ _log = logging.getLogger(__name__)
 class PluginRuntimeManager:
     """Installs, starts, watches and talks to plugins.
 
-    Use it as ``async with PluginRuntimeManager(...) as runtime``: inside the block the plugins'
-    socket is served; at its end every plugin is stopped, also when the block raises. No plugin
-    starts before `start_all` or `start_plugin`.
+    Use it as ``async with PluginRuntimeManager(...) as runtime``. The block serves the plugin
+    socket; on exit every plugin is stopped, even if the block raises. No plugin starts before
+    `start_all` or `start_plugin`.
 
-    A method that takes a plugin's name takes any of its names. All methods belong to the thread of
-    the event loop.
+    A plugin can be given by any of its names. All methods belong to the event loop's thread.
 
     Args:
         settings: The host's settings; by default those of ``Settings``.
-        progress: Called while a package is downloaded, with the bytes so far and the total where
-            it is known.
-        guardian_pid: The host's guardian, shown in `host_summary`.
-        listening: A socket that listens on ``socket_path`` already, opened by a service manager;
+        progress: Called during a download, with the bytes so far and the total if it is known.
+        guardian_pid: The PID of the host's guardian, shown in `host_summary`.
+        listening: A socket that already listens on ``socket_path``, opened by a service manager;
             by default the host opens its own.
-        **options: Any key of `Settings`, over ``settings``: ``plugin_dir="./plugins"``.
+        **options: Any key of `Settings`, overriding ``settings``: ``plugin_dir="./plugins"``.
 
     Raises:
-        ConfigError: An option is unknown, or not what its key expects.
+        ConfigError: An option is unknown, or its value is invalid.
     """
 
     def __init__(
@@ -102,8 +101,8 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
+        # Unless overridden, bind the dispatcher's method: one Python frame less for each request.
         if type(self).request is PluginRuntimeManager.request:
-            # A method that only hands on costs each event a frame more.
             self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         socket_path = Path(settings.socket_path)
@@ -139,7 +138,7 @@ class PluginRuntimeManager:
             settings.handshake_timeout,
             listening,
         )
-        #: Set when a plugin that the operator requires is in a crash loop; holds its name.
+        #: Set to the name of a required plugin when it is in a crash loop.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._opened = time.monotonic()
@@ -159,16 +158,16 @@ class PluginRuntimeManager:
         await self.close()
 
     async def open(self) -> None:
-        """Hold the socket, register the dev plugins, install what is to be installed, and listen.
+        """Bind the socket, install packages, register dev plugins, and start listening.
 
-        The socket is held first, so that a second host is refused before it changes anything.
-        Then plugins are ended that a killed host has left, if it had no guardian.
+        The socket is bound first, so that a second host is refused before it changes anything.
+        Then plugin processes that a killed host left behind are ended.
 
         Raises:
-            SocketError: The socket cannot be had; another host may hold it.
-            StateError: A newer vconnect wrote the state file.
-            ConfigError: A dev plugin is wrong, or ``cgroup`` is ``on`` and there can be none.
-            InstallError: A package from this machine cannot be installed.
+            SocketError: The socket cannot be bound; another host may hold it.
+            StateError: The state file was written by a newer vconnect.
+            ConfigError: A dev plugin is invalid, or ``cgroup`` is ``on`` but not available.
+            InstallError: A local package cannot be installed.
         """
         self._server.bind()
         try:
@@ -192,10 +191,8 @@ class PluginRuntimeManager:
             self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
 
     async def close(self) -> None:
-        """Stop every plugin, those last that others require, then the socket.
-
-        Safe to call twice.
-        """
+        """Stop every plugin, required ones last, then close the socket. May be called twice."""
+        # Nothing may start from now on: neither by an order nor by the watch over sources.
         self._roster.begin_closing()
         for task in self._tasks:
             task.cancel()
@@ -207,6 +204,7 @@ class PluginRuntimeManager:
         await self._state.flush()
         await asyncio.gather(*(plugin.crashes.flush() for plugin in self._registry))
         self._cgroups.close()
+        # Last, because plugins that stop still use the connection, and logs their pipes.
         await self._server.close()
         await self._logs.close()
 
@@ -218,33 +216,33 @@ class PluginRuntimeManager:
     # Plugins.
 
     def register_dev_plugin(self, name: str, path: str | Path) -> None:
-        """Make a plugin of a source directory; it wins over an installed one of its name.
+        """Register a source directory as a plugin; it overrides an installed plugin of that name.
 
         Args:
-            name: Its name, with or without prefix.
+            name: The plugin's name, with or without prefix.
             path: The directory; ``~`` is expanded.
 
         Raises:
-            ConfigError: The name is no plugin's, or the plugin of that name is in use.
+            ConfigError: The name is invalid, or the plugin with that name is in use.
         """
         self._catalog.register_dev(name, path)
 
     async def install_from_url(self, url: str) -> PluginSummary:
-        """Install a package; a version that runs goes on until it is restarted.
+        """Install a package. A running version continues until it is restarted.
 
         Args:
-            url: A path, ``file://``, ``https://``, or ``http://`` where allowed.
+            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed.
 
         Returns:
-            The plugin, as it stands now.
+            The plugin's summary.
 
         Raises:
-            InstallError: As `PluginInstaller.install_from_url`; the old version is untouched.
+            InstallError: See `PluginInstaller.install_from_url`; the old version is unchanged.
         """
         return self.summary(await self._catalog.install(url))
 
     async def discover_plugins(self) -> list[PluginSummary]:
-        """Look into ``plugin_dir`` again and list what is installed there, by name.
+        """Read ``plugin_dir`` again, and return what is installed there, by name.
 
         Raises:
             InstallError: The directory exists but cannot be read.
@@ -253,44 +251,44 @@ class PluginRuntimeManager:
         return [summary for summary in self.runtime_summaries() if summary.name in names]
 
     async def start_plugin(self, name: str) -> None:
-        """Start a plugin and wait for its handshake; nothing to do if it is running.
+        """Start a plugin and wait for its handshake; do nothing if it is running.
 
-        Cancelling it only stops the waiting.
+        Cancelling it only ends the waiting.
 
         Raises:
             UnknownPluginError: There is no such plugin.
-            PluginStartError: It did not start, did not shake hands, or was stopped meanwhile.
+            PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
         """
         await self._ordered(name, "running").start()
 
     async def stop_plugin(self, name: str) -> None:
-        """Stop a plugin, and return when no process of its group is left.
+        """Stop a plugin, and wait until no process of it is left.
 
-        It stays stopped when the host is started again, until `start_plugin` or `restart_plugin`.
+        It stays stopped even if the host restarts, until `start_plugin` or `restart_plugin`.
 
         Raises:
             UnknownPluginError: There is no such plugin.
         """
         await self._ordered(name, "stopped").stop()
-        await self._state.flush()
+        await self._state.flush()  # the stop must survive a kill right after this call
 
     async def restart_plugin(self, name: str) -> None:
         """Restart a plugin and wait for the new process's handshake.
 
-        One that runs goes on until the new process has shaken hands, and serves on if that fails;
-        one that may not run twice (``exclusive``) is stopped first.
+        The old process runs until then, and keeps running if the new one fails. An ``exclusive``
+        plugin is stopped first.
 
         Raises:
             UnknownPluginError: There is no such plugin.
-            PluginStartError: As `start_plugin`; also if the old process serves on.
+            PluginStartError: See `start_plugin`; also raised if the old process keeps running.
         """
         await self._ordered(name, "running").restart()
 
     async def start_all(self) -> None:
-        """Discover, then start every installed and dev plugin, those first that others require.
+        """Discover and start all installed and dev plugins; required plugins come first.
 
-        One that fails never stops the others; its reason is in the log and in its summary. Those
-        that were stopped by `stop_plugin`, also in an earlier life of the host, are left out.
+        A failure does not affect other plugins; it is logged and shown in the summary. Plugins
+        stopped with `stop_plugin`, even in an earlier run of the host, are left out.
 
         Raises:
             InstallError: ``plugin_dir`` exists but cannot be read.
@@ -308,19 +306,19 @@ class PluginRuntimeManager:
         await run_in_order(starts, required)
 
     async def stop_all(self) -> None:
-        """Stop every plugin, those last that others require; the socket is served on."""
+        """Stop every plugin, required ones last. The socket stays open."""
         supervisors = [self._roster.of(plugin) for plugin in self._registry]
         await run_in_order({s.plugin.name: s.stop for s in supervisors}, _dependents(supervisors))
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
-        """Describe every plugin as it is now, by name."""
+        """Describe every plugin, by name."""
         return [
             summarize(plugin) for plugin in sorted(self._registry, key=lambda known: known.name)
         ]
 
     def summary(self, name: str) -> PluginSummary:
-        """Describe one plugin as it is now.
+        """Describe one plugin.
 
         Raises:
             UnknownPluginError: There is no such plugin.
@@ -330,13 +328,13 @@ class PluginRuntimeManager:
     def plugin_logs(
         self, name: str, *, lines: int = 100, level: LogLevel = "trace", after: int | None = None
     ) -> LogPage:
-        """Return what a plugin has printed and logged, oldest first.
+        """Return a plugin's log records, oldest first.
 
         Args:
             name: The plugin.
-            lines: How many records at most: the newest, or with ``after`` the oldest after it.
-            level: The lowest level that is wanted.
-            after: The ``next`` of an earlier answer, to go on without gap or duplicate.
+            lines: The maximum number of records: the newest, or with ``after`` the oldest after it.
+            level: The lowest level to return.
+            after: The ``next`` of an earlier page, to continue without gaps or duplicates.
 
         Raises:
             UnknownPluginError: There is no such plugin.
@@ -361,15 +359,15 @@ class PluginRuntimeManager:
             plugins=len(self._registry),
         )
 
-    # Events. These return the dispatcher's coroutines as they are: one frame less for each event.
+    # Events. These return the dispatcher's coroutines: one Python frame less for each event.
 
     def emit(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, Outcome]:
         """Send an event to the plugins that want it, one after the other.
 
-        A plugin may stop the chain, or replace the payload for those after it. A plugin's failure
-        is part of the outcome; ``on_failure`` of the event says what follows from it.
+        A plugin can stop the chain, or replace the payload for the following plugins. A failure is
+        part of the outcome; the event's ``on_failure`` determines its effect.
 
         Args:
             event: The event's name.
@@ -414,10 +412,10 @@ class PluginRuntimeManager:
         Raises:
             PayloadError: The payload is not JSON, or too large.
             UnknownPluginError: There is no such plugin.
-            PluginReplyError: It answered with an error.
-            PluginTimeoutError: It did not answer in time.
-            PluginUnavailableError: It is not connected, or its circuit is open.
-            PluginOverloadedError: Its queue is full.
+            PluginReplyError: The plugin answered with an error.
+            PluginTimeoutError: The plugin did not answer in time.
+            PluginUnavailableError: The plugin is not connected, or its circuit is open.
+            PluginOverloadedError: Too many events are already waiting for the plugin.
         """
         return self._dispatcher.request(plugin, event, payload, timeout)
 
@@ -426,7 +424,7 @@ class PluginRuntimeManager:
     ) -> Coroutine[Any, Any, PluginResult]:
         """Send an event to one plugin as `request` does, and return its whole result.
 
-        The result tells how long the plugin took, and whether a default answer stood in for it.
+        The result includes the duration, and whether a default answer replaced a failure.
 
         Args:
             plugin: Any of its names.
@@ -436,7 +434,7 @@ class PluginRuntimeManager:
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
-            PluginError: As `request`.
+            PluginError: See `request`.
         """
         return self._dispatcher.request_result(plugin, event, payload, timeout=timeout)
 
@@ -448,7 +446,7 @@ class PluginRuntimeManager:
             payload: Anything that JSON can represent.
 
         Returns:
-            The number of plugins to which it was sent.
+            The number of plugins that it was sent to or queued for.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -467,7 +465,7 @@ class PluginRuntimeManager:
             timeout: Seconds for each plugin; by default the event's ``timeout``.
 
         Returns:
-            The number of plugins to which it was sent.
+            The number of plugins that it was sent to or queued for.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -479,13 +477,12 @@ class PluginRuntimeManager:
     def host_call(self, name: str) -> Callable[[F], F]:
         """Let native plugins call a function of the application: ``@runtime.host_call("x.y")``.
 
-        The function gets a `HostCall` and may be ``async``; what it returns is the reply's data.
-        It raises `HostCallError` to reply with an error of its own; any other exception is logged
-        here, and told to the plugin only as ``internal``. A plugin needs ``name`` among the
-        permissions of its manifest.
+        The function gets a `HostCall`, may be ``async``, and returns the reply's data. It raises
+        `HostCallError` to reply with an error; any other exception is logged here, and reported to
+        the plugin as ``internal``. The plugin's manifest must list ``name`` in its permissions.
 
         Raises:
-            ConfigError: The name is taken.
+            ConfigError: The name is already in use.
         """
 
         def register(function: F) -> F:
@@ -495,13 +492,13 @@ class PluginRuntimeManager:
         return register
 
     async def ping(self, name: str, *, timeout: float | None = None) -> float:
-        """Ask a native plugin for a sign of life.
+        """Ping a native plugin.
 
         Returns:
-            Seconds until it came.
+            The round-trip time in seconds.
 
         Raises:
-            PluginError: There is none, or the plugin is not connected, or not native.
+            PluginError: It did not answer, is not connected, or is not native.
         """
         began = time.monotonic()
         await self._ask_native(name, PING, {}, timeout)
@@ -512,17 +509,17 @@ class PluginRuntimeManager:
     ) -> None:
         """Give a running native plugin another configuration, if it accepts it.
 
-        It is asked to check the new one first; an error leaves the old one in force.
+        The plugin checks the new configuration first; after an error, the old one stays in force.
 
         Args:
             name: The plugin.
-            values: The operator's part, laid over the manifest's defaults. It holds until the
-                host ends; the configuration file is not changed.
-            timeout: Seconds for each of the two questions.
+            values: The operator's values, which are merged into the manifest's defaults. They apply
+                until the host ends; the configuration file is not changed.
+            timeout: Seconds for the check, and again for the update.
 
         Raises:
-            PluginReplyError: The plugin refuses it, and says why.
-            PluginError: The plugin is not connected, not native, or does not answer.
+            PluginReplyError: The plugin rejected it; the text is the plugin's reason.
+            PluginError: The plugin is not connected, not native, or did not answer.
         """
         plugin = self._registry.get(name)
         defaults = plugin.manifest.config if plugin.manifest is not None else {}
@@ -531,10 +528,10 @@ class PluginRuntimeManager:
         await self._ask_native(name, CONFIG_UPDATE, config, timeout)
         plugin.config = values
 
-    # Inside.
+    # Internals.
 
     def _given_up(self, plugin: PluginRuntime) -> None:
-        """Hear of a crash loop."""
+        """Called when a crash loop has begun."""
         lost = self.required_lost
         if plugin.policy.required and lost is not None and not lost.done():
             lost.set_result(plugin.name)
@@ -543,18 +540,18 @@ class PluginRuntimeManager:
         return Supervisor(plugin, self._supervision, self._launcher, self._slots, self._given_up)
 
     def _ordered(self, name: str, desired: Desired) -> Supervisor:
-        """Return the plugin's supervisor, with the operator's wish noted for later hosts."""
+        """Return the plugin's supervisor, and record what the operator asked for."""
         supervisor = self._roster.of(self._registry.get(name))
         self._state.want(supervisor.plugin.name, desired)
         return supervisor
 
     def _stays_stopped(self, plugin: PluginRuntime) -> bool:
-        """Tell whether the operator has stopped it, and say so where it is looked for."""
+        """Return whether the operator has stopped it; if so, say so in its summary and the log."""
         stopped = self._state.wants_stopped(plugin.name)
         if stopped:
             plugin.explain(plugin.substate, STOPPED_BY_OPERATOR)
             _log.info(
-                "plugin %s stays stopped, as the operator left it; to start it: vconnect start %s",
+                "plugin %s stays stopped (by the operator); to start it: vconnect start %s",
                 *(plugin.name, plugin.name),
             )
         return stopped
@@ -566,7 +563,7 @@ class PluginRuntimeManager:
         plugin = self._registry.get(name)
         if plugin.session is not None and not plugin.session.is_native:
             raise PluginUnavailableError(
-                plugin.name, f"it speaks the classic dialect, which has no {event}"
+                plugin.name, f"it speaks the classic dialect, which does not have {event}"
             )
         await self._dispatcher.request(name, event, payload, timeout=timeout)
 
@@ -578,7 +575,7 @@ class PluginRuntimeManager:
             _log.info("plugin log level: %s", self.settings.log_level)
 
     async def _beat(self) -> None:
-        """Note every second which plugins are alive, and what they use."""
+        """Sample all plugins every second, and report suppressed lines of output."""
         monitor = Monitor(self.settings.part(HeartbeatSettings))
         while True:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
@@ -588,7 +585,7 @@ class PluginRuntimeManager:
 
 
 def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
-    """Map each plugin to those that require it, which have to stop before it."""
+    """Map each plugin to those that require it, which must stop before it."""
     dependents: dict[str, set[str]] = {one.plugin.name: set() for one in supervisors}
     for one in supervisors:
         for required in one.plugin.required_plugins:
@@ -597,7 +594,7 @@ def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:
-    """Start a plugin; the supervisor has logged why it would not."""
+    """Start a plugin; if it fails, the supervisor has logged the reason."""
     with suppress(PluginStartError):
         await supervisor.start()
 

@@ -34,20 +34,20 @@ def serve(
 ) -> int:
     """Run a host in the foreground until SIGTERM, SIGHUP or Ctrl-C.
 
-    The first signal stops every plugin in order, the second kills them, the third ends the
-    process on the spot.
+    The first signal stops every plugin in order, the second kills them, the third ends the process
+    immediately.
 
     Args:
-        settings: The host's.
-        lifeline: To its guardian; the host ends in order when the guardian dies.
-        progress: Called while a package is downloaded; see `PluginRuntimeManager`.
+        settings: The host's settings.
+        lifeline: The connection to the guardian; when that dies, the host shuts down in order.
+        progress: Called during a download; see `PluginRuntimeManager`.
 
     Returns:
-        The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or a plugin
-        that the operator requires is in a crash loop.
+        The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or if a
+        required plugin is in a crash loop.
 
     Raises:
-        VConnectError: The host cannot begin: its socket, a dev plugin or a package is wrong.
+        VConnectError: The host cannot start: its socket, a dev plugin or a package is invalid.
     """
     with _host_log(logging.DEBUG if settings.debug else logging.INFO):
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
@@ -58,11 +58,11 @@ def serve(
 
 
 def _close(runner: asyncio.Runner) -> None:
-    """Close the loop, also where the machine has no thread in which asyncio waits for others."""
+    """Close the loop, even if the machine has no thread left for asyncio to wait for others."""
     try:
         runner.close()
     except RuntimeError as error:
-        _log.warning("not waiting for threads that still work: %s", error)
+        _log.warning("not waiting for threads that are still running: %s", error)
 
 
 async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progress | None) -> int:
@@ -78,6 +78,7 @@ async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progre
         try:
             await _work(manager, Notifier(os.environ))
         except asyncio.CancelledError:
+            # Cancelled by something other than a signal: not ours to swallow.
             if not interrupts.count:
                 raise
         else:
@@ -86,7 +87,7 @@ async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progre
 
 
 async def _work(manager: PluginRuntimeManager, notifier: Notifier) -> None:
-    """Serve until cancelled, or until a plugin is lost that the operator requires."""
+    """Serve until cancelled, or until a required plugin is in a crash loop."""
     async with manager:
         admin = AdminServer(manager, manager.settings.admin_socket)
         await admin.start()
@@ -95,25 +96,26 @@ async def _work(manager: PluginRuntimeManager, notifier: Notifier) -> None:
             await _serve_with_signs_of_life(manager, notifier, manager.required_lost)
         finally:
             notifier.tell("STOPPING=1", "STATUS=stopping the plugins")
-            await manager.close()  # before the administration socket, which tells how it goes
+            await manager.close()  # before the administration socket, which shows the progress
             await admin.stop()
 
 
 async def _serve_with_signs_of_life(
     manager: PluginRuntimeManager, notifier: Notifier, required_lost: asyncio.Future[str]
 ) -> None:
-    """Start the plugins, tell the service manager, and serve."""
+    """Start the plugins, notify the service manager, and serve."""
     signs = asyncio.create_task(_show_life(notifier), name="vconnect signs of life")
     starts = asyncio.create_task(manager.start_all(), name="vconnect starts")
     try:
+        # A required plugin may crash while others still start, perhaps for minutes.
         first: set[asyncio.Future[Any]] = {starts, required_lost}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if starts.done():
             await starts
             notifier.tell("READY=1", f"STATUS={_readiness(manager)}")
-            _log.info("%s; to look at them: vconnect list", _readiness(manager))
+            _log.info("%s; to list them, use: vconnect list", _readiness(manager))
         plugin = await required_lost
-        _log.error("plugin %s is required and in a crash loop: the host ends", plugin)
+        _log.error("plugin %s is required and in a crash loop: stopping the host", plugin)
     finally:
         for task in (signs, starts):
             task.cancel()
@@ -121,7 +123,7 @@ async def _serve_with_signs_of_life(
 
 
 async def _show_life(notifier: Notifier) -> None:
-    """Tell the service manager's watchdog that this loop turns."""
+    """Show the service manager's watchdog that this loop is running."""
     interval = notifier.watchdog_interval
     while interval is not None:
         notifier.tell("WATCHDOG=1")
@@ -136,8 +138,8 @@ def _readiness(manager: PluginRuntimeManager) -> str:
 
 @contextmanager
 def _host_log(level: int) -> Iterator[None]:
-    """Write the host's log to stderr for the length of a ``with`` block; flushed at its end."""
-    if sys.stderr is None:  # closed by whoever started us
+    """Write the host's log to stderr inside a ``with`` block; flush it at the end."""
+    if sys.stderr is None:  # the parent process closed it
         yield
         return
     handler = HostHandler(sys.stderr.fileno())

@@ -1,4 +1,4 @@
-"""What asks a host to end, and what each request does: a signal, or the guardian's death."""
+"""What ends a host, and how: a signal, or the guardian's death."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from .guardian import Lifeline
 
 
-EXIT_KILLED = 130
+EXIT_KILLED = 130  # as a shell reports SIGINT: 128 + 2
 EXIT_UNGUARDED = 1
 
 _log = logging.getLogger(__name__)
 
 
 class Interrupts:
-    """What asks for the end, and what each time does: a signal, or the guardian's death.
+    """Handles requests to end: signals, and the guardian's death.
 
     Attributes:
-        count: How often it was asked for.
-        exit_code: What the process ends with.
+        count: How many requests there were.
+        exit_code: The exit code for the process.
     """
 
     def __init__(
@@ -44,10 +44,11 @@ class Interrupts:
 
     @contextmanager
     def handled(self) -> Iterator[Interrupts]:
-        """Take the signals over, for the length of a ``with`` block."""
+        """Handle the signals inside a ``with`` block."""
         loop = asyncio.get_running_loop()
         numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        # nohup ignores SIGHUP, and expects that to stay so.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._interrupt, number)
@@ -66,19 +67,20 @@ class Interrupts:
             return
         self.count += 1
         if self.count == 1:
-            _log.info("%s: stopping the plugins; once more kills them", number.name)
+            _log.info("received %s: stopping plugins (repeat to kill them)", number.name)
             self._work.cancel()
         elif self.count == 2:
-            _log.warning("%s again: killing the plugins", number.name)
+            _log.warning("received %s again: killing plugins", number.name)
             self.exit_code = EXIT_KILLED
             self._manager.kill_all()
         else:
+            # Something hangs that even SIGKILL does not end. The guardian or systemd cleans up.
             os._exit(EXIT_KILLED)
 
     def _guardian_lost(self) -> None:
-        """End in order: a host that is killed from now on would leave its plugins behind."""
+        """Shut down in order: without a guardian, a kill would leave plugins behind."""
         self.exit_code = self.exit_code or EXIT_UNGUARDED
         if not self.count:
             self.count = 1
-            _log.error("the guardian has ended: stopping the plugins; a signal kills them")
+            _log.error("the guardian has died: stopping plugins (send a signal to kill them)")
             self._work.cancel()

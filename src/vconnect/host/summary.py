@@ -9,11 +9,16 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator sees of the host itself.
 
     Attributes:
-        guardian_pid: The process that ends every plugin if this one is killed, where there is one.
+        pid: The host's PID.
+        guardian_pid: The PID of its guardian, or ``None``.
+        version: The version of vconnect.
         loop: ``uvloop`` or ``asyncio``.
-        uptime_s: Seconds since it began to listen.
-        cgroup: The directory below which each plugin's start has its cgroup, where there is one.
-        cgroup_problem: Why there is none; empty if there is.
+        uptime_s: Seconds since it started listening.
+        socket_path: The path of the plugin socket.
+        admin_path: The path of the administration socket.
+        plugin_dir: The directory of installed plugins.
+        cgroup: The directory of its cgroups, or ``None``.
+        cgroup_problem: Why it has none; empty if it has one.
         plugins: How many plugins it knows.
     """
 

@@ -1,8 +1,7 @@
-"""Log files of plugins, rotated by size.
+"""Log files of plugins, rotated by size."""
 
-All of this runs in the writer's thread. A file is opened for each batch and closed after it, so no
-descriptor outlives a deleted file, a full disk or a plugin.
-"""
+# All of this runs in the writer's thread. A file is opened for each batch and closed after it, so
+# no descriptor outlives a deleted file, a full disk or a plugin.
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What a package may hold, and unpacking it below one directory.
+"""Checks a package, and unpacks it below one directory."""
 
-A package (``.vp``, or by its older name ``.wkp``) is a gzip-compressed tar with ``plugin.json``
-at its root or in its single top directory. It may come from anyone: nothing in it is believed
-before it is checked, nothing is written outside the directory, and what breaks a rule is refused
-by name rather than repaired.
-"""
+# A package (`.vp`, or by its older name `.wkp`) is a gzip-compressed tar archive with `plugin.json`
+# at its root or in its only top-level directory. Packages are not trusted: everything is checked
+# before it is used, nothing is written outside the directory, and whatever violates a rule is
+# refused with its name rather than repaired.
 
 from __future__ import annotations
 
@@ -24,26 +23,31 @@ from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifes
 from .tar import DIRECTORY, FILE, Member, TarReader
 
 PACKAGE_SUFFIXES = (".vp", ".wkp")
+# Large enough for a bundled runtime with its libraries, small enough not to fill an ordinary disk.
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 
-# What macOS leaves beside the files it knows more about than tar can say.
+# Files that macOS writes next to others, for metadata that tar has no field for.
 APPLE_DOUBLE_PREFIX = "._"
 
+# The limit for one name on common file systems of Linux and macOS.
 _MAX_COMPONENT_BYTES = 255
+# Enough to recognize a name in an error message.
 _SHOWN_CHARACTERS = 120
+# No path is ever followed through a link (O_NOFOLLOW), and no existing file is overwritten
+# (O_EXCL), even if something else writes to the directory at the same time.
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ArchiveLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a package may be.
+    """The limits for one package.
 
     Attributes:
-        packed_bytes: The file itself.
-        unpacked_bytes: The whole stream, headers and padding included.
-        members: Files and directories, also those that are only named in a path.
-        path_bytes: One path, in UTF-8.
-        depth: Components of one path.
+        packed_bytes: The size of the package file.
+        unpacked_bytes: The size of the decompressed stream, including headers and padding.
+        members: The number of files and directories, including those only implied by a path.
+        path_bytes: The length of one path in UTF-8.
+        depth: The number of components of one path.
     """
 
     packed_bytes: int = DEFAULT_MAX_BYTES
@@ -54,11 +58,11 @@ class ArchiveLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(msgspec.Struct, frozen=True):
-    """A package on disk, not yet installed.
+    """An unpacked package that is not installed yet.
 
     Attributes:
-        path: The directory that holds ``plugin.json``.
-        manifest: What it says.
+        path: The directory that contains ``plugin.json``.
+        manifest: The parsed manifest.
     """
 
     path: Path
@@ -73,18 +77,18 @@ def unpack(
     origin: str | None = None,
     stop: threading.Event | None = None,
 ) -> Unpacked:
-    """Unpack a package into a new directory.
+    """Unpack a package into a new directory. Blocks.
 
     Args:
         archive: The package.
-        directory: Where to; it must not exist, and does not exist after a refusal.
-        limits: How large the package may be.
-        origin: What to call the package in messages, by default its path.
-        stop: Set by another thread to give up early.
+        directory: The target, which must not exist. After an error it does not exist either.
+        limits: The limits for the package.
+        origin: The package's name in messages, by default its path.
+        stop: Set by another thread to cancel.
 
     Raises:
-        InstallError: The package breaks a rule, or the disk does not take it. The message names
-            the package and, where there is one, the member.
+        InstallError: The package violates a rule, or writing failed. The text begins with the
+            package and, if there is one, the member.
     """
     origin = origin or str(archive)
     limits = limits or ArchiveLimits()
@@ -110,6 +114,7 @@ def _unpack_members(
     with os.fdopen(_open_archive(archive, limits, origin), "rb") as file:
         root = os.open(directory, _DIRECTORY_FLAGS)
         try:
+            # Whatever the umask: another user may have to run the plugin, but not to change it.
             os.fchmod(root, 0o755)
             names = _Names(limits)
             reader = TarReader(file, origin, limits.unpacked_bytes)
@@ -120,14 +125,14 @@ def _unpack_members(
 
 
 def _open_archive(archive: Path, limits: ArchiveLimits, origin: str) -> int:
-    # Not blocking: opening a fifo would wait for its writer.
+    # O_NONBLOCK, because opening a FIFO would wait for a writer.
     descriptor = os.open(archive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     status = os.fstat(descriptor)
     problem = ""
     if not stat.S_ISREG(status.st_mode):
         problem = "is not a regular file"
     elif status.st_size > limits.packed_bytes:
-        problem = f"has {status.st_size} bytes; a package may have {limits.packed_bytes}"
+        problem = f"has {status.st_size} bytes; the limit is {limits.packed_bytes}"
     if problem:
         os.close(descriptor)
         raise InstallError(f"{origin}: {problem}")
@@ -162,7 +167,7 @@ def _unpack_member(
 
 
 def _open_directories(start: int, parts: tuple[str, ...]) -> int:
-    """Make and open the directory ``parts`` below ``start``, never through a link."""
+    """Create and open the directory ``parts`` below ``start``, never through a link."""
     current = os.dup(start)
     for part in parts:
         try:
@@ -179,7 +184,7 @@ def _open_directory(parent: int, name: str) -> int:
     except FileExistsError:
         return os.open(name, _DIRECTORY_FLAGS, dir_fd=parent)
     descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=parent)
-    os.fchmod(descriptor, 0o755)  # whatever the umask took away
+    os.fchmod(descriptor, 0o755)  # undo the umask
     return descriptor
 
 
@@ -187,6 +192,7 @@ def _write_file(
     reader: TarReader, parent: int, name: str, mode: int, stop: threading.Event | None
 ) -> None:
     with os.fdopen(os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=parent), "wb", 0) as file:
+        # Unbuffered, and with the final mode from the start; fchmod undoes the umask.
         os.fchmod(file.fileno(), mode)
         for chunk in reader.contents():
             _check_stop(stop)
@@ -195,7 +201,7 @@ def _write_file(
 
 def _check_stop(stop: threading.Event | None) -> None:
     if stop is not None and stop.is_set():
-        raise _RefusedError("the installation was called off")
+        raise _RefusedError("the installation was cancelled")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -205,35 +211,38 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _reduced_mode(mode: int) -> int:
+    # Only whether it is executable is kept. Setuid and similar bits must not come from a package.
     return 0o755 if mode & 0o111 else 0o644
 
 
 class _RefusedError(Exception):
-    """A member breaks a rule; the message says which, the caller says whose."""
+    """A member violates a rule. The text says which rule; the caller adds the member."""
 
 
 class _Names:
-    """Every path seen so far, to refuse what would meet another on some file system.
+    """All paths so far, to refuse those that would collide on some file system.
 
-    Names that differ by case or Unicode form are one file on macOS. Only digests are kept, so
-    that a package of many long names costs little memory.
+    Names that differ only by case or Unicode form are one file on macOS. Only digests are kept, so
+    that a package with many long names needs little memory.
     """
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self._limits = limits
+        # From the digest of the folded path to its kind, and the digest of its spelling.
         self._seen: dict[bytes, bytes] = {}
 
     def admit(self, member: Member) -> tuple[str, ...]:
-        """Check a member and return its path's components; none for the root itself."""
+        """Check a member, and return its path's components; empty for the root itself."""
         if member.kind not in (FILE, DIRECTORY):
             raise _RefusedError(
-                f"is a {member.kind}; a package may hold regular files and directories only"
+                f"is a {member.kind}; a package may contain only regular files and directories"
             )
         if member.kind == DIRECTORY and member.size:
-            raise _RefusedError("is a directory with contents of its own")
+            raise _RefusedError("is a directory that has contents")
         if member.kind == FILE and member.name.endswith("/"):
             raise _RefusedError("is a regular file with a directory's name")
         parts = self._split(member.name)
+        # A path implies its parent directories, which must not collide with files either.
         for end in range(1, len(parts)):
             self._add(parts[:end], b"i")
         if parts:
@@ -258,16 +267,15 @@ class _Names:
         return parts
 
     def _add(self, parts: tuple[str, ...], kind: bytes) -> None:
-        """Remember a path of kind ``f`` (file), ``d`` (directory) or ``i`` (implied directory)."""
+        """Record a path of kind ``f`` (file), ``d`` (directory) or ``i`` (implied directory)."""
         path = "/".join(parts)
         key = _digest(_folded(path))
         known = self._seen.get(key, b"")
         if known:
             self._check_again(known, kind, _digest(path))
         elif len(self._seen) >= self._limits.members:
-            raise _RefusedError(
-                f"is one member too many; a package may have {self._limits.members}"
-            )
+            raise _RefusedError(f"is one member too many; the limit is {self._limits.members}")
+        # An implied directory may be listed later, once, which then counts as listed.
         if not known or kind == b"d":
             self._seen[key] = kind + _digest(path)
 
@@ -284,7 +292,7 @@ class _Names:
 
 def _check_part(part: str) -> None:
     if part == "..":
-        raise _RefusedError("leads upward ('..'); paths stay inside the package")
+        raise _RefusedError("leads upward ('..'); paths must stay inside the package")
     if part.startswith(APPLE_DOUBLE_PREFIX):
         raise _RefusedError(
             "is an AppleDouble file of macOS; pack again with 'vconnect pack', "
@@ -292,11 +300,13 @@ def _check_part(part: str) -> None:
         )
     if len(part.encode()) > _MAX_COMPONENT_BYTES:
         raise _RefusedError(f"has a name of more than {_MAX_COMPONENT_BYTES} bytes")
+    # They could forge lines of a log, or hide in a listing.
     if not part.isprintable():
         raise _RefusedError("has control or other unprintable characters in its name")
 
 
 def _folded(path: str) -> str:
+    # Normalized twice: case folding may produce a form that is not normalized.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
@@ -305,7 +315,7 @@ def _digest(text: str) -> bytes:
 
 
 def _inspect(directory: Path, origin: str) -> Unpacked:
-    """Find the manifest and check what it promises."""
+    """Find the manifest, and check that its entry exists."""
     path = _package_root(directory, origin)
     with (path / MANIFEST_NAME).open("rb") as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)
@@ -313,10 +323,11 @@ def _inspect(directory: Path, origin: str) -> Unpacked:
         manifest = parse_manifest(data, f"{origin}: {MANIFEST_NAME}")
     except ManifestError as error:
         raise InstallError(str(error)) from error
+    # Before it is installed, because a missing entry would only show up at the first start.
     if manifest.entry and not (path / manifest.entry).is_file():
         raise InstallError(
             f"{origin}: {MANIFEST_NAME}: entry is {_shown(manifest.entry)}, "
-            "but the package holds no such file"
+            "but the package has no such file"
         )
     return Unpacked(path, manifest)
 
@@ -324,17 +335,18 @@ def _inspect(directory: Path, origin: str) -> Unpacked:
 def _package_root(directory: Path, origin: str) -> Path:
     if (directory / MANIFEST_NAME).is_file():
         return directory
+    # Archives made from outside of the directory, such as those of GitHub, have one at the top.
     top = list(directory.iterdir())
     if len(top) == 1 and (top[0] / MANIFEST_NAME).is_file():
         return top[0]
     raise InstallError(
-        f"{origin}: no {MANIFEST_NAME}; it must stand at the root of the package "
-        "or in its single top directory"
+        f"{origin}: no {MANIFEST_NAME}; it must be at the root of the package "
+        "or in its only top-level directory"
     )
 
 
 def _shown(name: str) -> str:
-    """Quote a stranger's name: no control characters, no endless line."""
+    """Quote an untrusted name: without control characters, and limited in length."""
     short = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
     return repr(short)
 

@@ -1,9 +1,8 @@
-"""The command line that starts a plugin.
+"""The command line that starts a plugin."""
 
-An installed plugin is one executable; a plugin from source is started by the tool that its
-directory calls for. Every problem that can be seen before the process exists is told in words
-here, rather than as an errno later.
-"""
+# An installed plugin is one executable; a plugin from source is started by the tool that its
+# directory requires. Problems that can be detected before the process exists are explained here,
+# rather than reported as an errno later.
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ from vconnect.errors import ManifestError, PluginStartError
 
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 
-# Runs a module that lies in ``src``: `-m` looks in the working directory only, and the
-# environment is not this module's to set.
+# Runs a module in ``src``. `-m` only looks in the working directory, and setting PYTHONPATH would
+# affect what the plugin starts.
 _RUN_FROM_SRC = (
     "import runpy, sys; sys.path.insert(0, 'src'); "
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
@@ -39,18 +38,19 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
     """Return the command that starts an installed plugin.
 
     It is ``PATH/PLUGIN`` if that is an executable file, else the manifest's ``entry``, else the
-    one executable regular file in the directory.
+    only executable regular file in the directory.
 
     Args:
-        plugin: Canonical name.
+        plugin: The plugin's canonical name.
         path: The plugin's directory.
-        manifest: Its manifest, if it has one.
+        manifest: The plugin's manifest, or ``None``.
 
     Raises:
-        PluginStartError: There is no such file, more than one, or it cannot be executed.
+        PluginStartError: There is no such file, more than one, or it is not executable.
     """
     with _os_errors_in_words(plugin):
         _check_directory(plugin, path)
+        # First, because packages of the original host have no manifest and rely on this rule.
         own = path.absolute() / plugin
         if own.is_file() and os.access(own, os.X_OK):
             return [str(own)]
@@ -62,24 +62,24 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
 def dev_command(plugin: str, path: Path) -> list[str]:
     """Return the command that starts a plugin from its source directory.
 
-    The first that applies:
+    It is the first of these that applies:
 
-    * ``dev.command`` of the manifest, as it stands;
+    * ``dev.command`` of the manifest, unchanged;
     * ``Cargo.toml``: ``cargo run``;
-    * ``plugin.py``: this Python runs it;
-    * ``pyproject.toml`` with a ``project.name``: this Python runs the package of that name as a
-      module (``-`` and ``.`` read as ``_``), from ``src/`` if it lies there;
+    * ``plugin.py``: run by this Python;
+    * ``pyproject.toml`` with a ``project.name``: the module of that name (``-`` and ``.`` replaced
+      by ``_``), run by this Python, from ``src/`` if it is there;
     * ``package.json``: ``npm start`` if it has that script, else ``node`` with its ``main``;
     * ``go.mod``: ``go run .``
 
-    The working directory must be ``path``.
+    The command must be run in ``path``.
 
     Args:
-        plugin: Canonical name.
+        plugin: The plugin's canonical name.
         path: The source directory.
 
     Raises:
-        PluginStartError: Nothing applies, the manifest is wrong, or the tool is not installed.
+        PluginStartError: Nothing applies, the manifest is invalid, or the tool is not installed.
     """
     with _os_errors_in_words(plugin):
         _check_directory(plugin, path)
@@ -87,12 +87,12 @@ def dev_command(plugin: str, path: Path) -> list[str]:
             if command := rule(plugin, path.absolute()):
                 return command
     raise PluginStartError(
-        plugin, f"{path} holds nothing that can be started; looked for: {_DEV_FILES}"
+        plugin, f"{path} contains nothing that can be started; looked for: {_DEV_FILES}"
     )
 
 
 def host_arguments(socket_path: str, debug: bool, log_level: str | None) -> list[str]:
-    """Return the arguments that every plugin gets, and no others: plugins reject unknown ones."""
+    """Return the arguments for every plugin. There are no others: plugins reject unknown ones."""
     arguments = ["--socket", socket_path]
     if debug:
         arguments.append("--debug")
@@ -103,7 +103,7 @@ def host_arguments(socket_path: str, debug: bool, log_level: str | None) -> list
 
 @contextmanager
 def _os_errors_in_words(plugin: str) -> Iterator[None]:
-    """Turn what the system refuses to show, or a loop of links, into the plugin's own error."""
+    """Turn errors of the file system, including cycles of links, into `PluginStartError`."""
     try:
         yield
     except OSError as error:
@@ -122,6 +122,7 @@ def _check_directory(plugin: str, path: Path) -> None:
 
 def _entry(plugin: str, path: Path, entry: str) -> Path:
     file = path.absolute() / entry
+    # Resolved, because a link inside the package may lead anywhere.
     if not file.resolve().is_relative_to(path.resolve()):
         raise PluginStartError(
             plugin, f"entry {entry!r} leads outside the package, to {file.resolve()}"
@@ -134,7 +135,7 @@ def _check_executable(plugin: str, file: Path) -> None:
     if not file.exists():
         raise PluginStartError(plugin, f"{file} does not exist")
     if file.is_dir():
-        raise PluginStartError(plugin, f"{file} is a directory; an executable file was expected")
+        raise PluginStartError(plugin, f"{file} is a directory; expected an executable file")
     if not file.is_file():
         raise PluginStartError(plugin, f"{file} is not a regular file")
     if not os.access(file, os.X_OK):
@@ -149,20 +150,21 @@ def _only_executable(plugin: str, path: Path) -> Path:
         names = ", ".join(file.name for file in found)
         raise PluginStartError(
             plugin,
-            f"{path} holds more than one executable file ({names}); "
-            f"name one of them {plugin!r}, or as 'entry' in {MANIFEST_NAME}",
+            f"{path} contains more than one executable file ({names}); "
+            f"rename one of them to {plugin!r}, or set 'entry' in {MANIFEST_NAME}",
         )
+    # A file with the right name that lacks the permission is the most likely mistake.
     own = path / plugin
     if own.exists():
         _check_executable(plugin, own)
     raise PluginStartError(
         plugin,
-        f"{path} holds no executable file; expected {own}, or an 'entry' in {MANIFEST_NAME}",
+        f"{path} contains no executable file; expected {own}, or an 'entry' in {MANIFEST_NAME}",
     )
 
 
 def _is_candidate(file: Path) -> bool:
-    # "._name" is what macOS leaves beside "name", with the same x bit.
+    # macOS writes "._name" next to "name", with the same permissions.
     if file.name.startswith("._") or file.is_symlink() or not file.is_file():
         return False
     return os.access(file, os.X_OK)
@@ -182,7 +184,7 @@ def _manifest_command(plugin: str, path: Path) -> list[str] | None:
 
 
 def _program(plugin: str, path: Path, program: str) -> str:
-    """Anchor a program that is named by its path; look for one that is not."""
+    """Resolve a program given as a path against the package; look up any other on PATH."""
     if "/" not in program:
         return _tool(plugin, program, f"dev.command in {MANIFEST_NAME}")
     _check_executable(plugin, path / program)
@@ -193,6 +195,7 @@ def _cargo_command(plugin: str, path: Path) -> list[str] | None:
     file = path / "Cargo.toml"
     if not file.is_file():
         return None
+    # The last argument separates cargo's arguments from the plugin's.
     return [_tool(plugin, "cargo", file.name), "run", "--manifest-path", str(file), "--"]
 
 
@@ -228,6 +231,7 @@ def _node_command(plugin: str, path: Path) -> list[str] | None:
     scripts = package.get("scripts")
     if isinstance(scripts, dict) and scripts.get("start"):
         return [_tool(plugin, "npm", file.name), "start", "--"]
+    # The defaults of Node itself: index.js, and a main without its extension.
     main = str(package.get("main") or "index.js")
     if not any((path / name).exists() for name in (main, f"{main}.js")):
         raise PluginStartError(
@@ -252,11 +256,13 @@ def _go_command(plugin: str, path: Path) -> list[str] | None:
 def _tool(plugin: str, name: str, reason: str) -> str:
     if shutil.which(name) is None:
         raise PluginStartError(
-            plugin, f"{name} is not on PATH; {reason} calls for it: install it or extend PATH"
+            plugin,
+            f"{name} is not on the PATH; {reason} requires it: install it or extend the PATH",
         )
     return name
 
 
+# In order; documented in `dev_command`.
 _DEV_RULES: tuple[Callable[[str, Path], list[str] | None], ...] = (
     _manifest_command,
     _cargo_command,

@@ -1,9 +1,8 @@
-"""Downloading one package over HTTP, from a server that is not trusted.
+"""Downloads one package over HTTP, from a server that is not trusted."""
 
-Redirects are followed by hand, so that every hop is checked: a package that an operator asked
-for on the public network must not become a request to the host's own services. Each hop's name
-is looked up once, and the connection goes to the very addresses that were checked.
-"""
+# Redirects are followed here rather than by aiohttp, so that every hop is checked: a request for a
+# package on the public network must not be turned into a request to the host's own services. Each
+# hop's name is resolved once, and the connection goes to exactly the addresses that were checked.
 
 from __future__ import annotations
 
@@ -26,33 +25,34 @@ from vconnect.threads import in_thread
 
 from .source import FetchLimits, Progress, Source, check_scheme, shown_source
 
-_WRITE_BYTES = 256 * 1024
+_WRITE_BYTES = 256 * 1024  # each write is a switch to a thread and back
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# No compression: the limit is for the bytes that are received, and packages are compressed anyway.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "vconnect"}
 
 
 class Reach(IntEnum):
-    """How far away an address is. A redirect may lead outward, never inward."""
+    """How far away an address is. A redirect may lead further away, never closer."""
 
-    FORBIDDEN = 0  #: link-local (where clouds keep credentials), multicast, reserved
+    FORBIDDEN = 0  #: link-local (where clouds serve credentials), multicast, reserved
     LOOPBACK = 1
     PRIVATE = 2
     PUBLIC = 3
 
 
 class _AgainError(Exception):
-    """This attempt failed in a way that another may not."""
+    """This attempt failed in a way that a retry may fix."""
 
 
 class Download:
-    """One download, with its retries.
+    """One download, with retries.
 
     Args:
-        source: The address.
-        target: The file to make; its directory exists and is private.
-        max_bytes: The most that the file may have.
-        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
-        progress: Called after each piece.
+        source: The source.
+        target: The file to create; its directory exists and is private.
+        max_bytes: The maximum size of the file.
+        allow_insecure_http: Whether to accept ``http://`` from hosts other than the loopback.
+        progress: Called after each chunk.
         limits: Timeouts and retries.
     """
 
@@ -75,17 +75,17 @@ class Download:
         self._limits = limits
 
     async def run(self) -> Path:
-        """Download and return the file.
+        """Download the package, and return the file.
 
         Raises:
-            InstallError: The server, the network, a limit or the disk stood in the way; the file
+            InstallError: The server, the network, a limit or the disk was the reason. The file
                 does not exist then, nor after a cancellation.
         """
         try:
             async with asyncio.timeout(self._limits.total_timeout):
                 await self._with_retries()
         except TimeoutError:
-            raise self._failure(f"not done within {self._limits.total_timeout:g} s") from None
+            raise self._failure(f"not finished within {self._limits.total_timeout:g} s") from None
         return self._target
 
     async def _with_retries(self) -> None:
@@ -112,7 +112,7 @@ class Download:
 
     def _open(self) -> BinaryIO:
         try:
-            return self._target.open("xb")
+            return self._target.open("xb")  # never through a link, or into an existing file
         except OSError as error:
             raise self._disk_failure(error) from error
 
@@ -127,17 +127,17 @@ class Download:
         except TimeoutError as error:
             raise self._failure("the server stalled") from error
         except aiohttp.ClientSSLError as error:
-            raise self._failure(f"no trust in the server: {_words(error)}") from error
+            raise self._failure(f"the server is not trusted: {_words(error)}") from error
         except aiohttp.ClientPayloadError as error:
-            raise _AgainError("the answer ended before its announced length") from error
+            raise _AgainError("the response ended before its announced length") from error
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             raise _AgainError(f"the connection failed: {_words(error)}") from error
         except aiohttp.ClientError as error:
-            raise self._failure("the answer is not valid HTTP") from error
+            raise self._failure("the response is not valid HTTP") from error
 
     @asynccontextmanager
     async def _final_answer(self) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer at the end of the redirects."""
+        """Yield the response at the end of the redirects."""
         url, reach = self._first_hop(), None
         for _ in range(self._limits.redirects + 1):
             addresses, reach = await self._look_up(url, reach)
@@ -159,14 +159,15 @@ class Download:
     async def _request(
         self, url: URL, addresses: list[ResolveResult]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask one hop, at the addresses that were checked and no others."""
+        """Send the request for one hop, to the checked addresses only."""
         limits = self._limits
         timeout = aiohttp.ClientTimeout(
             total=None, connect=limits.connect_timeout, sock_read=limits.idle_timeout
         )
-        # Reads the certificates of the system, which takes a while.
+        # In a thread, because reading the system's certificates takes a while.
         secure = url.scheme == "https"
         trust = await in_thread(None, ssl.create_default_context) if secure else True
+        # Without cache and keep-alive, no later request can use an address that was not checked.
         connector = aiohttp.TCPConnector(
             resolver=_Checked(addresses), ssl=trust, use_dns_cache=False, force_close=True
         )
@@ -179,19 +180,21 @@ class Download:
             yield answer
 
     async def _look_up(self, url: URL, previous: Reach | None) -> tuple[list[ResolveResult], Reach]:
-        """Return the addresses of a hop, and how far away the nearest of them is."""
+        """Return the addresses of a hop, and the reach of the nearest one."""
         host = url.host or ""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 found = await loop.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
         except TimeoutError:
-            raise self._failure(f"the host {host!r} was not found in time") from None
+            raise self._failure(f"the host {host!r} could not be resolved in time") from None
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or "not a valid name"
-            raise self._failure(f"the host {host!r} was not found: {words}") from error
+            raise self._failure(f"the host {host!r} could not be resolved: {words}") from error
         addresses = [_resolved(host, family, address) for family, _, _, _, address in found]
+        # The nearest: the connection may use any of them.
         reach = min(reach_of(address["host"]) for address in addresses)
+        # The first hop was named by the operator, who may well mean a server nearby.
         if previous is not None:
             self._check_reach(url, previous, reach)
         return addresses, reach
@@ -201,9 +204,9 @@ class Download:
             raise self._failure(f"redirects to {url.host}, a link-local or reserved address")
         if reach < previous:
             raise self._failure(
-                f"redirects to {url.host}, which is nearer to this machine than the server before "
+                f"redirects to {url.host}, which is closer to this machine than the server before "
                 f"({reach.name.lower()} after {previous.name.lower()}); "
-                "name that address directly if you trust it"
+                "use that address directly if you trust it"
             )
 
     def _next_hop(self, url: URL, location: str) -> URL:
@@ -212,26 +215,28 @@ class Download:
         except ValueError:
             target = URL()
         if not location or not target.scheme:
-            raise self._failure("redirects to nowhere: the answer has no usable Location")
+            raise self._failure("redirects without a valid Location header")
         check_redirect(self._shown, url.scheme, str(target), self._allow_insecure_http)
         return target
 
     def _check_status(self, status: int) -> None:
+        # A server's own error may be gone in a second; a missing file will not appear.
         if status >= 500:
-            raise _AgainError(f"the server answered {status}")
+            raise _AgainError(f"the server responded with status {status}")
         if status != 200:
-            hint = "; is the address right?" if status in (404, 410) else ""
-            raise self._failure(f"the server answered {status}{hint}")
+            hint = "; check the address" if status in (404, 410) else ""
+            raise self._failure(f"the server responded with status {status}{hint}")
 
     async def _save(self, answer: aiohttp.ClientResponse, file: BinaryIO) -> None:
         total = answer.content_length
         if total is not None and total > self._max_bytes:
-            raise self._failure(f"has {total} bytes; a package may have {self._max_bytes}")
+            raise self._failure(f"has {total} bytes; the limit is {self._max_bytes}")
+        # Counted as well, since the length is only what the server claims.
         received = 0
         async for chunk in answer.content.iter_chunked(_WRITE_BYTES):
             received += len(chunk)
             if received > self._max_bytes:
-                raise self._failure(f"has more than {self._max_bytes} bytes, the most allowed")
+                raise self._failure(f"has more than {self._max_bytes} bytes, which is the limit")
             await self._write(file, chunk)
             if self._progress is not None:
                 self._progress(received, total)
@@ -250,7 +255,7 @@ class Download:
 
 
 class _Checked(AbstractResolver):
-    """Give aiohttp the addresses that were checked, whatever DNS says by now."""
+    """Gives aiohttp the addresses that were checked, whatever DNS returns by now."""
 
     def __init__(self, addresses: list[ResolveResult]) -> None:
         self._addresses = addresses
@@ -268,15 +273,15 @@ def check_redirect(
     """Refuse a redirect to another kind of source, or from HTTPS to HTTP.
 
     Raises:
-        InstallError: It is one of these.
+        InstallError: The redirect is not allowed.
     """
     scheme = target.partition(":")[0].lower()
     if scheme not in ("https", "http"):
-        raise InstallError(f"{origin}: redirects to a {scheme}: address; only https may follow")
+        raise InstallError(f"{origin}: redirects to a {scheme}: address; only https is allowed")
     if previous_scheme == "https" and scheme == "http":
         raise InstallError(
             f"{origin}: redirects from https to http ({shown_source(target)}), "
-            "which can be changed on its way"
+            "which can be tampered with"
         )
     try:
         check_scheme(target, allow_insecure_http)
@@ -285,12 +290,14 @@ def check_redirect(
 
 
 def reach_of(address: str) -> Reach:
-    """Tell how far away a numeric address is.
+    """Return how far away a numeric address is.
 
     >>> reach_of("169.254.169.254").name
     'FORBIDDEN'
     """
+    # The scope of a link-local address is not part of its number.
     ip = ipaddress.ip_address(address.partition("%")[0])
+    # ::ffff:127.0.0.1 connects to 127.0.0.1, and must be judged as that.
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     if ip.is_loopback:
@@ -304,6 +311,7 @@ def _resolved(
     host: str, family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 ) -> ResolveResult:
     numeric, port = str(address[0]), int(address[1])
+    # An IPv6 address with a scope ID, which the connection needs.
     if len(address) == 4 and address[3]:
         numeric = f"{numeric}%{address[3]}"
     return ResolveResult(
@@ -317,10 +325,10 @@ def _resolved(
 
 
 def _words(error: Exception) -> str:
-    """Say what the system says; aiohttp's own words may quote the address or the peer."""
+    """Return the system's error text; aiohttp's own may contain the address or the peer's text."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return "the server hung up"
+    return "the server closed the connection"

@@ -18,27 +18,27 @@ async def fetch(
     progress: Progress | None = None,
     limits: FetchLimits | None = None,
 ) -> Path:
-    """Return the path of the package that ``source`` names, downloading it if need be.
+    """Return the path of the package that ``source`` refers to, downloading it if necessary.
 
-    A local package stays where it is. A download goes into ``directory``, and is removed again
-    when it fails or is cancelled.
+    A local package stays where it is. A download goes into ``directory``, and is removed if it
+    fails or is cancelled.
 
     Args:
-        source: Where the package comes from.
-        directory: Where a download goes.
-        max_bytes: The largest download, in bytes.
-        allow_insecure_http: Accept redirects to ``http://`` on other hosts than the loopback.
+        source: The source of the package.
+        directory: The directory for a download.
+        max_bytes: The maximum size of a download.
+        allow_insecure_http: Accept redirects to ``http://`` on hosts other than the loopback.
         progress: Called with the bytes so far, and the total if the server sends it.
         limits: Timeouts and retries.
 
     Raises:
-        InstallError: There is no such package, it cannot be downloaded, or it breaks a limit.
+        InstallError: There is no such package, it cannot be downloaded, or it exceeds a limit.
     """
     if source.path is not None:
         _check_file(source.path, source.shown)
         return source.path
 
-    # Not at the top: it brings aiohttp, which local packages do not need.
+    # Imported here because it imports aiohttp, which local packages do not need.
     from .download import Download
 
     download = Download(
@@ -56,4 +56,4 @@ def _check_file(path: Path, shown: str) -> None:
     if not path.exists():
         raise InstallError(f"{shown}: no such file (looked for {path.absolute()})")
     if not path.is_file():
-        raise InstallError(f"{shown}: not a regular file; a package was expected")
+        raise InstallError(f"{shown}: not a regular file; expected a package")

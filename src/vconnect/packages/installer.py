@@ -24,14 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 class PluginInstaller:
-    """Installs packages into one directory, and lists what is there.
+    """Installs packages into one directory, and lists installed plugins.
 
     Args:
-        plugin_dir: Made when the first package is installed.
-        max_package_bytes: The largest package, packed and again unpacked.
-        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
-        progress: Called while a package is downloaded, with the bytes so far and the total where
-            it is known.
+        plugin_dir: The directory, created when the first package is installed.
+        max_package_bytes: The maximum size of a package, both packed and unpacked.
+        allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
+        progress: Called during a download, with the bytes so far and the total if it is known.
         fetch_limits: Timeouts and retries of downloads.
     """
 
@@ -53,14 +52,14 @@ class PluginInstaller:
         self._fetch_limits = fetch_limits
 
     def parse(self, url: str) -> Source:
-        """Parse the source of a package, as `install` takes it.
+        """Parse the source of a package, for `install`.
 
         Args:
-            url: A path, ``file://``, ``https://``, or ``http://`` where allowed; ``${os}`` and
+            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; ``${os}`` and
                 ``${arch}`` are replaced.
 
         Raises:
-            InstallError: It is not a source.
+            InstallError: It is not a valid source.
         """
         return parse_source(url, allow_insecure_http=self._allow_insecure_http)
 
@@ -69,18 +68,18 @@ class PluginInstaller:
         return await self.install(self.parse(url))
 
     async def install(self, source: Source) -> InstalledPlugin:
-        """Install a package, in place of an older version if there is one.
+        """Install a package, replacing an older version if there is one.
 
-        Two installations of one plugin end one after the other. A failure or a cancellation
-        leaves the old version and nothing else; a cancellation that comes after the new version
-        took its place leaves the new one.
+        Concurrent installations of one plugin take effect one after the other. After a failure or a
+        cancellation the old version is unchanged and nothing else is left; a cancellation that
+        comes after the new version was put in place leaves the new version.
 
         Args:
-            source: Where the package comes from.
+            source: The source of the package.
 
         Raises:
-            InstallError: It cannot be fetched, is refused, needs a newer host, could not be
-                started, or the disk refuses.
+            InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
+                started, or writing failed.
         """
         _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
@@ -102,10 +101,10 @@ class PluginInstaller:
         return plugin
 
     def discover(self) -> list[InstalledPlugin]:
-        """List the installed plugins by name, after setting right what a killed host left.
+        """List the installed plugins by name, after cleaning up what a killed host left.
 
-        Reads the disk and may wait for an installation's last step: call it in a thread where a
-        loop is running. A directory that cannot be used is listed with its `problem`.
+        Blocks on the disk, and possibly on the last step of an installation: call it in a thread
+        if a loop is running. A directory that cannot be used is listed with its `problem`.
 
         Raises:
             InstallError: The directory exists but cannot be read.
@@ -115,24 +114,25 @@ class PluginInstaller:
     def _install(
         self, source: Source, archive: Path, staging: Staging, stop: threading.Event
     ) -> InstalledPlugin:
-        """Unpack, check and commit; blocks."""
+        """Unpack, check and commit. Blocks."""
         origin = source.shown
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         check_host_version(unpacked.manifest, host_version(), origin)
+        # Before the commit: a package that cannot be started must not replace one that can.
         try:
             production_command(unpacked.manifest.plugin, unpacked.path, unpacked.manifest)
         except PluginStartError as error:
-            # The staging directory means nothing to the operator.
+            # The staging directory's path would mean nothing to the operator.
             message = error.message.replace(str(unpacked.path), unpacked.manifest.plugin)
             raise InstallError(f"{origin}: could not be started: {message}") from error
         return self._store.commit(unpacked.path, unpacked.manifest, stop)
 
 
 def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
-    """Refuse a package that needs a newer host than ``version``; an empty one is not checked.
+    """Refuse a package that requires a newer host than ``version``; if empty, do not check.
 
     Raises:
-        InstallError: It does, or its ``min_host_version`` is not a version.
+        InstallError: It requires one, or its ``min_host_version`` is not a version.
     """
     wanted = manifest.min_host_version
     if not wanted:
@@ -143,12 +143,12 @@ def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
         )
     if version and _release(version) < _release(wanted):
         raise InstallError(
-            f"{origin}: needs vconnect {wanted} or newer, this is {version}; upgrade vconnect"
+            f"{origin}: requires vconnect {wanted} or newer, this is {version}; upgrade vconnect"
         )
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the leading numbers, without zeros at the end: 1.0 and 1 are one version."""
+    """Return the leading numbers without trailing zeros, so that 1.0 equals 1."""
     match = _NUMBERS.match(version)
     numbers = [int(part) for part in match[0].split(".")] if match else []
     while numbers and not numbers[-1]:

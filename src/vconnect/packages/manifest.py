@@ -1,8 +1,7 @@
-"""``plugin.json``: what a package says of itself.
+"""``plugin.json``: a package's description of itself."""
 
-Unknown fields are kept (in `Manifest.raw`) and ignored, so that a package made for a newer host
-still installs here.
-"""
+# Unknown fields are kept (in `Manifest.raw`) and ignored, so that a package made for a newer host
+# can be installed here.
 
 from __future__ import annotations
 
@@ -16,6 +15,7 @@ from vconnect.names import NAME_RULE, canonical_name, is_valid_name
 from vconnect.validation import place_and_words
 
 MANIFEST_NAME = "plugin.json"
+# It is read into memory as a whole, from packages that are not trusted.
 MAX_MANIFEST_BYTES = 1024 * 1024
 
 
@@ -23,28 +23,36 @@ class DevLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """How to start the plugin from its source directory.
 
     Attributes:
-        command: The program and its first arguments; the host's own arguments follow.
+        command: The program and its first arguments; the host appends its own arguments.
     """
 
     command: tuple[str, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A validated ``plugin.json``.
+    """A validated ``plugin.json``; see ``docs/plugin-authors.md``.
 
     Attributes:
-        name: As written; `plugin` is the canonical form.
+        name: The plugin's name as written; `plugin` is the canonical form.
         plugin_no: Another name for the same plugin, or empty.
-        priority: Chain order, higher first.
+        version: The version of the package.
+        description: One line for operators.
+        author: The author.
         capabilities: Events, families or wildcards (see ``docs/wire.md``).
-        config: Defaults, delivered at the handshake under the operator's own values.
-        entry: The executable, relative to the package, or empty for the default rule.
-        requires: Plugins that this one needs: ``name``, or ``name:started`` where it is enough
-            that the other one's process exists.
+        priority: The priority in chains; higher comes first.
+        config: Default configuration, which the operator's values override.
+        entry: The executable relative to the package, or empty for the default rule.
+        dev: How to start the plugin from source.
+        permissions: Calls to the host that the plugin asks for.
+        config_schema: A JSON schema of the configuration.
+        requires: Plugins that this one requires: ``name``, or ``name:started`` if it is enough that
+            the other plugin's process exists.
         before: Plugins that this one precedes in a chain.
         after: Plugins that this one follows in a chain.
-        exclusive: Whether it may not run twice, so that a restart stops it first.
-        raw: Every field as read, known or not.
+        min_host_version: The oldest version of vconnect that can run it, or empty.
+        exclusive: Whether two processes of it must not run at once, so that a restart stops it
+            first.
+        raw: All fields as read, known or not.
     """
 
     name: str
@@ -73,20 +81,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_manifest(data: bytes, origin: str) -> Manifest:
-    """Read and validate a manifest.
+    """Parse and validate a manifest.
 
     Args:
-        data: The file's bytes.
-        origin: Where they came from, for messages.
+        data: The contents of the file.
+        origin: Where they come from, for messages.
 
     Raises:
-        ManifestError: It is not JSON, a field has the wrong type, the name is missing or breaks
-            the rule, or ``entry`` leads outside the package.
+        ManifestError: It is not JSON, a field has the wrong type, the name is missing or invalid,
+            or ``entry`` leads outside the package.
     """
     if len(data) > MAX_MANIFEST_BYTES:
-        raise ManifestError(
-            f"{origin}: {len(data)} bytes; a manifest may have {MAX_MANIFEST_BYTES}"
-        )
+        raise ManifestError(f"{origin}: {len(data)} bytes; the limit is {MAX_MANIFEST_BYTES}")
     try:
         raw = msgspec.json.decode(data)
         if not isinstance(raw, dict):
@@ -106,10 +112,10 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and validate the manifest file at ``path``.
+    """Read and validate the manifest file at ``path``. Blocks.
 
     Raises:
-        ManifestError: It cannot be read, or `parse_manifest` refuses it.
+        ManifestError: The file cannot be read, or is invalid; see `parse_manifest`.
     """
     try:
         data = path.read_bytes()
@@ -122,12 +128,13 @@ def _check_names(manifest: Manifest, origin: str) -> None:
     for field, name in (("name", manifest.name), ("plugin_no", manifest.plugin_no)):
         required = field == "name"
         if (name or required) and not is_valid_name(canonical_name(name)):
-            raise ManifestError(f"{origin}: {field} is {name!r}; a plugin's name is {NAME_RULE}")
+            raise ManifestError(f"{origin}: {field} is {name!r}; expected {NAME_RULE}")
 
 
 def _check_entry(entry: str, origin: str) -> None:
     path = PurePosixPath(entry)
+    # Checked as text here, and again on disk before it is started, where links count.
     if path.is_absolute() or ".." in path.parts or "\0" in entry:
         raise ManifestError(
-            f"{origin}: entry is {entry!r}; it must be a path inside the package, without '..'"
+            f"{origin}: entry is {entry!r}; expected a path inside the package, without '..'"
         )

@@ -20,7 +20,9 @@ from vconnect.errors import InstallError
 
 from .archive import PACKAGE_SUFFIXES
 
+#: Called with the bytes so far, and the total or ``None``.
 Progress = Callable[[int, int | None], None]
+# Names as in Go's GOOS and GOARCH, which packages for several systems usually use.
 _SYSTEMS = {"darwin": "darwin", "linux": "linux", "win32": "windows"}
 _MACHINES = {
     "x86_64": "amd64",
@@ -34,15 +36,15 @@ _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 
 
 class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a download may take, and how often it may go wrong. Durations are seconds.
+    """The limits of a download. Durations are in seconds.
 
     Attributes:
-        connect_timeout: To look up the host, connect and agree on TLS.
-        idle_timeout: Between two pieces of an answer.
-        total_timeout: For everything together.
-        redirects: How many are followed.
-        retries: How often a download begins again after a server's error or a lost connection.
-        retry_delay: Before the first retry; it doubles.
+        connect_timeout: Time to resolve the host, connect and negotiate TLS.
+        idle_timeout: Time between two chunks of a response.
+        total_timeout: Time for everything together.
+        redirects: The maximum number of redirects.
+        retries: The maximum number of retries after a server error or a lost connection.
+        retry_delay: Time before the first retry; doubled for each further retry.
     """
 
     connect_timeout: float = 10.0
@@ -57,10 +59,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a package comes from.
 
     Attributes:
-        text: The path or address, with its placeholders replaced.
-        shown: The same for messages: without the credentials and the query of an address.
+        text: The path or URL, with its placeholders replaced.
+        shown: The same for messages: without a URL's credentials and query.
         suffix: The package's extension, such as ``.vp``.
-        path: The file on this machine; ``None`` for an address.
+        path: The file on this machine; ``None`` for a URL.
     """
 
     text: str
@@ -70,19 +72,19 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is fetched over the network."""
+        """Whether it is downloaded."""
         return self.path is None
 
 
 def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
-    """Parse a source without looking at the disk or the network.
+    """Parse a source, without accessing the disk or the network.
 
     Args:
-        text: A path or an address; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded.
-        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
+        text: A path or URL; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded.
+        allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
 
     Raises:
-        InstallError: An unknown placeholder, scheme or extension, or an address without a host.
+        InstallError: It has an unknown placeholder, scheme or extension, or a URL without a host.
     """
     text = expand_source(text)
     if is_url(text):
@@ -96,10 +98,10 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
 
 
 def expand_source(source: str) -> str:
-    """Replace ``${os}`` and ``${arch}`` by what this machine is.
+    """Replace ``${os}`` and ``${arch}`` with the values for this machine.
 
     Raises:
-        InstallError: Another placeholder, or a machine without a name for ``${arch}``.
+        InstallError: There is another placeholder, or no value of ``${arch}`` for this machine.
 
     >>> expand_source("plugin.vp")
     'plugin.vp'
@@ -108,7 +110,7 @@ def expand_source(source: str) -> str:
 
 
 def shown_source(source: str) -> str:
-    """Return ``source`` for messages: without the credentials that a URL may carry."""
+    """Return ``source`` for messages, without the credentials and the query of a URL."""
     if not is_url(source):
         return source
     parts = urlsplit(source)
@@ -116,13 +118,13 @@ def shown_source(source: str) -> str:
 
 
 def is_url(source: str) -> bool:
-    """Tell whether a source is fetched over the network."""
+    """Return whether a source is downloaded."""
     scheme, separator, _ = source.partition("://")
     return bool(separator) and scheme.lower() != "file"
 
 
 def check_scheme(url: str, allow_insecure_http: bool) -> None:
-    """Refuse an address that is not HTTPS, or HTTP where that is safe or allowed.
+    """Refuse a URL that is neither HTTPS, nor HTTP where that is safe or allowed.
 
     Raises:
         InstallError: It is neither, or has no host.
@@ -130,20 +132,19 @@ def check_scheme(url: str, allow_insecure_http: bool) -> None:
     scheme, host = _scheme_and_host(url)
     if scheme not in ("https", "http"):
         raise InstallError(
-            f"{shown_source(url)}: {scheme}:// is not supported; "
-            "a package comes from a path, file:// or https://"
+            f"{shown_source(url)}: {scheme}:// is not supported; use a path, file:// or https://"
         )
     if not host:
         raise InstallError(f"{shown_source(url)}: the address has no host")
     if scheme == "http" and not (allow_insecure_http or is_loopback(host)):
         raise InstallError(
-            f"{shown_source(url)}: http:// to another machine can be changed on its way; "
+            f"{shown_source(url)}: http:// from another machine can be tampered with; "
             "use https://, or set allow_insecure_http"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` is this machine by its very name."""
+    """Return whether ``host`` is a name or an address of the loopback, without resolving it."""
     if host == "localhost":
         return True
     try:
@@ -153,7 +154,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _suffix(path: str, shown: str) -> str:
-    """Return the package's extension, from its path alone: never from a query or a temp name."""
+    """Return the package's extension, from the path only: a query may contain anything."""
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in PACKAGE_SUFFIXES:
         raise InstallError(
@@ -166,7 +167,7 @@ def _suffix(path: str, shown: str) -> str:
 def _scheme_and_host(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # parsed, and refused, only when looked at
+        _ = parts.port  # validated only when it is accessed
         return parts.scheme.lower(), parts.hostname or ""
     except ValueError as error:
         raise InstallError(f"{url!r}: not a valid address: {error}") from None
@@ -191,7 +192,7 @@ def _named(placeholder: str, value: str, names: dict[str, str], source: str) -> 
     if value not in names:
         allowed = ", ".join(sorted(set(names.values())))
         raise InstallError(
-            f"{source}: no value for ${{{placeholder}}} on {value!r} (known: {allowed}); "
-            "write the address out"
+            f"{source}: no value of ${{{placeholder}}} for {value!r} (known: {allowed}); "
+            "write out the address"
         )
     return names[value]

@@ -1,4 +1,4 @@
-"""The layout of ``plugin_dir``, and the only way into it.
+"""The layout of ``plugin_dir``, and the only code that changes it.
 
 ::
 
@@ -6,14 +6,14 @@
         example/                the installed version of the plugin "example"
         .vconnect/
             lock                held while plugin_dir is changed
-            data/, run/         what running plugins have to themselves; see `vconnect.private`
-            staging-XXXX/       one installation under way, locked by it
-            replaced-example/   the old version, where directories cannot be swapped in one step
+            data/, run/         private directories of plugins; see `vconnect.processes.directories`
+            staging-XXXX/       an installation in progress, locked by it
+            replaced-example/   the old version, if directories cannot be swapped atomically
 
-A version is made whole, and synced to the disk, in a staging directory on the same file system;
-then one rename makes it the installed one. A process that is killed at any moment leaves the old
-or the new version. What else it leaves is known by the lock that died with it, and is swept by
-the next one that comes.
+A version is assembled in a staging directory on the same file system and synced to disk; then one
+rename installs it. A process that is killed at any moment leaves the old version or the new one.
+Anything else that it leaves is recognized by the lock that was released with its death, and removed
+by the next process.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _PRIVATE = ".vconnect"
 _LOCK = "lock"
 _STAGING_PREFIX = "staging-"
 _REPLACED_PREFIX = "replaced-"
+# An installation holds the lock only for its last step, so this is plenty. Seconds.
 _LOCK_TIMEOUT_S = 60.0
 _LOCK_POLL_S = 0.02
 
@@ -50,14 +51,14 @@ _log = logging.getLogger(__name__)
 
 
 class InstalledPlugin(msgspec.Struct, frozen=True):
-    """A directory of ``plugin_dir``.
+    """A directory in ``plugin_dir``.
 
     Attributes:
-        name: Canonical name, from the directory's.
+        name: The canonical name, from the directory's name.
         path: The directory.
-        manifest: Its manifest; ``None`` if it has none, as packages of the original host, or
-            none that can be read.
-        problem: Why it cannot be used, in words; empty if it can.
+        manifest: Its manifest; ``None`` if it has none (like packages of the original host) or an
+            invalid one.
+        problem: Why it cannot be used; empty if it can.
     """
 
     name: str
@@ -69,10 +70,10 @@ class InstalledPlugin(msgspec.Struct, frozen=True):
 class Staging:
     """A private directory in which one version is prepared.
 
-    `open` and `close` block; `close` may be called at any time and more than once.
+    `open` and `close` block; `close` may be called at any time and repeatedly.
 
     Attributes:
-        path: The directory, once open.
+        path: The directory, once it is open.
     """
 
     def __init__(self, store: PluginStore, stop: threading.Event | None = None) -> None:
@@ -82,19 +83,20 @@ class Staging:
         self.path = Path()
 
     def open(self) -> None:
-        """Make the directory, after sweeping what killed installations left.
+        """Create the directory, after removing what killed installations left.
 
         Raises:
-            InstallError: ``plugin_dir`` cannot be written, or its lock cannot be had.
+            InstallError: ``plugin_dir`` cannot be written, or its lock cannot be acquired.
         """
         with self._store.changing(self._stop):
             private = self._store.private
             self.path = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=private))
+            # Locked while the store's lock is held, so that no sweep can find it unlocked.
             self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        """Remove the directory with whatever is still in it."""
+        """Remove the directory and everything in it."""
         if self._lock < 0:
             return
         try:
@@ -115,11 +117,11 @@ class PluginStore:
     """The installed plugins. Every method blocks; several processes may use one directory.
 
     Args:
-        plugin_dir: Made when the first package is installed.
+        plugin_dir: The directory, created when the first package is installed.
 
     Attributes:
-        plugin_dir: As given, absolute, with ``~`` expanded.
-        private: Where installations are prepared.
+        plugin_dir: The directory, absolute, with ``~`` expanded.
+        private: The directory in which installations are prepared.
     """
 
     def __init__(self, plugin_dir: Path) -> None:
@@ -127,7 +129,7 @@ class PluginStore:
         self.private = self.plugin_dir / _PRIVATE
 
     def installed(self) -> list[InstalledPlugin]:
-        """List the plugins by name, also those that cannot be used.
+        """List the plugins by name, including those that cannot be used.
 
         Raises:
             InstallError: ``plugin_dir`` exists but cannot be read.
@@ -142,24 +144,25 @@ class PluginStore:
         return _without_twins([_inspect(path) for path in sorted(directories)])
 
     def staging(self, stop: threading.Event | None = None) -> Staging:
-        """Return a private directory for one installation, to be opened and closed."""
+        """Return a private directory for one installation, which the caller opens and closes."""
         return Staging(self, stop)
 
     def commit(
         self, package: Path, manifest: Manifest, stop: threading.Event | None = None
     ) -> InstalledPlugin:
-        """Make a prepared version the installed one, in one step.
+        """Install a prepared version, in one step.
 
         Args:
             package: The directory with the version, inside an open `Staging`.
             manifest: Its manifest.
-            stop: Set by another thread to give up; too late once the step is taken.
+            stop: Set by another thread to cancel; has no effect once the step is taken.
 
         Raises:
-            InstallError: Another directory stands for the same plugin, or the disk refuses.
+            InstallError: Another directory belongs to the same plugin, or writing failed.
         """
         plugin = manifest.plugin
         target = self.plugin_dir / plugin
+        # Synced before the lock is taken: that takes the longest, and disturbs nobody here.
         try:
             _sync_tree(package)
         except OSError as error:
@@ -175,10 +178,10 @@ class PluginStore:
 
     @contextmanager
     def changing(self, stop: threading.Event | None = None) -> Iterator[None]:
-        """Hold the lock of ``plugin_dir``, with everything in order at its beginning.
+        """Hold the lock of ``plugin_dir``, after cleaning up what killed processes left.
 
         Raises:
-            InstallError: The directory cannot be written, or the lock cannot be had in time.
+            InstallError: The directory cannot be written, or the lock was not released in time.
         """
         try:
             self.private.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -189,9 +192,10 @@ class PluginStore:
             raise _unusable(self.plugin_dir, "written", error) from error
 
     def _replace(self, target: Path, package: Path) -> None:
-        """Put ``package`` in the place of ``target``; the old version goes."""
+        """Replace ``target`` with ``package``, and remove the old version."""
         if exchange(package, target):
-            return  # the old version is in the staging directory now, and goes with it
+            return  # the old version is now in the staging directory, which is removed
+        # Two renames, with a moment in between without the plugin: `_settle` covers a kill then.
         old = self.private / f"{_REPLACED_PREFIX}{target.name}"
         target.rename(old)
         package.rename(target)
@@ -199,11 +203,11 @@ class PluginStore:
         _remove(old)
 
     def _check_free(self, plugin: str) -> None:
-        """Refuse a plugin that has, or on some file systems would have, another directory."""
+        """Refuse a plugin for which, perhaps only on some file systems, a directory exists."""
         for path in self.plugin_dir.iterdir():
             if path.name == plugin:
                 if not path.is_dir():
-                    raise InstallError(f"{path} is in the way: not a directory; remove it")
+                    raise InstallError(f"{path} is not a directory; remove it")
             elif _may_be_plugin(path) and _same_plugin(path.name, plugin):
                 raise InstallError(
                     f"{plugin!r} cannot be installed beside {path}: the names differ only by "
@@ -211,17 +215,17 @@ class PluginStore:
                 )
 
     def _recover(self) -> None:
-        """Bring the directory in order before it is read, as far as it can be written."""
+        """Clean up the directory before it is read, if it can be written."""
         if not self.private.is_dir():
             return
         try:
             with self.changing():
                 pass
         except InstallError as error:
-            _log.warning("%s; listing the plugins as they are", error)
+            _log.warning("%s; listing the plugins without cleaning up", error)
 
     def _sweep(self) -> None:
-        """Undo or finish what was cut short; the caller holds the lock."""
+        """Undo or complete what was interrupted. The caller holds the lock."""
         for path in self.private.iterdir():
             if path.name.startswith(_REPLACED_PREFIX):
                 self._settle(path)
@@ -229,7 +233,7 @@ class PluginStore:
                 _remove(path)
 
     def _settle(self, old: Path) -> None:
-        """Between the two renames only the old version exists; after them it is a leftover."""
+        """Put back the old version if it is the only one, else remove it; see `_replace`."""
         target = self.plugin_dir / old.name.removeprefix(_REPLACED_PREFIX)
         if os.path.lexists(target):
             _remove(old)
@@ -240,7 +244,7 @@ class PluginStore:
 
 @contextmanager
 def _locked(path: Path, stop: threading.Event | None) -> Iterator[None]:
-    """Hold the lock file; the kernel lets go of it when the process dies."""
+    """Hold the lock file. The kernel releases the lock when the process dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _wait_for_lock(descriptor, path, stop or threading.Event())
@@ -250,15 +254,15 @@ def _locked(path: Path, stop: threading.Event | None) -> Iterator[None]:
 
 
 def _wait_for_lock(descriptor: int, path: Path, stop: threading.Event) -> None:
-    # Polled: a blocking flock could not be called off.
+    # Polled, because a blocking flock() cannot be cancelled.
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while not _try_lock(descriptor):
         if stop.wait(_LOCK_POLL_S):
-            raise InstallError(f"{path}: the installation was called off")
+            raise InstallError(f"{path}: the installation was cancelled")
         if time.monotonic() > deadline:
             raise InstallError(
                 f"{path}: another process has held this lock for {_LOCK_TIMEOUT_S:.0f} s; "
-                "see which with: fuser " + str(path)
+                "to see which, use: fuser " + str(path)
             )
 
 
@@ -271,13 +275,13 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _is_dead(staging: Path) -> bool:
-    """Tell whether nobody installs there any more: a living installation holds its lock."""
+    """Return whether an installation is over: one in progress holds the lock of its directory."""
     if staging.is_symlink() or not staging.is_dir():
-        return True  # not one of ours, but in our place
+        return True  # not created by us, but in our directory
     try:
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return True  # its installation has just removed it
+        return True  # just removed by its installation
     try:
         return _try_lock(descriptor)
     finally:
@@ -285,7 +289,7 @@ def _is_dead(staging: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a tree, or a link to one, that may be going away by itself."""
+    """Remove a tree, or a link to one, even if something else is removing it."""
     with suppress(FileNotFoundError):
         if path.is_symlink() or not path.is_dir():
             path.unlink()
@@ -294,7 +298,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_tree(directory: Path) -> None:
-    """Bring a tree to the disk, contents before names."""
+    """Sync a tree to disk, contents before names."""
     for parent, _, files in os.walk(directory, topdown=False):
         for name in files:
             sync(Path(parent, name))
@@ -302,6 +306,7 @@ def _sync_tree(directory: Path) -> None:
 
 
 def _may_be_plugin(path: Path) -> bool:
+    # Hidden directories are ours or a tool's, such as `.git`.
     return not path.name.startswith(".") and path.is_dir()
 
 
@@ -312,9 +317,10 @@ def _same_plugin(directory: str, plugin: str) -> bool:
 def _inspect(path: Path) -> InstalledPlugin:
     name = canonical_name(path.name)
     if not is_valid_name(name):
-        problem = f"{path}: the directory's name cannot be a plugin's, which is {NAME_RULE}"
+        problem = f"{path}: the directory's name is not a valid plugin name; expected {NAME_RULE}"
         return InstalledPlugin(name, path, None, problem)
     try:
+        # A dangling link is an error to report, not a missing manifest; hence lexists.
         if os.path.lexists(path / MANIFEST_NAME):
             return InstalledPlugin(name, path, read_manifest(path / MANIFEST_NAME))
         production_command(name, path, None)
@@ -326,13 +332,13 @@ def _inspect(path: Path) -> InstalledPlugin:
 
 
 def _without_twins(plugins: list[InstalledPlugin]) -> list[InstalledPlugin]:
-    """Sort by name; of several directories for one plugin, only the first is good."""
+    """Sort by name. Of several directories for one plugin, only the first can be used."""
     first: dict[str, InstalledPlugin] = {}
     listed = []
     for plugin in sorted(plugins, key=lambda plugin: (plugin.name, plugin.path.name)):
         known = first.setdefault(plugin.name, plugin)
         if known is not plugin and not plugin.problem:
-            problem = f"{plugin.path} and {known.path} are one plugin; remove one of them"
+            problem = f"{plugin.path} and {known.path} are the same plugin; remove one of them"
             plugin = InstalledPlugin(plugin.name, plugin.path, plugin.manifest, problem)
         listed.append(plugin)
     return listed

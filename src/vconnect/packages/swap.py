@@ -1,8 +1,7 @@
-"""Exchanging two directories in one step.
+"""Exchanges two directories atomically."""
 
-Linux and macOS can swap two names atomically, so that no moment exists in which neither the old
-nor the new version of a plugin has the plugin's name. Python does not offer the call.
-"""
+# Linux and macOS can swap two names in one step, so that at every moment either the old or the new
+# version of a plugin has the plugin's name. Python does not provide this call.
 
 from __future__ import annotations
 
@@ -15,20 +14,20 @@ _AT_FDCWD = -100  # Linux: relative to the working directory
 _RENAME_EXCHANGE = 2  # Linux: renameat2(2)
 _RENAME_SWAP = 2  # macOS: renamex_np(2)
 
-# What a kernel or a file system says that does not know the call.
+# The errors of kernels and file systems that do not support the call.
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swap two existing names of one file system.
+    """Swap two existing names on one file system.
 
     Returns:
-        False if this system or file system cannot do it; then nothing was changed.
+        False if this system or file system does not support it; nothing was changed then.
 
     Raises:
-        OSError: It can, but these two names cannot be swapped.
+        OSError: It is supported, but failed for these two names.
     """
-    # Not at the top: most commands never install anything.
+    # Imported here, because most commands never install anything.
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -39,7 +38,7 @@ def exchange(first: Path, second: Path) -> bool:
         else:
             failed = library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE)
     except AttributeError:
-        return False  # a C library older than the call
+        return False  # the C library is older than the call
     if not failed:
         return True
     code = ctypes.get_errno()

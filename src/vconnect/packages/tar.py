@@ -1,12 +1,13 @@
-"""A bounded reader of gzip-compressed tar.
+"""A bounded reader of gzip-compressed tar archives.
 
-The standard library's ``tarfile`` reads an extended header of any length into memory, resolves
-duplicates in silence and re-roots absolute names. This reader holds at most two chunks at a
-time, hands out every member as it stands, and leaves the judgment to its caller.
-
-It knows ustar, GNU long names and pax records (``path`` and ``size``; the others do not matter
-to a package).
+It supports ustar, GNU long names and pax records (``path`` and ``size``; other records do not
+matter for packages).
 """
+
+# The standard library's `tarfile` reads extended headers of any length into memory, silently lets
+# the last of two members with the same name win, and makes absolute names relative. This reader
+# holds at most two chunks at a time, returns every member as it is, and leaves the checks to its
+# caller.
 
 from __future__ import annotations
 
@@ -22,13 +23,13 @@ FILE = "regular file"
 DIRECTORY = "directory"
 SPARSE = "sparse file"
 
-# An honest extended header holds one path and a few attributes, and of each kind of header there
-# is one before a member.
+# A legitimate extended header has one path and a few attributes, and there is at most one of each
+# kind before a member.
 MAX_EXTENDED_BYTES = 64 * 1024
 _MAX_RECORDS = 256
 _MAX_EXTENDED_IN_A_ROW = 8
 
-_BLOCK = 512
+_BLOCK = 512  # tar's unit: headers and contents are padded to it
 _CHUNK = 64 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31  # zlib: a gzip header and trailer, the largest window
@@ -50,13 +51,13 @@ _EXTENDED = (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK)
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One member, as the archive describes it; nothing is checked but the numbers' form.
+    """One member as the archive describes it; only the syntax of its numbers has been checked.
 
     Attributes:
-        name: As written, with the slash that ends a directory's name.
-        kind: `FILE`, `DIRECTORY`, or the name of something else.
-        mode: Permission bits.
-        size: Bytes of contents that follow.
+        name: The name as written, including the trailing slash of a directory.
+        kind: `FILE`, `DIRECTORY`, or a description of something else.
+        mode: The permission bits.
+        size: The number of bytes of contents that follow.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class _Overrides(msgspec.Struct, frozen=True):
-    """What extended headers say about the member after them."""
+    """What extended headers specify for the following member."""
 
     name: bytes | None = None
     size: int | None = None
@@ -74,15 +75,15 @@ class _Overrides(msgspec.Struct, frozen=True):
 
 
 class TarReader:
-    """Walk the members of a package, once, from front to back.
+    """Iterates over the members of a package, once, from start to end.
 
-    Iterate over the reader; for a member whose contents are wanted, exhaust `contents` before
-    going on. Contents that nobody asked for are skipped.
+    To get a member's contents, exhaust `contents` before continuing the iteration. Otherwise they
+    are skipped.
 
     Args:
         file: The package, open for reading; the reader does not close it.
         origin: The package's name, for messages.
-        max_bytes: How many bytes the whole stream may have once decompressed.
+        max_bytes: The maximum size of the decompressed stream.
     """
 
     def __init__(self, file: BinaryIO, origin: str, max_bytes: int) -> None:
@@ -95,7 +96,7 @@ class TarReader:
         """Yield each member.
 
         Raises:
-            InstallError: The stream is not a sound archive, or larger than allowed.
+            InstallError: The archive is corrupt, or too large.
         """
         while (member := self._next_member()) is not None:
             yield member
@@ -111,7 +112,7 @@ class TarReader:
             yield chunk
 
     def _next_member(self) -> Member | None:
-        """Return the next member with what the headers before it add; ``None`` at the end."""
+        """Return the next member, with its extended headers applied; ``None`` at the end."""
         overrides = _Overrides()
         for _ in range(_MAX_EXTENDED_IN_A_ROW + 1):
             block = self._next_header()
@@ -125,7 +126,7 @@ class TarReader:
         raise self._refusal(f"more than {_MAX_EXTENDED_IN_A_ROW} extended headers in a row")
 
     def _next_header(self) -> bytes | None:
-        """Return the next header block, or ``None`` at the end-of-archive mark."""
+        """Return the next header block, or ``None`` at the end-of-archive marker."""
         for _ in self.contents():
             pass
         self._read_exactly(self._padding)
@@ -138,39 +139,41 @@ class TarReader:
         return block
 
     def _expect(self, size: int) -> None:
-        """Announce contents; what cannot fit is refused before it fills the disk."""
+        """Prepare for contents; refuse what cannot fit before it fills the disk."""
         self._stream.check_room(size)
         self._unread = size
         self._padding = -size % _BLOCK
 
     def _extend(self, overrides: _Overrides, block: bytes) -> _Overrides:
-        """Read an extended header and return what it and those before it say together."""
+        """Read an extended header, and return it combined with those before it."""
         kind, size = block[156:157], self._size(block)
         if size > MAX_EXTENDED_BYTES:
             raise self._refusal(
-                f"an extended header has {size} bytes; {MAX_EXTENDED_BYTES} are allowed"
+                f"an extended header has {size} bytes; the limit is {MAX_EXTENDED_BYTES}"
             )
         self._expect(size)
         data = b"".join(self.contents())
         if kind == _GNU_LINK:
-            return overrides  # the link that follows is refused whatever it points to
+            return overrides  # the link that follows is refused, whatever its target
         if kind == _GNU_NAME:
             return msgspec.structs.replace(overrides, name=data.rstrip(b"\0"))
         records = self._pax_records(data)
         if kind == _PAX:
             return self._apply_pax(overrides, records)
+        # A legitimate one has comments, such as the commit of `git archive`.
         if _concerns_members(records):
             raise self._refusal("a global header sets the path or size of every member")
         return overrides
 
     def _pax_records(self, data: bytes) -> dict[bytes, bytes]:
-        """Parse records, each its own length, a space, ``KEY=VALUE`` and a newline."""
+        """Parse pax records: the record's length, a space, ``KEY=VALUE`` and a newline each."""
         records: dict[bytes, bytes] = {}
         start, end = 0, len(data.rstrip(b"\0"))
         for _ in range(_MAX_RECORDS):
             if start >= end:
                 return records
             digits, space, _ = data[start : start + 8].partition(b" ")
+            # At most 7 digits, which is enough: a header has at most 64 KiB.
             length = int(digits) if space and digits.isdigit() else 0
             record = data[start + len(digits) + 1 : start + length]
             key, equals, value = record.partition(b"=")
@@ -210,7 +213,7 @@ class TarReader:
         return self._number(block[124:136])
 
     def _number(self, field: bytes) -> int:
-        """Parse an octal field, or GNU's base 256 for what octal cannot hold."""
+        """Parse an octal field, or GNU's base-256 for numbers that are too large for octal."""
         if field[0] == 0x80:
             return int.from_bytes(field[1:], "big")
         number = _octal(field)
@@ -229,20 +232,20 @@ class TarReader:
         return b"".join(parts)
 
     def _check_end(self) -> None:
-        """Read the rest, which reaches the checksum; only zeros may follow the mark."""
+        """Read the rest, including the checksum. Only zeros may follow the end marker."""
         while chunk := self._stream.read(_CHUNK):
             if chunk.strip(b"\0"):
                 raise self._refusal("has data after the end of the archive")
 
     def _truncated(self) -> InstallError:
-        return self._refusal("is cut short: the archive ends before its end mark")
+        return self._refusal("is truncated: the archive ends before its end marker")
 
     def _refusal(self, message: str) -> InstallError:
         return InstallError(f"{self._origin}: {message}")
 
 
 class _Gunzip:
-    """Decompress one gzip stream, counting what comes out."""
+    """Decompresses one gzip stream, and counts the output."""
 
     def __init__(self, file: BinaryIO, origin: str, max_bytes: int) -> None:
         self._file = file
@@ -253,26 +256,25 @@ class _Gunzip:
         self._head = self._read_magic()
 
     def read(self, size: int) -> bytes:
-        """Return 1 to ``size`` bytes, or nothing at the checked end of the stream."""
+        """Return 1 to ``size`` bytes, or none at the verified end of the stream."""
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._next_packed()
+            # Output is limited too: a few bytes of input can expand a thousandfold.
             out = self._decompress(packed, size)
             self.check_room(len(out))
             self._left -= len(out)
             if out:
                 return out
             if not packed and not self._inflate.eof:
-                raise self._refusal("is cut short: the compressed data ends too early")
+                raise self._refusal("is truncated: the compressed data ends too early")
         if self._inflate.unused_data or self._file.read(1):
             raise self._refusal("has data after the end of the compressed stream")
         return b""
 
     def check_room(self, size: int) -> None:
-        """Refuse ``size`` more bytes if they are more than may still come."""
+        """Refuse ``size`` more bytes if that would exceed the limit."""
         if size > self._left:
-            raise self._refusal(
-                f"unpacks to more than {self._max_bytes} bytes, the most that is allowed"
-            )
+            raise self._refusal(f"unpacks to more than {self._max_bytes} bytes, which is the limit")
 
     def _read_magic(self) -> bytes:
         head = self._file.read(len(_GZIP_MAGIC))
@@ -299,27 +301,27 @@ class _Gunzip:
 
 
 def _zlib_words(error: zlib.error) -> str:
-    """Keep the cause: "incorrect data check" is a wrong CRC."""
+    """Keep the reason; "incorrect data check" means a wrong CRC."""
     text = str(error).rpartition(": ")[2]
     return "its checksum (CRC) is wrong" if text == "incorrect data check" else text
 
 
 def _has_good_checksum(block: bytes) -> bool:
-    """Compare the header's checksum, which counts its own field as spaces."""
+    """Verify the header's checksum, which counts its own field as spaces."""
     total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     return _octal(block[148:156]) == total
 
 
 def _octal(field: bytes) -> int | None:
-    """Parse octal digits between spaces and NULs; an empty field is 0."""
+    """Parse octal digits between spaces and NULs. An empty field is 0."""
     digits = field.strip(b"\0 ")
-    # int() would also take signs, underscores and a prefix.
+    # int() alone would also accept signs, underscores and a prefix.
     return None if digits.strip(b"01234567") else int(digits or b"0", 8)
 
 
 def _ustar_name(block: bytes) -> bytes:
     name = block[:100].partition(b"\0")[0]
-    # GNU's older format uses the prefix field for something else, and says so in its magic.
+    # GNU's older format uses the prefix field differently; its magic is different, too.
     if block[257:263] == b"ustar\0" and (prefix := block[345:500].partition(b"\0")[0]):
         return prefix + b"/" + name
     return name
@@ -329,7 +331,7 @@ def _kind(flag: bytes, name: str, sparse: bool) -> str:
     if sparse:
         return SPARSE
     if flag == b"\0" and name.endswith("/"):
-        return DIRECTORY  # tar before POSIX had no flag for one
+        return DIRECTORY  # before POSIX, tar had no type for directories
     return _KINDS.get(flag, f"member of unknown type {flag!r}")
 
 

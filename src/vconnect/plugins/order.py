@@ -1,9 +1,8 @@
-"""The order of plugins in a chain, and in starts and stops.
+"""The order of plugins in a chain, and in starts and stops."""
 
-A chain is ordered by priority, unless a plugin asks to come before or after another. Starts and
-stops are ordered by requirements. These are functions over names; the registry decides which
-plugins are in a chain.
-"""
+# A chain is ordered by priority, unless a plugin asks to come before or after another. Starts and
+# stops are ordered by requirements. These are functions over names; the registry decides which
+# plugins are in a chain.
 
 from __future__ import annotations
 

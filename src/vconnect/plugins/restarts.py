@@ -1,8 +1,7 @@
-"""Decides when a plugin that has ended is started again: policy, back-off, crash loop.
+"""Decides when a plugin that has ended is started again: policy, back-off, crash loop."""
 
-The rules are arithmetic with times that the caller passes in, so that they can be tested without
-waiting. Times are seconds of ``time.monotonic()``.
-"""
+# The rules are arithmetic with times that the caller passes in, so that they can be tested without
+# waiting. Times are seconds of `time.monotonic()`.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Which plugins get an event, in which order, under which policy: computed in advance.
+"""Which plugins get an event, in which order, under which policy: computed in advance."""
 
-A table is never changed, only replaced, so a chain in progress keeps the table that it began with.
-At call time a route is one lookup; nothing is sorted, matched or copied.
-"""
+# A table is never changed, only replaced, so a chain in progress keeps the table that it began
+# with. At call time a route is one lookup; nothing is sorted, matched or copied.
 
 from __future__ import annotations
 

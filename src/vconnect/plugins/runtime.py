@@ -1,9 +1,9 @@
-"""One plugin as the host knows it: what it is, which state it is in, and its counters.
+"""One plugin as the host knows it: what it is, which state it is in, and its counters."""
 
-Each part of the record has one writer. The supervisor changes the state and attaches what runs; the
-dispatcher adds to `Counters`; the monitor stores samples. They use the methods below, which notify
-the registry when something that a route depends on has changed. Everything else only reads.
-"""
+# Each part of the record has one writer. The supervisor changes the state and attaches what runs;
+# the dispatcher adds to `Counters`; the monitor stores samples. They use the methods below, which
+# notify the registry when something that a route depends on has changed. Everything else only
+# reads.
 
 from __future__ import annotations
 

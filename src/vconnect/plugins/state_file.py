@@ -1,10 +1,9 @@
-"""What survives the host: the processes that it started, and what the operator asked for.
+"""What survives the host: the processes that it started, and what the operator asked for."""
 
-There is one small JSON file for each plugin socket. It is written as a whole to a temporary file,
-synced and renamed, so that a kill at any moment leaves the old contents or the new. The methods of
-`HostState` are for the event loop, which never waits for the disk: changes are batched, and written
-by a thread.
-"""
+# There is one small JSON file for each plugin socket. It is written as a whole to a temporary file,
+# synced and renamed, so that a kill at any moment leaves the old contents or the new. The methods
+# of `HostState` are for the event loop, which never waits for the disk: changes are batched, and
+# written by a thread.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The states of a plugin, and the legal transitions between them.
+"""The states of a plugin, and the legal transitions between them."""
 
-``PluginStatus`` is the public state; ``Substate`` says what the plugin waits for, or why it is in
-this state. The edges are data, in ``TRANSITIONS``; only `advance` follows them.
-"""
+# `PluginStatus` is the public state; `Substate` says what the plugin waits for, or why it is in
+# this state. The edges are data, in `TRANSITIONS`; only `advance` follows them.
 
 from __future__ import annotations
 

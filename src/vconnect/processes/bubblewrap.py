@@ -1,12 +1,12 @@
-"""The command line that runs a plugin in a bubblewrap (``bwrap``) sandbox.
+"""The command line that runs a plugin in a bubblewrap (``bwrap``) sandbox."""
 
-A sandboxed plugin sees the system and its package read-only, its own data and temporary directory,
-its secrets and the host's plugin socket. It sees no other process, and no network unless granted.
-
-It stays in its session (no ``--new-session``), because the session is how its process tree is
-found and ended, and how the host identifies who connects. ``bwrap`` itself is the leader and
-outlives the plugin just long enough to pass on its exit status.
-"""
+# A sandboxed plugin sees the system and its package read-only, its own data and temporary
+# directory, its secrets and the host's plugin socket. It sees no other process, and no network
+# unless granted.
+#
+# It stays in its session (no `--new-session`), because the session is how its process tree is found
+# and ended, and how the host identifies who connects. `bwrap` itself is the leader and outlives the
+# plugin just long enough to pass on its exit status.
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 class Bubblewrap:
     """Builds command lines for ``bwrap``, after verifying that it works on this machine.
 
-    Only success is remembered: an operator may enable user namespaces while the host runs. So a
-    failure serves one start, and the next one probes again.
+    Only success is remembered, because an operator may enable user namespaces while the host runs.
+    A failure applies to one start, and the next start probes again.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Bubblewrap:
 
     @property
     def is_probed(self) -> bool:
-        """Whether `wrap` can answer now; otherwise `probe` comes first."""
+        """Whether `wrap` can be called now; otherwise call `probe` first."""
         program = shutil.which("bwrap")
         return program is None or program == self._working or bool(self._failure)
 

@@ -9,10 +9,10 @@ job of the sandbox.) The host manages a part of the hierarchy that is *delegated
         vconnect-DIGEST/        one host: the digest identifies its plugin socket
             example.3/          one start of one plugin, removed when it is empty
             host/               the host, if it had to make room (see `_hand_on`)
-
-A host locks its directory. So whatever is in it when a host takes the lock was left by a dead host,
-and an unlocked directory belongs to no host.
 """
+
+# A host locks its directory. So whatever is in it when a host takes the lock was left by a dead
+# host, and an unlocked directory belongs to no host.
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""A thread that cannot gain new privileges, to start a process from.
+"""A thread that cannot gain new privileges, to start a process from."""
 
-``PR_SET_NO_NEW_PRIVS`` applies to a thread, is inherited by what the thread starts, and cannot be
-undone. A thread that sets it, starts one process and ends therefore confines only that process.
-Nothing runs between fork and exec, and no helper program stands in front of the plugin.
-"""
+# `PR_SET_NO_NEW_PRIVS` applies to a thread, is inherited by what the thread starts, and cannot be
+# undone. A thread that sets it, starts one process and ends therefore confines only that process.
+# Nothing runs between fork and exec, and no helper program stands in front of the plugin.
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""One child process and everything that it starts: spawn, exit, signals, output.
+"""One child process and everything that it starts: spawn, exit, signals, output."""
 
-A process is started as the leader of its own session. It has ended when the session is empty, not
-when its leader has exited. Until then the dead leader is not reaped: as long as it is a zombie, its
-PID cannot be reused, so a signal to the group cannot hit an unrelated process.
-"""
+# A process is started as the leader of its own session. It has ended when the session is empty, not
+# when its leader has exited. Until then the dead leader is not reaped: as long as it is a zombie,
+# its PID cannot be reused, so a signal to the group cannot hit an unrelated process.
 
 from __future__ import annotations
 

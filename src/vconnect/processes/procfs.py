@@ -1,9 +1,8 @@
-"""What the kernel knows about processes: parent, session, start time, usage, and the boot ID.
+"""What the kernel knows about processes: parent, session, start time, usage, and the boot ID."""
 
-A PID alone does not identify a process for long, because PIDs are reused. A PID with a start time
-does, within one boot. Linux has both in ``/proc``, macOS in ``libproc``. Where neither is
-available, no process can be identified, and so none is mistaken for another.
-"""
+# A PID alone does not identify a process for long, because PIDs are reused. A PID with a start time
+# does, within one boot. Linux has both in `/proc`, macOS in `libproc`. Where neither is available,
+# no process can be identified, and so none is mistaken for another.
 
 from __future__ import annotations
 

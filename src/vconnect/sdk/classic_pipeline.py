@@ -1,9 +1,8 @@
-"""The classic dialect at the plugin's end: one answer per event, in the order of the events.
+"""The classic dialect at the plugin's end: one answer per event, in the order of the events."""
 
-An event with a plain handler and nothing unanswered ahead of it is answered at once, without a task
-or a queue. All others get a position in a queue. As many workers as the plugin's ``concurrency``
-call their handlers, and finished answers wait for those ahead of them.
-"""
+# An event with a plain handler and nothing unanswered ahead of it is answered at once, without a
+# task or a queue. All others get a position in a queue. As many workers as the plugin's
+# `concurrency` call their handlers, and finished answers wait for those ahead of them.
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The native dialect at the plugin's end: numbered events, replies in any order.
+"""The native dialect at the plugin's end: numbered events, replies in any order."""
 
-Plain handlers are called at once. Up to ``concurrency`` ``async`` handlers run at the same time and
-start in the order of the events. An event that came back through another plugin starts at once,
-because the handler that caused it may be waiting for it.
-"""
+# Plain handlers are called at once. Up to `concurrency` `async` handlers run at the same time and
+# start in the order of the events. An event that came back through another plugin starts at once,
+# because the handler that caused it may be waiting for it.
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What the operator wants, validated once.
+"""What the operator configures, validated once.
 
 ========== ======================================================
 `model`    every setting, with its default
-`load`     command line, environment and file, joined and checked
+`load`     merges and checks command line, environment and file
 `parts`    the keys that each class of the host needs
-`paths`    paths made absolute, once
-`events`   what holds for an event
-`limits`   what a plugin's processes may use
+`paths`    makes paths absolute, once
+`events`   the policy of an event
+`limits`   resource limits of a plugin's processes
 `restarts` when and how often a plugin is started again
 ========== ======================================================
 """

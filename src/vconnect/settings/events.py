@@ -1,8 +1,7 @@
-"""What the operator wants of an event: deadlines, failures, protected fields, overflow.
+"""The operator's choices for events: deadlines, failures, protected fields, overflow."""
 
-The tables ``[events."PATTERN"]`` of the settings are laid over each other for each event's name:
-for every key the most specific table that has it wins, and below them all stand the defaults.
-"""
+# The tables `[events."PATTERN"]` are merged for each event's name. For each key, the most specific
+# table that has it wins; the defaults come last.
 
 from __future__ import annotations
 
@@ -19,19 +18,20 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table ``[events."PATTERN"]``; a key that is not there is taken from the next one.
+    """One table ``[events."PATTERN"]``; a missing key is taken from a less specific table.
 
     Attributes:
-        timeout: How long one plugin may take for the event, in seconds.
-        chain_timeout: How long all plugins of a chain together may take, in seconds.
-        on_failure: What follows when a plugin answers with an error, answers badly, answers too
-            late, crashes or is not connected: ``open`` goes on without it, ``closed`` ends the
-            chain, ``default`` takes `default` for its answer.
-        default: An answer as a plugin would give it (``docs/wire.md``, "Answers").
+        timeout: Seconds that one plugin may take for the event.
+        chain_timeout: Seconds that all plugins of a chain may take together.
+        on_failure: What happens if a plugin answers with an error, invalidly or too late, crashes
+            or is not connected: ``open`` continues without it, ``closed`` ends the chain,
+            ``default`` uses `default` as its answer.
+        default: An answer in the form that a plugin sends (``docs/wire.md``, "Answers").
         protected: Top-level fields of the payload that a replacement may not change.
-        may_change: Plugins that may change some of them all the same: name to fields.
-        overflow: What a notification does that finds a plugin's queue full: ``drop_oldest``
-            displaces the one that waits longest, ``drop_newest`` gives way, ``block`` waits.
+        may_change: Exceptions: the plugins that may change protected fields, and which.
+        overflow: What happens to a notification if the plugin's queue is full: ``drop_oldest``
+            drops the one that has waited longest, ``drop_newest`` drops the new one, ``block``
+            waits.
     """
 
     timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
@@ -44,12 +44,13 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for one event; see `EventSettings`."""
+    """The policy of one event; see `EventSettings` for the attributes."""
 
     timeout: float
     chain_timeout: float
     on_failure: OnFailure = "open"
     default: dict[str, Any] = {}
+    # Whoever can change it can speak for another user.
     protected: tuple[str, ...] = ("from_uid",)
     may_change: dict[str, tuple[str, ...]] = {}
     overflow: Overflow = "drop_oldest"
@@ -58,15 +59,16 @@ class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def resolve_policy(
     event: str, tables: Mapping[str, EventSettings], defaults: EventPolicy
 ) -> EventPolicy:
-    """Work out what holds for ``event``.
+    """Compute the policy of ``event``.
 
     Args:
-        event: Its name.
+        event: The event's name.
         tables: The operator's tables by pattern.
-        defaults: What holds where no table says otherwise.
+        defaults: The values for keys that no table has.
     """
     covering = [pattern for pattern in tables if capability_matches(pattern, event)]
     values = msgspec.structs.asdict(defaults)
+    # From general to specific, so that the most specific table is merged last and wins.
     for pattern in sorted(covering, key=specificity):
         table = msgspec.structs.asdict(tables[pattern])
         values |= {key: value for key, value in table.items() if value is not msgspec.UNSET}

@@ -1,4 +1,4 @@
-"""What the operator lets a plugin's process use, and see."""
+"""Resource limits and sandboxing of a plugin's processes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import msgspec
 Sandbox = Literal["off", "nnp", "bwrap"]
 Amount = Annotated[int, msgspec.Meta(ge=0)]
 
-# SIGXCPU comes at the soft limit, SIGKILL at the hard one; only the first has a telling name.
+# The kernel sends SIGXCPU at the soft limit and SIGKILL at the hard limit. Only SIGXCPU shows in
+# the exit status what happened, so it gets this many seconds to take effect.
 _CPU_GRACE_S = 5
-# In which a cgroup's processor time is counted; the kernel's own default.
+# The period in which a cgroup's processor time is counted: the kernel's default.
 _CPU_PERIOD_US = 100_000
 
 
 class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table ``[plugins.options.NAME.limits]``: what the kernel holds each process to.
+    """One table ``[plugins.options.NAME.limits]``: the kernel's limits for each process.
 
-    ``None`` leaves the host's own limit.
+    ``None`` keeps the host's own limit.
 
     Attributes:
         nofile: Open descriptors.
-        nproc: Processes and threads of the same user, those of others included.
-        cpu_s: Processor seconds.
-        fsize_bytes: The largest file that it may write.
-        core_bytes: The largest core dump; 0 for none.
-        as_bytes: Address space, used or not.
+        nproc: Processes and threads of the host's user, including those of other programs.
+        cpu_s: Processor time in seconds.
+        fsize_bytes: The size of a file that the process writes.
+        core_bytes: The size of a core dump; 0 for none.
+        as_bytes: Address space, whether used or not.
     """
 
     nofile: Amount | None = None
@@ -41,10 +42,11 @@ class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     as_bytes: Amount | None = None
 
     def problem(self) -> str:
-        """Say why the host cannot set them, key first; empty if it can."""
+        """Return why the host cannot set the limits, beginning with the key; empty if it can."""
         for key, number, value in self._given():
             if sys.platform != "linux":
-                return f"limits.{key}: only Linux can limit another process; remove it"
+                return f"limits.{key}: requires Linux; remove it"
+            # Only root may raise a hard limit.
             _, hard = resource.getrlimit(number)
             if hard != resource.RLIM_INFINITY and value > hard:
                 return (
@@ -54,18 +56,18 @@ class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return ""
 
     def apply(self, pid: int) -> None:
-        """Hold a process to them, and with it those that it starts from now on.
+        """Set the limits of a process, which those that it starts from now on inherit.
 
         Raises:
-            OSError: The kernel refuses.
+            OSError: The kernel refused.
         """
         if sys.platform == "linux":
             for _, number, value in self._given():
-                with suppress(ProcessLookupError):  # it has ended
+                with suppress(ProcessLookupError):  # it has already exited
                     resource.prlimit(pid, number, _pair(number, value))
 
     def arguments(self) -> list[str]:
-        """Put them as options of the command ``prlimit``, which sets them before it executes."""
+        """Return the limits as options of ``prlimit``, which sets them before it runs a command."""
         options = []
         for key, number, value in self._given():
             soft, hard = _pair(number, value)
@@ -81,32 +83,33 @@ class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class TreeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table ``[plugins.options.NAME.tree_limits]``: what all of its processes have together.
+    """One table ``[plugins.options.NAME.tree_limits]``: limits for all of its processes together.
 
-    The kernel holds them to it, by a cgroup; ``None`` for no limit.
+    The kernel enforces them with a cgroup. ``None`` means no limit.
 
     Attributes:
-        memory_bytes: Memory, files in the page cache included. At the limit these are dropped;
-            then the whole tree is killed, and replaced with the reason ``memory_limit``.
-        processes: Processes and threads.
-        cpu_percent: Of one processor: 250 for two and a half.
+        memory_bytes: Memory, including the page cache, which is dropped first. Above the limit the
+            whole tree is killed, and replaced with the reason ``memory_limit``.
+        processes: The number of processes and threads.
+        cpu_percent: Processor time in percent of one processor; 250 means two and a half.
     """
 
+    # The upper bounds only keep the numbers within what the kernel's files accept.
     memory_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)] | None = None
     processes: Annotated[int, msgspec.Meta(ge=1, le=1 << 22)] | None = None
     cpu_percent: Annotated[float, msgspec.Meta(ge=1, le=1e6)] | None = None
 
     def controllers(self) -> dict[str, str]:
-        """Map each key that is given to the cgroup controller that it needs."""
+        """Map each key that is set to the cgroup controller that it needs."""
         controllers = {"memory_bytes": "memory", "processes": "pids", "cpu_percent": "cpu"}
         return {key: name for key, name in controllers.items() if getattr(self, key) is not None}
 
     def files(self) -> Iterator[tuple[str, str]]:
-        """List what is written into which file of the cgroup."""
+        """Yield the files of the cgroup to write, with their contents."""
         if self.memory_bytes is not None:
             yield "memory.max", str(self.memory_bytes)
-            yield "memory.swap.max", "0"  # swap would only put the end off, for hours
-            yield "memory.oom.group", "1"  # half a tree is no plugin
+            yield "memory.swap.max", "0"  # swapping would only delay the end, perhaps for hours
+            yield "memory.oom.group", "1"  # half a process tree cannot work
         if self.processes is not None:
             yield "pids.max", str(self.processes)
         if self.cpu_percent is not None:
@@ -114,7 +117,7 @@ class TreeLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def _pair(number: int, value: int) -> tuple[int, int]:
-    """Make the soft and the hard limit: one number, so that no plugin raises its own."""
+    """Return soft and hard limit. They are equal, so that a plugin cannot raise its own."""
     if number != resource.RLIMIT_CPU:
         return value, value
     _, hard = resource.getrlimit(number)

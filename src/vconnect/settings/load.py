@@ -1,8 +1,7 @@
-"""The host's settings: from the command line, then ``VCONNECT_*``, then the file, then defaults.
+"""Loads the host's settings: command line, then ``VCONNECT_*``, then the file, then defaults."""
 
-`load_settings` joins the four and validates once. A mistake names where it stands (the file and
-key, the variable or the option) and what was expected, before anything starts.
-"""
+# `load_settings` merges the four and validates once. An error names its origin (file and key,
+# variable or option) and what was expected, before anything is started.
 
 from __future__ import annotations
 
@@ -26,12 +25,13 @@ from .model import (
 )
 from .paths import absolute_path, absolute_paths
 
+# Tables cannot be set by a variable.
 _TABLES = ("config", "options", "events", "env")
 
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 _ENVIRONMENT_PREFIX = "VCONNECT_"
 
-# The defaults that are relative to the working directory or to the home directory.
+# Defaults that have to be made absolute, unlike others.
 _DEFAULT_PATHS = {key: getattr(Settings(), key) for key in ("plugin_dir", "socket_path")}
 
 
@@ -45,19 +45,19 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Join command line, environment, file and defaults, in this order of precedence.
+    """Merge command line, environment, file and defaults, in this order of precedence.
 
     Args:
-        file: A TOML file; ``None`` for none. Relative paths in it are relative to its directory,
-            all others to the working directory.
-        environ: Variables; only ``VCONNECT_<KEY>`` for known scalar keys are read.
-        overrides: Values of the command line by key; ``None`` values count as not given.
+        file: A TOML file, or ``None``. Relative paths in it are relative to its directory, all
+            others to the working directory.
+        environ: The environment; only ``VCONNECT_<KEY>`` for known scalar keys is read.
+        overrides: Values from the command line by key; ``None`` means not given.
 
     Returns:
-        The settings, with every path absolute.
+        The settings, with all paths absolute.
 
     Raises:
-        ConfigError: The file cannot be read or parsed, or a value is not what its key expects.
+        ConfigError: The file cannot be read or parsed, or a value is invalid.
     """
     values: dict[str, Any] = dict(_DEFAULT_PATHS)
     values |= _read_file(file) if file is not None else {}
@@ -74,8 +74,8 @@ class DevPlugin(msgspec.Struct, frozen=True):
     """A plugin that runs from source.
 
     Attributes:
-        name: Canonical name.
-        path: Its source directory, absolute.
+        name: Its canonical name.
+        path: The absolute path of its source directory.
     """
 
     name: str
@@ -83,10 +83,10 @@ class DevPlugin(msgspec.Struct, frozen=True):
 
 
 def parse_dev_plugin(text: str) -> DevPlugin:
-    """Read ``"name:path"``, split at the first colon.
+    """Parse ``"name:path"``, split at the first colon.
 
     Raises:
-        ConfigError: There is no colon, no path, or no valid name.
+        ConfigError: There is no colon or no path, or the name is invalid.
     """
     name, _, path = text.partition(":")
     if not path:
@@ -95,21 +95,19 @@ def parse_dev_plugin(text: str) -> DevPlugin:
 
 
 def dev_plugin(name: str, path: str | Path) -> DevPlugin:
-    """Name a source directory.
+    """Build a `DevPlugin` from a name and a source directory.
 
     Raises:
-        ConfigError: The name is not valid, or there is no home directory for a ``~``.
+        ConfigError: The name is invalid, or there is no home directory for a ``~``.
     """
     plugin = canonical_name(name)
     if not is_valid_name(plugin):
-        raise ConfigError(
-            f"dev plugin '{name}:{path}': the name is {name!r}; a name is {NAME_RULE}"
-        )
+        raise ConfigError(f"dev plugin '{name}:{path}': the name is {name!r}; expected {NAME_RULE}")
     return DevPlugin(plugin, absolute_path(path))
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """Read and validate the file by itself, so that its errors name it."""
+    """Read and validate the file on its own, so that errors name it."""
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -131,14 +129,14 @@ def _read_file(file: Path) -> dict[str, Any]:
     if "events" in document:
         if "events" in table:
             raise ConfigError(
-                f"{file}: both [events] and [plugins.events] are there; keep [events]"
+                f"{file}: both [events] and [plugins.events] are present; keep [events]"
             )
         table["events"] = document["events"]
     return table
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Read ``VCONNECT_<KEY>`` for every key that is not a table."""
+    """Read ``VCONNECT_<KEY>`` for all keys that are not tables."""
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         variable = _ENVIRONMENT_PREFIX + field.name.upper()
@@ -147,6 +145,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         text = environ[variable]
         many = field.type == tuple[str, ...]
         value: Any = [item for item in text.split(",") if item] if many else text
+        # Not strict: a variable is always text, also for numbers and booleans.
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
@@ -165,7 +164,7 @@ def _convert(values: dict[str, Any], origin: str) -> Settings:
 
 
 def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
-    """Convert the tables per event and per plugin one by one: an error names the one it is in."""
+    """Convert the tables of events and plugins one by one, so that an error names its table."""
     kinds: dict[str, type[msgspec.Struct]] = {"events": EventSettings, "options": PluginOptions}
     for key, kind in kinds.items():
         tables = values.get(key)
@@ -188,13 +187,14 @@ def _check_names(settings: Settings, origin: str) -> None:
 
 
 def _check_twins(key: str, table: Mapping[str, Any], origin: str) -> None:
+    # Two spellings of one name would make it depend on the order which table is used.
     seen: dict[str, str] = {}
     for name in table:
         first = seen.setdefault(canonical_name(name), name)
         if first != name:
             raise ConfigError(
                 f"{origin}: plugins.{key} has {first!r} and {name!r}, "
-                f"which are one plugin ({canonical_name(name)}); keep one of them"
+                f"which are the same plugin ({canonical_name(name)}); keep one of them"
             )
 
 
@@ -204,7 +204,7 @@ def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
             raise ConfigError(f"{origin}: events: got {pattern!r}; expected {PATTERN_RULE}")
         if table.on_failure == "default" and table.default is msgspec.UNSET:
             raise ConfigError(
-                f"{origin}: events.{pattern!r}: on_failure is 'default' and there is no default; "
+                f"{origin}: events.{pattern!r}: on_failure is 'default', but there is no default; "
                 'add one, such as default = { status = "ok" }'
             )
 
@@ -212,13 +212,13 @@ def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
 def _explain(
     error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "", field: str = ""
 ) -> str:
-    """Say key first, then what was expected; for an unknown key also the nearest known ones.
+    """Return an error text: the key first, then what was expected or similar known keys.
 
     Args:
-        error: What `msgspec` says.
-        root: What the whole value should have been.
-        place: Where the whole value stands.
-        field: Which one of ``root`` it is about, if ``error`` cannot know.
+        error: The exception from `msgspec`.
+        root: The expected type of the whole value.
+        place: The key of the whole value.
+        field: The field of ``root`` that the value is for, if ``error`` cannot know it.
     """
     where, text = place_and_words(error)
     key = where.removeprefix("$").lstrip(".")
@@ -232,7 +232,7 @@ def _explain(
 
 
 def _words_of(name: str, table: type[msgspec.Struct]) -> str:
-    """List the words that a key takes."""
+    """List the allowed values of a key."""
     kinds = [field.type for field in msgspec.structs.fields(table) if field.name == name]
     words = []
     while kinds:
@@ -240,12 +240,12 @@ def _words_of(name: str, table: type[msgspec.Struct]) -> str:
         if get_origin(kind) is Literal:
             words += [repr(word) for word in get_args(kind)]
         else:
-            kinds += get_args(kind)  # a union, an annotated one
+            kinds += get_args(kind)  # a union or an annotated type
     return ", ".join(words)
 
 
 def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Find what stands at a place below ``root``."""
+    """Return the type of the table at a place below ``root``."""
     within: dict[str, type[msgspec.Struct]] = {"limits": ResourceLimits, "tree_limits": TreeLimits}
     if key in within and root is PluginOptions:
         return within[key]

@@ -1,4 +1,4 @@
-"""Every setting, with its default: frozen structs that are validated once."""
+"""Every setting with its default, as frozen structs that are validated once."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
 T = TypeVar("T")
 P = TypeVar("P", bound=msgspec.Struct)
+# Becomes a part of a variable's name.
 SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+# Each slot takes memory for as long as the connection lasts.
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+# At least what a handshake needs; at most what still fits the 32-bit length of a frame.
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
 
 
 class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table ``[plugins.options.NAME]``: what holds for this plugin alone.
+    """One table ``[plugins.options.NAME]``: settings for one plugin.
 
     Attributes:
-        timeout: How long it may take for any event; the shorter of this and the event's counts.
-        window: Its events in flight, in place of the host's `Settings.window`.
-        breaker_failures: In place of `Settings.breaker_failures`.
-        breaker_cooldown: In place of `Settings.breaker_cooldown`.
-        withdraw: Permissions that its manifest asks for and it does not get.
-        restart: In place of `Settings.restart`.
-        after_crash_loop: In place of `Settings.after_crash_loop`.
+        timeout: Seconds that it may take for any event; the shorter of this and the event's timeout
+            applies.
+        window: Overrides `Settings.window` for its connection.
+        breaker_failures: Overrides `Settings.breaker_failures`.
+        breaker_cooldown: Overrides `Settings.breaker_cooldown`.
+        withdraw: Permissions that it does not get although its manifest asks for them.
+        restart: Overrides `Settings.restart`.
+        after_crash_loop: Overrides `Settings.after_crash_loop`.
         required: Whether its crash loop stops the host, with a non-zero exit code.
-        exclusive: Whether it may not run twice, so that a restart stops it first.
-        memory_limit_bytes: In place of `Settings.memory_limit_bytes`.
-        limits: What the kernel holds each of its processes to.
-        tree_limits: What the kernel holds all of its processes together to.
-        secrets: Name to file; the plugin gets each content in a file of its own.
-        sandbox: In place of `Settings.sandbox`.
-        sandbox_network: In place of `Settings.sandbox_network`.
-        sandbox_read: Added to `Settings.sandbox_read`.
+        exclusive: Whether two processes of it must not run at once, so that a restart stops it
+            first.
+        memory_limit_bytes: Overrides `Settings.memory_limit_bytes`.
+        limits: The kernel's limits for each of its processes.
+        tree_limits: The kernel's limits for all of its processes together.
+        secrets: Names and files; the plugin gets the contents of each as a private file.
+        sandbox: Overrides `Settings.sandbox`.
+        sandbox_network: Overrides `Settings.sandbox_network`.
+        sandbox_read: Paths in addition to `Settings.sandbox_read`.
     """
 
     timeout: Seconds | None = None
@@ -63,7 +68,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for one plugin, after its options were laid over the host's settings."""
+    """The settings for one plugin, after its options were merged into the host's settings."""
 
     timeout: float | None
     window: int
@@ -85,71 +90,75 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[plugins]``, with its defaults.
 
-    Durations are seconds. The keys of the original server (the first seven) stand as they were.
+    Durations are in seconds. The first seven keys are those of the original server.
 
     Attributes:
-        dev_plugins: ``"name:path"`` each; the path is a source directory.
+        dev_plugins: Plugins to run from source, each as ``"name:path"``.
         install: Packages to install before anything starts: paths or URLs.
-        plugin_dir: Where installed plugins live.
-        socket_path: The plugins' socket; ``~`` is expanded.
-        debug: Pass ``--debug`` to plugins, and log at debug level.
-        log_level: Pass ``--log-level`` to plugins.
-        config: Per plugin, delivered at its handshake over the manifest's defaults.
-        options: Per plugin, what holds for it alone.
-        events: Per event, family or wildcard; in the file a table of its own, ``[events]``.
+        plugin_dir: The directory of installed plugins.
+        socket_path: The plugin socket; ``~`` is expanded.
+        debug: Whether to pass ``--debug`` to plugins and to log at debug level.
+        log_level: The level to pass to plugins as ``--log-level``.
+        config: Configuration by plugin, sent at the handshake; overrides the manifest's defaults.
+        options: Settings for single plugins, by plugin.
+        events: Policies by event, family or wildcard; in the file a separate table, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
-        uvloop: Run on uvloop; by default wherever it is installed.
-        guardian: Whether ``vconnect serve`` has a parent that ends every plugin when the host is
-            killed; ``auto`` is yes, except where systemd does that.
-        state_dir: Where the host remembers what it runs and what the operator stopped; by default
-            ``.vconnect/state`` in `plugin_dir`.
-        allow_external: Let processes of the same user that this host did not start attach.
-        allow_insecure_http: Accept ``http://`` from other hosts than the loopback.
-        inherit_env: Names of variables that plugins inherit, added to the built-in allowlist.
-        env: Variables that every plugin gets.
-        handshake_timeout: From connection (or from the process's start) to a good handshake.
-        dev_handshake_timeout: The same for plugins from source, which are compiled first.
-        drain_timeout: How long a plugin that is to end may take for what is in flight.
-        interrupt_timeout: How long it may take to end after SIGINT, before SIGTERM.
-        stop_timeout: The grace period from the first signal to SIGKILL.
-        restart: When a plugin that ended by itself is started again.
-        restart_delay: The first back-off; it doubles with each failure.
-        restart_max_delay: The longest one.
-        restart_reset_after: A plugin that ran for so long has no past.
-        crash_limit: So many ends within `crash_window` are a crash loop.
-        crash_window: See there.
-        after_crash_loop: ``hold`` tries again every `crash_hold`, ``give_up`` does not.
-        crash_hold: See there.
-        start_concurrency: Plugins that may be starting at the same time.
-        watch: Restart dev plugins when their source changes.
-        event_timeout: How long one plugin may take for one event.
-        chain_timeout: How long all plugins of one chain together may take.
-        window: Events in flight per connection.
-        max_abandoned: Unanswered places of abandoned calls per connection; by default `window`.
-        stuck_after: How long the oldest event may stay unanswered before the connection ends.
-        max_queued: Events per plugin that wait for a place in the window.
+        uvloop: Whether to run on uvloop; by default if it is installed.
+        guardian: Whether ``vconnect serve`` has a parent that ends every plugin if the host is
+            killed; ``auto`` means yes, unless systemd does that.
+        state_dir: The directory in which the host records running processes and the operator's
+            stops; by default ``.vconnect/state`` in `plugin_dir`.
+        allow_external: Whether processes of the same user that this host did not start may attach.
+        allow_insecure_http: Whether to accept ``http://`` from hosts other than the loopback.
+        inherit_env: Variables that plugins inherit in addition to the built-in allowlist.
+        env: Variables set for every plugin.
+        handshake_timeout: Time from process start (or connection) to a complete handshake.
+        dev_handshake_timeout: The same for plugins from source, which may have to be compiled.
+        drain_timeout: Time for events in flight when a plugin is stopped, and for a native plugin's
+            reply to each of drain and stop.
+        interrupt_timeout: Time between SIGINT and SIGTERM, at most half of `stop_timeout`.
+        stop_timeout: Grace period from the first signal to SIGKILL.
+        restart: When to restart a plugin that exits on its own.
+        restart_delay: Upper bound of the first back-off; it doubles with each failure.
+        restart_max_delay: Highest upper bound of the back-off.
+        restart_reset_after: Uptime after which a plugin's failure history is cleared.
+        crash_limit: Number of exits within `crash_window` that counts as a crash loop.
+        crash_window: Period in which `crash_limit` exits count as a crash loop.
+        after_crash_loop: ``hold`` retries every `crash_hold` seconds, ``give_up`` does not retry.
+        crash_hold: Time between retries in a crash loop, and after a permanent failure.
+        start_concurrency: Maximum number of plugins that start at the same time.
+        watch: Whether to restart dev plugins when their source changes.
+        event_timeout: Time that one plugin has for one event.
+        chain_timeout: Time that all plugins of a chain have together.
+        window: Maximum number of events in flight per connection.
+        max_abandoned: Number of abandoned events without an answer after which a connection is
+            closed; by default `window`.
+        stuck_after: Time after which a plugin that no longer answers (classic) or no longer reads
+            (native) loses its connection.
+        max_queued: Maximum number of events per plugin that wait for a slot in the window.
         max_notified: How many of these may be notifications.
-        breaker_failures: After so many failures in a row a plugin's circuit opens and its calls
+        breaker_failures: Consecutive failures after which a plugin's circuit opens and its calls
             fail at once; 0 for never.
-        breaker_cooldown: How long the circuit stays open before one call probes the plugin.
-        max_calls: Calls per native plugin to the host that wait to be served.
-        heartbeat: How often native plugins are pinged.
-        heartbeat_misses: So many pings without a reply in a row, and the plugin is replaced.
-        memory_limit_bytes: A plugin whose process tree is larger is replaced; 0 for no limit.
-        cgroup: Whether each plugin has a cgroup of its own: ``auto`` where the kernel and whoever
-            started this host allow it, ``on`` for an error where they do not.
-        cgroup_dir: An empty cgroup to work in, in place of the host's own.
-        sandbox: ``off``; ``nnp`` for no new privileges; ``bwrap`` for a sandbox of bubblewrap.
-        sandbox_network: Whether plugins in a sandbox have the network.
-        sandbox_read: Paths that plugins in a sandbox may read, besides the system.
-        max_frame_bytes: The largest payload of a frame, in bytes, either way.
-        max_package_bytes: The largest package, in bytes, packed and again unpacked.
-        log_lines: Lines of each plugin's output that are kept in memory, at most 4 MiB of them.
-        log_lines_per_second: Lines per plugin that are taken; the rest is counted.
-        log_bytes_per_second: Likewise, in bytes.
-        log_dir: Where files of plugins' output are written; none by default.
-        log_file_bytes: After how many bytes a new file is begun.
-        log_files: How many files each plugin has, the newest included.
+        breaker_cooldown: Time that the circuit stays open before one call probes the plugin.
+        max_calls: Maximum number of queued calls from a native plugin to the host.
+        heartbeat: Interval between pings to a native plugin.
+        heartbeat_misses: Consecutive unanswered pings after which a native plugin is replaced.
+        memory_limit_bytes: Resident memory of a plugin's process tree above which the plugin is
+            replaced; 0 for no limit.
+        cgroup: Whether each plugin gets its own cgroup: ``auto`` if possible, ``on`` (refuse to
+            start without) or ``off``.
+        cgroup_dir: An empty cgroup to use instead of the host's own.
+        sandbox: ``off``, ``nnp`` (no new privileges) or ``bwrap`` (bubblewrap).
+        sandbox_network: Whether plugins in a ``bwrap`` sandbox have network access.
+        sandbox_read: Paths that plugins in a ``bwrap`` sandbox may read, besides the system.
+        max_frame_bytes: Maximum payload of a frame in bytes, in both directions.
+        max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
+        log_lines: Lines of output kept in memory per plugin, at most 4 MiB.
+        log_lines_per_second: Lines of output accepted per plugin and second; the rest is counted.
+        log_bytes_per_second: Bytes of output accepted per plugin and second.
+        log_dir: Directory for log files of plugins; none by default.
+        log_file_bytes: Size at which a log file is rotated.
+        log_files: Number of log files per plugin, including the newest.
     """
 
     dev_plugins: tuple[str, ...] = ()
@@ -170,11 +179,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow_insecure_http: bool = False
     inherit_env: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    # A plugin that starts loads its libraries, on a machine that may be starting many others.
     handshake_timeout: Seconds = 10.0
     dev_handshake_timeout: Seconds = 300.0
+    # The shutdown sequence: together at most 12 seconds, within systemd's default of 90.
     drain_timeout: Seconds = 2.0
     interrupt_timeout: Seconds = 1.0
     stop_timeout: Seconds = 5.0
+    # Five failures in a row reach the crash limit after a few seconds of back-off.
     restart: RestartMode = "always"
     restart_delay: Seconds = 0.5
     restart_max_delay: Seconds = 30.0
@@ -185,16 +197,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crash_hold: Seconds = 300.0
     start_concurrency: Count = 8
     watch: bool = True
+    # One slow plugin costs its own five seconds, and must not end the chain with them.
     event_timeout: Seconds = 5.0
     chain_timeout: Seconds = 30.0
+    # Enough to keep a plugin busy while answers are on their way; more only adds latency.
     window: Window = 64
     max_abandoned: Count | None = None
     stuck_after: Seconds = 30.0
+    # A burst waits; beyond it, failing at once is better than timing out later.
     max_queued: Count = 4096
     max_notified: Count = 1024
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] = 10
     breaker_cooldown: Seconds = 5.0
     max_calls: Count = 256
+    # A plugin that hangs is replaced after half a minute.
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3
     memory_limit_bytes: Amount = 0
@@ -214,26 +230,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def admin_socket(self) -> str:
-        """The administration socket's path, as configured or beside `socket_path`."""
+        """The path of the administration socket, as configured or beside `socket_path`."""
         if self.admin_path is not None:
             return self.admin_path
         return str(Path(self.socket_path).with_name("admin.sock"))
 
     @property
     def state_directory(self) -> Path:
-        """Where the state file is, as configured or inside `plugin_dir`."""
+        """The directory of the state file, as configured or in `plugin_dir`."""
         if self.state_dir is not None:
             return Path(self.state_dir)
         return Path(self.plugin_dir, ".vconnect", "state")
 
     @property
     def needed_controllers(self) -> list[str]:
-        """The cgroup controllers that some plugin's ``tree_limits`` need."""
+        """The cgroup controllers that the configured ``tree_limits`` need."""
         options = self.options.values()
         return sorted({name for one in options for name in one.tree_limits.controllers().values()})
 
     def part(self, kind: type[P]) -> P:
-        """Return the part of the settings that ``kind`` names, one of those in `parts`."""
+        """Return the part of the settings that ``kind`` describes; see `parts`."""
         values = {
             field.name: (
                 self.part(field.type) if _is_part(field.type) else getattr(self, field.name)
@@ -243,14 +259,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return kind(**values)
 
     def plugin_config(self, plugin: str) -> dict[str, Any]:
-        """The operator's values for ``plugin`` (canonical), whichever way its table is named."""
+        """Return the operator's configuration of ``plugin`` (canonical name)."""
         return _table_of(plugin, self.config, {})
 
     def plugin_policy(self, plugin: str) -> PluginPolicy:
-        """What holds for ``plugin`` (canonical), whichever way its table of options is named."""
+        """Return the settings for ``plugin`` (canonical name)."""
         own = _table_of(plugin, self.options, PluginOptions())
         merged = msgspec.structs.asdict(self)
         for key in PluginOptions.__struct_fields__:
+            # An option without a counterpart in the host's settings always comes from the plugin's.
             value = getattr(own, key)
             if value is not None or key not in merged:
                 merged[key] = value
@@ -268,7 +285,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return PluginPolicy(**{key: merged[key] for key in PluginPolicy.__struct_fields__})
 
     def event_policy(self, event: str) -> EventPolicy:
-        """Work out what holds for ``event``: its tables of `events` over the defaults."""
+        """Compute the policy of ``event``: its tables of `events`, merged into the defaults."""
         defaults = EventPolicy(timeout=self.event_timeout, chain_timeout=self.chain_timeout)
         return resolve_policy(event, self.events, defaults)
 
@@ -278,7 +295,7 @@ def _is_part(kind: Any) -> bool:
 
 
 def _table_of(plugin: str, tables: Mapping[str, T], default: T) -> T:
-    """Find a plugin's table by its canonical name."""
+    """Find a plugin's table by its canonical name; tables may use any of a plugin's names."""
     for name, table in tables.items():
         if canonical_name(name) == plugin:
             return table

@@ -1,8 +1,7 @@
-"""The parts of the settings: each holds the keys that one class of the host needs.
+"""The parts of the settings: each has the keys that one class of the host needs."""
 
-A field has the name of its key, so that `Settings.part` fills a part in one loop. A field that is
-a part itself groups keys; the file stays flat. `Settings` describes every key.
-"""
+# A field has the name of its key, so that `Settings.part` can fill a part in one loop. A field that
+# is itself a part groups keys; the file stays flat. `Settings` describes every key.
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from vconnect.names import LogLevel
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the plugins' output is accepted, kept in memory and written to files."""
+    """Limits for plugins' output: accepted, kept in memory and written to files."""
 
     log_lines: int
     log_lines_per_second: int
@@ -32,7 +31,7 @@ class CgroupSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new process gets, and how long it may take until its handshake."""
+    """What a new process gets, and how long it may take until its handshake is complete."""
 
     plugin_dir: str
     socket_path: str
@@ -46,7 +45,7 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one connection."""
+    """The limits of one connection."""
 
     window: int
     max_queued: int

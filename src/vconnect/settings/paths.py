@@ -1,8 +1,8 @@
-"""Paths in the settings, made absolute once, when the settings are loaded.
+"""Makes the paths in the settings absolute, once, when the settings are loaded."""
 
-What the file says is relative to the file; what the command line, the environment and the
-defaults say is relative to the working directory. Nothing after this expands a ``~`` again.
-"""
+# Paths in the file are relative to the file's directory; those from the command line, the
+# environment and the defaults are relative to the working directory. Nothing later expands `~`
+# again.
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ def absolute_path(path: str | Path, base: Path | None = None) -> Path:
     """Expand ``~`` and make a path absolute, without following symbolic links.
 
     Args:
-        path: As written.
-        base: What it is relative to; by default the working directory.
+        path: The path as written.
+        base: The directory that it is relative to; by default the working directory.
 
     Raises:
-        ConfigError: It begins with ``~`` and there is no home directory.
+        ConfigError: It begins with ``~``, and there is no home directory.
     """
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: {error}; set HOME, or give an absolute path") from None
+        raise ConfigError(f"{path}: {error}; set HOME or use an absolute path") from None
     joined = expanded if base is None else base / expanded
     return Path(os.path.abspath(joined))  # noqa: PTH100 - resolve() would follow symbolic links
 
 
 def absolute_paths(table: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
-    """Make every path of a table of settings absolute; values of a wrong type stay as they are."""
+    """Make all paths in a table of settings absolute. Values of a wrong type stay unchanged."""
     return {key: _absolute_value(key, value, base) for key, value in table.items()}
 
 
 def _absolute_value(key: str, value: Any, base: Path | None) -> Any:
+    # Validation comes later, and reports what is skipped here for its type.
     if key in _PATHS and isinstance(value, str):
         return str(absolute_path(value, base))
     if key in _LISTS and _is_list(value):

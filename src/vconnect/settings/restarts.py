@@ -1,4 +1,4 @@
-"""When and how often a plugin is started again, as the operator wants it."""
+"""When and how often a plugin is started again, as configured by the operator."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ AfterCrashLoop = Literal["hold", "give_up"]
 
 
 class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When and how often a plugin is started again. Durations are seconds.
+    """When and how often a plugin is started again. Durations are in seconds.
 
     Attributes:
-        mode: ``always``; ``on-failure``: not after a clean exit; ``never``.
-        delay: The first back-off; it doubles with each failure.
-        max_delay: The longest one.
-        reset_after: A plugin that ran for so long has no past.
-        crash_limit: So many ends within `crash_window` are a crash loop.
-        crash_window: See there.
-        after_crash_loop: ``hold`` tries again every `hold` seconds, ``give_up`` does not.
-        hold: See there.
+        mode: ``always``, ``on-failure`` (not after exit code 0) or ``never``.
+        delay: Upper bound of the first back-off; it doubles with each failure.
+        max_delay: Highest upper bound of the back-off.
+        reset_after: Uptime after which the failure history is cleared.
+        crash_limit: Number of ends within `crash_window` that counts as a crash loop.
+        crash_window: Period in which `crash_limit` ends count as a crash loop.
+        after_crash_loop: ``hold`` retries every `hold` seconds, ``give_up`` does not retry.
+        hold: Time between retries in a crash loop, and after a permanent failure.
     """
 
     mode: RestartMode = "always"

@@ -62,11 +62,11 @@ class Launcher:
         self._bubblewrap = Bubblewrap()
 
     def is_prepared(self, plugin: PluginRuntime) -> bool:
-        """Whether `begin` can be called now; otherwise `prepare` comes first."""
+        """Return whether `begin` can be called now; otherwise call `prepare` first."""
         return plugin.policy.sandbox != "bwrap" or self._bubblewrap.is_probed
 
     async def prepare(self, plugin: PluginRuntime) -> None:
-        """Find out what `begin` has to know and what takes longer than the event loop may wait."""
+        """Do what `begin` needs and what would block the event loop for too long."""
         if not self.is_prepared(plugin):
             await self._bubblewrap.probe()
 

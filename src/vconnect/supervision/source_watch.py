@@ -1,8 +1,7 @@
-"""Detects that the source of a plugin has changed.
+"""Detects that the source of a plugin has changed."""
 
-It polls. Reading a few thousand file times costs a few milliseconds twice a second, in a thread. It
-works on every file system and in every container, unlike the kernel's notifications.
-"""
+# It polls. Reading a few thousand file times costs a few milliseconds twice a second, in a thread.
+# It works on every file system and in every container, unlike the kernel's notifications.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Limits how many plugins start at the same time.
+"""Limits how many plugins start at the same time."""
 
-Many simultaneous starts would overload the machine, and with it the host. A plugin holds a slot
-from its start until its handshake, or until it is clear that there will be none.
-"""
+# Many simultaneous starts would overload the machine, and with it the host. A plugin holds a slot
+# from its start until its handshake, or until it is clear that there will be none.
 
 from __future__ import annotations
 

@@ -550,7 +550,7 @@ class Supervisor:
         """Call ``begin`` if there is a free start slot; else wait for news."""
         if not self._launcher.is_prepared(self.plugin):
             await self._launcher.prepare(self.plugin)
-            return  # an order may have come meanwhile; the next step looks at it
+            return  # an order may have arrived meanwhile; the next step looks at it
         if self._slot.try_acquire():
             begin()
             return

@@ -400,10 +400,10 @@ cdef class LaneCore(AnsweredStream):
     # Ending.
 
     cdef int fail(self, object error) except -1:
-        """End the connection because the peer broke the wire."""
+        """End the connection because the peer violated the protocol."""
         if not self.serving:
             return AnsweredStream.fail(self, error)
-        self.abort(error)  # the owner of a serving lane learns it from ``disconnected``
+        self.abort(error)  # `disconnected` reports it to the owner of a serving lane
         return 0
 
     cdef int release(self) except -1:

@@ -83,9 +83,9 @@ cdef class StreamCore:
     """One connection that carries JSON objects in frames: an ``asyncio.BufferedProtocol``.
 
     It calls its owner's ``connected(stream)`` once, ``message(object)`` for each frame,
-    ``broken(error)`` if the peer breaks the wire, and ``disconnected(error)`` once at the end; the
-    error says why, unless the peer simply closed. An owner may send, close or abort from inside
-    any of these.
+    ``broken(error)`` if the peer violates the protocol, and finally ``disconnected(error)`` once,
+    where the error is the reason, or ``None`` if the peer simply closed. The owner may send, close
+    or abort in any of these.
 
     Args:
         owner: A `StreamOwner`.

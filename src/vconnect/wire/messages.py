@@ -1,7 +1,7 @@
-"""The meaning of messages: handshakes, dialects and answers (``docs/wire.md``), without I/O.
+"""The meaning of messages: handshakes, dialects and answers (``docs/wire.md``), without I/O."""
 
-Every function takes and returns plain objects. The compiled core handles bytes, the server sockets.
-"""
+# Every function takes and returns plain objects. The compiled core handles bytes, the server
+# sockets.
 
 from __future__ import annotations
 

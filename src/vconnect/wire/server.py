@@ -1,8 +1,7 @@
-"""The host's Unix socket: private from the start, protected by a lock, with a gatekeeper.
+"""The host's Unix socket: private from the start, protected by a lock, with a gatekeeper."""
 
-`bind_private_socket` serves both the plugin socket and the administration socket.
-`UnixSocketServer` listens, reads each connection's handshake, and asks its gatekeeper to decide.
-"""
+# `bind_private_socket` serves both the plugin socket and the administration socket.
+# `UnixSocketServer` listens, reads each connection's handshake, and asks its gatekeeper to decide.
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_serve_reads_file_then_environment_then_options(
     ("arguments", "words"),
     [
         (("--dev", "nocolon"), "expected NAME:PATH"),
-        (("--dev", "../x:./x"), "a name is 1 to 64"),
+        (("--dev", "../x:./x"), "expected 1 to 64"),
         (("--config", "missing.toml"), "missing.toml: cannot be read"),
         (("--config", "\udcff.toml"), r"\udcff.toml: cannot be read"),
     ],

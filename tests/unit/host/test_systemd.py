@@ -30,7 +30,7 @@ def test_fields_arrive_as_one_datagram(tmp_path, abstract):
 
 def test_a_manager_that_is_gone_stops_nothing(tmp_path, caplog):
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).tell("READY=1")
-    assert "cannot tell systemd READY=1" in caplog.text
+    assert "cannot notify systemd of READY=1" in caplog.text
 
 
 def test_signs_of_life_come_twice_as_often_as_asked():

@@ -209,7 +209,7 @@ def test_nothing_that_can_be_started(source: Path) -> None:
 def test_a_missing_tool(source: Path, tools, name: str, text: str, tool: str) -> None:
     make(source / name, text)
     tools()
-    assert f"{tool} is not on PATH" in refused(dev_command, "p", source)
+    assert f"{tool} is not on the PATH" in refused(dev_command, "p", source)
 
 
 @pytest.mark.parametrize(

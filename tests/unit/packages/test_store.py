@@ -71,7 +71,7 @@ def test_what_is_listed(store: PluginStore) -> None:
         "broken": "plugin.json",
         "deep": "nested too deeply",
         "empty": "no plugin.json",
-        "bad name": "cannot be a plugin's",
+        "bad name": "is not a valid plugin name",
     }.items():
         assert words in listed[name].problem
         assert str(root / name) in listed[name].problem
@@ -83,7 +83,7 @@ def test_two_directories_for_one_plugin(store: PluginStore) -> None:
     first, second = store.installed()
     assert first.problem == ""
     assert first.path.name == "example"
-    assert "one plugin" in second.problem
+    assert "are the same plugin" in second.problem
 
 
 @pytest.mark.parametrize("atomic", [True, False])
@@ -171,10 +171,10 @@ def test_a_lock_that_is_never_released(
         with pytest.raises(InstallError, match="held this lock"):
             install(store)
         assert len(store.installed()) == 1
-        assert "as they are" in caplog.text
+        assert "without cleaning up" in caplog.text
         called_off = threading.Event()
         called_off.set()
-        with pytest.raises(InstallError, match="called off"):
+        with pytest.raises(InstallError, match="was cancelled"):
             store.staging(called_off).open()
     finally:
         os.close(holder)

@@ -67,4 +67,4 @@ def test_what_is_above_the_hard_limit_is(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_other_systems_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert ResourceLimits(nofile=1).problem().startswith("limits.nofile: only Linux")
+    assert ResourceLimits(nofile=1).problem().startswith("limits.nofile: requires Linux")

@@ -118,7 +118,7 @@ def test_a_duration_is_a_positive_number(write, seconds):
         ("[plugins]\ninstall = 'a'", "plugins.install: expected `array`"),
         ("[plugins]\ndev_plugins = ['x']", "plugins.dev_plugins: dev plugin 'x': expected NAME"),
         ("[plugins]\ndev_plugins = ['../x:y']", "the name is '../x'"),
-        ("[plugins.config.x]\n[plugins.config.'wk.plugin.x']", "which are one plugin (x)"),
+        ("[plugins.config.x]\n[plugins.config.'wk.plugin.x']", "which are the same plugin (x)"),
         ("[plugins]\nenv = {A = 1}", "plugins.env"),
     ],
 )
@@ -169,7 +169,7 @@ def test_split_dev_plugin():
         ("[events.x]\noverflow = 'wait'", "events.'x'.overflow: invalid enum value 'wait'"),
         ("[events.x]\nprotected = 'a'", "events.'x'.protected: expected `array`"),
         ("[events.x]\nmay_change = ['a']", "events.'x'.may_change: expected `object`"),
-        ("[events.x]\non_failure = 'default'", "events.'x': on_failure is 'default' and there is"),
+        ("[events.x]\non_failure = 'default'", "events.'x': on_failure is 'default', but there is"),
         ("[events]\nx = 1", "events.'x': expected `object`, got `int`"),
         ("events = 1", "events: expected `object`, got `int`"),
         ("[events.x]\n[plugins.events.y]", "both [events] and [plugins.events]"),

@@ -326,7 +326,7 @@ async def test_a_close_before_the_handshake_disturbs_nobody(path, data):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\0\0\0\0", "frame of length 0"),
+        (b"\0\0\0\0", "empty frame"),
         (b"\xff\xff\xff\xff", "frame of 4294967295 bytes; the limit is 16777216"),
         (raw_frame(b'{"name":'), "line 1 column"),
         (raw_frame(b'{"name":"\xff"}'), "UTF-8"),
