@@ -14,7 +14,13 @@ from typing import Any
 from tests.support.wire_kit import Owner, connected
 from tests.support.wire_kit import Peer as WirePeer
 
+from vconnect.dispatch.dispatcher import Dispatcher
+from vconnect.dispatch.host_calls import HostCalls
+from vconnect.logs.plugin_logs import PluginLogs
+from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
+from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import HostState
@@ -27,6 +33,7 @@ from vconnect.settings.parts import (
     CgroupSettings,
     HeartbeatSettings,
     LaunchSettings,
+    LogSettings,
     ShutdownSettings,
     SupervisionSettings,
 )
@@ -41,7 +48,7 @@ from vconnect.supervision.watchdog import WatchKeeper
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Dialect, Handshake
-from vconnect.wire.session import LaneLimits, Peer, Session
+from vconnect.wire.session import LaneLimits, LostEvent, Peer, Session
 
 #: No kernel numbers its processes so high.
 FIRST_PID = 5_000_000
@@ -184,6 +191,31 @@ async def opened(
         yield session, peer, owner
 
 
+# --- ends -----------------------------------------------------------------------------------
+
+
+def report(number: int = 1, **fields: Any) -> CrashReport:
+    """A crash report; ``number`` is its generation."""
+    known: dict[str, Any] = {
+        "at": 1_700_000_000.5,
+        "generation": number,
+        "ran_for_s": 0.25,
+        "reason": "killed by SIGSEGV",
+        "exit_code": None,
+        "exit_signal": "SIGSEGV",
+        "last_stderr": ("one", "tw\u2028o"),
+        "in_flight": ("e",),
+        "max_rss_bytes": None,
+        "cpu_s": 1.5,
+    }
+    return CrashReport(**(known | fields))
+
+
+def lost(*payloads: object, event: str = "e") -> list[LostEvent]:
+    """Events that were in flight when a session ended."""
+    return [LostEvent(event, payload, f"{event}{payload}".encode()) for payload in payloads]
+
+
 # --- who watches over them -------------------------------------------------------------------
 
 
@@ -193,15 +225,21 @@ class PaperLauncher:
     Attributes:
         started: The instances, oldest first.
         troubles: What the next starts come to instead, in this order.
+        preparation: Set when a start has been prepared; ``None`` where there is nothing to prepare.
     """
 
     def __init__(self, handshake_timeout: float = 60.0) -> None:
         self.started: list[Instance] = []
         self.troubles: list[Verdict] = []
+        self.preparation: asyncio.Event | None = None
         self._handshake_timeout = handshake_timeout
 
     def is_prepared(self, runtime: PluginRuntime) -> bool:
-        return True
+        return self.preparation is None or self.preparation.is_set()
+
+    async def prepare(self, runtime: PluginRuntime) -> None:
+        assert self.preparation is not None
+        await self.preparation.wait()
 
     def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
         if self.troubles:
@@ -264,3 +302,24 @@ def launcher(
     state = HostState(directory / "state", Path(socket_path))
     cgroups = CgroupTree(settings.part(CgroupSettings), socket_path)
     return Launcher(settings.part(LaunchSettings), registry, state, cgroups)
+
+
+# --- what a host is made of ------------------------------------------------------------------
+
+
+def catalog(registry: Registry, directory: Path, **options: Any) -> Catalog:
+    """The catalog of a host whose plugins are installed in ``directory``."""
+    settings = Settings(plugin_dir=str(directory), **options)
+    return Catalog(
+        registry,
+        PluginInstaller(directory),
+        settings,
+        PluginLogs(settings.part(LogSettings)),
+        HostState(settings.state_directory, Path("/run/host.sock")),
+    )
+
+
+def host_calls(registry: Registry, **options: Any) -> HostCalls:
+    settings = Settings(**options)
+    dispatcher = Dispatcher(registry, settings.max_frame_bytes)
+    return HostCalls(registry, dispatcher, settings.max_calls)

@@ -171,9 +171,7 @@ def test_the_defaults_stay_as_they_are():
 
 
 def test_who_is_refused_learns_what_would_let_him_in():
-    with pytest.raises(HandshakeError, match="has not started x; to admit it, set allow_external"):
+    with pytest.raises(HandshakeError, match=r"has not started x; .*allow_external"):
         check_external("x", ME, allowed=False)
-    with pytest.raises(
-        HandshakeError, match=f"runs as user {ME.uid + 1}; this host runs as user {os.geteuid()}"
-    ):
+    with pytest.raises(HandshakeError, match=rf"user {STRANGER.uid}\b.*\b{os.geteuid()}$"):
         check_external("x", STRANGER, allowed=True)

@@ -88,7 +88,8 @@ async def test_only_its_own_memory_limit_is_blamed(tmp_path, status, limit, even
     if substate is Substate.MEMORY_LIMIT:
         assert verdict.ended is Ended.FAILED
         assert verdict.reason.startswith(f"memory_limit: {status}, by the kernel")
-        assert verdict.reason.endswith("tree_limits.memory_bytes, which is 4096")
+        assert "tree_limits.memory_bytes" in verdict.reason
+        assert "4096" in verdict.reason
 
 
 async def test_a_cgroup_that_is_gone_blames_nobody(tmp_path):

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +102,7 @@ async def test_a_name_that_another_plugin_has_by_now(place):
     place.registry.add(plugin("x", gone.path))
     verdict = place.fails(gone)
     assert verdict.substate is Substate.SPAWN_FAILED
-    assert verdict.reason == "it is no longer installed"
+    assert "installed" in verdict.reason
     assert verdict.ended is None  # it is nobody's any more, so it is not tried again
 
 
@@ -158,7 +159,7 @@ async def test_what_it_requires_must_be_there_first(place, state, how):
 
 
 @pytest.mark.parametrize("said", [{"requires": ["other"]}, {"before": ["other"]}])
-async def test_a_circle_is_a_mistake_in_the_manifest(place, said):
+async def test_a_cycle_is_a_mistake_in_the_manifest(place, said):
     runtime = place.add()
     place.manifest(runtime, **said)
     other = plugin("other", **dict.fromkeys(said, ("x",)))
@@ -166,7 +167,7 @@ async def test_a_circle_is_a_mistake_in_the_manifest(place, said):
     place.registry.add(other)
     verdict = place.fails(runtime)
     assert (verdict.substate, verdict.ended) == (Substate.BAD_MANIFEST, Ended.PERMANENT)
-    assert "cycle" in verdict.reason
+    assert "x → other → x" in verdict.reason
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
@@ -186,8 +187,6 @@ async def test_what_the_operator_wants_of_it_and_cannot_be(place, options, words
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 async def test_a_limit_above_the_hosts_own_is_named(place, monkeypatch):
-    import resource
-
     monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 10))
     runtime = place.add(options={"x": PluginOptions(limits=ResourceLimits(nofile=11))})
     assert place.fails(runtime).reason.startswith("plugins.options.x.limits.nofile: 11 is above")
@@ -224,7 +223,7 @@ async def test_a_full_disk_stops_only_those_that_need_a_directory(place, monkeyp
     full = OSError(errno.ENOSPC, "No space left on device", "/p/data")
     monkeypatch.setattr(module, "PrivateDirectory", refusing(full))
     if needs_it:
-        words = "cannot create its private directories: /p/data: No space left on device"
+        words = "its private directories: /p/data: No space left on device"
         assert words in place.fails(runtime).reason
     else:
         await place.told(runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -240,8 +241,6 @@ async def test_one_that_is_replaced_meanwhile_is_not_judged_by_the_old_one(scene
 
 
 async def test_a_pass_that_took_long_is_made_in_a_thread(scene):
-    import threading
-
     threads = []
     scene.samples.meanwhile = lambda: threads.append(threading.current_thread())
     scene.samples.took_s = 1.0

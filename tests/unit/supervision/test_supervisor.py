@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -19,10 +20,13 @@ from vconnect.errors import (
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.settings.model import PluginOptions
+from vconnect.supervision import supervisor as module
 from vconnect.supervision.endings import failed_start
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
+from vconnect.wire.messages import encode_event
 from vconnect.wire.session import Session
 
 NEVER = {"restart": "never"}
@@ -243,19 +247,13 @@ async def test_what_was_in_flight_goes_into_the_report_and_no_further(stages):
         await stage.starts(1)
         stage.one.attached(session, stage.launcher.started[0])
         await starting
-        session.tell(event_frame(), "drop_oldest")
+        session.tell(encode_event("e", 1, 1 << 20), "drop_oldest")
         await peer.read()
         stage.launcher.last.die(None, "SIGSEGV")
         peer.close()
         await stage.rests(PluginStatus.ERROR, Substate.KILLED)
     assert stage.plugin.crashes.reports[-1].in_flight == ("e",)
     assert stage.plugin.lost_events == []
-
-
-def event_frame() -> Any:
-    from vconnect.wire.messages import encode_event
-
-    return encode_event("e", 1, 1 << 20)
 
 
 @pytest.mark.parametrize(("mode", "code", "starts"), [("on-failure", 0, 1), ("always", 0, 2)])
@@ -391,8 +389,6 @@ async def test_the_old_one_serves_on_if_the_new_one_fails(stage, how):
 async def test_one_that_may_not_run_twice_is_stopped_first(stages, where):
     stage = stages(plugin(exclusive=True) if where == "manifest" else None)
     if where == "settings":
-        from vconnect.settings.model import PluginOptions
-
         stage = stages(options={"x": PluginOptions(exclusive=True)})
     await stage.up()
     restarting = asyncio.create_task(stage.one.restart())
@@ -472,8 +468,8 @@ async def test_a_guest_comes_and_goes(stages):
 
 async def test_a_guest_is_started_and_restarted_where_it_comes_from(stages):
     stage = stages(plugin(path=None))
-    assert "it is started by another program" in await failure(stage.one.start())
-    assert "restart it there" in await failure(stage.one.restart())
+    assert "another program" in await failure(stage.one.start())
+    assert "another program" in await failure(stage.one.restart())
 
 
 # --- slots -----------------------------------------------------------------------------------
@@ -520,16 +516,39 @@ async def test_a_stop_ends_the_waiting(stages):
     assert second.launcher.started == []
 
 
+async def test_a_start_that_must_be_prepared_begins_afterwards(stage):
+    stage.launcher.preparation = asyncio.Event()
+    starting = asyncio.create_task(stage.one.start())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert stage.launcher.started == []
+    stage.launcher.preparation.set()
+    await stage.starts(1)
+    stage.shake()
+    await starting
+
+
+async def test_a_stop_that_comes_while_a_start_is_prepared_counts(stage):
+    stage.launcher.preparation = asyncio.Event()
+    starting = asyncio.create_task(stage.one.start())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(stage.one.stop())
+    await asyncio.sleep(0)
+    stage.launcher.preparation.set()
+    await stopping
+    assert await failure(starting)
+    assert stage.launcher.started == []
+
+
 # --- faults ----------------------------------------------------------------------------------
 
 
 async def test_a_fault_of_the_host_ends_one_plugin_and_not_its_supervisor(stage, monkeypatch):
-    from vconnect.supervision import supervisor as module
-
     monkeypatch.setattr(module, "_FAULT_PAUSE", 0.001)
     begin = stage.launcher.begin
     stage.launcher.begin = lambda *_: 1 / 0  # type: ignore[method-assign]
-    assert "internal error: ZeroDivisionError" in await failure(stage.one.start())
+    assert "ZeroDivisionError" in await failure(stage.one.start())
     assert stage.plugin.status is PluginStatus.ERROR
     stage.launcher.begin = begin  # type: ignore[method-assign]
     await stage.up()
@@ -559,3 +578,78 @@ def test_it_needs_a_loop():
 async def test_its_task_is_called_by_its_plugins_name(stage):
     assert isinstance(stage.one, Supervisor)
     assert stage.one._task.get_name() == "supervisor of x"
+
+
+# --- in any order ----------------------------------------------------------------------------
+
+
+class Chance:
+    """Orders and news at random, for several plugins that share a slot."""
+
+    def __init__(self, seed: int, stages: list[Stage]) -> None:
+        self._random = random.Random(seed)
+        self._stages = stages
+        self.orders: list[asyncio.Task[None]] = []
+
+    async def step(self) -> None:
+        stage = self._random.choice(self._stages)
+        acts = (self._shake, self._die, self._lose, self._refuse, self._condemn, self._trouble)
+        self._random.choice((self._order, self._order, self._shake, *acts))(stage)
+        for _ in range(self._random.randrange(4)):
+            await asyncio.sleep(0)
+
+    def _order(self, stage: Stage) -> None:
+        order = self._random.choice((stage.one.start, stage.one.stop, stage.one.restart))
+        self.orders.append(asyncio.create_task(order()))
+
+    def _shake(self, stage: Stage) -> None:
+        current, successor = stage.one._current, stage.one._successor
+        if successor is not None and current is not None and current.is_ending:
+            return  # not a successor while the one before it ends
+        for instance in stage.one.instances():
+            try:
+                stage.one.admit(shaken(), ME, instance)
+            except HandshakeError:
+                continue
+            stage.shake(instance)
+            return
+
+    def _die(self, stage: Stage) -> None:
+        living = [one for one in stage.one.instances() if one.process.is_alive]
+        if living:
+            self._random.choice(living).process.die(self._random.choice((0, 1)))
+
+    def _lose(self, stage: Stage) -> None:
+        sessions = [one.session for one in stage.one.instances() if one.session is not None]
+        if sessions:
+            stage.one.detached(self._random.choice(sessions), None)
+
+    def _refuse(self, stage: Stage) -> None:
+        for instance in stage.one.instances():
+            stage.one.refused(instance, HandshakeError("bad_config", "bad"))
+
+    def _condemn(self, stage: Stage) -> None:
+        stage.one.condemn(Substate.WATCHDOG, "it hangs")
+
+    def _trouble(self, stage: Stage) -> None:
+        stage.launcher.troubles = [NO_PROGRAM]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_a_stop_leaves_nothing_and_the_slot_is_free(stages, seed, caplog):
+    slots = StartSlots(1)
+    made = [stages(slots=slots, **(AT_ONCE | {"restart": "always"})) for _ in range(3)]
+    chance = Chance(seed, made)
+    for _ in range(200):
+        await chance.step()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(one.one.stop() for one in made))
+        await asyncio.gather(*chance.orders, return_exceptions=True)
+    for stage in made:
+        assert stage.one.instances() == []
+        assert not any(one.process.is_alive for one in stage.launcher.started)
+        assert stage.plugin.restarts.due_at is None
+    for stage in made:
+        stage.launcher.troubles = []
+        await stage.up()
+    assert "Traceback" not in caplog.text
