@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,8 @@ def pytest_terminal_summary(
 def _obstacle(peers: Peers, item: pytest.Item) -> str | None:
     """Return why a way cannot run here, or ``None`` if it can."""
     assert isinstance(item, pytest.Function)
-    row, way = item.callspec.params["row"], item.callspec.params["way"]
+    parameters: dict[str, Any] = item.callspec.params
+    row, way = parameters["row"], parameters["way"]
     if lacking := peers.lacks(way.needs):
         return f"{way} needs {', '.join(lacking)}"
     if not peers.can_place(row.placement):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import uvloop
 
@@ -23,7 +24,7 @@ from vconnect._framing import FrameDecoder
 from .peers import Peers
 from .placement import Placement
 
-Burst = Callable[[vconnect.PluginRuntimeManager, int], Awaitable[None]]
+Burst = Callable[[vconnect.PluginRuntimeManager, int], Coroutine[Any, Any, None]]
 
 EVENT = "message.incoming"
 TO_ONE, TO_FOUR, TO_SIXTEEN = "to.one", "to.four", "to.sixteen"
@@ -74,7 +75,7 @@ async def _decode(_: vconnect.PluginRuntimeManager, count: int) -> None:
     payload = json.dumps(PAYLOAD).encode()
     data = (len(payload).to_bytes(4, "big") + payload) * 64
     decoder = FrameDecoder(1 << 24)
-    for _ in range(max(1, count // 64)):
+    for _turn in range(max(1, count // 64)):
         decoder.feed(data)
 
 

@@ -105,11 +105,11 @@ async def _describe(host: Host, prefix: str, count: int) -> None:
     """Know plugins that are not connected, with all that would be known of them if they were."""
     for number in range(count):
         name = f"{prefix}-{number}"
-        runtime = PluginRuntime(name, None, limits=host.settings.plugin_policy(name))
+        runtime = PluginRuntime(name, None, policy=host.settings.plugin_policy(name))
         hello = {"name": name, "version": "1", "priority": 0, "capabilities": EVENTS}
         runtime.handshake = parse_handshake(orjson.loads(orjson.dumps(hello)))
         host._registry.add(runtime)
-        host._supervise(runtime)
+        host._roster.of(runtime)
     await asyncio.sleep(0.1)  # for the supervisors' tasks to begin
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,7 +88,7 @@ class Peers:
 
     @contextmanager
     def echoes(
-        self, socket: Path, capabilities: dict[str, Sequence[str]], *, reflect: bool = False
+        self, socket: Path, capabilities: Mapping[str, Sequence[str]], *, reflect: bool = False
     ) -> Iterator[None]:
         """Run one echo plugin for each name, with these capabilities; a host listens already."""
         command = [str(self.program("echo")), "--reflect", str(int(reflect))]

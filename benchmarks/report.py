@@ -101,7 +101,8 @@ def _said(stated: dict[str, Any]) -> list[str]:
 
 
 def _cells(figures: list[Figure]) -> list[tuple[str, ...]]:
-    lines, row = [], ""
+    lines: list[tuple[str, ...]] = []
+    row = ""
     for figure in figures:
         lines.append(
             (

@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -101,7 +101,7 @@ class Ground:
                 os.link(self.echo, program)
         return plugin_dir
 
-    def manager(self, plugin_dir: Path, **options: object) -> PluginRuntimeManager:
+    def manager(self, plugin_dir: Path, **options: Any) -> PluginRuntimeManager:
         return PluginRuntimeManager(
             plugin_dir=plugin_dir, socket_path=self.directory / "run" / "host.sock", **options
         )
@@ -109,7 +109,7 @@ class Ground:
 
 async def exits(ground: Ground) -> list[Line]:
     """From ``kill -9`` to the status that says so."""
-    seen = []
+    seen: list[float] = []
     async with ground.manager(ground.plugins(1), restart="never") as runtime:
         for _ in range(EXITS):
             await runtime.start_plugin("plugin000") if seen else await runtime.start_all()
@@ -258,7 +258,7 @@ def main() -> int:
         return 1
     logging.disable()  # plugins are killed here on purpose
     print(f"{'what':<44} {'way':<34} {'median ms':>10} {'p99 ms':>10}")
-    parts: list[Callable[[Ground], Awaitable[list[Line]]]] = [
+    parts: list[Callable[[Ground], Coroutine[Any, Any, list[Line]]]] = [
         exits,
         spawns,
         starts,
@@ -269,7 +269,7 @@ def main() -> int:
     with ground() as made:
         for part in parts:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                for line in runner.run(part(made)):  # type: ignore[arg-type]
+                for line in runner.run(part(made)):
                     print(line, flush=True)
     return 0
 

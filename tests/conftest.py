@@ -28,7 +28,7 @@ from tests.support.lab import Lab, new_lab
 try:
     import uvloop
 except ImportError:  # it is not made for every platform; the host does without it there
-    uvloop = None  # type: ignore[assignment]
+    uvloop = None
 else:
     # The first loop of a process opens a pipe for signals that stays open for good.
     uvloop.new_event_loop().close()

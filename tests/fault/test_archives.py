@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,7 +116,7 @@ NOISE = random.Random(1).randbytes(100_000)
 LARGE = package_bytes([*good_members(), file("noise", NOISE)])
 GIB = 1 << 30
 
-BAD: dict[str, tuple[object, str]] = {
+BAD: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     # name: (bytes or a function that makes them, words of the refusal)
     "upward": (with_extra(file("../evil")), "leads upward"),
     "upward_inside": (with_extra(file("a/../../evil")), "leads upward"),

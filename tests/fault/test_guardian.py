@@ -286,7 +286,9 @@ def test_ctrl_c_on_a_terminal_arrives_once(lab: Lab) -> None:
     places = ("--plugin-dir", str(lab.plugins), "--socket", str(lab.socket))
     host = subprocess.Popen(
         [sys.executable, "-c", ON_TERMINAL, *VCONNECT, "serve", *places],
-        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.cgroup_kit import both_ways
-from tests.support.lab import ECHO, HOG, Lab, is_alive, until, until_status
+from tests.support.lab import ECHO, HOG, Lab, is_alive, sampled, until, until_status
 from tests.support.sandboxes import IN_BWRAP, needs_bwrap
 
 from vconnect.errors import PluginStartError
@@ -96,14 +96,15 @@ async def test_an_idle_classic_plugin_that_is_stopped_is_replaced(lab: Lab) -> N
 
 
 async def test_a_plugin_that_goes_on_in_time_is_left_alone(lab: Lab) -> None:
-    lab.plugin("idle", ECHO)
+    for name in ("idle", "other"):
+        lab.plugin(name, ECHO)
     async with lab.manager(heartbeat=100.0) as runtime:
         await runtime.start_all()
         pid = runtime.summary("idle").pid
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "T")
         seen = time.time()
-        await asyncio.sleep(2.5)  # two samples
+        await sampled(runtime, "other", 3)
         assert runtime.summary("idle").last_heartbeat < seen + 1
         os.kill(pid, signal.SIGCONT)
         await until(lambda: runtime.summary("idle").last_heartbeat > seen + 2)
@@ -128,7 +129,7 @@ async def test_a_memory_hog_is_replaced_and_its_siblings_are_not(lab: Lab) -> No
         assert crash.reason.startswith("memory_limit: 2 process(es) with ")
         assert crash.reason.endswith(f"memory_limit_bytes is {64 << 20}")
         assert {name: runtime.summary(name).pid for name in ("one", "two")} == before
-        await asyncio.sleep(2.5)  # two samples more, with a hog that behaves
+        await sampled(runtime, "one", 3)  # with a hog that behaves
         assert runtime.summary("hog").generation == 2
 
 

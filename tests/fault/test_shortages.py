@@ -38,6 +38,7 @@ sys.path[:0] = [{str(TESTS.parent)!r}]
 from pathlib import Path
 from tests.support.lab import Lab, until, until_status
 from vconnect.errors import PluginStartError
+from vconnect.supervision.monitor import Monitor
 lab = Lab(Path({str(lab.directory)!r}))
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
@@ -68,6 +69,13 @@ async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) 
     for number in range(30):
         lab.plugin(f"p{number:02}", ECHO)
     code = """
+    looks = []
+    look = Monitor.look
+    async def counted(monitor, supervisors):
+        await look(monitor, supervisors)
+        looks.append(len(supervisors))
+    Monitor.look = counted
+
     async def main():
         async with lab.manager(start_concurrency=1) as runtime:
             before = descriptors()
@@ -77,7 +85,8 @@ async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) 
             failed = [one for one in seen if one.status != "Running"]
             for name in running:
                 assert await runtime.request(name, "e", 1) == {"echo": 1}
-            await asyncio.sleep(2.5)  # samples, which need descriptors as well
+            looks.clear()
+            await until(lambda: len(looks) == 2, "samples, which need descriptors as well")
             alive = [runtime.summary(name).status for name in running]
             for name in running:
                 await runtime.stop_plugin(name)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.lab import Lab, relatives, until
+from tests.support.lab import Lab, relatives, sampled, until
 
 from vconnect import PluginRuntimeManager
 from vconnect.errors import PluginError
@@ -143,5 +143,12 @@ async def settled(runtime: PluginRuntimeManager) -> Held:
         lambda: all(summary.status == "Running" for summary in runtime.runtime_summaries()),
         "every plugin to be back",
     )
-    await asyncio.sleep(1.0)  # the last restarts have closed what they held
-    return Held()
+    name = runtime.runtime_summaries()[0].name
+    held, before = Held(), None
+    async with asyncio.timeout(SETTLE_S):
+        while before is None or (held.descriptors, held.tasks) != before:
+            # In a second the last restarts close what they held.
+            before = held.descriptors, held.tasks
+            await sampled(runtime, name)
+            held = Held()
+    return held

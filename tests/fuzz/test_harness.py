@@ -10,6 +10,7 @@ from tests.support.package_kit import directory, file, good_members, package_byt
 from tests.support.wire_kit import raw_frame
 
 from vconnect._framing import FrameDecoder
+from vconnect.errors import InstallError
 
 RAW, TAR, TAR_TO_CORRECT = b"\0", b"\1", b"\2"
 
@@ -74,7 +75,7 @@ def test_damaged_packages_are_accepted_whole_or_refused() -> None:
 def test_a_file_left_by_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(archive, out, limits):
         out.mkdir()
-        raise fuzz_archive.InstallError("refused")
+        raise InstallError("refused")
 
     monkeypatch.setattr(fuzz_archive, "unpack", careless)
     with pytest.raises(AssertionError, match="left files behind"):

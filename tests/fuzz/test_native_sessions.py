@@ -209,7 +209,7 @@ async def test_whatever_a_plugin_sends_hurts_nobody_else(versions):
     rng = random.Random(23)
     with tempfile.TemporaryDirectory(prefix="vc-", dir="/tmp") as directory:
         path = Path(directory).resolve() / "host.sock"
-        options = {"plugin_dir": Path(directory) / "p", "socket_path": path}
+        options: dict[str, Any] = {"plugin_dir": Path(directory) / "p", "socket_path": path}
         async with PluginRuntimeManager(allow_external=True, max_calls=20, **options) as runtime:
 
             @runtime.host_call("app.call")

@@ -98,7 +98,7 @@ def test_an_interrupt_ends_it_in_order(directory: Path, number: signal.Signals) 
 def test_peers_that_do_not_come_are_told(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(directory))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(run.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(VConnectError, match=r"^0 of 100 echo plugins are connected"):
         run.run_bench(quick=True, progress=lambda _: None)
     monkeypatch.setattr("tempfile.tempdir", None)

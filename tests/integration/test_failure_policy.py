@@ -118,7 +118,7 @@ async def test_a_fan_out_and_one_plugin(lab: Lab, failure: str) -> None:
 async def test_a_default_answer_may_stop_and_replace(lab: Lab) -> None:
     lab.plugin("bad", FAILURES["error"][0])
     lab.plugin("last", ECHO)
-    events = {
+    events: dict[str, dict[str, Any]] = {
         "stop": {"default": {"status": "ok", "flow": "stop"}},
         "stop.inside": {"default": {"status": "ok", "data": {"flow": "stop", "n": 1}}},
         "replace": {"default": {"status": "ok", "payload": {"from_uid": "operator"}}},

@@ -20,8 +20,9 @@ from tests.support.package_kit import (
 
 from vconnect.errors import InstallError
 from vconnect.packages.command import host_arguments, production_command
-from vconnect.packages.installer import PluginInstaller, check_host_version, host_version
+from vconnect.packages.installer import PluginInstaller, check_host_version
 from vconnect.packages.manifest import Manifest
+from vconnect.version import host_version
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
 ECHO = b'#!/bin/sh\necho "$@"\n'

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 from tests.support.kit_host import Peer
@@ -163,7 +164,7 @@ async def test_a_cancelled_call_leaves_the_others_alone(lab: Lab) -> None:
         await runtime.start_all()
         first = asyncio.create_task(runtime.request("slow", "e", {"n": -1, "sleep": 0.3}))
         rest = [asyncio.create_task(runtime.request("slow", "e", {"n": n})) for n in range(20)]
-        await asyncio.sleep(0.05)
+        await until(lambda: runtime.summary("slow").in_flight == 21)
         first.cancel()
         rest[7].cancel()
         answers = await asyncio.gather(*rest, return_exceptions=True)
@@ -489,7 +490,7 @@ async def test_a_server_that_is_away_does_not(lab: Lab) -> None:
         ({"dev_plugins": ["nocolon"]}, "NAME:PATH"),
     ],
 )
-async def test_wrong_options_are_explained(options: dict[str, object], word: str) -> None:
+async def test_wrong_options_are_explained(options: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         PluginRuntimeManager(**options)
 

@@ -249,7 +249,7 @@ async def test_calls_with_and_without_permission(lab: Lab, kit: Any, caplog: Any
             return [call.plugin, call.params["text"], call.hops]
 
         await runtime.start_all()
-        asked = ["message.send", {"text": "hi"}]
+        asked: list[Any] = ["message.send", {"text": "hi"}]
         assert await runtime.request("may", "call", asked) == ["may", "hi", 1]
         assert await refusal(runtime, "may.not", *asked) == "permission_denied"
         assert await refusal(runtime, "withdrawn", *asked) == "permission_denied"

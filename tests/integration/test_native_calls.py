@@ -241,9 +241,10 @@ async def test_bad_requests_are_told_and_harm_nothing(lab: Lab, caplog: Any) -> 
         for number in (0, -1):
             await plugin.write({"id": number, "call": "log"})
             assert (await plugin.read())["code"] == "bad_request"
-        for number in (True, "1", 1.5, None, [1]):
-            await plugin.write({"id": number, "call": 7})  # cannot be answered
-        assert await plugin.refused("\x7f" * 4_000_000) != ""
+        for wrong in (True, "1", 1.5, None, [1]):
+            await plugin.write({"id": wrong, "call": 7})  # cannot be answered
+        code, words = await plugin.refused("\x7f" * 4_000_000)
+        assert (code, len(words) <= 1000) == ("unknown_call", True)
         assert await plugin.refused("plugin.call", {"plugin": "x" * 9_000_000, "method": "m"})
         assert (await plugin.call("log", {"message": "fine"}))["status"] == "ok"
     assert not [record for record in caplog.records if record.exc_info]
@@ -406,9 +407,9 @@ async def test_a_plugin_asks_another_one(lab: Lab) -> None:
                 await b.write({"id": number, **reply})
                 assert await task == expected
             assert (await a.refused("plugin.call", {**asked, "plugin": "c"}))[0] == "unknown_plugin"
-            task = asyncio.create_task(a.refused("plugin.call", {**asked, "deadline_ms": 20}))
+            refused = asyncio.create_task(a.refused("plugin.call", {**asked, "deadline_ms": 20}))
             number = (await b.read())["id"]
-            assert (await task)[0] == "deadline_exceeded"
+            assert (await refused)[0] == "deadline_exceeded"
             assert await b.read() == {"event": "vconnect.cancel", "payload": {"id": number}}
         # Both are gone; one that is known and away is another error than one that never was.
         async with attached(runtime, lab, "a") as a:

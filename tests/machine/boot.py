@@ -117,7 +117,7 @@ def release(unpacked: Path) -> str:
 def modules(unpacked: Path) -> Iterator[Path]:
     """List the modules that are needed, each after those that it needs."""
     seen = set()
-    ask = ["/sbin/modprobe", "--show-depends", "-d", unpacked, "-S", release(unpacked)]
+    ask = ["/sbin/modprobe", "--show-depends", "-d", str(unpacked), "-S", release(unpacked)]
     for name in MODULES:
         told = subprocess.run([*ask, name], capture_output=True, text=True, check=True).stdout
         for line in told.splitlines():

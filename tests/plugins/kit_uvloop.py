@@ -7,6 +7,8 @@ import uvloop
 
 from vconnect import Context, Plugin, PluginClient, on
 
+client: PluginClient
+
 
 class Embedded(Plugin):
     plugin_no = "wk.plugin.embedded"

@@ -15,89 +15,104 @@ import msgspec
 import orjson
 
 from vconnect.admin.server import AdminServer
+from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.errors import UnknownPluginError, VConnectError
+from vconnect.host.summary import HostSummary
 from vconnect.logs.records import LogRecord
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import LogLevel, canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.plugins.summary import PluginSummary
 from vconnect.settings.model import Settings
 
+_PLUGIN = PluginSummary(
+    name="example",
+    version="0.1.0",
+    status=PluginStatus.RUNNING,
+    substate=Substate.CONNECTED,
+    desired="running",
+    reason="",
+    pid=4242,
+    priority=1,
+    capabilities=("message.incoming",),
+    last_heartbeat=1_700_000_000.0,
+    uptime_s=3725.0,
+    generation=1,
+    description="",
+    path="/plugins/example",
+    dev=False,
+    external=False,
+    dialect="classic",
+    cpu_percent=None,
+    rss_bytes=None,
+    processes=None,
+    threads=None,
+    open_files=None,
+    exit_code=None,
+    exit_signal=None,
+    last_stderr=(),
+    in_flight=0,
+    events=7,
+    errors=0,
+    timeouts=0,
+    late=0,
+    unasked=0,
+    dropped=0,
+    refused_changes=0,
+    log_suppressed=0,
+    breaker="closed",
+    next_retry_at=None,
+    crashes=(),
+    quarantine=(),
+)
+_HOST = HostSummary(
+    pid=99,
+    guardian_pid=98,
+    version="0.1.0",
+    loop="asyncio",
+    uptime_s=12.0,
+    socket_path="/run/runtime.sock",
+    admin_path="/run/admin.sock",
+    plugin_dir="/plugins",
+    cgroup=None,
+    cgroup_problem="",
+    plugins=1,
+)
 
-class Summary(msgspec.Struct, kw_only=True):
-    """What `vconnect.plugins.registry.PluginSummary` has, field by field."""
 
-    name: str
-    version: str = "0.1.0"
-    status: PluginStatus = PluginStatus.RUNNING
-    substate: Substate = Substate.CONNECTED
-    desired: str = "running"
-    reason: str = ""
-    pid: int | None = 4242
-    priority: int = 1
-    capabilities: tuple[str, ...] = ("message.incoming",)
-    last_heartbeat: float | None = 1_700_000_000.0
-    uptime_s: float | None = 3725.0
-    generation: int = 1
-    description: str = ""
-    path: str = "/plugins/example"
-    dev: bool = False
-    external: bool = False
-    dialect: str = "original"
-    exit_code: int | None = None
-    exit_signal: str | None = None
-    last_stderr: tuple[str, ...] = ()
-    in_flight: int = 0
-    events: int = 7
-    errors: int = 0
-    timeouts: int = 0
-    log_suppressed: int = 0
-    next_retry_at: float | None = None
+def plugin_summary(name: str = "example", **fields: Any) -> PluginSummary:
+    """A plugin that runs and is well, but for these fields."""
+    return msgspec.structs.replace(_PLUGIN, name=name, **fields)
 
 
-class Result(msgspec.Struct):
-    plugin: str
-    ok: bool
-    data: Any
-    error: str | None
-    duration_ms: float
+def answered(plugin: str, data: Any = None) -> PluginResult:
+    """A good answer."""
+    return PluginResult(plugin=plugin, ok=True, data=data, duration_ms=1.5)
 
 
-class Outcome(msgspec.Struct):
-    results: list[Result]
-    stopped_by: str | None
-    payload: Any
-
-
-class HostSummary(msgspec.Struct, frozen=True):
-    pid: int = 99
-    guardian_pid: int | None = 98
-    version: str = "0.1.0"
-    loop: str = "asyncio"
-    uptime_s: float = 12.0
-    socket_path: str = "/run/runtime.sock"
-    admin_path: str = "/run/admin.sock"
-    plugin_dir: str = "/plugins"
-    plugins: int = 1
+def failed(plugin: str, error: str) -> PluginResult:
+    """An answer that is an error, or none."""
+    return PluginResult(plugin=plugin, ok=False, error=error, duration_ms=1.5)
 
 
 class FakeManager:
     """Keeps plugins in a dict, writes every action down, and fails as it is told to."""
 
-    def __init__(self, *plugins: Summary, settings: Settings | None = None) -> None:
+    def __init__(self, *plugins: PluginSummary, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.plugins = {plugin.name: plugin for plugin in plugins}
         self.lock = threading.RLock()  # a test may say something while the server's thread reads
         self.rings = {name: LogRing(1000) for name in self.plugins}
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
-        self.results: list[Result] | None = None
+        self.results: list[PluginResult] | None = None
         self.stopped_by: str | None = None
         self.gate: asyncio.Event | None = None
 
-    def runtime_summaries(self) -> list[Summary]:
+    def runtime_summaries(self) -> list[PluginSummary]:
         return list(self.plugins.values())
 
-    def summary(self, name: str) -> Summary:
+    def summary(self, name: str) -> PluginSummary:
         plugin = canonical_name(name)
         if plugin not in self.plugins:
             raise UnknownPluginError(plugin, "no such plugin")
@@ -109,7 +124,7 @@ class FakeManager:
             return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
 
     def host_summary(self) -> HostSummary:
-        return HostSummary()
+        return _HOST
 
     async def start_plugin(self, name: str) -> None:
         await self._act("start", name, PluginStatus.RUNNING)
@@ -119,7 +134,7 @@ class FakeManager:
 
     async def restart_plugin(self, name: str) -> None:
         await self._act("restart", name, PluginStatus.RUNNING)
-        self.summary(name).generation += 1
+        self._change(name, generation=self.summary(name).generation + 1)
 
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("chain", event, payload, timeout)
@@ -129,10 +144,10 @@ class FakeManager:
 
     async def request_result(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
-    ) -> Result:
+    ) -> PluginResult:
         name = self.summary(plugin).name
         self._send("request", event, payload, timeout)
-        return Result(name, True, payload, None, 1.5)
+        return answered(name, payload)
 
     def says(self, name: str, text: str, level: LogLevel = "info", **fields: Any) -> None:
         """Add to a plugin's log."""
@@ -148,7 +163,11 @@ class FakeManager:
         if self.failure is not None:
             raise self.failure
         self.calls.append((action, summary.name))
-        summary.status = status
+        self._change(name, status=status)
+
+    def _change(self, name: str, **fields: Any) -> None:
+        summary = self.summary(name)
+        self.plugins[summary.name] = msgspec.structs.replace(summary, **fields)
 
     def _send(self, how: str, event: str, payload: Any, timeout: float | None) -> Outcome:
         if self.failure is not None:
@@ -156,7 +175,7 @@ class FakeManager:
         self.calls.append((how, event, payload, timeout))
         results = self.results
         if results is None:
-            results = [Result(name, True, payload, None, 1.5) for name in self.plugins]
+            results = [answered(name, payload) for name in self.plugins]
         return Outcome(results, self.stopped_by, payload)
 
 
@@ -210,6 +229,6 @@ def served_beside(manager: FakeManager) -> Iterator[Path]:
 
 def failing(error: VConnectError | Exception) -> FakeManager:
     """A manager with one plugin, in which every action fails with ``error``."""
-    manager = FakeManager(Summary(name="example"))
+    manager = FakeManager(plugin_summary())
     manager.failure = error
     return manager

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 PATIENCE_S = 20.0
@@ -53,7 +54,7 @@ class Host:
     def __init__(self, path):
         self.path = Path(path)
         self._peers = []
-        self._waiting = asyncio.Queue()
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     async def __aenter__(self):
         self._server = await asyncio.start_unix_server(self._connected, self.path)

@@ -122,7 +122,7 @@ class Lab:
     @asynccontextmanager
     async def manager(self, **options: Any) -> AsyncIterator[PluginRuntimeManager]:
         """Run a manager, with short timeouts unless ``options`` say otherwise."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "plugin_dir": self.plugins,
             "socket_path": self.socket,
             "handshake_timeout": 10.0,
@@ -155,6 +155,19 @@ async def until_status(runtime: PluginRuntimeManager, plugin: str, status: str) 
     """Wait for a plugin's status, and return its summary."""
     await until(lambda: runtime.summary(plugin).status == status, f"{plugin} {status}")
     return runtime.summary(plugin)
+
+
+async def sampled(runtime: PluginRuntimeManager, plugin: str, times: int = 1) -> None:
+    """Wait until the host has looked at a plugin so many times more, which it does each second.
+
+    The plugin must run and be asked nothing meanwhile: each look moves its last heartbeat.
+    """
+    for _ in range(times):
+        before = runtime.summary(plugin).last_heartbeat
+        await until(
+            lambda before=before: runtime.summary(plugin).last_heartbeat != before,
+            f"a look at {plugin}",
+        )
 
 
 def is_alive(pid: int) -> bool:

@@ -26,6 +26,15 @@ class NotGreeted:
     def connected(self, stream: object) -> None:
         pass
 
+    def message(self, message: object) -> None:
+        raise AssertionError("the lane serves before anything is said")
+
+    def disconnected(self, error: Exception | None) -> None:
+        raise AssertionError("the lane serves before its end")
+
+    def broken(self, error: Exception) -> None:
+        raise AssertionError("the lane serves before anything is said")
+
 
 class Ends:
     """Owns the session: hears of its end."""

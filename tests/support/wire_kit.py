@@ -8,10 +8,13 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import FrameStream, ReadBuffer
+
+if TYPE_CHECKING:
+    from vconnect.wire._lane import LaneOwner
 
 PATIENCE_S = 10.0
 LIMITS: dict[str, Any] = {
@@ -155,12 +158,12 @@ async def open_stream(
 @asynccontextmanager
 async def open_lane(
     owner: Owner | None = None, max_frame_bytes: int = 1 << 24, **limits: Any
-) -> AsyncIterator[tuple[Lane, Peer, Owner]]:
-    """A lane that serves already."""
+) -> AsyncIterator[tuple[Lane, Peer, Any]]:
+    """A lane that serves already, and its owner."""
     owner = owner or Owner()
     lane = Lane(owner, ReadBuffer(), max_frame_bytes)
     async with connected(lane, owner) as peer:
-        lane.serve(owner, "example", **{**LIMITS, **limits})
+        lane.serve(cast("LaneOwner", owner), "example", **{**LIMITS, **limits})
         yield lane, peer, owner
 
 
@@ -169,5 +172,5 @@ async def failure(future: asyncio.Future[Any]) -> Exception:
     async with asyncio.timeout(10):
         await asyncio.wait([future])
     error = future.exception()
-    assert error is not None
+    assert isinstance(error, Exception)
     return error

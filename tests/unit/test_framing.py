@@ -172,9 +172,9 @@ def parsed(frame: bytes):
 
 def test_no_name_is_a_type_error():
     with pytest.raises(TypeError):
-        Event(None, {})  # type: ignore[arg-type]
+        Event(None, {})
     with pytest.raises(TypeError):
-        EventName(CLASSIC, None)  # type: ignore[arg-type]
+        EventName(CLASSIC, None)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def test_the_result_comes_out_of_another_thread() -> None:
 
 async def test_an_error_comes_out_as_it_was_raised() -> None:
     with pytest.raises(KeyError, match="missing"):
-        await in_thread(None, {}.__getitem__, "missing")
+        await in_thread(None, dict[str, int]().__getitem__, "missing")
 
 
 async def test_the_loop_goes_on_meanwhile() -> None:

@@ -249,7 +249,7 @@ async def test_what_the_kit_replies(kind):
             await kit.welcome(bytes.fromhex(VECTORS["terms"]["hex"]))
             for chunks in splits(data):
                 await send_in_parts(kit.peer, chunks)
-                replies = []
+                replies: list[Any] = []
                 while len(replies) < len(case["replies"]) + 1:
                     replies.append(await kit.peer.read())
                 replies.sort(key=lambda reply: reply["id"] == 1000)  # async ones may come later

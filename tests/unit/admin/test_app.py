@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.fake_manager import FakeManager, Result, Summary, failing, served
+from tests.support.fake_manager import FakeManager, failed, failing, plugin_summary, served
 from yarl import URL
 
 from vconnect.errors import (
@@ -24,6 +24,7 @@ from vconnect.errors import (
     PluginUnavailableError,
 )
 from vconnect.plugins.status import PluginStatus
+from vconnect.plugins.summary import PluginSummary
 from vconnect.settings.model import Settings
 
 JSON = {"Content-Type": "application/json"}
@@ -62,7 +63,7 @@ async def asking(manager: FakeManager) -> AsyncIterator[Web]:
 
 
 def one_plugin(**fields: Any) -> FakeManager:
-    return FakeManager(Summary(name="example", **fields))
+    return FakeManager(plugin_summary(**fields))
 
 
 # --- what it answers ----------------------------------------------------------------------------
@@ -80,6 +81,8 @@ async def test_the_host_describes_itself() -> None:
         "socket_path": "/run/runtime.sock",
         "admin_path": "/run/admin.sock",
         "plugin_dir": "/plugins",
+        "cgroup": None,
+        "cgroup_problem": "",
         "plugins": 1,
     }
 
@@ -89,7 +92,7 @@ async def test_plugins_are_listed_with_all_fields() -> None:
         body = await web("GET", "/api/plugins")
     assert list(body) == ["plugins"]
     (plugin,) = body["plugins"]
-    assert set(plugin) == set(Summary.__struct_fields__)
+    assert set(plugin) == set(PluginSummary.__struct_fields__)
     assert plugin["status"] == "Running"
     assert plugin["capabilities"] == ["message.incoming"]
 
@@ -168,11 +171,15 @@ async def test_an_event_goes_through_the_chain() -> None:
                 "ok": True,
                 "data": {"content": "hi"},
                 "error": None,
+                "error_code": None,
+                "stop": False,
+                "is_default": False,
                 "duration_ms": 1.5,
             }
         ],
         "stopped_by": "example",
         "payload": {"content": "hi"},
+        "reason": None,
     }
     assert manager.calls == [("chain", "message.incoming", {"content": "hi"}, None)]
 
@@ -187,7 +194,7 @@ async def test_an_event_may_be_broadcast_with_a_timeout() -> None:
 
 async def test_a_failed_plugin_is_part_of_the_outcome() -> None:
     manager = one_plugin()
-    manager.results = [Result("example", False, None, "it broke", 3.0)]
+    manager.results = [failed("example", "it broke")]
     async with asking(manager) as web:
         outcome = await web("POST", "/api/events", json={"event": "e"})
     assert outcome["results"][0]["error"] == "it broke"
@@ -354,7 +361,7 @@ async def test_wrong_bodies_are_refused_with_the_field(body: bytes, message: str
 
 
 async def test_a_body_larger_than_a_frame_is_refused() -> None:
-    manager = FakeManager(Summary(name="example"), settings=Settings(max_frame_bytes=1024))
+    manager = FakeManager(plugin_summary(), settings=Settings(max_frame_bytes=1024))
     async with asking(manager) as web:
         fits = b'{"event": "e", "payload": "' + b"x" * 900 + b'"}'
         await web("POST", "/api/events", data=fits, headers=JSON)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.fake_manager import FakeManager, Summary, served, short_directory
+from tests.support.fake_manager import FakeManager, plugin_summary, served, short_directory
 
 from vconnect.admin import client as client_module
 from vconnect.admin.client import AdminClient, plugin_route
@@ -33,7 +33,7 @@ async def stranger(answer: bytes) -> AsyncIterator[Path]:
 
 
 async def test_it_asks_and_acts() -> None:
-    manager = FakeManager(Summary(name="example"))
+    manager = FakeManager(plugin_summary())
     async with served(manager) as path, AdminClient(path) as client:
         assert (await client.get("/api/host"))["pid"] == 99
         assert (await client.post(plugin_route("example", "stop")))["status"] == "Stopped"
@@ -51,7 +51,7 @@ async def test_errors_carry_the_hosts_words() -> None:
 
 @pytest.mark.parametrize("name", ["../x", "..", ".", "a/b", "a?b", "a#b", "%2e%2e%2fx", "ü", " "])
 async def test_a_name_reaches_the_host_as_it_is(name: str) -> None:
-    async with served(FakeManager(Summary(name=name))) as path, AdminClient(path) as client:
+    async with served(FakeManager(plugin_summary(name))) as path, AdminClient(path) as client:
         assert (await client.get(plugin_route(name, "status")))["name"] == name
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from tests.support.fake_manager import FakeManager, Summary, served, short_directory
+from tests.support.fake_manager import FakeManager, plugin_summary, served, short_directory
 
 from vconnect.admin.client import AdminClient
 from vconnect.admin.server import AdminServer
@@ -34,7 +34,7 @@ async def test_no_signal_handler_is_touched() -> None:
 async def test_it_may_be_stopped_twice_and_started_again() -> None:
     with short_directory() as directory:
         path = directory / "admin.sock"
-        server = AdminServer(FakeManager(Summary(name="example")), path)
+        server = AdminServer(FakeManager(plugin_summary()), path)
         await server.stop()
         for _ in range(2):
             await server.start()
@@ -46,7 +46,7 @@ async def test_it_may_be_stopped_twice_and_started_again() -> None:
 
 
 async def test_a_second_host_is_refused_and_the_first_goes_on() -> None:
-    async with served(FakeManager(Summary(name="example"))) as path:
+    async with served(FakeManager(plugin_summary())) as path:
         second = AdminServer(FakeManager(), path)
         with pytest.raises(SocketError):
             await second.start()
@@ -58,7 +58,7 @@ async def test_a_second_host_is_refused_and_the_first_goes_on() -> None:
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_it_serves_on_both_event_loops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def ask_often() -> None:
-        async with served(FakeManager(Summary(name="example"))) as path:
+        async with served(FakeManager(plugin_summary())) as path:
             for _ in range(3):
                 async with AdminClient(path) as client:
                     answers = [client.post("/api/events", {"event": "e"}) for _ in range(50)]

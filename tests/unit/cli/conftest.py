@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.fake_manager import FakeManager, Summary, served_beside
+from tests.support.fake_manager import FakeManager, plugin_summary, served_beside
 
 from vconnect.plugins.status import PluginStatus
 
@@ -23,8 +23,8 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def manager() -> FakeManager:
     return FakeManager(
-        Summary(name="example"),
-        Summary(name="broken", status=PluginStatus.ERROR, reason="exited: code 2", pid=None),
+        plugin_summary(),
+        plugin_summary("broken", status=PluginStatus.ERROR, reason="exited: code 2", pid=None),
     )
 
 

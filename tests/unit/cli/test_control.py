@@ -7,11 +7,18 @@ import json
 import sys
 
 import pytest
-from tests.support.fake_manager import FakeManager, Result, Summary, failing, served_beside
+from tests.support.fake_manager import (
+    FakeManager,
+    answered,
+    failed,
+    failing,
+    served_beside,
+)
 
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 from vconnect.errors import PluginStartError, PluginTimeoutError, PluginUnavailableError
+from vconnect.plugins.summary import PluginSummary
 
 pytestmark = pytest.mark.usefixtures("clean_surroundings")
 
@@ -37,7 +44,7 @@ def test_list_as_json_is_an_array_of_summaries(admin: str, capsys: Printed) -> N
     assert vconnect("list", "--json", "--admin", admin) == 0
     plugins = json.loads(capsys.readouterr().out)
     assert [plugin["name"] for plugin in plugins] == ["example", "broken"]
-    assert set(plugins[0]) == set(Summary.__struct_fields__)
+    assert set(plugins[0]) == set(PluginSummary.__struct_fields__)
 
 
 def test_status_shows_a_plugin_or_the_host(admin: str, capsys: Printed) -> None:
@@ -114,7 +121,7 @@ def test_emit_takes_mode_timeout_and_plugin(admin: str, manager: FakeManager) ->
 def test_emit_as_json_is_the_outcome(admin: str, capsys: Printed) -> None:
     assert vconnect("emit", "e", "{}", "--json", "--admin", admin) == 0
     outcome = json.loads(capsys.readouterr().out)
-    assert set(outcome) == {"results", "stopped_by", "payload"}
+    assert set(outcome) == {"results", "stopped_by", "payload", "reason"}
     assert [result["ok"] for result in outcome["results"]] == [True, True]
 
 
@@ -128,8 +135,8 @@ def test_emit_reads_stdin(
 
 def test_emit_fails_if_any_plugin_failed(admin: str, manager: FakeManager, capsys: Printed) -> None:
     manager.results = [
-        Result("example", True, {}, None, 1.0),
-        Result("broken", False, None, "no", 1.0),
+        answered("example", {}),
+        failed("broken", "no"),
     ]
     assert vconnect("emit", "e", "{}", "--json", "--admin", admin) == 1
     assert len(json.loads(capsys.readouterr().out)["results"]) == 2
@@ -140,7 +147,7 @@ def test_emit_to_nobody_and_a_stopped_chain_are_no_failures(
 ) -> None:
     manager.results = []
     assert vconnect("emit", "e", "{}", "--admin", admin) == 0
-    manager.results, manager.stopped_by = [Result("example", True, {}, None, 1.0)], "example"
+    manager.results, manager.stopped_by = [answered("example", {})], "example"
     assert vconnect("emit", "e", "{}", "--admin", admin) == 0
     assert capsys.readouterr().out.endswith("stopped by example\n")
 

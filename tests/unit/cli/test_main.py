@@ -43,7 +43,7 @@ def test_a_terminal_that_lacks_a_letter_gets_its_escape(monkeypatch: pytest.Monk
     with pytest.raises(SystemExit):
         main(["ü名前"])
     terminal.flush()
-    assert b"\xfc\\u540d\\u524d" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert b"\xfc\\u540d\\u524d" in terminal.buffer.getvalue()
 
 
 def test_a_stream_that_is_closed_does_not_hinder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from rich.console import Console
-from tests.support.fake_manager import Summary
+from tests.support.fake_manager import plugin_summary
 
 from vconnect.cli import output
 from vconnect.plugins.status import PluginStatus, Substate
@@ -18,7 +18,8 @@ NEUTRAL = r"\x1b]0;owned\x07\x1b[31m[bold red]x[/]\x9b2J\u202e\r\n<script>"
 
 
 def plain(**fields: Any) -> dict[str, Any]:
-    return msgspec.to_builtins(Summary(**{"name": "example", **fields}))
+    """A plugin as a command gets it: through JSON."""
+    return msgspec.json.decode(msgspec.json.encode(plugin_summary(**fields)))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support.fake_manager import FakeManager, Summary, served_beside, short_directory
+from tests.support.fake_manager import FakeManager, plugin_summary, served_beside, short_directory
 
 from vconnect.logs.ring import LogRing
 
@@ -28,7 +29,7 @@ sys.exit(code)
 """
 
 
-def vconnect(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def vconnect(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*VCONNECT, *arguments], capture_output=True, text=True, timeout=30, check=False, **options
     )
@@ -82,7 +83,7 @@ def test_the_version_is_told() -> None:
 
 
 def test_a_closed_pipe_is_quiet() -> None:
-    with served_beside(FakeManager(Summary(name="example"))) as path:
+    with served_beside(FakeManager(plugin_summary())) as path:
         for arguments in (["list"], ["list", "--json"], ["status", "nobody", "--json"]):
             reading, writing = os.pipe()
             os.close(reading)
@@ -102,7 +103,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 def test_json_is_utf8_in_any_locale() -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
-    with served_beside(FakeManager(Summary(name="example", reason="名前"))) as path:
+    with served_beside(FakeManager(plugin_summary(reason="名前"))) as path:
         done = subprocess.run(
             [*VCONNECT, "list", "--json", "--admin", str(path)],
             env=environment,
@@ -115,7 +116,7 @@ def test_json_is_utf8_in_any_locale() -> None:
 
 def test_a_table_prints_in_any_locale() -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
-    with served_beside(FakeManager(Summary(name="example", reason="名前"))) as path:
+    with served_beside(FakeManager(plugin_summary(reason="名前"))) as path:
         done = vconnect("list", "--admin", str(path), env=environment)
     assert done.returncode == 0
     assert r"\u540d\u524d" in done.stdout
@@ -165,7 +166,7 @@ def test_ctrl_c_in_a_waiting_command_is_quiet() -> None:
 
 
 def test_follow_shows_everything_once_until_ctrl_c() -> None:
-    manager = FakeManager(Summary(name="example"))
+    manager = FakeManager(plugin_summary())
     for n in range(10):
         manager.says("example", f"old {n}")
     with served_beside(manager) as path:
@@ -184,7 +185,7 @@ def test_follow_shows_everything_once_until_ctrl_c() -> None:
 
 
 def test_follow_ends_quietly_with_its_reader() -> None:
-    manager = FakeManager(Summary(name="example"))
+    manager = FakeManager(plugin_summary())
     for n in range(1000):
         manager.says("example", f"{n} " + "x" * 200)
     with served_beside(manager) as path:
@@ -199,7 +200,7 @@ def test_follow_ends_quietly_with_its_reader() -> None:
 
 
 def test_follow_tells_what_it_missed_and_when_all_is_new() -> None:
-    manager = FakeManager(Summary(name="example"))
+    manager = FakeManager(plugin_summary())
     manager.says("example", "first")
     with served_beside(manager) as path:
         command = [*VCONNECT, "logs", "example", "-f", "--admin", str(path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,16 @@ from vconnect.logs import plugin_logs
 from vconnect.logs.files import LogFiles
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.settings.model import Settings
+from vconnect.settings.parts import LogSettings
+
+
+def logs_with(**settings: Any) -> PluginLogs:
+    return PluginLogs(Settings(**settings).part(LogSettings))
 
 
 @pytest.fixture
 def in_files(tmp_path: Path) -> PluginLogs:
-    return PluginLogs(Settings(log_dir=str(tmp_path)))
+    return logs_with(log_dir=str(tmp_path))
 
 
 def written(directory: Path) -> list[str]:
@@ -25,13 +31,13 @@ def written(directory: Path) -> list[str]:
 
 
 def test_a_plugins_log_is_made_once() -> None:
-    logs = PluginLogs(Settings())
+    logs = logs_with()
     assert logs.of("one") is logs.of("one")
     assert logs.of("one") is not logs.of("other")
 
 
 def test_who_is_forgotten_begins_anew() -> None:
-    logs = PluginLogs(Settings())
+    logs = logs_with()
     logs.of("one").write("stdout", [b"old"])
     logs.forget("one")
     logs.forget("nobody")
@@ -39,7 +45,7 @@ def test_who_is_forgotten_begins_anew() -> None:
 
 
 def test_the_settings_hold_for_each_plugin_alone() -> None:
-    logs = PluginLogs(Settings(log_lines=2, log_lines_per_second=5))
+    logs = logs_with(log_lines=2, log_lines_per_second=5)
     for name in ("one", "other"):
         logs.of(name).write("stdout", [b"line"] * 4)
     assert [len(logs.of(name).ring.newest(10).records) for name in ("one", "other")] == [2, 2]
@@ -50,7 +56,7 @@ async def test_without_a_directory_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    logs = PluginLogs(Settings())
+    logs = logs_with()
     logs.of("one").write("stdout", [b"line"])
     await logs.close()
     assert list(tmp_path.iterdir()) == []
@@ -102,7 +108,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_host(
     monkeypatch.setattr(plugin_logs, "_CLOSE_TIMEOUT", 0.05)
     gate = threading.Event()
     monkeypatch.setattr(LogFiles, "write", lambda *_: gate.wait(10))
-    logs = PluginLogs(Settings(log_dir=str(tmp_path)))
+    logs = logs_with(log_dir=str(tmp_path))
     logs.of("one").write("stdout", [b"line"])
     began = time.monotonic()
     await logs.close()

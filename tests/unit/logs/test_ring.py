@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from vconnect.logs.records import LogRecord
 from vconnect.logs.ring import LogPage, LogRing
+from vconnect.names import LogLevel
 
 
 def ring_of(count: int, *, keeps: int = 10, max_bytes: int = 1 << 20) -> LogRing:
     ring = LogRing(keeps, max_bytes)
     for seq in range(1, count + 1):
-        level = "error" if seq % 5 == 0 else "info"
+        level: LogLevel = "error" if seq % 5 == 0 else "info"
         ring.append(LogRecord(seq, 0.0, "stdout", level, f"line {seq}"))
     return ring
 

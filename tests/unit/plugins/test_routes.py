@@ -98,7 +98,7 @@ def test_a_table_is_built_when_it_is_needed_and_never_changed():
     assert names(before.route("new").plugins) == []
     assert names(before.route("e").plugins) == ["a"]
     with pytest.raises(AttributeError):
-        route.plugins = ()  # type: ignore[misc]
+        route.plugins = ()
 
 
 def test_before_and_after_decide_the_order():

@@ -196,7 +196,7 @@ async def test_a_disk_that_refuses_is_told_once(
     place.write_text("in the way")
     state = HostState(place, SOCKET)
     for desired in ("stopped", "running", "stopped"):
-        state.want("x", desired)  # type: ignore[arg-type]
+        state.want("x", desired)
         await state.flush()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     place.unlink()

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,7 @@ async def make():
     made = []
 
     def build(plugin, *, is_open=True):
-        sink = Sink()
+        sink: Any = Sink()
         pipeline = Pipeline(plugin, sink)
         made.append(pipeline)
         if is_open:

@@ -100,7 +100,7 @@ def test_on_needs_events():
         on()
     with pytest.raises(TypeError, match="requires the events"):
 
-        @on
+        @on  # type: ignore[arg-type]
         def handler(self, ctx): ...
 
 

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from vconnect import Context, Plugin, on, run_plugin
-from vconnect.sdk import main
+from vconnect.names import HOST_PID_VARIABLE
 from vconnect.sdk.main import _host_pid, _log_level, _parse_arguments
 
 
@@ -62,11 +62,11 @@ def test_mistakes_of_the_author_come_before_the_arguments():
 
 @pytest.mark.parametrize(("text", "pid"), [("123", 123), ("0", None), ("-1", None), ("x", None)])
 def test_the_hosts_pid(monkeypatch, caplog, text, pid):
-    monkeypatch.setenv(main.HOST_PID_VARIABLE, text)
+    monkeypatch.setenv(HOST_PID_VARIABLE, text)
     assert _host_pid(logging.getLogger("example")) == pid
     assert ("expected a PID" in caplog.text) == (pid is None)
 
 
 def test_no_host_started_it(monkeypatch):
-    monkeypatch.delenv(main.HOST_PID_VARIABLE, raising=False)
+    monkeypatch.delenv(HOST_PID_VARIABLE, raising=False)
     assert _host_pid(logging.getLogger("example")) is None

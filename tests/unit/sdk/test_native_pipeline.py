@@ -117,8 +117,9 @@ class End:
         self.plugin.config = {"first": True}
         self.sink = Sink()
         self.stopped: list[bool] = []
-        self.pipeline = NativePipeline(self.plugin, self.sink, lambda: self.stopped.append(True))
-        self.plugin.host.connected(self.sink, self.pipeline.keep_reading)
+        stream: Any = self.sink
+        self.pipeline = NativePipeline(self.plugin, stream, lambda: self.stopped.append(True))
+        self.plugin.host.connected(stream, self.pipeline.keep_reading)
         if is_open:
             self.pipeline.open()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from vconnect.settings.load import DevPlugin, load_settings, parse_dev_plugin
 from vconnect.settings.model import Settings
 
 # What the defaults that are no absolute paths become.
-DEFAULT_PATHS = {
+DEFAULT_PATHS: dict[str, Any] = {
     "plugin_dir": str(Path.cwd() / "plugins"),
     "socket_path": str(Path("~/vp/sockets/runtime.sock").expanduser()),
 }

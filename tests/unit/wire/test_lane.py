@@ -178,13 +178,20 @@ async def test_a_head_that_stays_unanswered_ends_the_connection(how):
 
 
 async def test_a_peer_that_answers_in_time_is_not_stuck():
-    async with open_lane(stuck_after=0.5, window=2) as (lane, peer, owner):
-        calls = [lane.call(frame({}), math.inf) for _ in range(16)]
-        for call in calls:
-            await asyncio.sleep(0.05)  # together longer than any of them may take
+    async with (
+        open_lane(stuck_after=0.2) as (lane, peer, owner),
+        open_lane(stuck_after=0.2) as (silent, _, clock),
+    ):
+        late = silent.call(frame({}), math.inf)
+        call = lane.call(frame({}), math.inf)
+        while not clock.ends:  # together longer than any of them may take
+            call, before = lane.call(frame({}), math.inf), call
+            await peer.read()
             await peer.answer({})
-            await call
+            await before
+        await failure(late)
         assert owner.ends == []
+        call.cancel()
 
 
 async def test_a_peer_that_reads_nothing_is_stuck_even_before_its_first_event():

@@ -239,7 +239,7 @@ async def test_no_more_than_the_window_is_in_flight(window):
     async with open_native(window=window) as (lane, peer, _):
         calls = [lane.call(event(n), soon()) for n in range(10)]
         assert (lane.in_flight, lane.queued) == (window, 10 - window)
-        waiting = []
+        waiting: list[Any] = []
         for _ in range(10):
             while len(waiting) < min(window, lane.in_flight):
                 waiting.append(await peer.read())
@@ -460,11 +460,8 @@ async def test_who_reads_no_replies_is_not_read_either():
     async with open_lane(Replying(), native=True) as (lane, peer, owner):
         writing = asyncio.create_task(peer.answer(*[asked] * count))
         await until(lambda: lane.unsent_bytes)
-        served = -1
-        while served < len(owner.calls):  # until it stands still
-            served = len(owner.calls)
-            await asyncio.sleep(0.05)
-        assert served < count // 2  # what one read brought, and one more
+        await until(lambda: not lane.transport.is_reading())
+        assert len(owner.calls) < count // 2  # what one read brought, and one more
         for _ in range(count):
             assert (await peer.read())["data"]
         await writing
@@ -493,9 +490,14 @@ async def test_a_peer_that_reads_nothing_is_given_up():
 
 
 async def test_an_event_may_take_longer_than_stuck_after():
-    async with open_native(stuck_after=0.05) as (lane, peer, owner):
+    async with (
+        open_native(stuck_after=0.05) as (lane, peer, owner),
+        open_lane(stuck_after=0.05) as (classic, _, clock),
+    ):
         call = lane.call(event(), soon())
-        await asyncio.sleep(0.3)  # six times as long
+        late = classic.call(event(), math.inf)
+        await clock.end()  # a classic one may not, and tells that the time has passed
+        await failure(late)
         assert owner.ends == []
         await peer.answer(ok(1))
         await call

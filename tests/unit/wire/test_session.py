@@ -47,6 +47,15 @@ class NotGreeted:
     def connected(self, stream: object) -> None:
         pass
 
+    def message(self, message: object) -> None:
+        raise AssertionError("the lane serves before anything is said")
+
+    def disconnected(self, error: Exception | None) -> None:
+        raise AssertionError("the lane serves before its end")
+
+    def broken(self, error: Exception) -> None:
+        raise AssertionError("the lane serves before anything is said")
+
 
 class Owner:
     """Writes down what a session says."""

@@ -168,4 +168,4 @@ async def test_before_it_is_connected():
     stream.close()
     assert (stream.transport, stream.unsent_bytes, stream.is_closing) == (None, 0, False)
     with pytest.raises(TypeError):
-        FrameStream(Owner(), None)  # type: ignore[arg-type]
+        FrameStream(Owner(), None)

@@ -1,0 +1,346 @@
+"""Downloads from a server in this process: redirects and addresses, retries, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.package_kit import good_members, package_bytes
+
+from vconnect.errors import InstallError
+from vconnect.packages import download
+from vconnect.packages.download import Reach, check_redirect, reach_of
+from vconnect.packages.installer import PluginInstaller
+from vconnect.packages.source import FetchLimits
+
+PACKAGE = package_bytes(good_members())
+LIMITS = FetchLimits(redirects=2, retries=2, retry_delay=0.001, idle_timeout=10.0)
+
+
+def answer(status: str = "200 OK", body: bytes = PACKAGE, **headers: object) -> bytes:
+    fields: dict[str, object] = {"Content-Length": len(body), "Connection": "close", **headers}
+    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in fields.items() if v is not None)]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def redirect(location: str) -> bytes:
+    return answer("302 Found", b"", Location=location)
+
+
+class Server:
+    """Answers each request with the next of its answers, and the last one again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+        self.requests: list[str] = []
+        self.port = 0
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.requests.append(head.decode())
+            writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def paths(self) -> list[str]:
+        return [request.split()[1] for request in self.requests]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
+    listening = await asyncio.start_server(made.accept, "127.0.0.1", 0)
+    made.port = listening.sockets[0].getsockname()[1]
+    yield made
+    listening.close()
+    await listening.wait_closed()
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What the resolver says next of a name; the last word holds."""
+    known: dict[str, list[str]] = {}
+    loop_class = asyncio.BaseEventLoop
+    getaddrinfo = loop_class.getaddrinfo
+
+    async def look_up(loop: Any, host: str, port: int, **options: Any) -> Any:
+        if host not in known:
+            return await getaddrinfo(loop, host, port, **options)
+        words = known[host]
+        address = words.pop(0) if len(words) > 1 else words[0]
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(loop_class, "getaddrinfo", look_up)
+    return known
+
+
+async def install(server: Server, directory: Path, *answers: bytes, **options: Any) -> str:
+    """Install from the server; returns the plugin's name."""
+    server.answers = list(answers)
+    source = options.pop("source", f"{server.base}/a.vp")
+    installer = PluginInstaller(directory / "plugins", fetch_limits=LIMITS, **options)
+    return (await installer.install_from_url(source)).name
+
+
+async def refusal(server: Server, directory: Path, *answers: bytes, **options: Any) -> str:
+    with pytest.raises(InstallError) as caught:
+        await install(server, directory, *answers, **options)
+    staged = [path for path in (directory / "plugins").rglob("*") if path.is_file()]
+    assert [path.name for path in staged] in ([], ["lock"])
+    return str(caught.value)
+
+
+async def test_a_package_is_installed_and_its_progress_told(server: Server, tmp_path: Path) -> None:
+    steps: list[tuple[int, int | None]] = []
+    progress = {"progress": lambda *step: steps.append(step)}
+    assert await install(server, tmp_path, answer(), **progress) == "example"
+    assert steps[-1] == (len(PACKAGE), len(PACKAGE))
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+async def test_without_a_length_the_total_is_unknown(server: Server, tmp_path: Path) -> None:
+    steps: list[tuple[int, int | None]] = []
+    unknown = answer(**{"Content-Length": None})
+    await install(server, tmp_path, unknown, progress=lambda *step: steps.append(step))
+    assert steps[-1] == (len(PACKAGE), None)
+
+
+async def test_nothing_of_this_machine_is_sent_but_our_name(server: Server, tmp_path: Path) -> None:
+    await install(server, tmp_path, answer())
+    head = server.requests[0].lower()
+    assert "user-agent: vconnect\r\n" in head
+    assert "accept-encoding: identity\r\n" in head
+    assert "cookie" not in head
+    assert "authorization" not in head
+
+
+async def test_cookies_are_not_kept_between_hops(server: Server, tmp_path: Path) -> None:
+    first = answer("302 Found", b"", **{"Location": "/b.vp", "Set-Cookie": "a=b"})
+    await install(server, tmp_path, first, answer())
+    assert "cookie" not in server.requests[1].lower()
+
+
+@pytest.mark.parametrize("location", ["/b.vp", "b.vp", "?x=1", "//127.0.0.1:{port}/b.vp"])
+async def test_relative_redirects(server: Server, tmp_path: Path, location: str) -> None:
+    hop = redirect(location.format(port=server.port))
+    assert await install(server, tmp_path, hop, answer()) == "example"
+    assert server.paths()[1] in ("/b.vp", "/a.vp?x=1")
+
+
+async def test_redirects_have_a_bound(server: Server, tmp_path: Path) -> None:
+    assert "more than 2 redirects" in await refusal(server, tmp_path, redirect("/b.vp"))
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("", "no usable Location"),
+        ("http://[::1/x", "no usable Location"),
+        ("file:///etc/passwd", "file: address"),
+        ("gopher://h/", "gopher: address"),
+        ("http://example.com/a.vp", "allow_insecure_http"),
+        ("http://me:hunter2@example.com/a.vp?hunter2", "allow_insecure_http"),
+    ],
+)
+async def test_redirects_that_lead_astray(
+    server: Server, tmp_path: Path, location: str, words: str
+) -> None:
+    message = await refusal(server, tmp_path, redirect(location))
+    assert words in message
+    assert "hunter2" not in message
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("169.254.169.254", "link-local or reserved"),
+        ("fe80::1", "link-local or reserved"),
+        ("::ffff:169.254.169.254", "link-local or reserved"),
+        ("0.0.0.0", "link-local or reserved"),
+    ],
+)
+async def test_a_redirect_to_where_clouds_keep_credentials(
+    server: Server, tmp_path: Path, names: dict[str, list[str]], address: str, words: str
+) -> None:
+    names["innocent.test"] = [address]
+    hop = redirect(f"http://innocent.test:{server.port}/a.vp")
+    message = await refusal(server, tmp_path, hop, answer(), allow_insecure_http=True)
+    assert words in message
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        (Reach.PUBLIC, Reach.LOOPBACK, True),
+        (Reach.PUBLIC, Reach.PRIVATE, True),
+        (Reach.PRIVATE, Reach.LOOPBACK, True),
+        (Reach.LOOPBACK, Reach.PUBLIC, False),
+        (Reach.PUBLIC, Reach.PUBLIC, False),
+    ],
+)
+async def test_a_redirect_may_lead_outward_and_never_inward(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: Reach,
+    second: Reach,
+    is_refused: bool,
+) -> None:
+    reaches = iter([first, second])
+    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    answers = (redirect(f"http://localhost:{server.port}/b.vp"), answer())
+    if is_refused:
+        message = await refusal(server, tmp_path, *answers)
+        assert f"{second.name.lower()} after {first.name.lower()}" in message
+        assert len(server.requests) == 1
+    else:
+        assert await install(server, tmp_path, *answers) == "example"
+
+
+async def test_the_nearest_address_of_a_name_counts(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaches = iter([Reach.PUBLIC, Reach.PUBLIC, Reach.FORBIDDEN, Reach.PUBLIC])
+
+    async def two(_: Any, host: str, port: int, **__: Any) -> Any:
+        found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        return [found, found]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
+    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    assert "link-local" in await refusal(server, tmp_path, redirect("/b.vp"), answer())
+
+
+async def test_a_name_that_changes_after_the_check_changes_nothing(
+    server: Server, tmp_path: Path, names: dict[str, list[str]]
+) -> None:
+    names["changing.test"] = ["127.0.0.1", "203.0.113.1"]
+    source = f"http://changing.test:{server.port}/a.vp"
+    options = {"source": source, "allow_insecure_http": True}
+    assert await install(server, tmp_path, answer(), **options) == "example"
+    assert names["changing.test"] == ["203.0.113.1"]
+    assert f"host: changing.test:{server.port}" in server.requests[0].lower()
+
+
+async def test_a_name_that_is_not_known(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", unknown)
+    message = await refusal(server, tmp_path, answer(), source="https://none.test/a.vp")
+    assert "'none.test' was not found: Name or service not known" in message
+
+
+# --- what servers answer ---------------------------------------------------------------------
+
+
+async def test_a_servers_error_is_tried_again(server: Server, tmp_path: Path) -> None:
+    failed = answer("503 Service Unavailable", b"")
+    assert await install(server, tmp_path, failed, failed, answer()) == "example"
+    assert len(server.requests) == 3
+
+
+async def test_in_the_end_a_servers_error_is_told(server: Server, tmp_path: Path) -> None:
+    message = await refusal(server, tmp_path, answer("500 Internal Server Error", b""))
+    assert "answered 500 (3 attempts)" in message
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [204, 206, 304, 400, 404, 410, 418])
+async def test_other_answers_are_final(server: Server, tmp_path: Path, status: int) -> None:
+    message = await refusal(server, tmp_path, answer(f"{status} X", b""))
+    assert f"answered {status}" in message
+    assert ("is the address right?" in message) is (status in (404, 410))
+    assert len(server.requests) == 1
+
+
+async def test_a_download_that_broke_off_begins_again_from_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    cut = answer()[:-5]
+    assert await install(server, tmp_path, cut, cut, answer()) == "example"
+
+
+async def test_what_is_too_large_is_refused_by_its_word_and_by_its_bytes(
+    server: Server, tmp_path: Path
+) -> None:
+    large = b"x" * 5000
+    options = {"max_package_bytes": 4000}
+    message = await refusal(server, tmp_path, answer(body=large), **options)
+    assert "has 5000 bytes; a package may have 4000" in message
+    unannounced = answer(body=large, **{"Content-Length": None})
+    message = await refusal(server, tmp_path, unannounced, **options)
+    assert "more than 4000 bytes" in message
+
+
+@pytest.mark.parametrize("text", [b"no http at all\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+async def test_what_is_no_http_is_final(server: Server, tmp_path: Path, text: bytes) -> None:
+    assert "not valid HTTP" in await refusal(server, tmp_path, text)
+    assert len(server.requests) == 1
+
+
+# --- rules without a server ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "reach"),
+    [
+        ("127.255.255.255", Reach.LOOPBACK),
+        ("::ffff:127.0.0.1", Reach.LOOPBACK),
+        ("169.254.0.1", Reach.FORBIDDEN),
+        ("fe80::1%eth0", Reach.FORBIDDEN),
+        ("ff02::1", Reach.FORBIDDEN),
+        ("255.255.255.255", Reach.FORBIDDEN),
+        ("::127.0.0.1", Reach.FORBIDDEN),
+        ("172.16.0.1", Reach.PRIVATE),
+        ("172.32.0.1", Reach.PUBLIC),
+        ("100.127.255.255", Reach.PRIVATE),
+        ("fdff::1", Reach.PRIVATE),
+        ("::ffff:8.8.8.8", Reach.PUBLIC),
+        ("2001:4860:4860::8888", Reach.PUBLIC),
+    ],
+)
+def test_how_far_away_an_address_is(address: str, reach: Reach) -> None:
+    assert reach_of(address) is reach
+
+
+def test_only_what_is_numeric_has_a_reach() -> None:
+    with pytest.raises(ValueError, match="localhost"):
+        reach_of("localhost")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "target"),
+    [
+        ("https", "https://h/a"),
+        ("http", "https://h/a"),
+        ("http", "http://127.0.0.1/a"),
+        ("http", "HTTP://localhost/a"),
+    ],
+)
+def test_redirects_that_are_fine(scheme: str, target: str) -> None:
+    check_redirect("a.vp", scheme, target, False)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_from_https_no_redirect_leads_to_http(allowed: bool) -> None:
+    with pytest.raises(InstallError, match="from https to http"):
+        check_redirect("a.vp", "https", "http://127.0.0.1/a", allowed)
