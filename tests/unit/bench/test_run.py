@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.lab import Lab
@@ -141,7 +141,7 @@ def results(*oks: bool) -> list[PluginResult]:
 @pytest.mark.parametrize("kind", ["request", "chain", "fan-out"])
 async def test_each_kind_goes_its_way(kind):
     manager, work = Manager(results(True, True)), Work(name="w", kind=kind, plugins=2)
-    await module._sender(manager, work)()
+    await module._sender(cast(Any, manager), work)()
     to = ("bench-0",) if kind == "request" else ()
     assert manager.sent == [(kind, *to, work.event, work.payload)]
 

@@ -99,7 +99,21 @@ def test_the_fields_of_a_dataclass_are_protected_as_well():
 
 
 ABSENT = object()
-VALUES = (ABSENT, None, False, 0, 1, 1.5, "", "1", [], [1], {}, {"a": None}, {"a": [1]})
+VALUES: tuple[Any, ...] = (
+    ABSENT,
+    None,
+    False,
+    0,
+    1,
+    1.5,
+    "",
+    "1",
+    [],
+    [1],
+    {},
+    {"a": None},
+    {"a": [1]},
+)
 
 
 def payload(**fields: Any) -> dict[str, Any]:

@@ -148,8 +148,8 @@ async def test_redirects_have_a_bound(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("", "no usable Location"),
-        ("http://[::1/x", "no usable Location"),
+        ("", "without a valid Location"),
+        ("http://[::1/x", "without a valid Location"),
         ("file:///etc/passwd", "file: address"),
         ("gopher://h/", "gopher: address"),
         ("http://example.com/a.vp", "allow_insecure_http"),
@@ -246,7 +246,7 @@ async def test_a_name_that_is_not_known(
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", unknown)
     message = await refusal(server, tmp_path, answer(), source="https://none.test/a.vp")
-    assert "'none.test' was not found: Name or service not known" in message
+    assert "'none.test' could not be resolved: Name or service not known" in message
 
 
 # --- what servers answer ---------------------------------------------------------------------
@@ -260,15 +260,15 @@ async def test_a_servers_error_is_tried_again(server: Server, tmp_path: Path) ->
 
 async def test_in_the_end_a_servers_error_is_told(server: Server, tmp_path: Path) -> None:
     message = await refusal(server, tmp_path, answer("500 Internal Server Error", b""))
-    assert "answered 500 (3 attempts)" in message
+    assert "responded with status 500 (3 attempts)" in message
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 400, 404, 410, 418])
 async def test_other_answers_are_final(server: Server, tmp_path: Path, status: int) -> None:
     message = await refusal(server, tmp_path, answer(f"{status} X", b""))
-    assert f"answered {status}" in message
-    assert ("is the address right?" in message) is (status in (404, 410))
+    assert f"responded with status {status}" in message
+    assert ("check the address" in message) is (status in (404, 410))
     assert len(server.requests) == 1
 
 
@@ -285,7 +285,7 @@ async def test_what_is_too_large_is_refused_by_its_word_and_by_its_bytes(
     large = b"x" * 5000
     options = {"max_package_bytes": 4000}
     message = await refusal(server, tmp_path, answer(body=large), **options)
-    assert "has 5000 bytes; a package may have 4000" in message
+    assert "has 5000 bytes; the limit is 4000" in message
     unannounced = answer(body=large, **{"Content-Length": None})
     message = await refusal(server, tmp_path, unannounced, **options)
     assert "more than 4000 bytes" in message

@@ -99,7 +99,7 @@ async def test_a_newer_version_takes_the_place_of_the_older(
         ([file("plugin.json", b"{"), file("example", SCRIPT, 0o755)], "plugin.json"),
         ([file("plugin.json", manifest_bytes()), file("example", b"text", 0o644)], "chmod"),
         ([*good_members(), file("../escape")], "escape"),
-        (good_members(min_host_version="999"), "needs vconnect 999"),
+        (good_members(min_host_version="999"), "requires vconnect 999"),
         (good_members(min_host_version="soon"), "min_host_version is 'soon'"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_host_that_is_new_enough(wanted: str, version: str) -> None:
 
 @pytest.mark.parametrize(("wanted", "version"), [("0.1.1", "0.1"), ("1.10", "1.9"), ("2", "1.99")])
 def test_a_host_that_is_too_old(wanted: str, version: str) -> None:
-    with pytest.raises(InstallError, match=rf"^a\.vp: needs vconnect {wanted} or newer"):
+    with pytest.raises(InstallError, match=rf"^a\.vp: requires vconnect {wanted} or newer"):
         check_host_version(manifest(min_host_version=wanted), version, "a.vp")
 
 

@@ -171,7 +171,7 @@ def test_a_machine_without_a_name_is_told_where_it_matters(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert parse_source("a.vp").text == "a.vp"
-    assert "on 'riscv64' (known: amd64, arm64)" in refusal("a-${arch}.vp")
+    assert "for 'riscv64' (known: amd64, arm64)" in refusal("a-${arch}.vp")
 
 
 def test_a_source_may_be_a_key() -> None:

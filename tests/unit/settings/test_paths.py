@@ -55,7 +55,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_home_that_is_not_known_is_an_error_in_words() -> None:
-    with pytest.raises(ConfigError, match=r"^~nobody-of-this-name/a: .*give an absolute path"):
+    with pytest.raises(ConfigError, match=r"^~nobody-of-this-name/a: .*use an absolute path"):
         absolute_path("~nobody-of-this-name/a")
 
 
