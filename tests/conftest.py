@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import os
 import signal
 import sys
@@ -43,6 +44,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.setdefault("PATH", os.defpath)
 
 PATIENCE_S = 2.0
+_TESTS_PER_FREEZE = 50
+_finished = itertools.count(1)
 _HAS_PROC = sys.platform == "linux"
 
 
@@ -138,6 +141,16 @@ def _descriptors() -> set[str]:
 
 def pytest_collection_finish() -> None:
     """Keep what is loaded by now out of every later collection, which makes them cheap."""
+    _freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Do the same with the reports that pytest keeps of each test."""
+    if next(_finished) % _TESTS_PER_FREEZE == 0:
+        _freeze()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()
 
