@@ -133,6 +133,14 @@ async def test_the_same_one_again_changes_nothing(known, tmp_path):
     assert known.get("a") is plugin
 
 
+async def test_another_directory_takes_its_place_while_it_is_idle(known, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        known.catalog.register_dev("a", tmp_path / name)
+        assert known.get("a").path == tmp_path / name
+    assert known.names == ["a"]
+
+
 async def test_one_that_is_in_use_keeps_its_name(known, tmp_path):
     known.put("a")
     await known.catalog.discover()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -472,6 +473,18 @@ async def test_a_guest_is_started_and_restarted_where_it_comes_from(stages):
     assert "another program" in await failure(stage.one.restart())
 
 
+async def test_a_guest_that_is_stopped_loses_its_connection(stages):
+    stage = stages(plugin(path=None))
+    async with opened() as (session, peer, owner):
+        owner.on_end = stage.one.detached
+        stage.one.attached(session, None)
+        async with asyncio.timeout(10):
+            await stage.one.stop()
+        assert await peer.read() is None
+    assert (stage.plugin.status, stage.plugin.session) == (PluginStatus.STOPPED, None)
+    assert stage.one.instances() == []
+
+
 # --- slots -----------------------------------------------------------------------------------
 
 
@@ -561,6 +574,28 @@ async def test_killing_spares_nobody_of_it(stage):
     stage.one.kill_now()
     assert not any(one.process.is_alive for one in stage.launcher.started)
     await failure(restarting)
+
+
+@pytest.mark.parametrize("order", ["start", "restart"])
+async def test_nothing_is_started_once_the_host_ends(stage, order):
+    await stage.one.close()
+    async with asyncio.timeout(10):
+        assert "the host is stopping" in await failure(getattr(stage.one, order)())
+    assert stage.launcher.started == []
+
+
+async def test_a_stop_that_comes_while_a_crash_is_cleared_away_counts(stage):
+    await stage.up()
+    clearing, cleared = threading.Event(), threading.Event()
+    stage.launcher.last.remove_leftovers = lambda: clearing.set() or cleared.wait(10)
+    stage.launcher.last.die(1)
+    await until(clearing.is_set)
+    stopping = asyncio.create_task(stage.one.stop())
+    await asyncio.sleep(0)
+    cleared.set()
+    await stopping
+    assert stage.plugin.status is PluginStatus.STOPPED
+    assert [report.exit_code for report in stage.plugin.crashes.reports] == [1]
 
 
 async def test_closing_keeps_what_the_operator_wants(stage):
