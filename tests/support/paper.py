@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.support.wire_kit import Owner, connected
 from tests.support.wire_kit import Peer as WirePeer
@@ -131,8 +131,8 @@ class PaperProcess(PluginProcess):
         await super().end(grace, on_phase, interrupt=interrupt)
 
 
-def instance(generation: int = 1, *, session: Session | None = None) -> Instance:
-    """An instance with a process; ``guest`` makes one without."""
+def instance(generation: int = 1, *, session: Session | None = None) -> Any:
+    """An `Instance` with a `PaperProcess`; ``guest`` makes one without."""
     made = Instance(generation, PaperProcess())
     made.session = session
     return made
@@ -282,7 +282,7 @@ def supervisor(
     return Supervisor(
         runtime,
         Settings(**options).part(SupervisionSettings),
-        launcher or PaperLauncher(),
+        cast("Launcher", launcher or PaperLauncher()),
         slots or StartSlots(8),
         on_given_up,
     )

@@ -156,7 +156,8 @@ async def test_each_kind_goes_its_way(kind):
     ],
 )
 async def test_an_event_that_not_all_have_answered_is_no_measurement(kind, oks, words):
-    send = module._sender(cast(Any, Manager(results(*oks))), Work(name="w", kind=kind, plugins=3))
+    manager: Any = Manager(results(*oks))
+    send = module._sender(manager, Work(name="w", kind=kind, plugins=3))
     with pytest.raises(VConnectError, match=f"^{words}$"):
         await send()
 

@@ -12,7 +12,6 @@ import pytest
 from tests.support.wire_kit import until
 
 from vconnect import PluginRuntimeManager
-from vconnect.host import signals as module
 from vconnect.host.guardian import Lifeline
 from vconnect.host.signals import Interrupts
 
@@ -76,7 +75,7 @@ async def test_different_signals_count_together(host):
 
 async def test_the_third_one_ends_the_process_on_the_spot(host, monkeypatch):
     codes: list[int] = []
-    monkeypatch.setattr(module.os, "_exit", codes.append)
+    monkeypatch.setattr(os, "_exit", codes.append)
     with host.interrupts.handled():
         for _ in range(3):
             await host.heard(signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from tests.support.paper import ME, admissions, guest, instance, moved, plugin, shaken, unopened
@@ -120,7 +121,7 @@ def test_a_classic_plugin_gets_its_configuration_and_nothing_else():
 
 
 def test_a_native_plugin_gets_the_terms_as_well():
-    options = {"heartbeat": 2.5, "max_frame_bytes": 4096, "window": 7}
+    options: dict[str, Any] = {"heartbeat": 2.5, "max_frame_bytes": 4096, "window": 7}
     answer = told(plugin(**options), native=True, **options).acknowledgment
     assert answer == {
         "status": "ok",
@@ -134,7 +135,7 @@ def test_a_native_plugin_gets_the_terms_as_well():
 
 
 def test_the_connection_has_the_window_of_the_plugins_own_options():
-    options = {"window": 64, "options": {"x": PluginOptions(window=3)}}
+    options: dict[str, Any] = {"window": 64, "options": {"x": PluginOptions(window=3)}}
     limits = told(plugin(**options), **options).limits
     assert (limits.window, limits.max_abandoned) == (3, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from tests.support.paper import PaperProcess, guest, instance
@@ -28,7 +29,7 @@ from vconnect.wire.session import LostEvent
 STOPPED, ERROR = PluginStatus.STOPPED, PluginStatus.ERROR
 
 
-def saying(*lines: str) -> Instance:
+def saying(*lines: str) -> Any:
     made = instance()
     made.process.says(*lines)
     return made

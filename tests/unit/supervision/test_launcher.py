@@ -19,6 +19,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.processes.process import PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits, TreeLimits
 from vconnect.settings.model import PluginOptions
 from vconnect.supervision import launcher as module
@@ -162,7 +163,8 @@ async def test_what_it_requires_must_be_there_first(place, state, how):
 async def test_a_cycle_is_a_mistake_in_the_manifest(place, said):
     runtime = place.add()
     place.manifest(runtime, **said)
-    other = plugin("other", **dict.fromkeys(said, ("x",)))
+    turned: dict[str, Any] = dict.fromkeys(said, ("x",))
+    other = plugin("other", **turned)
     other.session = unopened("other")
     place.registry.add(other)
     verdict = place.fails(runtime)
@@ -197,13 +199,13 @@ async def test_a_limit_above_the_hosts_own_is_named(place, monkeypatch):
 )
 async def test_a_shortage_passes_and_a_refusal_does_not(place, monkeypatch, number, how):
     error = OSError(number, os.strerror(number), "/p")
-    monkeypatch.setattr(module.PluginProcess, "spawn", refused_spawn(error))
+    monkeypatch.setattr(PluginProcess, "spawn", refused_spawn(error))
     assert place.fails(place.add()).ended is how
 
 
 def refused_spawn(error: OSError) -> Any:
     def spawn(spec: Any, log: Any) -> Any:
-        raise module.start_error(spec.plugin, "cannot start", error)
+        raise start_error(spec.plugin, "cannot start", error)
 
     return spawn
 
@@ -292,9 +294,9 @@ async def test_no_new_privileges_where_that_is_wanted(place, monkeypatch):
 
     def look(spec: Any, log: Any) -> Any:
         found.append(spec.no_new_privs)
-        raise module.start_error(spec.plugin, "only looked", OSError(errno.EPERM, ""))
+        raise start_error(spec.plugin, "only looked", OSError(errno.EPERM, ""))
 
-    monkeypatch.setattr(module.PluginProcess, "spawn", look)
+    monkeypatch.setattr(PluginProcess, "spawn", look)
     for name, mode in (("a", "off"), ("b", "nnp")):
         place.fails(place.add(name, sandbox=mode))
     assert found == [False, True] if sys.platform == "linux" else [False]

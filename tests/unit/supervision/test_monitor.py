@@ -14,7 +14,6 @@ from tests.support.paper import PaperProcess, monitor, moved, plugin, unopened
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.usage import Sampler, Usage
-from vconnect.supervision import monitor as module
 
 SMALL = Usage(
     cpu_percent=1.0,
@@ -68,7 +67,7 @@ class Scene:
         options = {"heartbeat": 1.0, "heartbeat_misses": 3, "memory_limit_bytes": 100} | options
         self.runtime = moved(plugin(**options), *UP)
         self.process = PaperProcess()
-        self.watched = Watched(self.runtime, self.process)
+        self.watched: Any = Watched(self.runtime, self.process)
         self.monitor = monitor(**options)
         self.samples = self.monitor._sampler = Samples()
 
@@ -88,7 +87,7 @@ async def scene() -> Scene:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [time.monotonic()]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -220,7 +219,8 @@ async def test_a_guest_is_alive_while_it_is_connected(connected):
     runtime = plugin(path=None)
     runtime.usage = SMALL
     runtime.session = unopened() if connected else None
-    await monitor().look([Watched(runtime, None)])
+    watched: Any = Watched(runtime, None)
+    await monitor().look([watched])
     assert (runtime.last_heartbeat is not None) is connected
     assert runtime.usage is None
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.paper import plugin
@@ -14,6 +15,7 @@ from tests.support.wire_kit import until
 from vconnect.errors import PluginStartError
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import Desired
 from vconnect.supervision import reloader as module
 from vconnect.supervision.reloader import Reloader
 
@@ -47,7 +49,8 @@ class Sources:
         self.directory = directory
         self.registry = Registry()
         self.restarted = Restarted()
-        self.reloader = Reloader(self.registry, self.restarted.of)
+        supervise: Any = self.restarted.of
+        self.reloader = Reloader(self.registry, supervise)
         self.looks: list[list[Path]] = []
         look = self.reloader._watch.changed
 
@@ -55,9 +58,9 @@ class Sources:
             self.looks.append(list(paths))
             return look(paths)
 
-        self.reloader._watch.changed = counted  # type: ignore[method-assign]
+        self.reloader._watch.changed = counted  # type: ignore[assignment, method-assign]
 
-    def add(self, name: str, desired: str = "running", *, dev: bool = True) -> PluginRuntime:
+    def add(self, name: str, desired: Desired = "running", *, dev: bool = True) -> PluginRuntime:
         path = self.directory / name
         path.mkdir()
         (path / "main.py").write_text("")

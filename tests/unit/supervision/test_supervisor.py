@@ -560,10 +560,10 @@ async def test_a_stop_that_comes_while_a_start_is_prepared_counts(stage):
 async def test_a_fault_of_the_host_ends_one_plugin_and_not_its_supervisor(stage, monkeypatch):
     monkeypatch.setattr(module, "_FAULT_PAUSE", 0.001)
     begin = stage.launcher.begin
-    stage.launcher.begin = lambda *_: 1 / 0  # type: ignore[method-assign]
+    stage.launcher.begin = lambda *_: 1 / 0
     assert "ZeroDivisionError" in await failure(stage.one.start())
     assert stage.plugin.status is PluginStatus.ERROR
-    stage.launcher.begin = begin  # type: ignore[method-assign]
+    stage.launcher.begin = begin
     await stage.up()
 
 
@@ -650,7 +650,7 @@ class Chance:
             return
 
     def _die(self, stage: Stage) -> None:
-        living = [one for one in stage.one.instances() if one.process.is_alive]
+        living: list[Any] = [one for one in stage.one.instances() if one.process.is_alive]
         if living:
             self._random.choice(living).process.die(self._random.choice((0, 1)))
 

@@ -17,5 +17,5 @@ def test_an_end_that_was_asked_for_needs_no_words_and_no_restart():
 def test_a_verdict_stands():
     verdict = Verdict(PluginStatus.ERROR, Substate.KILLED, "why", Ended.FAILED)
     with pytest.raises(AttributeError):
-        verdict.reason = "another one"  # type: ignore[misc]
+        verdict.reason = "another one"
     assert verdict == Verdict(PluginStatus.ERROR, Substate.KILLED, "why", Ended.FAILED)
