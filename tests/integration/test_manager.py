@@ -210,7 +210,7 @@ time.sleep(60)
     ("answer", "word"),
     [
         (b"\xff\xff\xff\xff", "max_frame_bytes"),
-        (b"\0\0\0\0", "length 0"),
+        (b"\0\0\0\0", "empty frame"),
         (b"\0\0\0\2{]", "JSON"),
         (b"\0\0\0\2[]", "object"),
         (b'\0\0\0\4"\xff\xff"', "JSON"),

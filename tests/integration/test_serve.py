@@ -213,7 +213,7 @@ def refused(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
         ("[plugins]\nwindow = 0\n", ["plugins.window", "1"]),
         ("[plugins\n", ["not valid TOML"]),
         ('[plugins]\ndev_plugins = ["nocolon"]\n', ["plugins.dev_plugins", "NAME:PATH"]),
-        ('[plugins.config.a]\n[plugins.config."wk.plugin.a"]\n', ["one plugin"]),
+        ('[plugins.config.a]\n[plugins.config."wk.plugin.a"]\n', ["the same plugin"]),
     ],
 )
 def test_a_wrong_configuration_stops_it_with_code_2(lab: Lab, text: str, words: list[str]) -> None:

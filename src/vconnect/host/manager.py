@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import msgspec
-
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.results import Outcome, PluginResult
@@ -26,6 +24,7 @@ from vconnect.names import LogLevel
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.order import dependents
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
@@ -33,7 +32,7 @@ from vconnect.plugins.status import Desired, Substate
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
-from vconnect.settings.load import load_settings, parse_dev_plugin
+from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
     CgroupSettings,
@@ -97,13 +96,11 @@ class PluginRuntimeManager:
         listening: socket.socket | None = None,
         **options: Any,
     ) -> None:
-        self.settings = settings = _with_options(settings, options)
+        self.settings = settings = with_options(settings, options)
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
         # Unless overridden, bind the dispatcher's method: one Python frame less for each request.
-        if type(self).request is PluginRuntimeManager.request:
-            self.request = self._dispatcher.request  # type: ignore[method-assign]
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         socket_path = Path(settings.socket_path)
         self._state = HostState(settings.state_directory, socket_path)
@@ -585,23 +582,10 @@ class PluginRuntimeManager:
 
 
 def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
-    """Map each plugin to those that require it, which must stop before it."""
-    dependents: dict[str, set[str]] = {one.plugin.name: set() for one in supervisors}
-    for one in supervisors:
-        for required in one.plugin.required_plugins:
-            dependents.setdefault(required, set()).add(one.plugin.name)
-    return dependents
+    return dependents({one.plugin.name: one.plugin.required_plugins for one in supervisors})
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; if it fails, the supervisor has logged the reason."""
     with suppress(PluginStartError):
         await supervisor.start()
-
-
-def _with_options(settings: Settings | None, options: dict[str, Any]) -> Settings:
-    plain = {
-        key: str(value) if isinstance(value, Path) else value for key, value in options.items()
-    }
-    base = {} if settings is None else msgspec.structs.asdict(settings)
-    return load_settings(overrides=base | plain)

@@ -74,7 +74,7 @@ async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progre
     )
     work = asyncio.current_task()
     assert work is not None
-    with Interrupts(work, manager, lifeline).handled() as interrupts:
+    with Interrupts(work, manager.kill_all, lifeline).handled() as interrupts:
         try:
             await _work(manager, Notifier(os.environ))
         except asyncio.CancelledError:

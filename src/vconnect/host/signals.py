@@ -6,11 +6,9 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from .manager import PluginRuntimeManager
 
 if TYPE_CHECKING:
     from .guardian import Lifeline
@@ -25,6 +23,11 @@ _log = logging.getLogger(__name__)
 class Interrupts:
     """Handles requests to end: signals, and the guardian's death.
 
+    Args:
+        work: The task to cancel at the first request.
+        kill_plugins: Called at the second request.
+        lifeline: The connection to the guardian, if there is one.
+
     Attributes:
         count: How many requests there were.
         exit_code: The exit code for the process.
@@ -33,13 +36,13 @@ class Interrupts:
     def __init__(
         self,
         work: asyncio.Task[object],
-        manager: PluginRuntimeManager,
+        kill_plugins: Callable[[], None],
         lifeline: Lifeline | None,
     ) -> None:
         self.count = 0
         self.exit_code = 0
         self._work = work
-        self._manager = manager
+        self._kill_plugins = kill_plugins
         self._lifeline = lifeline
 
     @contextmanager
@@ -72,7 +75,7 @@ class Interrupts:
         elif self.count == 2:
             _log.warning("received %s again: killing plugins", number.name)
             self.exit_code = EXIT_KILLED
-            self._manager.kill_all()
+            self._kill_plugins()
         else:
             # Something hangs that even SIGKILL does not end. The guardian or systemd cleans up.
             os._exit(EXIT_KILLED)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Protocol
 
 from .flood import COUNTED_BYTES_PER_SECOND
 from .lines import LineSplitter
-from .plugin_log import PluginLog
 from .records import Stream
 from .text import MAX_LINE_BYTES, decode_line
 
@@ -27,6 +27,19 @@ _DRAIN_READS = 32
 _TAIL_BYTES = 32 * 1024
 
 
+class LineLog(Protocol):
+    """Where lines go: a plugin's log."""
+
+    def room(self) -> int:
+        """Return how many lines are accepted now."""
+
+    def write(self, stream: Stream, lines: list[bytes], skipped: int = 0) -> None:
+        """Take lines, at most as many as `room` returned, and the number of those left out."""
+
+    def tell_suppressed(self, *, at_once: bool = False) -> None:
+        """Report how many lines were left out."""
+
+
 class PluginOutput:
     """The output pipes of one process.
 
@@ -35,7 +48,7 @@ class PluginOutput:
         loop: The event loop that reads the pipes.
     """
 
-    def __init__(self, log: PluginLog, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, log: LineLog, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
         self._loop = loop
         self._pipes: dict[int, _Pipe] = {}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -24,6 +24,19 @@ class Position(msgspec.Struct, frozen=True):
     priority: int = 0
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+
+
+def dependents(required: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Map each plugin to those that require it, which must stop before it.
+
+    >>> dependents({"a": ["b"], "b": []})
+    {'a': set(), 'b': {'a'}}
+    """
+    found: dict[str, set[str]] = {name: set() for name in required}
+    for name, others in required.items():
+        for other in others:
+            found.setdefault(other, set()).add(name)
+    return found
 
 
 def chain_order(positions: Mapping[str, Position]) -> list[str]:

@@ -70,6 +70,23 @@ def load_settings(
     return settings
 
 
+def with_options(settings: Settings | None, options: Mapping[str, Any]) -> Settings:
+    """Return ``settings``, or the defaults, with some keys replaced by those of an application.
+
+    Args:
+        settings: The settings to start from.
+        options: Values by key; a `Path` counts as its text, and ``None`` as not given.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is not what its key expects.
+    """
+    plain = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items()
+    }
+    base = {} if settings is None else msgspec.structs.asdict(settings)
+    return load_settings(overrides=base | plain)
+
+
 class DevPlugin(msgspec.Struct, frozen=True):
     """A plugin that runs from source.
 

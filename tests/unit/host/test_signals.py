@@ -33,7 +33,7 @@ class Host:
     def __init__(self, lifeline: Lifeline | None = None) -> None:
         self.work = asyncio.create_task(asyncio.Event().wait())
         self.manager = Manager()
-        self.interrupts = Interrupts(self.work, self.manager, lifeline)
+        self.interrupts = Interrupts(self.work, self.manager.kill_all, lifeline)
 
     @property
     def state(self) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vconnect.plugins.order import Position, chain_order, find_cycle
+from vconnect.plugins.order import Position, chain_order, dependents, find_cycle
 
 
 def at(priority: int = 0, before: str = "", after: str = "") -> Position:
@@ -80,3 +80,14 @@ def test_nobody_is_lost_and_every_wish_that_can_be_is_met(given_positions):
     for name, position in given_positions.items():
         assert all(place[name] < place[other] for other in position.before if other in place)
         assert all(place[name] > place[other] for other in position.after if other in place)
+
+
+def test_who_depends_on_whom():
+    required = {"a": ["b", "c"], "b": ["c"], "c": [], "d": ["gone"]}
+    assert dependents(required) == {
+        "a": set(),
+        "b": {"a"},
+        "c": {"a", "b"},
+        "d": set(),
+        "gone": {"d"},
+    }
