@@ -436,7 +436,7 @@ async def test_it_never_imports_the_host(processes):
     vconnect_modules = {name for name in loaded if name.startswith("vconnect.")}
     lower = {
         f"vconnect.{name}"
-        for name in "errors names validation _framing wire wire.messages wire._stream".split()  # noqa: SIM905
+        for name in "errors names validation _framing wire wire.messages wire._stream".split()
     }
     assert {name for name in vconnect_modules if not name.startswith("vconnect.sdk")} <= lower
 

@@ -401,7 +401,9 @@ class Dispatcher:
             _log.log(
                 level,
                 "plugin %s may not change %s of %s; refused (further attempts are only counted)",
-                *(plugin.name, ", ".join(refused), event),
+                plugin.name,
+                ", ".join(refused),
+                event,
             )
             plugin.counters.refused_changes += len(refused)
         try:

@@ -41,8 +41,13 @@ _NAME = b"vconnect-guard"  # the kernel keeps at most 15 bytes
 
 # Signals that end or stop a process by default and can be caught. The host decides what they mean.
 _FORWARDED = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
-    *(signal.SIGTSTP, signal.SIGCONT),
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTSTP,
+    signal.SIGCONT,
 )
 # A process that survives SIGKILL for this long hangs in the kernel, perhaps forever. Seconds.
 _PATIENCE_S = 10.0

@@ -549,7 +549,8 @@ class PluginRuntimeManager:
             plugin.explain(plugin.substate, STOPPED_BY_OPERATOR)
             _log.info(
                 "plugin %s stays stopped (by the operator); to start it: vconnect start %s",
-                *(plugin.name, plugin.name),
+                plugin.name,
+                plugin.name,
             )
         return stopped
 

@@ -133,7 +133,9 @@ class Crashes:
         self.quarantine[key] = QuarantinedEvent(fingerprint=key, event=lost.event, payload=payload)
         _log.error(
             "plugin %s crashed twice with the event %s (%s); it will not get this event again",
-            *(self._plugin, lost.event, key),
+            self._plugin,
+            lost.event,
+            key,
         )
 
     def _read(self) -> list[CrashReport]:

@@ -229,7 +229,9 @@ class HostState:
         except OSError as error:
             _log.warning(
                 "plugin %s: cannot record PID %d (%s); if the host is killed, it may keep running",
-                *(plugin, pid, error.strerror),
+                plugin,
+                pid,
+                error.strerror,
             )
             return
         if start is not None:
@@ -312,7 +314,9 @@ async def _end(instance: RecordedProcess, host: Identity) -> None:
         return
     _log.warning(
         "plugin %s: ending processes that a killed host (PID %d) left: PID %s",
-        *(instance.plugin, host.pid, ", ".join(map(str, pids))),
+        instance.plugin,
+        host.pid,
+        ", ".join(map(str, pids)),
     )
     survivors.send(signal.SIGTERM)
     began = time.monotonic()

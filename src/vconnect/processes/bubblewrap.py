@@ -24,18 +24,21 @@ from vconnect.threads import in_thread
 
 # The PID namespace hides other processes, and the kernel ends everything in it with its first one.
 # `--die-with-parent` covers the death of `bwrap` and of the host.
-_NAMESPACES = (
-    *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts"),
-    *("--unshare-cgroup-try", "--cap-drop", "ALL", "--die-with-parent"),
+_NAMESPACES = tuple(
+    """
+    --unshare-user --unshare-ipc --unshare-pid --unshare-uts --unshare-cgroup-try
+    --cap-drop ALL --die-with-parent
+    """.split()
 )
 # Distributions differ in which of these exist and which are links, hence `--ro-bind-try` below.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 # What programs need to find libraries, host names and certificates; no passwords and no keys.
-_ETC = (
-    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types"),
-    *("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "host.conf", "gai.conf"),
-    *("protocols", "services", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs"),
-    *("pki/ca-trust", "crypto-policies"),
+_ETC = tuple(
+    """
+    ld.so.cache ld.so.conf ld.so.conf.d alternatives localtime mime.types passwd group
+    nsswitch.conf hosts resolv.conf host.conf gai.conf protocols services ssl/certs
+    ssl/openssl.cnf ca-certificates pki/tls/certs pki/ca-trust crypto-policies
+    """.split()
 )
 # The probe only runs `true`. The limit keeps a hanging `bwrap` from blocking a start forever.
 _PROBE_TIMEOUT_S = 5.0

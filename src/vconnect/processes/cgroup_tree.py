@@ -288,7 +288,8 @@ def _sweep(tree: Cgroup) -> None:
         if pids := [stat.pid for stat in cgroup.living()]:
             _log.warning(
                 "ending processes that a killed host left in %s: PID %s",
-                *(cgroup.path, ", ".join(map(str, pids))),
+                cgroup.path,
+                ", ".join(map(str, pids)),
             )
         cgroup.kill()
     # One deadline for all: they were killed together, so they die at about the same time.

@@ -9,17 +9,20 @@ from pathlib import Path
 
 # What a plugin inherits from the host's environment. An allowlist, because a host's environment
 # often contains credentials; the operator adds names with `inherit_env`.
-INHERITED = (
-    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
-    *("TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+INHERITED = tuple(
+    """
+    HOME USER LOGNAME LANG LANGUAGE LC_ALL LC_CTYPE LC_MESSAGES TZ TMPDIR SSL_CERT_FILE
+    SSL_CERT_DIR
+    """.split()
 )
 
 
 # A plugin run from source is compiled first, and compilers keep their caches in these places.
-INHERITED_BY_DEV = (
-    *("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"),
-    *("GOPATH", "GOCACHE", "GOMODCACHE", "GOROOT", "GOFLAGS", "XDG_CACHE_HOME"),
-    *("NODE_PATH", "npm_config_cache", "CC", "CXX"),
+INHERITED_BY_DEV = tuple(
+    """
+    CARGO_HOME RUSTUP_HOME RUSTUP_TOOLCHAIN CARGO_TARGET_DIR GOPATH GOCACHE GOMODCACHE
+    GOROOT GOFLAGS XDG_CACHE_HOME NODE_PATH npm_config_cache CC CXX
+    """.split()
 )
 
 

@@ -389,8 +389,14 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Spa
         descriptors.callback(os.close, nothing)
         try:
             pid = spawn_into(
-                *(directory, spec.argv, spec.directory, spec.environment),
-                *(nothing, stdout, stderr, spec.no_new_privs),
+                directory,
+                spec.argv,
+                spec.directory,
+                spec.environment,
+                nothing,
+                stdout,
+                stderr,
+                spec.no_new_privs,
             )
         except OSError as error:
             if error.filename is None and error.errno not in _SHORTAGES:

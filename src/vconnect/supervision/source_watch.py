@@ -12,11 +12,10 @@ from pathlib import Path
 # What compilers, interpreters and build tools read. Other files, such as logs and databases, change
 # while a plugin runs, and must not restart it.
 _SOURCE_SUFFIXES = frozenset(
-    {
-        *(".py", ".pyx", ".rs", ".go", ".mod", ".sum", ".js", ".mjs", ".cjs", ".ts", ".tsx"),
-        *(".c", ".h", ".cc", ".cpp", ".hpp", ".zig", ".java", ".kt", ".rb", ".lua", ".sh"),
-        *(".toml", ".json", ".yaml", ".yml"),
-    }
+    """
+    .py .pyx .rs .go .mod .sum .js .mjs .cjs .ts .tsx .c .h .cc .cpp .hpp .zig .java .kt
+    .rb .lua .sh .toml .json .yaml .yml
+    """.split()
 )
 # Products of a build and dependencies: large, and rewritten by the build that a change starts.
 _IGNORED_DIRECTORIES = frozenset(

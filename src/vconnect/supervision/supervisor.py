@@ -219,7 +219,8 @@ class Supervisor:
         self._serve(instance, session)
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
-            *(self.plugin.name, *_shown(session.handshake)),
+            self.plugin.name,
+            *_shown(session.handshake),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
@@ -390,7 +391,9 @@ class Supervisor:
         self._leaving[old] = task
         _log.info(
             "plugin %s: generation %d takes over from %d",
-            *(self.plugin.name, successor.generation, old.generation),
+            self.plugin.name,
+            successor.generation,
+            old.generation,
         )
 
     async def _leave(self, old: Instance) -> None:
@@ -476,7 +479,8 @@ class Supervisor:
         if substate is Substate.KILLING:
             _log.warning(
                 "plugin %s did not exit within %g s; killing it",
-                *(self.plugin.name, self._settings.shutdown.stop_timeout),
+                self.plugin.name,
+                self._settings.shutdown.stop_timeout,
             )
 
     def _settle(self, verdict: Verdict, ran_for: float) -> None:
@@ -493,7 +497,9 @@ class Supervisor:
         if decision.is_crash_loop:
             _log.error(
                 "plugin %s is in a crash loop (%s); %s",
-                *(self.plugin.name, verdict.reason, decision.in_words()),
+                self.plugin.name,
+                verdict.reason,
+                decision.in_words(),
             )
             self._on_given_up(self.plugin)
         if verdict.substate in SELF_EXPLANATORY:

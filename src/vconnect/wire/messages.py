@@ -35,10 +35,10 @@ MAX_HOPS = 8
 """The maximum length of a chain of calls host → plugin → host → plugin …, in plugins."""
 
 ERROR_CODES = frozenset(
-    {
-        *("bad_request", "unknown_event", "unknown_call", "unknown_plugin", "permission_denied"),
-        *("deadline_exceeded", "cancelled", "overloaded", "unavailable", "loop", "internal"),
-    }
+    """
+    bad_request unknown_event unknown_call unknown_plugin permission_denied
+    deadline_exceeded cancelled overloaded unavailable loop internal
+    """.split()
 )
 
 # With ``"status":"ok"`` and no other keys than these, an object is an envelope even without data.
