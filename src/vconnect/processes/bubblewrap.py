@@ -180,5 +180,5 @@ def _mounts(view: View) -> Iterator[str]:
 
 def _python() -> list[str]:
     """Find the host's own Python and the SDK, for plugins that are written in Python."""
-    places = [sys.base_prefix, sys.prefix, str(Path(__file__).parent)]
+    places = [sys.base_prefix, sys.prefix, str(Path(__file__).parents[1])]
     return [place for place in places if not place.startswith("/usr/") and place != "/usr"]

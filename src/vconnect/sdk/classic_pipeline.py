@@ -13,17 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect.errors import PayloadError
 from vconnect.wire._stream import FrameStream
-from vconnect.wire.messages import RESERVED_PREFIX
 
+from .answering import MAX_WAITING, Backpressure, call_handler, encode_answer, handle, refuse
 from .context import Context
-from .handlers import Handler, HandlerTable, settle
+from .handlers import Handler, HandlerTable
 from .plugin import Plugin
-
-MAX_WAITING = 1024
-"""Unanswered events at which the plugin stops reading; a host's window is far smaller."""
 
 
 class _Place:
@@ -63,7 +58,7 @@ class Pipeline:
         self._places: deque[_Place] = deque()
         self._queue: asyncio.Queue[_Place] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
-        self._reading_paused = False
+        self._backpressure = Backpressure(stream, MAX_WAITING)
         self._when_idle: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -87,7 +82,7 @@ class Pipeline:
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Stop reading, and call ``callback`` once every event read so far has been answered."""
-        self._pause_reading()
+        self._backpressure.pause()
         if self._places:
             self._when_idle = callback
         else:
@@ -103,16 +98,11 @@ class Pipeline:
         self._places.clear()
 
     def _answer_now(self, context: Context, handler: Handler) -> None:
-        pending = None
-        try:
-            pending = handler(context)
-        except Exception as error:  # noqa: BLE001 - the author's code
-            report_failure(context, error)
-        # The handler may be a plain function that returns a coroutine.
-        if pending is not None and inspect.isawaitable(pending):
-            self._line_up(_Place(context, handler, pending))
-        else:
+        pending = call_handler(context, handler)
+        if pending is None:
             self._stream.send(encode_answer(context))
+        else:
+            self._line_up(_Place(context, handler, pending))
 
     def _line_up(self, place: _Place) -> None:
         self._places.append(place)
@@ -121,7 +111,7 @@ class Pipeline:
         if self._is_open and len(self._workers) < self._plugin.concurrency:
             self._add_worker()
         if len(self._places) >= MAX_WAITING:
-            self._pause_reading()
+            self._backpressure.pause()
 
     def _add_worker(self) -> None:
         self._workers.append(asyncio.get_running_loop().create_task(self._work()))
@@ -142,82 +132,5 @@ class Pipeline:
         if self._when_idle is not None:
             if not places:
                 self._when_idle()
-        # At half the limit, so that reading is not switched for every event.
-        elif self._reading_paused and len(places) <= MAX_WAITING // 2:
-            self._resume_reading()
-
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and self._stream.transport is not None:
-            self._reading_paused = True
-            self._stream.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._stream.transport is not None:
-            self._reading_paused = False
-            self._stream.transport.resume_reading()
-
-
-async def handle(
-    context: Context, handler: Handler, pending: Awaitable[None] | None = None
-) -> None:
-    """Run a handler; an exception becomes its answer.
-
-    Args:
-        context: The event.
-        handler: Its handler.
-        pending: What the handler returned, if it has already been called.
-    """
-    try:
-        await settle(handler(context) if pending is None else pending)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise  # this task itself is cancelled: the connection is closed
-        report_failure(context, error)  # only something that the handler awaited was cancelled
-    except Exception as error:  # noqa: BLE001 - the author's code
-        report_failure(context, error)
-
-
-def report_failure(context: Context, error: BaseException) -> None:
-    """Turn an exception into the event's answer, and log it with its traceback."""
-    context.log.error("the handler of %s failed", context.event, exc_info=error)
-    text = str(error)
-    kind = type(error).__name__
-    context.reply_error(f"{kind}: {text}" if text else kind)
-
-
-def encode_answer(
-    context: Context, number: int | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
-) -> bytes:
-    """Encode the event's answer as a frame; an answer that cannot be sent becomes an error.
-
-    Args:
-        context: The event.
-        number: Its id in the native dialect; ``None`` in the classic dialect.
-        max_frame_bytes: The host's limit.
-    """
-    try:
-        return encode_frame(_address(context.answer(), number), max_frame_bytes)
-    except PayloadError as error:
-        context.log.error("the answer to %s cannot be sent: %s", context.event, error)
-        context.reply_error(f"the answer cannot be sent: {error}", code="internal")
-        # Without the limit: an error is short, and an event must have an answer.
-        return encode_frame(_address(context.answer(), number))
-
-
-def _address(answer: dict[str, Any], number: int | None) -> dict[str, Any]:
-    """Turn an answer into a native reply, with the event's id and a code for each error."""
-    if number is None:
-        return answer
-    answer["id"] = number
-    if answer["status"] == "error":
-        answer.setdefault("code", "internal")
-    return answer
-
-
-def refuse(context: Context) -> None:
-    """Answer an event without a name, or a reserved event that this version does not know."""
-    if context.event.startswith(RESERVED_PREFIX):
-        context.reply_error(f"no such event: {context.event}", code="unknown_event")
-    else:
-        context.reply_error("neither event nor event_type names the event", code="bad_request")
+        else:
+            self._backpressure.eased(len(places))

@@ -18,7 +18,7 @@ from vconnect.errors import ConfigError
 from vconnect.wire import messages as protocol
 from vconnect.wire._stream import FrameStream
 
-from .classic_pipeline import MAX_WAITING, encode_answer, handle, refuse, report_failure
+from .answering import MAX_WAITING, Backpressure, call_handler, encode_answer, handle, refuse
 from .context import Context
 from .handlers import Handler, HandlerTable, settle
 from .host_client import hops
@@ -78,7 +78,7 @@ class NativePipeline:
         self._dropped = 0
         self._waiting: deque[_Event] = deque()
         self._running: dict[asyncio.Task[None], _Event] = {}
-        self._reading_paused = False
+        self._backpressure = Backpressure(stream, MAX_WAITING)
         self._when_idle: list[Callable[[], None]] = []
         self._controls: dict[str, Callable[[int | None, dict[str, Any]], None]] = {
             protocol.PING: self._ping,
@@ -125,13 +125,7 @@ class NativePipeline:
     def _accept_event(self, event: str, message: dict[str, Any]) -> None:
         number, depth = message.get("id"), message.get("hops", 0)
         deadline_ms = message.get("deadline_ms")
-        if number is not None and (type(number) is not int or number < 1):
-            self._plugin.log.warning(
-                "ignoring an event from the host whose id is not a positive integer"
-            )
-            return
-        if type(depth) is not int or depth < 0 or type(deadline_ms) not in _DEADLINES:
-            self._reply_error(number, "bad_request", "hops or deadline_ms is not a number")
+        if not self._is_well_formed(number, depth, deadline_ms):
             return
         control = self._controls.get(event)
         if control is not None:
@@ -153,16 +147,24 @@ class NativePipeline:
         else:
             self._answer_now(number, context, handler)
 
+    def _is_well_formed(self, number: Any, depth: Any, deadline_ms: Any) -> bool:
+        """Return whether an event can be handled; reply or log why not."""
+        if number is not None and (type(number) is not int or number < 1):
+            self._plugin.log.warning(
+                "ignoring an event from the host whose id is not a positive integer"
+            )
+            return False
+        if type(depth) is not int or depth < 0 or type(deadline_ms) not in _DEADLINES:
+            self._reply_error(number, "bad_request", "hops or deadline_ms is not a number")
+            return False
+        return True
+
     def _is_full(self) -> bool:
         return len(self._running) >= self._plugin.concurrency
 
     def _answer_now(self, number: int | None, context: Context, handler: Handler) -> None:
-        pending = None
-        try:
-            pending = handler(context)
-        except Exception as error:  # noqa: BLE001 - the author's code
-            report_failure(context, error)
-        if pending is not None and inspect.isawaitable(pending):
+        pending = call_handler(context, handler)
+        if pending is not None:
             event = _Event(number, context, handler, 0)
             event.pending = pending
             self._begin(event)
@@ -180,7 +182,7 @@ class NativePipeline:
         self._waiting.append(event)
         # While a reply is awaited, reading must go on, whatever else arrives before it.
         if len(self._waiting) >= MAX_WAITING and not self._plugin.host.waits:
-            self._pause_reading()
+            self._backpressure.pause()
 
     def _drop(self) -> None:
         """Drop a notification: the queue is full, but replies must still be read."""
@@ -211,9 +213,7 @@ class NativePipeline:
             self._plugin.log.error("internal error of the SDK", exc_info=error)
         self._begin_waiting()
         self._tell_idle()
-        # At half the limit, so that reading is not switched for every event.
-        if len(self._waiting) <= MAX_WAITING // 2:
-            self.keep_reading()
+        self._backpressure.eased(len(self._waiting))
 
     def _cancelled(self, event: _Event) -> None:
         """Report the cancellation to the host. The task may have been cancelled before it ran."""
@@ -302,13 +302,6 @@ class NativePipeline:
         if number is not None:
             self._stream.send(encode_frame(protocol.error_reply(number, code, message)))
 
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and self._stream.transport is not None:
-            self._reading_paused = True
-            self._stream.transport.pause_reading()
-
     def keep_reading(self) -> None:
         """Resume reading, because something more important than events may arrive."""
-        if self._reading_paused and self._stream.transport is not None:
-            self._reading_paused = False
-            self._stream.transport.resume_reading()
+        self._backpressure.resume()

@@ -16,7 +16,7 @@ from typing import Any
 
 from vconnect._framing import HEADER_BYTES, encode_frame, parse_message
 
-from .classic_pipeline import encode_answer, handle
+from .answering import encode_answer, handle
 from .context import Context
 from .handlers import find_handler, settle
 from .plugin import Plugin, check_plugin, convert_config
