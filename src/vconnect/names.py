@@ -66,6 +66,7 @@ class NameCache(dict[str, V]):
 
     def __missing__(self, name: str) -> V:
         value = self._make(name)
+        # Simpler than forgetting the oldest, and as good: in normal use it never happens.
         if len(self) >= self._limit:
             self.clear()
         self[name] = value

@@ -30,7 +30,7 @@ async def in_thread(
     Cancellation sets ``stop``, which the function may check in order to end early. It is raised
     only once the function has ended.
     """
-    # Not the executor's own future: whoever cancels first decides who runs the function.
+    # Not the executor's own future: its cancellation decides here who runs the function.
     result: Future[T] = Future()
 
     def run() -> None:
@@ -50,6 +50,7 @@ async def in_thread(
         # Shielded, because the thread continues anyway and must be waited for.
         return await asyncio.shield(work)
     except asyncio.CancelledError:
+        # The function may be in the middle of a write; it decides where it is safe to end.
         if stop is not None:
             stop.set()
         await _ended(work)

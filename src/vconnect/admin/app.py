@@ -110,6 +110,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
         max_body_bytes: The largest accepted body.
     """
     app = web.Application(
+        # From the outside in: errors of the other two are answered in our form as well.
         middlewares=[_answer_errors, _refuse_browsers, _refuse_foreign_bodies],
         client_max_size=max_body_bytes,
     )
@@ -148,11 +149,13 @@ class _Routes:
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         actions = {
+            # The route's pattern only lets these three through.
             "start": self._manager.start_plugin,
             "stop": self._manager.stop_plugin,
             "restart": self._manager.restart_plugin,
         }
         await actions[request.match_info["action"]](name)
+        # The state after the action, which saves the client a second request.
         return json_response(self._manager.summary(name))
 
     async def events(self, request: web.Request) -> web.Response:
@@ -214,6 +217,8 @@ async def _refuse_foreign_bodies(request: web.Request, handler: _Handler) -> web
     """Refuse bodies that are not declared as JSON, above all forms, which any page can send."""
     # aiohttp assumes this type if there is none, and clients send it with an empty body.
     nothing = request.content_type == "application/octet-stream" and not request.can_read_body
+    # A page can send a form to any address without being asked, but JSON only after a preflight
+    # request.
     if not nothing and request.content_type != "application/json":
         got = request.headers.get("Content-Type", "none")
         return error_response(
@@ -231,6 +236,7 @@ def _forbidden(message: str) -> web.Response:
 def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response:
     """Turn aiohttp's plain-text error into JSON, and keep its ``Allow`` header."""
     allowed = error.headers.get("Allow", "")
+    # Only what aiohttp itself can raise here; anything else keeps its own text.
     words = {
         404: ("not_found", f"no such route: {request.path}"),
         405: (

@@ -45,7 +45,9 @@ class AdminClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
+            # One connector for all requests of a command, which are few and to one host.
             connector=aiohttp.UnixConnector(str(self._path)),
+            # Set for each request instead, see `_send`.
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"Content-Type": "application/json"},
         )
@@ -95,6 +97,7 @@ def _decode(status: int, body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
+        # Another program may listen at the path that `--admin` names.
         raise AdminError(status, "bad_answer", _not_ours(status)) from None
     if status == HTTPStatus.OK:
         return value

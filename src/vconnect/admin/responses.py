@@ -57,6 +57,7 @@ def error_response(status: int, code: str, message: str) -> web.Response:
 def response_for(error: VConnectError) -> web.Response:
     """Build the response for one of our errors, with its own code, or else its class name."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))
+    # Errors of plugins have codes of the protocol; all others are named after their class.
     code = error.code if isinstance(error, PluginError) else _snake_case(type(error).__name__)
     return error_response(status, code, str(error))
 

@@ -53,6 +53,7 @@ class AdminServer:
             app,
             # The host has its own signal handlers.
             handle_signals=False,
+            # A client that disconnects must not leave a stop or an installation half done.
             handler_cancellation=False,
             # Nothing to log: the manager logs what is done.
             access_log=None,
@@ -61,6 +62,7 @@ class AdminServer:
         try:
             await self._runner.setup()
             await web.SockSite(self._runner, self._socket.socket).start()
+        # Also on a cancellation: the socket's lock must not outlive a start that failed.
         except BaseException:
             await self.stop()
             raise

@@ -41,9 +41,11 @@ class Echo(Plugin):
 
 async def serve(socket: str, plugins: int) -> None:
     """Serve until the host is gone, or until SIGTERM."""
+    # The benchmark may be killed, and must not leave a process with a hundred plugins behind.
     host = os.getppid()
     clients = [PluginClient(Echo(number), socket, host_pid=host) for number in range(plugins)]
     loop = asyncio.get_running_loop()
+    # The benchmark ends this process with SIGTERM, after which every client drains.
     loop.add_signal_handler(signal.SIGTERM, _stop, clients)
     await asyncio.gather(*(client.run() for client in clients))
 

@@ -89,6 +89,7 @@ def run_bench(
     factory = loop_factory(uvloop)
     seconds = QUICK if quick else FULL
     with (
+        # A socket path is short of bytes, and the default temporary directory keeps it short.
         tempfile.TemporaryDirectory(prefix="vconnect-bench-") as directory,
         asyncio.Runner(loop_factory=factory) as runner,
     ):
@@ -113,6 +114,7 @@ async def _measure_all(
 ) -> list[Result]:
     task = asyncio.current_task()
     assert task is not None
+    # Ended by a service manager or a timeout, the benchmark cleans up like after Ctrl-C.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     manager = PluginRuntimeManager(
         plugin_dir=directory / "plugins", socket_path=directory / "r.sock", allow_external=True
@@ -138,6 +140,7 @@ def _peer(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
+            # Ctrl-C goes to the whole foreground group; these plugins are ended in order, by us.
             process_group=0,
         )
     try:
@@ -162,6 +165,7 @@ async def _until_connected(
     while True:
         summaries = manager.runtime_summaries()
         connected = sum(summary.status is PluginStatus.RUNNING for summary in summaries)
+        # Measuring earlier would count the cost of plugins that are still starting.
         if connected == PLUGINS:
             return
         if peer.poll() is not None or monotonic() >= until:
@@ -183,6 +187,7 @@ def _sender(manager: PluginRuntimeManager, work: Work) -> Send:
         failed = [result for result in outcome.results if not result.ok]
         if failed or len(outcome.results) != work.plugins:
             why = failed[0].error if failed else f"{len(outcome.results)} plugins were called"
+            # A fast failure would look like a good result.
             raise VConnectError(f"{work.name}: {why}")
 
     return send_to_all
@@ -230,4 +235,5 @@ async def _caller(send: Send, until: float) -> array[float]:
 
 def _percentile(ascending: list[float], part: float) -> float:
     """Return the smallest value that is not below the given part of all values."""
+    # The nearest-rank method: the result is a latency that was measured, not an interpolation.
     return ascending[max(0, math.ceil(part * len(ascending)) - 1)]

@@ -11,7 +11,10 @@ Kind = Literal["request", "chain", "fan-out"]
 IN_FLIGHT = (1, 64)
 CHAINS = (1, 4, 16)
 FAN_OUTS = (1, 10, 100)
+# Around the sizes at which the core changes its method: copied or viewed (1 KiB), kept or read
+# directly (16 KiB), joined or passed on (64 KiB).
 _PAYLOADS = {"128 B": 128, "1 KiB": 1024, "16 KiB": 16 * 1024, "1 MiB": 1024 * 1024}
+# As many as the largest work needs; the others use the first of them.
 PLUGINS = max(*CHAINS, *FAN_OUTS)
 
 _SMALL = _PAYLOADS["128 B"]

@@ -1,5 +1,9 @@
 """The last stop for errors of a command: one line on stderr (or one JSON value), one exit code."""
 
+# The idea: commands report no errors themselves. They raise the errors of `vconnect.errors`, which
+# are sorted by who made the mistake, and this module alone turns that into an exit code and a line
+# of text. An exception that is none of them is a bug of ours, and is reported as such.
+
 from __future__ import annotations
 
 import os
@@ -25,6 +29,8 @@ WRONG_USAGE = 2
 HOST_UNREACHABLE = 3
 INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
+# Mistakes in what the operator wrote are "wrong usage", wherever they are found. The first class
+# that matches decides.
 _EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ConfigError, WRONG_USAGE, "config_error"),
     (ManifestError, WRONG_USAGE, "manifest_error"),
@@ -42,6 +48,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     try:
         code = _run(command, list(arguments), State())
         _flush()
+    # The reader, such as `head`, has seen enough. That is no error worth a message.
     except BrokenPipeError:
         _forget_stdout()
         return FAILED
@@ -54,6 +61,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
 
 
 def _run(command: click.Command, arguments: list[str], state: State) -> int:
+    # Every error is reported once, here; commands only raise.
     as_json = _wants_json(arguments)
     try:
         code = command.main(
@@ -96,6 +104,7 @@ def _sort(error: VConnectError) -> tuple[int, str]:
     return FAILED, error.code if isinstance(error, AdminError) else "failed"
 
 
+# On stdout, because a program that asked for JSON reads its result there, even if it is an error.
 def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
     if as_json:
         # A path that is not UTF-8 contains lone surrogates, which JSON cannot represent.

@@ -42,6 +42,7 @@ admin_option = click.option(
 
 def settings_for(config: Path | None, overrides: dict[str, object] | None = None) -> Settings:
     """Load the settings from ``config``, or from ``./vconnect.toml`` if it exists."""
+    # The file is optional only if it was not asked for: a missing `--config` is an error.
     if config is None and Path(DEFAULT_CONFIG_FILE).exists():
         config = Path(DEFAULT_CONFIG_FILE)
     return load_settings(config, os.environ, overrides)
@@ -53,5 +54,6 @@ def find_admin_socket(state: State, admin: str | None, config: Path | None) -> P
     The command's own option wins, then the one before the command or ``VCONNECT_ADMIN``, then the
     configuration, which is not read if an option decides.
     """
+    # A broken configuration must not keep an operator from reaching a host whose socket is known.
     path = admin or state.admin or settings_for(config).admin_socket
     return absolute_path(path)

@@ -58,6 +58,7 @@ class RunningHost:
     def _ask(self, ask: Callable[[AdminClient], Awaitable[Any]]) -> Any:
         import asyncio
 
+        # Imported here, because aiohttp takes longer to import than most commands take to run.
         from vconnect.admin.client import AdminClient
 
         async def talk() -> Any:
@@ -80,6 +81,7 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         return command(RunningHost(find_admin_socket(state, admin, config), as_json), **arguments)
 
+    # click reads the help text and the parameters from the wrapped function.
     update_wrapper(wrapper, command)
     json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
     return admin_option(config_option(json_option(pass_state(wrapper))))
@@ -171,18 +173,23 @@ def emit(
         raise click.UsageError(
             "--mode cannot be combined with --plugin, which sends to one plugin only"
         )
+    # Only what was given is sent, so that the host's defaults apply to the rest.
     fields = {"mode": mode, "plugin": plugin, "timeout": timeout}
     sent = _read_payload(payload)
     body = {"event": event, "payload": sent}
     body |= {field: value for field, value in fields.items() if value is not None}
     outcome = host.post("/api/events", body)
     host.show(outcome, lambda outcome: print_outcome(outcome, sent))
+    # Printed first, so that a script that only looks at the exit code still leaves a trace of the
+    # reason.
     if not all(result["ok"] for result in outcome["results"]):
         click.get_current_context().exit(FAILED)
 
 
 def _read_payload(text: str) -> Any:
     """Decode the argument, or stdin if it is ``-``."""
+    # Bytes, because the argument may contain bytes that are not UTF-8, for which the parser has an
+    # error.
     data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
     try:
         return orjson.loads(data)
@@ -195,4 +202,5 @@ def _read_payload(text: str) -> Any:
 def _excerpt(data: bytes, position: int) -> str:
     """Return the text around an error, whose position is in characters."""
     text = data.decode("utf-8", "replace")
+    # Ten characters on both sides fit on one line of a terminal with the message.
     return text[max(0, position - 10) : position + 10]

@@ -82,6 +82,7 @@ class _Follower:
         page = await self._get(lines=lines)
         while True:
             self._show(page)
+            # Only a page that is not full means that the end has been reached.
             if len(page["records"]) < _PAGE_LINES:
                 await asyncio.sleep(_POLL_INTERVAL)
             page = await self._after(page)
@@ -103,6 +104,7 @@ class _Follower:
                 f"{page['dropped']} lines were discarded before they could be shown", err=True
             )
         (print_json_lines if self._as_json else print_records)(page["records"])
+        # A pipe would otherwise buffer lines while a human waits for them.
         sys.stdout.flush()
 
 

@@ -21,4 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             # A name in another script must not fail on a terminal whose encoding lacks it.
             stream.reconfigure(errors="backslashreplace")
+    # The only place that ends the process: everything below returns a code, which tests can look
+    # at.
     sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))

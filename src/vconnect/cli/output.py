@@ -199,6 +199,7 @@ def _compact(value: Any) -> str:
 def _console() -> Console:
     from rich.console import Console
 
+    # rich asks the terminal for its width, and assumes 80 columns elsewhere.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, highlight=False, markup=False, emoji=False)
 

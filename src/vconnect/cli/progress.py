@@ -30,6 +30,7 @@ class DownloadBar:
             self._progress.add_task("downloading", total=total)
             self._progress.start()
         task = self._progress.task_ids[0]
+        # The total may arrive late, or never: a server need not send it.
         self._progress.update(task, completed=done, total=total)
         if done == total:
             self.close()
@@ -59,5 +60,6 @@ def _new_bar() -> Progress:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        # On stderr and gone at the end: stdout and the log stay readable.
         transient=True,
     )

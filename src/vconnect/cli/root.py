@@ -9,6 +9,7 @@ from .context import State, pass_state
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    # During shell completion nothing may be printed.
     if not wanted or context.resilient_parsing:
         return
     from vconnect import __version__

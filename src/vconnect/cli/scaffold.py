@@ -62,6 +62,7 @@ def _check_vacant(directory: Path) -> None:
 
 def _write_project(directory: Path, language: str, values: Mapping[str, str]) -> list[Path]:
     directory.parent.mkdir(parents=True, exist_ok=True)
+    # In the target's parent directory, so that the rename at the end stays on one file system.
     staging = Path(tempfile.mkdtemp(prefix=".vconnect-new-", dir=directory.parent))
     try:
         # One level down, because mkdtemp creates a private directory, which a project's is not.
@@ -121,6 +122,7 @@ def _class_name(plugin: str) -> str:
     name = "".join(word[0].upper() + word[1:] for word in words)
     if not name or name[0].isdigit():
         return f"My{name}Plugin"
+    # The template imports or defines these names itself.
     taken = name in ("Context", "Plugin", "Settings") or keyword.iskeyword(name)
     return f"My{name}" if taken else name
 

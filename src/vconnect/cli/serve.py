@@ -93,6 +93,7 @@ def serve(
     # guardian, which must stay small and single-threaded.
     from vconnect.host.serve import serve as serve_host
 
+    # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:
         progress = bar if sys.stderr is not None and sys.stderr.isatty() else None
         code = serve_host(settings, lifeline, progress)
@@ -103,6 +104,8 @@ def _lifeline(settings: Settings) -> Lifeline | None:
     """Become a child of a guardian, if one is wanted."""
     from vconnect.host.guardian import guarded, is_wanted
 
+    # Decided before anything heavy is imported, because the guardian is this process before the
+    # fork.
     if not is_wanted(settings.guardian, os.environ, os.getpid()):
         return None
     return guarded(lambda: _end_recorded(settings))

@@ -4,6 +4,15 @@ Deadlines are seconds of ``time.monotonic()``, timeouts are seconds from now. Ca
 these calls is safe: an event that was sent is still answered, and its answer is dropped.
 """
 
+# The idea: an event is encoded once, whatever the number of plugins, and a route says in one lookup
+# which plugins get it, under which policy. What is left to do here is to combine timeouts into a
+# deadline, to send, and to turn failures into results.
+#
+# Everything that goes wrong with a plugin is a `PluginError`. The event's policy decides whether it
+# becomes a result, the end of the chain, or the default answer; only `request` raises it. Errors
+# that occur before anything is sent (an open circuit, a quarantined event, no connection) do not
+# count as failures of the plugin, because they say nothing new about it.
+
 from __future__ import annotations
 
 import logging
@@ -91,6 +100,7 @@ class Dispatcher:
                     payload, message = self._replace(
                         plugin, policy, event, payload, answer.replacement, trace
                     )
+                # After the replacement, which may turn the answer into a failure.
                 results.append(_answered(plugin, answer, _milliseconds_since(began)))
             except PluginError as error:
                 # An error answer can still end the chain; see docs/wire.md.
@@ -102,6 +112,7 @@ class Dispatcher:
                 if policy.on_failure == "closed":
                     return Outcome(results, plugin.name, payload, str(error))
                 if route.default is not None and route.default.replacement is not msgspec.UNSET:
+                    # The default answer acts like a plugin's own answer, including its replacement.
                     payload = route.default.replacement
                     message = encode_event(event, payload, self._max_frame_bytes, trace)
             if results[-1].stop:
@@ -134,6 +145,7 @@ class Dispatcher:
                 self._deliver(plugin, message, fan_out.add(), began, timeout)
             await fan_out.wait()
         except CancelledError:
+            # The lanes drop the answers that still arrive; their slots stay taken until then.
             fan_out.abandon()
             _drop_cancelled(route.plugins)
             raise
@@ -191,10 +203,12 @@ class Dispatcher:
             data = await (answer if not hops else _while_hopping(target, hops, answer))
         except PluginError as error:
             self._count(target, error)
+            # Only after a failure: the usual request needs no route.
             default = self._registry.routes.route(event).default
             if default is None or not default.ok:
                 raise
             return default.data
+        # Neither says anything about the plugin, so a pending probe must be released.
         except (CancelledError, PayloadError):
             self._gave_up(target, session)
             raise
@@ -263,6 +277,7 @@ class Dispatcher:
         return sum(
             self._tell(plugin, message, overflow, hops)
             for plugin in route.told
+            # A plugin that publishes what it subscribes to would otherwise answer itself.
             if plugin is not publisher
         )
 
@@ -293,6 +308,7 @@ class Dispatcher:
         sent = 0
         for plugin in route.told:
             try:
+                # Per plugin, so that one full queue does not use up the time of all others.
                 async with asyncio_timeout(timeout):
                     sent += await self._tell_when_room(plugin, message, overflow)
             except TimeoutError:
@@ -425,6 +441,7 @@ class Dispatcher:
         default = route.default
         return PluginResult(
             plugin=plugin.name,
+            # The error stays visible in the result even if the default answer replaces it.
             ok=default is not None and default.ok,
             data=None if default is None else default.data,
             error=error.message,
@@ -448,7 +465,7 @@ class Dispatcher:
         """Called when a caller gave up while its event was in flight."""
         plugin.breaker.gave_up()
         if session is not None:
-            # A cancelled future calls nobody back, so the lane has to look for it.
+            # The lane is not notified of a cancelled future, so it has to look for it.
             session.drop_cancelled()
 
 

@@ -90,6 +90,7 @@ class HostCalls:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_waiting = max_calls
+        # By session, not by plugin: during a zero-downtime restart a plugin has two.
         self._queues: dict[Session, _CallQueue] = {}
         self._ready: deque[_CallQueue] = deque()
         self._scheduled = False
@@ -100,6 +101,7 @@ class HostCalls:
             "event.unsubscribe": self._unsubscribe,
             "plugin.call": self._call_plugin,
         }
+        # The application's calls. They cannot replace the host's own, see `register`.
         self._functions: dict[str, HostFunction] = {}
 
     def register(self, name: str, function: HostFunction) -> None:
@@ -145,6 +147,8 @@ class HostCalls:
         return queue
 
     def _enqueue(self, queue: _CallQueue) -> None:
+        # A queue is ready at most once, or a plugin with many calls would get several turns per
+        # round.
         if queue.waiting and not queue.is_ready and len(queue.tasks) < _CALLS_AT_ONCE:
             queue.is_ready = True
             self._ready.append(queue)
@@ -176,6 +180,7 @@ class HostCalls:
         except Exception as error:  # noqa: BLE001 - the application's code; reported to the plugin
             _refuse(queue.session, call.id, _as_call_error(call, error))
             return
+        # Most calls, such as log lines, wait for nothing, and a task would cost more than they do.
         if not inspect.isawaitable(pending):
             _answer(queue.session, call, pending)
             return
@@ -208,6 +213,8 @@ class HostCalls:
         return own(queue, asked) if own is not None else self._functions[call.call](asked)
 
     def _check_permission(self, plugin: PluginRuntime, name: str) -> None:
+        # Before the permission, because a plugin's author needs to know which of the two is
+        # missing.
         if name not in self._own and name not in self._functions:
             raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
         # What may be subscribed may be unsubscribed.
@@ -246,6 +253,7 @@ class HostCalls:
         return {"plugins": sent}
 
     def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
+        # Subscribing twice is no mistake; a dictionary keeps the order and drops duplicates.
         wanted = dict.fromkeys((*queue.session.subscriptions, *_patterns_of(call)))
         if len(wanted) > _MAX_SUBSCRIPTIONS:
             raise HostCallError(
@@ -311,6 +319,7 @@ def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
     """Convert an exception for the plugin. Details of our own bugs stay in our log."""
     if isinstance(error, HostCallError):
         return error
+    # Codes and texts of the other plugin are passed on: the caller has to react to them.
     if isinstance(error, PluginError):
         return HostCallError(error.code, str(error))
     if isinstance(error, PayloadError):

@@ -23,6 +23,7 @@ def restore_protected(
     Returns:
         The payload for the following plugins, and the fields whose change was refused.
     """
+    # The common case for events without users costs nothing.
     if not policy.protected:
         return after, ()
     if not isinstance(before, dict):
@@ -48,4 +49,5 @@ def _as_json(payload: dict[str, Any], field: str) -> bytes | None:
     """Encode the field for comparison as JSON, where 1 is not true and a tuple is a list."""
     if field not in payload:
         return None
+    # The order of keys does not matter in JSON.
     return orjson.dumps(payload[field], option=orjson.OPT_SORT_KEYS)

@@ -49,6 +49,7 @@ class HostGatekeeper:
 
     def owner(self, peer: Peer) -> Owner:
         """Return whose process connected, or ``None`` if this host has not started it."""
+        # The kernel vouches for the PID; the handshake's own claims decide nothing here.
         return self._roster.owner(peer.pid)
 
     def admit(self, handshake: Handshake, peer: Peer, owner: Owner) -> Admission:
@@ -78,6 +79,7 @@ class HostGatekeeper:
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called when a session has ended."""
+        # First, because calls in progress would reply to a connection that has ended.
         self._calls.forget(session)
         # The plugin may have been uninstalled since the handshake, here and in `called`.
         plugin = self._registry.find(session.handshake.plugin)

@@ -127,6 +127,8 @@ def is_wanted(mode: Mode, environ: Mapping[str, str], pid: int) -> bool:
     With ``auto``, the main process of a systemd service gets none, because systemd ends the whole
     control group with it.
     """
+    # `INVOCATION_ID` alone is inherited by every descendant of a service; `SYSTEMD_EXEC_PID` tells
+    # which process systemd started.
     if mode == "auto":
         is_service = "INVOCATION_ID" in environ and environ.get("SYSTEMD_EXEC_PID") == str(pid)
         return not is_service
@@ -156,11 +158,14 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     forwarded = _forwarded()
     # Blocked before the fork, so that no signal can be lost between it and sigwait().
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
+    # With one thread and nothing loaded, this copies little, and no lock can be held by another
+    # thread.
     host = os.fork()
     if host:
         os.close(reading)
         _guard(_Guardian(host, writing, forwarded), None if is_reaper else leftovers, spared)
     os.close(writing)
+    # Both sides do it, because either may run first, and a signal may arrive at once.
     os.setpgid(0, 0)
     # For the terminal, this is a background group; its log output must not stop it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -183,6 +188,7 @@ def _guard(
     guardian: _Guardian, leftovers: Callable[[], None] | None, spared: set[tuple[int, int]]
 ) -> NoReturn:
     """Run as the guardian, and exit like the host. Never returns to the command line's code."""
+    # What the exit code is if this process itself fails.
     code = 1
     try:
         code = guardian.run()
@@ -190,7 +196,7 @@ def _guard(
             _end_descendants(spared)
         else:
             leftovers()
-    except BaseException:  # noqa: BLE001 - the end of this process, which must not be the host's code
+    except BaseException:  # noqa: BLE001 - this process must not run the host's code
         import traceback
 
         traceback.print_exc()
@@ -211,7 +217,7 @@ class _Guardian:
         # A signal that is ignored by default is only kept for sigwait() if it has a handler.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with suppress(OSError):
-            os.setpgid(self._host, self._host)  # the child does it too, whoever is first
+            os.setpgid(self._host, self._host)  # the child does it too; either may be first
         _rename()
         _close_all_but(self._lifeline)
         while (code := self._reap()) is None:
@@ -310,6 +316,7 @@ def _descendants(spared: set[tuple[int, int]]) -> list[ProcessStat]:
     for stat in processes():
         if (stat.pid, stat.start) not in spared:
             below.setdefault(stat.parent, []).append(stat)
+    # Parents first, so that a parent cannot react to the death of its child by starting another.
     found: list[ProcessStat] = []
     parents = [os.getpid()]
     while parents:

@@ -29,6 +29,8 @@ async def run_in_order(
     positions = {name: Position(after=tuple(after.get(name, ()))) for name in actions}
 
     async def run(name: str) -> None:
+        # All tasks exist by the time that the first one runs, since creating them does not run
+        # them.
         earlier = [tasks[other] for other in positions[name].after if other in tasks]
         # Waiting in a cycle would never end. Its plugins are refused for it when they start.
         if earlier and not find_cycle(positions, name):

@@ -25,6 +25,7 @@ def loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop]
     if wanted is False:
         return None
     try:
+        # Imported here, because uvloop is optional and slow to load.
         import uvloop
     except ImportError:
         if wanted is None:

@@ -119,12 +119,14 @@ async def _serve_with_signs_of_life(
     finally:
         for task in (signs, starts):
             task.cancel()
+        # Cancelled starts must have ended before the manager closes.
         await asyncio.wait([signs, starts])
 
 
 async def _show_life(notifier: Notifier) -> None:
     """Show the service manager's watchdog that this loop is running."""
     interval = notifier.watchdog_interval
+    # Without a watchdog the task ends at once.
     while interval is not None:
         notifier.tell("WATCHDOG=1")
         await asyncio.sleep(interval)
@@ -142,11 +144,14 @@ def _host_log(level: int) -> Iterator[None]:
     if sys.stderr is None:  # the parent process closed it
         yield
         return
+    # The descriptor, not the file object: its buffer could block, and is not ours to flush.
     handler = HostHandler(sys.stderr.fileno())
+    # NO_COLOR is a convention of command-line programs, see no-color.org.
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(HostFormatter(colored=colored))
     log, loop_log = logging.getLogger("vconnect"), logging.getLogger("asyncio")
     log.handlers = [handler]
+    # The root logger's handlers, if any, would print every line a second time.
     log.propagate = False
     log.setLevel(level)
     loop_log.addHandler(handler)

@@ -61,6 +61,7 @@ def activated_socket(environ: Mapping[str, str], pid: int) -> socket.socket | No
         os.set_inheritable(fd, False)
     for fd in range(_FIRST_FD, _FIRST_FD + int(environ["LISTEN_FDS"])):
         found = socket.socket(fileno=fd)
+        # The unit may pass other sockets too, such as those of the application.
         if found.family == socket.AF_UNIX and found.type == socket.SOCK_STREAM:
             found.setblocking(False)
             return found

@@ -101,6 +101,7 @@ class RotatingFile:
         names = [self._path, *(self._numbered(n) for n in range(1, self._max_files))]
         if len(names) == 1:  # nothing to move the only file to
             self._path.unlink(missing_ok=True)
+        # From the oldest on, so that each rename finds its target free or worthless.
         for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
             if os.path.lexists(newer):  # after a failure a number may be missing
                 newer.replace(older)
@@ -137,6 +138,7 @@ class LogFiles:
 
     def write(self, batch: list[tuple[str, LogRecord]]) -> None:
         """Write records of any plugins, each with its plugin's name. Blocks. Never raises."""
+        # One open and one write per plugin and batch, however the records are mixed.
         lines: dict[str, list[bytes]] = {}
         for plugin, record in batch:
             lines.setdefault(plugin, []).append(file_line(record))
@@ -182,5 +184,6 @@ def file_line(record: LogRecord) -> bytes:
     """Format a record for a file: time in UTC, level, stream, text and fields."""
     moment = datetime.fromtimestamp(record.time, UTC).isoformat(timespec="milliseconds")
     text = escape_controls(record.line())
+    # isoformat() ends in "+00:00", for which Z is the short form.
     line = f"{moment[:-6]}Z {record.level.upper():<5} {record.stream:<6} {text}\n"
     return line.encode("utf-8", "backslashreplace")

@@ -31,6 +31,7 @@ class FloodControl:
         self.lines_per_second = lines_per_second
         self.bytes_per_second = bytes_per_second
         self._clock = clock
+        # Full at first: a plugin prints most when it starts.
         self._lines = float(lines_per_second)
         self._bytes = float(bytes_per_second)
         self._filled_at = clock()

@@ -39,6 +39,7 @@ class HostFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Format the record as exactly one line."""
+        # The logger's name tells a plugin's output from the host's own messages.
         _, is_plugin, plugin = record.name.partition(PLUGIN_LOGGERS)
         message = f"[{plugin}] {record.message}" if is_plugin else record.message
         record.message = escape_controls(message)
@@ -76,6 +77,7 @@ class HostHandler(logging.Handler):
         # The notice shares the record's fate: if there is no room, both are counted next time.
         if self._dropped:
             data = self._notice() + data
+        # `put` counts bytes, because a traceback may be as long as a thousand lines.
         if self._writer.put(data, len(data)):
             self._dropped = 0
         else:

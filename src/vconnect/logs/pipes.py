@@ -1,5 +1,10 @@
 """Reads a process's output at a limited rate, so that a flood does not block the event loop."""
 
+# The idea: a plugin that floods must slow down itself, not the host. What passes the limits is
+# split, parsed and recorded. The rest is only counted, and after each large read the pipe is left
+# alone for a moment, so that it fills up and blocks its writer. The last lines of stderr are kept
+# in any case, because they often say why a process exited.
+
 from __future__ import annotations
 
 import asyncio
@@ -61,6 +66,7 @@ class PluginOutput:
 
     def add(self, fd: int, stream: Stream) -> None:
         """Start reading a pipe. This object closes it."""
+        # A read must never block the loop, even if the selector was wrong about it.
         os.set_blocking(fd, False)
         self._pipes[fd] = _Pipe(stream)
         self._loop.add_reader(fd, self._readable, fd)
@@ -83,6 +89,7 @@ class PluginOutput:
         """Process bytes, and return whether some of them exceeded the limits."""
         if pipe.stream == "stderr":
             self._tail.add(data)
+        # The rate is shared by both pipes: whichever is read first uses it.
         lines, skipped = pipe.splitter.feed(data, self._log.room())
         self._log.write(pipe.stream, lines, skipped)
         return skipped > 0 or pipe.splitter.is_skipping
@@ -125,6 +132,8 @@ class PluginOutput:
         if pipe.stream == "stderr":
             self._tail.finish()
         if rest:
+            # A last line without its end is often the reason for the exit, but it obeys the limits
+            # too.
             has_room = self._log.room() > 0
             self._log.write(pipe.stream, [rest] if has_room else [], 0 if has_room else 1)
 

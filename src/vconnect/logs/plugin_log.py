@@ -64,6 +64,7 @@ class PluginLog:
         """Process lines, no more than `room` allowed, and the number of suppressed ones."""
         now = time.time()
         for line in lines:
+            # With the line's end, which was read as well.
             self._flood.take(len(line) + 1)
             self._pass(stream, parse_line(line), now)
         self._suppress(skipped)
@@ -88,6 +89,7 @@ class PluginLog:
             f"{count} lines suppressed; the limit is {flood.lines_per_second} lines and "
             f"{flood.bytes_per_second} bytes per second"
         )
+        # Outside of the limits: it is at most one line per second.
         self._pass("host", Content("warn", text), time.time())
 
     def _suppress(self, count: int) -> None:
@@ -99,6 +101,7 @@ class PluginLog:
         record = LogRecord(
             self.ring.last + 1, now, stream, content.level, content.text, content.fields_json
         )
+        # The ring first, because it cannot fail and has no limits but its own.
         self.ring.append(record)
         if self._file is not None:
             self._to_file(self._file, record)

@@ -51,6 +51,7 @@ class PluginLogs:
 
     async def close(self) -> None:
         """Write what is queued and end the thread, within `_CLOSE_TIMEOUT` seconds."""
+        # What was suppressed last has not been reported yet.
         for log in self._logs.values():
             log.tell_suppressed(at_once=True)
         if self._writer is None:

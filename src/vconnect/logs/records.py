@@ -86,6 +86,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
 def parse_line(line: bytes) -> Content:
     """Parse a line as JSON if it is an object, else as text that may begin with a level."""
+    # The test costs nothing; parsing every line as JSON would.
     if line.startswith(b"{"):
         parsed = _parse_json(line)
         if parsed is not None:
@@ -154,6 +155,7 @@ def _level_of(value: Any) -> LogLevel:
         return _LEVEL_OF.get(value.lower(), "info")
     if isinstance(value, int):  # pino and bunyan: 10 trace, 20 debug, 30 info, 40 warn, 50 error
         levels: tuple[LogLevel, ...] = ("trace", "debug", "info", "warn", "error")
+        # Out-of-range numbers are clamped; 60 is "fatal", which is an error here.
         return levels[min(max(value // 10 - 1, 0), 4)]
     return "info"
 

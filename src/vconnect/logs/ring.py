@@ -54,6 +54,7 @@ class LogRing:
         """Append a record whose number follows `last`."""
         self.last = record.seq
         self._records.append(record)
+        # Counted as it changes, since summing up a thousand records for each line would be slow.
         self._bytes += size_of(record)
         while len(self._records) > self._max_records or self._bytes > self._max_bytes:
             self._bytes -= size_of(self._records.popleft())
@@ -66,6 +67,7 @@ class LogRing:
 
     def after(self, seq: int, count: int, level: LogLevel = "trace") -> LogPage:
         """Return the oldest ``count`` records after ``seq`` of ``level`` or above."""
+        # Numbers are consecutive, so a position follows from a number without a search.
         first = self.last - len(self._records) + 1
         start = max(seq + 1, first)
         found: list[LogRecord] = []

@@ -1,5 +1,9 @@
 """A thread that writes on behalf of the loop, so that a slow disk or terminal blocks nothing."""
 
+# The idea: a disk can hang for minutes and a terminal can be stopped for hours, while the event
+# loop must not wait at all. So it only queues, up to a limit, and a thread writes. What does not
+# fit is dropped and counted by the caller, and is reported as soon as there is room again.
+
 from __future__ import annotations
 
 import logging

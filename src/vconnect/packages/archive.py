@@ -98,6 +98,7 @@ def unpack(
             _unpack_members(archive, directory, limits, origin, stop)
             return _inspect(directory, origin)
         except BaseException:
+            # The directory is new and ours, so this cannot remove anything else.
             shutil.rmtree(directory)
             raise
     except OSError as error:
@@ -237,6 +238,7 @@ class _Names:
             raise _RefusedError(
                 f"is a {member.kind}; a package may contain only regular files and directories"
             )
+        # Some tools would take the contents of a directory for the next header.
         if member.kind == DIRECTORY and member.size:
             raise _RefusedError("is a directory that has contents")
         if member.kind == FILE and member.name.endswith("/"):
@@ -269,6 +271,8 @@ class _Names:
     def _add(self, parts: tuple[str, ...], kind: bytes) -> None:
         """Record a path of kind ``f`` (file), ``d`` (directory) or ``i`` (implied directory)."""
         path = "/".join(parts)
+        # The key is what a file system that ignores case would compare; the kept digest is the
+        # spelling.
         key = _digest(_folded(path))
         known = self._seen.get(key, b"")
         if known:

@@ -201,6 +201,7 @@ def _cargo_command(plugin: str, path: Path) -> list[str] | None:
 
 def _python_command(plugin: str, path: Path) -> list[str] | None:
     if (path / "plugin.py").is_file():
+        # The host's own Python, which has the SDK.
         return [sys.executable, "plugin.py"]
     name = _project_name(plugin, path / "pyproject.toml")
     if name is None:

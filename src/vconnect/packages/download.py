@@ -82,6 +82,8 @@ class Download:
                 does not exist then, nor after a cancellation.
         """
         try:
+            # Around all attempts: a server that sends a byte now and then must not hold an
+            # installation forever.
             async with asyncio.timeout(self._limits.total_timeout):
                 await self._with_retries()
         except TimeoutError:
@@ -90,6 +92,7 @@ class Download:
 
     async def _with_retries(self) -> None:
         delay = self._limits.retry_delay
+        # Every attempt starts from the beginning: a server that failed is not asked to continue.
         for left in reversed(range(self._limits.retries + 1)):
             try:
                 return await self._attempt()
@@ -142,10 +145,12 @@ class Download:
         for _ in range(self._limits.redirects + 1):
             addresses, reach = await self._look_up(url, reach)
             async with self._request(url, addresses) as answer:
+                # Only the last hop's status is an answer to the request.
                 if answer.status not in _REDIRECTS:
                     self._check_status(answer.status)
                     yield answer
                     return
+                # Relative locations are allowed, and resolved against the hop that sent them.
                 url = self._next_hop(url, answer.headers.get("Location", ""))
         raise self._failure(f"more than {self._limits.redirects} redirects")
 
@@ -276,6 +281,7 @@ def check_redirect(
         InstallError: The redirect is not allowed.
     """
     scheme = target.partition(":")[0].lower()
+    # Above all `file:`, which would let a server choose a file of this machine.
     if scheme not in ("https", "http"):
         raise InstallError(f"{origin}: redirects to a {scheme}: address; only https is allowed")
     if previous_scheme == "https" and scheme == "http":
@@ -300,6 +306,7 @@ def reach_of(address: str) -> Reach:
     # ::ffff:127.0.0.1 connects to 127.0.0.1, and must be judged as that.
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
+    # Before the next test, because the IPv6 loopback address also counts as reserved.
     if ip.is_loopback:
         return Reach.LOOPBACK
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:

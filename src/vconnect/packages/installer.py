@@ -1,5 +1,9 @@
 """`PluginInstaller`: from a source to an installed plugin, all or nothing."""
 
+# The idea: everything that can fail happens in a private staging directory, which is removed in any
+# case: download, unpacking, and all checks, including whether the plugin could be started. The last
+# step is one rename. Only before it does a cancellation have an effect.
+
 from __future__ import annotations
 
 import logging
@@ -96,6 +100,7 @@ class PluginInstaller:
             )
             plugin = await in_thread(stop, self._install, source, archive, staging, stop)
         finally:
+            # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
         _log.info("installed %s %s", plugin.name, _version(plugin))
         return plugin

@@ -97,6 +97,7 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         raw = msgspec.json.decode(data)
         if not isinstance(raw, dict):
             raise ManifestError(f"{origin}: expected a JSON object, got {type(raw).__name__}")
+        # A package cannot set `raw` itself: the key is overwritten.
         manifest = msgspec.convert({**raw, "raw": raw}, Manifest)
     except msgspec.DecodeError as error:
         place, words = place_and_words(error)

@@ -126,6 +126,7 @@ def _members(source: Path, below: Path) -> Iterator[Path]:
 
 
 def _is_skipped(path: Path, is_directory: bool) -> bool:
+    # An installation would refuse these.
     if path.name.startswith(APPLE_DOUBLE_PREFIX):
         return True
     if is_directory:
@@ -164,6 +165,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         info.size = status.st_size
+        # The same reduction as when unpacking, so that packing again gives the same bytes.
         info.mode = 0o755 if status.st_mode & 0o111 else 0o644
         archive.addfile(info, file)
 

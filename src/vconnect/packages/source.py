@@ -92,6 +92,7 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
         shown = shown_source(text)
         suffix = _suffix(unquote(urlsplit(text).path), shown)
         return Source(text=text, shown=shown, suffix=suffix, path=None)
+    # Only `file://` is left here: other schemes were handled as URLs.
     scheme, separator, rest = text.partition("://")
     path = Path(rest if separator else scheme).expanduser()
     return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
@@ -145,6 +146,7 @@ def check_scheme(url: str, allow_insecure_http: bool) -> None:
 
 def is_loopback(host: str) -> bool:
     """Return whether ``host`` is a name or an address of the loopback, without resolving it."""
+    # Not resolved: DNS could map any other name to the loopback.
     if host == "localhost":
         return True
     try:

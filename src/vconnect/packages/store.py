@@ -162,12 +162,13 @@ class PluginStore:
         """
         plugin = manifest.plugin
         target = self.plugin_dir / plugin
-        # Synced before the lock is taken: that takes the longest, and disturbs nobody here.
+        # Synced before the lock is taken: this takes the longest, and needs no lock.
         try:
             _sync_tree(package)
         except OSError as error:
             raise _unusable(self.plugin_dir, "written", error) from error
         with self.changing(stop):
+            # Under the lock, or two installations could both find the name free.
             self._check_free(plugin)
             if os.path.lexists(target):
                 self._replace(target, package)
@@ -216,6 +217,7 @@ class PluginStore:
 
     def _recover(self) -> None:
         """Clean up the directory before it is read, if it can be written."""
+        # Nothing was ever installed here by vconnect, so there is nothing to clean up.
         if not self.private.is_dir():
             return
         try:

@@ -30,6 +30,7 @@ def exchange(first: Path, second: Path) -> bool:
     # Imported here, because most commands never install anything.
     import ctypes
 
+    # None stands for the running program, which has the C library loaded.
     library = ctypes.CDLL(None, use_errno=True)
     one, other = os.fsencode(first), os.fsencode(second)
     try:

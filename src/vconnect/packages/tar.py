@@ -132,6 +132,7 @@ class TarReader:
         self._read_exactly(self._padding)
         self._padding = 0
         block = self._read_exactly(_BLOCK)
+        # The standard asks for two zero blocks. Like other readers, this one accepts one.
         if not block.strip(b"\0"):
             return None
         if not _has_good_checksum(block):
@@ -214,6 +215,7 @@ class TarReader:
 
     def _number(self, field: bytes) -> int:
         """Parse an octal field, or GNU's base-256 for numbers that are too large for octal."""
+        # Only positive numbers: 0xff would begin a negative one, which no member can have.
         if field[0] == 0x80:
             return int.from_bytes(field[1:], "big")
         number = _octal(field)

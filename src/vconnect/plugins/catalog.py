@@ -1,5 +1,9 @@
 """Installed plugins, plugins run from source, and plugins that attached on their own."""
 
+# The idea: a plugin enters the host in one of three ways, and each has its own rules. A source
+# directory overrides an installed version of the same name. An installed plugin is updated only
+# while it is not running. An external plugin is known from its first handshake on.
+
 from __future__ import annotations
 
 import logging
@@ -109,6 +113,8 @@ class Catalog:
         for installed in found:
             _log_found(installed)
             self._adopt(installed)
+        # After the new ones are known, so that a plugin whose directory was renamed is never
+        # missing.
         self._forget_all_but({installed.path for installed in found})
         return {installed.name for installed in found}
 

@@ -123,6 +123,7 @@ class Crashes:
     def _suspect(self, lost: LostEvent) -> None:
         key = fingerprint(lost.frame)
         crashes = self._suspects.pop(key, 0) + 1
+        # Popped above and added again, so that the dictionary's order is that of the last crash.
         if crashes < _CRASHES_TO_QUARANTINE:
             if len(self._suspects) >= _MAX_SUSPECTS:
                 # Dictionaries keep their order, so this is the oldest.

@@ -61,6 +61,7 @@ def chain_order(positions: Mapping[str, Position]) -> list[str]:
             ahead[follower] -= 1
             if not ahead[follower]:
                 heapq.heappush(ready, _rank(follower, positions))
+    # A cycle is refused when a plugin starts, but plugins that are not up count here too.
     caught = positions.keys() - set(ordered)
     return ordered + [name for _, name in sorted(_rank(name, positions) for name in caught)]
 

@@ -1,5 +1,10 @@
 """The plugins that this host knows, with all of their names."""
 
+# The idea: names and routes are derived data. Whatever they depend on (a plugin, an alias, a
+# session, a subscription, a manifest, a desired state) drops them when it changes, and the next use
+# rebuilds them. That is slower than patching by microseconds, at moments when a process starts or
+# ends, and cannot be wrong.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -74,6 +79,7 @@ class Registry:
         """
         plugin = self.find(name)
         if plugin is None:
+            # Most often the name was mistyped, and the right one is in this list.
             known = ", ".join(sorted(self._plugins)) or "none"
             raise UnknownPluginError(canonical_name(name), f"no such plugin (known: {known})")
         return plugin
@@ -142,6 +148,7 @@ class Registry:
     def _reindex(self) -> None:
         """Map aliases to plugins; an alias that two plugins claim refers to neither."""
         self._reroute()
+        # An alias may mean another plugin now, and a miss is cheap.
         self.by_spelling.clear()
         claims: dict[str, list[PluginRuntime]] = {}
         for plugin in self._plugins.values():

@@ -100,6 +100,7 @@ class Restarts:
         # A long run says that the earlier failures are over.
         if ran_for >= policy.reset_after:
             self.forget()
+        # Before everything else: what the operator has ruled out is not even counted.
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
         # These two are no crashes: they are not counted, and do not lengthen the back-off.

@@ -63,6 +63,7 @@ class RouteTable:
             if _covers(capabilities, event):
                 plugins.append(plugin)
                 told.append(plugin)
+            # A capability includes the notification, so a subscription adds nothing to it.
             elif _covers(plugin.subscriptions, event):
                 told.append(plugin)
         default = None

@@ -209,6 +209,7 @@ class PluginRuntime:
 
         Both may name calls, families and wildcards, as capabilities do.
         """
+        # Without a manifest nothing is asked for, so nothing is allowed.
         asked = self.manifest.permissions if self.manifest is not None else ()
         return any(capability_matches(pattern, call) for pattern in asked) and not any(
             capability_matches(pattern, call) for pattern in self.policy.withdraw
@@ -237,6 +238,7 @@ class PluginRuntime:
         """
         self.status = advance(self.name, self.status, status)
         self.explain(substate, reason)
+        # Any other status ends the uptime, even the moment of a reconnect.
         running = status is PluginStatus.RUNNING
         self.running_since = time.monotonic() if running else None
 

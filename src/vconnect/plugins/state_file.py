@@ -155,6 +155,7 @@ class StateFile:
         """Read the file if it belongs to us, because it decides which processes are ended."""
         with self.path.open("rb") as file:
             owner = os.fstat(file.fileno()).st_uid
+            # Otherwise another user could make this host kill processes of their choice.
             if owner != os.geteuid():
                 raise PermissionError(errno.EPERM, f"it belongs to user {owner}")
             return file.read()
@@ -205,6 +206,7 @@ class HostState:
         # After a reboot the same PID and start time may belong to any process.
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
+        # The processes are gone now, and the next host must not look for them.
         if record.instances:
             self._writer.changed()
 
@@ -218,6 +220,7 @@ class HostState:
 
     def want(self, plugin: str, desired: Desired) -> None:
         """Record what the operator asks for."""
+        # Starting what is wanted already must not cost a write.
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
             self._writer.changed()

@@ -92,6 +92,7 @@ def advance(plugin: str, current: PluginStatus, wanted: PluginStatus) -> PluginS
     """
     allowed = TRANSITIONS[current]
     if wanted not in allowed:
+        # Sorted, because the order of a set changes from run to run.
         names = ", ".join(sorted(allowed))
         raise IllegalTransitionError(
             f"{plugin}: cannot change from {current} to {wanted}; allowed: {names}"

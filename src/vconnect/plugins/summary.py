@@ -150,6 +150,7 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
 
 def _of_usage(plugin: PluginRuntime) -> dict[str, Any]:
     keys = ("cpu_percent", "rss_bytes", "processes", "threads", "open_files")
+    # The last sample may be of a process that has ended since.
     usage = plugin.usage if plugin.process is not None else None
     return {key: None if usage is None else getattr(usage, key) for key in keys}
 

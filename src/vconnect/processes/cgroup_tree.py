@@ -86,6 +86,7 @@ class CgroupTree:
         """
         if self._settings.cgroup == "off":
             return
+        # The guardian is in the host's cgroup as well, and would keep it from being divided.
         own = [pid for pid in (guardian_pid, os.getpid()) if pid is not None]
         given = self._settings.cgroup_dir
         try:
@@ -116,12 +117,14 @@ class CgroupTree:
         if self.path is None:
             return None
         cgroup = Cgroup(self.path / f"{plugin}.{generation}", limits.memory_bytes)
+        # Fails if it exists: a generation's number is used once, so that would be a bug.
         cgroup.path.mkdir()
         try:
             for file, value in limits.files():
                 # A kernel may be built, or started, without accounting for swap.
                 if file != "memory.swap.max" or (cgroup.path / file).exists():
                     cgroup.write(file, value)
+        # A cgroup without its limits must not be used, and an empty one not be left behind.
         except BaseException:
             cgroup.remove()
             raise
@@ -141,6 +144,8 @@ class CgroupTree:
     def _digest(self) -> str:
         """Identify the socket, even if two containers use the same path for different sockets."""
         place = self._socket_path.parent.stat()
+        # The directory's inode, because a path means different things in different mount
+        # namespaces.
         name = f"{place.st_dev}:{place.st_ino}:{self._socket_path.name}"
         return hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
 
@@ -201,6 +206,7 @@ def delegated() -> Path:
         raise OSError(f"{path} is not a cgroup v2 directory; something else is mounted there")
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         raise OSError(f"{path} is mounted read-only")
+    # The first is for everyone; older systemd only sets the second, which needs privileges to read.
     marked = any(_attribute(path, name) == b"1" for name in ("user.delegate", "trusted.delegate"))
     if not (marked or own == "/"):
         raise OSError(
@@ -296,7 +302,7 @@ def _sweep(tree: Cgroup) -> None:
     until = time.monotonic() + _PATIENCE_S
     for cgroup in left:
         if not cgroup.remove(until - time.monotonic()):
-            raise OSError(f"{cgroup.path} contains processes that do not die of SIGKILL")
+            raise OSError(f"{cgroup.path} contains processes that are still alive after SIGKILL")
 
 
 def _sweep_beside(tree: Cgroup) -> None:
@@ -304,6 +310,7 @@ def _sweep_beside(tree: Cgroup) -> None:
     for path in tree.path.parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # tidying up; another host may be doing the same
             cgroup = Cgroup(path)
+            # Locked ones belong to hosts that are alive.
             if path == tree.path or (lock := _locked(cgroup)) < 0:
                 continue
             try:

@@ -60,6 +60,7 @@ class PrivateDirectory:
         runs = root / "run"
         for directory in (root, self.data.parent, self.data, runs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A random suffix, because one host has many starts, and names must not be guessed.
         self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
         self.secrets = self.run / "secrets"
         self.tmp = self.run

@@ -128,6 +128,7 @@ class PluginProcess:
         self.pid = child.pid
         self.cgroup = spec.cgroup
         self.started_at = time.time()
+        # Two clocks: calendar time for people, monotonic time for durations.
         self.started = time.monotonic()
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
@@ -166,6 +167,7 @@ class PluginProcess:
             os.close(out_write)
             os.close(err_write)
         process = cls(spec, child, log)
+        # Before the exit is watched, whose callback drains the pipes.
         process.log.add(out_read, "stdout")
         process.log.add(err_read, "stderr")
         process._watch_exit()
@@ -255,6 +257,7 @@ class PluginProcess:
             self._loop.add_reader(self._pidfd, self._leader_exited)
         else:
             name = f"wait for {self._plugin}"
+            # A daemon: waiting for a child must not keep the host from ending.
             threading.Thread(target=self._wait_in_thread, name=name, daemon=True).start()
 
     def _leader_exited(self) -> None:
@@ -321,6 +324,7 @@ class PluginProcess:
             return
         with suppress(OSError):  # no descriptor left to look with; the next round may have one
             for member in self._members():
+                # The others of the group already have the signal.
                 if member.group != self.pid:
                     with suppress(ProcessLookupError):
                         os.kill(member.pid, number)
@@ -377,6 +381,7 @@ def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
     """Start the process in its cgroup, or else in the host's."""
     if spec.cgroup is not None:
         return _start_in(spec.cgroup, spec, stdout, stderr)
+    # Without a cgroup there is no need for our own `vfork`.
     start = partial(_popen, spec, stdout, stderr)
     return without_new_privileges(start) if spec.no_new_privs else start()
 
@@ -422,6 +427,7 @@ def _hold(child: Child, limits: ResourceLimits) -> None:
     try:
         limits.apply(child.pid)
     except OSError:
+        # The group, since the process may have forked before its limits failed.
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         raise

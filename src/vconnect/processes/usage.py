@@ -110,6 +110,7 @@ def _usage(session: int, tree: list[ProcessStat], cpu_percent: float | None) -> 
         processes=len(tree),
         threads=sum(stat.threads for stat in tree),
         open_files=sum(counts) if counts else None,
+        # `t` is a process under a debugger, which is stopped on purpose.
         stopped=frozenset(stat.pid for stat in tree if stat.state == "T"),
         is_led=any(stat.pid == session for stat in tree),
     )

@@ -89,6 +89,7 @@ def report_failure(context: Context, error: BaseException) -> None:
     """Turn an exception into the event's answer, and log it with its traceback."""
     context.log.error("the handler of %s failed", context.event, exc_info=error)
     text = str(error)
+    # The class tells more than many texts: a KeyError's text is only the key.
     kind = type(error).__name__
     context.reply_error(f"{kind}: {text}" if text else kind)
 

@@ -53,9 +53,12 @@ class Pipeline:
         self._plugin = plugin
         self._stream = stream
         self._table = HandlerTable(plugin)
+        # Asked once, because it would otherwise be asked for every event.
         self._debug = plugin.log.isEnabledFor(logging.DEBUG)
         self._is_open = False
         self._places: deque[_Place] = deque()
+        # The same events in two orders: `_places` in the order of their answers, `_queue` in that
+        # of their handlers.
         self._queue: asyncio.Queue[_Place] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._backpressure = Backpressure(stream, MAX_WAITING)
@@ -64,6 +67,7 @@ class Pipeline:
     def open(self) -> None:
         """Start calling handlers."""
         self._is_open = True
+        # Events that arrived before on_start had finished.
         for _ in range(min(self._queue.qsize(), self._plugin.concurrency)):
             self._add_worker()
 
@@ -100,6 +104,7 @@ class Pipeline:
     def _answer_now(self, context: Context, handler: Handler) -> None:
         pending = call_handler(context, handler)
         if pending is None:
+            # The fast path: nothing is ahead of this event, so its answer may go at once.
             self._stream.send(encode_answer(context))
         else:
             self._line_up(_Place(context, handler, pending))

@@ -1,5 +1,10 @@
 """`PluginClient`: connects to the host, completes the handshake, serves, and reconnects."""
 
+# The idea: a plugin outlives its connections, but not its host. A lost connection is retried,
+# quickly at first, because a host that restarts is back within seconds; `on_start` runs once, and a
+# changed configuration is passed on as an update. Once the host's process is gone, the plugin ends
+# on its own, so that no orphan attaches to the next host.
+
 from __future__ import annotations
 
 import asyncio
@@ -80,6 +85,7 @@ class PluginClient:
     ) -> None:
         check_plugin(plugin)
         self._plugin = plugin
+        # Built once, so that a mistake in it fails at the start and not at a reconnect.
         self._handshake = encode_frame(build_handshake(plugin))
         self._log = plugin.log
         self._socket_path = str(Path(socket_path).expanduser())

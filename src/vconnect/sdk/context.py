@@ -57,6 +57,7 @@ class Context:
         self.event = event
         self.payload = payload
         self._plugin = plugin
+        # The host sends a duration, since the two processes need not share a clock.
         self._deadline = None if deadline_ms is None else monotonic() + deadline_ms / 1000
         self._data = _NOTHING
         self._error: str | None = None
@@ -93,6 +94,7 @@ class Context:
     def reply(self, data: Any) -> None:
         """Answer with ``data``, which may be any value that JSON can represent."""
         self._data = data
+        # The last reply counts, so data replaces an earlier error and the other way round.
         self._error = None
 
     def reply_error(self, message: str, *, code: str | None = None) -> None:
@@ -118,6 +120,7 @@ class Context:
     def answer(self) -> dict[str, Any]:
         """Build the answer as it is sent (``docs/wire.md``, "Classic dialect")."""
         if self._error is not None:
+            # Neither data nor a replacement of a handler that failed can be trusted to be complete.
             error = {"status": "error", "message": self._error}
             return error if self._code is None else error | {"code": self._code}
         answer: dict[str, Any] = {"status": "ok"}

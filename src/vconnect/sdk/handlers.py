@@ -33,6 +33,7 @@ def on(*events: str) -> Callable[[_Function], _Function]:
         check_pattern(event, "on()")
 
     def mark(function: _Function) -> _Function:
+        # Decorators may be stacked, and each adds its events.
         setattr(function, _EVENTS, (*getattr(function, _EVENTS, ()), *events))
         return function
 
@@ -69,6 +70,7 @@ def collect_handlers(plugin: type) -> dict[str, str]:
 
 def find_handler(plugin: Any, handlers: Mapping[str, str], event: str) -> Handler:
     """Return the most specific handler for ``event``, or the plugin's ``on_event``."""
+    # Slow but rare: `HandlerTable` remembers the result for each event's name.
     covering = [pattern for pattern in handlers if capability_matches(pattern, event)]
     method = handlers[max(covering, key=specificity)] if covering else "on_event"
     handler: Handler = getattr(plugin, method)
@@ -103,6 +105,7 @@ async def settle(result: Awaitable[None] | None) -> None:
 
 def _method_names(plugin: type) -> list[str]:
     """List methods in the order of their definition, those of base classes first."""
+    # A dictionary is a set that keeps its order; a method that overrides another stays in place.
     names: dict[str, None] = {}
     for base in reversed(plugin.__mro__):
         names |= dict.fromkeys(name for name, value in vars(base).items() if callable(value))

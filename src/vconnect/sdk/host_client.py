@@ -35,6 +35,7 @@ class Host:
         self._keep_reading: Callable[[], None]
         self._max_frame_bytes: int
         self._next = 1
+        # By the number of the call; the host numbers its own events independently.
         self._pending: dict[int, asyncio.Future[Any]] = {}
 
     @property
@@ -70,6 +71,7 @@ class Host:
                 "deadline_exceeded", f"{name}: no reply within {timeout:g} s"
             ) from None
         finally:
+            # A reply that arrives after this finds no future, and is dropped.
             del self._pending[number]
 
     def tell(self, name: str, params: dict[str, Any] | None = None) -> None:
@@ -143,6 +145,7 @@ class Host:
     def disconnected(self) -> None:
         """Fail calls without a reply."""
         self._stream = None
+        # The host forgets the calls of a connection that ended, so no reply can come on a new one.
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(HostCallError("unavailable", "the connection was lost"))

@@ -42,6 +42,7 @@ def run_plugin(plugin: type[Plugin] | Plugin, argv: Sequence[str] | None = None)
     """
     instance = plugin() if isinstance(plugin, type) else plugin
     check_plugin(instance)
+    # Before the output is set up, since argparse reports mistakes on its own.
     options = _parse_arguments(instance.name, argv)
     _set_up_output(_log_level(options))
     code = _run(instance, options.socket)
@@ -61,6 +62,7 @@ def _parse_arguments(name: str, argv: Sequence[str] | None) -> argparse.Namespac
     parser.add_argument("-d", "--debug", action="store_true", help="same as --log-level debug")
     parser.add_argument("--log-level", type=str.lower, choices=list(LOG_LEVELS))
     options = parser.parse_args(argv)
+    # The kernel's own error for a long path does not say what is wrong with it.
     length = len(os.fsencode(options.socket))
     if length > MAX_SOCKET_PATH_BYTES:
         parser.error(
@@ -135,6 +137,7 @@ def _stop_signals(client: PluginClient, log: logging.Logger) -> Iterator[None]:
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def stop(received: signal.Signals) -> None:
+        # The second signal of the kind then has its default effect: it ends the process.
         loop.remove_signal_handler(received)
         log.info("stopping: %s", received.name)
         client.stop()

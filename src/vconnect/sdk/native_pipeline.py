@@ -80,6 +80,8 @@ class NativePipeline:
         self._running: dict[asyncio.Task[None], _Event] = {}
         self._backpressure = Backpressure(stream, MAX_WAITING)
         self._when_idle: list[Callable[[], None]] = []
+        # The host's own events never reach a handler, and work while the plugin is starting or
+        # stopping.
         self._controls: dict[str, Callable[[int | None, dict[str, Any]], None]] = {
             protocol.PING: self._ping,
             protocol.CONFIG_CHECK: self._check_config,
@@ -199,6 +201,7 @@ class NativePipeline:
         task.add_done_callback(self._ended)
 
     async def _run(self, event: _Event) -> None:
+        # Set in the task's own context, so it ends with the task.
         hops.set(event.hops)
         await handle(event.context, event.handler, event.pending)
         if event.number is not None:
@@ -227,11 +230,13 @@ class NativePipeline:
             self._begin(self._waiting.popleft())
 
     def _call_when_idle(self, callback: Callable[[], None]) -> None:
+        # The host may ask for a drain and then for a stop, each of which waits for the same moment.
         self._when_idle.append(callback)
         self._tell_idle()
 
     def _tell_idle(self) -> None:
         if not (self._waiting or self._running):
+            # Taken out first: a callback may close the stream, which ends here again.
             idle, self._when_idle = self._when_idle, []
             for callback in idle:
                 callback()
@@ -260,6 +265,7 @@ class NativePipeline:
     async def _take_over(self, number: int | None, values: dict[str, Any]) -> None:
         await self._opened.wait()  # on_start gets the first configuration
         try:
+            # Checked again, since the host may send an update without a check.
             config = convert_config(self._plugin, values)
             await settle(self._plugin.on_config_update(config))
         except ConfigError as error:

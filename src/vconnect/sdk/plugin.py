@@ -50,6 +50,7 @@ class Plugin:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # When the class is defined, so that two handlers for one pattern fail at import.
         cls._handlers = collect_handlers(cls)
 
     @property
@@ -65,6 +66,7 @@ class Plugin:
     @property
     def host(self) -> Host:
         """The host, for calls from the plugin (native dialect only)."""
+        # On first use, so that a subclass need not call `super().__init__()`.
         if self._host is None:
             self._host = Host()
         return self._host
@@ -133,6 +135,7 @@ def build_handshake(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "priority": plugin.priority,
         "capabilities": list(plugin.capabilities or plugin._handlers),
+        # A classic host ignores this key, so one handshake serves both dialects.
         "protocol_versions": list(NATIVE_VERSIONS),
     }
 

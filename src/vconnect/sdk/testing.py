@@ -52,6 +52,7 @@ async def call(
     if config is not None:
         raise TypeError("config is for a class; an instance was started with its own")
     context = Context(plugin, event, _over_the_wire({"payload": payload})["payload"])
+    # The same function that serves events of a host, so exceptions become answers here, too.
     await handle(context, find_handler(plugin, plugin._handlers, event))
     return _parse(encode_answer(context))
 

@@ -50,7 +50,7 @@ class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
     chain_timeout: float
     on_failure: OnFailure = "open"
     default: dict[str, Any] = {}
-    # Whoever can change it can speak for another user.
+    # A plugin that can change it can impersonate another user.
     protected: tuple[str, ...] = ("from_uid",)
     may_change: dict[str, tuple[str, ...]] = {}
     overflow: Overflow = "drop_oldest"

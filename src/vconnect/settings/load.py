@@ -62,6 +62,7 @@ def load_settings(
     values: dict[str, Any] = dict(_DEFAULT_PATHS)
     values |= _read_file(file) if file is not None else {}
     values |= _read_environment(environ or {})
+    # The command line last, so that it wins over everything else.
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     settings = _convert(absolute_paths(values), "settings")
     origin = str(file) if file is not None else "settings"
@@ -155,6 +156,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read ``VCONNECT_<KEY>`` for all keys that are not tables."""
     values: dict[str, Any] = {}
+    # Only known keys: the environment also has variables that the host sets for plugins.
     for field in msgspec.structs.fields(Settings):
         variable = _ENVIRONMENT_PREFIX + field.name.upper()
         if variable not in environ or field.name in _TABLES:
@@ -271,6 +273,7 @@ def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:
     known = [field.name for field in msgspec.structs.fields(allowed)]
+    # Most unknown keys are typos.
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     full = f"{table}.{name}" if table else name

@@ -1,5 +1,9 @@
 """Every setting with its default, as frozen structs that are validated once."""
 
+# The idea: one flat table for everything that can be configured, with a default for each key, so
+# that a host runs without any configuration. Structs are frozen: what was validated once is never
+# checked again, and no part of the host can change it for another.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -271,6 +275,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(own, key)
             if value is not None or key not in merged:
                 merged[key] = value
+        # A plugin's paths are added: the host's are needed by every plugin.
         merged["sandbox_read"] = self.sandbox_read + own.sandbox_read
         merged["restart"] = RestartPolicy(
             mode=merged["restart"],

@@ -69,6 +69,7 @@ def _absolute_options(options: Any, base: Path | None) -> Any:
 
 
 def _absolute_source(source: str, base: Path | None) -> str:
+    # Only paths change; a URL stays as it is.
     scheme, separator, rest = source.partition("://")
     if not separator:
         return str(absolute_path(source, base))

@@ -1,5 +1,9 @@
 """Decides who may connect under a plugin's name, and what they get (``docs/wire.md``)."""
 
+# The idea: a name belongs to the processes that this host started under it, which the kernel
+# identifies by the PID of the peer. What the handshake claims cannot change that. Anything else is
+# an external plugin, which the operator has to allow.
+
 from __future__ import annotations
 
 import os
@@ -60,6 +64,7 @@ class Admissions:
             raise HandshakeError("name_taken", f"{self._plugin.name} is already connected")
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)
+        # Only a native handshake gets terms: a classic acknowledgment has no such keys.
         terms = None
         if handshake.protocol_version is not None:
             terms = self._terms(handshake.protocol_version)

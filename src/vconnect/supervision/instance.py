@@ -1,5 +1,10 @@
 """One generation of a plugin: a process with its session, and its shutdown sequence."""
 
+# The idea: an instance moves in one direction only. Once it is condemned or its shutdown sequence
+# has begun, it never serves again, so a plugin's state can only be that of one of its instances.
+# What is polite (finishing events, the host's own events, SIGINT) has its own limited time, and
+# what is certain (SIGKILL until the session is empty) follows in any case.
+
 from __future__ import annotations
 
 import asyncio
@@ -95,8 +100,11 @@ class Instance:
         process = self.process
         assert process is not None, "another program's process is not ours to end"
         self.is_ending = True
+        # A process that has exited cannot answer any more, even if a child keeps its connection
+        # open.
         if process.is_alive and self.session is not None:
             await self._notify_stopping(process, self.session, settings, reason, on_phase)
+        # SIGINT and SIGTERM are one phase for an operator.
         phases = {signal.SIGKILL: Substate.KILLING}
         await process.end(
             settings.stop_timeout,

@@ -1,5 +1,13 @@
 """Starts a plugin's process: what to run, and in which environment."""
 
+# The idea: a start either succeeds completely or leaves nothing behind. Directories, secrets and
+# the cgroup are created in order and registered for removal; the same list is what is removed when
+# the process has ended.
+#
+# What a plugin may do without (private directories on a full disk, a cgroup on a machine that has
+# none) is a warning. What the operator has asked for (limits, a sandbox, secrets) is an error:
+# there is no start with less than that.
+
 from __future__ import annotations
 
 import asyncio
@@ -125,6 +133,7 @@ class Launcher:
             process.remove_leftovers = leftovers.pop_all().close
         # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
+        # Only once the whole session is gone: until then the next host may have to end it.
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
@@ -175,6 +184,7 @@ class Launcher:
         else:
             command = production_command(plugin.name, plugin.path, plugin.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
+        # After the operator's variables, which must not replace these.
         own = {HOST_PID_VARIABLE: str(os.getpid()), PLUGIN_NAME_VARIABLE: plugin.name}
         if private is not None:
             own |= private.environment

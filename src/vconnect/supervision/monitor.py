@@ -1,5 +1,10 @@
 """Samples every plugin's process tree once a second, and acts on the result."""
 
+# The idea: pings show that a native plugin's event loop works, but a classic plugin has none, and
+# neither kind reports its memory. So all process trees are measured in one pass, which also notices
+# processes that a signal has stopped. After a pass that took too long for the event loop, the next
+# one runs in a thread.
+
 from __future__ import annotations
 
 import time
@@ -99,6 +104,7 @@ class Monitor:
         plugin.sampled(usage)
         one = past.get(plugin.name)
         if one is None or one.process is not process:
+            # A new process starts with a clean record.
             one = _Past(process)
         self._past[plugin.name] = one
         # A short stop is nothing unusual, for example a Ctrl-Z. Only its duration counts.

@@ -71,6 +71,7 @@ class Roster:
         await asyncio.gather(*self._closings)
 
     def _close(self, supervisor: Supervisor) -> None:
+        # Not awaited here: the new plugin of this name need not wait for the old one's end.
         closing = asyncio.create_task(supervisor.close())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)

@@ -1,5 +1,9 @@
 """Pings a native plugin, and reacts when replies are missing."""
 
+# The idea: a ping is not a deadline. It is evaluated at the next tick, and a missed one only counts
+# if the plugin answered nothing else either, and if the tick itself was on time. A host that was
+# suspended for a minute must not kill its plugins for it.
+
 from __future__ import annotations
 
 import asyncio
@@ -45,6 +49,7 @@ class Watchdog:
         self._on_hang = on_hang
         self._loop = asyncio.get_running_loop()
         self._missed = 0
+        # Counts answers to any event, which prove as much as a reply to a ping.
         self._answered = session.answered
         self._pending: Future[Any] | None = None
         self._due = self._loop.time() + interval

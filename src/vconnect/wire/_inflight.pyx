@@ -321,7 +321,7 @@ cdef class ByNumber(InFlight):
                     continue
                 call.future.set_exception(self.lane._timed_out())
             abandoned[0] += 1
-            # Here `is_dropped` means that the owner knows: it is told once.
+            # Here `is_dropped` means that the owner was notified, which happens once.
             if not call.is_dropped:
                 call.is_dropped = True
                 self.lane.owner.abandoned(number)

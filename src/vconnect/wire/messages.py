@@ -162,6 +162,7 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
 def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> dict[str, Any]:
     """Build the host's answer to an accepted handshake; ``terms`` are for the native dialect."""
     answer = {"status": "ok", "config": config}
+    # A classic acknowledgment has the keys of the original host, and no others.
     return answer if terms is None else answer | msgspec.structs.asdict(terms)
 
 
@@ -210,6 +211,7 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
             code=_as_text(message.get("code", "")),
             stop=stop,
         )
+    # An object that merely has a key "status" is data, as with the original host.
     if status != "ok" or not ("data" in message or message.keys() <= _ENVELOPE_KEYS):
         return Answer(ok=True, data=message, stop=stop)
     data = message.get("data")
@@ -231,6 +233,7 @@ def parse_call(message: dict[str, Any]) -> PluginCall:
         call = msgspec.convert(message, PluginCall)
     except msgspec.ValidationError as error:
         raise HostCallError("bad_request", f"the call cannot be read: {error}") from None
+    # The core uses 0 for "no number", and the protocol has positive numbers only.
     if call.id is not None and call.id < 1:
         raise HostCallError("bad_request", f"id is {call.id}; expected a positive integer")
     if call.hops < 0:
@@ -240,6 +243,7 @@ def parse_call(message: dict[str, Any]) -> PluginCall:
 
 def ok_reply(number: int, data: Any) -> dict[str, Any]:
     """Build a native reply with ``data``, which is left out if it is ``None``."""
+    # A missing key and null mean the same to the reader; the shorter form is sent.
     if data is None:
         return {"id": number, "status": "ok"}
     return {"id": number, "status": "ok", "data": data}
@@ -277,6 +281,7 @@ def _parse_name(message: dict[str, Any]) -> str:
 
 
 def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
+    # A classic plugin does not know the key.
     if offered is None:
         return None
     # isinstance() would accept true, because Python's bool is an int; 1.0 is no version either.
@@ -294,6 +299,7 @@ def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
 
 def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     value = message.get(key, default)
+    # The exact type: JSON's true is an int for isinstance().
     if type(value) is not kind:
         expected = "a string" if kind is str else "an integer"
         raise _bad(f"{key} is {_shown(value)}; expected {expected}")

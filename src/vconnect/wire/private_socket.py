@@ -1,5 +1,12 @@
 """A Unix socket that only this user can reach, protected by a lock against a second host."""
 
+# The idea: a process that can connect can act as a plugin or as an operator, so the socket must
+# never be open to other users, not even between bind() and chmod(). Mode 0600 comes with the bind,
+# and the directory must be one in which no other user can replace the file.
+#
+# A lock file, not the socket, decides who serves a path. The kernel releases a lock when its holder
+# dies, while a socket file stays behind and looks the same as a live one.
+
 from __future__ import annotations
 
 import fcntl
@@ -56,6 +63,7 @@ class PrivateSocket:
         self.socket.close()
         if self.is_intact() and not self._is_activated:
             self.path.unlink(missing_ok=True)
+        # Closed twice, the second time must not unlink what another host has bound meanwhile.
         self._inode = None
         if self._lock >= 0:
             os.close(self._lock)
@@ -79,6 +87,7 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
     where = absolute_path(path)
     _check_length(where)
     _make_private_directory(where.parent)
+    # Before the socket is touched: a stale socket and a live one look the same on disk.
     lock = _take_lock(where)
     try:
         if listening is not None:
@@ -105,6 +114,7 @@ def _make_private_directory(directory: Path) -> None:
     try:
         missing = []
         parent = directory
+        # Collected one by one, because mkdir(parents=True) applies the mode to the last one only.
         while not os.path.lexists(parent):
             missing.append(parent)
             parent = parent.parent
@@ -116,6 +126,7 @@ def _make_private_directory(directory: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
         raise SocketError(f"socket directory {directory} is {kind}; use a real directory")
+    # The owner of a directory can replace what is in it, whatever the file's mode.
     if found.st_uid != os.geteuid():
         raise SocketError(
             f"socket directory {directory} belongs to user {found.st_uid}, "
@@ -146,6 +157,7 @@ def _take_lock(path: Path) -> int:
         raise SocketError(
             f"another host (PID {holder}) serves {path}; stop it first, or use another socket path"
         ) from None
+    # After the lock is held: the PID of another host must stay readable.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
@@ -168,6 +180,7 @@ def _clear_stale(path: Path) -> None:
         return
     except OSError as error:
         raise SocketError(f"socket path {path}: {error.strerror}") from error
+    # Only a socket can be stale. Anything else may be data.
     if not stat.S_ISSOCK(mode):
         raise SocketError(f"{path} exists and is not a socket; move it away or use another path")
     try:
@@ -204,4 +217,5 @@ def _inode(path: Path) -> tuple[int, int] | None:
         found = path.lstat()
     except OSError:
         return None
+    # The link itself, not its target: what counts is what bind() has created.
     return found.st_dev, found.st_ino

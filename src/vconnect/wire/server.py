@@ -103,6 +103,7 @@ class UnixSocketServer:
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
         self._buffer = ReadBuffer()
+        # All connections, those before their handshake too: `close` ends them all.
         self._streams: set[Lane] = set()
         self._refused: dict[str, float] = {}
         self._is_closed = False
@@ -123,6 +124,7 @@ class UnixSocketServer:
         Raises:
             SocketError: The socket cannot be bound; see `bind_private_socket`.
         """
+        # The lock is taken with the bind, so this is the only host of this path from here on.
         private = self.bind()
         try:
             self._server = await self._listen(private.socket)
@@ -157,6 +159,7 @@ class UnixSocketServer:
         return await loop.create_unix_server(self._new_connection, sock=bound)
 
     def _new_connection(self) -> Lane:
+        # One read buffer for all connections of the loop, see `ReadBuffer`.
         return Lane(_Greeting(self), self._buffer, self.limits.max_frame_bytes)
 
     async def _keep_bound(self, private: PrivateSocket) -> None:
@@ -198,6 +201,7 @@ class UnixSocketServer:
     def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer) -> None:
         """Send the reason, close, and log it at most once a minute per name."""
         self.refusals += 1
+        # Sent before closing, since it is all that the plugin's author gets to see.
         stream.send(encode_frame(refusal(error)))
         stream.close()
         now = time.monotonic()
@@ -221,6 +225,7 @@ class _Greeting:
     Afterwards it forwards what the session reports.
     """
 
+    # One per connection, for as long as that lives.
     __slots__ = ("_peer", "_server", "_stream", "_timer")
 
     def __init__(self, server: UnixSocketServer) -> None:
@@ -249,6 +254,7 @@ class _Greeting:
         gatekeeper = self._server.gatekeeper
         # Looked up before parsing, because a refusal of garbage is reported to the owner as well.
         owner = gatekeeper.owner(self._peer)
+        # Refusals without a name share one entry in the log's limit.
         name = ""
         try:
             handshake = parse_handshake(message)
@@ -260,6 +266,7 @@ class _Greeting:
         except HandshakeError as error:
             self._refuse(error, owner, name)
             return
+        # From here on the lane's owner is the session; this object only forwards its reports.
         session = Session(handshake, self._peer, self._stream, limits, self)
         session.open(welcome)
         gatekeeper.attached(session, owner)

@@ -196,6 +196,7 @@ class Session:
     def lost_events(self) -> list[LostEvent]:
         """Return the events in flight at the session's end, without the host's own."""
         lost = []
+        # Rare, at a crash: decoding the frames again is cheaper than keeping every payload decoded.
         for frame in self._lane.lost:
             message = orjson.loads(frame[HEADER_BYTES:])
             if not is_reserved(message["event"]):
@@ -225,6 +226,7 @@ class Session:
 
     def abandoned(self, number: int) -> None:
         """Inform a native plugin that its reply is no longer needed."""
+        # A notification, which has no reply: whether it is heeded is up to the plugin.
         self._lane.send(encode_frame({"event": CANCEL, "payload": {"id": number}}))
 
     def disconnected(self, error: Exception | None) -> None:
@@ -250,6 +252,7 @@ def peer_of(transport: Transport) -> Peer:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, _ = struct.unpack("=iII", raw)
         return Peer(pid, uid)
+    # macOS has the PID and the user in two separate options.
     pid = connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
     # struct xucred has 76 bytes; its version comes before the user ID.
     _, uid = struct.unpack_from("=II", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76))
