@@ -100,10 +100,8 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
-        # Unless overridden, bind the dispatcher's method: one Python frame less for each request.
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
-        socket_path = Path(settings.socket_path)
-        self._state = HostState(settings.state_directory, socket_path)
+        self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller(
             Path(settings.plugin_dir),
             max_package_bytes=settings.max_package_bytes,
@@ -121,20 +119,7 @@ class PluginRuntimeManager:
         self._supervision = settings.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)
         self._roster = Roster(self._new_supervisor)
-        gatekeeper = HostGatekeeper(
-            self._registry,
-            self._catalog,
-            self._roster,
-            self._calls,
-            allow_external=settings.allow_external,
-        )
-        self._server = UnixSocketServer(
-            socket_path,
-            gatekeeper,
-            lane_limits(settings.part(ConnectionSettings), settings.window),
-            settings.handshake_timeout,
-            listening,
-        )
+        self._server = self._make_server(listening)
         #: Set to the name of a required plugin when it is in a crash loop.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -526,6 +511,22 @@ class PluginRuntimeManager:
         plugin.config = values
 
     # Internals.
+
+    def _make_server(self, listening: socket.socket | None) -> UnixSocketServer:
+        gatekeeper = HostGatekeeper(
+            self._registry,
+            self._catalog,
+            self._roster,
+            self._calls,
+            allow_external=self.settings.allow_external,
+        )
+        return UnixSocketServer(
+            Path(self.settings.socket_path),
+            gatekeeper,
+            lane_limits(self.settings.part(ConnectionSettings), self.settings.window),
+            self.settings.handshake_timeout,
+            listening,
+        )
 
     def _given_up(self, plugin: PluginRuntime) -> None:
         """Called when a crash loop has begun."""

@@ -217,10 +217,13 @@ class Supervisor:
         if instance is self._successor:
             self._take_over(instance)
         self._serve(instance, session)
+        shaken = session.handshake
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
             self.plugin.name,
-            *_shown(session.handshake),
+            shaken.version,
+            shaken.priority,
+            ", ".join(shaken.capabilities),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
@@ -597,7 +600,3 @@ class Supervisor:
         plugin = self.plugin
         if plugin.status is not PluginStatus.RUNNING:
             raise PluginStartError(plugin.name, plugin.reason or "stopped before it was running")
-
-
-def _shown(handshake: Handshake) -> tuple[str, int, str]:
-    return handshake.version, handshake.priority, ", ".join(handshake.capabilities)
