@@ -11,5 +11,6 @@ def host_version() -> str:
     """Return the installed version; empty in a source tree that was never installed."""
     try:
         return metadata.version("vconnect")
+    # An empty version is not compared with what packages require, see `check_host_version`.
     except metadata.PackageNotFoundError:
         return ""

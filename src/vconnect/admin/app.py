@@ -204,6 +204,7 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
 @web.middleware
 async def _refuse_browsers(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Refuse what a web page could send, in case the socket is ever exposed through a proxy."""
+    # Browsers send it with every request that could change anything.
     if "Origin" in request.headers:
         return _forbidden("requests with an Origin header are refused: browsers are not served")
     host = request.headers.get("Host", "")

@@ -217,6 +217,7 @@ async def _send_for(send: Send, in_flight: int, seconds: float) -> list[float]:
     try:
         async with asyncio.TaskGroup() as group:
             callers = [group.create_task(_caller(send, until)) for _ in range(in_flight)]
+    # All callers send the same event, so they fail for the same reason.
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None  # the first failure stands for the others
     return sorted(latency for caller in callers for latency in caller.result())

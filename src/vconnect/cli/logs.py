@@ -92,6 +92,7 @@ class _Follower:
         if page["began"] != shown["began"]:
             # Another host, or the plugin was reinstalled: the numbering has restarted.
             click.echo("the plugin's log has been reset", err=True)
+            # From its beginning, since none of the new log's lines have been shown.
             page = await self._get(lines=_PAGE_LINES, after=0)
         return page
 

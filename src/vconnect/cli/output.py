@@ -85,6 +85,7 @@ def print_plugin(plugin: Mapping[str, Any]) -> None:
     for moment in ("last_heartbeat", "next_retry_at"):
         shown[moment] = _clock(plugin[moment])
     _print_fields(shown)
+    # Last, because it is the longest, and below a table it keeps its line breaks.
     if plugin["last_stderr"]:
         click.echo("last stderr:")
         for line in plugin["last_stderr"]:

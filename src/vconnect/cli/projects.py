@@ -28,6 +28,7 @@ def new(name: str, lang: str, directory: Path | None) -> None:
 
     from .scaffold import create_project
 
+    # Named like the plugin is listed, without the prefix.
     target = directory or Path(canonical_name(name))
     for path in create_project(name, target, lang):
         click.echo(f"wrote {clean(str(path))}")

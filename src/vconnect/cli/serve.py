@@ -85,6 +85,7 @@ def serve(
         "log_level": log_level,
         "allow_external": allow_external or None,
         "uvloop": uvloop,
+        # The setting has three values, of which the pair of options names two.
         "guardian": {None: None, True: "on", False: "off"}[guardian],
     }
     settings = settings_for(config, overrides)

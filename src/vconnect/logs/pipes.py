@@ -33,16 +33,16 @@ _TAIL_BYTES = 32 * 1024
 
 
 class LineLog(Protocol):
-    """Where lines go: a plugin's log."""
+    """The destination of the lines: a plugin's log."""
 
     def room(self) -> int:
-        """Return how many lines are accepted now."""
+        """Return how many lines may pass now."""
 
     def write(self, stream: Stream, lines: list[bytes], skipped: int = 0) -> None:
-        """Take lines, at most as many as `room` returned, and the number of those left out."""
+        """Process lines, no more than `room` allowed, and the number of suppressed ones."""
 
     def tell_suppressed(self, *, at_once: bool = False) -> None:
-        """Report how many lines were left out."""
+        """Report how many lines were suppressed."""
 
 
 class PluginOutput:

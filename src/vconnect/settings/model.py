@@ -242,6 +242,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def state_directory(self) -> Path:
         """The directory of the state file, as configured or in `plugin_dir`."""
+        # By default beside the plugins: two hosts with the same plugins then share it, in a file
+        # for each socket.
         if self.state_dir is not None:
             return Path(self.state_dir)
         return Path(self.plugin_dir, ".vconnect", "state")

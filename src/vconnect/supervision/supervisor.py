@@ -11,9 +11,7 @@
 #
 # There are up to three kinds of instances (a process with its session): the current one; during a
 # zero-downtime restart a successor until its handshake is complete; and those that are leaving,
-# each with a task that drains and ends it. The handover is one assignment, `_take_over`. An
-# instance ends because it is condemned: the first verdict counts, because later ones are usually
-# consequences of it.
+# each with a task that drains and ends it. The handover is one assignment, `_take_over`.
 
 from __future__ import annotations
 
@@ -135,9 +133,8 @@ class Supervisor:
     async def restart(self) -> None:
         """Restart the plugin and wait for its handshake.
 
-        If it is running and not exclusive, the new process is started first and takes over when its
-        handshake is complete, while the old one answers what it has in flight. If the new one
-        fails, the old one keeps running.
+        Unless the plugin is exclusive, the old process runs until the new one's handshake is
+        complete, and keeps running if the new one fails.
 
         Raises:
             PluginStartError: See `start`; also raised if the old process keeps running.
@@ -212,7 +209,6 @@ class Supervisor:
         instance.session = session
         if instance.running_since is None:
             instance.running_since = time.monotonic()
-        # The start is over: the next plugin may begin.
         self._slot.release()
         if instance is self._successor:
             self._take_over(instance)
