@@ -119,7 +119,7 @@ wheel: $(BUILT)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(SANITIZE) .run build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-* .run build dist src/*.egg-info
 	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete
 
 # Python only: the compiled modules are not traced. One test lists what a process has imported,
@@ -130,3 +130,17 @@ coverage: $(VENV)/.test
 	$(BIN)/python -m coverage run -m pytest --deselect tests/unit/cli/test_process.py::test_help_loads_nothing_heavy
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# The compiled modules, in a copy that is built with line tracing: it must not replace the fast
+# build of this directory.
+TRACED := build/traced
+.PHONY: coverage-cython
+coverage-cython: $(VENV)/.made
+	rm -rf $(TRACED) && mkdir -p $(TRACED)
+	git ls-files -z | xargs -0 cp --parents -t $(TRACED)
+	$(BIN)/python -m venv $(TRACED)/.venv
+	cd $(TRACED) && $(PIP) install --upgrade 'pip>=25.1' && $(PIP) install --group build --group test
+	cd $(TRACED) && VCONNECT_TRACE=1 $(PIP) install --no-build-isolation -e .
+	cd $(TRACED) && $(BIN)/python -m coverage run --rcfile=.github/coverage-cython.ini \
+		-m pytest tests/unit/wire tests/unit/test_framing.py tests/vectors tests/fuzz tests/integration/test_spawn.py
+	cd $(TRACED) && $(BIN)/python -m coverage report --rcfile=.github/coverage-cython.ini

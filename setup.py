@@ -22,6 +22,7 @@ class BuildCore(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Compile, if there is something to compile with."""
+        ext.cython_directives = {"linetrace": TRACE}
         command = getattr(self.compiler, "compiler_so", None)
         if command and shutil.which(command[0]) is None:
             raise SystemExit(NO_COMPILER.format(compiler=command[0]))
@@ -33,6 +34,9 @@ COMPILE = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 if os.environ.get("VCONNECT_WERROR"):
     COMPILE.append("-Werror")
 
+# Line by line tracing for `make coverage-cython`. It costs about half of the speed.
+TRACE = bool(os.environ.get("VCONNECT_TRACE"))
+
 # No function is looked up at its first call: `_spawn` makes some where nothing may be looked up.
 LINK = ["-Wl,-z,now"] if sys.platform == "linux" else []
 
@@ -43,6 +47,7 @@ setup(
             [f"src/vconnect/{name.replace('.', '/')}.pyx"],
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
             extra_link_args=LINK + shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
+            define_macros=[("CYTHON_TRACE_NOGIL", "1")] if TRACE else [],
         )
         for name in ("_framing", "wire._stream", "wire._inflight", "wire._lane", "processes._spawn")
     ],

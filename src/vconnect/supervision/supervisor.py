@@ -213,13 +213,13 @@ class Supervisor:
         if instance is self._successor:
             self._take_over(instance)
         self._serve(instance, session)
-        shaken = session.handshake
+        handshake = session.handshake
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
             self.plugin.name,
-            shaken.version,
-            shaken.priority,
-            ", ".join(shaken.capabilities),
+            handshake.version,
+            handshake.priority,
+            ", ".join(handshake.capabilities),
         )
 
     def detached(self, session: Session, error: Exception | None) -> None:
