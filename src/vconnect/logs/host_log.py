@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+from typing import Any
 
 from .text import escape_controls
 from .writer import LogWriter
@@ -36,6 +37,11 @@ class HostFormatter(logging.Formatter):
         """Format the record. A traceback follows on separate lines."""
         record.shown_level = self._level(record)
         return super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format a traceback. An exception's text may quote what a plugin sent."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(map(escape_controls, lines))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Format the record as exactly one line."""

@@ -94,7 +94,10 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
         return Source(text=text, shown=shown, suffix=suffix, path=None)
     # Only `file://` is left here: other schemes were handled as URLs.
     scheme, separator, rest = text.partition("://")
-    path = Path(rest if separator else scheme).expanduser()
+    try:
+        path = Path(rest if separator else scheme).expanduser()
+    except RuntimeError as error:
+        raise InstallError(f"{text}: {error}; set HOME or use an absolute path") from None
     return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
 
 
@@ -114,8 +117,10 @@ def shown_source(source: str) -> str:
     """Return ``source`` for messages, without the credentials and the query of a URL."""
     if not is_url(source):
         return source
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    # By hand, because it must also work for what `urlsplit` refuses.
+    scheme, _, rest = source.partition("://")
+    netloc, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme.lower()}://{netloc.rpartition('@')[2]}{slash}{path}"
 
 
 def is_url(source: str) -> bool:
@@ -172,14 +177,18 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
         _ = parts.port  # validated only when it is accessed
         return parts.scheme.lower(), parts.hostname or ""
     except ValueError as error:
-        raise InstallError(f"{url!r}: not a valid address: {error}") from None
+        # One of urllib's messages quotes the credentials.
+        why = "" if "@" in str(error) else f": {error}"
+        raise InstallError(f"{shown_source(url)}: not a valid address{why}") from None
 
 
 def _placeholder(match: re.Match[str], source: str) -> str:
     name = match[1]
     if match[0].endswith("}") and name in ("os", "arch"):
         return _system(source) if name == "os" else _architecture(source)
-    raise InstallError(f"{source}: unknown placeholder {match[0]!r}; known: ${{os}}, ${{arch}}")
+    raise InstallError(
+        f"{shown_source(source)}: unknown placeholder {match[0]!r}; known: ${{os}}, ${{arch}}"
+    )
 
 
 def _system(source: str) -> str:
@@ -194,7 +203,7 @@ def _named(placeholder: str, value: str, names: dict[str, str], source: str) -> 
     if value not in names:
         allowed = ", ".join(sorted(set(names.values())))
         raise InstallError(
-            f"{source}: no value of ${{{placeholder}}} for {value!r} (known: {allowed}); "
-            "write out the address"
+            f"{shown_source(source)}: no value of ${{{placeholder}}} for {value!r} "
+            f"(known: {allowed}); write out the address"
         )
     return names[value]

@@ -100,8 +100,9 @@ class Crashes:
     def add(self, report: CrashReport, lost: Iterable[LostEvent]) -> None:
         """Keep a report, and quarantine events that were in flight for the second time."""
         self.reports.append(report)
-        for event in lost:
-            self._suspect(event)
+        # By fingerprint: however often an event was in flight, one crash counts once.
+        for key, event in {fingerprint(event.frame): event for event in lost}.items():
+            self._suspect(key, event)
         if self._writer is not None:
             self._writer.changed()
 
@@ -120,8 +121,7 @@ class Crashes:
         )
         return True
 
-    def _suspect(self, lost: LostEvent) -> None:
-        key = fingerprint(lost.frame)
+    def _suspect(self, key: str, lost: LostEvent) -> None:
         crashes = self._suspects.pop(key, 0) + 1
         # Popped above and added again, so that the dictionary's order is that of the last crash.
         if crashes < _CRASHES_TO_QUARANTINE:
@@ -140,11 +140,13 @@ class Crashes:
         )
 
     def _read(self) -> list[CrashReport]:
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return []
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[CrashReport])
-        except (OSError, msgspec.DecodeError) as error:
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # Reports are for information only: a bad file must not keep the plugin from starting.
             _log.warning("cannot read crash reports in %s: %s", self._file, error)
             return []

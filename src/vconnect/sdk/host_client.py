@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -91,8 +92,10 @@ class Host:
         timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> Any:
         """Call another plugin, whose handler of the event ``method`` answers (``plugin.call``)."""
-        deadline_ms = int(timeout * 1000)
-        asked = {"plugin": plugin, "method": method, "params": params, "deadline_ms": deadline_ms}
+        asked = {"plugin": plugin, "method": method, "params": params}
+        if math.isfinite(timeout):
+            # At least 1, because the host refuses a deadline of 0.
+            asked["deadline_ms"] = max(1, int(timeout * 1000))
         return await self.call("plugin.call", asked, timeout=timeout)
 
     async def publish(self, event: str, payload: Any) -> int:

@@ -73,7 +73,7 @@ def _absolute_source(source: str, base: Path | None) -> str:
     scheme, separator, rest = source.partition("://")
     if not separator:
         return str(absolute_path(source, base))
-    return f"file://{absolute_path(rest, base)}" if scheme == "file" else source
+    return f"file://{absolute_path(rest, base)}" if scheme.lower() == "file" else source
 
 
 def _absolute_dev_plugin(text: str, base: Path | None) -> str:

@@ -43,15 +43,19 @@ class Reloader:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             if running := self._running():
-                for path in await in_thread(None, self._watch.changed, list(running)):
-                    self._reload(running[path])
+                changed = set(await in_thread(None, self._watch.changed, list(running)))
+                # Anew, because an operator may have stopped one meanwhile.
+                for path, plugins in self._running().items():
+                    for plugin in plugins if path in changed else ():
+                        self._reload(plugin)
 
-    def _running(self) -> dict[Path, PluginRuntime]:
-        return {
-            plugin.path: plugin
-            for plugin in self._registry
-            if plugin.dev and plugin.path is not None and plugin.desired == "running"
-        }
+    def _running(self) -> dict[Path, list[PluginRuntime]]:
+        """Return the dev plugins that should be running, by source directory."""
+        running: dict[Path, list[PluginRuntime]] = {}
+        for plugin in self._registry:
+            if plugin.dev and plugin.path is not None and plugin.desired == "running":
+                running.setdefault(plugin.path, []).append(plugin)
+        return running
 
     def _reload(self, plugin: PluginRuntime) -> None:
         _log.info("plugin %s: its source has changed", plugin.name)

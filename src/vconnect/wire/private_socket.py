@@ -158,8 +158,12 @@ def _take_lock(path: Path) -> int:
             f"another host (PID {holder}) serves {path}; stop it first, or use another socket path"
         ) from None
     # After the lock is held: the PID of another host must stay readable.
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise SocketError(f"lock file {lock_path} cannot be written: {error.strerror}") from error
     return lock
 
 

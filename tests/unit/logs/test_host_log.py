@@ -163,6 +163,17 @@ def test_a_traceback_follows_on_lines_of_its_own() -> None:
     assert lines[-1] == "ValueError: why"
 
 
+def test_a_traceback_does_not_steer_the_terminal() -> None:
+    try:
+        raise ValueError("a\x1b[2Jb")
+    except ValueError:
+        caught = sys.exc_info()
+    record = logging.LogRecord("vconnect.x", logging.ERROR, "file", 1, "failed", (), caught)
+    text = HostFormatter(colored=False).format(record)
+    assert "\x1b" not in text
+    assert text.endswith(r"ValueError: a\x1b[2Jb")
+
+
 def test_a_record_that_cannot_be_rendered_is_reported_and_the_next_is_written(
     pipe: tuple[int, int], logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,10 +132,18 @@ def test_what_is_shown_has_no_credentials(text: str) -> None:
         "http://me:hunter2@example.com/a.vp?token=hunter2",
         "ftp://me:hunter2@h/a.vp",
         "https://me:hunter2@/a.vp",
+        "https://me:hunter2@h/${x}.vp?token=hunter2",
+        "https://me:hunter2@h:99999/a.vp",
+        "https://me:hunter2@[::1/a.vp",
+        "https://me:hunter2@h\u2100/a.vp",
     ],
 )
 def test_a_refusal_shows_no_credentials(text: str) -> None:
     assert "hunter2" not in refusal(text)
+
+
+def test_a_home_that_is_not_known_is_an_error_in_words() -> None:
+    assert "use an absolute path" in refusal("~nobody-of-this-name/a.vp")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def frame(payload: object, event: str = "e") -> bytes:
     [
         ([], []),
         ([[1]], []),
+        ([[1, 1]], []),
         ([[1], [1]], [1]),
         ([[1], [2]], []),
         ([[1], [2], [1]], [1]),
@@ -117,10 +118,26 @@ async def test_a_disk_that_refuses_costs_the_file_and_nothing_else(tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"{}", b"[1]", b'[{"at": 1}]', b"\xff", b'[{"at": "soon"}]']
+    "data",
+    [
+        b"",
+        b"{",
+        b"{}",
+        b"[1]",
+        b'[{"at": 1}]',
+        b"\xff",
+        b'[{"at": "soon"}]',
+        b'[{"reason": "\xff"}]',
+    ],
 )
 def test_a_file_that_makes_no_sense_is_passed_over(tmp_path, caplog, data):
     (tmp_path / "x.json").write_bytes(data)
+    assert list(Crashes("x", tmp_path).reports) == []
+    assert str(tmp_path / "x.json") in caplog.text
+
+
+def test_a_file_that_is_nested_too_deeply_is_passed_over(tmp_path, caplog):
+    (tmp_path / "x.json").write_bytes(b'[{"unknown": ' + b"[" * 100_000)
     assert list(Crashes("x", tmp_path).reports) == []
     assert str(tmp_path / "x.json") in caplog.text
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -187,6 +189,17 @@ async def test_another_plugin_is_told_how_long_it_has(line: Line) -> None:
     }
     line.reply(1, data=3)
     assert await call == 3
+
+
+@pytest.mark.parametrize(("timeout", "deadline"), [(0.0001, 1), (math.inf, None), (0.0015, 1)])
+async def test_a_deadline_is_at_least_a_millisecond(
+    line: Line, timeout: float, deadline: int | None
+) -> None:
+    call, asked = await line.asked(line.host.call_plugin("other", "sum", timeout=timeout))
+    assert asked["params"].get("deadline_ms") == deadline
+    line.reply(1, data=None)
+    with suppress(HostCallError):
+        await call
 
 
 async def test_publishing_says_how_many_it_reached(line: Line) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,16 +31,16 @@ class Restarted:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.result: Callable[[], None] = lambda: None
-        self._name = ""
+        self.result: Callable[[], Awaitable[None] | None] = lambda: None
 
-    def of(self, runtime: PluginRuntime) -> Restarted:
-        self._name = runtime.name
-        return self
+    def of(self, runtime: PluginRuntime) -> SimpleNamespace:
+        async def restart() -> None:
+            self.names.append(runtime.name)
+            pending = self.result()
+            if pending is not None:
+                await pending
 
-    async def restart(self) -> None:
-        self.names.append(self._name)
-        self.result()
+        return SimpleNamespace(restart=restart)
 
 
 class Sources:
@@ -133,6 +134,38 @@ async def test_a_source_that_does_not_build_is_tried_again_at_its_next_change(so
             await until(lambda count=count: len(sources.restarted.names) == count)
 
 
+async def test_a_stop_that_comes_during_the_look_counts(sources):
+    runtime = sources.add("a")
+    sources.add("b")
+    changed = sources.reloader._watch.changed
+
+    def stopped_meanwhile(paths):
+        found = changed(paths)
+        if found:
+            runtime.want("stopped")
+        return found
+
+    sources.reloader._watch.changed = stopped_meanwhile
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await until(lambda: runtime.desired == "stopped")
+        await sources.looked()
+    assert sources.restarted.names == []
+
+
+async def test_two_plugins_of_one_source_are_both_restarted(sources):
+    first = sources.add("a")
+    second = plugin("b", first.path, dev=True)
+    second.want("running")
+    sources.registry.add(second)
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await until(lambda: len(sources.restarted.names) == 2)
+    assert sorted(sources.restarted.names) == ["a", "b"]
+
+
 async def test_a_plugin_that_comes_later_is_watched_too(sources):
     sources.add("a")
     async with sources.watched():
@@ -152,7 +185,7 @@ async def test_a_restart_that_has_begun_goes_on_when_the_watch_ends(sources):
         await asyncio.sleep(0.005)
         ended.append(True)
 
-    sources.restarted.restart = slow
+    sources.restarted.result = slow
     async with sources.watched():
         await sources.looked()
         sources.change("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -175,6 +176,20 @@ def test_a_holder_that_has_not_said_who_it_is(path: Path, text: bytes, shown: st
     lock_of(path).write_bytes(text)
     with held(lock_of(path)), pytest.raises(SocketError, match=rf"\(PID {shown}\)"):
         bind_private_socket(path)
+
+
+def test_a_lock_file_that_cannot_be_written_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(SocketError, match=r"lock cannot be written: No space left"):
+            bind_private_socket(path)
+    with bound(path):  # so the lock is free again
+        assert is_served(path)
 
 
 def test_what_a_dead_host_left_in_the_lock_file_is_overwritten(path: Path) -> None:
