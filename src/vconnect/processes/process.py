@@ -144,12 +144,16 @@ class PluginProcess:
         self._pidfd = -1
 
     @classmethod
-    def spawn(cls, spec: LaunchSpec, log: PluginLog | None = None) -> PluginProcess:
+    def spawn(
+        cls, spec: LaunchSpec, log: PluginLog | None = None, leftovers: ExitStack | None = None
+    ) -> PluginProcess:
         """Start the process. Blocks for less than a millisecond (vfork).
 
         Args:
             spec: What to start.
             log: Where its output goes; by default to a new log.
+            leftovers: Removes what was created on disk for this start alone. The process takes its
+                callbacks over once it has started; see `remove_leftovers`.
 
         Raises:
             PluginStartError: The process cannot be started; the text has the path and the reason.
@@ -167,6 +171,8 @@ class PluginProcess:
             os.close(out_write)
             os.close(err_write)
         process = cls(spec, child, log)
+        if leftovers is not None:
+            process.remove_leftovers = leftovers.pop_all().close
         # Before the exit is watched, whose callback drains the pipes.
         process.log.add(out_read, "stdout")
         process.log.add(err_read, "stderr")

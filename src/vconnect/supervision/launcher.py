@@ -129,8 +129,7 @@ class Launcher:
             if cgroup is not None:
                 leftovers.callback(cgroup.end)
                 spec = msgspec.structs.replace(spec, cgroup=cgroup)
-            process = PluginProcess.spawn(spec, plugin.log)
-            process.remove_leftovers = leftovers.pop_all().close
+            process = PluginProcess.spawn(spec, plugin.log, leftovers)
         # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
         # Only once the whole session is gone: until then the next host may have to end it.

@@ -204,7 +204,7 @@ async def test_a_shortage_passes_and_a_refusal_does_not(place, monkeypatch, numb
 
 
 def refused_spawn(error: OSError) -> Any:
-    def spawn(spec: Any, log: Any) -> Any:
+    def spawn(spec: Any, log: Any, leftovers: Any) -> Any:
         raise start_error(spec.plugin, "cannot start", error)
 
     return spawn
@@ -292,7 +292,7 @@ async def test_one_from_source_has_longer_for_its_handshake(place, dev, timeout)
 async def test_no_new_privileges_where_that_is_wanted(place, monkeypatch):
     found = []
 
-    def look(spec: Any, log: Any) -> Any:
+    def look(spec: Any, log: Any, leftovers: Any) -> Any:
         found.append(spec.no_new_privs)
         raise start_error(spec.plugin, "only looked", OSError(errno.EPERM, ""))
 
