@@ -269,6 +269,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_refused_by_name(outcomes: dict[str, list], name: str) -> None:
     message, growth, entries = outcomes[name]

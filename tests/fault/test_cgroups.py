@@ -91,6 +91,7 @@ async def test_who_ignores_signals_there_is_killed_after_the_grace_period(lab: L
         assert not is_alive(escaped)
 
 
+@pytest.mark.slow
 @needs_cgroups
 async def test_who_has_left_the_session_counts(lab: Lab) -> None:
     lab.plugin("hog", HOG.replace("import time;", "import os, time; os.setsid();"))

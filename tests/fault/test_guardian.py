@@ -81,6 +81,7 @@ def test_nobody_outlives_a_killed_host(lab: Lab, run: int) -> None:
         assert host.ends() == 128 + signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 def test_nobody_outlives_a_clean_end(lab: Lab, loop: str) -> None:
     lab.plugin("family", FAMILY)
@@ -121,6 +122,7 @@ def test_an_order_empties_the_sandbox(lab: Lab, loop: str, order: str) -> None:
         assert bool(relatives(lab)) == (order == "restart")
 
 
+@pytest.mark.slow
 def test_a_start_after_that_is_clean(lab: Lab) -> None:
     lab.plugin("family", FAMILY)
     with Serve(lab, "--config", marked(lab)) as first:

@@ -123,6 +123,7 @@ def package(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["swap", "renames", "first"])
 def test_killed_at_every_step(tmp_path: Path, package: Path, mode: str) -> None:
     done = run(KILLER, tmp_path, package, mode)

@@ -30,6 +30,7 @@ QUICK = {"restart": "always", "restart_delay": 0.01, "restart_max_delay": 0.02}
 # --- sampling --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_summary_shows_the_whole_tree(lab: Lab) -> None:
     lab.plugin(
         "tree",
@@ -79,6 +80,7 @@ async def test_one_pass_for_fifty_plugins_is_cheap() -> None:
 # --- hanging ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_an_idle_classic_plugin_that_is_stopped_is_replaced(lab: Lab) -> None:
     lab.plugin("idle", ECHO)
     lab.plugin("other", ECHO)
@@ -95,6 +97,7 @@ async def test_an_idle_classic_plugin_that_is_stopped_is_replaced(lab: Lab) -> N
         assert runtime.summary("other").pid == other
 
 
+@pytest.mark.slow
 async def test_a_plugin_that_goes_on_in_time_is_left_alone(lab: Lab) -> None:
     for name in ("idle", "other"):
         lab.plugin(name, ECHO)
@@ -114,6 +117,7 @@ async def test_a_plugin_that_goes_on_in_time_is_left_alone(lab: Lab) -> None:
 # --- memory ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_memory_hog_is_replaced_and_its_siblings_are_not(lab: Lab) -> None:
     # The memory is a child's: the limit is the tree's.
     lab.plugin("hog", HOG)
@@ -133,6 +137,7 @@ async def test_a_memory_hog_is_replaced_and_its_siblings_are_not(lab: Lab) -> No
         assert runtime.summary("hog").generation == 2
 
 
+@pytest.mark.slow
 async def test_the_substate_names_the_limit(lab: Lab) -> None:
     lab.plugin("hog", "held = bytearray(b'x') * (64 << 20)\nserve()")
     lab.plugin("free", "held = bytearray(b'x') * (64 << 20)\nserve()")

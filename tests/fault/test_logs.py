@@ -138,6 +138,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_flood_is_bounded_and_counted(lab: Lab, kind: str) -> None:
     lab.plugin("flood", FLOODING.format(data=FLOODS[kind], fd=1))
@@ -165,6 +166,7 @@ async def test_a_flood_is_bounded_and_counted(lab: Lab, kind: str) -> None:
     assert len(file) < 40 * FLOOD_S * 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_many_floods_at_once(lab: Lab) -> None:
     for number in range(8):
         lab.plugin(f"flood{number}", FLOODING.format(data=FLOODS["lines"], fd=1 + number % 2))
@@ -195,6 +197,7 @@ async def test_every_line_of_a_flood_is_written_or_counted(lab: Lab, fd: int) ->
     assert suppressed + sum(line.endswith(" line") for line in written) == 1_000_000
 
 
+@pytest.mark.slow
 async def test_a_line_of_a_hundred_megabytes_is_cut_and_its_end_is_found(lab: Lab) -> None:
     code = """
     for _ in range(1600):
@@ -438,6 +441,7 @@ class StalledHost:
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 
 
+@pytest.mark.slow
 @LOOPS
 def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
@@ -452,6 +456,7 @@ def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) 
         assert host.process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 @LOOPS
 def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
@@ -469,6 +474,7 @@ def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loo
     assert any("received SIGTERM: stopping plugins" in line for line in lines)
 
 
+@pytest.mark.slow
 @LOOPS
 def test_a_stderr_that_is_closed_stops_nothing(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING)

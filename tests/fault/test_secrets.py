@@ -40,6 +40,7 @@ ORDERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads command lines in /proc")
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 def test_no_secret_is_told(lab: Lab, loop: str) -> None:

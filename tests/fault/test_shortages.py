@@ -65,6 +65,7 @@ with asyncio.Runner(loop_factory={loop.__module__}.{loop.__name__}) as runner:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) -> None:
     for number in range(30):
         lab.plugin(f"p{number:02}", ECHO)
@@ -144,6 +145,7 @@ def nobodys_cgroup() -> Iterator[tuple[str, ...]]:
     path.rmdir()
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("sandbox", ["off", "nnp"])
 async def test_a_host_that_cannot_fork_fails_the_start_and_lives_on(

@@ -102,6 +102,7 @@ class Load:
             self.kills += 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(SECONDS * 2 + 120)
 @pytest.mark.skipif(sys.platform != "linux", reason="counts by /proc")
 async def test_nothing_grows_and_nothing_is_lost(lab: Lab) -> None:

@@ -220,6 +220,7 @@ class TestSurvivors:
 # --- what the operator asked for --------------------------------------------------------------
 
 
+@pytest.mark.slow
 @LOOPS
 def test_what_the_operator_stopped_stays_stopped(lab: Lab, loop: str) -> None:
     for name in ("one", "two"):

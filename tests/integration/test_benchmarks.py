@@ -24,6 +24,7 @@ def pytest_in_root(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # The rows beside gRPC and ZeroMQ have their rivals only where those are installed.
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_way_of_a_benchmark_runs_once(file: str) -> None:
     done = pytest_in_root(f"benchmarks/{file}", "--benchmark-disable")
@@ -39,6 +40,7 @@ def test_benchmark_only_collects_the_benchmarks_and_no_tests() -> None:
     assert set(collected) == {f"benchmarks/{file}" for file in FILES}
 
 
+@pytest.mark.slow
 def test_plain_pytest_collects_no_benchmarks() -> None:
     done = pytest_in_root("--collect-only", "--ignore", "tests/unit")
     assert done.returncode == 0, done.stdout

@@ -149,6 +149,7 @@ def test_no_secret_is_told(host: EdgeHost) -> None:
     assert SECRET not in host.log.read_text()
 
 
+@pytest.mark.slow
 def test_every_command_with_json_prints_one_value(host: EdgeHost) -> None:
     for arguments in (
         ("list",),

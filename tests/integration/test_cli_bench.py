@@ -53,6 +53,7 @@ def bench(directory: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_quick_run_tells_all_as_json(directory: Path, loop: str) -> None:
     option = "--uvloop" if loop == "uvloop" else "--no-uvloop"
@@ -74,6 +75,7 @@ def test_a_quick_run_tells_all_as_json(directory: Path, loop: str) -> None:
         assert result["bytes_per_second"] > result["deliveries_per_second"]
 
 
+@pytest.mark.slow
 def test_a_quick_run_prints_a_line_for_each_work(directory: Path) -> None:
     with bench(directory, "--quick") as process:
         output, errors = process.communicate(timeout=DEADLINE)

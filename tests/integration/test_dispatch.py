@@ -111,6 +111,7 @@ async def test_a_sleeping_plugin_holds_a_chain_no_longer_than_its_budget(lab: La
         assert runtime.summary("sleepy").late == 1
 
 
+@pytest.mark.slow
 async def test_the_shortest_deadline_counts(lab: Lab) -> None:
     lab.plugin("sleepy", SLEEPY)
     lab.plugin("last", ECHO)
@@ -218,6 +219,7 @@ async def test_a_plugin_that_does_not_answer(lab: Lab, overflow: str) -> None:
         assert seen(lab) == [*kept, 5000, 5001]
 
 
+@pytest.mark.slow
 async def test_a_flood_of_notifications_has_no_weight(lab: Lab) -> None:
     lab.plugin("deaf", DEAF)
     async with lab.manager(max_notified=ROOM, window=WINDOW) as runtime:

@@ -57,6 +57,7 @@ async def three(lab: Lab, failure: str, **events: Any) -> AsyncIterator[PluginRu
         yield runtime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["open", "closed", "default"])
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_a_chain(lab: Lab, failure: str, policy: str) -> None:
@@ -87,6 +88,7 @@ async def test_a_chain(lab: Lab, failure: str, policy: str) -> None:
         assert runtime.summary("first").errors == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_a_fan_out_and_one_plugin(lab: Lab, failure: str) -> None:
     # Closed ends a chain; here there is nothing to end. Two tables, as some plugins fail once.

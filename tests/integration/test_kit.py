@@ -327,6 +327,7 @@ async def test_the_other_signal_is_the_hosts_next_step_and_ends_nothing_early(ge
     assert program.stdout.splitlines()[-1] == "stopped"
 
 
+@pytest.mark.slow
 async def test_a_handler_that_does_not_end_is_given_three_seconds(general):
     program, peer, _ = general
     await peer.write({"event": "slow", "payload": 60})

@@ -34,6 +34,7 @@ async def test_started_is_enough_where_that_is_said(lab: Lab) -> None:
         assert runtime.summary("needs").status == "Running"
 
 
+@pytest.mark.slow
 async def test_one_whose_requirement_is_missing_says_so_and_comes_when_it_is_there(
     lab: Lab,
 ) -> None:

@@ -116,6 +116,7 @@ async def test_a_clean_exit_is_left_alone_where_only_failures_count(lab: Lab) ->
         assert summary.next_retry_at is None
 
 
+@pytest.mark.slow
 async def test_a_hanging_native_plugin_is_found_and_replaced(lab: Lab) -> None:
     lab.plugin("native", "serve_native()")
     async with lab.manager(**QUICK, heartbeat=0.1) as runtime:
@@ -129,6 +130,7 @@ async def test_a_hanging_native_plugin_is_found_and_replaced(lab: Lab) -> None:
         assert "pings" in crash.reason
 
 
+@pytest.mark.slow
 async def test_a_hanging_classic_plugin_is_found_by_its_lane(lab: Lab) -> None:
     lab.plugin("classic", ECHO)
     async with lab.manager(**QUICK, stuck_after=0.3) as runtime:
@@ -141,6 +143,7 @@ async def test_a_hanging_classic_plugin_is_found_by_its_lane(lab: Lab) -> None:
         assert not is_alive(pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "serves",
     ["serve(lambda event: {'status': 'ok', 'data': note(event)})", "serve_native(note)"],
@@ -326,6 +329,7 @@ async def test_who_no_longer_wants_a_place_leaves_it_to_the_next(lab: Lab) -> No
         assert set(found.values()) == {"Running"}
 
 
+@pytest.mark.slow
 async def test_many_that_fall_together_do_not_rise_together(lab: Lab) -> None:
     for number in range(50):
         lab.plugin(f"echo{number:02}", ECHO)

@@ -304,6 +304,7 @@ def test_the_service_manager_is_told(lab: Lab, loop: str, monkeypatch: pytest.Mo
             assert host.ends() == 0
 
 
+@pytest.mark.slow
 @toolchains.needs("cargo")
 def test_a_rust_project_that_does_not_build_leaves_the_old_process(lab: Lab) -> None:
     source = Path(__file__).parents[2] / "examples" / "dev-rust"

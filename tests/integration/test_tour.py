@@ -47,6 +47,7 @@ def ask(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
     output = directory / "output"
     with output.open("wb") as file:
