@@ -25,7 +25,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.summary import summarize
 from vconnect.settings.events import EventSettings
-from vconnect.settings.model import Settings
+from vconnect.settings.model import PluginOptions, Settings
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Handshake, encode_event
@@ -332,6 +332,46 @@ async def test_an_error_whose_words_are_no_text_is_an_error_all_the_same(plugins
         chain = asyncio.create_task(getattr(plugins.dispatcher, how)("e", {}))
         await answering(peer, answer)
         assert not (await chain).results[0].ok
+
+
+# --- the whole result of one plugin -----------------------------------------------------------
+
+
+async def test_a_result_of_one_plugin_tells_how_long_it_took(plugins):
+    peer = await plugins.add("a")
+    task = asyncio.create_task(plugins.dispatcher.request_result("wk.plugin.a", "e", 1))
+    assert await answering(peer, {"status": "ok", "data": 2}) == 1
+    result = await task
+    assert (result.plugin, result.ok, result.data, result.is_default) == ("a", True, 2, False)
+    assert result.duration_ms > 0
+    assert plugins.registry.get("a").counters.events == 1
+
+
+async def test_a_result_says_that_a_default_answer_stood_in():
+    default = EventSettings(on_failure="default", default={"status": "ok", "data": "stand-in"})
+    async with having(events={"e": default}) as plugins:
+        peer = await plugins.add("a")
+        task = asyncio.create_task(plugins.dispatcher.request_result("a", "e", 1))
+        await answering(peer, {"status": "error", "message": "no", "code": "bad_request"})
+        result = await task
+        assert (result.ok, result.data, result.is_default) == (True, "stand-in", True)
+        assert (result.error, result.error_code) == ("no", "bad_request")
+
+
+async def test_without_a_default_a_failure_of_one_plugin_is_raised_and_counted(plugins):
+    peer = await plugins.add("a")
+    task = asyncio.create_task(plugins.dispatcher.request_result("a", "e", 1))
+    await answering(peer, {"status": "error", "message": "no"})
+    with pytest.raises(PluginReplyError, match="no"):
+        await task
+    assert plugins.registry.get("a").counters.errors == 1
+
+
+async def test_a_timeout_of_the_caller_is_the_deadline_of_a_result():
+    async with having(options={"a": PluginOptions(timeout=60.0)}) as plugins:
+        await plugins.add("a")
+        with pytest.raises(PluginTimeoutError):
+            await plugins.dispatcher.request_result("a", "e", 1, timeout=0.02)
 
 
 # --- notifications ---------------------------------------------------------------------------
