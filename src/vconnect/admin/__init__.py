@@ -1,5 +1,11 @@
 """The administration interface: HTTP with JSON bodies over a private Unix socket.
 
-`server.AdminServer` is the host's end, `client.AdminClient` the command line's. They share no code,
-only the format that ``docs/administration.md`` describes.
+=========== ===============================================================
+`server`    the host's end: the socket
+`app`       the host's end: routes, and what each asks of the manager
+`responses` JSON bodies, and every error in one form
+`client`    the command line's end
+=========== ===============================================================
+
+The two ends share no code, only the format that ``docs/administration.md`` describes.
 """

@@ -10,6 +10,7 @@
 `scaffold` writes a new project from templates
 `bench`    measures this machine
 `context`  what every command needs: the configuration, and a client for the running host
+`progress` the progress bar of a download
 `output`   tables for people, JSON for programs
 `boundary` turns exceptions into exit codes
 ========== ==================================================================================
