@@ -3,6 +3,7 @@
 ============ ===============================================================
 `manager`    `PluginRuntimeManager`, the only object that owns the others
 `gatekeeper` who may connect, and which plugin a connection belongs to
+`roster`     the supervisors of all plugins
 `in_order`   runs actions for plugins, each after those that it depends on
 `serve`      ``vconnect serve``: one manager in the foreground
 `signals`    what ends a host, and how

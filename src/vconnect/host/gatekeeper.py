@@ -11,11 +11,12 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.supervision.admission import check_external
 from vconnect.supervision.instance import Instance
-from vconnect.supervision.roster import Roster
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
+
+from .roster import Roster
 
 #: The supervisor and instance of a process that connected; ``None`` if this host did not start it.
 Owner = tuple[Supervisor, Instance] | None

@@ -46,7 +46,6 @@ from vconnect.supervision.admission import lane_limits, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
 from vconnect.supervision.reloader import Reloader
-from vconnect.supervision.roster import Roster
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.threads import in_thread
@@ -56,6 +55,7 @@ from vconnect.wire.server import UnixSocketServer
 
 from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
+from .roster import Roster
 from .summary import HostSummary
 
 # The interval of samples and of reports of suppressed lines; see `Monitor`.

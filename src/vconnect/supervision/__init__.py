@@ -2,7 +2,6 @@
 
 ============== =================================================
 `supervisor`   the actor that takes orders and carries them out
-`roster`       the supervisors of all plugins
 `launcher`     from a plugin to a running process
 `start_slots`  limits how many plugins start at the same time
 `instance`     one generation: a process with its session

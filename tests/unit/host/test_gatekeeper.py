@@ -22,10 +22,10 @@ from tests.support.wire_kit import until
 
 from vconnect.errors import HandshakeError
 from vconnect.host.gatekeeper import HostGatekeeper
+from vconnect.host.roster import Roster
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.supervision.roster import Roster
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.wire.session import Peer, Session
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 from vconnect.errors import PluginStartError
 from vconnect.plugins.runtime import PluginRuntime
-
-from .instance import Instance
-from .supervisor import Supervisor
+from vconnect.supervision.instance import Instance
+from vconnect.supervision.supervisor import Supervisor
 
 
 class Roster:

@@ -10,8 +10,8 @@ from tests.support.paper import PaperLauncher, plugin, supervisor
 from tests.support.wire_kit import until
 
 from vconnect.errors import PluginStartError
+from vconnect.host.roster import Roster
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.supervision.roster import Roster
 from vconnect.supervision.supervisor import Supervisor
 
 
