@@ -156,7 +156,9 @@ class UnixSocketServer:
 
     async def _listen(self, bound: socket.socket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_unix_server(self._new_connection, sock=bound)
+        # Not create_unix_server: since Python 3.13, such a server unlinks its path when it closes,
+        # and the path may be the service manager's. `PrivateSocket` decides that.
+        return await loop.create_server(self._new_connection, sock=bound)
 
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.
