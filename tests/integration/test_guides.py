@@ -181,7 +181,7 @@ def test_a_plugin_is_debugged_in_a_terminal(lab: Lab) -> None:
     with host, (lab.directory / "pdb").open("wb") as output:
         wait_until(lab.socket.exists, "the host")
         debugger = subprocess.Popen(
-            [sys.executable, "-m", "pdb", "plugin.py", "--socket", "../run/host.sock"],
+            [sys.executable, "-m", "pdb", "--", "plugin.py", "--socket", "../run/host.sock"],
             cwd=project,
             stdin=subprocess.PIPE,
             stdout=output,
