@@ -17,6 +17,7 @@ import itertools
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -39,6 +40,11 @@ else:
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Sockets lie below the temporary directory, and the kernel allows them only short paths.
+_LONGEST_TMPDIR = 50
+if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR:
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"  # noqa: S108 - each test makes its own below
 
 # An empty environment has no PATH, and then make finds no compiler.
 os.environ.setdefault("PATH", os.defpath)

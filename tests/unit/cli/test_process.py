@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -140,7 +141,7 @@ def test_a_full_disk_is_told_once(unbuffered: str) -> None:
 
 
 def test_a_closed_stdout_is_no_fault() -> None:
-    command = f"{sys.executable} -m vconnect --version >&-"
+    command = f"{shlex.quote(sys.executable)} -m vconnect --version >&-"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
