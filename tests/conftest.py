@@ -44,7 +44,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Sockets lie below the temporary directory, and the kernel allows them only short paths.
 _LONGEST_TMPDIR = 50
 if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR:
-    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"  # noqa: S108 - each test makes its own below
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
 
 # An empty environment has no PATH, and then make finds no compiler.
 os.environ.setdefault("PATH", os.defpath)
