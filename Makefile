@@ -88,6 +88,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for plugin in examples/*/plugin.py; do $(BIN)/mypy $$plugin || exit 1; done  # each is a module "plugin"
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect
 	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect.wire._stream vconnect.wire._inflight vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports

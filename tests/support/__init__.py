@@ -5,6 +5,8 @@
 `serving`       ``vconnect serve`` as a process, and its command line
 `edge_host`     a host with its administration socket inside the test's process
 `kit_host`      the host's end of the wire for plugins that use the SDK
+`sdk_end`       what a pipeline of the SDK writes to, and a plugin that waits
+`paper`         real records, sessions and instances with no process behind them
 `wire_end`      sessions over a socket pair, with the other end in the test's hands
 `wire_kit`      owners, peers and frames for the compiled parts of the wire
 `vectors`       frames of the wire's vectors, cut everywhere
@@ -14,6 +16,7 @@
 `sandboxes`     whether bubblewrap works here
 `fake_manager`  a manager for tests of the administration interface
 `lane_machine`  a model of the lane's tables, for state machine tests
+`toolchains`    which compilers and runtimes work here
 `reference`     the frame decoder in thirty lines of Python: the oracle
 =============== ==========================================================================
 """

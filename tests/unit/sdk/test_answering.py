@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from tests.support.sdk_end import Sink, Transport
 
 from vconnect.sdk.answering import Backpressure, call_handler, encode_answer
 from vconnect.sdk.context import Context
@@ -12,24 +13,8 @@ from vconnect.sdk.plugin import Plugin
 from vconnect.wire._stream import FrameStream
 
 
-class Transport:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def pause_reading(self) -> None:
-        self.calls.append("pause")
-
-    def resume_reading(self) -> None:
-        self.calls.append("resume")
-
-
-class Stream:
-    def __init__(self, transport: Transport | None) -> None:
-        self.transport = transport
-
-
 def backpressure(transport: Transport | None, limit: int = 8) -> Backpressure:
-    return Backpressure(cast(FrameStream, Stream(transport)), limit)
+    return Backpressure(cast(FrameStream, Sink(transport)), limit)
 
 
 def context(payload: Any = None) -> Context:

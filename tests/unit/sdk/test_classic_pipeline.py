@@ -1,63 +1,16 @@
 import asyncio
-import json
 from typing import Any
 
 import pytest
+from tests.support.sdk_end import GatedPlugin, Sink, Transport
 
-from vconnect import Context, Plugin, on
+from vconnect import Context, on
 from vconnect.names import MAX_CACHED_NAMES
 from vconnect.sdk import classic_pipeline as pipeline_module
 from vconnect.sdk.classic_pipeline import Pipeline
 
 
-class Sink:
-    """Takes what a stream would send; it has no transport, so that nothing is ever paused."""
-
-    transport = None
-
-    def __init__(self):
-        self.frames = []
-
-    def send(self, frame):
-        assert int.from_bytes(frame[:4], "big") == len(frame) - 4
-        self.frames.append(json.loads(frame[4:]))
-
-
-class Transport:
-    def __init__(self):
-        self.calls = []
-
-    def pause_reading(self):
-        self.calls.append("pause")
-
-    def resume_reading(self):
-        self.calls.append("resume")
-
-
-class Example(Plugin):
-    plugin_no = "wk.plugin.example"
-
-    def __init__(self):
-        self.gates = {}
-        self.entered = []
-        self.cancelled = []
-
-    @on("plain")
-    def plain(self, ctx: Context) -> None:
-        self.entered.append(ctx.payload)
-        ctx.reply(ctx.payload)
-
-    @on("slow")
-    async def slow(self, ctx: Context) -> None:
-        self.entered.append(ctx.payload)
-        gate = self.gates.setdefault(ctx.payload, asyncio.Event())
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(ctx.payload)
-            raise
-        ctx.reply(ctx.payload)
-
+class Example(GatedPlugin):
     @on("lazy")
     def lazy(self, ctx: Context):
         return self.plain_later(ctx)
@@ -65,14 +18,6 @@ class Example(Plugin):
     async def plain_later(self, ctx: Context) -> None:
         await asyncio.sleep(0)
         self.plain(ctx)
-
-    @on("fail")
-    def fail(self, ctx: Context) -> None:
-        raise ValueError("asked to fail")
-
-    @on("fail.later")
-    async def fail_later(self, ctx: Context) -> None:
-        raise KeyError
 
     @on("fail.cancelled")
     async def fail_cancelled(self, ctx: Context) -> None:
@@ -83,9 +28,6 @@ class Example(Plugin):
     @on("unsendable")
     def unsendable(self, ctx: Context) -> None:
         ctx.reply({"thing": object()})
-
-    def release(self, payload):
-        self.gates.setdefault(payload, asyncio.Event()).set()
 
 
 class Wide(Example):

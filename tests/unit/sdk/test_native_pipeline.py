@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
+from tests.support.sdk_end import GatedPlugin, Sink, Transport
 from tests.support.wire_kit import until
 
-from vconnect import Context, HostCallError, Plugin, on
+from vconnect import Context, HostCallError, on
 from vconnect.errors import ConfigError
 from vconnect.sdk import native_pipeline as native_module
 from vconnect.sdk.native_pipeline import NativePipeline
 
 
-class Transport:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def pause_reading(self) -> None:
-        self.calls.append("pause")
-
-    def resume_reading(self) -> None:
-        self.calls.append("resume")
-
-
-class Sink:
-    """Takes what a stream would send."""
-
-    def __init__(self) -> None:
-        self.frames: list[Any] = []
-        self.transport = Transport()
-
-    def send(self, frame: bytes) -> None:
-        assert int.from_bytes(frame[:4], "big") == len(frame) - 4
-        self.frames.append(json.loads(frame[4:]))
-
-
-class Example(Plugin):
-    plugin_no = "wk.plugin.example"
+class Example(GatedPlugin):
     concurrency = 2
 
     def __init__(self) -> None:
-        self.gates: dict[Any, asyncio.Event] = {}
-        self.entered: list[Any] = []
-        self.cancelled: list[Any] = []
+        super().__init__()
         self.updates: list[Any] = []
-
-    @on("plain")
-    def plain(self, ctx: Context) -> None:
-        self.entered.append(ctx.payload)
-        ctx.reply(ctx.payload)
-
-    @on("slow")
-    async def slow(self, ctx: Context) -> None:
-        self.entered.append(ctx.payload)
-        try:
-            await self.gates.setdefault(ctx.payload, asyncio.Event()).wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(ctx.payload)
-            raise
-        ctx.reply(ctx.payload)
 
     @on("stubborn")
     async def stubborn(self, ctx: Context) -> None:
@@ -74,14 +33,6 @@ class Example(Plugin):
     @on("lazy")
     def lazy(self, ctx: Context) -> Any:
         return self.slow(ctx)
-
-    @on("fail")
-    def fail(self, ctx: Context) -> None:
-        raise ValueError("asked to fail")
-
-    @on("fail.later")
-    async def fail_later(self, ctx: Context) -> None:
-        raise KeyError
 
     @on("all")
     def everything(self, ctx: Context) -> None:
@@ -115,7 +66,8 @@ class End:
     def __init__(self, *, is_open: bool = True) -> None:
         self.plugin = Example()
         self.plugin.config = {"first": True}
-        self.sink = Sink()
+        self.transport = Transport()
+        self.sink = Sink(self.transport)
         self.stopped: list[bool] = []
         stream: Any = self.sink
         self.pipeline = NativePipeline(self.plugin, stream, lambda: self.stopped.append(True))
@@ -433,11 +385,11 @@ async def test_reading_stops_while_too_many_wait(monkeypatch):
     end = End()
     for number in range(1, 7):
         end.ask(number, "slow", number)
-    assert end.sink.transport.calls == ["pause"]
+    assert end.transport.calls == ["pause"]
     for number in range(1, 7):
         end.plugin.gates.setdefault(number, asyncio.Event()).set()
     await end.frames(6)
-    assert end.sink.transport.calls == ["pause", "resume"]
+    assert end.transport.calls == ["pause", "resume"]
 
 
 async def test_reading_goes_on_for_a_reply(monkeypatch):
@@ -448,10 +400,10 @@ async def test_reading_goes_on_for_a_reply(monkeypatch):
         end.ask(number, "slow", number)
     for number in (3, 4):
         end.ask(number, "slow", number)
-    assert end.sink.transport.calls == ["pause"]
+    assert end.transport.calls == ["pause"]
     call = asyncio.create_task(end.plugin.host.call("x"))
     await end.frames(1)
-    assert end.sink.transport.calls == ["pause", "resume"]
+    assert end.transport.calls == ["pause", "resume"]
     for number in range(100):  # told: dropped once there are too many
         end.ask(None, "slow", 100 + number)
     assert len(end.pipeline._waiting) == 5
