@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.lab import MEASURING
+
 PLUGINS = Path(__file__).parent.parent / "plugins"
 PATIENCE_S = 20.0
 
@@ -174,6 +176,6 @@ def frame(message):
 def environment(variables):
     """What a host gives: a short list, with its own interpreter first on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    names = ("HOME", "LANG", "PYTHONPATH", "CARGO_HOME", "RUSTUP_HOME")
+    names = ("HOME", "LANG", "PYTHONPATH", "CARGO_HOME", "RUSTUP_HOME", *MEASURING)
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "PATH": path, **variables}

@@ -130,8 +130,14 @@ class Lab:
             "restart": "never",
             "cgroup": os.environ.get("VCONNECT_CGROUP", "auto"),
         }
+        if MEASURING:
+            defaults["inherit_env"] = MEASURING
         async with PluginRuntimeManager(**(defaults | options)) as runtime:
             yield runtime
+
+
+#: Names of the variables by which coverage reaches a child; plugins inherit few others.
+MEASURING = tuple(name for name in os.environ if name.startswith("COVERAGE_"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.support.lab import Lab
+from tests.support.lab import MEASURING, Lab
 
 VCONNECT = (sys.executable, "-m", "vconnect")
 DEADLINE_S = 30.0
@@ -42,7 +42,7 @@ class Serve:
             self.process = subprocess.Popen(
                 [*before, *VCONNECT, "serve", *places, *options],
                 cwd=lab.directory,
-                env={**os.environ, **(environ or {})},
+                env={**os.environ, **_measured(), **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log if stderr is None else stderr,
@@ -109,3 +109,8 @@ def wait_until(
         assert time.monotonic() - began < patience, f"waited {patience} s in vain for {what}"
         time.sleep(0.005)
     return time.monotonic() - began
+
+
+def _measured() -> dict[str, str]:
+    """Let the plugins of the host be measured, if this process is."""
+    return {"VCONNECT_INHERIT_ENV": ",".join(MEASURING)} if MEASURING else {}

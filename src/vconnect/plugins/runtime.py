@@ -22,7 +22,7 @@ from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
 from vconnect.settings.model import PluginPolicy, Settings
 from vconnect.wire.messages import Handshake
-from vconnect.wire.session import LostEvent, Session
+from vconnect.wire.session import Session
 
 from .breaker import Breaker
 from .crashes import Crashes
@@ -85,7 +85,6 @@ class PluginRuntime:
         handshake: Its last handshake, or ``None``.
         usage: The last sample of its process tree, or ``None``.
         config: The operator's configuration, which is merged into the manifest's defaults.
-        lost_events: The events in flight when its last session ended, until its end is recorded.
         hops_in_flight: The hops of each event in flight that came through other plugins.
         known_since: When this host registered it, in Unix seconds.
     """
@@ -128,7 +127,6 @@ class PluginRuntime:
 
         self.exit: ExitStatus | None = None
         self.last_stderr: tuple[str, ...] = ()
-        self.lost_events: list[LostEvent] = []
 
         self.counters = Counters()
         self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
@@ -285,21 +283,14 @@ class PluginRuntime:
             self.session = None
             self.on_change()
 
-    def lost(self, events: list[LostEvent]) -> None:
-        """Keep the events in flight at the end of its session, for the crash report."""
-        self.lost_events = events
-
-    def ended(self, exit_status: ExitStatus, stderr: tuple[str, ...]) -> list[LostEvent]:
-        """Record that nothing of its process is left.
-
-        Returns:
-            The events that were in flight when its session ended.
-        """
+    def ended(
+        self, process: PluginProcess, exit_status: ExitStatus, stderr: tuple[str, ...]
+    ) -> None:
+        """Record that nothing of ``process`` is left, which may have been replaced already."""
         self.exit = exit_status
         self.last_stderr = stderr
-        self.process = None
-        lost, self.lost_events = self.lost_events, []
-        return lost
+        if self.process is process:
+            self.process = None
 
     def subscribe(self, session: Session, patterns: tuple[str, ...]) -> None:
         """Replace the subscriptions of one of its sessions."""

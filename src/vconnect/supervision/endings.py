@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from vconnect.errors import HandshakeError
 from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
-from vconnect.wire.session import LostEvent
 
 from .instance import Instance
 from .verdict import Verdict
@@ -69,9 +67,7 @@ def why_disconnected(error: Exception | None) -> str:
     return "it closed its connection" if error is None else f"its connection ended: {error}"
 
 
-def crash_report(
-    instance: Instance, verdict: Verdict, ran_for: float, lost: Sequence[LostEvent]
-) -> CrashReport:
+def crash_report(instance: Instance, verdict: Verdict, ran_for: float) -> CrashReport:
     """Build the report of an end that was not requested."""
     process = instance.process
     assert process is not None, "external plugins have no crash reports"
@@ -84,7 +80,7 @@ def crash_report(
         exit_code=exit_status.code,
         exit_signal=exit_status.signal,
         last_stderr=tuple(process.log.last_stderr),
-        in_flight=tuple(event.event for event in lost),
+        in_flight=tuple(event.event for event in instance.lost_events),
         max_rss_bytes=process.max_rss_bytes,
         cpu_s=process.cpu_s,
     )

@@ -20,7 +20,7 @@ from vconnect.processes.process import PluginProcess
 from vconnect.settings.parts import ShutdownSettings
 from vconnect.threads import in_thread
 from vconnect.wire.messages import DRAIN, EVENT_NAMES, STOP_EVENT
-from vconnect.wire.session import Session
+from vconnect.wire.session import LostEvent, Session
 
 from .verdict import Verdict
 
@@ -44,6 +44,7 @@ class Instance:
         running_since: When its first handshake was complete, in seconds of ``time.monotonic()``, or
             ``None``.
         is_ending: Whether its shutdown sequence has begun.
+        lost_events: The events in flight when its last session ended.
     """
 
     def __init__(self, generation: int, process: PluginProcess | None = None) -> None:
@@ -55,6 +56,9 @@ class Instance:
         self.handshake_until = 0.0
         self.running_since: float | None = None
         self.is_ending = False
+        # Here and not at the plugin: two instances may end at the same time, and only the events of
+        # the one that crashed are suspect.
+        self.lost_events: list[LostEvent] = []
 
     @property
     def is_alive(self) -> bool:

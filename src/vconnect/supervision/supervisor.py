@@ -228,7 +228,7 @@ class Supervisor:
         if instance is None:
             return  # the session of an earlier process
         instance.session = None
-        self.plugin.lost(session.lost_events())
+        instance.lost_events = session.lost_events()
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.plugin.name, reason)
@@ -386,8 +386,9 @@ class Supervisor:
         old, self._current, self._successor = self._current, successor, None
         assert old is not None, "a successor is only begun beside a current instance"
         self._retire_session()
-        task = asyncio.create_task(self._leave(old), name=f"leaving of {self.plugin.name}")
-        self._leaving[old] = task
+        if not old.is_ending:  # otherwise it has died, and `_end` is clearing up after it
+            task = asyncio.create_task(self._leave(old), name=f"leaving of {self.plugin.name}")
+            self._leaving[old] = task
         _log.info(
             "plugin %s: generation %d takes over from %d",
             self.plugin.name,
@@ -442,9 +443,11 @@ class Supervisor:
                 self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
             )
             self._record_end(instance, verdict, ran_for)
+        if self._current is not instance and process is not None:
+            return  # a successor has taken over meanwhile, and serves
         self._current = None
         self._slot.release()
-        # It ended by itself while it was to be stopped: that is what was wanted, not a failure.
+        # An end by itself during a stop is what was wanted, not a failure.
         if self._order is _Order.STOP and verdict.ended is not None:
             verdict = stopped()
         self._settle(verdict, ran_for)
@@ -462,13 +465,13 @@ class Supervisor:
         """Record the end of a process, with a crash report if the end was not requested."""
         plugin, process = self.plugin, instance.process
         assert process is not None, "external plugins have no process to record"
-        lost = plugin.ended(process.exited.result(), tuple(process.log.last_stderr))
+        plugin.ended(process, process.exited.result(), tuple(process.log.last_stderr))
         if plugin.status is PluginStatus.STOPPING:
             _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
         if verdict.ended is None:
             return
-        report = crash_report(instance, verdict, ran_for, lost)
-        plugin.crashes.add(report, lost if verdict.ended is Ended.FAILED else ())
+        suspects = instance.lost_events if verdict.ended is Ended.FAILED else ()
+        plugin.crashes.add(crash_report(instance, verdict, ran_for), suspects)
 
     def _phase(self, verdict: Verdict, substate: Substate) -> None:
         """Show the progress of the shutdown sequence, before each step."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.paper import plugin, shaken, unopened
+from tests.support.paper import PaperProcess, plugin, shaken, unopened
 
 from vconnect.errors import IllegalTransitionError
 from vconnect.packages.manifest import Manifest
@@ -15,7 +15,6 @@ from vconnect.plugins.runtime import Declared, PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
 from vconnect.settings.model import PluginOptions
-from vconnect.wire.session import LostEvent
 
 
 def heard(runtime: PluginRuntime) -> list[None]:
@@ -206,13 +205,15 @@ def test_a_session_brings_its_subscriptions_and_closes_the_circuit():
     assert runtime.last_heartbeat == pytest.approx(time.time(), abs=60)
 
 
-def test_what_was_lost_is_handed_over_once():
-    runtime, events = plugin(), [LostEvent("e", 1, b"1")]
-    runtime.lost(events)
-    assert runtime.ended(ExitStatus(1, None), ("last",)) == events
+async def test_an_end_is_recorded_without_taking_a_new_process_away():
+    runtime, old, new = plugin(), PaperProcess(), PaperProcess()
+    runtime.started(old)
+    runtime.ended(old, ExitStatus(1, None), ("last",))
     assert (runtime.process, runtime.last_stderr) == (None, ("last",))
     assert runtime.exit == ExitStatus(1, None)
-    assert runtime.ended(ExitStatus(2, None), ()) == []
+    runtime.started(new)
+    runtime.ended(old, ExitStatus(2, None), ())
+    assert (runtime.process, runtime.exit) == (new, ExitStatus(2, None))
 
 
 def test_its_log_has_its_name_unless_it_is_given_one():

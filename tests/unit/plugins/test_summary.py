@@ -64,13 +64,13 @@ async def test_the_number_of_a_process_that_has_ended_is_not_shown():
     assert seen(runtime, "pid") == (process.pid,)
     process.die(3)
     assert seen(runtime, "pid", "exit_code") == (None, None)
-    runtime.ended(ExitStatus(3, None), ("bye",))
+    runtime.ended(process, ExitStatus(3, None), ("bye",))
     assert seen(runtime, "exit_code", "exit_signal", "last_stderr") == (3, None, ("bye",))
 
 
 async def test_the_words_of_the_process_that_runs_count_more_than_those_of_the_last():
     runtime, process = plugin(), PaperProcess()
-    runtime.ended(ExitStatus(None, "SIGKILL"), ("old",))
+    runtime.ended(PaperProcess(), ExitStatus(None, "SIGKILL"), ("old",))
     assert seen(runtime, "exit_signal", "last_stderr") == ("SIGKILL", ("old",))
     runtime.started(process)
     assert seen(runtime, "last_stderr") == ((),)

@@ -170,9 +170,13 @@ async def test_a_report_holds_what_is_known_of_the_end():
     made.process.die(None, "SIGABRT")
     made.process.max_rss_bytes, made.process.cpu_s = 4096, 1.5
     verdict = exited(made, made.process.exited.result())
-    lost = [LostEvent("e", 1, b"1"), LostEvent("f", 2, b"2"), LostEvent("e", 3, b"3")]
+    made.lost_events = [
+        LostEvent("e", 1, b"1"),
+        LostEvent("f", 2, b"2"),
+        LostEvent("e", 3, b"3"),
+    ]
     before = time.time()
-    report = crash_report(made, verdict, 2.5, lost)
+    report = crash_report(made, verdict, 2.5)
     assert before <= report.at <= time.time()
     assert (report.generation, report.ran_for_s) == (1, 2.5)
     assert (report.exit_code, report.exit_signal) == (None, "SIGABRT")

@@ -254,7 +254,6 @@ async def test_what_was_in_flight_goes_into_the_report_and_no_further(stages):
         peer.close()
         await stage.rests(PluginStatus.ERROR, Substate.KILLED)
     assert stage.plugin.crashes.reports[-1].in_flight == ("e",)
-    assert stage.plugin.lost_events == []
 
 
 @pytest.mark.parametrize(("mode", "code", "starts"), [("on-failure", 0, 1), ("always", 0, 2)])
@@ -598,6 +597,56 @@ async def test_a_stop_that_comes_while_a_crash_is_cleared_away_counts(stage):
     assert [report.exit_code for report in stage.plugin.crashes.reports] == [1]
 
 
+async def test_a_successor_that_takes_over_while_a_crash_is_cleared_away_serves(stage):
+    await stage.up()
+    restarting = asyncio.create_task(stage.one.restart())
+    await stage.starts(2)
+    old, new = stage.launcher.started
+    clearing, cleared = threading.Event(), threading.Event()
+    old.process.remove_leftovers = lambda: clearing.set() or cleared.wait(10)
+    old.process.die(1)
+    await until(clearing.is_set)
+    session = stage.shake(new)
+    cleared.set()
+    await restarting
+    await until(lambda: len(stage.plugin.crashes.reports) == 1)
+    assert stage.one.instances() == [new]
+    assert (stage.plugin.session, stage.plugin.process) == (session, new.process)
+    assert stage.plugin.status is PluginStatus.RUNNING
+    await stage.one.stop()
+    assert not new.process.is_alive
+
+
+async def test_only_what_the_crashed_process_had_in_flight_is_suspect(stage):
+    async with opened() as (old_session, old_peer, owner):
+        owner.on_end = stage.one.detached
+        starting = asyncio.create_task(stage.one.start())
+        await stage.starts(1)
+        old = stage.launcher.started[0]
+        stage.one.attached(old_session, old)
+        await starting
+        held = threading.Event()
+        old.process.remove_leftovers = lambda: held.wait(10)
+        old_session.tell(encode_event("slow", 1, 1 << 20), "drop_oldest")
+        await old_peer.read()
+        async with opened() as (session, peer, new_owner):
+            new_owner.on_end = stage.one.detached
+            restarting = asyncio.create_task(stage.one.restart())
+            await stage.starts(2)
+            stage.one.attached(session, stage.launcher.started[1])
+            await restarting
+            session.tell(encode_event("poison", 1, 1 << 20), "drop_oldest")
+            await peer.read()
+            peer.close()
+            await until(lambda: stage.plugin.session is None)
+            old_peer.close()
+            await until(lambda: old.session is None)
+            stage.launcher.last.die(None, "SIGSEGV")
+            await until(lambda: stage.plugin.crashes.reports)
+            held.set()
+    assert stage.plugin.crashes.reports[-1].in_flight == ("poison",)
+
+
 async def test_closing_keeps_what_the_operator_wants(stage):
     await stage.up()
     await stage.one.close()
@@ -638,9 +687,6 @@ class Chance:
         self.orders.append(asyncio.create_task(order()))
 
     def _shake(self, stage: Stage) -> None:
-        current, successor = stage.one._current, stage.one._successor
-        if successor is not None and current is not None and current.is_ending:
-            return  # not a successor while the one before it ends
         for instance in stage.one.instances():
             try:
                 stage.one.admit(shaken(), ME, instance)
