@@ -23,7 +23,8 @@ $(VENV)/.made:
 	@# Even Python 2 can run this line. A program that is no Python prints no "yes".
 	@test yes = "$$('$(PYTHON)' -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "no")' 2>/dev/null)" || \
 		{ echo "vconnect needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not one. Try: make PYTHON=python3.12 ..." >&2; exit 1; }
-	'$(PYTHON)' -m venv $(VENV)
+	@# Without the mark, what is there may be half made, by a Ctrl-C for example.
+	'$(PYTHON)' -m venv --clear $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
@@ -96,8 +97,9 @@ lint: $(VENV)/.lint
 	$(BIN)/zizmor --offline --quiet .
 	$(SITE) build --quiet
 
+DOCS_PORT ?= 8000
 docs: $(VENV)/.lint
-	$(SITE) serve --dev-addr 127.0.0.1:8000
+	$(SITE) serve --dev-addr 127.0.0.1:$(DOCS_PORT)
 
 $(SANITIZE)/.built: $(VENV)/.made $(CORE) $(wildcard src/vconnect/*.py src/vconnect/*/*.py)
 	rm -rf build  # objects of another build must not end up in this one, nor these elsewhere

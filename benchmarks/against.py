@@ -16,10 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
@@ -102,7 +100,9 @@ class Contender:
 
 def main() -> int:
     options = _parse()
-    rows = [row for row in ROWS if not options.rows or any(part in row for part in options.rows)]
+    rows = [row for row in ROWS if not options.only or any(part in row for part in options.only)]
+    if not rows:
+        raise SystemExit(f"no row has {' or '.join(options.only)} in its name: {'; '.join(ROWS)}")
     commit = _resolve(options.rev)
     pairs, block_s = (3, QUICK_BLOCK_S) if options.quick else (PAIRS, BLOCK_S)
     with Contender(ROOT / "src") as new, Contender(_built(commit)) as old:
@@ -120,7 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("rev", metavar="REV", help="a commit, as git names it")
     parser.add_argument("--quick", action="store_true", help="three short pairs: rough figures")
     parser.add_argument(
-        "--rows",
+        "--only",
         action="append",
         metavar="TEXT",
         help=f"only rows whose name has TEXT in it; may be repeated. One of: {'; '.join(ROWS)}",
@@ -162,8 +162,8 @@ def _sources(commit: str) -> Iterator[Path]:
     tree = CACHE / commit / "source"
     shutil.rmtree(tree, ignore_errors=True)
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True)
-    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-        files.extractall(tree, filter="data")
+    tree.mkdir(parents=True)
+    subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
     try:
         yield tree
     finally:

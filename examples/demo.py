@@ -51,9 +51,8 @@ def main() -> int:
     serve += [word for package in packages for word in ("--install", shown(package))]
     serve += [word for name in dev_plugins() for word in ("--dev", f"{name}:examples/{name}")]
     with Host(serve) as host:
-        if not host.wait_until_ready(options):
-            return host.wait()
-        show_tour(options)
+        if host.wait_until_ready(options):
+            show_tour(host, options)
         return host.wait()
 
 
@@ -124,6 +123,11 @@ class Host:
     def _forward(self, number: int, _: object) -> None:
         self._process.send_signal(number)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the host runs."""
+        return self._process.poll() is None
+
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
         return self._process.wait()
@@ -131,7 +135,7 @@ class Host:
     def wait_until_ready(self, options: list[str]) -> bool:
         """Wait until no plugin is starting any more; false if the host ends before that."""
         until = time.monotonic() + (COMPILE_SECONDS if runs("cargo") else START_SECONDS)
-        while self._process.poll() is None and time.monotonic() < until:
+        while self.is_alive and time.monotonic() < until:
             listed = subprocess.run(
                 [VCONNECT, *options, "list", "--json"], capture_output=True, check=False
             )
@@ -141,17 +145,21 @@ class Host:
             if statuses and not {"Installed", "Starting"} & set(statuses):
                 return True
             time.sleep(0.2)
-        return self._process.poll() is None
+        return self.is_alive
 
 
-def show_tour(options: list[str]) -> None:
-    """Look at the plugins and send a few events."""
+def show_tour(host: Host, options: list[str]) -> None:
+    """Look at the plugins and send a few events, unless Ctrl-C ends the host meanwhile."""
     title("What runs")
     run(*options, "list")
     for what, content in MESSAGES:
+        if not host.is_alive:
+            return
         title(what[0].upper() + what[1:])
         payload = {"message_id": "1", "from_uid": "ada", "to_uid": "bob", "content": content}
         run(*options, "emit", "message.incoming", json.dumps(payload))
+    if not host.is_alive:
+        return
     title("Now it is yours: the host serves until Ctrl-C. In another terminal, in this directory:")
     emit = ["emit", "message.incoming", '{"content": "hello"}']
     for arguments in (["list"], ["status", "word-filter"], emit, ["restart", "auto-reply"]):
@@ -190,4 +198,7 @@ def shown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

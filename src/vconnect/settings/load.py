@@ -127,7 +127,7 @@ def dev_plugin(name: str, path: str | Path) -> DevPlugin:
 def _read_file(file: Path) -> dict[str, Any]:
     """Read and validate the file on its own, so that errors name it."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -168,9 +168,10 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(
-                f"{variable}={text!r}: {_explain(error, Settings, field=field.name)}"
-            ) from None
+            expected = _explain(error, Settings, field=field.name)
+            if field.type in (bool, bool | None):
+                expected = "expected 1, 0, true or false"  # msgspec names a type that no text has
+            raise ConfigError(f"{variable}={text!r}: {expected}") from None
     return values
 
 

@@ -134,10 +134,12 @@ def _make_private_directory(directory: Path) -> None:
         )
     # Only writing is refused: the socket has mode 0600, so that others may see but not use it.
     if found.st_mode & 0o022:
+        # Only a sticky directory is meant to be shared, such as /tmp.
+        is_shared = bool(found.st_mode & stat.S_ISVTX)
+        remedy = "use" if is_shared else f"try: chmod 700 {directory}, or use"
         raise SocketError(
             f"socket directory {directory} is writable by other users "
-            f"(mode {stat.S_IMODE(found.st_mode):04o}); try: chmod 700 {directory}, "
-            "or use another directory"
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); {remedy} a directory of your own"
         )
 
 

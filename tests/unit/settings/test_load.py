@@ -226,3 +226,15 @@ def test_options_of_a_program_that_are_wrong_are_named_as_well():
     for key, words in (("events", "events.'x'.timeout"), ("options", "options.'x'.timeout")):
         with pytest.raises(ConfigError, match=words):
             load_settings(overrides={key: {"x": {"timeout": -1}}})
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "vconnect.toml"
+    file.write_bytes(b"\xef\xbb\xbf[plugins]\nwindow = 3\n")
+    assert load_settings(file).window == 3
+
+
+@pytest.mark.parametrize("variable", ["VCONNECT_DEBUG", "VCONNECT_UVLOOP"])
+def test_a_word_that_is_no_boolean_is_told_which_are(variable: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable}='yes': expected 1, 0, true or false"):
+        load_settings(environ={variable: "yes"})

@@ -286,3 +286,12 @@ def test_a_socket_of_the_service_managers_that_plugins_are_not_told_of(
             bind_private_socket(path, listening)
     with bound(path):
         assert is_served(path)
+
+
+def test_nobody_is_told_to_change_the_mode_of_a_shared_directory(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(SocketError, match="use a directory of your own") as caught:
+        bind_private_socket(shared / "host.sock")
+    assert "chmod" not in str(caught.value)
