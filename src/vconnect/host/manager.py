@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from vconnect.names import LogLevel
 from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
-from vconnect.plugins.order import dependents
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
@@ -55,7 +54,7 @@ from vconnect.wire.server import UnixSocketServer
 
 from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
-from .roster import Roster
+from .roster import Roster, stop_order
 from .summary import HostSummary
 
 # The interval of samples and of reports of suppressed lines; see `Monitor`.
@@ -182,7 +181,7 @@ class PluginRuntimeManager:
         if self._tasks:
             await asyncio.wait(self._tasks)
         supervisors = list(self._roster)
-        await run_in_order({s.plugin.name: s.close for s in supervisors}, _dependents(supervisors))
+        await run_in_order({s.plugin.name: s.close for s in supervisors}, stop_order(supervisors))
         await self._roster.closed()
         await self._state.flush()
         await asyncio.gather(*(plugin.crashes.flush() for plugin in self._registry))
@@ -291,7 +290,7 @@ class PluginRuntimeManager:
     async def stop_all(self) -> None:
         """Stop every plugin, required ones last. The socket stays open."""
         supervisors = [self._roster.of(plugin) for plugin in self._registry]
-        await run_in_order({s.plugin.name: s.stop for s in supervisors}, _dependents(supervisors))
+        await run_in_order({s.plugin.name: s.stop for s in supervisors}, stop_order(supervisors))
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
@@ -591,10 +590,6 @@ class PluginRuntimeManager:
             await monitor.look(list(self._roster))
             for plugin in self._registry:
                 plugin.log.tell_suppressed()
-
-
-def _dependents(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
-    return dependents({one.plugin.name: one.plugin.required_plugins for one in supervisors})
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vconnect.errors import PluginStartError
+from vconnect.plugins.order import dependents
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.supervisor import Supervisor
@@ -74,3 +75,8 @@ class Roster:
         closing = asyncio.create_task(supervisor.close())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
+
+
+def stop_order(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:
+    """Map each plugin's name to those of its dependents, which stop before it."""
+    return dependents({one.plugin.name: one.plugin.required_plugins for one in supervisors})

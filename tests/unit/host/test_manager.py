@@ -23,7 +23,7 @@ from vconnect.errors import (
     StateError,
     UnknownPluginError,
 )
-from vconnect.host import manager as module
+from vconnect.host.roster import stop_order
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.model import PluginOptions, Settings
@@ -219,7 +219,7 @@ async def test_one_that_cannot_be_started_stops_nobody(lab):
 async def test_who_has_to_stop_before_whom(requires, dependents):
     made = knowing(*(plugin(name, requires=needs) for name, needs in requires.items()))
     supervisors = [made._roster.of(one) for one in made._registry]
-    assert module._dependents(supervisors) == dependents
+    assert stop_order(supervisors) == dependents
     await made.close()
 
 
