@@ -433,12 +433,8 @@ class Supervisor:
             await self._end_external(instance)
         else:
             if verdict.ended is not None and not process.is_alive:
-                _log.log(
-                    logging.INFO if verdict.ended is Ended.CLEANLY else logging.ERROR,
-                    "plugin %s %s",
-                    self.plugin.name,
-                    process.exited.result(),
-                )
+                level = logging.INFO if verdict.ended is Ended.CLEANLY else logging.ERROR
+                _log.log(level, "plugin %s %s", self.plugin.name, process.exited.result())
             await instance.end(
                 self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
             )
