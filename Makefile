@@ -20,7 +20,7 @@ CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 .PHONY: machine machine-available soak run check test test-slow test-all lint docs bench sanitize wheel clean
 
 $(VENV)/.made:
-	@# Even Python 2 can run this line. A program that is no Python prints no "yes".
+	@# Even Python 2 can run this line. A program that is not Python prints no "yes".
 	@test yes = "$$('$(PYTHON)' -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "no")' 2>/dev/null)" || \
 		{ echo "vconnect needs Python 3.11 or newer, and PYTHON=$(PYTHON) is not one. Try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@# Without the mark, what is there may be half made, by a Ctrl-C for example.
@@ -75,7 +75,7 @@ machine: $(VENV)/.test
 machine-available: $(VENV)/.test
 	@$(BIN)/python tests/machine/boot.py --available
 
-# Rivals that cannot be had here are left out, and the table says so.
+# Rivals that are not available here are left out, and the table says so.
 $(VENV)/.bench: $(VENV)/.test
 	-$(PIP) install --only-binary :all: --group bench
 	@touch $@
@@ -123,7 +123,10 @@ wheel: $(BUILT)
 
 clean:
 	rm -rf $(VENV) $(VENV)-* .run build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf examples/dev-rust/target examples/bare-c/bare-c examples/bare-c/bare-c.dSYM
 	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete
+	find . \( -name "$(VENV)*" -o -name .git \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Python only: the compiled modules are not traced. Left out are tests that coverage itself fails:
 # it is imported, writes files where the disk is full, and complains where nothing can be made.
