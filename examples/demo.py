@@ -29,8 +29,8 @@ MAX_SOCKET_PATH = 100
 
 MESSAGES = (
     ("a message that the auto-reply answers", "hello, is anybody there?"),
-    ("one that the word filter rewrites for those after it", "what the heck"),
-    ("one that the word filter stops: nobody after it is asked", "free bitcoin here"),
+    ("one that the word filter rewrites for the plugins after it", "what the heck"),
+    ("one that the word filter stops: the plugins after it are not called", "free bitcoin here"),
 )
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     for name, package in zip(PACKED, packages, strict=True):
         run("pack", f"examples/{name}", "--output", shown(package))
 
-    title("A host that installs them, and runs others from their sources")
+    title("A host that installs them, and runs others from source")
     serve = [*options, "serve"]
     serve += [word for package in packages for word in ("--install", shown(package))]
     serve += [word for name in dev_plugins() for word in ("--dev", f"{name}:examples/{name}")]
@@ -150,7 +150,7 @@ class Host:
 
 def show_tour(host: Host, options: list[str]) -> None:
     """Look at the plugins and send a few events, unless Ctrl-C ends the host meanwhile."""
-    title("What runs")
+    title("What is running")
     run(*options, "list")
     for what, content in MESSAGES:
         if not host.is_alive:
@@ -160,12 +160,12 @@ def show_tour(host: Host, options: list[str]) -> None:
         run(*options, "emit", "message.incoming", json.dumps(payload))
     if not host.is_alive:
         return
-    title("Now it is yours: the host serves until Ctrl-C. In another terminal, in this directory:")
+    title("Your turn: the host serves until Ctrl-C. In another terminal, in this directory:")
     emit = ["emit", "message.incoming", '{"content": "hello"}']
     for arguments in (["list"], ["status", "word-filter"], emit, ["restart", "auto-reply"]):
         say(f"  {command_line(*options, *arguments)}")
-    say("  kill -9 a plugin's PID, then list again: it runs anew, and the list says why")
-    say("  .venv/bin/vconnect new hello      # begin a plugin of your own")
+    say("  kill -9 a plugin's PID, then list again: it is running again, and the list says why")
+    say("  .venv/bin/vconnect new hello      # start a plugin of your own")
     sys.stdout.flush()
 
 

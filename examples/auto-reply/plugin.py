@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Answer messages that hold a keyword, from a table in the configuration."""
+"""Answer messages that contain a keyword, from a table in the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vconnect import Context, Plugin, on, run_plugin
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True):
-    """The plugin's configuration. A struct may also say which values are allowed."""
+    """The plugin's configuration. A struct can also restrict values."""
 
     answers: dict[str, str] = {}
     delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.0
@@ -23,7 +23,7 @@ class AutoReply(Plugin):
     version = "0.1.0"
     priority = 10  # after word-filter (100): what was stopped is not answered
     capabilities = ("message.incoming", "user.online")
-    concurrency = 8  # up to 8 messages wait at a time
+    concurrency = 8  # up to 8 messages wait at the same time
     config_type = Table
     config: Table
 
@@ -35,7 +35,7 @@ class AutoReply(Plugin):
                 await asyncio.sleep(self.config.delay_seconds)  # looks less like a machine
                 ctx.reply({"type": 1, "content": answer})
                 return
-        # No keyword, no reply: the host gets {"status": "ok"} and goes on.
+        # No keyword, no reply: the host gets {"status": "ok"} and calls the next plugin.
 
     @on("user.*")
     def greet(self, ctx: Context) -> None:

@@ -1,4 +1,4 @@
-/* The wire needs no kit. A frame is a length (four bytes, the highest first) and that many bytes of
+/* The protocol needs no SDK. A frame is a length (four bytes, big-endian) and that many bytes of
  * JSON. The plugin speaks first; after that it answers every event with exactly one frame. */
 #include <arpa/inet.h>
 #include <signal.h>
@@ -15,7 +15,7 @@ static void say(FILE *host, const char *json) {
     fflush(host);
 }
 
-/* Read one frame and forget it. Returns 0 when the host has gone. */
+/* Read one frame and forget it. Returns 0 when the host has disconnected. */
 static int hear(FILE *host) {
     uint32_t length;
     if (fread(&length, sizeof length, 1, host) != 1)
@@ -27,9 +27,9 @@ static int hear(FILE *host) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a host that goes away while we write is no reason to crash */
+    signal(SIGPIPE, SIG_IGN); /* do not crash if the host disconnects while we write */
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    for (int i = 1; i + 1 < argc; i++) /* --debug and --log-level LEVEL may come too */
+    for (int i = 1; i + 1 < argc; i++) /* there may also be --debug and --log-level LEVEL */
         if (strcmp(argv[i], "--socket") == 0)
             snprintf(address.sun_path, sizeof address.sun_path, "%s", argv[i + 1]);
 
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
         perror("bare-c: cannot connect to the host's --socket");
         return EXIT_FAILURE;
     }
-    /* One stream for each direction: a stream may not turn from reading to writing by itself. */
+    /* One stream per direction: a stream must not switch from reading to writing on its own. */
     FILE *in = fdopen(fd, "rb"), *out = fdopen(fd, "wb");
     if (in == NULL || out == NULL)
         return EXIT_FAILURE;
@@ -48,5 +48,5 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     while (hear(in))
         say(out, "{\"status\":\"ok\"}");
-    return EXIT_SUCCESS; /* the host has gone, and so does its plugin */
+    return EXIT_SUCCESS; /* the host has disconnected, so its plugin ends too */
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stop messages that hold a blocked word; mask other words in those that pass.
+"""Stop messages that contain a blocked word; mask other words in those that pass.
 
-Its priority is high, so that it stands before the plugins that answer: what it stops they never
-see, and what it rewrites they see rewritten.
+Its priority is high, so that it is called before the plugins that answer: they never see what it
+stops, and they see rewritten what it rewrites.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vconnect import Context, Plugin, on, run_plugin
 
 @dataclass
 class Words:
-    """The plugin's configuration; defaults stand in ``plugin.json``."""
+    """The plugin's configuration; the defaults are in ``plugin.json``."""
 
     blocked: list[str] = field(default_factory=list)
     masked: dict[str, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class WordFilter(Plugin):
     config: Words
 
     def on_start(self) -> None:
-        """Compile the words once: this runs after the configuration came, before any event."""
+        """Compile the words once: this runs after the configuration arrives, before any event."""
         self.prepare(self.config)
 
     def on_config_update(self, config: Words) -> None:
@@ -48,7 +48,7 @@ class WordFilter(Plugin):
             return  # a picture or a file: nothing to read here
         found = self.blocked.search(content)
         if found:
-            ctx.reply({"blocked": True, "reason": f"the message holds {found[0]!r}"})
+            ctx.reply({"blocked": True, "reason": f"the message contains {found[0]!r}"})
             ctx.stop()  # no plugin after this one gets the message
             return
         clean = self.masked.sub(lambda match: self.masks[match[0].casefold()], content)

@@ -85,7 +85,7 @@ async def test_word_filter(processes, host, copy):
     assert await say(peer, "hello") == {"status": "ok"}
     assert await say(peer, "get FREE Bitcoin now") == {
         "status": "ok",
-        "data": {"blocked": True, "reason": "the message holds 'FREE Bitcoin'"},
+        "data": {"blocked": True, "reason": "the message contains 'FREE Bitcoin'"},
         "flow": "stop",
     }
     assert await say(peer, "What the Heck, darn it") == {

@@ -292,7 +292,7 @@ def test_the_check_finds_what_is_down(lab: Lab) -> None:
         assert found.stdout.startswith("bad: Error (")
         host.ask("stop", "bad")
         fine = check(lab)
-        assert (fine.returncode, fine.stdout) == (0, "all plugins are running\n")
+        assert (fine.returncode, fine.stdout) == (0, "all plugins are as requested\n")
     gone = check(lab)
     assert gone.returncode == 2
     assert gone.stdout.startswith("host: no vconnect host answers")

@@ -59,7 +59,7 @@ def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
             start_new_session=True,
         )
     try:
-        said = wait_for_line(tour, output, "Now it is yours")
+        said = wait_for_line(tour, output, "Your turn")
         assert "Hello! How can I help?" in said
         assert 'payload now {"message_id":"1"' in said
         assert '"content":"what the h***"' in said

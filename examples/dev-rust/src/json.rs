@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-/// Deeper values are refused, so that no input can exhaust the stack.
+/// Deeper values are rejected, so that no input can exhaust the stack.
 const MAX_DEPTH: usize = 128;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Null,
     Bool(bool),
-    /// As written: a plugin that passes a number on must not round it.
+    /// As written: a plugin that passes on a number must not round it.
     Number(String),
     String(String),
     Array(Vec<Value>),
@@ -17,7 +17,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The member `key` of an object; the last one wins, as in most readers.
+    /// The member `key` of an object; the last one wins, as in most parsers.
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
             Value::Object(members) => members.iter().rev().find(|m| m.0 == key).map(|m| &m.1),
@@ -194,8 +194,8 @@ impl Reader<'_> {
         let mut out = String::new();
         self.at += 1;
         loop {
-            // Copy everything up to the next byte that means something. All of those are ASCII, so
-            // that the cut never falls inside a character.
+            // Copy everything up to the next special byte. All of those are ASCII, so the cut never
+            // falls inside a character.
             let rest = &self.text[self.at..];
             let Some(plain) = rest
                 .bytes()
@@ -234,7 +234,7 @@ impl Reader<'_> {
         Ok(plain)
     }
 
-    /// What follows `\u`: one unit, or the two of a character beyond U+FFFF.
+    /// What follows `\u`: one UTF-16 unit, or the two of a character above U+FFFF.
     fn unicode(&mut self) -> Result<char, String> {
         let mut code = self.hex()?;
         if (0xD800..0xDC00).contains(&code) && self.text[self.at..].starts_with("\\u") {

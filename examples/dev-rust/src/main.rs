@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The three arguments that a host may give, and no others.
+/// Read the three arguments that a host may pass; any other is an error.
 fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         socket: format!("./plugins/{NAME}.sock"),
@@ -60,7 +60,7 @@ fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, 
     Ok(arguments)
 }
 
-/// The host may still be starting: try for five seconds.
+/// Connect. The host may still be starting, so this retries for five seconds.
 fn connect(socket: &str) -> io::Result<UnixStream> {
     for _ in 1..TRIES {
         match UnixStream::connect(socket) {
@@ -75,11 +75,11 @@ fn describe(error: io::Error, socket: &str) -> io::Error {
     io::Error::new(error.kind(), format!("cannot connect to {socket}: {error}"))
 }
 
-/// Shake hands, then answer every event, each with exactly one frame, in order.
+/// Send the handshake, then answer every event, each with exactly one frame, in order.
 fn serve(host: UnixStream, debug: bool) -> io::Result<()> {
     let mut output = host.try_clone()?;
     let mut input = BufReader::new(host);
-    // The spelling of the original Rust kit ("name"); "plugin_no" means the same.
+    // The spelling of the original Rust SDK ("name"); "plugin_no" means the same.
     let hello = format!(
         r#"{{"capabilities":["message"],"name":{},"priority":1,"version":"0.1.0"}}"#,
         quote(NAME)
@@ -97,7 +97,7 @@ fn serve(host: UnixStream, debug: bool) -> io::Result<()> {
             eprintln!("{NAME}: {frame} -> {answer}");
         }
         if write_frame(&mut output, &answer).is_err() {
-            break; // the host went away while we answered
+            break; // the host disconnected while we were answering
         }
     }
     Ok(())
@@ -111,7 +111,7 @@ fn check_welcome(frame: &str) -> io::Result<()> {
     Err(io::Error::other(format!("the host refused: {frame}")))
 }
 
-/// Every event gets an answer, also one that cannot be read: the host counts answers.
+/// Every event gets an answer, even one that cannot be parsed: the host counts answers.
 fn answer(frame: &str) -> String {
     match parse(frame) {
         Ok(event) => reply(&event),
@@ -133,9 +133,9 @@ fn reply(event: &Value) -> String {
     )
 }
 
-/// Read one frame: four bytes of length, the highest first, and that many bytes of JSON.
+/// Read one frame: its length as four bytes, big-endian, and that many bytes of JSON.
 ///
-/// `None` means that the host has closed the connection, or has gone in the middle of a frame.
+/// `None` means that the host has closed the connection, even in the middle of a frame.
 fn read_frame(input: &mut impl Read) -> io::Result<Option<String>> {
     let mut header = [0; 4];
     if !fill(input, &mut header)? {
@@ -156,7 +156,7 @@ fn read_frame(input: &mut impl Read) -> io::Result<Option<String>> {
         .map_err(io::Error::other)
 }
 
-/// Fill `buffer`; false if the host went away first.
+/// Fill `buffer`; false if the host disconnected first.
 fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match input.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_survive_the_way() {
+    fn frames_survive_a_round_trip() {
         let mut wire = Vec::new();
         write_frame(&mut wire, "{}").unwrap();
         assert_eq!(wire, b"\0\0\0\x02{}");
