@@ -117,7 +117,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         inherit_env: Variables that plugins inherit in addition to the built-in allowlist.
         env: Variables set for every plugin.
         handshake_timeout: Time from process start (or connection) to a complete handshake.
-        dev_handshake_timeout: The same for plugins from source, which may have to be compiled.
+        dev_handshake_timeout: Time from process start to a complete handshake for a plugin from
+            source, which may have to be compiled first.
         drain_timeout: Time for events in flight when a plugin is stopped, and for a native plugin's
             reply to each of drain and stop.
         interrupt_timeout: Time between SIGINT and SIGTERM, at most half of `stop_timeout`.
@@ -140,7 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         stuck_after: Time after which a plugin that no longer answers (classic) or no longer reads
             (native) loses its connection.
         max_queued: Maximum number of events per plugin that wait for a slot in the window.
-        max_notified: How many of these may be notifications.
+        max_notified: Maximum number of notifications among a plugin's waiting events.
         breaker_failures: Consecutive failures after which a plugin's circuit opens and its calls
             fail at once; 0 for never.
         breaker_cooldown: Time that the circuit stays open before one call probes the plugin.
@@ -157,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sandbox_read: Paths that plugins in a ``bwrap`` sandbox may read, besides the system.
         max_frame_bytes: Maximum payload of a frame in bytes, in both directions.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
-        log_lines: Lines of output kept in memory per plugin, at most 4 MiB.
+        log_lines: Lines of output kept in memory per plugin, and at most 4 MiB of them.
         log_lines_per_second: Lines of output accepted per plugin and second; the rest is counted.
         log_bytes_per_second: Bytes of output accepted per plugin and second.
         log_dir: Directory for log files of plugins; none by default.
