@@ -177,7 +177,8 @@ class HostCalls:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
         try:
             pending = self._serve(queue, call)
-        except Exception as error:  # noqa: BLE001 - the application's code; reported to the plugin
+        # The application's code; reported to the plugin.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             _refuse(queue.session, call.id, _as_call_error(call, error))
             return
         # Most calls, such as log lines, wait for nothing, and a task would cost more than they do.
@@ -191,7 +192,11 @@ class HostCalls:
     async def _finish(self, queue: _CallQueue, call: PluginCall, pending: Awaitable[Any]) -> None:
         try:
             _answer(queue.session, call, await pending)
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # this task itself is cancelled: the plugin is gone
+            # Otherwise only something that the function awaited was cancelled.
             _refuse(queue.session, call.id, _as_call_error(call, error))
 
     def _ended(self, queue: _CallQueue, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
@@ -315,7 +320,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
+def _as_call_error(call: PluginCall, error: BaseException) -> HostCallError:
     """Convert an exception for the plugin. Details of our own bugs stay in our log."""
     if isinstance(error, HostCallError):
         return error
@@ -324,6 +329,8 @@ def _as_call_error(call: PluginCall, error: Exception) -> HostCallError:
         return HostCallError(error.code, str(error))
     if isinstance(error, PayloadError):
         return HostCallError("bad_request", str(error))
+    if isinstance(error, asyncio.CancelledError):
+        return HostCallError("cancelled", f"{call.call} was cancelled")
     _log.error("host call %s failed", call.call, exc_info=error)
     return HostCallError("internal", f"{call.call} failed; the reason is in the host's log")
 

@@ -76,6 +76,29 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+# --- functions that are cancelled ------------------------------------------------------------
+
+
+async def cancelled_later(call: HostCall) -> None:
+    never = asyncio.get_running_loop().create_future()
+    never.cancel()
+    await never
+
+
+def cancelled_at_once(call: HostCall) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("function", [cancelled_later, cancelled_at_once])
+async def test_a_function_whose_wait_is_cancelled_is_answered(host, function):
+    host.calls.register("x", function)
+    caller = await host.add("a", "x")
+    assert await caller.call("x") == ("cancelled", "x was cancelled")
+    host.calls.register("y", lambda call: 1)
+    other = await host.add("b", "y")
+    assert await other.call("y") == 1
+
+
 # --- the application's functions -------------------------------------------------------------
 
 
