@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from vconnect.errors import HandshakeError
 from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.restarts import Ended
+from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
 
 from .instance import Instance
 from .verdict import Verdict
+
+_log = logging.getLogger(__name__)
 
 
 def stopped() -> Verdict:
@@ -65,6 +69,19 @@ def failed_start(substate: Substate, reason: str, how: Ended) -> Verdict:
 def why_disconnected(error: Exception | None) -> str:
     """Return a text that says how a connection ended."""
     return "it closed its connection" if error is None else f"its connection ended: {error}"
+
+
+def record_end(plugin: PluginRuntime, instance: Instance, verdict: Verdict, ran_for: float) -> None:
+    """Record the end of a process, with a crash report if the end was not requested."""
+    process = instance.process
+    assert process is not None, "external plugins have no process to record"
+    plugin.ended(process, process.exited.result(), tuple(process.log.last_stderr))
+    if plugin.status is PluginStatus.STOPPING:
+        _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
+    if verdict.ended is None:
+        return
+    suspects = instance.lost_events if verdict.ended is Ended.FAILED else ()
+    plugin.crashes.add(crash_report(instance, verdict, ran_for), suspects)
 
 
 def crash_report(instance: Instance, verdict: Verdict, ran_for: float) -> CrashReport:

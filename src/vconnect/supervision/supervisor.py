@@ -39,7 +39,7 @@ from vconnect.wire.session import Peer, Session
 
 from .admission import Admissions
 from .changes import Changes
-from .endings import crash_report, exited, overdue, refused, stopped, why_disconnected
+from .endings import exited, overdue, record_end, refused, stopped, why_disconnected
 from .instance import Instance
 from .launcher import Launcher
 from .start_slots import StartSlots
@@ -260,12 +260,14 @@ class Supervisor:
         """Do the one thing that is due, or wait for news."""
         # The order of the cases is the policy; docs/architecture.md lists it.
         current, successor, order = self._current, self._successor, self._order
-        if successor is not None and self._why_end(successor) is not None:
-            await self._drop_successor(successor)
+        if successor is not None and (verdict := self._why_end(successor)) is not None:
+            await self._drop_successor(successor, verdict)
         elif current is not None and (verdict := self._why_end(current)) is not None:
             await self._end(current, verdict)
         elif order is _Order.STOP:
             await self._rest_stopped()
+        elif order is _Order.RESTART and successor is not None:
+            await self._overtake_successor(successor)
         elif order is _Order.RESTART and current is not None and self._may_overlap(current):
             await self._with_slot(self._begin_successor)
         elif order is _Order.RESTART and current is not None:
@@ -404,15 +406,25 @@ class Supervisor:
             self._changes.notify_all()
             self._wake.set()
 
-    async def _drop_successor(self, successor: Instance) -> None:
+    async def _drop_successor(self, successor: Instance, verdict: Verdict) -> None:
         """End a successor that failed or was overtaken by a stop; the old process keeps running."""
-        verdict = self._why_end(successor)
-        assert verdict is not None
-        await successor.end(self._settings.shutdown, verdict.reason, lambda _: None)
-        self._successor = None
-        self._slot.release()
+        await self._end_successor(successor, verdict.reason)
         if self._current is not None:
             self._keep_current(verdict.reason or "it was stopped")
+
+    async def _overtake_successor(self, successor: Instance) -> None:
+        """End a successor whose code may be old by now; the next step begins another one."""
+        _log.info(
+            "plugin %s: generation %d is overtaken by another restart",
+            self.plugin.name,
+            successor.generation,
+        )
+        await self._end_successor(successor, "overtaken by another restart")
+
+    async def _end_successor(self, successor: Instance, reason: str) -> None:
+        await successor.end(self._settings.shutdown, reason, lambda _: None)
+        self._successor = None
+        self._slot.release()
 
     def _keep_current(self, reason: str) -> None:
         self._failure = reason
@@ -438,7 +450,7 @@ class Supervisor:
             await instance.end(
                 self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
             )
-            self._record_end(instance, verdict, ran_for)
+            record_end(self.plugin, instance, verdict, ran_for)
         if self._current is not instance and process is not None:
             return  # a successor has taken over meanwhile, and serves
         self._current = None
@@ -456,18 +468,6 @@ class Supervisor:
         instance.session.abort(PluginUnavailableError(self.plugin.name, "stopped by the operator"))
         while instance.session is not None:
             await self._watch()
-
-    def _record_end(self, instance: Instance, verdict: Verdict, ran_for: float) -> None:
-        """Record the end of a process, with a crash report if the end was not requested."""
-        plugin, process = self.plugin, instance.process
-        assert process is not None, "external plugins have no process to record"
-        plugin.ended(process, process.exited.result(), tuple(process.log.last_stderr))
-        if plugin.status is PluginStatus.STOPPING:
-            _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
-        if verdict.ended is None:
-            return
-        suspects = instance.lost_events if verdict.ended is Ended.FAILED else ()
-        plugin.crashes.add(crash_report(instance, verdict, ran_for), suspects)
 
     def _phase(self, verdict: Verdict, substate: Substate) -> None:
         """Show the progress of the shutdown sequence, before each step."""

@@ -399,6 +399,46 @@ async def test_one_that_may_not_run_twice_is_stopped_first(stages, where):
     await restarting
 
 
+async def test_a_restart_during_a_replacement_drops_the_successor_and_not_the_one_that_serves(
+    stage,
+):
+    await stage.up()
+    session = stage.plugin.session
+    restarts = [asyncio.create_task(stage.one.restart())]
+    for count in (2, 3, 4):
+        await stage.starts(count)
+        assert stage.plugin.session is session
+        assert stage.plugin.status is PluginStatus.RUNNING
+        if count < 4:
+            restarts.append(asyncio.create_task(stage.one.restart()))
+    first, second, third, last = stage.launcher.started
+    assert not second.process.is_alive
+    assert not third.process.is_alive
+    assert first.process.is_alive
+    stage.shake(last)
+    await asyncio.gather(*restarts)
+    assert stage.one.instances() == [last]
+    assert not stage.plugin.crashes.reports
+
+
+async def test_a_stop_that_comes_while_a_successor_is_overtaken_counts(stage):
+    await stage.up()
+    restarts = [asyncio.create_task(stage.one.restart())]
+    await stage.starts(2)
+    clearing, cleared = threading.Event(), threading.Event()
+    stage.launcher.last.remove_leftovers = lambda: clearing.set() or cleared.wait(10)
+    restarts.append(asyncio.create_task(stage.one.restart()))
+    await until(clearing.is_set)
+    stopping = asyncio.create_task(stage.one.stop())
+    await asyncio.sleep(0)
+    cleared.set()
+    await stopping
+    assert stage.plugin.status is PluginStatus.STOPPED
+    assert stage.one.instances() == []
+    for restart in restarts:
+        await failure(restart)
+
+
 async def test_restarting_what_does_not_run_starts_it(stage):
     restarting = asyncio.create_task(stage.one.restart())
     await stage.starts(1)
