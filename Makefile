@@ -46,7 +46,7 @@ run: $(BUILT)
 
 # What an author runs after each change: under a minute.
 check: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow and not integration and not fault and not machine"
+	$(BIN)/python -m pytest -n auto -m "not slow and not integration and not fault and not machine"
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

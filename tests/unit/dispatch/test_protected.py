@@ -120,7 +120,9 @@ def payload(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not ABSENT}
 
 
-@pytest.mark.parametrize("old", VALUES, ids=str)
+@pytest.mark.parametrize(
+    "old", VALUES, ids=lambda value: "absent" if value is ABSENT else str(value)
+)
 def test_whatever_takes_its_place_a_protected_field_is_as_before(old):
     for new, other in product(VALUES, VALUES):
         before, after = payload(id=old, text="old"), payload(id=new, text=other)
