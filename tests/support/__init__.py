@@ -16,6 +16,7 @@
 `sandboxes`     whether bubblewrap works here
 `fake_manager`  a manager for tests of the administration interface
 `lane_machine`  a model of the lane's tables, for state machine tests
+`clock`         a clock that only the test moves
 `toolchains`    which compilers and runtimes work here
 `reference`     the frame decoder in thirty lines of Python: the oracle
 =============== ==========================================================================

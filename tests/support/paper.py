@@ -237,7 +237,7 @@ class PaperLauncher:
     def is_prepared(self, runtime: PluginRuntime) -> bool:
         return self.preparation is None or self.preparation.is_set()
 
-    async def prepare(self, runtime: PluginRuntime) -> None:
+    async def prepare(self) -> None:
         assert self.preparation is not None
         await self.preparation.wait()
 

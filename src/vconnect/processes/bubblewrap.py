@@ -123,7 +123,9 @@ class Bubblewrap:
             return program
         if isinstance(failure, OSError):
             raise failure
-        raise PluginStartError(plugin, failure or f'sandbox = "bwrap": {program} was just replaced')
+        raise PluginStartError(
+            plugin, failure or f'sandbox = "bwrap": {program} was just replaced; start again'
+        )
 
 
 def _try(program: str) -> str:

@@ -73,10 +73,9 @@ class Launcher:
         """Return whether `begin` can be called now; otherwise call `prepare` first."""
         return plugin.policy.sandbox != "bwrap" or self._bubblewrap.is_probed
 
-    async def prepare(self, plugin: PluginRuntime) -> None:
+    async def prepare(self) -> None:
         """Do what `begin` needs and what would block the event loop for too long."""
-        if not self.is_prepared(plugin):
-            await self._bubblewrap.probe()
+        await self._bubblewrap.probe()
 
     def begin(self, plugin: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.

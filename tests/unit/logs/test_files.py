@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.support.clock import Clock
 
 from vconnect.logs.files import RETRY_AFTER, LogFiles, RotatingFile, file_line
 from vconnect.logs.records import LogRecord
@@ -19,18 +20,6 @@ def record(text: str, seq: int = 1) -> LogRecord:
 
 def lines(count: int, start: int = 0) -> list[bytes]:
     return [b"%09d\n" % number for number in range(start, start + count)]
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def test_a_line_tells_when_how_grave_and_where(tmp_path: Path) -> None:

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.support.clock import Clock
 
 from vconnect.logs.flood import FloodControl
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def pass_all(flood: FloodControl, size: int = 1) -> int:

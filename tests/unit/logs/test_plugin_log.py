@@ -5,25 +5,13 @@ from __future__ import annotations
 import logging
 
 import pytest
+from tests.support.clock import Clock
 
 from vconnect.logs.flood import FloodControl
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.logs.records import LogRecord
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import LogSettings
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.clock import Clock
 
 from vconnect.plugins import breaker as module
 from vconnect.plugins.breaker import Breaker
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    made = Clock()
+    made = Clock(1000.0)
     monkeypatch.setattr(module, "monotonic", made)
     return made
 

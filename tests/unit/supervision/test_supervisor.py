@@ -53,10 +53,10 @@ class Stage:
         )
         self.sessions: list[Session] = []
 
-    def shake(self, instance: Instance | None = None) -> Session:
+    def shake(self, instance: Instance | None = None, session: Session | None = None) -> Session:
         """Complete the handshake of the process that was started last, or of another."""
         instance = instance or self.launcher.started[-1]
-        session = unopened()
+        session = unopened() if session is None else session
         self.one.attached(session, instance)
         self.sessions.append(session)
         return session
@@ -64,12 +64,12 @@ class Stage:
     async def starts(self, count: int) -> None:
         await until(lambda: len(self.launcher.started) >= count, f"{count} starts")
 
-    async def up(self) -> Session:
-        """Start it, up to its handshake."""
+    async def up(self, session: Session | None = None) -> Session:
+        """Start it, up to its handshake; by default with a session that nothing is behind."""
         started = len(self.launcher.started)
         starting = asyncio.create_task(self.one.start())
         await self.starts(started + 1)
-        session = self.shake()
+        session = self.shake(session=session)
         await starting
         return session
 
@@ -244,10 +244,7 @@ async def test_what_was_in_flight_goes_into_the_report_and_no_further(stages):
     stage = stages()
     async with opened() as (session, peer, owner):
         owner.on_end = stage.one.detached
-        starting = asyncio.create_task(stage.one.start())
-        await stage.starts(1)
-        stage.one.attached(session, stage.launcher.started[0])
-        await starting
+        await stage.up(session)
         session.tell(encode_event("e", 1, 1 << 20), "drop_oldest")
         await peer.read()
         stage.launcher.last.die(None, "SIGSEGV")
@@ -660,11 +657,8 @@ async def test_a_successor_that_takes_over_while_a_crash_is_cleared_away_serves(
 async def test_only_what_the_crashed_process_had_in_flight_is_suspect(stage):
     async with opened() as (old_session, old_peer, owner):
         owner.on_end = stage.one.detached
-        starting = asyncio.create_task(stage.one.start())
-        await stage.starts(1)
+        await stage.up(old_session)
         old = stage.launcher.started[0]
-        stage.one.attached(old_session, old)
-        await starting
         held = threading.Event()
         old.process.remove_leftovers = lambda: held.wait(10)
         old_session.tell(encode_event("slow", 1, 1 << 20), "drop_oldest")
@@ -673,7 +667,7 @@ async def test_only_what_the_crashed_process_had_in_flight_is_suspect(stage):
             new_owner.on_end = stage.one.detached
             restarting = asyncio.create_task(stage.one.restart())
             await stage.starts(2)
-            stage.one.attached(session, stage.launcher.started[1])
+            stage.shake(session=session)
             await restarting
             session.tell(encode_event("poison", 1, 1 << 20), "drop_oldest")
             await peer.read()

@@ -368,14 +368,7 @@ async def test_refusals(path, message, code):
 
 @pytest.mark.parametrize("config", [{"n": 1 << 64}, {"text": "x" * 2000}])
 async def test_a_configuration_that_cannot_be_sent(path, config):
-    limits = LaneLimits(
-        window=8,
-        max_queued=16,
-        max_notified=16,
-        max_abandoned=8,
-        stuck_after=30.0,
-        max_frame_bytes=1024,
-    )
+    limits = msgspec.structs.replace(LIMITS, max_frame_bytes=1024)
     async with running(path, limits=limits) as (server, gate), plugin(server) as peer:
         gate.config = config
         await peer.answer(ORIGINAL)

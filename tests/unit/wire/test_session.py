@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.wire_end import NotGreeted
 from tests.support.wire_kit import Peer as OtherEnd
 from tests.support.wire_kit import failure, frame, soon, until
 
@@ -39,22 +40,6 @@ LIMITS = LaneLimits(
 )
 CLASSIC = Handshake(plugin="example", capabilities=("*",))
 NATIVE = msgspec.structs.replace(CLASSIC, dialect=Dialect.NATIVE, protocol_version=1)
-
-
-class NotGreeted:
-    """Owns the lane before its session."""
-
-    def connected(self, stream: object) -> None:
-        pass
-
-    def message(self, message: object) -> None:
-        raise AssertionError("the lane serves before anything is said")
-
-    def disconnected(self, error: Exception | None) -> None:
-        raise AssertionError("the lane serves before its end")
-
-    def broken(self, error: Exception) -> None:
-        raise AssertionError("the lane serves before anything is said")
 
 
 class Owner:
