@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from vconnect.dispatch.results import Outcome as Outcome
     from vconnect.dispatch.results import PluginResult as PluginResult
     from vconnect.host.manager import PluginRuntimeManager as PluginRuntimeManager
-    from vconnect.packages.installer import PluginInstaller as PluginInstaller
     from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
     from vconnect.plugins.status import PluginStatus as PluginStatus
     from vconnect.plugins.status import Substate as Substate
     from vconnect.plugins.summary import PluginSummary as PluginSummary
     from vconnect.settings.load import load_settings as load_settings
     from vconnect.settings.model import Settings as Settings
+    from vconnect.store.installer import PluginInstaller as PluginInstaller
     from vconnect.wire.server import UnixSocketServer as UnixSocketServer
 
     from .errors import ConfigError as ConfigError
@@ -51,7 +51,7 @@ _HOMES = {
     "PluginError": "errors",
     "RemoteProtocolError": "errors",
     "VConnectError": "errors",
-    "PluginInstaller": "packages.installer",
+    "PluginInstaller": "store.installer",
     "PluginRuntimeManager": "host.manager",
     "PluginRuntime": "plugins.runtime",
     "PluginSummary": "plugins.summary",

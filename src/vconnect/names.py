@@ -21,6 +21,7 @@ MAX_NAME_LENGTH = 64
 # Variables in a plugin's environment. The SDK, the launcher and the state file use them.
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 PLUGIN_NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+PACKAGE_DIR_VARIABLE = "VCONNECT_PACKAGE_DIR"
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 

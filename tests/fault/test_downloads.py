@@ -12,8 +12,8 @@ from tests.support.package_kit import good_members, package_bytes, tree
 
 from vconnect.errors import InstallError
 from vconnect.packages.fetch import fetch
-from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import FetchLimits, parse_source
+from vconnect.store.installer import PluginInstaller
 
 PACKAGE = package_bytes(good_members())
 MAX_BYTES = 1 << 20

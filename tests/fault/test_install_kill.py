@@ -27,8 +27,8 @@ KILLER = r"""
 import asyncio, json, os, shutil, signal, sys, threading
 from pathlib import Path
 from vconnect.errors import InstallError
-from vconnect.packages.installer import PluginInstaller
-from vconnect.packages import store
+from vconnect.store.installer import PluginInstaller
+from vconnect.store import store
 
 root, archive, mode = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 plugins, old, new = root / "plugins", root / "old", root / "new"
@@ -137,7 +137,7 @@ INSTALL = r"""
 import asyncio, sys
 from pathlib import Path
 from vconnect.errors import InstallError
-from vconnect.packages.installer import PluginInstaller
+from vconnect.store.installer import PluginInstaller
 try:
     for source in sys.argv[2:]:
         asyncio.run(PluginInstaller(Path(sys.argv[1])).install_from_url(source))
@@ -210,7 +210,7 @@ FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 READ_ONLY = (
     """
 import os
-import vconnect.packages.installer, asyncio
+import vconnect.store.installer, asyncio
 asyncio.run(asyncio.to_thread(len, ""))
 if os.getuid() == 0:
     os.setgid(65534)

@@ -20,8 +20,8 @@ from tests.support.package_kit import (
 
 from vconnect.errors import InstallError
 from vconnect.packages.command import host_arguments, production_command
-from vconnect.packages.installer import PluginInstaller, check_host_version
 from vconnect.packages.manifest import Manifest
+from vconnect.store.installer import PluginInstaller, check_host_version
 from vconnect.version import host_version
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
@@ -177,7 +177,7 @@ async def test_refusals_leave_nothing(
     members: list[tuple],
     words: str,
 ) -> None:
-    monkeypatch.setattr("vconnect.packages.installer.host_version", lambda: "1.2.3")
+    monkeypatch.setattr("vconnect.store.installer.host_version", lambda: "1.2.3")
     package.write_bytes(package_bytes(members))
     with pytest.raises(InstallError, match=words) as caught:
         await installer.install_from_url(str(package))
@@ -302,6 +302,6 @@ def test_min_host_version(wanted: str, host: str, good: bool) -> None:
 
 
 def test_aiohttp_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, vconnect.packages.installer; print('aiohttp' in sys.modules)"
+    code = "import sys, vconnect.store.installer; print('aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "False"

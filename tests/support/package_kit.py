@@ -60,3 +60,13 @@ def tree(directory: Path) -> dict[str, bytes | None]:
         path.relative_to(directory).as_posix(): None if path.is_dir() else path.read_bytes()
         for path in sorted(directory.rglob("*"))
     }
+
+
+def leftovers(plugin_dir: Path) -> list[str]:
+    """What an installation has left in the store's private directory, besides its locks."""
+    private = plugin_dir / ".vconnect"
+    kept = {"store.lock", "locks", "staging"}
+    return [
+        *sorted(path.name for path in private.glob("*") if path.name not in kept),
+        *sorted(path.name for path in private.glob("staging/*")),
+    ]

@@ -17,7 +17,6 @@ from tests.support.wire_kit import Peer as WirePeer
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls
 from vconnect.logs.plugin_logs import PluginLogs
-from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.crashes import CrashReport
@@ -35,8 +34,12 @@ from vconnect.settings.parts import (
     LaunchSettings,
     LogSettings,
     ShutdownSettings,
+    StoreSettings,
     SupervisionSettings,
 )
+from vconnect.store.installer import PluginInstaller
+from vconnect.store.releases import Releases
+from vconnect.store.store import PluginStore
 from vconnect.supervision.admission import Admissions
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.launcher import Launcher
@@ -237,7 +240,7 @@ class PaperLauncher:
     def is_prepared(self, runtime: PluginRuntime) -> bool:
         return self.preparation is None or self.preparation.is_set()
 
-    async def prepare(self) -> None:
+    async def prepare(self, runtime: PluginRuntime) -> None:
         assert self.preparation is not None
         await self.preparation.wait()
 
@@ -301,7 +304,8 @@ def launcher(
     settings = Settings(**given)
     state = HostState(directory / "state", Path(socket_path))
     cgroups = CgroupTree(settings.part(CgroupSettings), socket_path)
-    return Launcher(settings.part(LaunchSettings), registry, state, cgroups)
+    releases = Releases(PluginStore(directory), settings.part(StoreSettings))
+    return Launcher(settings.part(LaunchSettings), registry, state, cgroups, releases)
 
 
 # --- what a host is made of ------------------------------------------------------------------

@@ -21,7 +21,6 @@ from vconnect.errors import PluginStartError, PluginUnavailableError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
-from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
@@ -39,8 +38,11 @@ from vconnect.settings.parts import (
     HeartbeatSettings,
     LaunchSettings,
     LogSettings,
+    StoreSettings,
     SupervisionSettings,
 )
+from vconnect.store.installer import PluginInstaller
+from vconnect.store.releases import Releases
 from vconnect.supervision.admission import lane_limits, merge_config
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
@@ -107,14 +109,16 @@ class PluginRuntimeManager:
             max_package_bytes=settings.max_package_bytes,
             allow_insecure_http=settings.allow_insecure_http,
             progress=progress,
+            host=settings.socket_path,
         )
+        releases = Releases(installer.store, settings.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
         self._cgroups = CgroupTree(
             settings.part(CgroupSettings), settings.socket_path, settings.needed_controllers
         )
         self._launcher = Launcher(
-            settings.part(LaunchSettings), self._registry, self._state, self._cgroups
+            settings.part(LaunchSettings), self._registry, self._state, self._cgroups, releases
         )
         self._supervision = settings.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from vconnect.errors import ConfigError, InstallError
 from vconnect.logs.plugin_logs import PluginLogs
-from vconnect.packages.installer import PluginInstaller
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.source import Source
-from vconnect.packages.store import InstalledPlugin
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
+from vconnect.store.installer import PluginInstaller
+from vconnect.store.listing import InstalledPlugin
 from vconnect.threads import in_thread
 
 from .registry import Registry
@@ -115,7 +115,7 @@ class Catalog:
             self._adopt(installed)
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
-        self._forget_all_but({installed.path for installed in found})
+        self._forget_all_but({installed.home for installed in found})
         return {installed.name for installed in found}
 
     def _make(
@@ -137,22 +137,25 @@ class Catalog:
         known = self._registry.exact(installed.name)
         # An external plugin that is gone leaves its name behind, which an installed one may take.
         if known is None or (known.is_external and known.session is None):
-            plugin = self._make(installed.name, installed.path, installed.manifest)
+            plugin = self._make(installed.name, installed.home, installed.manifest)
+            plugin.located(installed.path, installed.current, installed.next)
             if installed.problem:
                 plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
             self._registry.add(plugin)
-        # While a process runs, its manifest stays; the next start reads the new one.
-        elif known.path == installed.path and known.process is None:
-            self._registry.learn(known, installed.manifest)
+        elif known.home == installed.home and not known.dev:
+            known.located(installed.path, installed.current, installed.next)
+            # While a process runs, its manifest stays; the next start reads the new one.
+            if known.process is None:
+                self._registry.learn(known, installed.manifest)
         elif known.dev:
             _log.info(
                 "plugin %s runs from %s; its installed version is not used", known.name, known.path
             )
 
-    def _forget_all_but(self, paths: set[Path]) -> None:
+    def _forget_all_but(self, homes: set[Path]) -> None:
         """Forget installed plugins whose directory is gone, once nothing of them is running."""
         for plugin in self._registry:
-            gone = not (plugin.dev or plugin.is_external) and plugin.path not in paths
+            gone = not (plugin.dev or plugin.is_external) and plugin.home not in homes
             if gone and not plugin.is_up:
                 _log.info("plugin %s is no longer installed", plugin.name)
                 self._registry.remove(plugin)

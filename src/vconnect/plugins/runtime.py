@@ -21,6 +21,7 @@ from vconnect.packages.manifest import Manifest
 from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
 from vconnect.settings.model import PluginPolicy, Settings
+from vconnect.store.layout import InstalledVersion
 from vconnect.wire.messages import Handshake
 from vconnect.wire.session import Session
 
@@ -71,7 +72,7 @@ class PluginRuntime:
 
     Args:
         name: Its canonical name.
-        path: Its directory, or ``None`` for a plugin that another program starts.
+        path: The directory of its files, or ``None`` for a plugin that another program starts.
         manifest: Its manifest, or ``None``.
         dev: Whether `path` is a source directory.
         policy: The operator's choices for this plugin; by default those of ``Settings()``.
@@ -79,6 +80,10 @@ class PluginRuntime:
         log: Where its output goes; by default to a new log.
 
     Attributes:
+        home: Its directory in ``plugin_dir``; `path` itself for a plugin from source.
+        current_version: The version that is current; ``None`` for a plain directory and a plugin
+            from source.
+        next_version: The version that the next start by an order tries, or ``None``.
         on_change: Called when something that a route depends on has changed; set by the registry.
         process: The process that serves, or ``None``.
         session: The session that gets its events; ``None`` as soon as it must get no more.
@@ -102,7 +107,9 @@ class PluginRuntime:
         log: PluginLog | None = None,
     ) -> None:
         self.name = name
-        self.path = path
+        self.path = self.home = path
+        self.current_version: InstalledVersion | None = None
+        self.next_version: InstalledVersion | None = None
         self.manifest = manifest
         self.dev = dev
         self.log = log or PluginLog(name)
@@ -156,7 +163,17 @@ class PluginRuntime:
     def is_exclusive(self) -> bool:
         """Whether two processes of it must never run at the same time."""
         asked = self.manifest.exclusive if self.manifest is not None else False
-        return asked or self.policy.exclusive
+        return asked or self.policy.exclusive or self.is_moving
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether its process works in its package directory, and the next one will not."""
+        # What the process writes is carried to the data directory, once it has ended.
+        return (
+            self.process is not None
+            and self.current_version is not None
+            and self.process.directory == self.home
+        )
 
     @property
     def is_up(self) -> bool:
@@ -218,8 +235,8 @@ class PluginRuntime:
         names = {self.name}
         # A package may be unpacked under another name than its manifest has; a source directory
         # may have any name, such as "src".
-        if self.path is not None and not self.dev:
-            names.add(canonical_name(self.path.name))
+        if self.home is not None and not self.dev:
+            names.add(canonical_name(self.home.name))
         if self.manifest is not None:
             names.add(self.manifest.plugin)
             if self.manifest.plugin_no:
@@ -259,6 +276,17 @@ class PluginRuntime:
     def learn(self, manifest: Manifest | None) -> None:
         """Set the manifest that is on disk now; for `Registry.learn`."""
         self.manifest = manifest
+
+    def located(
+        self,
+        path: Path,
+        current: InstalledVersion | None,
+        next_version: InstalledVersion | None = None,
+    ) -> None:
+        """Set where its files are on disk now, and which version waits to be tried."""
+        self.path = path
+        self.current_version = current
+        self.next_version = next_version
 
     def begin_generation(self) -> None:
         """Count a start."""

@@ -15,6 +15,7 @@ struct vc_spawn {
     int input, output, error;
     int cgroup;
     int no_new_privs;
+    int held;                   /* inherited as descriptor 3; negative for none */
     int failure;                /* out: errno of the child's last step, 0 once it executes */
     int is_directory;           /* out: whether that step was chdir */
     uint64_t mask;              /* the caller's signal mask, as the kernel knows it */
@@ -72,6 +73,16 @@ static int vc_place(int input, int output, int error)
     return 0;
 }
 
+/* Close every descriptor but the standard three and the one that is held, which becomes 3. */
+static int vc_close_others(int held)
+{
+    /* A descriptor that is duplicated to itself would stay one that execve closes. */
+    if (held >= 0 && (held == 3 ? fcntl(held, F_SETFD, 0) : dup2(held, 3)) < 0)
+        return -1;
+    vc_close_from(held < 0 ? 3 : 4);
+    return 0;
+}
+
 static int vc_execute(struct vc_spawn *s)
 {
     int worst = 0;
@@ -98,7 +109,8 @@ static void vc_child(struct vc_spawn *s)
     }
     if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         goto failed;
-    vc_close_from(3);
+    if (vc_close_others(s->held) < 0)
+        goto failed;
     /* Python ignores these two, which no program expects; CLONE_CLEAR_SIGHAND reset the others. */
     sigaction(SIGPIPE, &plain, NULL);
     sigaction(SIGXFSZ, &plain, NULL);

@@ -28,6 +28,7 @@ cdef extern from "_spawn.h":
         int error
         int cgroup
         int no_new_privs
+        int held
         int failure
         int is_directory
 
@@ -62,13 +63,14 @@ cdef bytes variable(str name, str value):
 
 
 def spawn_into(
-    int cgroup, argv, directory, environment, int stdin, int stdout, int stderr, bint no_new_privs
+    int cgroup, argv, directory, environment, int stdin, int stdout, int stderr, bint no_new_privs,
+    int held=-1
 ):
     """Start a program as a session leader, in a cgroup from its first instruction.
 
     Blocks until the program is executed, as ``vfork`` does. Like `subprocess`, it searches the PATH
-    of ``environment``, leaves only the three standard descriptors open, and undoes what Python
-    changed about signals.
+    of ``environment``, leaves only the three standard descriptors and ``held`` open, and undoes
+    what Python changed about signals.
 
     Args:
         cgroup: A descriptor of the cgroup's directory.
@@ -77,6 +79,7 @@ def spawn_into(
         environment: The whole environment.
         stdin: A descriptor for standard input; ``stdout`` and ``stderr`` likewise.
         no_new_privs: Whether the program and its descendants can never gain privileges.
+        held: A descriptor that the program inherits as its descriptor 3, or -1 for none.
 
     Returns:
         The PID. The caller is the parent and must wait for the process.
@@ -99,7 +102,7 @@ def spawn_into(
         spawn.programs = pointers(programs)
         spawn.directory = place
         spawn.input, spawn.output, spawn.error = stdin, stdout, stderr
-        spawn.cgroup, spawn.no_new_privs = cgroup, no_new_privs
+        spawn.cgroup, spawn.no_new_privs, spawn.held = cgroup, no_new_privs, held
         pid = vc_spawn_into(&spawn)
     finally:
         PyMem_Free(spawn.argv)

@@ -48,7 +48,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin sees in its sandbox, in addition to the system.
 
     Attributes:
-        package: The plugin's package: read-only, and the working directory.
+        package: The plugin's package, read-only.
+        directory: The working directory, one of the others.
         socket: The plugin socket.
         secrets: The directory of its secrets, read-only.
         writable: Directories that the plugin may write.
@@ -57,6 +58,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     package: Path
+    directory: Path
     socket: Path
     secrets: Path
     writable: tuple[Path, ...]
@@ -177,7 +179,7 @@ def _mounts(view: View) -> Iterator[str]:
     yield from ("--bind", str(view.socket), str(view.socket))
     if not view.network:
         yield "--unshare-net"
-    yield from ("--chdir", str(view.package))
+    yield from ("--chdir", str(view.directory))
 
 
 def _python() -> list[str]:

@@ -2,8 +2,9 @@
 
 ::
 
-    plugin_dir/.vconnect/
+    state_dir/
         data/example/           the plugin's data; survives restarts, new versions and the host
+    plugin_dir/.vconnect/
         run/HOST-XXXX/          one start of one plugin, removed when it ends: its TMPDIR
         run/HOST-XXXX/          the same for a plugin that has secrets
             tmp/                its TMPDIR
@@ -42,6 +43,7 @@ class PrivateDirectory:
     Args:
         plugin: The plugin's canonical name.
         plugin_dir: The absolute path of the directory where plugins are installed.
+        state_dir: The absolute path of the host's state directory.
         with_secrets: Whether to create a directory for secrets.
 
     Attributes:
@@ -54,12 +56,12 @@ class PrivateDirectory:
         OSError: A directory cannot be created.
     """
 
-    def __init__(self, plugin: str, plugin_dir: Path, *, with_secrets: bool = True) -> None:
-        root = plugin_dir / _PRIVATE
-        self.data = root / "data" / plugin
-        runs = root / "run"
-        for directory in (root, self.data.parent, self.data, runs):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(
+        self, plugin: str, plugin_dir: Path, state_dir: Path, *, with_secrets: bool = True
+    ) -> None:
+        self.data = make_data_directory(plugin, state_dir)
+        runs = plugin_dir / _PRIVATE / "run"
+        make_private(runs)
         # A random suffix, because one host has many starts, and names must not be guessed.
         self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
         self.secrets = self.run / "secrets"
@@ -98,6 +100,33 @@ class PrivateDirectory:
     def remove(self) -> None:
         """Remove everything that belongs to this start alone. Blocks."""
         _remove(self.run)
+
+
+def make_private(directory: Path) -> None:
+    """Create a directory and its missing parents, all with mode 0700.
+
+    Raises:
+        OSError: One of them cannot be created.
+    """
+    for one in (*reversed(directory.parents), directory):
+        if not one.exists():
+            one.mkdir(mode=0o700, exist_ok=True)
+
+
+def data_directory(plugin: str, state_dir: Path) -> Path:
+    """Return the path of a plugin's data directory."""
+    return state_dir / "data" / plugin
+
+
+def make_data_directory(plugin: str, state_dir: Path) -> Path:
+    """Create a plugin's data directory if it is missing, and return its path.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    directory = data_directory(plugin, state_dir)
+    make_private(directory)
+    return directory
 
 
 def sweep(plugin_dir: Path) -> None:

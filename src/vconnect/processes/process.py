@@ -53,6 +53,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
             example through a setuid program.
         is_wrapped: Whether the leader is ``bwrap`` and the plugin its child.
         cgroup: The cgroup to start the process in, if it has one.
+        held: A descriptor that the process inherits and its descendants keep, or -1 for none: a
+            lock that must last as long as they do.
     """
 
     plugin: str
@@ -63,6 +65,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     no_new_privs: bool = False
     is_wrapped: bool = False
     cgroup: Cgroup | None = None
+    held: int = -1
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class PluginProcess:
         pid: The leader's PID, which is also the ID of its process group and session.
         exited: Set to an `ExitStatus` as soon as the leader has exited.
         released: Set once the session is empty and the leader is reaped.
+        directory: Its working directory.
         log: Its output.
         cgroup: Its own cgroup, or ``None``.
         max_rss_bytes: The leader's peak resident memory; ``None`` until it is reaped.
@@ -127,6 +131,7 @@ class PluginProcess:
     def __init__(self, spec: LaunchSpec, child: Child, log: PluginLog | None = None) -> None:
         self.pid = child.pid
         self.cgroup = spec.cgroup
+        self.directory = spec.directory
         self.started_at = time.time()
         # Two clocks: calendar time for people, monotonic time for durations.
         self.started = time.monotonic()
@@ -408,6 +413,7 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Spa
                 stdout,
                 stderr,
                 spec.no_new_privs,
+                spec.held,
             )
         except OSError as error:
             if error.filename is None and error.errno not in _SHORTAGES:
@@ -425,6 +431,7 @@ def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        pass_fds=() if spec.held < 0 else (spec.held,),
     )
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -27,6 +29,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 # At least what a handshake needs; at most what still fits the 32-bit length of a frame.
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
+# Enough that no two hosts of a machine have the same.
+_HOST_CHARS = 16
 
 
 class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +115,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         guardian: Whether ``vconnect serve`` has a parent that ends every plugin if the host is
             killed; ``auto`` means yes, unless systemd does that.
         state_dir: The directory in which the host records running processes and the operator's
-            stops; by default ``.vconnect/state`` in `plugin_dir`.
+            stops, and keeps the plugins' data; by default ``.vconnect/hosts/H`` in `plugin_dir`,
+            where H is made from `socket_path`.
         allow_external: Whether processes of the same user that this host did not start may attach.
         allow_insecure_http: Whether to accept ``http://`` from hosts other than the loopback.
         inherit_env: Variables that plugins inherit in addition to the built-in allowlist.
@@ -157,6 +162,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sandbox_network: Whether plugins in a ``bwrap`` sandbox have network access.
         sandbox_read: Paths that plugins in a ``bwrap`` sandbox may read, besides the system.
         max_frame_bytes: Maximum payload of a frame in bytes, in both directions.
+        keep_versions: Number of versions kept of each installed plugin, including the current one;
+            besides these, those that run.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
         log_lines: Lines of output kept in memory per plugin, and at most 4 MiB of them.
         log_lines_per_second: Lines of output accepted per plugin and second; the rest is counted.
@@ -225,6 +232,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sandbox_network: bool = False
     sandbox_read: tuple[str, ...] = ()
     max_frame_bytes: FrameLimit = 16 * 1024 * 1024
+    keep_versions: Count = 2
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     log_lines_per_second: Count = 1000
@@ -242,12 +250,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def state_directory(self) -> Path:
-        """The directory of the state file, as configured or in `plugin_dir`."""
-        # By default beside the plugins: two hosts with the same plugins then share it, in a file
-        # for each socket.
+        """The directory of this host's state and data, as configured or in `plugin_dir`."""
+        # By default beside the plugins, but each host has its own: hosts share code, never data.
         if self.state_dir is not None:
             return Path(self.state_dir)
-        return Path(self.plugin_dir, ".vconnect", "state")
+        digest = hashlib.sha256(os.fsencode(self.socket_path)).hexdigest()
+        return Path(self.plugin_dir, ".vconnect", "hosts", digest[:_HOST_CHARS])
 
     @property
     def needed_controllers(self) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_files: int
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where plugins' data is, and how many versions of a plugin are kept."""
+
+    state_directory: Path
+    keep_versions: int
+
+
 class CgroupSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether plugins have cgroups, and where."""
 
@@ -34,6 +42,7 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a new process gets, and how long it may take until its handshake is complete."""
 
     plugin_dir: str
+    state_directory: Path
     socket_path: str
     debug: bool
     log_level: LogLevel | None

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.errors import ManifestError, PluginStartError
-from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
+from vconnect.errors import InstallError, ManifestError, PluginStartError
+from vconnect.names import HOST_PID_VARIABLE, PACKAGE_DIR_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.packages.command import dev_command, host_arguments, production_command
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
 from vconnect.plugins.registry import Registry
@@ -31,12 +31,15 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.bubblewrap import Bubblewrap, View
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.processes.directories import PrivateDirectory
+from vconnect.processes.directories import PrivateDirectory, data_directory
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import LaunchSettings
+from vconnect.store.layout import InstalledVersion
+from vconnect.store.listing import Located
+from vconnect.store.releases import Releases
 
 from .endings import failed_start
 from .instance import Instance
@@ -53,6 +56,7 @@ class Launcher:
         registry: Knows the plugins that a plugin requires.
         state: Records each process, in case this host is killed.
         cgroups: Provides a cgroup for each process, if there are any.
+        releases: Knows the installed versions.
     """
 
     def __init__(
@@ -61,28 +65,53 @@ class Launcher:
         registry: Registry,
         state: HostState,
         cgroups: CgroupTree,
+        releases: Releases,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._socket_path = settings.socket_path
         self._state = state
         self._cgroups = cgroups
+        self._releases = releases
         self._bubblewrap = Bubblewrap()
+        # Why a plugin's files could not be carried, until `begin` has reported it.
+        self._uncarried: dict[str, OSError] = {}
 
     def is_prepared(self, plugin: PluginRuntime) -> bool:
         """Return whether `begin` can be called now; otherwise call `prepare` first."""
-        return plugin.policy.sandbox != "bwrap" or self._bubblewrap.is_probed
+        if plugin.policy.sandbox == "bwrap" and not self._bubblewrap.is_probed:
+            return False
+        return plugin.name in self._uncarried or not self._must_carry(plugin)
 
-    async def prepare(self) -> None:
+    async def prepare(self, plugin: PluginRuntime) -> None:
         """Do what `begin` needs and what would block the event loop for too long."""
-        await self._bubblewrap.probe()
+        if plugin.policy.sandbox == "bwrap" and not self._bubblewrap.is_probed:
+            await self._bubblewrap.probe()
+        if self._must_carry(plugin):
+            assert plugin.home is not None, "an external plugin is never launched"
+            try:
+                await self._releases.carry(plugin.name, plugin.home)
+            except OSError as error:
+                self._uncarried[plugin.name] = error
 
-    def begin(self, plugin: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
+    def _must_carry(self, plugin: PluginRuntime) -> bool:
+        """Return whether the plugin has files in what was its working directory until now."""
+        if plugin.dev or plugin.home is None:
+            return False
+        return self._releases.must_carry(plugin.home)
+
+    def begin(
+        self,
+        plugin: PluginRuntime,
+        wake: asyncio.Event,
+        version: InstalledVersion | None = None,
+    ) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.
 
         Args:
             plugin: The plugin, with its generation already counted.
             wake: Set when the process exits.
+            version: The version to start; by default the next one, or else the current one.
 
         Returns:
             The instance, or the verdict if it could not be started.
@@ -91,8 +120,9 @@ class Launcher:
         if self._registry.exact(plugin.name) is not plugin:
             return Verdict(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is no longer installed")
         try:
-            self._read_manifest(plugin)
-            process = self._launch(plugin)
+            located = self._locate(plugin, version or plugin.next_version)
+            self._read_manifest(plugin, located)
+            process = self._launch(plugin, located)
         except ManifestError as error:
             return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
         except PluginStartError as error:
@@ -105,10 +135,27 @@ class Launcher:
         instance.expect_handshake(self._settings.dev_handshake_timeout if plugin.dev else timeout)
         return instance
 
-    def _read_manifest(self, plugin: PluginRuntime) -> None:
+    def _locate(self, plugin: PluginRuntime, version: InstalledVersion | None) -> Located:
+        """Resolve the version to start, once: everything of this start comes from one directory."""
+        assert plugin.home is not None, "an external plugin is never launched"
+        if error := self._uncarried.pop(plugin.name, None):
+            problem = f"cannot carry its files to its data directory: {error.strerror}"
+            raise start_error(plugin.name, problem, error)
+        if plugin.dev:
+            return Located(plugin.home, None)
+        if version is not None:
+            return Located(version.package, version)
+        try:
+            located = self._releases.locate(plugin.home)
+        except InstallError as error:
+            raise PluginStartError(plugin.name, str(error)) from None
+        # Another host may have switched to another version.
+        plugin.located(located.path, located.version, plugin.next_version)
+        return located
+
+    def _read_manifest(self, plugin: PluginRuntime, located: Located) -> None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
-        assert plugin.path is not None, "an external plugin is never launched"
-        file = plugin.path / MANIFEST_NAME
+        file = located.path / MANIFEST_NAME
         # A dangling link is an error to report, not a missing manifest; hence lexists.
         manifest = read_manifest(file) if os.path.lexists(file) else None
         if manifest != plugin.manifest:
@@ -116,14 +163,18 @@ class Launcher:
         self._registry.check_order(plugin)
         self._registry.check_requirements(plugin)
 
-    def _launch(self, plugin: PluginRuntime) -> PluginProcess:
+    def _launch(self, plugin: PluginRuntime, located: Located) -> PluginProcess:
         # Whatever has been created is removed if the start fails, and otherwise when the process
         # has ended.
         with ExitStack() as leftovers:
             private = self._make_private(plugin)
             if private is not None:
                 leftovers.callback(private.remove)
-            spec = self._spec(plugin, private)
+            spec = self._spec(plugin, located, private)
+            if located.version is not None:
+                held = self._hold(plugin, located.version)
+                leftovers.callback(os.close, held)
+                spec = msgspec.structs.replace(spec, held=held)
             cgroup = self._make_cgroup(plugin)
             if cgroup is not None:
                 leftovers.callback(cgroup.end)
@@ -135,6 +186,14 @@ class Launcher:
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process
 
+    def _hold(self, plugin: PluginRuntime, version: InstalledVersion) -> int:
+        """Keep the version's files for as long as a process of this start lives."""
+        try:
+            return self._releases.acquire(version)
+        except OSError as error:
+            problem = f"cannot use {version.directory}: {error.strerror}"
+            raise start_error(plugin.name, problem, error) from None
+
     def _make_private(self, plugin: PluginRuntime) -> PrivateDirectory | None:
         """Create the plugin's private directories; return ``None`` if that fails but is optional.
 
@@ -144,8 +203,8 @@ class Launcher:
         secrets = plugin.policy.secrets
         must_have = bool(secrets) or plugin.policy.sandbox == "bwrap"
         try:
-            place = Path(self._settings.plugin_dir)
-            private = PrivateDirectory(plugin.name, place, with_secrets=must_have)
+            place, state = Path(self._settings.plugin_dir), self._settings.state_directory
+            private = PrivateDirectory(plugin.name, place, state, with_secrets=must_have)
         except OSError as error:
             _go_without("its private directories", plugin.name, error, must_have=must_have)
             return None
@@ -169,36 +228,61 @@ class Launcher:
             _go_without("its cgroup", plugin.name, error, must_have=must_have)
             return None
 
-    def _spec(self, plugin: PluginRuntime, private: PrivateDirectory | None) -> LaunchSpec:
+    def _spec(
+        self, plugin: PluginRuntime, located: Located, private: PrivateDirectory | None
+    ) -> LaunchSpec:
         settings = self._settings
-        assert plugin.path is not None, "an external plugin is never launched"
         # Some limits do not exist on every system, which must not go unnoticed.
         limits = plugin.policy.limits
         if problem := limits.problem():
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
         if plugin.dev:
-            command = dev_command(plugin.name, plugin.path)
+            command = dev_command(plugin.name, located.path)
             _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
         else:
-            command = production_command(plugin.name, plugin.path, plugin.manifest)
+            command = production_command(plugin.name, located.path, plugin.manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
         # After the operator's variables, which must not replace these.
-        own = {HOST_PID_VARIABLE: str(os.getpid()), PLUGIN_NAME_VARIABLE: plugin.name}
+        own = {
+            HOST_PID_VARIABLE: str(os.getpid()),
+            PLUGIN_NAME_VARIABLE: plugin.name,
+            PACKAGE_DIR_VARIABLE: str(located.path),
+        }
         if private is not None:
             own |= private.environment
         spec = LaunchSpec(
             plugin=plugin.name,
             argv=(*command, *arguments),
-            directory=plugin.path,
+            directory=self._working_directory(plugin, located),
             limits=limits,
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=plugin.dev
             ),
         )
-        return self._confined(spec, plugin.policy, private)
+        return self._confined(spec, plugin.policy, located.path, private)
+
+    def _working_directory(self, plugin: PluginRuntime, located: Located) -> Path:
+        """Return the data directory, for a version from the store; others work where they are."""
+        if located.version is not None:
+            data = data_directory(plugin.name, self._settings.state_directory)
+            # It may be there although nothing can be created now, as on a full disk.
+            if not data.is_dir():
+                raise PluginStartError(plugin.name, f"it has no data directory: {data}")
+            return data
+        if not plugin.dev:
+            _log.info(
+                "plugin %s works inside its package directory; its files are carried to its data "
+                "directory at the first start after a package of it is installed",
+                plugin.name,
+            )
+        return located.path
 
     def _confined(
-        self, spec: LaunchSpec, policy: PluginPolicy, private: PrivateDirectory | None
+        self,
+        spec: LaunchSpec,
+        policy: PluginPolicy,
+        package: Path,
+        private: PrivateDirectory | None,
     ) -> LaunchSpec:
         """Apply the sandbox that the operator configured; if that is impossible, fail."""
         if policy.sandbox == "off":
@@ -209,7 +293,8 @@ class Launcher:
             return msgspec.structs.replace(spec, no_new_privs=True)
         assert private is not None, "a sandbox requires it, see `_make_private`"
         view = View(
-            package=spec.directory,
+            package=package,
+            directory=spec.directory,
             socket=Path(self._socket_path),
             secrets=private.secrets,
             writable=(private.data, private.tmp),

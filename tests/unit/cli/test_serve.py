@@ -178,4 +178,5 @@ def test_the_guardian_is_left_behind_before_the_host_begins(
     monkeypatch.setattr(state_file, "kill_recorded", lambda *paths: ended.append(paths))
     assert vconnect("serve", "--plugin-dir", "p", "--socket", "s/r.sock") == 0
     assert taken == [lifeline]
-    assert ended == [(tmp_path / "p/.vconnect/state", tmp_path / "s/r.sock")]
+    settings = Settings(plugin_dir=str(tmp_path / "p"), socket_path=str(tmp_path / "s/r.sock"))
+    assert ended == [(settings.state_directory, tmp_path / "s/r.sock")]

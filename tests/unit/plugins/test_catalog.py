@@ -196,7 +196,19 @@ async def test_a_package_becomes_a_plugin(known, tmp_path):
     package = write_package(tmp_path / "example.vp", version="2")
     assert await known.catalog.install(str(package)) == "example"
     assert known.get("example").manifest.version == "2"
-    assert known.get("example").path == known.directory / "example"
+    plugin = known.get("example")
+    assert plugin.home == known.directory / "example"
+    assert (plugin.current_version.version, plugin.next_version) == ("2", None)
+    assert plugin.path == plugin.current_version.package
+
+
+async def test_another_package_waits_for_the_next_start(known, tmp_path):
+    for version in ("1", "2"):
+        package = write_package(tmp_path / "example.vp", version=version)
+        await known.catalog.install(str(package))
+    plugin = known.get("example")
+    assert (plugin.current_version.version, plugin.next_version.version) == ("1", "2")
+    assert plugin.manifest.version == "1"
 
 
 async def test_everything_that_the_settings_name_is_installed(tmp_path):
@@ -206,7 +218,7 @@ async def test_everything_that_the_settings_name_is_installed(tmp_path):
     ]
     known = Known(tmp_path, install=tuple(map(str, packages)))
     await known.catalog.install_all()
-    assert known.get("example").manifest.version == "9"
+    assert known.get("example").next_version.version == "9"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ Program = Callable[[str, str], Path]
 NO_LIMITS = ResourceLimits()
 VIEW = View(
     package=Path("/plugins/example"),
+    directory=Path("/data/example"),
     socket=Path("/run/vp/runtime.sock"),
     secrets=Path("/run/vp/secrets/example"),
     writable=(Path("/data/example"), Path("/tmp/example")),
@@ -121,14 +122,15 @@ def test_the_hosts_python_is_to_be_seen(bwrap: Path) -> None:
         assert any(Path(place).is_relative_to(source) for source in sources)
 
 
-def test_it_begins_in_its_package(bwrap: Path) -> None:
+def test_it_begins_in_its_working_directory(bwrap: Path) -> None:
     command = wrapped()
-    assert command[command.index("--chdir") + 1] == "/plugins/example"
+    assert command[command.index("--chdir") + 1] == "/data/example"
 
 
 def test_the_network_is_there_only_if_it_is_granted(bwrap: Path) -> None:
     online = View(
         package=VIEW.package,
+        directory=VIEW.package,
         socket=VIEW.socket,
         secrets=VIEW.secrets,
         writable=(),

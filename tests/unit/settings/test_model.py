@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,10 @@ def test_the_administration_socket_is_beside_the_plugins() -> None:
 
 
 def test_the_state_is_inside_the_plugins_directory() -> None:
-    assert loaded(plugin_dir="/p").state_directory == Path("/p/.vconnect/state")
+    own = loaded(plugin_dir="/p", socket_path="/r.sock").state_directory
+    digest = hashlib.sha256(b"/r.sock").hexdigest()[:16]
+    assert own == Path("/p/.vconnect/hosts") / digest
+    assert own != loaded(plugin_dir="/p", socket_path="/other.sock").state_directory
     assert loaded(plugin_dir="/p", state_dir="/s").state_directory == Path("/s")
 
 

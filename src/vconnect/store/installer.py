@@ -3,24 +3,32 @@
 # The idea: everything that can fail happens in a private staging directory, which is removed in any
 # case: download, unpacking, and all checks, including whether the plugin could be started. The last
 # step is one rename. Only before it does a cancellation have an effect.
+#
+# What is in the store already, as its digest says, is neither unpacked nor put in place again.
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import stat
 import threading
+import time
 from pathlib import Path
 
 from vconnect.errors import InstallError, PluginStartError
+from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
+from vconnect.packages.command import production_command
+from vconnect.packages.fetch import fetch
+from vconnect.packages.manifest import Manifest
+from vconnect.packages.source import FetchLimits, Progress, Source, parse_source
 from vconnect.threads import in_thread
 from vconnect.version import host_version
 
-from .archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
-from .command import production_command
-from .fetch import fetch
-from .manifest import Manifest
-from .source import FetchLimits, Progress, Source, parse_source
-from .store import InstalledPlugin, PluginStore, Staging
+from .layout import Receipt, check_version
+from .listing import InstalledPlugin
+from .store import PluginStore, Staging
+from .trees import digest_of
 
 _NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
@@ -36,6 +44,10 @@ class PluginInstaller:
         allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
         progress: Called during a download, with the bytes so far and the total if it is known.
         fetch_limits: Timeouts and retries of downloads.
+        host: The host's plugin socket, for the messages of others that wait.
+
+    Attributes:
+        store: What is installed.
     """
 
     def __init__(
@@ -46,8 +58,9 @@ class PluginInstaller:
         allow_insecure_http: bool = False,
         progress: Progress | None = None,
         fetch_limits: FetchLimits | None = None,
+        host: str = "",
     ) -> None:
-        self._store = PluginStore(plugin_dir)
+        self.store = PluginStore(plugin_dir, host)
         self._limits = ArchiveLimits(
             packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
         )
@@ -72,11 +85,15 @@ class PluginInstaller:
         return await self.install(self.parse(url))
 
     async def install(self, source: Source) -> InstalledPlugin:
-        """Install a package, replacing an older version if there is one.
+        """Install a package.
+
+        The first version of a plugin becomes current. Another version is put beside it, and becomes
+        the next one: the next start tries it. If the package is in the store already, nothing is
+        unpacked, and if it is current, nothing changes at all.
 
         Concurrent installations of one plugin take effect one after the other. After a failure or a
-        cancellation the old version is unchanged and nothing else is left; a cancellation that
-        comes after the new version was put in place leaves the new version.
+        cancellation nothing has changed and nothing else is left; a cancellation that comes after
+        the new version was put in place leaves the new version.
 
         Args:
             source: The source of the package.
@@ -87,8 +104,13 @@ class PluginInstaller:
         """
         _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
-        staging = self._store.staging(stop)
+        staging = self.store.staging(stop)
         try:
+            if source.path is not None:
+                # The usual case at a host's start, which then writes nothing.
+                known = await in_thread(stop, self._known, source, source.path, stop)
+                if known is not None:
+                    return known
             await in_thread(stop, staging.open)
             archive = await fetch(
                 source,
@@ -102,7 +124,6 @@ class PluginInstaller:
         finally:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
-        _log.info("installed %s %s", plugin.name, _version(plugin))
         return plugin
 
     def discover(self) -> list[InstalledPlugin]:
@@ -114,23 +135,79 @@ class PluginInstaller:
         Raises:
             InstallError: The directory exists but cannot be read.
         """
-        return self._store.installed()
+        return self.store.installed()
+
+    def _known(
+        self, source: Source, archive: Path, stop: threading.Event
+    ) -> InstalledPlugin | None:
+        """Return the plugin if its store has this package, which is then current or next."""
+        try:
+            digest, _ = _digest_of(archive)
+        except OSError:
+            return None  # whoever unpacks it says what is wrong with it
+        return self._chosen(source, digest, stop)
+
+    def _chosen(self, source: Source, digest: str, stop: threading.Event) -> InstalledPlugin | None:
+        plugin = self.store.with_digest(digest)
+        if plugin is None:
+            return None
+        is_current = plugin.current is not None and plugin.current.digest == digest
+        if is_current and plugin.next is None:
+            _log.info("%s: %s is installed already", source.shown, _shown(plugin))
+            return plugin
+        plugin = self.store.choose(plugin.name, digest, stop)
+        _log.info("%s: is in the store already; %s", source.shown, _outcome(plugin))
+        return plugin
 
     def _install(
         self, source: Source, archive: Path, staging: Staging, stop: threading.Event
     ) -> InstalledPlugin:
         """Unpack, check and commit. Blocks."""
         origin = source.shown
+        try:
+            digest, size = _digest_of(archive)
+        except OSError as error:
+            raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
+        if known := self._chosen(source, digest, stop):
+            return known
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
-        check_host_version(unpacked.manifest, host_version(), origin)
+        manifest = unpacked.manifest
+        # What was unpacked must be what was digested; a file of somebody else may change meanwhile.
+        if _digest_of(archive)[0] != digest:
+            raise InstallError(f"{origin}: was changed while it was read; try again")
+        check_version(manifest.version, origin)
+        check_host_version(manifest, host_version(), origin)
         # Before the commit: a package that cannot be started must not replace one that can.
         try:
-            production_command(unpacked.manifest.plugin, unpacked.path, unpacked.manifest)
+            production_command(manifest.plugin, unpacked.path, manifest)
         except PluginStartError as error:
             # The staging directory's path would mean nothing to the operator.
-            message = error.message.replace(str(unpacked.path), unpacked.manifest.plugin)
+            message = error.message.replace(str(unpacked.path), manifest.plugin)
             raise InstallError(f"{origin}: could not be started: {message}") from error
-        return self._store.commit(unpacked.path, unpacked.manifest, stop)
+        receipt = Receipt(
+            name=manifest.plugin,
+            version=manifest.version,
+            sha256=digest,
+            size=size,
+            source=origin,
+            time=time.time(),
+        )
+        plugin = self.store.commit(unpacked.path, receipt, stop)
+        _log.info("installed %s %s%s", plugin.name, manifest.version, _waits(plugin))
+        return plugin
+
+
+def _digest_of(archive: Path) -> tuple[str, int]:
+    """Return the sha256 and the size of a regular file."""
+    # O_NONBLOCK, because opening a FIFO would wait for a writer.
+    descriptor = os.open(archive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "", 0
+        return digest_of(descriptor), status.st_size
+    finally:
+        os.close(descriptor)
 
 
 def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
@@ -161,5 +238,16 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _version(plugin: InstalledPlugin) -> str:
-    return plugin.manifest.version if plugin.manifest else ""
+def _shown(plugin: InstalledPlugin) -> str:
+    version = plugin.current.version if plugin.current is not None else ""
+    return f"{plugin.name} {version}".rstrip()
+
+
+def _outcome(plugin: InstalledPlugin) -> str:
+    if plugin.next is not None:
+        return f"the next start of {plugin.name} tries {plugin.next.version}"
+    return f"{_shown(plugin)} is current"
+
+
+def _waits(plugin: InstalledPlugin) -> str:
+    return "; the next start tries it" if plugin.next is not None else ""

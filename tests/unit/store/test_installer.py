@@ -12,6 +12,7 @@ from tests.support.package_kit import (
     SCRIPT,
     file,
     good_members,
+    leftovers,
     manifest_bytes,
     package_bytes,
     tree,
@@ -19,9 +20,9 @@ from tests.support.package_kit import (
 )
 
 from vconnect.errors import InstallError
-from vconnect.packages import installer as installer_module
-from vconnect.packages.installer import PluginInstaller, check_host_version
 from vconnect.packages.manifest import Manifest, parse_manifest
+from vconnect.store import installer as installer_module
+from vconnect.store.installer import PluginInstaller, check_host_version
 
 
 @pytest.fixture
@@ -62,13 +63,11 @@ async def test_what_was_installed_is_found(
 ) -> None:
     package = write_package(tmp_path / "a.vp")
     plugin = await installer.install_from_url(str(package))
-    assert (plugin.name, plugin.path) == ("example", plugin_dir / "example")
+    assert (plugin.name, plugin.home) == ("example", plugin_dir / "example")
+    assert plugin.path == plugin.current.package
+    assert plugin.path.parent.parent == plugin_dir / "example" / "versions"
     assert installer.discover() == [plugin]
-    assert installed(plugin_dir) == {
-        "example": None,
-        "example/example": SCRIPT,
-        "example/plugin.json": manifest_bytes(),
-    }
+    assert tree(plugin.path) == {"example": SCRIPT, "plugin.json": manifest_bytes()}
     assert package.exists()
 
 
@@ -82,14 +81,85 @@ async def test_it_is_logged_with_its_version(
     assert "example 1.2.3" in caplog.text
 
 
-async def test_a_newer_version_takes_the_place_of_the_older(
+async def test_another_version_is_put_beside_the_first_and_waits(
     installer: PluginInstaller, plugin_dir: Path, tmp_path: Path
 ) -> None:
     old = [*good_members(version="1"), file("only-in-the-old", b"x")]
     await installer.install_from_url(str(write_package(tmp_path / "old.vp", old)))
     await installer.install_from_url(str(write_package(tmp_path / "new.vp", version="2")))
-    assert [plugin.manifest.version for plugin in installer.discover()] == ["2"]
-    assert "example/only-in-the-old" not in installed(plugin_dir)
+    (plugin,) = installer.discover()
+    assert (plugin.manifest.version, plugin.next.version) == ("1", "2")
+    assert (plugin.path / "only-in-the-old").exists()
+    assert sorted(tree(plugin.next.package)) == ["example", "plugin.json"]
+
+
+def inodes(directory: Path) -> dict[str, tuple[int, int]]:
+    """Where each file is, and when it was changed."""
+    found = {path: path.lstat() for path in directory.rglob("*")}
+    return {str(path): (status.st_ino, status.st_mtime_ns) for path, status in found.items()}
+
+
+async def test_what_is_current_already_changes_nothing(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path
+) -> None:
+    package = str(write_package(tmp_path / "a.vp"))
+    first = await installer.install_from_url(package)
+    before = inodes(plugin_dir)
+    assert await installer.install_from_url(package) == first
+    assert inodes(plugin_dir) == before
+
+
+async def test_a_version_that_is_there_is_chosen_and_not_unpacked_again(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path
+) -> None:
+    one = str(write_package(tmp_path / "1.vp", version="1"))
+    two = str(write_package(tmp_path / "2.vp", version="2"))
+    for package in (one, two):
+        await installer.install_from_url(package)
+    before = inodes(plugin_dir / "example" / "versions")
+    # What was wanted last counts: the version that waited is not wanted any more.
+    assert (await installer.install_from_url(one)).next is None
+    assert (await installer.install_from_url(two)).next.version == "2"
+    assert inodes(plugin_dir / "example" / "versions") == before
+
+
+@pytest.mark.parametrize("name", ["host", "current", "versions", "all", "vconnect"])
+async def test_a_name_that_means_something_else_is_refused(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path, name: str
+) -> None:
+    members = [file("plugin.json", manifest_bytes(name=name)), file(name, SCRIPT, 0o755)]
+    message = await refusal(installer, write_package(tmp_path / "a.vp", members))
+    assert "is no name for a plugin" in message
+    assert installed(plugin_dir) == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("1/2", "without '/'"), ("v" * 65, "65 bytes"), ("\0", "NUL")]
+)
+async def test_a_version_that_cannot_name_a_directory_is_refused(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path, version: str, words: str
+) -> None:
+    assert words in await refusal(installer, write_package(tmp_path / "a.vp", version=version))
+    assert installed(plugin_dir) == {}
+
+
+async def test_a_local_file_that_changes_while_it_is_read_is_refused(
+    installer: PluginInstaller,
+    plugin_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = write_package(tmp_path / "a.vp")
+    from vconnect.packages.archive import unpack
+
+    def unpack_and_change(*arguments: Any, **options: Any) -> Any:
+        unpacked = unpack(*arguments, **options)
+        write_package(package, version="9")
+        return unpacked
+
+    monkeypatch.setattr("vconnect.store.installer.unpack", unpack_and_change)
+    assert "was changed while it was read" in await refusal(installer, package)
+    assert installed(plugin_dir) == {}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +182,7 @@ async def test_a_refusal_leaves_nothing_and_names_the_package(
     assert words in message
     assert ".vconnect" not in message  # the staging directory means nothing to the operator
     assert installed(plugin_dir) == {}
-    assert set(tree(plugin_dir)) <= {".vconnect", ".vconnect/lock"}
+    assert leftovers(plugin_dir) == []
 
 
 async def test_a_refusal_keeps_the_older_version(
@@ -149,8 +219,9 @@ async def test_two_of_one_plugin_at_once_leave_one_whole_version(
     ]
     await asyncio.gather(*(installer.install_from_url(str(package)) for package in packages))
     (plugin,) = installer.discover()
-    left = [name for name in installed(plugin_dir) if "/of-" in name]
-    assert left == [f"example/of-{plugin.manifest.version}"]
+    for version in (plugin.current, plugin.next):
+        assert [path.name for path in version.package.glob("of-*")] == [f"of-{version.version}"]
+    assert leftovers(plugin_dir) == []
 
 
 async def test_a_cancelled_one_leaves_nothing(

@@ -1,0 +1,17 @@
+"""What is installed: versions side by side, of which one is current.
+
+=========== ===============================================================================
+`installer` `PluginInstaller`: from a source to an installed plugin, all or nothing
+`store`     the plugins in ``plugin_dir``: staging, putting in place, recovery
+`releases`  which version a start uses, and what came of it; for supervisors
+`layout`    the names in ``plugin_dir``, a version and its receipt
+`home`      one plugin's directory: its versions, which is current, which are kept
+`record`    ``store.json``: what happened to the versions of a plugin
+`listing`   what is in ``plugin_dir``, as far as plugins are concerned
+`migration` from a plain directory to a store directory
+`carry`     what a plugin wrote into its package directory, to its data directory
+`locks`     locks between processes and hosts that share one ``plugin_dir``
+`trees`     directories as a whole: sealed, synced, removed
+`swap`      exchanges two directories atomically
+=========== ===============================================================================
+"""

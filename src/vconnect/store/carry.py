@@ -1,0 +1,138 @@
+"""Carries what a plugin wrote into its package directory to its data directory."""
+
+# A plugin in a plain directory works there, and the package directory is also where it keeps its
+# files. The first start from the store works in the data directory, so the files must be there
+# before it. They are copied, not moved: a second host with the same `plugin_dir` has data of its
+# own, and begins with the same files.
+#
+# It is done at that start, not when the package is installed: until its process has ended, the
+# plugin goes on writing.
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from vconnect.durable import replace_file, sync
+
+from .home import CARRIED, CARRY
+from .layout import LEGACY, PACKAGE, VERSIONS
+
+_MANIFEST = "plugin.json"
+# What was unpacked with the manifest was written at about the same time. Seconds.
+_SLACK_S = 2.0
+_NEW = ".vconnect-carried.new"
+
+_log = logging.getLogger(__name__)
+
+
+class Pending:
+    """The files that one host has yet to carry for one plugin.
+
+    Args:
+        home: The plugin's directory in ``plugin_dir``.
+        state_dir: The host's state directory, which has the data and remembers what was carried.
+    """
+
+    def __init__(self, home: Path, state_dir: Path) -> None:
+        self._plugin = home.name
+        self._data = state_dir / "data"
+        self._marks = state_dir / "carried"
+        self._versions = home / VERSIONS
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to carry. Looks at a few names only."""
+        return next(self._legacies(), None) is not None
+
+    def carry(self, plugin: str) -> None:
+        """Copy the files into the data directory of ``plugin``. Blocks.
+
+        What is there already stays. After a kill it can be done again.
+
+        Raises:
+            OSError: A file cannot be read or written.
+        """
+        for legacy in self._legacies():
+            target = self._data / plugin
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            carried = [name for name in written_files(legacy) if _copy(legacy, name, target)]
+            if carried:
+                _log.info(
+                    "plugin %s: carried what it wrote into its package directory to %s: %s",
+                    plugin,
+                    target,
+                    ", ".join(carried),
+                )
+            self._marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._mark(legacy), b"")
+            replace_file(legacy / CARRIED, b"")
+
+    def _legacies(self) -> Iterator[Path]:
+        try:
+            names = [path.name for path in self._versions.iterdir() if LEGACY in path.name]
+        except OSError:
+            return
+        for name in sorted(names):
+            legacy = self._versions / name
+            if (legacy / CARRY).exists() and not self._mark(legacy).exists():
+                yield legacy
+
+    def _mark(self, legacy: Path) -> Path:
+        return self._marks / f"{self._plugin}-{legacy.name}"
+
+
+def written_files(legacy: Path) -> list[str]:
+    """List the files that the plugin wrote into what was its plain directory. Blocks.
+
+    They are those that the package that replaced it does not have, and those that are newer than
+    the directory's manifest.
+
+    Raises:
+        OSError: The directory cannot be read.
+    """
+    root = legacy / PACKAGE
+    packaged = set(msgspec.json.decode((legacy / CARRY).read_bytes(), type=list[str]))
+    try:
+        newest = (root / _MANIFEST).stat().st_mtime + _SLACK_S
+    except OSError:
+        newest = float("inf")
+    written = []
+    for parent, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        links = [name for name in directories if Path(parent, name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(parent, name)
+            relative = str(path.relative_to(root))
+            status = path.lstat()
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+                continue  # a socket or a pipe: whoever needs it makes it
+            if relative != _MANIFEST and (relative not in packaged or status.st_mtime > newest):
+                written.append(relative)
+    return sorted(written)
+
+
+def _copy(legacy: Path, name: str, data: Path) -> bool:
+    """Copy one file if it is not there yet; a kill leaves the whole file or none."""
+    source, target = legacy / PACKAGE / name, data / name
+    if os.path.lexists(target):
+        return False
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = target.with_name(_NEW)
+    try:
+        new.unlink(missing_ok=True)
+        # Checked: its close is explicit, and it keeps mode and time.
+        shutil.copy2(source, new, follow_symlinks=False)
+        if not new.is_symlink():
+            sync(new)
+        new.rename(target)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+    sync(target.parent)
+    return True

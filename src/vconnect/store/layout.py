@@ -1,0 +1,208 @@
+"""The names in ``plugin_dir``, and what one installed version is.
+
+::
+
+    plugin_dir/
+        example/                 a *store directory*; without `current` and `versions` it is *plain*
+            current              a link to versions/1.2.0+0123456789abcdef; what is started
+            store.json           see `vconnect.store.record`
+            versions/
+                1.2.0+0123456789abcdef/
+                    pkg/         the package: never written, and never a working directory
+                    install.json the receipt
+                    .in-use      locked by each host that runs this version, and by its processes
+        .vconnect/
+            store.lock           held while names are compared, and while example/ is made or moved
+            locks/example.lock   held during a whole change of the plugin
+            staging/XXXX/        a change in progress, locked by it
+            replaced-example/    a plain directory that is being replaced by a store directory
+            hosts/, run/         see `vconnect.settings.model` and `vconnect.processes.directories`
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from vconnect.errors import InstallError
+
+PRIVATE = ".vconnect"
+CURRENT = "current"
+VERSIONS = "versions"
+PACKAGE = "pkg"
+RECEIPT = "install.json"
+IN_USE = ".in-use"
+#: The version of a plain directory that was replaced has no package file, so no digest of one.
+LEGACY = "legacy-"
+#: A version that is being deleted.
+DOOMED = ".del-"
+REPLACED = "replaced-"
+#: Names that are taken in a plugin's directory, or that a command means something else by.
+RESERVED_NAMES = frozenset({"versions", "current", "vconnect", "host", "all"})
+
+FORMAT = 1
+_DIGEST_CHARS = 16
+_MAX_VERSION_BYTES = 64
+_LINK = re.compile(r"versions/([^/]+)")
+# Everything else becomes "_": the digest keeps the names apart.
+_ODD = re.compile(r"[^A-Za-z0-9._+~-]")
+
+
+class InstalledVersion(msgspec.Struct, frozen=True):
+    """One version of a plugin in the store.
+
+    Attributes:
+        name: The plugin's canonical name.
+        version: The version as its manifest has it; may be empty.
+        digest: The sha256 of the package file, in hex; begins with ``legacy-`` for what was a plain
+            directory.
+        directory: Its directory, ``plugin_dir/NAME/versions/V+D``.
+    """
+
+    name: str
+    version: str
+    digest: str
+    directory: Path
+
+    @property
+    def package(self) -> Path:
+        """The directory of the package's files."""
+        return self.directory / PACKAGE
+
+    @property
+    def home(self) -> Path:
+        """The plugin's directory in ``plugin_dir``."""
+        return self.directory.parent.parent
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it was a plain directory."""
+        return self.digest.startswith(LEGACY)
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The contents of ``install.json``: what was installed, from where, and when.
+
+    Attributes:
+        format: The version of the format.
+        name: The plugin's canonical name.
+        version: The version as its manifest has it.
+        sha256: The digest of the package file; see `InstalledVersion.digest`.
+        tree: The digest of the contents, whatever they were compressed with.
+        size: The size of the package file in bytes.
+        source: Where it came from, without credentials.
+        time: When, in Unix seconds.
+        files: Each file's sha256, and whether it is executable.
+    """
+
+    format: int = FORMAT
+    name: str
+    version: str
+    sha256: str
+    tree: str = ""
+    size: int = 0
+    source: str = ""
+    time: float = 0.0
+    files: dict[str, tuple[str, bool]] = {}
+
+
+def check_version(version: str, origin: str) -> None:
+    """Refuse a version that cannot be a part of a directory's name.
+
+    Raises:
+        InstallError: It has more than 64 bytes, a slash or a zero byte.
+    """
+    size = len(version.encode("utf-8", "surrogatepass"))
+    if size > _MAX_VERSION_BYTES:
+        raise InstallError(
+            f"{origin}: the version has {size} bytes; the limit is {_MAX_VERSION_BYTES}"
+        )
+    if "/" in version or "\0" in version:
+        raise InstallError(f"{origin}: version is {version!r}; expected one without '/' and NUL")
+
+
+def directory_name(version: str, digest: str) -> str:
+    """Return the name of a version's directory: the version and the begin of its digest."""
+    shown = _ODD.sub("_", version) or "0"
+    if shown.startswith("."):
+        shown = "_" + shown[1:]
+    kept = _DIGEST_CHARS + (len(LEGACY) if digest.startswith(LEGACY) else 0)
+    return f"{shown}+{digest[:kept]}"
+
+
+def is_version_name(name: str) -> bool:
+    """Return whether a name in ``versions`` is that of a version, not of a leftover."""
+    return not name.startswith(".") and "+" in name
+
+
+def read_receipt(directory: Path) -> Receipt:
+    """Read the receipt of a version's directory. Blocks.
+
+    Raises:
+        InstallError: It is missing, unreadable, or of another version than the directory.
+    """
+    file = directory / RECEIPT
+    try:
+        receipt = msgspec.json.decode(file.read_bytes(), type=Receipt)
+    except OSError as error:
+        raise InstallError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InstallError(f"{file}: is no receipt: {error}") from None
+    if receipt.format > FORMAT:
+        raise InstallError(
+            f"{file} has format version {receipt.format}; this vconnect supports at most {FORMAT}"
+        )
+    # From the whole, not by parting the name: a version may contain "+" itself.
+    named = directory_name(receipt.version, receipt.sha256)
+    if directory.name != named:
+        raise InstallError(f"{file} is the receipt of {named}, not of {directory.name}")
+    return receipt
+
+
+def read_version(directory: Path) -> InstalledVersion:
+    """Read what is installed in a version's directory. Blocks.
+
+    Raises:
+        InstallError: There is nothing complete; see `read_receipt`.
+    """
+    receipt = read_receipt(directory)
+    if not (directory / PACKAGE).is_dir():
+        raise InstallError(f"{directory / PACKAGE} is missing")
+    return InstalledVersion(receipt.name, receipt.version, receipt.sha256, directory)
+
+
+def is_store_directory(home: Path) -> bool:
+    """Return whether a plugin's directory has versions; otherwise it is plain. Blocks."""
+    try:
+        if _LINK.fullmatch(os.readlink(home / CURRENT)):  # noqa: PTH115 - the text as it is
+            return True
+    except OSError:
+        pass  # there is no link of this name
+    return next((home / VERSIONS).glob(f"*/{RECEIPT}"), None) is not None
+
+
+def current_version(home: Path) -> InstalledVersion:
+    """Resolve ``current`` once, and return the version that it leads to. Blocks.
+
+    Raises:
+        InstallError: It is missing, no link, leads elsewhere, or to nothing complete.
+    """
+    link = home / CURRENT
+    try:
+        target = os.readlink(link)  # noqa: PTH115 - the text as it is
+    except FileNotFoundError:
+        raise InstallError(
+            f"{link} is missing, so no version is installed; install one of them again"
+        ) from None
+    except OSError:
+        raise InstallError(f"{link} is no link; expected one to versions/VERSION") from None
+    match = _LINK.fullmatch(target)
+    if match is None or not is_version_name(match[1]):
+        raise InstallError(f"{link} leads to {target}; expected versions/VERSION")
+    try:
+        return read_version(home / VERSIONS / match[1])
+    except InstallError as error:
+        raise InstallError(f"{link} leads to {target}, which cannot be used: {error}") from None

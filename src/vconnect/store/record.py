@@ -1,0 +1,128 @@
+"""``store.json``: what happened to the versions of one plugin, and which one comes next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from vconnect.durable import replace_file
+from vconnect.errors import InstallError
+
+from .layout import FORMAT, InstalledVersion
+
+_FILE = "store.json"
+_KEPT = 50
+
+#: ``installed`` is a version that became current without being tried: the first one.
+Result = Literal["installed", "ready", "failed"]
+
+_log = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened to a version.
+
+    Attributes:
+        version: The version as its manifest has it.
+        digest: See `InstalledVersion.digest`.
+        at: When, in Unix seconds.
+        by: Who: the user's ID.
+        how: What was done: ``install``, ``switch``, ``migration`` or ``start``.
+        result: What came of it.
+        reason: Why it failed.
+    """
+
+    version: str
+    digest: str
+    at: float
+    by: str
+    how: str
+    result: Result
+    reason: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The contents of the file.
+
+    Attributes:
+        format: The version of the format.
+        next: The directory's name of the version that the next start tries; empty for none.
+        history: What happened, oldest first.
+        sources: The digest of the package that each configured source stood for; a source is
+            named by its own digest, since it may have credentials.
+    """
+
+    format: int = FORMAT
+    next: str = ""
+    history: tuple[Entry, ...] = ()
+    sources: dict[str, str] = {}
+
+    def with_entry(
+        self, version: InstalledVersion, how: str, result: Result, reason: str = ""
+    ) -> Record:
+        """Return the record after this happened to a version."""
+        entry = Entry(
+            version=version.version,
+            digest=version.digest,
+            at=time.time(),
+            by=f"uid {os.geteuid()}",
+            how=how,
+            result=result,
+            reason=reason,
+        )
+        return msgspec.structs.replace(self, history=(*self.history, entry)[-_KEPT:])
+
+    def result_of(self, digest: str) -> Result | None:
+        """Return what last came of a version, or ``None`` if nothing is known of it."""
+        return next((one.result for one in reversed(self.history) if one.digest == digest), None)
+
+
+def read_record(home: Path) -> Record:
+    """Read the record of a plugin's directory. Blocks.
+
+    A record that is missing or corrupt is empty: the versions themselves say what is installed.
+
+    Raises:
+        InstallError: It was written by a newer vconnect.
+    """
+    file = home / _FILE
+    try:
+        raw = _raw(file)
+        record = msgspec.convert(raw, Record)
+    except FileNotFoundError:
+        return Record()
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _log.warning("%s cannot be read (%s); its history is lost", file, error)
+        return Record()
+    if record.format > FORMAT:
+        raise InstallError(
+            f"{file} has format version {record.format}; this vconnect supports at most {FORMAT}"
+        )
+    return record
+
+
+def write_record(home: Path, record: Record) -> None:
+    """Replace the record. Blocks.
+
+    Raises:
+        OSError: Writing failed; the old record is unchanged.
+    """
+    file = home / _FILE
+    try:
+        others = _raw(file)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        others = {}
+    # Fields of a newer vconnect are kept.
+    for key in Record.__struct_fields__:
+        others.pop(key, None)
+    fields = {"format": FORMAT, **msgspec.to_builtins(record), **others}
+    replace_file(file, msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n")
+
+
+def _raw(file: Path) -> dict[str, Any]:
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])

@@ -1,0 +1,356 @@
+"""The plugins in ``plugin_dir``, and the only code that changes it; see `layout` for its names.
+
+A version is assembled in a staging directory on the same file system and synced to disk; then one
+rename puts it in place. A process that is killed at any moment leaves the old version or the new
+one. Anything else that it leaves is recognized by the lock that was released with its death, and
+removed or completed by the next process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from vconnect.durable import replace_file, sync
+from vconnect.errors import InstallError
+from vconnect.names import canonical_name
+
+from .home import PluginHome
+from .layout import (
+    CURRENT,
+    IN_USE,
+    PRIVATE,
+    RECEIPT,
+    REPLACED,
+    RESERVED_NAMES,
+    VERSIONS,
+    Receipt,
+    directory_name,
+    is_store_directory,
+    read_version,
+)
+from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
+from .locks import locked, try_lock
+from .migration import migrate, settle
+from .record import Record
+from .trees import remove, seal
+
+_STAGING = "staging"
+# Of an older vconnect, directly in the private directory.
+_OLD_STAGING_PREFIX = "staging-"
+
+_log = logging.getLogger(__name__)
+
+
+class Staging:
+    """A private directory in which one version is prepared.
+
+    `open` and `close` block; `close` may be called at any time and repeatedly.
+
+    Attributes:
+        path: The directory, once it is open.
+    """
+
+    def __init__(self, store: PluginStore, stop: threading.Event | None = None) -> None:
+        self._store = store
+        self._stop = stop
+        self._lock = -1
+        self.path = Path()
+
+    def open(self) -> None:
+        """Create the directory, after removing what killed installations left.
+
+        Raises:
+            InstallError: ``plugin_dir`` cannot be written, or its lock cannot be acquired.
+        """
+        with self._store.locked(self._stop):
+            self.path = Path(tempfile.mkdtemp(dir=self._store.private / _STAGING))
+            # Locked while the store's lock is held, so that no sweep can find it unlocked.
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        """Remove the directory and everything in it."""
+        if self._lock < 0:
+            return
+        try:
+            remove(self.path)
+        finally:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Staging:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PluginStore:
+    """The installed plugins. Every method blocks; several processes may use one directory.
+
+    Args:
+        plugin_dir: The directory, created when the first package is installed.
+        host: The host's plugin socket, for the messages of others that wait; empty for a command.
+
+    Attributes:
+        plugin_dir: The directory, absolute, with ``~`` expanded.
+        private: The directory in which installations are prepared.
+    """
+
+    def __init__(self, plugin_dir: Path, host: str = "") -> None:
+        self.plugin_dir = plugin_dir.expanduser().absolute()
+        self.private = self.plugin_dir / PRIVATE
+        self._host = host
+
+    def home(self, plugin: str) -> PluginHome:
+        """Return the directory of a plugin, which need not exist."""
+        return PluginHome(self.plugin_dir / plugin)
+
+    def installed(self) -> list[InstalledPlugin]:
+        """List the plugins by name, including those that cannot be used.
+
+        Raises:
+            InstallError: ``plugin_dir`` exists but cannot be read.
+        """
+        if not self.plugin_dir.exists():
+            return []
+        self._recover()
+        try:
+            directories = [path for path in self.plugin_dir.iterdir() if may_be_plugin(path)]
+        except OSError as error:
+            raise _unusable(self.plugin_dir, "read", error) from error
+        return list_plugins(directories)
+
+    def with_digest(self, digest: str) -> InstalledPlugin | None:
+        """Return the plugin that has a version with this digest, current or not."""
+        for directory in sorted(self.plugin_dir.glob(f"*/{VERSIONS}/*+{digest[:16]}")):
+            home = directory.parent.parent
+            if may_be_plugin(home) and PluginHome(home).find(digest) is not None:
+                return inspect(home)
+        return None
+
+    def staging(self, stop: threading.Event | None = None) -> Staging:
+        """Return a private directory for one installation, which the caller opens and closes."""
+        return Staging(self, stop)
+
+    def commit(
+        self, package: Path, receipt: Receipt, stop: threading.Event | None = None
+    ) -> InstalledPlugin:
+        """Install a prepared version.
+
+        The first version of a plugin becomes current. Another one is the next: it becomes current
+        once it has been ready.
+
+        Args:
+            package: The directory with the package's files, inside an open `Staging`.
+            receipt: Its receipt, without what is found out here.
+            stop: Set by another thread to cancel; has no effect once the version is in place.
+
+        Raises:
+            InstallError: The name cannot be used, another directory belongs to the same plugin, or
+                writing failed.
+        """
+        plugin = receipt.name
+        if plugin in RESERVED_NAMES:
+            raise InstallError(
+                f"{plugin!r} is no name for a plugin: it is one of "
+                f"{', '.join(sorted(RESERVED_NAMES))}"
+            )
+        home = self.home(plugin)
+        # Before any lock is taken: this takes the longest.
+        try:
+            version, receipt = _complete(package, receipt)
+        except OSError as error:
+            raise _unusable(self.plugin_dir, "written", error) from error
+        with self.changing(plugin, f"the installation of {receipt.version}", stop):
+            self._put(home, version, receipt)
+            return inspect(home.path)
+
+    def choose(
+        self, plugin: str, digest: str, stop: threading.Event | None = None
+    ) -> InstalledPlugin:
+        """Make a version that is there already the next one; nothing if it is current.
+
+        Raises:
+            InstallError: It is gone by now, or writing failed.
+        """
+        home = self.home(plugin)
+        with self.changing(plugin, "an installation", stop):
+            version = home.find(digest)
+            if version is None:
+                raise InstallError(f"{plugin}: the version has just been removed; try again")
+            current = home.current()
+            if current is None:
+                home.switch(version)
+            else:
+                # A version that waited is not wanted any more.
+                home.set_next(version if version.digest != current.digest else None)
+            return inspect(home.path)
+
+    @contextmanager
+    def changing(
+        self, plugin: str, operation: str, stop: threading.Event | None = None
+    ) -> Iterator[None]:
+        """Hold the lock of a plugin, after cleaning up what killed processes left of it.
+
+        Raises:
+            InstallError: The directory cannot be written, or the lock was not released in time.
+        """
+        try:
+            self._make_private()
+            file = self.private / "locks" / f"{plugin}.lock"
+            with locked(file, stop, plugin=plugin, holder=f"{operation}\n{self._host}"):
+                self._tidy(plugin, stop)
+                yield
+        except OSError as error:
+            raise _unusable(self.plugin_dir, "written", error) from error
+
+    @contextmanager
+    def locked(self, stop: threading.Event | None = None) -> Iterator[None]:
+        """Hold the lock of the whole directory, after removing abandoned staging directories.
+
+        Raises:
+            InstallError: The directory cannot be written, or the lock was not released in time.
+        """
+        try:
+            self._make_private()
+            with locked(self.private / "store.lock", stop):
+                self._sweep()
+                yield
+        except OSError as error:
+            raise _unusable(self.plugin_dir, "written", error) from error
+
+    def _put(self, home: PluginHome, version: Path, receipt: Receipt) -> None:
+        """Put a complete version in place. The caller holds the plugin's lock."""
+        path = home.path
+        if not is_store_directory(path) and os.path.lexists(path):
+            with self.locked():
+                self._check_free(path.name)
+                migrate(self.private, path, version, sorted(receipt.files))
+        elif not os.path.lexists(path):
+            whole = _first(version)
+            with self.locked():
+                # Under the lock, or two installations could both find the name free.
+                self._check_free(path.name)
+                whole.rename(path)
+                sync(self.plugin_dir)
+        else:
+            with self.locked():
+                self._check_free(path.name)
+            placed = home.place(version)
+            if home.current() is None:
+                home.switch(placed)
+                home.write(home.record().with_entry(placed, "install", "installed"))
+            else:
+                home.set_next(placed)
+
+    def _check_free(self, plugin: str) -> None:
+        """Refuse a plugin for which, perhaps only on some file systems, a directory exists."""
+        for path in self.plugin_dir.iterdir():
+            if path.name == plugin:
+                if not path.is_dir():
+                    raise InstallError(f"{path} is not a directory; remove it")
+            elif may_be_plugin(path) and _same_plugin(path.name, plugin):
+                raise InstallError(
+                    f"{plugin!r} cannot be installed beside {path}: the names differ only by "
+                    "case or prefix; remove or rename that directory"
+                )
+
+    def _make_private(self) -> None:
+        """Create the directories that are missing."""
+        if not self.plugin_dir.exists():
+            self.plugin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self.private, self.private / "locks", self.private / _STAGING):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+    def _recover(self) -> None:
+        """Clean up the directory before it is read, if it can be written."""
+        # Nothing was ever installed here by vconnect, so there is nothing to clean up.
+        if not self.private.is_dir():
+            return
+        try:
+            with self.locked():
+                replaced = [path.name for path in self.private.glob(f"{REPLACED}*")]
+            for name in replaced:
+                with self.changing(name.removeprefix(REPLACED), "a recovery"):
+                    pass
+        except InstallError as error:
+            _log.warning("%s; listing the plugins without cleaning up", error)
+
+    def _tidy(self, plugin: str, stop: threading.Event | None) -> None:
+        """Complete or undo what was interrupted for one plugin. The caller holds its lock."""
+        replaced = self.private / f"{REPLACED}{plugin}"
+        if os.path.lexists(replaced):
+            with self.locked(stop):
+                settle(self.private, replaced)
+        self.home(plugin).sweep()
+
+    def _sweep(self) -> None:
+        """Remove the staging directories of processes that are gone."""
+        old = self.private.glob(f"{_OLD_STAGING_PREFIX}*")
+        for path in (*(self.private / _STAGING).iterdir(), *old):
+            if _is_dead(path):
+                remove(path)
+
+
+def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
+    """Make the directory of a version out of its package, and sync it to disk."""
+    name = directory_name(receipt.version, receipt.sha256)
+    version = package.parent / "version" / name
+    version.mkdir(mode=0o755, parents=True)
+    version.chmod(0o755)
+    package.rename(version / "pkg")
+    sealed = seal(version / "pkg")
+    receipt = msgspec.structs.replace(receipt, files=sealed.files, tree=sealed.digest)
+    replace_file(version / IN_USE, b"")
+    replace_file(version / RECEIPT, msgspec.json.encode(receipt) + b"\n")
+    (version / RECEIPT).chmod(0o444)
+    sync(version)
+    return version, receipt
+
+
+def _first(version: Path) -> Path:
+    """Make the whole directory of a plugin with its first version, and sync it to disk."""
+    whole = version.parent.parent / "whole"
+    (whole / VERSIONS).mkdir(mode=0o755, parents=True)
+    whole.chmod(0o700)
+    target = whole / VERSIONS / version.name
+    version.rename(target)
+    (whole / CURRENT).symlink_to(f"{VERSIONS}/{version.name}")
+    home = PluginHome(whole)
+    home.write(Record().with_entry(read_version(target), "install", "installed"))
+    sync(whole / VERSIONS)
+    sync(whole)
+    return whole
+
+
+def _is_dead(staging: Path) -> bool:
+    """Return whether an installation is over: one in progress holds the lock of its directory."""
+    if staging.is_symlink() or not staging.is_dir():
+        return True  # not created by us, but in our directory
+    try:
+        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True  # just removed by its installation
+    try:
+        return try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _same_plugin(directory: str, plugin: str) -> bool:
+    return canonical_name(directory).casefold() == plugin.casefold()
+
+
+def _unusable(path: Path, verb: str, error: OSError) -> InstallError:
+    return InstallError(f"{path}: cannot be {verb}: {error.strerror or error}")

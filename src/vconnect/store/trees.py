@@ -1,0 +1,113 @@
+"""Directories as a whole: sealed against changes, synced to disk, removed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from vconnect.durable import sync
+
+_CHUNK_BYTES = 1024 * 1024
+_READ_ONLY = 0o444
+_RUNNABLE = 0o555
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What is in a tree that nobody changes any more.
+
+    Attributes:
+        files: Each file's sha256, and whether it is executable.
+        digest: The sha256 of all of that.
+    """
+
+    files: dict[str, tuple[str, bool]]
+    digest: str
+
+
+def seal(directory: Path) -> Sealed:
+    """Make a tree read-only, sync it to disk, and return what is in it. Blocks.
+
+    Raises:
+        OSError: Something cannot be read, changed or flushed, or is no regular file.
+    """
+    files: dict[str, tuple[str, bool]] = {}
+    parents: list[str] = []
+    # Contents before names; so all files, and then the directories from the deepest up.
+    for parent, _, names in os.walk(directory, topdown=False):
+        parents.append(parent)
+        for name in names:
+            path = Path(parent, name)
+            files[str(path.relative_to(directory))] = _seal_file(path)
+    for parent in parents:
+        Path(parent).chmod(_RUNNABLE)
+        sync(Path(parent))
+    whole = hashlib.sha256()
+    for relative, (digest, is_executable) in sorted(files.items()):
+        whole.update(f"{relative}\0{digest}\0{is_executable:d}\n".encode())
+    return Sealed(files, whole.hexdigest())
+
+
+def _seal_file(path: Path) -> tuple[str, bool]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        is_executable = bool(status.st_mode & 0o111)
+        os.fchmod(descriptor, _RUNNABLE if is_executable else _READ_ONLY)
+        digest = digest_of(descriptor)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return digest, is_executable
+
+
+def digest_of(descriptor: int) -> str:
+    """Return the sha256 of an open file from its position on, in hex. Blocks.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    while chunk := os.read(descriptor, _CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sync_tree(directory: Path) -> None:
+    """Sync a tree to disk, contents before names. Blocks.
+
+    Raises:
+        OSError: Something cannot be opened or flushed.
+    """
+    for parent, _, files in os.walk(directory, topdown=False):
+        for name in files:
+            path = Path(parent, name)
+            # A link is a name in its directory, and a pipe would wait for a writer.
+            if stat.S_ISREG(path.lstat().st_mode):
+                sync(path)
+        sync(Path(parent))
+
+
+def remove(path: Path) -> None:
+    """Remove a tree, sealed or not, or a link to one, even if something else is removing it.
+
+    Raises:
+        OSError: It cannot be removed; the text has the first path that cannot.
+    """
+    with suppress(FileNotFoundError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        # A name cannot be removed from a directory that is read-only.
+        for parent, _, _ in os.walk(path):  # walk enters no symbolic links
+            with suppress(PermissionError):
+                Path(parent).chmod(0o700)
+        shutil.rmtree(path)
