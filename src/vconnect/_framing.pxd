@@ -51,6 +51,7 @@ cdef object plain_data(const char* p, Py_ssize_t size)
 cdef class EventName:
     cdef bytes classic              # {"event":…,"event_type":…,"payload":
     cdef bytes native               # "event":…,"payload":
+    cdef bint is_own                # an event of the host itself
 
 
 cdef class Event:

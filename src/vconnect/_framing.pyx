@@ -238,11 +238,13 @@ cdef class EventName:
         classic: The start of a JSON object, up to the key and colon before the payload.
         native: The same without the opening brace, because keys that differ from call to call come
             first.
+        is_own: Whether it is an event of the host itself, which does not wait for the window.
     """
 
-    def __init__(self, bytes classic not None, bytes native not None):
+    def __init__(self, bytes classic not None, bytes native not None, bint is_own=False):
         self.classic = classic
         self.native = native
+        self.is_own = is_own
 
 
 @final

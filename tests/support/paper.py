@@ -16,6 +16,7 @@ from tests.support.wire_kit import Peer as WirePeer
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls
+from vconnect.errors import InstallError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.catalog import Catalog
@@ -38,6 +39,7 @@ from vconnect.settings.parts import (
     SupervisionSettings,
 )
 from vconnect.store.installer import PluginInstaller
+from vconnect.store.layout import InstalledVersion
 from vconnect.store.releases import Releases
 from vconnect.store.store import PluginStore
 from vconnect.supervision.admission import Admissions
@@ -157,6 +159,7 @@ class Heard(Owner):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[dict[str, Any]] = []
+        self.ready: list[Session] = []
         self.on_end: Callable[[Session, Exception | None], None] = lambda *_: None
 
     def detached(self, session: Session, error: Exception | None) -> None:
@@ -165,6 +168,9 @@ class Heard(Owner):
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
         self.calls.append(message)
+
+    def became_ready(self, session: Session) -> None:
+        self.ready.append(session)
 
 
 def shaken(name: str = "x", *, native: bool = False, **said: Any) -> Handshake:
@@ -227,12 +233,14 @@ class PaperLauncher:
 
     Attributes:
         started: The instances, oldest first.
+        adopted: The instances whose versions the plugin was shown as, in this order.
         troubles: What the next starts come to instead, in this order.
         preparation: Set when a start has been prepared; ``None`` where there is nothing to prepare.
     """
 
     def __init__(self, handshake_timeout: float = 60.0) -> None:
         self.started: list[Instance] = []
+        self.adopted: list[Instance] = []
         self.troubles: list[Verdict] = []
         self.preparation: asyncio.Event | None = None
         self._handshake_timeout = handshake_timeout
@@ -244,14 +252,19 @@ class PaperLauncher:
         assert self.preparation is not None
         await self.preparation.wait()
 
-    def begin(self, runtime: PluginRuntime, wake: asyncio.Event) -> Instance | Verdict:
+    def begin(
+        self, runtime: PluginRuntime, wake: asyncio.Event, trial: InstalledVersion | None = None
+    ) -> Instance | Verdict:
         if self.troubles:
             return self.troubles.pop(0)
-        made = Instance(runtime.generation, PaperProcess())
+        made = Instance(runtime.generation, PaperProcess(), trial=trial)
         made.process.exited.add_done_callback(lambda _: wake.set())
-        made.expect_handshake(self._handshake_timeout)
+        made.expect(self._handshake_timeout)
         self.started.append(made)
         return made
+
+    def adopt(self, runtime: PluginRuntime, instance: Instance) -> None:
+        self.adopted.append(instance)
 
     @property
     def last(self) -> PaperProcess:
@@ -259,6 +272,41 @@ class PaperLauncher:
         process = self.started[-1].process
         assert isinstance(process, PaperProcess)
         return process
+
+
+def version(number: str = "2", name: str = "x") -> InstalledVersion:
+    """A version of a plugin in a store that nobody has."""
+    return InstalledVersion(name, number, f"{number:0>16}", Path(f"/p/{name}/versions/{number}"))
+
+
+class PaperReleases:
+    """Records what becomes of versions.
+
+    Attributes:
+        told: What was told, oldest first: ``current 2``, ``failed 2``, ``collect``.
+        problem: Why no version can be made current; empty if it can.
+        gate: Set while the disk answers.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.problem = ""
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def make_current(self, _: str, version: InstalledVersion) -> None:
+        await self.gate.wait()
+        if self.problem:
+            raise InstallError(self.problem)
+        self.told.append(f"current {version.version}")
+
+    async def failed(self, _: str, version: InstalledVersion, reason: str) -> None:
+        self.told.append(f"failed {version.version}: {reason}")
+        if self.problem:
+            raise InstallError(self.problem)
+
+    async def collect(self, _: str) -> None:
+        self.told.append("collect")
 
 
 def admissions(runtime: PluginRuntime, **options: Any) -> Admissions:
@@ -279,6 +327,7 @@ def supervisor(
     *,
     slots: StartSlots | None = None,
     on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
+    releases: PaperReleases | None = None,
     **options: Any,
 ) -> Supervisor:
     """A supervisor of a plugin on paper; `Supervisor.close` ends it."""
@@ -288,6 +337,7 @@ def supervisor(
         cast("Launcher", launcher or PaperLauncher()),
         slots or StartSlots(8),
         on_given_up,
+        cast("Releases", releases or PaperReleases()),
     )
 
 

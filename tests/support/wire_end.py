@@ -48,6 +48,9 @@ class Ends:
     def called(self, session: Session, message: dict[str, Any]) -> None:
         raise AssertionError("a classic plugin calls nothing")
 
+    def became_ready(self, session: Session) -> None:
+        raise AssertionError("a classic plugin is ready at once")
+
 
 class Wire:
     """A session, and the plugin's end of its connection in the test's hand."""

@@ -47,7 +47,7 @@ class Manager(Protocol):
     async def start_plugin(self, name: str) -> None:
         """Start a plugin."""
 
-    async def stop_plugin(self, name: str) -> None:
+    async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin."""
 
     async def restart_plugin(self, name: str) -> None:

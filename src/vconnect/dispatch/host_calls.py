@@ -22,6 +22,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire.messages import (
     MAX_HOPS,
+    READY,
     PluginCall,
     error_reply,
     is_reserved,
@@ -95,6 +96,7 @@ class HostCalls:
         self._ready: deque[_CallQueue] = deque()
         self._scheduled = False
         self._own: Mapping[str, Callable[[_CallQueue, HostCall], Awaitable[Any] | Any]] = {
+            READY: self._become_ready,
             "log": self._write_log,
             "event.publish": self._publish,
             "event.subscribe": self._subscribe,
@@ -206,7 +208,7 @@ class HostCalls:
         self._enqueue(queue)
 
     def _serve(self, queue: _CallQueue, call: PluginCall) -> Awaitable[Any] | Any:
-        self._check_permission(queue.plugin, call.call)
+        self._check_permission(queue.plugin, queue.session.permissions, call.call)
         # What the plugin reports is not relied on; see "Loops" in docs/wire.md.
         hops = 1 + max(call.hops, *queue.plugin.hops_in_flight, 0)
         if hops > MAX_HOPS:
@@ -217,14 +219,18 @@ class HostCalls:
         own = self._own.get(call.call)
         return own(queue, asked) if own is not None else self._functions[call.call](asked)
 
-    def _check_permission(self, plugin: PluginRuntime, name: str) -> None:
+    def _check_permission(
+        self, plugin: PluginRuntime, permissions: tuple[str, ...], name: str
+    ) -> None:
         # Before the permission, because a plugin's author needs to know which of the two is
         # missing.
         if name not in self._own and name not in self._functions:
             raise HostCallError("unknown_call", f"this host has no call {shown(name)}")
+        if name == READY:
+            return
         # What may be subscribed may be unsubscribed.
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
-        if not plugin.may_call(wanted):
+        if not plugin.may_call(wanted, permissions):
             raise HostCallError(
                 "permission_denied",
                 f"{plugin.name} may not call {name}: add {wanted!r} to the permissions in its "
@@ -232,6 +238,9 @@ class HostCalls:
             )
 
     # The host's own calls.
+
+    def _become_ready(self, queue: _CallQueue, _: HostCall) -> None:
+        queue.session.become_ready()
 
     def _write_log(self, queue: _CallQueue, call: HostCall) -> None:
         level = call.params.get("level", "info")

@@ -47,6 +47,8 @@ class HostGatekeeper:
         self._roster = roster
         self._calls = calls
         self._allow_external = allow_external
+        # By session and not by name: a plugin may be uninstalled or renamed while it is connected.
+        self._supervisors: dict[Session, Supervisor] = {}
 
     def owner(self, peer: Peer) -> Owner:
         """Return whose process connected, or ``None`` if this host has not started it."""
@@ -59,46 +61,63 @@ class HostGatekeeper:
         Raises:
             HandshakeError: The process may not use this name, or not now.
         """
+        if owner is not None:
+            supervisor, instance = owner
+            self._check_name(handshake, supervisor.plugin, instance)
+            return supervisor.admit(handshake, peer, instance)
         plugin = self._registry.find(handshake.plugin)
-        # A process of ours under another plugin's name is a mistake of its author, not an attack,
-        # so the message says what to change.
-        if owner is not None and owner[0].plugin is not plugin:
-            raise HandshakeError(
-                "stranger",
-                f"it uses the name {handshake.plugin!r}, but was started as "
-                f"{owner[0].plugin.name!r}; use the same name in both places",
-            )
         if plugin is None:
             plugin = self._register_external(handshake, peer)
-        instance = owner[1] if owner is not None else None
-        return self._roster.of(plugin).admit(handshake, peer, instance)
+        return self._roster.of(plugin).admit(handshake, peer, None)
 
     def attached(self, session: Session, owner: Owner) -> None:
         """Called when a session has been admitted and acknowledged."""
-        plugin = self._registry.get(session.handshake.plugin)
-        self._roster.of(plugin).attached(session, owner[1] if owner is not None else None)
+        if owner is not None:
+            supervisor, instance = owner
+        else:
+            plugin = self._registry.get(session.handshake.plugin)
+            supervisor, instance = self._roster.of(plugin), None
+        self._supervisors[session] = supervisor
+        supervisor.attached(session, instance)
+
+    def became_ready(self, session: Session) -> None:
+        """Called when a plugin says that it can serve."""
+        if (supervisor := self._supervisors.get(session)) is not None:
+            supervisor.became_ready(session)
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called when a session has ended."""
         # First, because calls in progress would reply to a connection that has ended.
         self._calls.forget(session)
-        # The plugin may have been uninstalled since the handshake, here and in `called`.
-        plugin = self._registry.find(session.handshake.plugin)
-        supervisor = self._roster.find(plugin.name) if plugin is not None else None
-        if supervisor is not None:
+        if (supervisor := self._supervisors.pop(session, None)) is not None:
             supervisor.detached(session, error)
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
         """Called for each call of a native plugin."""
-        plugin = self._registry.find(session.handshake.plugin)
-        if plugin is not None:
-            self._calls.accept(plugin, session, message)
+        if (supervisor := self._supervisors.get(session)) is not None:
+            self._calls.accept(supervisor.plugin, session, message)
 
     def refused(self, owner: Owner, error: HandshakeError) -> None:
         """Called when a connection has been refused."""
         if owner is not None:
             supervisor, instance = owner
             supervisor.refused(instance, error)
+
+    def _check_name(self, handshake: Handshake, plugin: PluginRuntime, instance: Instance) -> None:
+        """Refuse a process of ours that uses another plugin's name."""
+        names = plugin.aliases()
+        # A new version may have another name beside the plugin's own; see `Launcher.adopt`.
+        if instance.manifest is not None:
+            names |= instance.manifest.names
+        claimed = self._registry.find(handshake.plugin)
+        if claimed is plugin or (claimed is None and handshake.plugin in names):
+            return
+        # A mistake of its author, not an attack, so the message says what to change.
+        raise HandshakeError(
+            "stranger",
+            f"it uses the name {handshake.plugin!r}, but was started as {plugin.name!r}; "
+            "use the same name in both places",
+        )
 
     def _register_external(self, handshake: Handshake, peer: Peer) -> PluginRuntime:
         check_external(handshake.plugin, peer, allowed=self._allow_external)

@@ -9,7 +9,7 @@ from vconnect.plugins.order import Position, find_cycle
 
 
 async def run_in_order(
-    actions: Mapping[str, Callable[[], Awaitable[None]]],
+    actions: Mapping[str, Callable[[], Awaitable[object]]],
     after: Mapping[str, Iterable[str]],
 ) -> None:
     """Run each action once the actions that it comes after have ended; run others concurrently.

@@ -26,7 +26,7 @@ from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
-from vconnect.plugins.status import Desired, Substate
+from vconnect.plugins.status import Desired
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import sweep
@@ -54,6 +54,7 @@ from vconnect.version import host_version
 from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING
 from vconnect.wire.server import UnixSocketServer
 
+from .finish import finish
 from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
 from .roster import Roster, stop_order
@@ -127,6 +128,7 @@ class PluginRuntimeManager:
         #: Set to the name of a required plugin when it is in a crash loop.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
         self._opened = time.monotonic()
 
     # Life.
@@ -177,7 +179,25 @@ class PluginRuntimeManager:
             self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
 
     async def close(self) -> None:
-        """Stop every plugin, required ones last, then close the socket. May be called twice."""
+        """Stop every plugin, required ones last, then close the socket. May be called twice.
+
+        If it is cancelled, it kills the plugins instead of stopping them, and returns as soon as
+        they are gone: no process is left, and the socket is free.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="vconnect close")
+        await finish(self._closing, self.kill_all)
+
+    async def _close(self) -> None:
+        try:
+            await self._stop_everything()
+        except asyncio.CancelledError:
+            # The loop itself is ending, so nothing more can be awaited.
+            self.kill_all()
+            self._server.release()
+            raise
+
+    async def _stop_everything(self) -> None:
         # Nothing may start from now on: neither by an order nor by the watch over sources.
         self._roster.begin_closing()
         for task in self._tasks:
@@ -247,16 +267,20 @@ class PluginRuntimeManager:
         """
         await self._ordered(name, "running").start()
 
-    async def stop_plugin(self, name: str) -> None:
+    async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin, and wait until no process of it is left.
 
         It stays stopped even if the host restarts, until `start_plugin` or `restart_plugin`.
 
+        Returns:
+            Whether it is stopped; false if a later start or restart has overtaken the stop.
+
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        await self._ordered(name, "stopped").stop()
+        is_stopped = await self._ordered(name, "stopped").stop()
         await self._state.flush()  # the stop must survive a kill right after this call
+        return is_stopped
 
     async def restart_plugin(self, name: str) -> None:
         """Restart a plugin and wait for the new process's handshake.
@@ -283,9 +307,7 @@ class PluginRuntimeManager:
         startable = [
             self._roster.of(plugin)
             for plugin in self._registry
-            if not plugin.is_external
-            and plugin.substate is not Substate.BAD_MANIFEST
-            and not self._stays_stopped(plugin)
+            if not plugin.is_external and not self._stays_stopped(plugin)
         ]
         required = {one.plugin.name: one.plugin.required_plugins for one in startable}
         starts = {one.plugin.name: partial(_start_or_leave, one) for one in startable}
@@ -599,4 +621,4 @@ class PluginRuntimeManager:
 async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; if it fails, the supervisor has logged the reason."""
     with suppress(PluginStartError):
-        await supervisor.start()
+        await supervisor.start(is_urgent=False)

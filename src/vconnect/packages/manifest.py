@@ -79,6 +79,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The canonical name."""
         return canonical_name(self.name)
 
+    @property
+    def names(self) -> set[str]:
+        """The canonical names that it gives to its plugin."""
+        given = (self.name, self.plugin_no)
+        return {canonical_name(name) for name in given if name}
+
+    @property
+    def requirements(self) -> dict[str, bool]:
+        """The plugins that it requires, and whether each must be ready or only started."""
+        parted = [text.partition(":") for text in self.requires]
+        return {canonical_name(name): condition != "started" for name, _, condition in parted}
+
 
 def parse_manifest(data: bytes, origin: str) -> Manifest:
     """Parse and validate a manifest.

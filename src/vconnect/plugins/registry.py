@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
@@ -56,9 +57,17 @@ class Registry:
         del self._plugins[plugin.name]
         self._reindex()
 
-    def learn(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
-        """Update a plugin to the manifest on disk, which may change its names and order."""
-        plugin.learn(manifest)
+    def learn(
+        self, plugin: PluginRuntime, manifest: Manifest | None, path: Path | None = None
+    ) -> None:
+        """Update a plugin to another version, which may change its names and order.
+
+        Args:
+            plugin: The plugin.
+            manifest: The version's manifest.
+            path: The version's directory; by default that stays the same.
+        """
+        plugin.learn(manifest, path)
         self._reindex()
 
     def exact(self, plugin: str) -> PluginRuntime | None:
@@ -100,15 +109,19 @@ class Registry:
         # Patching the table would save microseconds when a process has just started or ended.
         self._routes = None
 
-    def check_order(self, plugin: PluginRuntime) -> None:
-        """Refuse a plugin whose ``before`` and ``after`` contradict those of running plugins.
+    def check_order(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
+        """Refuse a version whose ``before`` and ``after`` contradict those of running plugins.
+
+        Args:
+            plugin: The plugin that is about to start.
+            manifest: The manifest of the version to start.
 
         Raises:
             ManifestError: They form a cycle; the text names it.
         """
         # Only plugins that are up: one that is not running must not keep others from starting.
         positions = {other.name: other.position for other in self if other.is_up}
-        positions[plugin.name] = plugin.position
+        positions[plugin.name] = plugin.position_with(manifest)
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
@@ -116,23 +129,29 @@ class Registry:
                 "next); change one of them"
             )
 
-    def check_requirements(self, plugin: PluginRuntime) -> None:
-        """Refuse a plugin whose requirements are not met.
+    def check_requirements(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
+        """Refuse a version whose requirements are not met.
+
+        Args:
+            plugin: The plugin that is about to start.
+            manifest: The manifest of the version to start.
 
         Raises:
             ManifestError: The requirements form a cycle; the text names it.
             PluginStartError: A required plugin is not running (yet), or not known.
         """
-        if not plugin.requirements:
+        requirements = manifest.requirements if manifest is not None else {}
+        if not requirements:
             return  # so it is not in a cycle either
         positions = {other.name: Position(after=other.required_plugins) for other in self}
+        positions[plugin.name] = Position(after=tuple(requirements))
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
                 f"requires forms a cycle: {' → '.join(cycle)} (each is required by the next); "
                 "change one of them"
             )
-        for name, must_be_ready in plugin.requirements.items():
+        for name, must_be_ready in requirements.items():
             other = self._plugins.get(name)
             state = "not known to this host" if other is None else str(other.status)
             is_there = other is not None and (

@@ -91,7 +91,8 @@ class PluginRuntime:
         usage: The last sample of its process tree, or ``None``.
         config: The operator's configuration, which is merged into the manifest's defaults.
         hops_in_flight: The hops of each event in flight that came through other plugins.
-        known_since: When this host registered it, in Unix seconds.
+        forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
+            operator's start. Earlier crashes explain nothing.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class PluginRuntime:
         self.usage: Usage | None = None
         self.last_heartbeat: float | None = None
         self.running_since: float | None = None
-        self.known_since = time.time()
+        self.forgotten_at = time.time()
         self.hops_in_flight: list[int] = []
 
         self.exit: ExitStatus | None = None
@@ -150,9 +151,7 @@ class PluginRuntime:
     @property
     def requirements(self) -> dict[str, bool]:
         """The plugins that it requires, and whether each must be connected or only started."""
-        asked = self.manifest.requires if self.manifest is not None else ()
-        parted = [text.partition(":") for text in asked]
-        return {canonical_name(name): condition != "started" for name, _, condition in parted}
+        return self.manifest.requirements if self.manifest is not None else {}
 
     @property
     def required_plugins(self) -> tuple[str, ...]:
@@ -211,21 +210,26 @@ class PluginRuntime:
     @property
     def position(self) -> Position:
         """Its position in a chain."""
+        return self.position_with(self.manifest)
+
+    def position_with(self, manifest: Manifest | None) -> Position:
+        """Return its position in a chain if it had this manifest."""
         priority = self.declared.priority
-        if self.manifest is None:
+        if manifest is None:
             return Position(priority)
-        before, after = self.manifest.before, self.manifest.after
+        before, after = manifest.before, manifest.after
         return Position(
             priority, tuple(map(canonical_name, before)), tuple(map(canonical_name, after))
         )
 
-    def may_call(self, call: str) -> bool:
-        """Return whether its manifest asks for a call and the operator has not withdrawn it.
+    def may_call(self, call: str, asked: tuple[str, ...]) -> bool:
+        """Return whether a version may make a call: it asks for it, and it is not withdrawn.
 
-        Both may name calls, families and wildcards, as capabilities do.
+        Args:
+            call: The call's name.
+            asked: What the version's manifest asks for: calls, families and wildcards.
         """
-        # Without a manifest nothing is asked for, so nothing is allowed.
-        asked = self.manifest.permissions if self.manifest is not None else ()
+        # During a restart two versions run, each with the permissions of its own manifest.
         return any(capability_matches(pattern, call) for pattern in asked) and not any(
             capability_matches(pattern, call) for pattern in self.policy.withdraw
         )
@@ -238,9 +242,7 @@ class PluginRuntime:
         if self.home is not None and not self.dev:
             names.add(canonical_name(self.home.name))
         if self.manifest is not None:
-            names.add(self.manifest.plugin)
-            if self.manifest.plugin_no:
-                names.add(canonical_name(self.manifest.plugin_no))
+            names |= self.manifest.names
         return names
 
     # Its state.
@@ -273,9 +275,14 @@ class PluginRuntime:
         self.desired = desired
         self.on_change()
 
-    def learn(self, manifest: Manifest | None) -> None:
-        """Set the manifest that is on disk now; for `Registry.learn`."""
+    def learn(self, manifest: Manifest | None, path: Path | None = None) -> None:
+        """Set the manifest of the version to show, and its directory; for `Registry.learn`."""
         self.manifest = manifest
+        self.path = path or self.path
+
+    def forget_past(self) -> None:
+        """Show no reasons from before an operator's start."""
+        self.forgotten_at = time.time()
 
     def located(
         self,
@@ -294,11 +301,16 @@ class PluginRuntime:
 
     def started(self, process: PluginProcess | None) -> None:
         """Set the process that serves, or is about to."""
+        # Usage and uptime are those of the process that is shown, not of the one before.
+        if process is not self.process:
+            self.usage = self.running_since = None
         self.process = process
 
     def served_by(self, process: PluginProcess | None, session: Session) -> None:
         """Send events to this session from now on."""
-        self.process = process
+        self.started(process)
+        if self.running_since is None:
+            self.running_since = time.monotonic()
         self.session = session
         self.handshake = session.handshake
         self.breaker.succeeded()  # earlier failures were those of another process
@@ -318,7 +330,7 @@ class PluginRuntime:
         self.exit = exit_status
         self.last_stderr = stderr
         if self.process is process:
-            self.process = None
+            self.started(None)
 
     def subscribe(self, session: Session, patterns: tuple[str, ...]) -> None:
         """Replace the subscriptions of one of its sessions."""

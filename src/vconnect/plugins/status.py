@@ -18,8 +18,8 @@ class PluginStatus(StrEnum):
     """The state of a plugin."""
 
     INSTALLED = "Installed"  #: on disk, never started by this host
-    STARTING = "Starting"  #: its process exists, its handshake is not complete
-    RUNNING = "Running"  #: its handshake is complete; events may be sent
+    STARTING = "Starting"  #: its process exists and is not ready to serve
+    RUNNING = "Running"  #: it is connected and ready; events may be sent
     STOPPING = "Stopping"  #: in its shutdown sequence
     STOPPED = "Stopped"  #: ended as requested, or exited cleanly by itself
     ERROR = "Error"  #: ended or refused, for the reason given
@@ -31,6 +31,7 @@ class Substate(StrEnum):
     NONE = ""
     SPAWNED = "spawned"
     HANDSHAKING = "handshaking"
+    INITIALIZING = "initializing"
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     EXTERNAL = "external"
@@ -43,6 +44,8 @@ class Substate(StrEnum):
     SPAWN_FAILED = "spawn_failed"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
     HANDSHAKE_REFUSED = "handshake_refused"
+    START_TIMEOUT = "start_timeout"
+    BAD_CONFIG = "bad_config"
     BAD_MANIFEST = "bad_manifest"
     REPLACING = "replacing"
     WAITING = "waiting"
@@ -58,6 +61,8 @@ SELF_EXPLANATORY = (
     Substate.BAD_MANIFEST,
     Substate.HANDSHAKE_REFUSED,
     Substate.HANDSHAKE_TIMEOUT,
+    Substate.START_TIMEOUT,
+    Substate.BAD_CONFIG,
 )
 
 _S = PluginStatus

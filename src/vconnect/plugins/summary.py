@@ -176,8 +176,9 @@ def _why_restarted(plugin: PluginRuntime) -> str:
         return ""
     last = plugin.crashes.reports[-1]
     is_recent = time.monotonic() - plugin.running_since < plugin.policy.restart.reset_after
-    # Reports on disk may be from an earlier host, whose crashes did not cause this start.
-    return f"restarted: {last.reason}" if is_recent and last.at >= plugin.known_since else ""
+    # Reports on disk may be from an earlier host, whose crashes did not cause this start, and an
+    # operator's start has another cause.
+    return f"restarted: {last.reason}" if is_recent and last.at >= plugin.forgotten_at else ""
 
 
 def _next_retry_at(plugin: PluginRuntime) -> float | None:

@@ -4,6 +4,9 @@
 # quickly at first, because a host that restarts is back within seconds; `on_start` runs once, and a
 # changed configuration is passed on as an update. Once the host's process is gone, the plugin ends
 # on its own, so that no orphan attaches to the next host.
+#
+# The first handshake says that the plugin is not ready; the host sends events and replaces the old
+# version only after `plugin.ready`, which follows `on_start`. A later handshake does not say so.
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from typing import Any
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect.errors import RemoteProtocolError
 from vconnect.wire._stream import FrameStream, ReadBuffer
-from vconnect.wire.messages import NATIVE_VERSIONS
+from vconnect.wire.messages import NATIVE_VERSIONS, READY
 
 from .classic_pipeline import Pipeline
 from .handlers import settle
@@ -87,11 +90,13 @@ class PluginClient:
         self._plugin = plugin
         # Built once, so that a mistake in it fails at the start and not at a reconnect.
         self._handshake = encode_frame(build_handshake(plugin))
+        self._first_handshake = encode_frame(build_handshake(plugin, is_ready=False))
         self._log = plugin.log
         self._socket_path = str(Path(socket_path).expanduser())
         self._host = HostWatch(host_pid)
         self._buffer = ReadBuffer()
         self._stopping = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None  # while `on_start` runs
         self._connection: _Connection | None = None
         self._config: dict[str, Any] | None = None  # as sent by the host; None before on_start
         self._problem = ""
@@ -110,8 +115,13 @@ class PluginClient:
                 await settle(self._plugin.on_stop())
 
     def stop(self) -> None:
-        """End `run` soon: events read so far are still answered, for at most 3 s."""
+        """End `run` soon: events read so far are still answered, for at most 3 s.
+
+        An ``on_start`` that waits is cancelled.
+        """
         self._stopping.set()
+        if self._starting is not None:
+            self._starting.cancel()
         if self._connection is not None:
             self._connection.drain(_DRAIN_TIMEOUT_S)
 
@@ -147,7 +157,9 @@ class PluginClient:
         Returns:
             Whether its handshake was accepted.
         """
-        connection = _Connection(self._plugin, self._handshake, self.stop)
+        is_first = self._config is None
+        handshake = self._first_handshake if is_first else self._handshake
+        connection = _Connection(self._plugin, handshake, self.stop, tells_ready=is_first)
         loop = asyncio.get_running_loop()
         try:
             _, stream = await loop.create_unix_connection(
@@ -173,7 +185,8 @@ class PluginClient:
         if config is None or self._stopping.is_set():
             return False
         self._problem = ""
-        await self._configure(config)
+        if not await self._configure(config):
+            return True
         self._log.info("connected to %s", self._socket_path)
         connection.open()
         error = await connection.lost
@@ -201,12 +214,17 @@ class PluginClient:
         config = welcome.get("config")
         return config if isinstance(config, dict) else {}
 
-    async def _configure(self, values: dict[str, Any]) -> None:
-        """Start the plugin with its first configuration; pass on a later one if it differs."""
+    async def _configure(self, values: dict[str, Any]) -> bool:
+        """Start the plugin with its first configuration; pass on a later one if it differs.
+
+        Returns:
+            Whether it has started; false if it was stopped meanwhile.
+        """
         config = convert_config(self._plugin, values)
         if self._config is None:
             self._plugin.config = config
-            await settle(self._plugin.on_start())
+            if not await self._start():
+                return False
             self._config = values
         elif values != self._config:
             try:
@@ -216,6 +234,28 @@ class PluginClient:
             else:
                 self._plugin.config = config
                 self._config = values
+        return True
+
+    async def _start(self) -> bool:
+        """Run ``on_start`` so that `stop` can cancel it; return whether it has completed."""
+
+        async def start() -> None:
+            await settle(self._plugin.on_start())
+
+        self._starting = task = asyncio.create_task(start())
+        try:
+            await asyncio.wait([task])
+        finally:
+            # Otherwise the caller is cancelled, and the plugin must not go on starting alone.
+            self._starting = None
+            task.cancel()
+        if not task.cancelled():
+            task.result()
+            return True
+        if self._stopping.is_set():
+            self._log.info("on_start was cancelled, because the plugin is being stopped")
+            return False
+        raise RuntimeError("on_start was cancelled by something that it waited for")
 
     def _warn(self, problem: str) -> None:
         """Log a problem once, rather than with each try that has the same problem."""
@@ -229,11 +269,19 @@ class PluginClient:
 class _Connection:
     """One connection, as the owner of its stream: a handshake, then events."""
 
-    def __init__(self, plugin: Plugin, handshake: bytes, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        plugin: Plugin,
+        handshake: bytes,
+        stop: Callable[[], None],
+        *,
+        tells_ready: bool = False,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._plugin = plugin
         self._stop = stop
         self._handshake = handshake
+        self._tells_ready = tells_ready
         self._welcome: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.lost: asyncio.Future[Exception | None] = loop.create_future()
         self._stream: FrameStream
@@ -287,13 +335,15 @@ class _Connection:
         """Start answering events."""
         if not self.lost.done():
             self._is_open = True
+            if self._tells_ready and isinstance(self._pipeline, NativePipeline):
+                self._plugin.host.tell(READY)
             self._pipeline.open()
 
     def drain(self, timeout: float) -> None:
         """Answer what has been read, then close; abort after ``timeout`` seconds."""
-        # Before on_start has finished, nothing can be answered.
+        # Before on_start has finished, no event can be answered, but the host's stop has been.
         if not self._is_open:
-            self._stream.abort()
+            self._stream.close()
             return
         asyncio.get_running_loop().call_later(timeout, self._stream.abort)
         self._pipeline.when_idle(self._stream.close)

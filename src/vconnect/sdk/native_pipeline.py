@@ -73,6 +73,7 @@ class NativePipeline:
         self._table = HandlerTable(plugin)
         self._debug = plugin.log.isEnabledFor(logging.DEBUG)
         self._is_open = False
+        self._is_closed = False
         self._opened = asyncio.Event()
         self._is_ending = False
         self._dropped = 0
@@ -120,6 +121,7 @@ class NativePipeline:
     def close(self) -> None:
         """Drop unanswered events, and cancel running handlers."""
         self._is_open = False
+        self._is_closed = True
         self._waiting.clear()
         for task in self._running:
             task.cancel()
@@ -222,7 +224,8 @@ class NativePipeline:
         """Report the cancellation to the host. The task may have been cancelled before it ran."""
         if inspect.iscoroutine(event.pending):
             event.pending.close()
-        if self._is_open:
+        # Also before `open`: an event that was asked is answered, or its slot is lost.
+        if not self._is_closed:
             self._reply_error(event.number, "cancelled", "cancelled by the host")
 
     def _begin_waiting(self) -> None:

@@ -74,12 +74,16 @@ class Plugin:
     def on_start(self) -> Awaitable[None] | None:
         """Prepare: called once, after the first handshake and before the first event.
 
-        `config` is set. An exception ends the process, and the host shows it.
+        `config` is set. The plugin is `Starting` until this has returned: it gets no events, and
+        an older version keeps running. An exception ends the process, and the host shows it; the
+        older version stays. A `ConfigError` says that only another configuration can help: the
+        host does not try again soon. If the plugin is stopped meanwhile, an ``async`` method is
+        cancelled at its next ``await``, and `on_stop` is not called.
         """
         return None
 
     def on_stop(self) -> Awaitable[None] | None:
-        """Clean up: called once, after the last event, if `on_start` was called."""
+        """Clean up: called once, after the last event, if `on_start` has completed."""
         return None
 
     def on_config_update(self, config: Any) -> Awaitable[None] | None:  # noqa: ARG002
@@ -127,9 +131,14 @@ def check_plugin(plugin: Plugin) -> None:
         )
 
 
-def build_handshake(plugin: Plugin) -> dict[str, Any]:
-    """Build the plugin's first frame (``docs/wire.md``, "Handshake")."""
-    return {
+def build_handshake(plugin: Plugin, *, is_ready: bool = True) -> dict[str, Any]:
+    """Build the plugin's first frame (``docs/wire.md``, "Handshake").
+
+    Args:
+        plugin: The plugin.
+        is_ready: Whether it can serve at once; otherwise it will say so with ``plugin.ready``.
+    """
+    handshake = {
         "type": "handshake",
         "plugin_no": plugin.plugin_no,
         "version": plugin.version,
@@ -138,6 +147,7 @@ def build_handshake(plugin: Plugin) -> dict[str, Any]:
         # A classic host ignores this key, so one handshake serves both dialects.
         "protocol_versions": list(NATIVE_VERSIONS),
     }
+    return handshake if is_ready else {**handshake, "ready": False}
 
 
 def convert_config(plugin: Plugin, values: Mapping[str, Any]) -> Any:

@@ -20,6 +20,8 @@ from .events import EventPolicy, EventSettings, Seconds, resolve_policy
 from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
+OnDisconnect = Literal["wait", "replace"]
+
 T = TypeVar("T")
 P = TypeVar("P", bound=msgspec.Struct)
 # Becomes a part of a variable's name.
@@ -45,6 +47,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         withdraw: Permissions that it does not get although its manifest asks for them.
         restart: Overrides `Settings.restart`.
         after_crash_loop: Overrides `Settings.after_crash_loop`.
+        on_disconnect: What happens when a classic plugin closes its connection and its process
+            lives: ``wait`` for it to connect again, or ``replace`` it with a new process.
         required: Whether its crash loop stops the host, with a non-zero exit code.
         exclusive: Whether two processes of it must not run at once, so that a restart stops it
             first.
@@ -64,6 +68,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     withdraw: tuple[str, ...] = ()
     restart: RestartMode | None = None
     after_crash_loop: AfterCrashLoop | None = None
+    on_disconnect: OnDisconnect = "wait"
     required: bool = False
     exclusive: bool = False
     memory_limit_bytes: Amount | None = None
@@ -84,6 +89,7 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker_cooldown: float
     withdraw: tuple[str, ...]
     restart: RestartPolicy
+    on_disconnect: OnDisconnect
     required: bool
     exclusive: bool
     memory_limit_bytes: int
@@ -124,6 +130,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         handshake_timeout: Time from process start (or connection) to a complete handshake.
         dev_handshake_timeout: Time from process start to a complete handshake for a plugin from
             source, which may have to be compiled first.
+        start_timeout: Time from the handshake until a plugin that is not ready at once says that it
+            is.
         drain_timeout: Time for events in flight when a plugin is stopped, and for a native plugin's
             reply to each of drain and stop.
         interrupt_timeout: Time between SIGINT and SIGTERM, at most half of `stop_timeout`.
@@ -136,7 +144,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         crash_window: Period in which `crash_limit` exits count as a crash loop.
         after_crash_loop: ``hold`` retries every `crash_hold` seconds, ``give_up`` does not retry.
         crash_hold: Time between retries in a crash loop, and after a permanent failure.
-        start_concurrency: Maximum number of plugins that start at the same time.
+        start_concurrency: Maximum number of plugins that start at the same time; as many again may
+            start from source.
         watch: Whether to restart dev plugins when their source changes.
         event_timeout: Time that one plugin has for one event.
         chain_timeout: Time that all plugins of a chain have together.
@@ -194,6 +203,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # A plugin that starts loads its libraries, on a machine that may be starting many others.
     handshake_timeout: Seconds = 10.0
     dev_handshake_timeout: Seconds = 300.0
+    # Opening a database or loading a model takes longer than connecting.
+    start_timeout: Seconds = 60.0
     # The shutdown sequence: together at most 12 seconds, within systemd's default of 90.
     drain_timeout: Seconds = 2.0
     interrupt_timeout: Seconds = 1.0

@@ -88,6 +88,7 @@ class SupervisionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one plugin's supervisor needs."""
 
     handshake_timeout: float
+    start_timeout: float
     allow_external: bool
     connection: ConnectionSettings
     heartbeats: HeartbeatSettings

@@ -68,8 +68,11 @@ class Admissions:
         terms = None
         if handshake.protocol_version is not None:
             terms = self._terms(handshake.protocol_version)
+        config = self.config_of(own)
+        if own is not None:
+            own.config = config
         return Admission(
-            acknowledgment(self._config(), terms),
+            acknowledgment(config, terms),
             lane_limits(self._settings.connection, self._plugin.policy.window),
         )
 
@@ -101,8 +104,9 @@ class Admissions:
             window=self._plugin.policy.window,
         )
 
-    def _config(self) -> dict[str, Any]:
-        manifest = self._plugin.manifest
+    def config_of(self, own: Instance | None) -> dict[str, Any]:
+        """Return the configuration for an instance: the operator's, over its version's defaults."""
+        manifest = self._plugin.manifest if own is None else own.manifest
         defaults = manifest.config if manifest is not None else {}
         return merge_config(defaults, self._plugin.config)
 
@@ -113,8 +117,9 @@ def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
         window=window,
         max_queued=settings.max_queued,
         max_notified=settings.max_notified,
-        # By default a whole window: by then every slot is abandoned, and nothing can be sent.
-        max_abandoned=settings.max_abandoned or window,
+        # By default a whole window: by then every slot is abandoned, and nothing can be sent. A
+        # window of one would end the connection at the first late answer; `stuck_after` watches it.
+        max_abandoned=settings.max_abandoned or max(window, 2),
         stuck_after=settings.stuck_after,
         max_frame_bytes=settings.max_frame_bytes,
     )

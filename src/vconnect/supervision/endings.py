@@ -15,6 +15,9 @@ from vconnect.processes.process import ExitStatus
 from .instance import Instance
 from .verdict import Verdict
 
+EXIT_CONFIG = 78
+"""The exit code of a plugin that cannot use its configuration: EX_CONFIG of sysexits.h."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,14 +41,18 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
     if exit_status.signal:  # its last output is unrelated to a signal from outside
         return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
     reason = _with_last_words(str(exit_status), instance)
+    if exit_status.code == EXIT_CONFIG:  # the same configuration would be refused again
+        return Verdict(PluginStatus.ERROR, Substate.BAD_CONFIG, reason, Ended.PERMANENT)
     return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
 
 
 def overdue(instance: Instance) -> Verdict:
-    """Return the verdict of an instance whose handshake did not arrive in time."""
-    reason = f"no handshake within {instance.handshake_timeout:g} s"
-    reason = _with_last_words(reason, instance)
-    return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_TIMEOUT, reason, Ended.FAILED)
+    """Return the verdict of an instance that did not connect, or did not get ready, in time."""
+    substate, missing = Substate.HANDSHAKE_TIMEOUT, "no handshake"
+    if instance.session is not None:
+        substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
+    reason = _with_last_words(f"{missing} within {instance.patience:g} s", instance)
+    return Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED)
 
 
 def refused(instance: Instance, error: HandshakeError) -> Verdict:

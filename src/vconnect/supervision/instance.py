@@ -12,14 +12,18 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from vconnect.errors import PluginError
+from vconnect.packages.manifest import Manifest
 from vconnect.plugins.status import Substate
 from vconnect.processes.process import PluginProcess
 from vconnect.settings.parts import ShutdownSettings
+from vconnect.store.layout import InstalledVersion
 from vconnect.threads import in_thread
 from vconnect.wire.messages import DRAIN, EVENT_NAMES, STOP_EVENT
+from vconnect.wire.server import HELD_UP_S
 from vconnect.wire.session import LostEvent, Session
 
 from .verdict import Verdict
@@ -39,21 +43,35 @@ class Instance:
         process: Its process; ``None`` for a plugin that another program started.
         session: Its connection, or ``None``. It is kept while it drains.
         verdict: Why it must end, or ``None``. Only the first verdict counts.
-        handshake_timeout: Seconds that it may be without a session.
-        handshake_until: When this time is over, in seconds of ``time.monotonic()``.
-        running_since: When its first handshake was complete, in seconds of ``time.monotonic()``, or
-            ``None``.
+        package: The directory of the version that it runs, or ``None``.
+        manifest: The manifest of that version, or ``None``.
+        trial: The version that it runs, if that has not been ready before and is not current yet.
+        config: The configuration that it was given at its handshake, or ``None``.
+        patience: Seconds that it may take for what it is doing: its handshake, or getting ready.
+        due_at: When this time is over, in seconds of ``time.monotonic()``.
+        running_since: When it was first ready, in seconds of ``time.monotonic()``, or ``None``.
         is_ending: Whether its shutdown sequence has begun.
         lost_events: The events in flight when its last session ended.
     """
 
-    def __init__(self, generation: int, process: PluginProcess | None = None) -> None:
+    def __init__(
+        self,
+        generation: int,
+        process: PluginProcess | None = None,
+        package: Path | None = None,
+        manifest: Manifest | None = None,
+        trial: InstalledVersion | None = None,
+    ) -> None:
         self.generation = generation
         self.process = process
+        self.package = package
+        self.manifest = manifest
+        self.trial = trial
         self.session: Session | None = None
         self.verdict: Verdict | None = None
-        self.handshake_timeout = 0.0
-        self.handshake_until = 0.0
+        self.config: dict[str, Any] | None = None
+        self.patience = 0.0
+        self.due_at = 0.0
         self.running_since: float | None = None
         self.is_ending = False
         # Here and not at the plugin: two instances may end at the same time, and only the events of
@@ -67,7 +85,7 @@ class Instance:
 
     @property
     def ran_for(self) -> float:
-        """Seconds since its first handshake was complete, or 0."""
+        """Seconds since it was first ready, or 0."""
         return 0.0 if self.running_since is None else time.monotonic() - self.running_since
 
     def owns(self, pid: int) -> bool:
@@ -80,14 +98,34 @@ class Instance:
         if self.verdict is None:
             self.verdict = verdict
 
-    def expect_handshake(self, timeout: float) -> None:
-        """Allow ``timeout`` seconds, from now on, for a handshake."""
-        self.handshake_timeout = timeout
-        self.handshake_until = time.monotonic() + timeout
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can serve: it is connected, and has not said that it needs more time."""
+        return self.session is not None and self.session.is_ready
+
+    @property
+    def must_hurry(self) -> bool:
+        """Whether `due_at` applies: it is not ready, and only its own process can change that."""
+        return not self.is_ready and (self.process is not None or self.session is not None)
+
+    def expect(self, patience: float) -> None:
+        """Allow ``patience`` seconds, from now on, for its handshake or for getting ready."""
+        self.patience = patience
+        self.due_at = time.monotonic() + patience
 
     def is_overdue(self) -> bool:
-        """Return whether the time for a handshake is over."""
-        return self.session is None and time.monotonic() >= self.handshake_until
+        """Return whether it has taken too long. Call it soon after `due_at`, in the event loop.
+
+        If that is late, the host itself was held up, perhaps together with the plugin, and what the
+        plugin has sent has not been read yet. Then it gets the time again that the host has lost.
+        """
+        late = time.monotonic() - self.due_at
+        if late < 0 or not self.must_hurry:
+            return False
+        if late < HELD_UP_S:
+            return True
+        self.due_at += late + min(late, self.patience)
+        return False
 
     async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> None:
         """Go through the shutdown sequence until the process's session is empty.

@@ -22,7 +22,7 @@ import msgspec
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.names import HOST_PID_VARIABLE, PACKAGE_DIR_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.packages.command import dev_command, host_arguments, production_command
-from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
@@ -104,14 +104,14 @@ class Launcher:
         self,
         plugin: PluginRuntime,
         wake: asyncio.Event,
-        version: InstalledVersion | None = None,
+        trial: InstalledVersion | None = None,
     ) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.
 
         Args:
             plugin: The plugin, with its generation already counted.
             wake: Set when the process exits.
-            version: The version to start; by default the next one, or else the current one.
+            trial: The version to start, if it is not the current one.
 
         Returns:
             The instance, or the verdict if it could not be started.
@@ -120,20 +120,27 @@ class Launcher:
         if self._registry.exact(plugin.name) is not plugin:
             return Verdict(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is no longer installed")
         try:
-            located = self._locate(plugin, version or plugin.next_version)
-            self._read_manifest(plugin, located)
-            process = self._launch(plugin, located)
+            located = self._locate(plugin, trial)
+            manifest = self._read_manifest(plugin, located)
+            process = self._launch(plugin, located, manifest)
         except ManifestError as error:
             return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
         except PluginStartError as error:
             how = Ended.TRANSIENT if error.is_transient else Ended.PERMANENT
             return failed_start(Substate.SPAWN_FAILED, error.message, how)
         process.exited.add_done_callback(lambda _: wake.set())
-        instance = Instance(plugin.generation, process)
+        instance = Instance(plugin.generation, process, located.path, manifest, trial)
         # A plugin that runs from source may have to be compiled first.
         timeout = self._settings.handshake_timeout
-        instance.expect_handshake(self._settings.dev_handshake_timeout if plugin.dev else timeout)
+        instance.expect(self._settings.dev_handshake_timeout if plugin.dev else timeout)
         return instance
+
+    def adopt(self, plugin: PluginRuntime, instance: Instance) -> None:
+        """Show a plugin as the version that one of its instances runs: names, order, directory."""
+        # While a successor gets ready, the plugin is still what the serving process is.
+        is_known = (plugin.path, plugin.manifest) == (instance.package, instance.manifest)
+        if instance.process is not None and not is_known:
+            self._registry.learn(plugin, instance.manifest, instance.package)
 
     def _locate(self, plugin: PluginRuntime, version: InstalledVersion | None) -> Located:
         """Resolve the version to start, once: everything of this start comes from one directory."""
@@ -153,24 +160,25 @@ class Launcher:
         plugin.located(located.path, located.version, plugin.next_version)
         return located
 
-    def _read_manifest(self, plugin: PluginRuntime, located: Located) -> None:
+    def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
         file = located.path / MANIFEST_NAME
         # A dangling link is an error to report, not a missing manifest; hence lexists.
         manifest = read_manifest(file) if os.path.lexists(file) else None
-        if manifest != plugin.manifest:
-            self._registry.learn(plugin, manifest)
-        self._registry.check_order(plugin)
-        self._registry.check_requirements(plugin)
+        self._registry.check_order(plugin, manifest)
+        self._registry.check_requirements(plugin, manifest)
+        return manifest
 
-    def _launch(self, plugin: PluginRuntime, located: Located) -> PluginProcess:
+    def _launch(
+        self, plugin: PluginRuntime, located: Located, manifest: Manifest | None
+    ) -> PluginProcess:
         # Whatever has been created is removed if the start fails, and otherwise when the process
         # has ended.
         with ExitStack() as leftovers:
             private = self._make_private(plugin)
             if private is not None:
                 leftovers.callback(private.remove)
-            spec = self._spec(plugin, located, private)
+            spec = self._spec(plugin, located, manifest, private)
             if located.version is not None:
                 held = self._hold(plugin, located.version)
                 leftovers.callback(os.close, held)
@@ -229,7 +237,11 @@ class Launcher:
             return None
 
     def _spec(
-        self, plugin: PluginRuntime, located: Located, private: PrivateDirectory | None
+        self,
+        plugin: PluginRuntime,
+        located: Located,
+        manifest: Manifest | None,
+        private: PrivateDirectory | None,
     ) -> LaunchSpec:
         settings = self._settings
         # Some limits do not exist on every system, which must not go unnoticed.
@@ -240,7 +252,7 @@ class Launcher:
             command = dev_command(plugin.name, located.path)
             _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
         else:
-            command = production_command(plugin.name, located.path, plugin.manifest)
+            command = production_command(plugin.name, located.path, manifest)
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
         # After the operator's variables, which must not replace these.
         own = {

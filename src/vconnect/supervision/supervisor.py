@@ -9,9 +9,9 @@
 # Callers wait for a state (`Changes`), not for the work. So a cancelled caller leaves nothing half
 # done, and several callers can wait for the same work.
 #
-# There are up to three kinds of instances (a process with its session): the current one; during a
-# zero-downtime restart a successor until its handshake is complete; and those that are leaving,
-# each with a task that drains and ends it. The handover is one assignment, `_take_over`.
+# Its instances (a process with its session) are in `Generations`: the current one, a successor
+# until that is ready, and those that are leaving. Readiness is what counts, not the handshake: a
+# plugin that still initializes gets no events and replaces nobody.
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from enum import Enum, auto
 from functools import partial
 
 from vconnect.errors import (
     HandshakeError,
-    PluginStartError,
+    InstallError,
     PluginStuckError,
     PluginUnavailableError,
     RemoteProtocolError,
 )
 from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.plugins.status import SELF_EXPLANATORY, Desired, PluginStatus, Substate
+from vconnect.plugins.status import SELF_EXPLANATORY, PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
+from vconnect.store.layout import InstalledVersion
+from vconnect.store.releases import Releases
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
 
 from .admission import Admissions
-from .changes import Changes
-from .endings import exited, overdue, record_end, refused, stopped, why_disconnected
+from .endings import exited, failed_start, overdue, record_end, refused, stopped, why_disconnected
+from .generations import Generations
 from .instance import Instance
 from .launcher import Launcher
+from .orders import IN_BETWEEN, Order, Orders
 from .start_slots import StartSlots
+from .trials import Trials
 from .verdict import Verdict
 from .watchdog import WatchKeeper
 
@@ -50,17 +53,6 @@ _log = logging.getLogger(__name__)
 
 # A step that keeps failing must not keep the loop busy. Seconds.
 _FAULT_PAUSE = 1.0
-# States that end by themselves, which callers wait out.
-_IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
-
-
-class _Order(Enum):
-    """The order that has been given and not been carried out yet."""
-
-    NONE = auto()
-    START = auto()
-    STOP = auto()
-    RESTART = auto()
 
 
 class Supervisor:
@@ -75,6 +67,7 @@ class Supervisor:
         launcher: Starts processes.
         slots: Limits how many plugins start at the same time.
         on_given_up: Called when a crash loop has begun.
+        releases: The versions on the disk; without them the plugin gets no new ones.
     """
 
     def __init__(
@@ -84,6 +77,7 @@ class Supervisor:
         launcher: Launcher,
         slots: StartSlots,
         on_given_up: Callable[[PluginRuntime], None] = lambda _: None,
+        releases: Releases | None = None,
     ) -> None:
         self.plugin = plugin
         self._settings = settings
@@ -91,72 +85,21 @@ class Supervisor:
         self._on_given_up = on_given_up
         self._admissions = Admissions(plugin, settings)
         self._restarts = plugin.restarts
-        self._order = _Order.NONE
-        self._current: Instance | None = None
-        self._successor: Instance | None = None
-        self._leaving: dict[Instance, asyncio.Task[None]] = {}
-        self._failure = ""  # why the last successor did not take over; empty if it did
+        self._trials = Trials(plugin, releases)
+        self._wake = asyncio.Event()
+        self._generations = Generations(plugin.name, self._left)
+        self._orders = orders = Orders(plugin, self._generations, self._wake.set)
         self._watch_keeper = WatchKeeper(
             settings.heartbeats, plugin.saw_alive, partial(self.condemn, Substate.WATCHDOG)
         )
-        self._closing = False
-        self._wake = asyncio.Event()
-        self._slot = slots.slot(self._wake.set)
-        self._changes = Changes()
+        self._slot = slots.slot(plugin.name, self._wake.set, is_build=plugin.dev)
         self._task = asyncio.create_task(self._live(), name=f"supervisor of {plugin.name}")
-
-    # Orders.
-
-    async def start(self) -> None:
-        """Start the plugin and wait for its handshake; do nothing if it is running.
-
-        Raises:
-            PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
-        """
-        self._want("running")
-        self._check_startable()
-        if self._current is None or self.plugin.status is PluginStatus.STOPPING:
-            self._clear_history()
-            self._give(_Order.START)
-        # It still runs, so withdrawing the stop is all that is needed.
-        elif self._order is _Order.STOP:
-            self._give(_Order.NONE)
-        await self._changes.wait_for(self._has_settled)
-        self._check_running()
-
-    async def stop(self) -> None:
-        """Stop the plugin, and wait until nothing of its process tree is left."""
-        self._want("stopped")
-        self._give(_Order.STOP)
-        await self._changes.wait_for(self._is_past_stopping)
-
-    async def restart(self) -> None:
-        """Restart the plugin and wait for its handshake.
-
-        Unless the plugin is exclusive, the old process runs until the new one's handshake is
-        complete, and keeps running if the new one fails.
-
-        Raises:
-            PluginStartError: See `start`; also raised if the old process keeps running.
-        """
-        if self.plugin.is_external:
-            raise PluginStartError(
-                self.plugin.name, "it is started by another program; restart it there"
-            )
-        self._want("running")
-        self._check_startable()
-        self._clear_history()
-        self._failure = ""
-        self._give(_Order.RESTART)
-        await self._changes.wait_for(lambda: self._has_settled() and not self._leaving)
-        self._check_running()
-        if self._failure:
-            raise PluginStartError(self.plugin.name, self.plugin.reason)
+        self.start, self.stop, self.restart = orders.start, orders.stop, orders.restart
 
     async def close(self) -> None:
         """Stop the plugin and end the actor. The plugin's desired state stays as it is."""
-        self._closing = True
-        self._give(_Order.STOP)
+        self._orders.is_closing = True
+        self._orders.give(Order.STOP)
         await asyncio.wait([self._task])
 
     def kill_now(self) -> None:
@@ -167,17 +110,17 @@ class Supervisor:
 
     def condemn(self, substate: Substate, reason: str) -> None:
         """End the current process, and let the restart policy decide; for watchdog and monitor."""
-        if self._current is not None and self._current.process is not None:
+        current = self._generations.current
+        if current is not None and current.process is not None:
             _log.error("plugin %s will be replaced: %s", self.plugin.name, reason)
-            self._current.condemn(Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED))
+            current.condemn(Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED))
             self._wake.set()
 
     # Events from the socket.
 
     def instances(self) -> list[Instance]:
         """Return its instances, including those that are leaving."""
-        living = [one for one in (self._successor, self._current) if one is not None]
-        return [*living, *self._leaving]
+        return self._generations.all
 
     def admit(self, handshake: Handshake, peer: Peer, instance: Instance | None) -> Admission:
         """Decide about a handshake under this plugin's name (``docs/wire.md``, "Who may connect").
@@ -190,12 +133,11 @@ class Supervisor:
         Raises:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
-        if self._closing:
+        if self._orders.is_closing:
             raise HandshakeError("stopping", f"{self.plugin.name} is being stopped")
-        if instance in self._leaving:
+        if self._generations.is_leaving(instance):
             raise HandshakeError("stopping", f"{self.plugin.name} has been replaced")
-        present = [one for one in (self._successor, self._current) if one is not None]
-        return self._admissions.decide(handshake, peer, instance, present)
+        return self._admissions.decide(handshake, peer, instance, self._generations.present)
 
     def attached(self, session: Session, instance: Instance | None) -> None:
         """Called when the handshake of a session is complete.
@@ -205,14 +147,12 @@ class Supervisor:
             instance: The instance of its process; ``None`` if another program started the plugin.
         """
         if instance is None:
-            instance = self._current = Instance(self.plugin.generation)
+            instance = self._generations.current = Instance(self.plugin.generation)
         instance.session = session
-        if instance.running_since is None:
-            instance.running_since = time.monotonic()
+        # Another program's plugin may have the name of an installed one, and then has its manifest.
+        manifest = self.plugin.manifest if instance.process is None else instance.manifest
+        session.permissions = manifest.permissions if manifest is not None else ()
         self._slot.release()
-        if instance is self._successor:
-            self._take_over(instance)
-        self._serve(instance, session)
         handshake = session.handshake
         _log.info(
             "plugin handshake: %s v%s (priority %d, capabilities [%s])",
@@ -221,6 +161,16 @@ class Supervisor:
             handshake.priority,
             ", ".join(handshake.capabilities),
         )
+        if session.is_ready:
+            self._got_ready(instance)
+        else:
+            self._initializes(instance)
+
+    def became_ready(self, session: Session) -> None:
+        """Called when a plugin says that it can serve after its handshake said otherwise."""
+        for instance in self._generations.present:
+            if instance.session is session:
+                self._got_ready(instance)
 
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called at the end of a session."""
@@ -232,8 +182,10 @@ class Supervisor:
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.plugin.name, reason)
-        if instance is self._current:
-            self._lost_session(instance, error, reason)
+        if instance is self._generations.current:
+            self._lost_session(instance, session, error, reason)
+        else:
+            instance.expect(self._settings.handshake_timeout)
         self._wake.set()
 
     def refused(self, instance: Instance, error: HandshakeError) -> None:
@@ -246,33 +198,38 @@ class Supervisor:
     # The actor.
 
     async def _live(self) -> None:
-        while not (self._closing and not list(self.instances())):
+        while not (self._orders.is_closing and not self.instances()):
             try:
                 await self._step()
             except Exception as error:  # noqa: BLE001 - a bug of ours must not affect other plugins
                 _log.exception("plugin %s: internal error", self.plugin.name)
                 self._give_up(f"internal error: {error!r}; the traceback is in the host's log")
                 await asyncio.sleep(_FAULT_PAUSE)
-        self._order = _Order.NONE
-        self._changes.notify_all()
+        self._orders.pending = Order.NONE
+        self._orders.changes.notify_all()
 
     async def _step(self) -> None:
         """Do the one thing that is due, or wait for news."""
         # The order of the cases is the policy; docs/architecture.md lists it.
-        current, successor, order = self._current, self._successor, self._order
-        if successor is not None and (verdict := self._why_end(successor)) is not None:
+        current, successor = self._generations.current, self._generations.successor
+        order = self._orders.pending
+        if self._trials.has_failed:
+            await self._trials.record_failure()
+        elif successor is not None and (verdict := self._why_end(successor)) is not None:
             await self._drop_successor(successor, verdict)
         elif current is not None and (verdict := self._why_end(current)) is not None:
             await self._end(current, verdict)
-        elif order is _Order.STOP:
+        elif order is Order.STOP:
             await self._rest_stopped()
-        elif order is _Order.RESTART and successor is not None:
+        elif order is Order.RESTART and successor is not None:
             await self._overtake_successor(successor)
-        elif order is _Order.RESTART and current is not None and self._may_overlap(current):
+        elif (ready := self._ready_trial()) is not None:
+            await self._make_current(ready)
+        elif order is Order.RESTART and current is not None and self._may_overlap(current):
             await self._with_slot(self._begin_successor)
-        elif order is _Order.RESTART and current is not None:
+        elif order is Order.RESTART and current is not None:
             await self._end(current, stopped())
-        elif current is None and (order is not _Order.NONE or self._restarts.is_due()):
+        elif current is None and (order is not Order.NONE or self._restarts.is_due()):
             await self._with_slot(self._begin)
         else:
             await self._watch()
@@ -281,23 +238,20 @@ class Supervisor:
         """Return the verdict of an instance that must end, or ``None`` if it may go on."""
         if instance.verdict is not None:
             return instance.verdict
-        if self._order is _Order.STOP:
+        if self._orders.pending is Order.STOP:
             return stopped()
         if instance.process is None and instance.session is None:
             return Verdict(PluginStatus.STOPPED, Substate.DISCONNECTED, self.plugin.reason)
         if instance.process is not None and not instance.process.is_alive:
             return exited(instance, instance.process.exited.result())
-        if instance.process is not None and instance.is_overdue():
+        if instance.is_overdue():
             return overdue(instance)
         return None
 
     async def _watch(self) -> None:
         """Wait for news, or until the next timer expires."""
-        times = [
-            instance.handshake_until
-            for instance in (self._current, self._successor)
-            if instance is not None and instance.process is not None and instance.session is None
-        ]
+        self._slot.leave_queue()
+        times = [one.due_at for one in self._generations.present if one.must_hurry]
         if self._restarts.due_at is not None:
             times.append(self._restarts.due_at)
         timeout = min(times) - time.monotonic() if times else None
@@ -312,50 +266,114 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Start a new generation if none is running."""
-        self._order = _Order.NONE
+        # A restart after a crash is one of the version that has been ready.
+        trial = self._trials.next if self._orders.pending is not Order.NONE else None
+        self._orders.pending = Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation()
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
-        instance = self._launcher.begin(self.plugin, self._wake)
+        instance = self._launcher.begin(self.plugin, self._wake, trial)
         if isinstance(instance, Verdict):
             self._slot.release()
-            self._settle(instance, ran_for=0.0)
             _log.error("plugin %s cannot be started: %s", self.plugin.name, instance.reason)
+            if trial is not None and instance.ended is not Ended.TRANSIENT:
+                self._fall_back(trial, instance.reason)
+            self._settle(instance, ran_for=0.0)
             return
-        self._current = instance
+        self._generations.current = instance
+        if trial is None:
+            self._launcher.adopt(self.plugin, instance)
         self.plugin.started(instance.process)
-        self._changes.notify_all()
+        self._orders.changes.notify_all()
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the running one."""
-        self._order = _Order.NONE
+        trial = self._trials.next
+        self._orders.pending = Order.NONE
         self.plugin.begin_generation()
-        instance = self._launcher.begin(self.plugin, self._wake)
+        instance = self._launcher.begin(self.plugin, self._wake, trial)
         if isinstance(instance, Verdict):
             self._slot.release()
+            if trial is not None and instance.ended is not Ended.TRANSIENT:
+                self._trials.fail(trial, instance.reason)
             self._keep_current(instance.reason)
             return
-        self._successor = instance
+        self._generations.successor = instance
         self.plugin.explain(Substate.REPLACING)
-        self._changes.notify_all()
+        self._orders.changes.notify_all()
+
+    def _initializes(self, instance: Instance) -> None:
+        """Show that a connected plugin is not ready, and give it time for that."""
+        instance.expect(self._settings.start_timeout)
+        if instance is self._generations.current:
+            if self.plugin.status is not PluginStatus.STARTING:
+                self._move(PluginStatus.STARTING, Substate.INITIALIZING)
+            self.plugin.explain(Substate.INITIALIZING)
+            self._orders.changes.notify_all()
+        self._wake.set()
+
+    def _got_ready(self, instance: Instance) -> None:
+        """Let an instance serve, unless its version must first be made current on the disk."""
+        if instance.running_since is None:
+            instance.running_since = time.monotonic()
+        if instance.trial is None:
+            self._begin_serving(instance)
+        self._wake.set()
+
+    def _ready_trial(self) -> Instance | None:
+        ready = (one for one in self._generations.present if one.trial and one.is_ready)
+        return next(ready, None)
+
+    async def _make_current(self, instance: Instance) -> None:
+        """Make the version of a ready instance current, then let it serve."""
+        assert instance.trial is not None
+        try:
+            await self._trials.make_current(instance.trial)
+        except InstallError as error:
+            reason = f"version {instance.trial.version} cannot be made current: {error}"
+            instance.condemn(failed_start(Substate.SPAWN_FAILED, reason, Ended.PERMANENT))
+            return
+        instance.trial = None
+        # If it has ended meanwhile or lost its connection, the old process serves on for now.
+        if instance.is_ready and instance.is_alive:
+            self._begin_serving(instance)
+        else:
+            self._launcher.adopt(self.plugin, instance)
+
+    def _fall_back(self, trial: InstalledVersion, reason: str) -> None:
+        """Start the current version after the failure of a new one, as part of the same order."""
+        self._trials.fail(trial, reason)
+        self._orders.failure = f"version {trial.version} did not get ready: {reason}"
+        if self._orders.pending is Order.NONE:
+            self._orders.pending = Order.START
 
     # Serving.
 
-    def _serve(self, instance: Instance, session: Session) -> None:
-        """Send events to this session from now on."""
+    def _begin_serving(self, instance: Instance) -> None:
+        """Send events to a ready instance; a successor takes over."""
+        session = instance.session
+        assert session is not None, "only a connected instance is ready"
+        if instance is self._generations.successor:
+            self._take_over(instance)
         plugin = self.plugin
+        self._launcher.adopt(plugin, instance)
         plugin.served_by(instance.process, session)
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
         if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
         plugin.explain(substate, "")
         self._watch_keeper.watch(session)
-        self._changes.notify_all()
+        self._orders.changes.notify_all()
         self._wake.set()
 
-    def _lost_session(self, instance: Instance, error: Exception | None, reason: str) -> None:
-        """Handle the loss of the serving connection: the process may reconnect, unless it hung."""
+    def _lost_session(
+        self, instance: Instance, session: Session, error: Exception | None, reason: str
+    ) -> None:
+        """Handle the loss of the current connection: the process may reconnect, unless it hung."""
         self._retire_session()
+        instance.expect(self._settings.handshake_timeout)
+        if self.plugin.status is PluginStatus.STARTING:  # it was not ready yet
+            self.plugin.explain(Substate.DISCONNECTED, reason)
         if self.plugin.status is not PluginStatus.RUNNING:
             return
         if instance.process is None:
@@ -364,8 +382,21 @@ class Supervisor:
             # A process that does not answer would not answer on a new connection either.
             self.condemn(Substate.WATCHDOG, reason)
         else:
-            instance.expect_handshake(self._settings.handshake_timeout)
             self._move(PluginStatus.STARTING, Substate.DISCONNECTED, reason)
+            if not session.is_native and self.plugin.policy.on_disconnect == "replace":
+                self._replace_disconnected(instance)
+
+    def _replace_disconnected(self, instance: Instance) -> None:
+        """Start a new process for one that has closed its connection, as the operator chose."""
+        # Like an end, so that a plugin that does this again and again is not replaced for ever.
+        decision = self._restarts.ended(Ended.FAILED, instance.ran_for, time.monotonic())
+        if (
+            self._orders.pending is Order.NONE
+            and decision.delay is not None
+            and not decision.is_crash_loop
+        ):
+            _log.info("plugin %s: a new process replaces the disconnected one", self.plugin.name)
+            self._orders.give(Order.RESTART)
 
     def _retire_session(self) -> None:
         """Send no more events to the serving session."""
@@ -376,21 +407,14 @@ class Supervisor:
 
     def _may_overlap(self, current: Instance) -> bool:
         """Return whether a new process may be started beside the running one."""
-        return (
-            self.plugin.status is PluginStatus.RUNNING
-            and current.process is not None
-            and self._successor is None
-            and not self.plugin.is_exclusive
-        )
+        serves = self.plugin.status is PluginStatus.RUNNING
+        is_away = self.plugin.substate is Substate.DISCONNECTED
+        return (serves or is_away) and current.process is not None and not self.plugin.is_exclusive
 
     def _take_over(self, successor: Instance) -> None:
         """Let the successor serve, and the old instance leave once it is drained."""
-        old, self._current, self._successor = self._current, successor, None
-        assert old is not None, "a successor is only begun beside a current instance"
+        old = self._generations.take_over(self._leave)
         self._retire_session()
-        if not old.is_ending:  # otherwise it has died, and `_end` is clearing up after it
-            task = asyncio.create_task(self._leave(old), name=f"leaving of {self.plugin.name}")
-            self._leaving[old] = task
         _log.info(
             "plugin %s: generation %d takes over from %d",
             self.plugin.name,
@@ -399,17 +423,19 @@ class Supervisor:
         )
 
     async def _leave(self, old: Instance) -> None:
-        try:
-            await old.end(self._settings.shutdown, "replaced", lambda _: None)
-        finally:
-            del self._leaving[old]
-            self._changes.notify_all()
-            self._wake.set()
+        await old.end(self._settings.shutdown, "replaced", lambda _: None)
+        await self._trials.collect()
+
+    def _left(self) -> None:
+        self._orders.changes.notify_all()
+        self._wake.set()
 
     async def _drop_successor(self, successor: Instance, verdict: Verdict) -> None:
         """End a successor that failed or was overtaken by a stop; the old process keeps running."""
+        if successor.trial is not None and verdict.ended is not None:
+            self._trials.fail(successor.trial, verdict.reason)
         await self._end_successor(successor, verdict.reason)
-        if self._current is not None:
+        if self._generations.current is not None:
             self._keep_current(verdict.reason or "it was stopped")
 
     async def _overtake_successor(self, successor: Instance) -> None:
@@ -423,21 +449,23 @@ class Supervisor:
 
     async def _end_successor(self, successor: Instance, reason: str) -> None:
         await successor.end(self._settings.shutdown, reason, lambda _: None)
-        self._successor = None
-        self._slot.release()
+        if self._generations.successor is successor:
+            self._generations.successor = None
+            self._slot.release()
 
     def _keep_current(self, reason: str) -> None:
-        self._failure = reason
-        self.plugin.explain(
-            Substate.CONNECTED, f"a new process failed: {reason}; the old one keeps running"
-        )
-        _log.error("plugin %s: %s", self.plugin.name, self.plugin.reason)
-        self._changes.notify_all()
+        self._orders.failure = f"a new process failed: {reason}; the old one keeps running"
+        connected = self.plugin.session is not None
+        substate = Substate.CONNECTED if connected else Substate.DISCONNECTED
+        self.plugin.explain(substate, self._orders.failure)
+        _log.error("plugin %s: %s", self.plugin.name, self._orders.failure)
+        self._orders.changes.notify_all()
 
     # Ending.
 
     async def _end(self, instance: Instance, verdict: Verdict) -> None:
         """End the whole process tree, and settle on the verdict."""
+        self._slot.leave_queue()
         self._retire_session()
         ran_for = instance.ran_for
         process = instance.process
@@ -451,12 +479,15 @@ class Supervisor:
                 self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
             )
             record_end(self.plugin, instance, verdict, ran_for)
-        if self._current is not instance and process is not None:
+        if self._generations.current is not instance and process is not None:
             return  # a successor has taken over meanwhile, and serves
-        self._current = None
+        self._generations.current = None
         self._slot.release()
+        is_stopping = self._orders.pending is Order.STOP
+        if instance.trial is not None and verdict.ended is not None and not is_stopping:
+            self._fall_back(instance.trial, verdict.reason)
         # An end by itself during a stop is what was wanted, not a failure.
-        if self._order is _Order.STOP and verdict.ended is not None:
+        if is_stopping and verdict.ended is not None:
             verdict = stopped()
         self._settle(verdict, ran_for)
         self._adopt_successor()
@@ -484,7 +515,11 @@ class Supervisor:
     def _settle(self, verdict: Verdict, ran_for: float) -> None:
         """Set the final state, and decide when the plugin is started again."""
         substate = verdict.substate
-        if verdict.ended is not None and self._order is _Order.NONE and not self._closing:
+        if (
+            verdict.ended is not None
+            and self._orders.pending is Order.NONE
+            and not self._orders.is_closing
+        ):
             decision = self._restarts.ended(verdict.ended, ran_for, time.monotonic())
             self._restarts.plan(decision, time.monotonic())
             substate = self._plan(decision, verdict)
@@ -508,90 +543,55 @@ class Supervisor:
 
     def _adopt_successor(self) -> None:
         """Make a successor that is still starting the current instance."""
-        if self._successor is not None and self._order is not _Order.STOP:
-            self._current, self._successor = self._successor, None
-            self._restarts.cancel()
-            self.plugin.started(self._current.process)
-            self._move(PluginStatus.STARTING, Substate.SPAWNED)
+        if (
+            self._orders.pending is Order.STOP
+            or (first := self._generations.adopt_successor()) is None
+        ):
+            return
+        self._restarts.cancel()
+        self.plugin.started(first.process)
+        connected = first.session is not None
+        self._move(PluginStatus.STARTING, Substate.INITIALIZING if connected else Substate.SPAWNED)
 
     async def _rest_stopped(self) -> None:
         """Complete a stop once nothing is left, including instances that were already leaving."""
-        if self._leaving:
-            await asyncio.wait(self._leaving.values())
+        self._slot.leave_queue()
+        await self._generations.wait_until_left()
         self._restarts.cancel()
         if self.plugin.status is PluginStatus.ERROR:
             self._move(PluginStatus.STOPPED, Substate.NONE)
         elif self.plugin.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
             self.plugin.explain(Substate.NONE)
-        self._order = _Order.NONE
-        self._changes.notify_all()
+        self._orders.pending = Order.NONE
+        self._orders.changes.notify_all()
 
     def _give_up(self, reason: str) -> None:
         """Stop after a bug of ours, and kill whatever is still running."""
-        self._order = _Order.STOP if self._closing else _Order.NONE
+        self._orders.pending = Order.STOP if self._orders.is_closing else Order.NONE
         self.kill_now()
         for instance in self.instances():
             instance.condemn(Verdict(PluginStatus.ERROR, Substate.NONE, reason))
-        if self._current is None and self.plugin.status in _IN_BETWEEN:
+        if self._generations.current is None and self.plugin.status in IN_BETWEEN:
             self._move(PluginStatus.ERROR, Substate.NONE, reason)
-        self._changes.notify_all()
+        self._orders.changes.notify_all()
 
     # Building blocks.
-
-    def _want(self, desired: Desired) -> None:
-        self.plugin.want(desired)
-
-    def _give(self, order: _Order) -> None:
-        self._order = order
-        self._wake.set()
-
-    def _clear_history(self) -> None:
-        """Clear the failure history: a manual command overrides back-off."""
-        self._restarts.forget()
-        self._restarts.cancel()
 
     async def _with_slot(self, begin: Callable[[], None]) -> None:
         """Call ``begin`` if there is a free start slot; else wait for news."""
         if not self._launcher.is_prepared(self.plugin):
             await self._launcher.prepare(self.plugin)
             return  # an order may have arrived meanwhile; the next step looks at it
-        if self._slot.try_acquire():
+        is_urgent = self._orders.is_urgent or self._orders.pending is Order.NONE
+        if self._slot.try_acquire(is_urgent=is_urgent):
             begin()
             return
-        if self._current is None:
-            self.plugin.explain(Substate.WAITING)
+        # In the queue from here on, until the step does something else; see `leave_queue`.
+        if self._generations.current is None:
+            self.plugin.explain(Substate.WAITING, self._slot.waits_for())
         await self._wake.wait()
         self._wake.clear()
-        # Queue again with the next step, which may find that no start is wanted any more.
-        self._slot.leave_queue()
 
     def _move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
         self.plugin.move(status, substate, reason)
-        self._changes.notify_all()
-
-    def _has_settled(self) -> bool:
-        return (
-            self._order is _Order.NONE
-            and self._successor is None
-            and self.plugin.status not in _IN_BETWEEN
-        )
-
-    def _is_past_stopping(self) -> bool:
-        return (
-            self._order is not _Order.STOP
-            and self.plugin.status is not PluginStatus.STOPPING
-            and not self._leaving
-        )
-
-    def _check_startable(self) -> None:
-        if self.plugin.is_external and self._current is None:
-            raise PluginStartError(
-                self.plugin.name, "it is started by another program, which may attach again now"
-            )
-        if self._closing:
-            raise PluginStartError(self.plugin.name, "the host is stopping")
-
-    def _check_running(self) -> None:
-        plugin = self.plugin
-        if plugin.status is not PluginStatus.RUNNING:
-            raise PluginStartError(plugin.name, plugin.reason or "stopped before it was running")
+        self._orders.changes.notify_all()

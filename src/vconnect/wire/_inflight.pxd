@@ -15,6 +15,7 @@ cdef class Call:
     cdef uint32_t hops
     cdef bint wants_data            # made by `request`: only the answer's data is of interest
     cdef bint is_dropped            # queued: displaced, skip it; in a table: abandoned and reported
+    cdef bint is_own                # an event of the host itself, which takes no place in the window
 
 
 cdef Call new_call(
@@ -41,6 +42,7 @@ cdef class InFlight:
     """The events in flight of one lane: where the dialects differ."""
 
     cdef AnsweredStream lane        # borrowed: the lane owns its table
+    cdef Py_ssize_t own             # events of the host itself in flight, which `count` leaves out
 
     cdef Py_ssize_t count(self)
     cdef int add(

@@ -27,6 +27,8 @@ from vconnect.errors import (
 
 # A deadline further away is sent as this, the largest integer that every JSON parser handles.
 cdef double MAX_LEFT_MS = 9007199254740991.0
+# A peer may take this long to reply to a cancellation before the event counts as abandoned. Seconds.
+cdef double CANCEL_GRACE = 1.0
 
 
 @final
@@ -69,7 +71,10 @@ cdef class InFlight:
     """The events in flight of one lane: where the dialects differ."""
 
     cdef Py_ssize_t count(self):
-        """Return the number of occupied slots, including those of abandoned events."""
+        """Return the number of occupied slots, including those of abandoned events.
+
+        The host's own events (`own`) take no slot: a full window must not keep a ping waiting.
+        """
         raise NotImplementedError
 
     cdef int add(
@@ -247,7 +252,7 @@ cdef class ByNumber(InFlight):
     """Replies carry the number of their event and come in any order (``docs/wire.md``, "Native").
 
     An abandoned event keeps its slot until its reply arrives, so that a peer that ignores
-    cancellations does not get ever more work. The owner gets ``abandoned(number)`` for each
+    cancellations does not get ever more work. It counts as abandoned only after `CANCEL_GRACE`. The owner gets ``abandoned(number)`` for each
     abandoned event, and ``called(message)`` for each frame that is not a reply.
     """
 
@@ -257,19 +262,24 @@ cdef class ByNumber(InFlight):
         self.lane = lane
 
     cdef Py_ssize_t count(self):
-        return len(self.calls)
+        return len(self.calls) - self.own
 
     cdef int add(
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1:
         cdef Event event = <Event?>message
+        cdef Call call
         cdef int64_t left_ms
         # A notification has no number, hence no reply and no slot.
         if future is None:
             return self.lane.append(event.numbered(0, 0, hops))
         number = self.next_number
         self.next_number += 1
-        self.calls[number] = new_call(event, future, deadline, wants_data, hops)
+        call = new_call(event, future, deadline, wants_data, hops)
+        if event.name.is_own:
+            call.is_own = True
+            self.own += 1
+        self.calls[number] = call
         # A duration, because the peer does not share our clock; never negative.
         left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
         return self.lane.append(event.numbered(number, left_ms, hops))
@@ -291,6 +301,7 @@ cdef class ByNumber(InFlight):
         if call is None:
             self.lane.unasked += 1
             return 0
+        self.own -= call.is_own
         self.lane.answered += 1
         return self.settle(call, message)
 
@@ -320,11 +331,22 @@ cdef class ByNumber(InFlight):
                     nearest = min(nearest, call.deadline)
                     continue
                 call.future.set_exception(self.lane._timed_out())
-            abandoned[0] += 1
+            if call.is_own:
+                # It has no slot to keep; a late reply counts as unasked.
+                del self.calls[number]
+                self.own -= 1
+                continue
             # Here `is_dropped` means that the owner was notified, which happens once.
             if not call.is_dropped:
                 call.is_dropped = True
+                call.deadline = now + CANCEL_GRACE
                 self.lane.owner.abandoned(number)
+            # Not before the peer has had time to answer the cancellation: many events may be given
+            # up at the same moment.
+            if call.deadline <= now:
+                abandoned[0] += 1
+            else:
+                nearest = min(nearest, call.deadline)
         return nearest
 
     cdef object why_stuck(self, double now, bint waiting):
@@ -340,4 +362,5 @@ cdef class ByNumber(InFlight):
     cdef list take_all(self):
         lost = [(<Call>call).future for call in self.calls.values()]
         self.calls = {}
+        self.own = 0
         return lost

@@ -18,7 +18,8 @@ lanes.
 # the wrong caller. The native dialect matches by number, but a slot that is freed early would give
 # ever more work to a plugin that ignores cancellations. So an abandoned slot stays, its late answer
 # is dropped, and a plugin that has too many of them, or none answered for `stuck_after`, is
-# disconnected.
+# disconnected. The host's own events (a ping, a stop) take no slot and never wait for one: what
+# watches a plugin must reach it when its window is full.
 #
 # Deadlines cost nothing while they are met. One timer per lane is set for the nearest of them;
 # when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
@@ -44,6 +45,11 @@ from vconnect.errors import (
 
 # Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
+
+
+cdef inline bint is_own(object message):
+    """Return whether this is an event of the host itself, which only the native dialect has."""
+    return type(message) is Event and (<Event>message).name.is_own
 
 
 # --- the lane --------------------------------------------------------------------------------
@@ -206,7 +212,7 @@ cdef class LaneCore(AnsweredStream):
     ) except -1:
         if self.is_closing or not self.serving:
             self._check_open()
-        if self.must_wait():
+        if self.must_wait() and not is_own(message):
             if self.queue_length() >= self.max_queued:
                 raise self._overloaded(self.max_queued, "max_queued")
             self.line_up(new_call(message, future, deadline, wants_data, hops))
@@ -355,7 +361,7 @@ cdef class LaneCore(AnsweredStream):
             self.abort(self._stuck(f"{abandoned} events in flight timed out or were cancelled"))
         elif (reason := self.table.why_stuck(now, bool(self.waiting))) is not None:
             self.abort(self._stuck(reason))
-        elif self.table.count() or self.waiting:
+        elif self.table.count() or self.table.own or self.waiting:
             self.arm(nearest, now)
 
     cdef double expire_waiting(self, double now) except -1:

@@ -30,6 +30,9 @@ DRAIN = "vconnect.drain"
 STOP_EVENT = "vconnect.stop"
 CANCEL = "vconnect.cancel"
 
+#: The call by which a plugin says that it can serve, if its handshake said that it cannot yet.
+READY = "plugin.ready"
+
 # Without a limit, plugins that call each other in a circle would do so forever.
 MAX_HOPS = 8
 """The maximum length of a chain of calls host → plugin → host → plugin …, in plugins."""
@@ -69,6 +72,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
         dialect: The dialect that it requests.
         protocol_version: The highest version that both support; ``None`` in the classic dialect.
         disable: Why the plugin cannot serve on this host, or empty.
+        is_ready: Whether it can serve at once; otherwise it will call ``plugin.ready``.
     """
 
     plugin: str
@@ -78,6 +82,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect = Dialect.CLASSIC
     protocol_version: int | None = None
     disable: str = ""
+    is_ready: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +161,8 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         dialect=Dialect.CLASSIC if version is None else Dialect.NATIVE,
         protocol_version=version,
         disable=_typed(message, "disable", str, ""),
+        # A classic plugin could not say later that it is ready, so there the key means nothing.
+        is_ready=version is None or _is_ready(message.get("ready")),
     )
 
 
@@ -184,7 +191,7 @@ def event_prefixes(event: str) -> tuple[bytes, bytes]:
 
 
 #: Event names as they appear in frames; for `encode_event` and `Session.request`.
-EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event)))
+EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event), is_reserved(event)))
 
 
 def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:
@@ -295,6 +302,14 @@ def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
             f"this host {list(versions)}",
         )
     return max(common)
+
+
+def _is_ready(value: Any) -> bool:
+    if value is None:
+        return True
+    if type(value) is not bool:
+        raise _bad(f"ready is {_shown(value)}; expected true or false")
+    return value
 
 
 def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:

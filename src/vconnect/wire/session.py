@@ -90,6 +90,9 @@ class SessionOwner(Protocol):
     def called(self, session: Session, message: dict[str, Any]) -> None:
         """Called for each call of a native plugin to the host."""
 
+    def became_ready(self, session: Session) -> None:
+        """Called once, when a plugin says that it can serve after its handshake said otherwise."""
+
 
 class Session:
     """One plugin's connection from its handshake to its end.
@@ -105,6 +108,8 @@ class Session:
         dialect: The dialect agreed on in the handshake.
         subscriptions: Events, families and wildcards of which it is notified in addition to its
             capabilities.
+        permissions: The calls that the manifest of the connected version asks for.
+        is_ready: Whether the plugin can serve. It gets no events before.
         connected_at: When the session began, in Unix seconds.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
@@ -124,6 +129,8 @@ class Session:
         self.peer = peer
         self.dialect = handshake.dialect
         self.subscriptions: tuple[str, ...] = ()
+        self.permissions: tuple[str, ...] = ()
+        self.is_ready = handshake.is_ready
         self.connected_at = time.time()
         self._lane = lane
         self._limits = limits
@@ -169,6 +176,12 @@ class Session:
     def drop_cancelled(self) -> None:
         """Find calls that were cancelled by their callers, and inform a native plugin of them."""
         self._lane.sweep()
+
+    def become_ready(self) -> None:
+        """Record that the plugin can serve; saying so again changes nothing."""
+        if not self.is_ready:
+            self.is_ready = True
+            self._owner.became_ready(self)
 
     def close(self) -> None:
         """Send what is collected, then close."""

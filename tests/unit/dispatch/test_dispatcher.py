@@ -53,6 +53,9 @@ class SessionOwner:
     def called(self, session: Session, message: dict[str, Any]) -> None:
         raise AssertionError("a classic plugin calls nothing")
 
+    def became_ready(self, session: Session) -> None:
+        raise AssertionError("a classic plugin is ready at once")
+
 
 class Plugins:
     """A registry of real sessions, each with its peer."""

@@ -61,6 +61,7 @@ class Host:
         known = plugin(name, permissions=permissions or ("*",), **options)
         session, peer, _ = await self._stack.enter_async_context(opened(name, native=True))
         known.session = session
+        session.permissions = permissions or ("*",)
         self.registry.add(known)
         return Caller(self, known, session, peer)
 

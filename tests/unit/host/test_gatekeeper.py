@@ -166,9 +166,7 @@ async def test_calls_are_served_until_the_session_ends(gate):
     gate.calls.register("note", lambda call: served.append(call.plugin))
     async with opened("guest", native=True) as (session, peer, _):
         gate.enters(session)
-        gate.registry.learn(
-            gate.registry.get("guest"), plugin("guest", permissions=("note",)).manifest
-        )
+        session.permissions = ("note",)
         gate.keeper.called(session, {"id": 1, "call": "note"})
         assert await peer.read() == {"id": 1, "status": "ok"}
         gate.keeper.called(session, {"id": 2, "call": "note"})

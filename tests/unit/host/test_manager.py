@@ -189,14 +189,17 @@ async def test_one_that_the_operator_stopped_stays_stopped_in_the_next_host(lab,
     assert "to start it: vconnect start a" in caplog.text
 
 
-async def test_neither_guests_nor_broken_ones_are_started(lab):
-    (lab.plugin("a", "") / "plugin.json").write_text("{")
-    async with lab.manager(allow_external=True) as made:
+async def test_guests_are_not_started_and_broken_ones_are_tried_again(lab):
+    manifest = lab.plugin("a", "") / "plugin.json"
+    manifest.write_text("{")
+    async with lab.manager(allow_external=True, restart="always") as made:
         made._catalog.register_external("guest")
         async with asyncio.timeout(10):
             await made.start_all()
-        assert [one.generation for one in made.runtime_summaries()] == [0, 0]
-        assert made.summary("a").substate is Substate.BAD_MANIFEST
+        assert made.summary("guest").generation == 0
+        broken = made.summary("a")
+        assert broken.substate is Substate.BAD_MANIFEST
+        assert broken.next_retry_at is not None
 
 
 async def test_one_that_cannot_be_started_stops_nobody(lab):

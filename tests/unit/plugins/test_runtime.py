@@ -86,13 +86,9 @@ def test_whether_it_may_run_twice(in_manifest, in_policy, is_exclusive):
     ],
 )
 def test_what_it_may_call(permissions, withdrawn, allowed):
-    runtime = plugin(permissions=permissions, options={"x": PluginOptions(withdraw=withdrawn)})
+    runtime = plugin(options={"x": PluginOptions(withdraw=withdrawn)})
     calls = ("log", "event.publish", "event.subscribe")
-    assert [call for call in calls if runtime.may_call(call)] == allowed
-
-
-def test_without_a_manifest_it_may_call_nothing():
-    assert not plugin().may_call("log")
+    assert [call for call in calls if runtime.may_call(call, permissions)] == allowed
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,12 @@ async def test_what_its_process_uses():
     runtime.sampled(USAGE)
     assert seen(runtime, "rss_bytes") == (None,)  # of a process that is gone
     runtime.started(PaperProcess())
+    assert seen(runtime, "rss_bytes") == (None,)  # of the process before
+    runtime.sampled(USAGE)
     fields = ("cpu_percent", "rss_bytes", "processes", "threads", "open_files")
     assert seen(runtime, *fields) == (1.5, 4096, 2, 3, 4)
+    runtime.started(runtime.process)
+    assert seen(runtime, "rss_bytes") == (4096,)
 
 
 async def test_what_its_session_counts_is_added_to_what_was_counted_before():
@@ -128,7 +132,7 @@ def test_the_next_try_is_told_by_the_clock_on_the_wall():
 def test_why_it_was_started_again_counts_for_a_while(ago, known_ago, reason):
     runtime = moved(plugin(), *UP)
     now = time.time()
-    runtime.known_since = now - known_ago
+    runtime.forgotten_at = now - known_ago
     runtime.crashes.add(report(at=now - 20), ())
     runtime.running_since = time.monotonic() - ago
     assert seen(runtime, "reason") == (reason,)

@@ -125,7 +125,7 @@ async def test_what_it_said_at_last_is_told(lines, words):
 @pytest.mark.parametrize(("timeout", "words"), [(10.0, "10 s"), (0.25, "0.25 s"), (300.0, "300 s")])
 async def test_a_handshake_that_did_not_come(timeout, words):
     made = saying("waiting for the database")
-    made.expect_handshake(timeout)
+    made.expect(timeout)
     verdict = overdue(made)
     assert verdict.reason == (f"no handshake within {words}; last stderr: waiting for the database")
     assert (verdict.substate, verdict.ended) == (Substate.HANDSHAKE_TIMEOUT, Ended.FAILED)

@@ -53,13 +53,29 @@ async def test_it_runs_from_its_handshake_on():
 
 
 @pytest.mark.parametrize(
-    ("timeout", "connected", "is_overdue"),
-    [(60.0, False, False), (0.0, False, True), (0.0, True, False)],
+    ("timeout", "session", "is_overdue"),
+    [
+        (60.0, None, False),
+        (0.0, None, True),
+        (0.0, {"is_ready": True}, False),
+        (60.0, {"is_ready": False}, False),
+        (0.0, {"is_ready": False}, True),
+    ],
 )
-async def test_only_one_without_a_session_is_overdue(timeout, connected, is_overdue):
-    made = instance(session=unopened() if connected else None)
-    made.expect_handshake(timeout)
+async def test_only_one_that_is_not_ready_is_overdue(timeout, session, is_overdue):
+    made = instance(session=None if session is None else unopened(native=True, **session))
+    made.expect(timeout)
     assert made.is_overdue() is is_overdue
+
+
+@pytest.mark.parametrize(("held_up", "left"), [(0.9, None), (1.5, 1.5), (6.0, 4.0), (600.0, 4.0)])
+async def test_the_time_that_the_host_stood_still_is_given_again(held_up, left):
+    made = instance()
+    made.expect(4.0)
+    made.due_at = time.monotonic() - held_up
+    assert made.is_overdue() is (left is None)
+    assert made.due_at - time.monotonic() == pytest.approx(left or -held_up, abs=0.5)
+    assert not (left and made.is_overdue())
 
 
 # --- the way down ----------------------------------------------------------------------------

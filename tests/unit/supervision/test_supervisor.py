@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from tests.support.paper import ME, PaperLauncher, opened, plugin, shaken, supervisor, unopened
+from tests.support.paper import ME, opened, plugin, shaken, supervisor, unopened
+from tests.support.stage import Stage
 from tests.support.wire_kit import until
 
 from vconnect.errors import (
@@ -19,91 +20,16 @@ from vconnect.errors import (
     RemoteProtocolError,
 )
 from vconnect.plugins.restarts import Ended
-from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.model import PluginOptions
 from vconnect.supervision import supervisor as module
 from vconnect.supervision.endings import failed_start
-from vconnect.supervision.instance import Instance
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.wire.messages import encode_event
-from vconnect.wire.session import Session
 
-NEVER = {"restart": "never"}
 AT_ONCE = {"restart_delay": 0.001, "restart_max_delay": 0.002, "crash_limit": 100}
 NO_PROGRAM = failed_start(Substate.SPAWN_FAILED, "no program", Ended.PERMANENT)
-
-
-class Stage:
-    """A supervisor, its plugin, and the launcher whose processes the test ends.
-
-    Attributes:
-        given_up: The plugins of which a crash loop was told.
-    """
-
-    def __init__(self, runtime: PluginRuntime | None = None, **options: Any) -> None:
-        given = NEVER | {"drain_timeout": 0.05, "interrupt_timeout": 0.001} | options
-        slots = given.pop("slots", None)
-        self.plugin = runtime or plugin(**given)
-        self.launcher = PaperLauncher()
-        self.given_up: list[PluginRuntime] = []
-        self.one = supervisor(
-            self.plugin, self.launcher, slots=slots, on_given_up=self.given_up.append, **given
-        )
-        self.sessions: list[Session] = []
-
-    def shake(self, instance: Instance | None = None, session: Session | None = None) -> Session:
-        """Complete the handshake of the process that was started last, or of another."""
-        instance = instance or self.launcher.started[-1]
-        session = unopened() if session is None else session
-        self.one.attached(session, instance)
-        self.sessions.append(session)
-        return session
-
-    async def starts(self, count: int) -> None:
-        await until(lambda: len(self.launcher.started) >= count, f"{count} starts")
-
-    async def up(self, session: Session | None = None) -> Session:
-        """Start it, up to its handshake; by default with a session that nothing is behind."""
-        started = len(self.launcher.started)
-        starting = asyncio.create_task(self.one.start())
-        await self.starts(started + 1)
-        session = self.shake(session=session)
-        await starting
-        return session
-
-    async def rests(self, status: PluginStatus, substate: Substate) -> None:
-        await until(
-            lambda: (self.plugin.status, self.plugin.substate) == (status, substate),
-            f"{status}/{substate}; it is {self.plugin.status}/{self.plugin.substate}",
-        )
-
-
-async def closed(stage: Stage) -> None:
-    async with asyncio.timeout(10):
-        await stage.one.close()
-
-
-@pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    made = Stage()
-    yield made
-    await closed(made)
-
-
-@pytest.fixture
-async def stages() -> AsyncIterator[Any]:
-    """Make stages with options of the test's."""
-    made: list[Stage] = []
-
-    def make(runtime: PluginRuntime | None = None, **options: Any) -> Stage:
-        made.append(Stage(runtime, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        await closed(one)
 
 
 async def failure(waiting: Awaitable[None]) -> str:
@@ -707,7 +633,7 @@ class Chance:
     def __init__(self, seed: int, stages: list[Stage]) -> None:
         self._random = random.Random(seed)
         self._stages = stages
-        self.orders: list[asyncio.Task[None]] = []
+        self.orders: list[asyncio.Task[object]] = []
 
     async def step(self) -> None:
         stage = self._random.choice(self._stages)
@@ -717,8 +643,9 @@ class Chance:
             await asyncio.sleep(0)
 
     def _order(self, stage: Stage) -> None:
-        order = self._random.choice((stage.one.start, stage.one.stop, stage.one.restart))
-        self.orders.append(asyncio.create_task(order()))
+        orders: tuple[Callable[[], Coroutine[Any, Any, object]], ...]
+        orders = (stage.one.start, stage.one.stop, stage.one.restart)
+        self.orders.append(asyncio.create_task(self._random.choice(orders)()))
 
     def _shake(self, stage: Stage) -> None:
         for instance in stage.one.instances():

@@ -78,6 +78,9 @@ class Gate:
     def called(self, session, message):
         raise AssertionError("these plugins call nothing")
 
+    def became_ready(self, session):
+        raise AssertionError("these plugins are ready at once")
+
     def refused(self, peer, error):
         self.refused_peers.append((peer, error))
 

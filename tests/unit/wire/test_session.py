@@ -48,12 +48,16 @@ class Owner:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.ends: list[Exception | None] = []
+        self.ready: list[Session] = []
 
     def detached(self, session: Session, error: Exception | None) -> None:
         self.ends.append(error)
 
     def called(self, session: Session, message: dict[str, Any]) -> None:
         self.calls.append(message)
+
+    def became_ready(self, session: Session) -> None:
+        self.ready.append(session)
 
 
 @asynccontextmanager
