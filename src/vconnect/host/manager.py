@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -17,7 +16,7 @@ from typing import Any, Self, TypeVar
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.results import Outcome, PluginResult
-from vconnect.errors import PluginStartError, PluginUnavailableError
+from vconnect.errors import PluginStartError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -43,25 +42,21 @@ from vconnect.settings.parts import (
 )
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
-from vconnect.supervision.admission import lane_limits, merge_config
+from vconnect.supervision.admission import lane_limits
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.monitor import Monitor
 from vconnect.supervision.reloader import Reloader
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.threads import in_thread
-from vconnect.version import host_version
-from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING
 from vconnect.wire.server import UnixSocketServer
 
 from .finish import finish
 from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
+from .native import NativeRequests
 from .roster import Roster, stop_order
-from .summary import HostSummary
-
-# The interval of samples and of reports of suppressed lines; see `Monitor`.
-_HEARTBEAT_SECONDS = 1.0
+from .summary import HostSummary, summarize_host
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -102,6 +97,7 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
+        self._native = NativeRequests(self._registry, self._dispatcher)
         self._shorten("emit", "broadcast", "request")
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
@@ -112,14 +108,18 @@ class PluginRuntimeManager:
             progress=progress,
             host=settings.socket_path,
         )
-        releases = Releases(installer.store, settings.part(StoreSettings))
+        self._releases = Releases(installer.store, settings.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
         self._cgroups = CgroupTree(
             settings.part(CgroupSettings), settings.socket_path, settings.needed_controllers
         )
         self._launcher = Launcher(
-            settings.part(LaunchSettings), self._registry, self._state, self._cgroups, releases
+            settings.part(LaunchSettings),
+            self._registry,
+            self._state,
+            self._cgroups,
+            self._releases,
         )
         self._supervision = settings.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)
@@ -173,7 +173,9 @@ class PluginRuntimeManager:
             raise
         self._opened = time.monotonic()
         self.required_lost = asyncio.get_running_loop().create_future()
-        self._tasks = [asyncio.create_task(self._beat(), name="vconnect heartbeat")]
+        monitor = Monitor(self.settings.part(HeartbeatSettings))
+        beat = monitor.run(lambda: list(self._roster), lambda: list(self._registry))
+        self._tasks = [asyncio.create_task(beat, name="vconnect heartbeat")]
         if self.settings.watch:
             reloader = Reloader(self._registry, self._roster.of)
             self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
@@ -352,18 +354,11 @@ class PluginRuntimeManager:
 
     def host_summary(self) -> HostSummary:
         """Describe the host itself."""
-        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-        return HostSummary(
-            pid=os.getpid(),
+        return summarize_host(
+            self.settings,
+            self._cgroups,
             guardian_pid=self._guardian_pid,
-            version=host_version(),
-            loop=loop,
             uptime_s=time.monotonic() - self._opened,
-            socket_path=str(self._server.path),
-            admin_path=self.settings.admin_socket,
-            plugin_dir=self.settings.plugin_dir,
-            cgroup=str(self._cgroups.path) if self._cgroups.path is not None else None,
-            cgroup_problem=self._cgroups.problem,
             plugins=len(self._registry),
         )
 
@@ -508,9 +503,7 @@ class PluginRuntimeManager:
         Raises:
             PluginError: It did not answer, is not connected, or is not native.
         """
-        began = time.monotonic()
-        await self._ask_native(name, PING, {}, timeout)
-        return time.monotonic() - began
+        return await self._native.ping(name, timeout)
 
     async def update_config(
         self, name: str, values: dict[str, Any], *, timeout: float | None = None
@@ -529,12 +522,7 @@ class PluginRuntimeManager:
             PluginReplyError: The plugin rejected it; the text is the plugin's reason.
             PluginError: The plugin is not connected, not native, or did not answer.
         """
-        plugin = self._registry.get(name)
-        defaults = plugin.manifest.config if plugin.manifest is not None else {}
-        config = {"config": merge_config(defaults, values)}
-        await self._ask_native(name, CONFIG_CHECK, config, timeout)
-        await self._ask_native(name, CONFIG_UPDATE, config, timeout)
-        plugin.config = values
+        await self._native.update_config(name, values, timeout)
 
     # Internals.
 
@@ -570,7 +558,14 @@ class PluginRuntimeManager:
             lost.set_result(plugin.name)
 
     def _new_supervisor(self, plugin: PluginRuntime) -> Supervisor:
-        return Supervisor(plugin, self._supervision, self._launcher, self._slots, self._given_up)
+        return Supervisor(
+            plugin,
+            self._supervision,
+            self._launcher,
+            self._slots,
+            self._given_up,
+            None if plugin.dev else self._releases,
+        )
 
     def _ordered(self, name: str, desired: Desired) -> Supervisor:
         """Return the plugin's supervisor, and record what the operator asked for."""
@@ -590,32 +585,12 @@ class PluginRuntimeManager:
             )
         return stopped
 
-    async def _ask_native(
-        self, name: str, event: str, payload: dict[str, Any], timeout: float | None
-    ) -> None:
-        """Send one of the host's own events, which classic plugins do not know."""
-        plugin = self._registry.get(name)
-        if plugin.session is not None and not plugin.session.is_native:
-            raise PluginUnavailableError(
-                plugin.name, f"it speaks the classic dialect, which does not have {event}"
-            )
-        await self._dispatcher.request(name, event, payload, timeout=timeout)
-
     def _log_beginning(self) -> None:
         _log.info("plugin runtime manager initialized")
         if self.settings.debug:
             _log.info("plugin debug mode enabled")
         if self.settings.log_level is not None:
             _log.info("plugin log level: %s", self.settings.log_level)
-
-    async def _beat(self) -> None:
-        """Sample all plugins every second, and report suppressed lines of output."""
-        monitor = Monitor(self.settings.part(HeartbeatSettings))
-        while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            await monitor.look(list(self._roster))
-            for plugin in self._registry:
-                plugin.log.tell_suppressed()
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:

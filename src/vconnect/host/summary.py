@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import msgspec
+
+from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.settings.model import Settings
+from vconnect.version import host_version
 
 
 class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,3 +40,27 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str | None
     cgroup_problem: str
     plugins: int
+
+
+def summarize_host(
+    settings: Settings,
+    cgroups: CgroupTree,
+    *,
+    guardian_pid: int | None,
+    uptime_s: float,
+    plugins: int,
+) -> HostSummary:
+    """Describe the host that runs in this process and on this loop."""
+    return HostSummary(
+        pid=os.getpid(),
+        guardian_pid=guardian_pid,
+        version=host_version(),
+        loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        uptime_s=uptime_s,
+        socket_path=settings.socket_path,
+        admin_path=settings.admin_socket,
+        plugin_dir=settings.plugin_dir,
+        cgroup=str(cgroups.path) if cgroups.path is not None else None,
+        cgroup_problem=cgroups.problem,
+        plugins=plugins,
+    )

@@ -2,6 +2,9 @@
 
 ============== =================================================
 `supervisor`   the actor that takes orders and carries them out
+`orders`       the pending order, and who waits until it is done
+`generations`  which instance serves, follows or leaves
+`trials`       new versions: tried once, then current or failed
 `launcher`     from a plugin to a running process
 `start_slots`  limits how many plugins start at the same time
 `instance`     one generation: a process with its session

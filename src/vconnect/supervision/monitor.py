@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -21,6 +22,7 @@ from vconnect.threads import in_thread
 
 from .supervisor import Supervisor
 
+_INTERVAL_S = 1.0
 # A longer pass moves to a thread, because it would delay the event loop noticeably. Seconds.
 _LONG_S = 0.003
 # How many samples in a row must be over the memory limit: a single peak is not a leak.
@@ -51,6 +53,18 @@ class Monitor:
         self._past: dict[str, _Past] = {}
         self._looked_at = time.monotonic()
         self._takes_long = False
+
+    async def run(
+        self,
+        supervisors: Callable[[], Collection[Supervisor]],
+        plugins: Callable[[], Iterable[PluginRuntime]],
+    ) -> None:
+        """Look at all plugins every second, and report their suppressed lines, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            await self.look(supervisors())
+            for plugin in plugins():
+                plugin.log.tell_suppressed()
 
     async def look(self, supervisors: Collection[Supervisor]) -> None:
         """Sample all plugins in one pass, and evaluate each of them."""
