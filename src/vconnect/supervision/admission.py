@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +17,21 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
 from vconnect.settings.parts import ConnectionSettings, SupervisionSettings
 from vconnect.version import host_version
-from vconnect.wire.messages import Handshake, NativeTerms, acknowledgment
+from vconnect.wire.messages import (
+    CONFIG_UPDATE,
+    EVENT_NAMES,
+    Handshake,
+    NativeTerms,
+    acknowledgment,
+)
 from vconnect.wire.server import Admission
-from vconnect.wire.session import LaneLimits, Peer
+from vconnect.wire.session import LaneLimits, Peer, Session
 
 from .instance import Instance
+
+_CONFIG_TIMEOUT_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 class Admissions:
@@ -103,6 +115,24 @@ class Admissions:
             heartbeat_ms=int(self._settings.heartbeats.heartbeat * 1000),
             window=self._plugin.policy.window,
         )
+
+    def refresh_config(self, own: Instance, session: Session) -> None:
+        """Send an instance that begins to serve what has changed in its configuration meanwhile.
+
+        Between its handshake and this moment, an update went to the instance that served then.
+        """
+        config = self.config_of(own)
+        if own.config in (None, config) or not session.is_native:
+            return
+        own.config = config
+        sent = session.request(EVENT_NAMES[CONFIG_UPDATE], {"config": config}, _CONFIG_TIMEOUT_S)
+        sent.add_done_callback(self._refreshed)
+
+    def _refreshed(self, sent: asyncio.Future[Any]) -> None:
+        if not sent.cancelled() and (error := sent.exception()) is not None:
+            _log.error(
+                "plugin %s keeps the configuration of its handshake: %s", self._plugin.name, error
+            )
 
     def config_of(self, own: Instance | None) -> dict[str, Any]:
         """Return the configuration for an instance: the operator's, over its version's defaults."""

@@ -362,6 +362,7 @@ class Supervisor:
         if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
         plugin.explain(substate, "")
+        self._admissions.refresh_config(instance, session)
         self._watch_keeper.watch(session)
         self._orders.changes.notify_all()
         self._wake.set()

@@ -501,3 +501,50 @@ async def test_an_event_may_take_longer_than_stuck_after():
         assert owner.ends == []
         await peer.answer(ok(1))
         await call
+
+
+# --- the host's own events -------------------------------------------------------------------
+
+PING_NAME = EVENT_NAMES["vconnect.ping"]
+
+
+async def test_the_hosts_own_events_pass_a_full_window():
+    async with open_native(window=1, max_queued=0) as (lane, peer, _):
+        busy = lane.call(event(), soon(10))
+        assert (await peer.read())["id"] == 1
+        ping = lane.request(PING_NAME, {}, 10.0)
+        assert (await peer.read())["event"] == "vconnect.ping"
+        assert (lane.in_flight, lane.queued) == (1, 0)
+        await peer.answer(ok(2, data="pong"))
+        assert await ping == "pong"
+        # They take no place either.
+        pings = [lane.request(PING_NAME, {}, 10.0) for _ in range(5)]
+        await peer.answer(ok(1))
+        await busy
+        after = lane.call(event(), soon(10))
+        assert [(await peer.read()).get("event") for _ in range(6)] == ["vconnect.ping"] * 5 + ["e"]
+        for one in (*pings, after):
+            one.cancel()
+
+
+async def test_the_hosts_own_events_have_their_deadlines_and_keep_no_place():
+    async with open_native(max_abandoned=1) as (lane, peer, owner):
+        late = await failure(lane.request(PING_NAME, {}, 0.02))
+        assert isinstance(late, PluginTimeoutError)
+        await peer.answer(ok(1))
+        await until(lambda: lane.unasked == 1)
+        lane.sweep()
+        assert owner.ends == []
+        await peer.read()
+
+
+async def test_many_that_pass_their_deadlines_at_once_are_given_a_second_to_be_answered():
+    async with open_native(window=4, max_abandoned=4) as (lane, peer, owner):
+        calls = [lane.call(event(n), soon(0.02)) for n in range(4)]
+        for call in calls:
+            assert isinstance(await failure(call), PluginTimeoutError)
+        for number in range(1, 5):
+            await peer.answer({"id": number, "status": "error", "code": "cancelled"})
+        await until(lambda: lane.in_flight == 0)
+        lane.sweep()
+        assert (owner.ends, lane.late) == ([], 4)
