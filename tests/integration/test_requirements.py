@@ -127,3 +127,15 @@ async def test_nobody_watches_who_does_not_want_to(lab: Lab, looks: list[list[Pa
         await sampled(runtime, "dev")  # a second, in which many looks would have passed
         assert looks == []
         assert await runtime.request("dev", "e", {}) == "old"
+
+
+async def test_plugins_from_source_start_after_those_that_they_require(lab: Lab) -> None:
+    db = lab.source("db", "time.sleep(0.5)\n" + ORDERLY, below="sources")
+    web = lab.source("web", ORDERLY, below="sources", requires=["db"])
+    for directory in (db, web):
+        (directory / directory.name).rename(directory / "plugin.py")
+    async with lab.manager(dev_plugins=(f"web:{web}", f"db:{db}")) as runtime:
+        await runtime.start_all()
+        assert {one.status for one in runtime.runtime_summaries()} == {"Running"}
+        assert runtime.summary("web").generation == 1
+    assert lab.order() == ["begin db", "begin web", "end web", "end db"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -135,6 +136,16 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_manifest(data, str(path))
+
+
+def read_manifest_if_any(path: Path) -> Manifest | None:
+    """Read a manifest that a plugin need not have. Blocks.
+
+    Raises:
+        ManifestError: There is one, and it cannot be read or is invalid.
+    """
+    # A dangling link is an error to report, not a missing manifest; hence lexists.
+    return read_manifest(path) if os.path.lexists(path) else None
 
 
 def _check_names(manifest: Manifest, origin: str) -> None:

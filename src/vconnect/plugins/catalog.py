@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vconnect.errors import ConfigError, InstallError
+from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.logs.plugin_logs import PluginLogs
-from vconnect.packages.manifest import Manifest
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.packages.source import Source
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
@@ -113,10 +113,25 @@ class Catalog:
         for installed in found:
             _log_found(installed)
             self._adopt(installed)
+        await self._read_sources()
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
         self._forget_all_but({installed.home for installed in found})
         return {installed.name for installed in found}
+
+    async def _read_sources(self) -> None:
+        """Learn what idle plugins from source require, which decides who starts first."""
+        for plugin in self._registry:
+            if not plugin.dev or plugin.is_up or plugin.path is None:
+                continue
+            file = plugin.path / MANIFEST_NAME
+            try:
+                manifest = await in_thread(None, read_manifest_if_any, file)
+            except ManifestError:
+                continue  # its start reports that
+            # Another order may have started it meanwhile.
+            if not plugin.is_up and manifest != plugin.manifest:
+                self._registry.learn(plugin, manifest)
 
     def _make(
         self, plugin: str, path: Path | None, manifest: Manifest | None = None, *, dev: bool = False

@@ -22,7 +22,7 @@ import msgspec
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.names import HOST_PID_VARIABLE, PACKAGE_DIR_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.packages.command import dev_command, host_arguments, production_command
-from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
@@ -163,8 +163,7 @@ class Launcher:
     def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
         file = located.path / MANIFEST_NAME
-        # A dangling link is an error to report, not a missing manifest; hence lexists.
-        manifest = read_manifest(file) if os.path.lexists(file) else None
+        manifest = read_manifest_if_any(file)
         self._registry.check_order(plugin, manifest)
         self._registry.check_requirements(plugin, manifest)
         return manifest
