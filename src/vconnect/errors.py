@@ -148,13 +148,22 @@ class PluginStartError(PluginError):
     Attributes:
         is_transient: Whether a later attempt may succeed: the machine was short of a resource, or a
             required plugin is not up yet.
+        is_momentary: Whether that may be within milliseconds: its program is still being written.
     """
 
     code = "unavailable"
 
-    def __init__(self, plugin: str, message: str, *, is_transient: bool = False) -> None:
+    def __init__(
+        self,
+        plugin: str,
+        message: str,
+        *,
+        is_transient: bool = False,
+        is_momentary: bool = False,
+    ) -> None:
         super().__init__(plugin, message)
-        self.is_transient = is_transient
+        self.is_transient = is_transient or is_momentary
+        self.is_momentary = is_momentary
 
 
 class PluginReplyError(PluginError):

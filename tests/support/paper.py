@@ -128,12 +128,12 @@ class PaperProcess(PluginProcess):
 
     async def end(
         self, grace: float, on_phase: Callable[[signal.Signals], None], *, interrupt: float = 0.0
-    ) -> None:
+    ) -> str:
         if self.is_alive:
             on_phase(signal.SIGTERM)
             self.signals.append(signal.SIGTERM)
             self.die(None, "SIGTERM")
-        await super().end(grace, on_phase, interrupt=interrupt)
+        return await super().end(grace, on_phase, interrupt=interrupt)
 
 
 def instance(generation: int = 1, *, session: Session | None = None) -> Any:

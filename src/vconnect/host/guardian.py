@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from vconnect.processes.procfs import HAS_PROC, ProcessStat, processes, send
+from vconnect.processes.procfs import ProcessStat, has_proc, processes, send
 
 if TYPE_CHECKING:
     import asyncio  # never loaded in the guardian, which must stay small
@@ -153,7 +153,7 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     os.set_blocking(writing, False)
     guardian = os.getpid()
     # Children from before the exec, such as a shell's background jobs, are not the host's.
-    spared = {(stat.pid, stat.start) for stat in _children(guardian)} if HAS_PROC else set()
+    spared = {(stat.pid, stat.start) for stat in _children(guardian)} if has_proc() else set()
     is_reaper = _become_reaper()
     forwarded = _forwarded()
     # Blocked before the fork, so that no signal can be lost between it and sigwait().
@@ -265,7 +265,7 @@ def _rename() -> None:
 
 
 def _prctl(option: int, argument: object) -> bool:
-    if not HAS_PROC:
+    if sys.platform != "linux":
         return False
     try:
         import ctypes

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from vconnect.errors import PluginStartError
 from vconnect.plugins.order import dependents
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.processes.tree import Origin, origin_of
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.supervisor import Supervisor
 
@@ -53,14 +54,19 @@ class Roster:
         """Find the supervisor and the instance that a process belongs to.
 
         Usually the process is a leader, which is known by its PID. Otherwise the kernel is asked
-        for the session and the group of ``pid``, once for each instance.
+        for the session and the group of ``pid``, once for each instance; and at last, for what has
+        begun a session of its own, for its cgroup and its ancestors.
         """
         owned = [(one, instance) for one in self for instance in one.instances()]
         for owner in owned:
             process = owner[1].process
             if process is not None and process.pid == pid:
                 return owner
-        return next((owner for owner in owned if owner[1].owns(pid)), None)
+        for owner in owned:
+            if owner[1].owns(pid):
+                return owner
+        origin = origin_of(pid) if owned else None  # looked up once, because it reads files
+        return next((owner for owner in owned if origin and _begat(owner[1], origin)), None)
 
     def begin_closing(self) -> None:
         """Create no more supervisors."""
@@ -75,6 +81,10 @@ class Roster:
         closing = asyncio.create_task(supervisor.close())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
+
+
+def _begat(instance: Instance, origin: Origin) -> bool:
+    return instance.process is not None and instance.process.begat(origin)
 
 
 def stop_order(supervisors: Iterable[Supervisor]) -> dict[str, set[str]]:

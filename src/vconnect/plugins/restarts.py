@@ -16,6 +16,8 @@ from vconnect.settings.restarts import RestartPolicy
 
 # A required plugin may need a few seconds to start, so this kind of failure is retried soon.
 _TRANSIENT_DELAY_S = 2.0
+# The first delay where milliseconds may be enough; each further one is twice as long.
+_MOMENT_S = 0.02
 
 
 class Ended(Enum):
@@ -25,6 +27,8 @@ class Ended(Enum):
     FAILED = auto()
     #: It could not start yet: a required plugin, or a resource of the machine, is missing.
     TRANSIENT = auto()
+    #: The same, but that may pass within milliseconds: its program is still being written.
+    MOMENTARY = auto()
     #: Needs an operator: no executable, an invalid manifest, a refused handshake.
     PERMANENT = auto()
 
@@ -66,6 +70,7 @@ class Restarts:
         # The last ends; full once there are enough of them for a crash loop.
         self._ends: deque[float] = deque(maxlen=policy.crash_limit)
         self._in_a_row = 0
+        self._moments = 0
         self._looping = False
         #: When the next start is due, in seconds of ``time.monotonic()``; ``None`` for never.
         self.due_at: float | None = None
@@ -103,7 +108,11 @@ class Restarts:
         # Before everything else: what the operator has ruled out is not even counted.
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
-        # These two are no crashes: they are not counted, and do not lengthen the back-off.
+        # These three are no crashes: they are not counted, and do not lengthen the back-off.
+        self._moments = self._moments + 1 if how is Ended.MOMENTARY else 0
+        if how is Ended.MOMENTARY:
+            delay = min(_MOMENT_S * 2.0 ** (self._moments - 1), _TRANSIENT_DELAY_S)
+            return Decision(min(delay, policy.max_delay))
         if how is Ended.TRANSIENT:
             return Decision(min(_TRANSIENT_DELAY_S, policy.max_delay))
         if how is Ended.PERMANENT:

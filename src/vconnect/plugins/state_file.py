@@ -23,10 +23,10 @@ from vconnect.durable import replace_file
 from vconnect.errors import StateError
 from vconnect.names import HOST_PID_VARIABLE
 from vconnect.processes.procfs import (
-    HAS_PROC,
     ProcessStat,
     boot_id,
     environment_holds,
+    has_proc,
     processes,
     send,
     start_time,
@@ -282,13 +282,13 @@ class _Survivors:
 
     def pids(self) -> list[int]:
         """List the living processes; without ``/proc``, only the leader."""
-        if HAS_PROC:
+        if has_proc():
             return [stat.pid for stat in self._members()]
         return [self._leader.pid] if self._leader.is_alive() else []
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to each process."""
-        if HAS_PROC:
+        if has_proc():
             for stat in self._members():
                 send(stat, number)
         elif self._leader.is_alive():

@@ -1,4 +1,4 @@
-/* The C part of _spawn.pyx: start a child in a given cgroup, vfork style. See there for why.
+/* The C part of _spawn.pyx: start a child, in a given cgroup or not, vfork style. See there for why.
 
    Between the system call and execve the child shares the parent's memory and runs on its own
    stack, as in the C library's posix_spawn. It may only make system calls; setup.py has their
@@ -13,15 +13,15 @@ struct vc_spawn {
     char **envp;
     const char *directory;      /* NULL: the child only exits */
     int input, output, error;
-    int cgroup;
+    int cgroup;                 /* -1: the caller's own */
     int no_new_privs;
     int held;                   /* inherited as descriptor 3; negative for none */
+    long descriptors;           /* the soft limit on descriptors; -1: the caller's own */
     int failure;                /* out: errno of the child's last step, 0 once it executes */
     int is_directory;           /* out: whether that step was chdir */
-    uint64_t mask;              /* the caller's signal mask, as the kernel knows it */
 };
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__linux__)
 
 #include <fcntl.h>
 #include <signal.h>
@@ -40,9 +40,9 @@ struct vc_spawn {
 
 #define VC_CLONE_VM            0x00000100ULL
 #define VC_CLONE_VFORK         0x00004000ULL
-#define VC_CLONE_CLEAR_SIGHAND 0x100000000ULL
 #define VC_CLONE_INTO_CGROUP   0x200000000ULL
 #define VC_STACK_BYTES (64 * 1024)
+#define VC_SIGNALS 64           /* the kernel's, with those that the C library keeps for itself */
 
 struct vc_clone_args {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
@@ -95,10 +95,31 @@ static int vc_execute(struct vc_spawn *s)
     return worst ? worst : ENOENT;
 }
 
-/* The child: system calls only, no Python, no allocation. */
-static void vc_child(struct vc_spawn *s)
+/* What a program expects at its start, whatever the host was started with: the default for every
+   signal, also for those that Python ignores, or nohup, or the application. */
+static void vc_reset_signals(void)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL};
+    for (int number = 1; number <= VC_SIGNALS; number++)
+        sigaction(number, &plain, NULL);  /* the C library refuses some, which is right */
+}
+
+static int vc_limit_descriptors(long soft)
+{
+    struct rlimit limit;
+    if (soft < 0)
+        return 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    limit.rlim_cur = (rlim_t)soft < limit.rlim_max ? (rlim_t)soft : limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* The child: system calls only, no Python, no allocation. Its signals are blocked until the end,
+   since no handler of the parent may run in it. */
+static __attribute__((noinline)) void vc_child(struct vc_spawn *s)
+{
+    uint64_t none = 0;
     if (s->directory == NULL)
         _exit(0);
     if (setsid() < 0 || vc_place(s->input, s->output, s->error) < 0)
@@ -111,15 +132,18 @@ static void vc_child(struct vc_spawn *s)
         goto failed;
     if (vc_close_others(s->held) < 0)
         goto failed;
-    /* Python ignores these two, which no program expects; CLONE_CLEAR_SIGHAND reset the others. */
-    sigaction(SIGPIPE, &plain, NULL);
-    sigaction(SIGXFSZ, &plain, NULL);
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
+    /* After the descriptors are closed: before Linux 5.9, the limit tells how many there may be. */
+    if (vc_limit_descriptors(s->descriptors) < 0)
+        goto failed;
+    vc_reset_signals();
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
     errno = vc_execute(s);
 failed:
     s->failure = errno;
     _exit(127);
 }
+
+#if defined(__x86_64__) || defined(__aarch64__)
 
 /* The system call switches the stack, so the child must never return from this function. */
 static long vc_clone(struct vc_clone_args *args, struct vc_spawn *s)
@@ -163,32 +187,56 @@ static long vc_clone(struct vc_clone_args *args, struct vc_spawn *s)
 #endif
 }
 
-/* Return the PID, or a negated errno. Blocks the caller until the program is executed. */
-static long vc_spawn_into(struct vc_spawn *s)
+static long vc_start_in_cgroup(struct vc_spawn *s)
 {
-    uint64_t all = ~(uint64_t)0;
     void *stack = mmap(NULL, VC_STACK_BYTES, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)
         return -errno;
     struct vc_clone_args args = {
-        .flags = VC_CLONE_VM | VC_CLONE_VFORK | VC_CLONE_CLEAR_SIGHAND | VC_CLONE_INTO_CGROUP,
+        .flags = VC_CLONE_VM | VC_CLONE_VFORK | VC_CLONE_INTO_CGROUP,
         .exit_signal = SIGCHLD,
         .stack = (uint64_t)(uintptr_t)stack,
         .stack_size = VC_STACK_BYTES,
         .cgroup = (uint64_t)s->cgroup,
     };
-    /* No signal handler may run in the child, which shares our memory. */
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &s->mask, sizeof all);
     long pid = vc_clone(&args, s);
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
     munmap(stack, VC_STACK_BYTES);
     return pid;
 }
 
 #else
 
-static long vc_spawn_into(struct vc_spawn *s)
+static long vc_start_in_cgroup(struct vc_spawn *s)
+{
+    return -ENOSYS;
+}
+
+#endif
+
+/* A function of its own, because the child overwrites what the compiler keeps on this stack. */
+static __attribute__((noinline)) long vc_start(struct vc_spawn *s)
+{
+    pid_t pid = vfork();
+    if (pid == 0)
+        vc_child(s);
+    return pid < 0 ? -errno : pid;
+}
+
+/* Return the PID, or a negated errno. Blocks the caller until the program is executed. */
+static long vc_spawn(struct vc_spawn *s)
+{
+    uint64_t all = ~(uint64_t)0, before;
+    /* No signal handler may run in the child, which shares our memory. */
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    long pid = s->cgroup >= 0 ? vc_start_in_cgroup(s) : vc_start(s);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    return pid;
+}
+
+#else
+
+static long vc_spawn(struct vc_spawn *s)
 {
     return -ENOSYS;
 }

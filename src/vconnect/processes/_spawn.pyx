@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Start a process inside a cgroup: ``clone3(2)`` with ``CLONE_INTO_CGROUP``.
+"""Start a process, on request inside a cgroup: ``clone3(2)`` with ``CLONE_INTO_CGROUP``.
 
 A process that is moved into its cgroup after its start may have forked before, and the move blocks
 the caller for an RCU grace period of the whole machine (20 ms here). A process that is started in
@@ -8,7 +8,10 @@ its cgroup is there from its first instruction, at no cost. Neither `subprocess`
 ``posix_spawn`` can do that, so this module does what the latter does: the child borrows the
 parent's memory (``CLONE_VM | CLONE_VFORK``), on its own stack, until it executes the program.
 
-Requires Linux 5.7 on x86-64 or arm64; elsewhere `can_spawn_into` returns ``ENOSYS``.
+`subprocess` can also not undo a blocked or ignored signal, set a limit or give up privileges in the
+child without running Python there. So every start on Linux goes through this module.
+
+A cgroup requires Linux 5.7 on x86-64 or arm64; elsewhere `can_spawn_into` returns ``ENOSYS``.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -29,10 +32,11 @@ cdef extern from "_spawn.h":
         int cgroup
         int no_new_privs
         int held
+        long descriptors
         int failure
         int is_directory
 
-    long vc_spawn_into(vc_spawn* s)
+    long start "vc_spawn" (vc_spawn* s)
 
 
 cdef char** pointers(list strings) except NULL:
@@ -63,23 +67,32 @@ cdef bytes variable(str name, str value):
 
 
 def spawn_into(
-    int cgroup, argv, directory, environment, int stdin, int stdout, int stderr, bint no_new_privs,
-    int held=-1
+    int cgroup,
+    argv,
+    directory,
+    environment,
+    int stdin,
+    int stdout,
+    int stderr,
+    bint no_new_privs,
+    int held=-1,
+    long descriptors=-1,
 ):
-    """Start a program as a session leader, in a cgroup from its first instruction.
+    """Start a program as a session leader, in a cgroup from its first instruction. Linux only.
 
     Blocks until the program is executed, as ``vfork`` does. Like `subprocess`, it searches the PATH
-    of ``environment``, leaves only the three standard descriptors and ``held`` open, and undoes
-    what Python changed about signals.
+    of ``environment``, and leaves only the three standard descriptors and ``held`` open. No signal is
+    blocked or ignored in it, whatever is in the caller.
 
     Args:
-        cgroup: A descriptor of the cgroup's directory.
+        cgroup: A descriptor of the cgroup's directory; -1 for the caller's own cgroup.
         argv: The program and its arguments.
         directory: The working directory.
         environment: The whole environment.
         stdin: A descriptor for standard input; ``stdout`` and ``stderr`` likewise.
         no_new_privs: Whether the program and its descendants can never gain privileges.
         held: A descriptor that the program inherits as its descriptor 3, or -1 for none.
+        descriptors: The soft limit on open descriptors; -1 for the caller's own.
 
     Returns:
         The PID. The caller is the parent and must wait for the process.
@@ -102,8 +115,9 @@ def spawn_into(
         spawn.programs = pointers(programs)
         spawn.directory = place
         spawn.input, spawn.output, spawn.error = stdin, stdout, stderr
-        spawn.cgroup, spawn.no_new_privs, spawn.held = cgroup, no_new_privs, held
-        pid = vc_spawn_into(&spawn)
+        spawn.cgroup, spawn.no_new_privs = cgroup, no_new_privs
+        spawn.held, spawn.descriptors = held, descriptors
+        pid = start(&spawn)
     finally:
         PyMem_Free(spawn.argv)
         PyMem_Free(spawn.envp)
@@ -127,7 +141,7 @@ def can_spawn_into(int cgroup):
     cdef long pid
     memset(&spawn, 0, sizeof(spawn))  # no directory, so the child only exits
     spawn.cgroup = cgroup
-    pid = vc_spawn_into(&spawn)
+    pid = start(&spawn)
     if pid < 0:
         return -pid
     reap(pid)

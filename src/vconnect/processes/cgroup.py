@@ -36,6 +36,15 @@ class Cgroup:
         self.path = path
         self.memory_bytes = memory_bytes
 
+    def contains(self, path: str) -> bool:
+        """Return whether a path below the root of the hierarchy is this cgroup, or one below it."""
+        parts = path.strip("/").split("/")
+        own = f"{self.path}/"
+        # Where the hierarchy is mounted is not known here, but that its paths end our paths.
+        return bool(parts[0]) and any(
+            own.endswith(f"/{'/'.join(parts[:count])}/") for count in range(len(parts), 0, -1)
+        )
+
     def read(self, name: str) -> str:
         """Read one of its files.
 
@@ -140,6 +149,10 @@ class Cgroup:
         """
         until = time.monotonic() + patience_s
         while True:
+            # This alone needs no descriptor, and usually there is nothing below it.
+            with suppress(OSError):
+                self.path.rmdir()
+                return True
             # Children first: the kernel removes only cgroups without children and processes.
             for place in reversed(list(self._all())):
                 with suppress(OSError):

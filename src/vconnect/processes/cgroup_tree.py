@@ -33,7 +33,7 @@ from vconnect.settings.parts import CgroupSettings
 
 from ._spawn import can_spawn_into
 from .cgroup import Cgroup
-from .procfs import HAS_PROC
+from .procfs import has_proc
 
 # 12 hexadecimal digits are 48 bits: enough to tell the sockets of one machine apart.
 _PREFIX = "vconnect-"
@@ -219,7 +219,7 @@ def delegated() -> Path:
 
 def _own_path() -> str:
     """Return this process's path in the cgroup v2 hierarchy."""
-    if not HAS_PROC:
+    if not has_proc():
         raise OSError("cgroups require Linux")
     for line in os.fsdecode(Path("/proc/self/cgroup").read_bytes()).splitlines():
         if line.startswith("0::"):  # version 2; the others have a number and controllers

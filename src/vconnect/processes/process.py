@@ -12,15 +12,16 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from vconnect.descriptors import inherited_limit
 from vconnect.errors import PluginStartError
 from vconnect.logs.pipes import PluginOutput
 from vconnect.logs.plugin_log import PluginLog
@@ -28,14 +29,22 @@ from vconnect.settings.limits import ResourceLimits
 
 from ._spawn import spawn_into
 from .cgroup import Cgroup
-from .no_new_privileges import without_new_privileges
-from .procfs import HAS_PROC, ProcessStat, members
+from .procfs import has_proc
+from .tree import Origin, ProcessTree
 
 # The machine is short of a resource, which may pass: a start that fails for this is tried again.
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+# A program that is open for writing cannot be executed. If another thread has just forked with the
+# descriptor, that passes by itself before the next try; otherwise the supervisor tries again.
+_BUSY_TRIES = 3
 # The first and the longest pause between looks at a session that is ending. Nothing announces that
 # a session is empty, so it is polled: soon at first, because most plugins exit at once.
 _POLL_SECONDS = (0.002, 0.05)
+# How long processes may take to die of SIGKILL, in seconds, and those that refuse our signals to
+# end by themselves. What lives then hangs in the kernel or is another user's, perhaps forever.
+_KILL_PATIENCE_S = 5.0
+_REFUSED_PATIENCE_S = 1.0
+_KILL_ROUND_S = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +78,17 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
-    """How the leader ended: an exit code, or the signal that killed it; neither if unknown."""
+    """How the leader ended: an exit code, or the signal that killed it; neither if unknown.
+
+    Attributes:
+        code: Its exit code, or ``None``.
+        signal: The name of the signal that killed it, or ``None``.
+        is_alive: Whether it was given up while it lived, because it cannot be ended.
+    """
 
     code: int | None
     signal: str | None
+    is_alive: bool = False
 
     @property
     def is_clean(self) -> bool:
@@ -80,13 +96,15 @@ class ExitStatus(msgspec.Struct, frozen=True):
         return self.code == 0
 
     def __str__(self) -> str:
+        if self.is_alive:
+            return "still running: it cannot be ended"
         if self.code is None and self.signal is None:
             return "exited: its exit status was taken by another part of this program"
         return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
 
 
 class SpawnedChild:
-    """A child that was started in a cgroup, with the part of `subprocess.Popen` that is used here.
+    """A child that was started by `_spawn`, with the part of `subprocess.Popen` that is used here.
 
     Attributes:
         pid: Its PID.
@@ -120,7 +138,7 @@ class PluginProcess:
     Attributes:
         pid: The leader's PID, which is also the ID of its process group and session.
         exited: Set to an `ExitStatus` as soon as the leader has exited.
-        released: Set once the session is empty and the leader is reaped.
+        released: Set once the session is empty and the leader is reaped, or `end` has given up.
         directory: Its working directory.
         log: Its output.
         cgroup: Its own cgroup, or ``None``.
@@ -141,12 +159,14 @@ class PluginProcess:
         self.remove_leftovers: Callable[[], None] = _nothing
         self._plugin = spec.plugin
         self._is_wrapped = spec.is_wrapped
+        self._tree = ProcessTree(child.pid, spec.cgroup, is_wrapped=spec.is_wrapped)
         self._child = child
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[ExitStatus] = self._loop.create_future()
         self.log = PluginOutput(log or PluginLog(spec.plugin), self._loop)
         self.released: asyncio.Future[None] = self._loop.create_future()
         self._pidfd = -1
+        self._is_given_up = False
 
     @classmethod
     def spawn(
@@ -191,10 +211,15 @@ class PluginProcess:
 
     def owns(self, pid: int) -> bool:
         """Return whether process ``pid`` belongs to this start, by its session or its group."""
-        try:
-            return os.getsid(pid) == self.pid or os.getpgid(pid) == self.pid
-        except ProcessLookupError:
-            return False
+        return self._tree.owns(pid)
+
+    def begat(self, origin: Origin) -> bool:
+        """Return whether a process belongs to this start, by its cgroup or its descent."""
+        return self._tree.begat(origin)
+
+    def has_followers(self) -> bool:
+        """Return whether other processes of this start than its leader are alive. Reads /proc."""
+        return self._tree.has_followers()
 
     async def end(
         self,
@@ -202,17 +227,22 @@ class PluginProcess:
         on_phase: Callable[[signal.Signals], None],
         *,
         interrupt: float = 0.0,
-    ) -> None:
+    ) -> str:
         """End the process tree: SIGINT, SIGTERM, then SIGKILL until the session is empty.
 
         A leader that has already exited makes no difference: what it left behind is ended the same
-        way. If cancelled, the processes stay as they are; call it again.
+        way. It has an end itself: what survives SIGKILL for five seconds hangs in the kernel, and
+        what belongs to another user cannot be killed at all. Then the process is released all the
+        same. If cancelled, the processes stay as they are; call it again.
 
         Args:
             grace: Seconds from the first signal to SIGKILL.
             on_phase: Called before each signal.
             interrupt: How many of these seconds lie between SIGINT and SIGTERM, at most half of
                 them; 0 for no SIGINT.
+
+        Returns:
+            Which processes are left and why they cannot be ended; empty if none is.
         """
         interrupt = min(interrupt, grace / 2)
         steps = [(signal.SIGINT, interrupt)] if interrupt else []
@@ -221,28 +251,47 @@ class PluginProcess:
             if self._is_empty():
                 break
             on_phase(number)
-            self._signal(number)
+            self._tree.ask(number)
             await self._wait_until_empty(patience)
+        left = ""
         if not self._is_empty():
             on_phase(signal.SIGKILL)
-            await self._kill_until_empty()
-        await asyncio.wait([self.exited])  # awaiting it directly would cancel it with this task
+            left = await self._kill_until_empty()
+        if left:
+            _log.error("plugin %s: given up: %s", self._plugin, left)
+        elif self._is_zombie():
+            # What /proc hides from us may be left, unseen. Until it is reaped, the dead leader
+            # keeps its group's number from anyone else.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         self.release()
+        return left
 
     def kill_now(self) -> None:
         """Send SIGKILL to the whole process tree, without waiting."""
-        self._signal(signal.SIGKILL)
-        # After the session: `cgroup.kill` also reaches what has forked since that was listed.
-        if self.cgroup is not None:
-            self.cgroup.kill()
+        self._tree.kill()
 
     def release(self) -> None:
-        """Read the rest of the output, reap the leader and close the pipes."""
+        """Read the rest of the output, reap the leader and close the pipes.
+
+        A leader that lives has been given up. It is reaped when it ends after all.
+        """
         self.log.close()
-        if self._child.returncode is None:
+        if self.is_alive:
+            self.exited.set_result(ExitStatus(None, None, is_alive=True))
+            self._is_given_up = True
+        elif self._child.returncode is None:
             self._reap()
         if not self.released.done():
             self.released.set_result(None)
+
+    def _is_zombie(self) -> bool:
+        """Return whether the leader has exited and nobody has reaped it."""
+        try:
+            options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+            return os.waitid(os.P_PID, self.pid, options) is not None
+        except ChildProcessError:
+            return False
 
     def _reap(self) -> None:
         """Take the leader's exit status and resource usage from the kernel."""
@@ -253,7 +302,7 @@ class PluginProcess:
             return
         self._child.returncode = os.waitstatus_to_exitcode(status)
         # ru_maxrss is in KiB on Linux and in bytes on macOS.
-        self.max_rss_bytes = usage.ru_maxrss * (1024 if HAS_PROC else 1)
+        self.max_rss_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         self.cpu_s = usage.ru_utime + usage.ru_stime
 
     # Exit.
@@ -276,6 +325,9 @@ class PluginProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
+        if self._is_given_up:
+            self._reap()
+            return
         try:
             result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:  # the application reaps all children, and got this one first
@@ -293,6 +345,8 @@ class PluginProcess:
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
     def _set_exited(self, code: int) -> None:
+        if self._is_given_up:
+            return
         self.log.drain()  # before `exited`, so that a crash report has the last lines
         if self._is_wrapped and code - 128 in signal.valid_signals():
             code = 128 - code  # like a shell, bwrap reports a signal as exit code 128 + signal
@@ -304,50 +358,12 @@ class PluginProcess:
     # The session.
 
     def _is_empty(self) -> bool:
-        if HAS_PROC:
-            try:
-                return next(self._members(), None) is None
-            except OSError:  # no descriptor left to look with; assume the worse
-                return False
-        # Without /proc only the group can be tested, and only once the leader is reaped.
+        # The process that we know counts, whatever /proc shows.
         if self.is_alive:
             return False
-        try:
-            os.killpg(self.pid, 0)
-        except (ProcessLookupError, PermissionError):  # macOS: EPERM when only zombies are left
-            return True
-        return False
-
-    def _members(self) -> Iterator[ProcessStat]:
-        """Yield the living processes of its session, and those of its cgroup outside of it."""
-        yield from members((self.pid,))
-        if self.cgroup is not None:
-            yield from (stat for stat in self.cgroup.living() if stat.session != self.pid)
-
-    def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the group, and to processes that have left it for one of their own."""
-        if self._is_wrapped and number is not signal.SIGKILL:
-            self._signal_wrapped(number)
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-        if not HAS_PROC:
-            return
-        with suppress(OSError):  # no descriptor left to look with; the next round may have one
-            for member in self._members():
-                # The others of the group already have the signal.
-                if member.group != self.pid:
-                    with suppress(ProcessLookupError):
-                        os.kill(member.pid, number)
-
-    def _signal_wrapped(self, number: signal.Signals) -> None:
-        """Signal all but `bwrap`, whose exit would kill the plugin before its grace period ends."""
-        with suppress(OSError):
-            pids = [member.pid for member in self._members()]
-            # If only `bwrap` is left, it gets the signal after all.
-            for pid in [pid for pid in pids if pid != self.pid] or pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
+        if not has_proc() and self._child.returncode is None:
+            self._reap()  # a zombie would keep its group from being empty
+        return self._tree.is_empty(is_reaped=self._child.returncode is not None)
 
     async def _wait_until_empty(self, timeout: float) -> bool:
         until = time.monotonic() + timeout
@@ -362,12 +378,19 @@ class PluginProcess:
             pause = min(pause * 2, longest)
         return True
 
-    async def _kill_until_empty(self) -> None:
-        self.kill_now()
-        # A process in an uninterruptible system call dies only after it; new forks die each second.
-        while not await self._wait_until_empty(1.0):
-            _log.warning("%s is still alive after SIGKILL (PID %d)", self._plugin, self.pid)
+    async def _kill_until_empty(self) -> str:
+        """Kill until nothing is left or patience is over; return what is left."""
+        began = time.monotonic()
+        while True:
             self.kill_now()
+            # New forks die with the next round.
+            if await self._wait_until_empty(_KILL_ROUND_S):
+                return ""
+            waited = time.monotonic() - began
+            if waited >= _KILL_PATIENCE_S or (
+                waited >= _REFUSED_PATIENCE_S and self._tree.is_beyond_reach()
+            ):
+                return self._tree.who_is_left()
 
 
 def _nothing() -> None:
@@ -389,23 +412,39 @@ def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
 
 
 def _start(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
-    """Start the process in its cgroup, or else in the host's."""
-    if spec.cgroup is not None:
-        return _start_in(spec.cgroup, spec, stdout, stderr)
-    # Without a cgroup there is no need for our own `vfork`.
-    start = partial(_popen, spec, stdout, stderr)
-    return without_new_privileges(start) if spec.no_new_privs else start()
+    """Start the process, in its cgroup if it has one."""
+    for _ in range(_BUSY_TRIES - 1):
+        with suppress(_BusyProgramError):
+            return _start_once(spec, stdout, stderr)
+    return _start_once(spec, stdout, stderr)
 
 
-def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
+class _BusyProgramError(OSError):
+    """The program is open for writing."""
+
+
+def _start_once(spec: LaunchSpec, stdout: int, stderr: int) -> Child:
+    try:
+        if sys.platform != "linux":
+            return _popen(spec, stdout, stderr)
+        return _spawn_child(spec, stdout, stderr)
+    except OSError as error:
+        if error.errno == errno.ETXTBSY:
+            raise _BusyProgramError(*error.args[:2], error.filename) from None
+        raise
+
+
+def _spawn_child(spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
     with ExitStack() as descriptors:
-        directory = cgroup.open()
-        descriptors.callback(os.close, directory)
+        cgroup = -1
+        if spec.cgroup is not None:
+            cgroup = spec.cgroup.open()
+            descriptors.callback(os.close, cgroup)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         descriptors.callback(os.close, nothing)
         try:
             pid = spawn_into(
-                directory,
+                cgroup,
                 spec.argv,
                 spec.directory,
                 spec.environment,
@@ -414,25 +453,32 @@ def _start_in(cgroup: Cgroup, spec: LaunchSpec, stdout: int, stderr: int) -> Spa
                 stderr,
                 spec.no_new_privs,
                 spec.held,
+                inherited_limit(),
             )
         except OSError as error:
-            if error.filename is None and error.errno not in _SHORTAGES:
-                error.filename = str(cgroup.path)  # it is neither the program nor its directory
+            is_of_cgroup = error.filename is None and error.errno not in _SHORTAGES
+            if spec.cgroup is not None and is_of_cgroup:
+                error.filename = str(spec.cgroup.path)  # neither the program nor its directory
             raise
     return SpawnedChild(pid)
 
 
 def _popen(spec: LaunchSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        spec.argv,
-        cwd=spec.directory,
-        env=spec.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,
-        pass_fds=() if spec.held < 0 else (spec.held,),
-    )
+    # A child inherits what is blocked, and would not hear the signals that are to end it.
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        return subprocess.Popen(
+            spec.argv,
+            cwd=spec.directory,
+            env=spec.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            pass_fds=() if spec.held < 0 else (spec.held,),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _hold(child: Child, limits: ResourceLimits) -> None:
@@ -455,8 +501,10 @@ def _signal_name(number: int) -> str:
 
 def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginStartError:
     """Build the error for a failed start; it is transient if the machine is short of something."""
-    is_transient = isinstance(error, OSError) and error.errno in _SHORTAGES
-    return PluginStartError(plugin, words, is_transient=is_transient)
+    number = error.errno if isinstance(error, OSError) else None
+    return PluginStartError(
+        plugin, words, is_transient=number in _SHORTAGES, is_momentary=number == errno.ETXTBSY
+    )
 
 
 def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
@@ -468,6 +516,15 @@ def _spawn_problem(spec: LaunchSpec, error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"cannot start {program}: {error}"
     words = error.strerror or str(error)
+    if error.errno == errno.ETXTBSY:
+        return f"cannot start {program}: it is still being written"
+    if error.filename == os.devnull:
+        if error.errno in _SHORTAGES:
+            return f"cannot start {program}: {_lower(words)}"
+        return (
+            f"cannot start {program}: {os.devnull}: {_lower(words)}; a plugin's standard input is "
+            "read from there, so this machine or container must have it"
+        )
     # Python sets `filename` to the directory if that is what is missing.
     where = error.filename or program
     remedies = {
@@ -478,4 +535,8 @@ def _spawn_problem(spec: LaunchSpec, error: OSError | ValueError) -> str:
     hint = "" if in_cgroup else remedies.get(type(error), "")
     if "Exec format" in words:
         hint = "; it is neither a program for this machine nor a script with a #! line"
-    return f"cannot start {where}: {words[0].lower()}{words[1:]}{hint}"
+    return f"cannot start {where}: {_lower(words)}{hint}"
+
+
+def _lower(words: str) -> str:
+    return f"{words[:1].lower()}{words[1:]}"

@@ -12,9 +12,10 @@ import signal
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
-HAS_PROC = sys.platform == "linux"
+from vconnect.logs.text import escape_controls
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -25,12 +26,28 @@ _BSDINFO_BYTES = 136
 _BSDINFO_START = 120  # pbi_start_tvsec, then pbi_start_tvusec
 
 
+@cache
+def has_proc() -> bool:
+    """Return whether there is a ``/proc`` that shows this process.
+
+    A change root or a container may have none, or that of another PID namespace.
+    """
+    # Neither needs a descriptor, so the answer does not depend on how many are left.
+    try:
+        return os.readlink("/proc/self") == str(os.getpid()) and os.access(  # noqa: PTH115
+            "/proc/self/stat", os.R_OK
+        )
+    except OSError:
+        return False
+
+
 class ProcessStat(NamedTuple):
     """A snapshot of one process.
 
     Attributes:
         pid: Its PID.
-        state: ``R``, ``S``, ``D``, ``T`` (stopped by a signal), ``t`` (by a debugger), ``Z``, ….
+        state: ``R``, ``S``, ``D``, ``T`` (stopped by a signal), ``t`` (by a debugger), ``Z``, …;
+            ``?`` if it may not be inspected, and then the rest is 0.
         parent: Its parent's PID.
         group: Its process group ID.
         session: Its session ID.
@@ -89,10 +106,14 @@ def read_stat(pid: int) -> ProcessStat | None:
         OSError: Descriptors or memory ran out, so it is unknown whether the process has ended.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - once per process and second
-            return parse_stat(file.read())
+        return _read_stat(pid)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
+
+
+def _read_stat(pid: int) -> ProcessStat:
+    with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - once per process and second
+        return parse_stat(file.read())
 
 
 def processes() -> Iterator[ProcessStat]:
@@ -106,6 +127,8 @@ def processes() -> Iterator[ProcessStat]:
 
 def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
     """Find the living members of sessions, in one pass over all processes.
+
+    A member that may not be inspected (``hidepid=1``) counts as living, with the state ``?``.
 
     Most processes of a machine are unrelated. Getting a process's session is one system call, while
     reading its ``stat`` is three and parsing, so unrelated processes cost little.
@@ -123,9 +146,23 @@ def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
         except OSError:
             continue  # it ended while we looked
         # Compared again: the PID may have been reused between the two looks.
-        stat = read_stat(pid)
+        stat = _described(pid)
         if stat is not None and stat.is_alive and stat.session in sessions:
             yield stat
+
+
+def _described(pid: int) -> ProcessStat | None:
+    """Inspect a process, or say of one that may not be inspected what the system calls say."""
+    try:
+        return _read_stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        try:
+            group, session = os.getpgid(pid), os.getsid(pid)
+        except OSError:
+            return None
+        return ProcessStat(pid, "?", 0, group, session, 0.0, 0, 0, 0)
 
 
 def open_files(pid: int) -> int | None:
@@ -148,10 +185,29 @@ def start_time(pid: int) -> int | None:
     Raises:
         OSError: See `read_stat`.
     """
-    if HAS_PROC:
+    if has_proc():
         stat = read_stat(pid)
         return stat.start if stat is not None else None
     return _start_time_of_macos(pid) if sys.platform == "darwin" else None
+
+
+def owner_of(pid: int) -> int | None:
+    """Return the user whose rights a process has; ``None`` if that is unknown."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123
+            fields = [line for line in file if line.startswith(b"Uid:")]
+        return int(fields[0].split()[2])  # real, effective, saved, file system
+    except (OSError, IndexError):
+        return None
+
+
+def command_name(pid: int) -> str:
+    """Return a process's command name of at most 15 bytes; empty if it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:  # noqa: PTH123
+            return escape_controls(file.read().decode("utf-8", "replace").rstrip("\n"))
+    except OSError:
+        return ""
 
 
 def boot_id() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from .cgroup import Cgroup
-from .procfs import HAS_PROC, ProcessStat, members, open_files, read_stat
+from .procfs import ProcessStat, has_proc, members, open_files, read_stat
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class Sampler:
         Raises:
             OSError: Measuring failed, for example without a free descriptor.
         """
-        if not (HAS_PROC and sessions):
+        if not (has_proc() and sessions):
             self._cpu_s, self._known = {}, frozenset()
             return {}
         began = time.monotonic()

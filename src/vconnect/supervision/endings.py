@@ -37,7 +37,8 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
         )
         return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
     if exit_status.is_clean:
-        return Verdict(PluginStatus.STOPPED, Substate.EXITED, str(exit_status), Ended.CLEANLY)
+        reason = f"{exit_status}{_background(instance)}"
+        return Verdict(PluginStatus.STOPPED, Substate.EXITED, reason, Ended.CLEANLY)
     if exit_status.signal:  # its last output is unrelated to a signal from outside
         return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
     reason = _with_last_words(str(exit_status), instance)
@@ -108,6 +109,17 @@ def crash_report(instance: Instance, verdict: Verdict, ran_for: float) -> CrashR
         max_rss_bytes=process.max_rss_bytes,
         cpu_s=process.cpu_s,
     )
+
+
+def _background(instance: Instance) -> str:
+    """Say so if a process has put itself into the background before its handshake.
+
+    Its parent, which is the process that was started, exits then, and everything else is ended.
+    """
+    process = instance.process
+    if process is None or instance.running_since is not None or not process.has_followers():
+        return ""
+    return "; it went into the background, but must run in the foreground"
 
 
 def _with_last_words(reason: str, instance: Instance) -> str:

@@ -127,7 +127,7 @@ class Instance:
         self.due_at += late + min(late, self.patience)
         return False
 
-    async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> None:
+    async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> str:
         """Go through the shutdown sequence until the process's session is empty.
 
         Events in flight may finish, a native plugin is asked to stop, then SIGINT, SIGTERM and
@@ -138,6 +138,9 @@ class Instance:
             settings: How long each step may take.
             reason: The reason, for the plugin.
             on_phase: Called before each step.
+
+        Returns:
+            Which processes cannot be ended and why; empty if none is left.
         """
         process = self.process
         assert process is not None, "another program's process is not ours to end"
@@ -148,7 +151,7 @@ class Instance:
             await self._notify_stopping(process, self.session, settings, reason, on_phase)
         # SIGINT and SIGTERM are one phase for an operator.
         phases = {signal.SIGKILL: Substate.KILLING}
-        await process.end(
+        left = await process.end(
             settings.stop_timeout,
             lambda number: on_phase(phases.get(number, Substate.TERMINATING)),
             interrupt=settings.interrupt_timeout,
@@ -157,6 +160,7 @@ class Instance:
             self.session.abort()
         # In a thread, because a plugin may have left a lot in its temporary directory.
         await in_thread(None, process.remove_leftovers)
+        return left
 
     async def _notify_stopping(
         self,

@@ -110,3 +110,12 @@ def test_a_thousand_failures_do_not_overflow():
     for now in range(1500):
         decision = made.ended(Ended.FAILED, 0, now)
     assert decision.delay == 30
+
+
+def test_what_passes_in_a_moment_is_tried_in_milliseconds_and_then_less_often():
+    made = restarts()
+    delays = [made.ended(Ended.MOMENTARY, 0, 0).delay for _ in range(9)]
+    assert delays == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2, 2]
+    assert made.ended(Ended.TRANSIENT, 0, 0).delay == 2
+    assert made.ended(Ended.MOMENTARY, 0, 0).delay == 0.02
+    assert made.ended(Ended.FAILED, 0, 0) == Decision(0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -95,6 +96,21 @@ async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
     )
 
 
+async def test_a_program_that_is_open_for_writing(tmp_path: Path) -> None:
+    program = tmp_path / "run"
+    shutil.copy("/bin/true", program)
+    with program.open("r+b"):
+        error = refused(spec(str(program)))
+    assert error.message == f"cannot start {program}: it is still being written"
+    assert error.is_momentary
+
+
+async def test_a_machine_without_dev_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    error = refused(spec("/bin/true"))
+    assert "null: no such file or directory; a plugin's standard input is read from" in str(error)
+
+
 async def test_a_word_that_no_command_line_can_hold() -> None:
     error = refused(spec("/bin/true", "a\0b"))
     assert "null byte" in error.message
@@ -108,6 +124,7 @@ async def test_a_word_that_no_command_line_can_hold() -> None:
         (errno.ENOMEM, True),
         (errno.EMFILE, True),
         (errno.ENFILE, True),
+        (errno.ETXTBSY, True),
         (errno.ENOENT, False),
         (errno.EACCES, False),
         (errno.ENOSPC, False),
@@ -116,6 +133,7 @@ async def test_a_word_that_no_command_line_can_hold() -> None:
 def test_what_the_machine_is_short_of_may_pass(number: int, is_transient: bool) -> None:
     error = start_error("example", "no", OSError(number, os.strerror(number)))
     assert error.is_transient is is_transient
+    assert error.is_momentary is (number == errno.ETXTBSY)
     assert str(error) == "example: no"
 
 

@@ -12,7 +12,7 @@ from vconnect.processes import procfs
 from vconnect.processes.procfs import members, open_files, parse_stat, read_stat
 
 NOBODY = 2**22 + 1  # no PID is that large
-on_linux = pytest.mark.skipif(not procfs.HAS_PROC, reason="needs /proc")
+on_linux = pytest.mark.skipif(not procfs.has_proc(), reason="needs /proc")
 
 
 @on_linux

@@ -60,6 +60,23 @@ async def test_how_the_leader_ended_decides(status, verdict):
     assert exited(saying("hello", "no disk"), status) == verdict
 
 
+@pytest.mark.parametrize(
+    ("followers", "served", "words"),
+    [
+        (False, False, ""),
+        (True, True, ""),
+        (True, False, "; it went into the background, but must run in the foreground"),
+    ],
+)
+async def test_a_process_that_puts_itself_into_the_background_is_told_so(
+    monkeypatch, followers, served, words
+):
+    made = instance()
+    monkeypatch.setattr(made.process, "has_followers", lambda: followers)
+    made.running_since = 1.0 if served else None
+    assert exited(made, ExitStatus(0, None)).reason == f"exited: code 0{words}"
+
+
 async def test_a_status_that_somebody_took_is_a_failure():
     verdict = exited(instance(), ExitStatus(None, None))
     assert (verdict.status, verdict.substate, verdict.ended) == (

@@ -1,0 +1,85 @@
+"""This process's file descriptors: the standard ones, how many there may be, and a reserve."""
+
+# The limit is a fact of the whole process, so what it was at the start is kept here and not by one
+# of the objects that ask for it.
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+
+_STANDARD = range(3)
+# What `resource` calls infinity is a number of descriptors that no kernel allows.
+_ENOUGH = 1 << 20
+
+
+class _Limit:
+    """What the soft limit was before it was raised; -1 if it was not."""
+
+    inherited = -1
+
+
+def open_standard() -> None:
+    """Open ``/dev/null`` on each standard descriptor that is closed.
+
+    Otherwise a socket or the event loop's own descriptor would get its number, and whatever writes
+    an error message would write it there.
+    """
+    for number in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):  # a machine without /dev/null; then it stays closed
+                # The lowest free number is this one, since those below it are open.
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def raise_limit() -> None:
+    """Raise the soft limit on descriptors to the hard one; see `inherited_limit`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _ENOUGH if hard == resource.RLIM_INFINITY else hard
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with suppress(OSError, ValueError):  # macOS has a second, lower limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        # Programs that use select(2) fail with more, so children get the limit that was meant.
+        _Limit.inherited = soft
+
+
+def inherited_limit() -> int:
+    """Return the soft limit from before `raise_limit`, for children; -1 to leave theirs as it is.
+
+    Only Linux can set it for a child.
+    """
+    return _Limit.inherited if sys.platform == "linux" else -1
+
+
+def limit() -> int | None:
+    """Return how many descriptors this process may have open; ``None`` for any number."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+class Reserve:
+    """One descriptor that is kept, so that there is one when all others are in use."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self.refill()
+
+    def __bool__(self) -> bool:
+        return self._descriptor >= 0
+
+    def release(self) -> None:
+        """Give the descriptor away. The next one that is opened gets it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def refill(self) -> None:
+        """Take a descriptor again, if one is free."""
+        if self._descriptor < 0:
+            with suppress(OSError):
+                self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
