@@ -153,7 +153,7 @@ async def test_a_failed_start_leaves_no_cgroup(lab: Lab) -> None:
         summary = runtime.summary("broken")
         assert (summary.status, summary.substate) == ("Error", "spawn_failed")
         assert f"cannot start {directory}/broken: no such file or directory" in summary.reason
-        assert not any(entry.is_dir() for entry in base.iterdir())
+        await until(lambda: not any(entry.is_dir() for entry in base.iterdir()), "the removal")
 
 
 @needs_cgroups

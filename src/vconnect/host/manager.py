@@ -211,6 +211,7 @@ class PluginRuntimeManager:
         await self._roster.closed()
         await self._state.flush()
         await asyncio.gather(*(plugin.crashes.flush() for plugin in self._registry))
+        await self._launcher.close()  # before the cgroups' parent is removed
         self._cgroups.close()
         # Last, because plugins that stop still use the connection, and logs their pipes.
         await self._server.close()

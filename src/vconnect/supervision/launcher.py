@@ -40,6 +40,7 @@ from vconnect.settings.parts import LaunchSettings
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
+from vconnect.threads import in_thread
 
 from .endings import failed_start
 from .instance import Instance
@@ -76,6 +77,8 @@ class Launcher:
         self._bubblewrap = Bubblewrap()
         # Why a plugin's files could not be carried, until `begin` has reported it.
         self._uncarried: dict[str, OSError] = {}
+        # What failed starts have left, being removed.
+        self._removals: set[asyncio.Task[None]] = set()
 
     def is_prepared(self, plugin: PluginRuntime) -> bool:
         """Return whether `begin` can be called now; otherwise call `prepare` first."""
@@ -127,6 +130,8 @@ class Launcher:
             return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
         except PluginStartError as error:
             how = Ended.TRANSIENT if error.is_transient else Ended.PERMANENT
+            if error.is_momentary:
+                how = Ended.MOMENTARY
             return failed_start(Substate.SPAWN_FAILED, error.message, how)
         process.exited.add_done_callback(lambda _: wake.set())
         instance = Instance(plugin.generation, process, located.path, manifest, trial)
@@ -173,10 +178,9 @@ class Launcher:
     ) -> PluginProcess:
         # Whatever has been created is removed if the start fails, and otherwise when the process
         # has ended.
-        with ExitStack() as leftovers:
-            private = self._make_private(plugin)
-            if private is not None:
-                leftovers.callback(private.remove)
+        leftovers = ExitStack()
+        try:
+            private = self._make_private(plugin, leftovers)
             spec = self._spec(plugin, located, manifest, private)
             if located.version is not None:
                 held = self._hold(plugin, located.version)
@@ -187,6 +191,9 @@ class Launcher:
                 leftovers.callback(cgroup.end)
                 spec = msgspec.structs.replace(spec, cgroup=cgroup)
             process = PluginProcess.spawn(spec, plugin.log, leftovers)
+        except BaseException:
+            self._remove_later(leftovers)
+            raise
         # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
         # Only once the whole session is gone: until then the next host may have to end it.
@@ -201,7 +208,18 @@ class Launcher:
             problem = f"cannot use {version.directory}: {error.strerror}"
             raise start_error(plugin.name, problem, error) from None
 
-    def _make_private(self, plugin: PluginRuntime) -> PrivateDirectory | None:
+    def _remove_later(self, leftovers: ExitStack) -> None:
+        """Remove what a failed start has created, in a thread: a cgroup may take its time."""
+        work = in_thread(None, leftovers.close)
+        removal = asyncio.create_task(work, name="vconnect leftovers of a start")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    async def close(self) -> None:
+        """Wait until nothing of failed starts is left."""
+        await asyncio.gather(*self._removals)
+
+    def _make_private(self, plugin: PluginRuntime, leftovers: ExitStack) -> PrivateDirectory | None:
         """Create the plugin's private directories; return ``None`` if that fails but is optional.
 
         A disk that is full or read-only must not keep a plugin from serving, unless it has secrets
@@ -215,11 +233,8 @@ class Launcher:
         except OSError as error:
             _go_without("its private directories", plugin.name, error, must_have=must_have)
             return None
-        try:
-            private.add_secrets(plugin.name, secrets)
-        except PluginStartError:
-            private.remove()
-            raise
+        leftovers.callback(private.remove)
+        private.add_secrets(plugin.name, secrets)
         return private
 
     def _make_cgroup(self, plugin: PluginRuntime) -> Cgroup | None:

@@ -217,7 +217,9 @@ def refused_spawn(error: OSError) -> Any:
 
 
 async def test_a_start_that_failed_leaves_no_directory(place):
-    place.fails(place.add(code="neither"))
+    made = launcher(place.registry, place.directory)
+    assert isinstance(made.begin(place.add(code="neither"), place.wake), Verdict)
+    await made.close()
     assert list((place.directory / ".vconnect" / "run").iterdir()) == []
 
 
