@@ -203,7 +203,7 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_arrives_once(lab: Lab, loop: str, number: signal.Signals) -> None:
     lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:
@@ -230,6 +230,46 @@ def test_a_signal_to_both_counts_once(lab: Lab, loop: str, host_first: bool) -> 
     assert lab.order() == ["begin polite", "end polite"]
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("guardian", ["--guardian", "--no-guardian"])
+def test_gnu_timeout_ends_it_in_order(lab: Lab, loop: str, guardian: str) -> None:
+    """It signals its child and at once the child's group."""
+    lab.plugin("polite", ORDERLY)
+    with Serve(lab, loop, guardian, before=("timeout", "60")) as host:
+        host.wait_for_log("plugin handshake: polite")
+        host.process.terminate()
+        assert host.ends() in (0, 128 + signal.SIGTERM)  # the latter is timeout's own
+    assert "again" not in host.log.read_text()
+    assert lab.order() == ["begin polite", "end polite"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("guardian", ["--guardian", "--no-guardian"])
+@pytest.mark.parametrize("how", ["block", "ignore"])
+def test_what_was_blocked_or_ignored_before_is_not_inherited(
+    lab: Lab, loop: str, guardian: str, how: str
+) -> None:
+    lab.plugin("polite", ORDERLY)
+    lab.plugin("fails", "sys.exit(3)")
+    code = {
+        "block": "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+        "ignore": "[signal.signal(number, signal.SIG_IGN) for number in"
+        " (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGQUIT)]",
+    }[how]
+    code = f"import os, signal, sys; {code}; os.execv(sys.argv[1], sys.argv[1:])"
+    with Serve(lab, loop, guardian, before=(sys.executable, "-c", code)) as host:
+        host.wait_for_log("plugin handshake: polite")
+        host.wait_for_log("fails exited: code 3")
+        fields = Path(f"/proc/{host.status('polite')['pid']}/status").read_text()
+        masks = dict(line.split(":\t") for line in fields.splitlines() if line.startswith("Sig"))
+        # Python ignores SIGPIPE and SIGXFSZ by itself.
+        pythons = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+        assert (int(masks["SigBlk"], 16), int(masks["SigIgn"], 16)) == (0, pythons)
+        host.process.terminate()
+        assert host.ends() == 0
+    assert lab.order() == ["begin polite", "end polite"]
+
+
 def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
     with Serve(lab) as host:
         wait_until(lab.socket.exists)
@@ -241,8 +281,10 @@ def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
 def test_a_host_killed_by_a_signal_is_told_by_the_exit_code(lab: Lab) -> None:
     with Serve(lab) as host:
         host.wait_for_log("plugin(s) running")
-        host.process.send_signal(signal.SIGUSR1)  # nobody handles it: it kills
-        assert host.ends() == 128 + signal.SIGUSR1
+        host.process.send_signal(signal.SIGUSR1)  # it means nothing
+        host.wait_for_log("received SIGUSR1, which means nothing")
+        os.kill(host.host_pid(), signal.SIGALRM)  # nobody handles it: it kills
+        assert host.ends() == 128 + signal.SIGALRM
 
 
 def test_both_are_suspended_and_continued(lab: Lab) -> None:

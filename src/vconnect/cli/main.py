@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
+from vconnect.descriptors import open_standard
+
 from .boundary import run
 from .root import root
 
@@ -17,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: The arguments; by default ``sys.argv[1:]``.
     """
+    # Before anything is opened, which would get the number of what is closed.
+    open_standard()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A name in another script must not fail on a terminal whose encoding lacks it.

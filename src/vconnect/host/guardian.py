@@ -51,6 +51,8 @@ _FORWARDED = (
 )
 # A process that survives SIGKILL for this long hangs in the kernel, perhaps forever. Seconds.
 _PATIENCE_S = 10.0
+# How much of that is spared if all that is left belongs to other users. Seconds.
+_SPARED_S = 9.0
 # The end of a grandchild is not announced, so the guardian looks again after this long.
 _POLL_S = 0.005
 _STDERR = 2
@@ -156,8 +158,10 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     spared = {(stat.pid, stat.start) for stat in _children(guardian)} if has_proc() else set()
     is_reaper = _become_reaper()
     forwarded = _forwarded()
+    # Ignored, the end of the host would be taken from the guardian.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Blocked before the fork, so that no signal can be lost between it and sigwait().
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
     # With one thread and nothing loaded, this copies little, and no lock can be held by another
     # thread.
     host = os.fork()
@@ -172,7 +176,8 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     # A stopped process cannot notice that the guardian has died. The kernel wakes stopped groups
     # that are orphaned, but not a group whose threads are just about to stop.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # Not what was blocked before: whoever starts this may have blocked what is to end it.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _pass_on(guardian)
     return Lifeline(reading, guardian)
 
@@ -301,7 +306,8 @@ def _end_descendants(spared: set[tuple[int, int]]) -> None:
         for stat in victims:
             send(stat, signal.SIGKILL)
         _record_end()
-        if time.monotonic() > until:
+        # More patience does not help with what belongs to another user.
+        if time.monotonic() > (until if any(map(_is_ours, victims)) else until - _SPARED_S):
             pids = ", ".join(str(stat.pid) for stat in victims)
             print(f"vconnect: PIDs still alive after SIGKILL: {pids}", file=sys.stderr)
             return
@@ -324,6 +330,17 @@ def _descendants(spared: set[tuple[int, int]]) -> list[ProcessStat]:
         found += children
         parents += [child.pid for child in children]
     return found
+
+
+def _is_ours(stat: ProcessStat) -> bool:
+    """Return whether a process may be signaled."""
+    try:
+        os.kill(stat.pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _children(pid: int) -> list[ProcessStat]:

@@ -57,6 +57,7 @@ from .in_order import run_in_order
 from .native import NativeRequests
 from .roster import Roster, stop_order
 from .summary import HostSummary, summarize_host
+from .surroundings import log_beginning, warn_of_limit
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -159,7 +160,7 @@ class PluginRuntimeManager:
         """
         self._server.bind()
         try:
-            self._log_beginning()
+            log_beginning(self.settings)
             await in_thread(None, sweep, Path(self.settings.plugin_dir))
             await self._state.open()
             await in_thread(None, self._cgroups.open, self._guardian_pid)
@@ -312,6 +313,7 @@ class PluginRuntimeManager:
             for plugin in self._registry
             if not plugin.is_external and not self._stays_stopped(plugin)
         ]
+        warn_of_limit(len(startable))
         required = {one.plugin.name: one.plugin.required_plugins for one in startable}
         starts = {one.plugin.name: partial(_start_or_leave, one) for one in startable}
         await run_in_order(starts, required)
@@ -586,12 +588,6 @@ class PluginRuntimeManager:
             )
         return stopped
 
-    def _log_beginning(self) -> None:
-        _log.info("plugin runtime manager initialized")
-        if self.settings.debug:
-            _log.info("plugin debug mode enabled")
-        if self.settings.log_level is not None:
-            _log.info("plugin log level: %s", self.settings.log_level)
 
 
 async def _start_or_leave(supervisor: Supervisor) -> None:

@@ -19,6 +19,7 @@ from vconnect.settings.model import Settings
 from .loop import loop_factory
 from .manager import PluginRuntimeManager
 from .signals import Interrupts
+from .surroundings import put_right
 from .systemd import Notifier, activated_socket
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ _log = logging.getLogger(__name__)
 def serve(
     settings: Settings, lifeline: Lifeline | None = None, progress: Progress | None = None
 ) -> int:
-    """Run a host in the foreground until SIGTERM, SIGHUP or Ctrl-C.
+    """Run a host in the foreground until SIGTERM, SIGHUP, SIGQUIT or Ctrl-C.
 
     The first signal stops every plugin in order, the second kills them, the third ends the process
-    immediately.
+    immediately. What the process has inherited and would be in the way is put right first: blocked
+    and ignored signals, closed standard descriptors, a low limit on descriptors.
 
     Args:
         settings: The host's settings.
@@ -49,6 +51,7 @@ def serve(
     Raises:
         VConnectError: The host cannot start: its socket, a dev plugin or a package is invalid.
     """
+    put_right()
     with _host_log(logging.DEBUG if settings.debug else logging.INFO):
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
         try:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 EXIT_KILLED = 130  # as a shell reports SIGINT: 128 + 2
 EXIT_UNGUARDED = 1
+
+# GNU timeout signals a process and then its group, and others do likewise. Two signals of one kind
+# within this time are one wish; a human who repeats one takes longer. Seconds.
+_ONE_WISH_S = 0.5
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+# By default these kill, and some programs send them without asking, such as log rotation.
+_MEANINGLESS = (signal.SIGUSR1, signal.SIGUSR2)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +49,8 @@ class Interrupts:
     ) -> None:
         self.count = 0
         self.exit_code = 0
+        # When each kind of signal was last counted.
+        self._counted: dict[signal.Signals, float] = {}
         self._work = work
         self._kill_plugins = kill_plugins
         self._lifeline = lifeline
@@ -49,18 +59,20 @@ class Interrupts:
     def handled(self) -> Iterator[Interrupts]:
         """Handle the signals inside a ``with`` block."""
         loop = asyncio.get_running_loop()
-        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers = list(_ENDING)
         # nohup ignores SIGHUP, and expects that to stay so.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._interrupt, number)
+        for number in _MEANINGLESS:
+            loop.add_signal_handler(number, self._ignore, number)
         if self._lifeline is not None:
             self._lifeline.watch(loop, self._guardian_lost)
         try:
             yield self
         finally:
-            for number in numbers:
+            for number in (*numbers, *_MEANINGLESS):
                 loop.remove_signal_handler(number)
             if self._lifeline is not None:
                 self._lifeline.close()
@@ -68,6 +80,10 @@ class Interrupts:
     def _interrupt(self, number: signal.Signals) -> None:
         if self._lifeline is not None and self._lifeline.is_echo(number):
             return
+        now = time.monotonic()
+        if now - self._counted.get(number, -_ONE_WISH_S) < _ONE_WISH_S:
+            return
+        self._counted[number] = now
         self.count += 1
         if self.count == 1:
             _log.info("received %s: stopping plugins (repeat to kill them)", number.name)
@@ -79,6 +95,10 @@ class Interrupts:
         else:
             # Something hangs that even SIGKILL does not end. The guardian or systemd cleans up.
             os._exit(EXIT_KILLED)
+
+    def _ignore(self, number: signal.Signals) -> None:
+        if self._lifeline is None or not self._lifeline.is_echo(number):
+            _log.info("received %s, which means nothing to this host", number.name)
 
     def _guardian_lost(self) -> None:
         """Shut down in order: without a guardian, a kill would leave plugins behind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -40,7 +41,9 @@ class Host:
         return self.interrupts.count, self.manager.kills, self.interrupts.exit_code
 
     async def heard(self, number: signal.Signals) -> None:
+        """Send a signal, later than one that is the same wish, and wait until it has counted."""
         before = self.interrupts.count
+        self.interrupts._counted.clear()
         os.kill(os.getpid(), number)
         await until(lambda: self.interrupts.count > before, number.name)
 
@@ -54,7 +57,10 @@ async def host() -> AsyncIterator[Host]:
         await made.work
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", ENDING)
 async def test_the_first_one_stops_and_the_second_one_kills(host, number):
     with host.interrupts.handled() as interrupts:
         assert interrupts is host.interrupts
@@ -64,6 +70,26 @@ async def test_the_first_one_stops_and_the_second_one_kills(host, number):
             await host.work
         await host.heard(number)
         assert host.state == (2, 1, 130)
+
+
+@pytest.mark.parametrize("number", ENDING)
+async def test_two_of_one_kind_at_once_are_one_wish(host, number, monkeypatch):
+    """As from GNU timeout, which signals its child and then the child's group."""
+    times = iter([100.0, 100.1, 100.4, 100.6])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    for state in [(1, 0, 0), (1, 0, 0), (1, 0, 0), (2, 1, 130)]:
+        host.interrupts._interrupt(number)
+        assert host.state == state
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+async def test_what_means_nothing_is_logged_and_ends_nothing(host, number, caplog):
+    caplog.set_level("INFO", logger="vconnect")
+    with host.interrupts.handled():
+        os.kill(os.getpid(), number)
+        await until(lambda: f"received {number.name}, which means nothing" in caplog.text)
+    assert host.state == (0, 0, 0)
 
 
 async def test_different_signals_count_together(host):
@@ -100,7 +126,7 @@ async def test_afterwards_signals_are_nobodys_business(host):
         pass
     taken = [
         number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
         if loop.remove_signal_handler(number)
     ]
     assert taken == []

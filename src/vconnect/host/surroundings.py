@@ -1,0 +1,72 @@
+"""What a host finds when it begins: signals, descriptors, /proc; put right, or named."""
+
+# Whoever starts a program passes on what it had blocked, ignored or closed, usually without
+# knowing. `vconnect serve` is a program of its own and puts that right. A manager inside an
+# application must leave the application's signals alone, so it only says what will go wrong.
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+
+from vconnect.descriptors import limit, open_standard, raise_limit
+from vconnect.processes.procfs import has_proc
+from vconnect.settings.model import Settings
+
+# Two pipes, a pidfd and a connection for each plugin; sockets, logs and the loop for the host.
+_PER_PLUGIN = 4
+_OF_THE_HOST = 40
+
+_log = logging.getLogger(__name__)
+
+
+def put_right() -> None:
+    """Undo what was inherited and would keep ``vconnect serve`` from working."""
+    open_standard()
+    unblock_signals()
+    raise_limit()
+
+
+def unblock_signals() -> None:
+    """Let all signals through, and SIGTERM, SIGINT and SIGCHLD mean what they usually do.
+
+    An ignored SIGHUP stays ignored: that is what ``nohup`` is for.
+    """
+    # With SIGCHLD ignored, the kernel forgets how each child has ended.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def log_beginning(settings: Settings) -> None:
+    """Log that a manager begins, and what of its surroundings will cause trouble."""
+    _log.info("plugin runtime manager initialized")
+    if settings.debug:
+        _log.info("plugin debug mode enabled")
+    if settings.log_level is not None:
+        _log.info("plugin log level: %s", settings.log_level)
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        _log.warning(
+            "this program ignores SIGCHLD, so the kernel forgets how its children end: no plugin's "
+            "exit code will be known; use: signal.signal(signal.SIGCHLD, signal.SIG_DFL)"
+        )
+    if sys.platform == "linux" and not has_proc():
+        _log.warning(
+            "there is no /proc that shows this process; without it, only a plugin's process group "
+            "can be ended, and nothing is measured; mount /proc"
+        )
+
+
+def warn_of_limit(plugins: int) -> None:
+    """Warn if the limit on open descriptors is too low for a number of plugins."""
+    allowed, needed = limit(), plugins * _PER_PLUGIN + _OF_THE_HOST
+    if allowed is not None and allowed < needed:
+        _log.warning(
+            "this host may open %d descriptors, but %d plugins need about %d; raise the limit: "
+            "ulimit -n, or LimitNOFILE= in the unit",
+            allowed,
+            plugins,
+            needed,
+        )
