@@ -8,7 +8,11 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
+from typing import Protocol
+from weakref import WeakSet
 
 _STANDARD = range(3)
 # What `resource` calls infinity is a number of descriptors that no kernel allows.
@@ -83,3 +87,44 @@ class Reserve:
         if self._descriptor < 0:
             with suppress(OSError):
                 self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+class Holder(Protocol):
+    """An object with descriptors that a forked child must not hold."""
+
+    def descriptors(self) -> Iterable[int]:
+        """Return the descriptors that are open now."""
+
+
+def keep_from_children(holder: Holder) -> None:
+    """Take an object's descriptors away from children that this process forks.
+
+    A child that executes another program has none of them anyway. One that goes on with this
+    program (``multiprocessing``) would keep sockets, locks and pipes open after this process has
+    ended, and nobody would notice that end.
+    """
+    _holders().add(holder)
+
+
+# Shared by the process, because what is called after a fork can be registered, but not withdrawn.
+@cache
+def _holders() -> WeakSet[Holder]:
+    os.register_at_fork(after_in_child=_let_go)
+    return WeakSet()
+
+
+def _let_go() -> None:
+    """Point the descriptors to ``/dev/null``, in a child.
+
+    They are not closed: their numbers would be used again, and then an object that the child has
+    inherited as well would close what is not its own.
+    """
+    holders = _holders()
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for holder in holders:
+            for descriptor in holder.descriptors():
+                with suppress(OSError):
+                    os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
+    holders.clear()

@@ -80,8 +80,8 @@ class HandshakeError(RemoteProtocolError):
 
     Attributes:
         code: ``nameless``, ``bad_name``, ``bad_handshake``, ``version_mismatch``,
-            ``handshake_timeout``, ``stranger``, ``name_taken``, ``stopping``, ``disabled`` or
-            ``bad_config``.
+            ``handshake_timeout``, ``stranger``, ``name_taken``, ``stopping``, ``disabled``,
+            ``bad_config`` or ``overloaded``.
     """
 
 

@@ -54,6 +54,20 @@ def error_response(status: int, code: str, message: str) -> web.Response:
     return json_response({"error": {"code": code, "message": message}}, status)
 
 
+def raw_error_response(status: HTTPStatus, code: str, message: str) -> bytes:
+    """Encode an error response for a connection on which no request is read."""
+    body = _encode({"error": {"code": code, "message": message}})
+    head = {
+        **_HEADERS,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in head.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def response_for(error: VConnectError) -> web.Response:
     """Build the response for one of our errors, with its own code, or else its class name."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
 
+from vconnect.descriptors import keep_from_children
 from vconnect.settings.model import Settings
+from vconnect.wire.acceptor import Acceptor
 from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 
 from .app import Manager, create_app
+from .responses import raw_error_response
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class AdminServer:
         self._path = path
         self._socket: PrivateSocket | None = None
         self._runner: web.AppRunner | None = None
+        self._acceptor: Acceptor | None = None
 
     async def start(self) -> None:
         """Bind the socket and start serving.
@@ -61,15 +66,33 @@ class AdminServer:
         )
         try:
             await self._runner.setup()
-            await web.SockSite(self._runner, self._socket.socket).start()
+            assert self._runner.server is not None, "set up above"
+            self._acceptor = Acceptor(
+                self._socket.socket,
+                self._runner.server,
+                _unavailable,
+                "the administration socket",
+            )
         # Also on a cancellation: the socket's lock must not outlive a start that failed.
         except BaseException:
             await self.stop()
             raise
+        keep_from_children(self)
         _log.info("administration socket listening on %s", self._socket.path)
+
+    def descriptors(self) -> list[int]:
+        """Return those of its connections, which forked children must not hold."""
+        server = self._runner.server if self._runner is not None else None
+        connections = server.connections if server is not None else []
+        transports = [one.transport for one in connections if one.transport is not None]
+        sockets = [one.get_extra_info("socket") for one in transports]
+        return [one.fileno() for one in sockets if one is not None and one.fileno() >= 0]
 
     async def stop(self) -> None:
         """Stop listening, close every connection and unlink the socket. May be called twice."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         runner, self._runner = self._runner, None
         private, self._socket = self._socket, None
         try:
@@ -78,3 +101,7 @@ class AdminServer:
         finally:
             if private is not None:
                 private.close()
+
+
+def _unavailable(words: str) -> bytes:
+    return raw_error_response(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", words)

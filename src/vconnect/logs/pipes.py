@@ -11,6 +11,8 @@ import asyncio
 import os
 from typing import Protocol
 
+from vconnect.descriptors import keep_from_children
+
 from .flood import COUNTED_BYTES_PER_SECOND
 from .lines import LineSplitter
 from .records import Stream
@@ -58,6 +60,11 @@ class PluginOutput:
         self._loop = loop
         self._pipes: dict[int, _Pipe] = {}
         self._tail = _Tail()
+        keep_from_children(self)
+
+    def descriptors(self) -> list[int]:
+        """Return its pipes, which forked children must not hold."""
+        return list(self._pipes)
 
     @property
     def last_stderr(self) -> tuple[str, ...]:

@@ -14,8 +14,10 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from vconnect.descriptors import keep_from_children
 from vconnect.errors import SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
 from vconnect.settings.paths import absolute_path
@@ -40,6 +42,12 @@ class PrivateSocket:
         self._lock = lock
         self._inode = _inode(path)
         self._is_activated = is_activated  # the service manager keeps listening when we have exited
+        self._pid = os.getpid()
+        keep_from_children(self)
+
+    def descriptors(self) -> list[int]:
+        """Return its descriptors, which forked children must not hold."""
+        return [number for number in (self.socket.fileno(), self._lock) if number >= 0]
 
     def is_intact(self) -> bool:
         """Return whether the path still refers to this socket."""
@@ -61,11 +69,15 @@ class PrivateSocket:
     def close(self) -> None:
         """Close the socket, unlink the path if it is still ours, and release the lock."""
         self.socket.close()
-        if self.is_intact() and not self._is_activated:
+        # A forked child that unwinds its parent's blocks is not the one that serves.
+        if self.is_intact() and not self._is_activated and self._pid == os.getpid():
             self.path.unlink(missing_ok=True)
         # Closed twice, the second time must not unlink what another host has bound meanwhile.
         self._inode = None
         if self._lock >= 0:
+            # Closing is not enough if a child was forked by other means than Python's.
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = -1
 
@@ -157,7 +169,7 @@ def _take_lock(path: Path) -> int:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise SocketError(
-            f"another host (PID {holder}) serves {path}; stop it first, or use another socket path"
+            f"{_in_words(holder)} serves {path}; stop it first, or use another socket path"
         ) from None
     # After the lock is held: the PID of another host must stay readable.
     try:
@@ -167,6 +179,23 @@ def _take_lock(path: Path) -> int:
         os.close(lock)
         raise SocketError(f"lock file {lock_path} cannot be written: {error.strerror}") from error
     return lock
+
+
+def _in_words(holder: str) -> str:
+    """Describe who holds the lock, from the PID that the lock file has."""
+    if holder.isdigit() and _is_gone(int(holder)):
+        return f"a process forked by a host that has ended (PID {holder}), or another container,"
+    return f"another host (PID {holder})"
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def _check_activated(listening: socket.socket, path: Path) -> None:

@@ -16,11 +16,13 @@ from typing import Any, Protocol
 import msgspec
 
 from vconnect._framing import encode_frame
+from vconnect.descriptors import keep_from_children
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
 from vconnect.settings.paths import absolute_path
 
 from ._lane import Lane
 from ._stream import ReadBuffer
+from .acceptor import Acceptor
 from .messages import Handshake, parse_handshake, refusal
 from .private_socket import (
     PrivateSocket,
@@ -103,7 +105,7 @@ class UnixSocketServer:
         self.path = absolute_path(path)
         self._listening = listening
         self._private: PrivateSocket | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._watch: asyncio.Task[None] | None = None
         self._buffer = ReadBuffer()
         # All connections, those before their handshake too: `close` ends them all.
@@ -130,12 +132,19 @@ class UnixSocketServer:
         # The lock is taken with the bind, so this is the only host of this path from here on.
         private = self.bind()
         try:
-            self._server = await self._listen(private.socket)
+            self._acceptor = self._listen(private.socket)
         except BaseException:
             await self.close()
             raise
+        keep_from_children(self)
         self._watch = asyncio.create_task(self._keep_bound(private), name="vconnect socket")
         _log.info("unix socket server listening on %s", private.path)
+
+    def descriptors(self) -> list[int]:
+        """Return those of its connections, which forked children must not hold."""
+        transports = [stream.transport for stream in self._streams]
+        sockets = [one.get_extra_info("socket") for one in transports if one is not None]
+        return [one.fileno() for one in sockets if one is not None and one.fileno() >= 0]
 
     async def close(self) -> None:
         """Stop listening, end every connection, unlink the socket. May be called twice."""
@@ -145,9 +154,9 @@ class UnixSocketServer:
             with suppress(asyncio.CancelledError):
                 await self._watch
             self._watch = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
         for stream in list(self._streams):
             stream.abort()
         # `abort` only schedules the end; one iteration of the loop later it has been reported.
@@ -161,11 +170,8 @@ class UnixSocketServer:
             self._private.close()
             self._private = None
 
-    async def _listen(self, bound: socket.socket) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        # Not create_unix_server: since Python 3.13, such a server unlinks its path when it closes,
-        # and the path may be the service manager's. `PrivateSocket` decides that.
-        return await loop.create_server(self._new_connection, sock=bound)
+    def _listen(self, bound: socket.socket) -> Acceptor:
+        return Acceptor(bound, self._new_connection, _overloaded, "the plugin socket")
 
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.
@@ -190,7 +196,7 @@ class UnixSocketServer:
                     _log.error("socket file lost and not restored: %s", error)
                 continue
             problem = ""
-            previous, self._server = self._server, await self._listen(bound)
+            previous, self._acceptor = self._acceptor, self._listen(bound)
             if previous is not None:
                 previous.close()
             _log.warning("socket file %s had disappeared; bound it again", private.path)
@@ -332,6 +338,10 @@ class _Greeting:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _overloaded(words: str) -> bytes:
+    return encode_frame(refusal(HandshakeError("overloaded", words)))
 
 
 def _encode_welcome(admission: Admission, max_frame_bytes: int) -> bytes:

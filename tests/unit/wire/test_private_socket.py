@@ -178,6 +178,66 @@ def test_a_holder_that_has_not_said_who_it_is(path: Path, text: bytes, shown: st
         bind_private_socket(path)
 
 
+def test_a_holder_that_is_gone_is_told_so(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    lock_of(path).write_bytes(b"999999999\n")
+    words = r"a process forked by a host that has ended \(PID 999999999\)"
+    with held(lock_of(path)), pytest.raises(SocketError, match=words):
+        bind_private_socket(path)
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """Have a child that goes on with this program, as ``multiprocessing`` may fork one."""
+    (reading, writing), (ready, begun) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.write(begun, b"1")
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    assert os.read(ready, 1) == b"1"
+    try:
+        yield
+    finally:
+        for descriptor in (writing, ready, begun):
+            os.close(descriptor)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forked_child_holds_neither_the_lock_nor_the_socket(path: Path) -> None:
+    private = bind_private_socket(path)
+    with forked():
+        # Not by `close`, but as at the end of this process.
+        for descriptor in private.descriptors():
+            os.close(descriptor)
+        private.socket.detach()
+        private._lock = -1
+        assert not is_served(path)
+        with bound(path):
+            assert is_served(path)
+
+
+def test_a_child_that_unwinds_what_it_has_inherited_unlinks_nothing(path: Path) -> None:
+    with bound(path) as private:
+        child = os.fork()
+        if not child:
+            private.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert private.is_intact()
+        assert is_served(path)
+
+
+def test_the_end_gives_the_lock_up_even_if_somebody_else_has_the_descriptor(path: Path) -> None:
+    private = bind_private_socket(path)
+    copy = os.dup(private._lock)
+    private.close()
+    with bound(path):
+        os.close(copy)
+
+
 def test_a_lock_file_that_cannot_be_written_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,150 @@
+"""Accepts the connections of a listening socket, also when no descriptor is left for them."""
+
+# The loops' own servers do two things at the limit on descriptors: uvloop accepts and closes each
+# client without a word, and asyncio writes a line for each attempt, a megabyte a second. Here one
+# descriptor is kept in reserve. With it a client is let in, told why it cannot stay, and let out.
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from vconnect.descriptors import Reserve, limit
+
+# No descriptor or no memory for another connection, in this process or on the machine.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# Connections per iteration of the loop.
+_AT_ONCE = 64
+# A client that is turned away is answered once it has sent something, or after this long: closing
+# earlier would lose the answer of one that is still writing. Seconds.
+_LONGEST_VISIT_S = 1.0
+# Without a reserve there is nothing to do but wait. Seconds.
+_PAUSE_S = 1.0
+_WARN_EVERY_S = 60.0
+_READ_BYTES = 64 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Makes a connection of everyone who connects to a socket.
+
+    Args:
+        listening: The listening socket. `close` closes it.
+        new_protocol: Creates the protocol of a connection.
+        farewell: Returns what a client is told that cannot be served, from the reason in words.
+        name: What the socket is called in the log.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        new_protocol: Callable[[], asyncio.BaseProtocol],
+        farewell: Callable[[str], bytes],
+        name: str,
+    ) -> None:
+        self._listening = listening
+        self._new_protocol = new_protocol
+        self._farewell = farewell
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._reserve = Reserve()
+        self._connecting: set[asyncio.Task[None]] = set()
+        # Whoever is being turned away, with the descriptor that was in reserve.
+        self._visitor: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._warned = -_WARN_EVERY_S
+        listening.setblocking(False)
+        self._loop.add_reader(listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Stop listening. Connections go on; those that are just being made are closed."""
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening.fileno())
+            self._listening.close()
+        self._let_out()
+        self._reserve.release()
+        for task in self._connecting:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _SHORTAGES:
+                    raise
+                self._turn_away(error)
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._connect(connection), name="vconnect connection")
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._new_protocol, connection)
+        except OSError as error:
+            _log.debug("a connection to %s ended at once: %s", self._name, error)
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    # Without a descriptor.
+
+    def _turn_away(self, error: OSError) -> None:
+        """Let a client in with the descriptor in reserve, and accept nobody else meanwhile."""
+        self._warn(error)
+        self._loop.remove_reader(self._listening.fileno())
+        self._reserve.release()
+        with suppress(OSError):  # another thread was faster, or the client has gone
+            self._visitor, _ = self._listening.accept()
+        pause = _PAUSE_S
+        if self._visitor is not None:
+            self._visitor.setblocking(False)
+            self._loop.add_reader(self._visitor.fileno(), self._go_on)
+            pause = _LONGEST_VISIT_S
+        self._timer = self._loop.call_later(pause, self._go_on)
+
+    def _go_on(self) -> None:
+        """Answer the client that is turned away, and accept again."""
+        self._let_out()
+        self._reserve.refill()
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _let_out(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        visitor, self._visitor = self._visitor, None
+        if visitor is None:
+            return
+        self._loop.remove_reader(visitor.fileno())
+        with visitor, suppress(OSError):
+            visitor.send(self._farewell(_words()))
+            # What is closed unread would reset the connection, and the answer might be lost.
+            while visitor.recv(_READ_BYTES):
+                pass
+
+    def _warn(self, error: OSError) -> None:
+        now = time.monotonic()
+        if now - self._warned >= _WARN_EVERY_S:
+            self._warned = now
+            _log.warning(
+                "connections to %s are refused: %s; %s", self._name, error.strerror, _words()
+            )
+
+
+def _words() -> str:
+    return (
+        "this host has no file descriptor left for another connection; its limit is "
+        f"{limit() or 'the one of the machine'}; raise it: ulimit -n, or LimitNOFILE= in the unit"
+    )
