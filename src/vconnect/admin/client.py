@@ -13,6 +13,7 @@ import orjson
 from yarl import URL
 
 from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.settings.paths import expand_home
 
 # Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0
@@ -41,7 +42,7 @@ class AdminClient:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).expanduser()
+        self._path = expand_home(path)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from vconnect.errors import InstallError
+from vconnect.errors import ConfigError, InstallError
+from vconnect.settings.paths import expand_home
 
 from .archive import PACKAGE_SUFFIXES
 
@@ -95,9 +96,9 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
     # Only `file://` is left here: other schemes were handled as URLs.
     scheme, separator, rest = text.partition("://")
     try:
-        path = Path(rest if separator else scheme).expanduser()
-    except RuntimeError as error:
-        raise InstallError(f"{text}: {error}; set HOME or use an absolute path") from None
+        path = expand_home(rest if separator else scheme)
+    except ConfigError as error:
+        raise InstallError(str(error)) from None
     return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
 
 

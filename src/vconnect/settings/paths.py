@@ -25,14 +25,36 @@ def absolute_path(path: str | Path, base: Path | None = None) -> Path:
         base: The directory that it is relative to; by default the working directory.
 
     Raises:
-        ConfigError: It begins with ``~``, and there is no home directory.
+        ConfigError: It begins with ``~``, and there is no home directory; or it is relative to a
+            working directory that has been deleted.
+    """
+    expanded = expand_home(path)
+    joined = expanded if base is None else base / expanded
+    try:
+        return Path(os.path.abspath(joined))  # noqa: PTH100 - resolve() would follow symbolic links
+    except FileNotFoundError:  # only the working directory is looked up
+        raise ConfigError(
+            f"{path} is a relative path, but the working directory has been deleted; go to another "
+            "directory, or use an absolute path"
+        ) from None
+
+
+def expand_home(path: str | Path) -> Path:
+    """Expand ``~`` and ``~user``.
+
+    Raises:
+        ConfigError: It begins with ``~``, and there is no home directory: a container may run with
+            a user ID that has no name, and without ``HOME``.
     """
     try:
-        expanded = Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{path}: {error}; set HOME or use an absolute path") from None
-    joined = expanded if base is None else base / expanded
-    return Path(os.path.abspath(joined))  # noqa: PTH100 - resolve() would follow symbolic links
+        return Path(path).expanduser()
+    except RuntimeError:
+        owner = str(path).partition("/")[0][1:]
+        who = f"user {owner!r}" if owner else f"user {os.getuid()}"
+        remedy = "" if owner else "set HOME, or "
+        raise ConfigError(
+            f"no home directory for {who}: {remedy}use an absolute path instead of {path}"
+        ) from None
 
 
 def absolute_paths(table: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,34 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_home_that_is_not_known_is_an_error_in_words() -> None:
-    with pytest.raises(ConfigError, match=r"^~nobody-of-this-name/a: .*use an absolute path"):
+    words = r"^no home directory for user 'nobody-of-this-name': use an absolute path"
+    with pytest.raises(ConfigError, match=words):
         absolute_path("~nobody-of-this-name/a")
+
+
+def test_a_user_without_a_name_and_without_home_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    words = rf"^no home directory for user {os.getuid()}: set HOME, or use an absolute path"
+    with pytest.raises(ConfigError, match=words):
+        absolute_path("~/a")
+
+
+def test_a_working_directory_that_is_gone_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match=r"^a/b is a relative path, but the working directory"):
+        absolute_path("a/b")
+    assert absolute_path("/a/b") == Path("/a/b")
 
 
 @pytest.mark.parametrize(
