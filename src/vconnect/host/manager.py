@@ -589,7 +589,6 @@ class PluginRuntimeManager:
         return stopped
 
 
-
 async def _start_or_leave(supervisor: Supervisor) -> None:
     """Start a plugin; if it fails, the supervisor has logged the reason."""
     with suppress(PluginStartError):

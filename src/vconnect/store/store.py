@@ -22,6 +22,7 @@ import msgspec
 from vconnect.durable import replace_file, sync
 from vconnect.errors import InstallError
 from vconnect.names import canonical_name
+from vconnect.settings.paths import expand_home
 
 from .home import PluginHome
 from .layout import (
@@ -108,7 +109,7 @@ class PluginStore:
     """
 
     def __init__(self, plugin_dir: Path, host: str = "") -> None:
-        self.plugin_dir = plugin_dir.expanduser().absolute()
+        self.plugin_dir = expand_home(plugin_dir).absolute()
         self.private = self.plugin_dir / PRIVATE
         self._host = host
 
