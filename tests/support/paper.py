@@ -97,6 +97,7 @@ class PaperProcess(PluginProcess):
     Attributes:
         signals: What it was sent.
         relatives: Further PIDs that belong to it.
+        left: Which processes cannot be killed, and why; empty if all can.
     """
 
     def __init__(self, cgroup: Cgroup | None = None) -> None:
@@ -106,6 +107,7 @@ class PaperProcess(PluginProcess):
         super().__init__(spec, SpawnedChild(next(_pids)))
         self.signals: list[signal.Signals] = []
         self.relatives: set[int] = set()
+        self.left = ""
 
     def die(self, code: int | None = 0, number: str | None = None) -> None:
         self.exited.set_result(ExitStatus(code, number))
@@ -133,7 +135,7 @@ class PaperProcess(PluginProcess):
             on_phase(signal.SIGTERM)
             self.signals.append(signal.SIGTERM)
             self.die(None, "SIGTERM")
-        return await super().end(grace, on_phase, interrupt=interrupt)
+        return await super().end(grace, on_phase, interrupt=interrupt) or self.left
 
 
 def instance(generation: int = 1, *, session: Session | None = None) -> Any:

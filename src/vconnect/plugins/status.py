@@ -63,6 +63,7 @@ SELF_EXPLANATORY = (
     Substate.HANDSHAKE_TIMEOUT,
     Substate.START_TIMEOUT,
     Substate.BAD_CONFIG,
+    Substate.KILLING,
 )
 
 _S = PluginStatus

@@ -7,9 +7,9 @@ import time
 
 from vconnect.errors import HandshakeError
 from vconnect.plugins.crashes import CrashReport
-from vconnect.plugins.restarts import Ended
+from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.plugins.status import SELF_EXPLANATORY, PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
 
 from .instance import Instance
@@ -72,6 +72,27 @@ def refused(instance: Instance, error: HandshakeError) -> Verdict:
 def failed_start(substate: Substate, reason: str, how: Ended) -> Verdict:
     """Return the verdict of a generation that could not be started."""
     return Verdict(PluginStatus.ERROR, substate, reason, how)
+
+
+def unkillable(left: str, verdict: Verdict) -> Verdict:
+    """Return the verdict of an instance of which processes are left that cannot be killed.
+
+    Args:
+        left: Which, and why.
+        verdict: Why the instance was ended.
+    """
+    # An operator has to look at it, and another process beside what is left may do harm.
+    ended = None if verdict.ended is None else Ended.PERMANENT
+    return Verdict(PluginStatus.ERROR, Substate.KILLING, left, ended)
+
+
+def resting_substate(verdict: Verdict, decision: Decision) -> Substate:
+    """Return the substate of a plugin that rests after a verdict, until its next start if any."""
+    if verdict.substate in SELF_EXPLANATORY:
+        return verdict.substate
+    if decision.is_crash_loop:
+        return Substate.CRASH_LOOP
+    return verdict.substate if decision.delay is None else Substate.BACKOFF
 
 
 def why_disconnected(error: Exception | None) -> str:

@@ -28,9 +28,9 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from vconnect.plugins.restarts import Decision, Ended
+from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.plugins.status import SELF_EXPLANATORY, PluginStatus, Substate
+from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.releases import Releases
@@ -39,7 +39,17 @@ from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
 
 from .admission import Admissions
-from .endings import exited, failed_start, overdue, record_end, refused, stopped, why_disconnected
+from .endings import (
+    exited,
+    failed_start,
+    overdue,
+    record_end,
+    refused,
+    resting_substate,
+    stopped,
+    unkillable,
+    why_disconnected,
+)
 from .generations import Generations
 from .instance import Instance
 from .launcher import Launcher
@@ -469,16 +479,15 @@ class Supervisor:
         self._slot.leave_queue()
         self._retire_session()
         ran_for = instance.ran_for
-        process = instance.process
+        process, left = instance.process, ""
         if process is None:
             await self._end_external(instance)
         else:
             if verdict.ended is not None and not process.is_alive:
                 level = logging.INFO if verdict.ended is Ended.CLEANLY else logging.ERROR
                 _log.log(level, "plugin %s %s", self.plugin.name, process.exited.result())
-            await instance.end(
-                self._settings.shutdown, verdict.reason, partial(self._phase, verdict)
-            )
+            phase = partial(self._phase, verdict)
+            left = await instance.end(self._settings.shutdown, verdict.reason, phase)
             record_end(self.plugin, instance, verdict, ran_for)
         if self._generations.current is not instance and process is not None:
             return  # a successor has taken over meanwhile, and serves
@@ -490,7 +499,7 @@ class Supervisor:
         # An end by itself during a stop is what was wanted, not a failure.
         if is_stopping and verdict.ended is not None:
             verdict = stopped()
-        self._settle(verdict, ran_for)
+        self._settle(unkillable(left, verdict) if left else verdict, ran_for)
         self._adopt_successor()
 
     async def _end_external(self, instance: Instance) -> None:
@@ -515,32 +524,20 @@ class Supervisor:
 
     def _settle(self, verdict: Verdict, ran_for: float) -> None:
         """Set the final state, and decide when the plugin is started again."""
-        substate = verdict.substate
-        if (
-            verdict.ended is not None
-            and self._orders.pending is Order.NONE
-            and not self._orders.is_closing
-        ):
+        substate, is_ordered = verdict.substate, self._orders.pending is not Order.NONE
+        if verdict.ended is not None and not is_ordered and not self._orders.is_closing:
             decision = self._restarts.ended(verdict.ended, ran_for, time.monotonic())
             self._restarts.plan(decision, time.monotonic())
-            substate = self._plan(decision, verdict)
+            substate = resting_substate(verdict, decision)
+            if decision.is_crash_loop:
+                _log.error(
+                    "plugin %s is in a crash loop (%s); %s",
+                    self.plugin.name,
+                    verdict.reason,
+                    decision.in_words(),
+                )
+                self._on_given_up(self.plugin)
         self._move(verdict.status, substate, verdict.reason)
-
-    def _plan(self, decision: Decision, verdict: Verdict) -> Substate:
-        """Log and report the decision, and return the substate for it."""
-        if decision.is_crash_loop:
-            _log.error(
-                "plugin %s is in a crash loop (%s); %s",
-                self.plugin.name,
-                verdict.reason,
-                decision.in_words(),
-            )
-            self._on_given_up(self.plugin)
-        if verdict.substate in SELF_EXPLANATORY:
-            return verdict.substate
-        if decision.is_crash_loop:
-            return Substate.CRASH_LOOP
-        return verdict.substate if decision.delay is None else Substate.BACKOFF
 
     def _adopt_successor(self) -> None:
         """Make a successor that is still starting the current instance."""
@@ -559,7 +556,8 @@ class Supervisor:
         self._slot.leave_queue()
         await self._generations.wait_until_left()
         self._restarts.cancel()
-        if self.plugin.status is PluginStatus.ERROR:
+        # What could not be killed stays to be seen.
+        if self.plugin.status is PluginStatus.ERROR and self.plugin.substate != Substate.KILLING:
             self._move(PluginStatus.STOPPED, Substate.NONE)
         elif self.plugin.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
             self.plugin.explain(Substate.NONE)

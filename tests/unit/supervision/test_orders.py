@@ -62,3 +62,21 @@ async def test_an_operators_start_clears_what_was_before(stage: Stage) -> None:
     before = stage.plugin.forgotten_at
     await stage.up()
     assert stage.plugin.forgotten_at > before
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_a_stop_ends_even_if_a_process_cannot_be_killed(stages, by_itself: bool) -> None:
+    stage = stages(restart="always")
+    await stage.up()
+    stage.launcher.last.left = "PID 7 (root, tcpdump) cannot be ended: operation not permitted"
+    if by_itself:
+        stage.launcher.last.die(1)
+        await stage.rests(PluginStatus.ERROR, Substate.KILLING)
+        assert stage.plugin.restarts.due_at is not None
+    async with asyncio.timeout(10):
+        await stage.one.stop()
+    assert (stage.plugin.status, stage.plugin.substate) == (PluginStatus.ERROR, Substate.KILLING)
+    assert "PID 7 (root, tcpdump)" in stage.plugin.reason
+    assert stage.plugin.restarts.due_at is None
+    await stage.up()
+    assert stage.plugin.status is PluginStatus.RUNNING
