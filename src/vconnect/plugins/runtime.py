@@ -93,6 +93,8 @@ class PluginRuntime:
         hops_in_flight: The hops of each event in flight that came through other plugins.
         forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
             operator's start. Earlier crashes explain nothing.
+        ordered_at: When it was last told to start, stop or restart, in Unix seconds.
+        begun_at: When its last start began, in Unix seconds.
     """
 
     def __init__(
@@ -121,7 +123,9 @@ class PluginRuntime:
         self.substate = Substate.NONE
         self.reason = ""
         self.desired: Desired = "stopped"
+        self.ordered_at = 0.0
         self.generation = 0
+        self.begun_at = 0.0
         self.config: dict[str, Any] = config or {}
 
         self.process: PluginProcess | None = None
@@ -273,6 +277,7 @@ class PluginRuntime:
     def want(self, desired: Desired) -> None:
         """Set the desired state."""
         self.desired = desired
+        self.ordered_at = time.time()
         self.on_change()
 
     def learn(self, manifest: Manifest | None, path: Path | None = None) -> None:
@@ -298,6 +303,7 @@ class PluginRuntime:
     def begin_generation(self) -> None:
         """Count a start."""
         self.generation += 1
+        self.begun_at = time.time()
 
     def started(self, process: PluginProcess | None) -> None:
         """Set the process that serves, or is about to."""

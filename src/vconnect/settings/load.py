@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from vconnect.errors import ConfigError
+from vconnect.ignored import check_patterns
 from vconnect.names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
 from vconnect.validation import place_and_words
 
@@ -204,6 +205,10 @@ def _check_names(settings: Settings, origin: str) -> None:
         raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
     for key, table in (("config", settings.config), ("options", settings.options)):
         _check_twins(key, table, origin)
+    for name, options in settings.options.items():
+        for key in ("watch_ignore", "watch_also"):
+            if problem := check_patterns(getattr(options, key)):
+                raise ConfigError(f"{origin}: plugins.options.{name!r}.{key}: {problem}")
 
 
 def _check_twins(key: str, table: Mapping[str, Any], origin: str) -> None:

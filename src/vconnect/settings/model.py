@@ -59,6 +59,9 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         sandbox: Overrides `Settings.sandbox`.
         sandbox_network: Overrides `Settings.sandbox_network`.
         sandbox_read: Paths in addition to `Settings.sandbox_read`.
+        watch_ignore: Files of a plugin from source that do not restart it when they change, as
+            lines of ``.gitignore``.
+        watch_also: Files of it that do, although their names are not those of sources.
     """
 
     timeout: Seconds | None = None
@@ -78,6 +81,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sandbox: Sandbox | None = None
     sandbox_network: bool | None = None
     sandbox_read: tuple[str, ...] = ()
+    watch_ignore: tuple[str, ...] = ()
+    watch_also: tuple[str, ...] = ()
 
 
 class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +104,8 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Sandbox
     sandbox_network: bool
     sandbox_read: tuple[str, ...]
+    watch_ignore: tuple[str, ...]
+    watch_also: tuple[str, ...]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,6 @@
 `watchdog`     pings, and the reaction to missed ones
 `monitor`      samples every process tree once a second
 `reloader`     restarts a plugin when its source has changed
-`source_watch` detects that a source has changed
 `changes`      waits for a condition over shared state
 ============== =================================================
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from vconnect.errors import PluginStartError
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import Desired
+from vconnect.settings.model import PluginOptions, Settings
+from vconnect.sources.scan import Source
+from vconnect.sources.watch import Change
 from vconnect.supervision import reloader as module
 from vconnect.supervision.reloader import Reloader
 
@@ -44,7 +49,7 @@ class Restarted:
 
 
 class Sources:
-    """Plugins with a source each, and a count of how often somebody looked."""
+    """Plugins with a source each, and a record of what was looked at and what was found."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -52,14 +57,17 @@ class Sources:
         self.restarted = Restarted()
         supervise: Any = self.restarted.of
         self.reloader = Reloader(self.registry, supervise)
-        self.looks: list[list[Path]] = []
-        look = self.reloader._watch.changed
+        self.looks: list[list[str]] = []
+        self.found: list[str] = []
+        look = self.reloader._watch.look
 
-        def counted(paths: list[Path]) -> list[Path]:
-            self.looks.append(list(paths))
-            return look(paths)
+        def counted(sources: dict[Source, float]) -> tuple[dict[str, Change], list[str]]:
+            result = look(sources)
+            self.found += result[0]
+            self.looks.append([source.name for source in sources])
+            return result
 
-        self.reloader._watch.changed = counted  # type: ignore[assignment, method-assign]
+        self.reloader._watch.look = counted  # type: ignore[assignment, method-assign]
 
     def add(self, name: str, desired: Desired = "running", *, dev: bool = True) -> PluginRuntime:
         path = self.directory / name
@@ -67,6 +75,8 @@ class Sources:
         (path / "main.py").write_text("")
         runtime = plugin(name, path, dev=dev)
         runtime.want(desired)
+        # What the test writes before the first look is not a change since the start.
+        runtime.begun_at = time.time() + 60
         self.registry.add(runtime)
         return runtime
 
@@ -118,7 +128,7 @@ async def test_the_others_are_not_even_looked_at(sources, desired, dev):
         await until(lambda: sources.restarted.names)
         await sources.looked()
     assert sources.restarted.names == ["a"]
-    assert {path.name for looked in sources.looks for path in looked} == {"a"}
+    assert {name for looked in sources.looks for name in looked} == {"a"}
 
 
 async def test_a_source_that_does_not_build_is_tried_again_at_its_next_change(sources):
@@ -137,15 +147,15 @@ async def test_a_source_that_does_not_build_is_tried_again_at_its_next_change(so
 async def test_a_stop_that_comes_during_the_look_counts(sources):
     runtime = sources.add("a")
     sources.add("b")
-    changed = sources.reloader._watch.changed
+    look = sources.reloader._watch.look
 
     def stopped_meanwhile(paths):
-        found = changed(paths)
-        if found:
+        found = look(paths)
+        if found[0]:
             runtime.want("stopped")
         return found
 
-    sources.reloader._watch.changed = stopped_meanwhile
+    sources.reloader._watch.look = stopped_meanwhile
     async with sources.watched():
         await sources.looked()
         sources.change("a")
@@ -191,3 +201,77 @@ async def test_a_restart_that_has_begun_goes_on_when_the_watch_ends(sources):
         sources.change("a")
         await begun.wait()
     await until(lambda: ended)
+
+
+async def test_the_log_names_what_has_changed(sources, caplog):
+    caplog.set_level(logging.INFO)
+    sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        for number in range(5):
+            (sources.directory / "a" / f"{number}.py").write_text("")
+        await until(lambda: sources.restarted.names)
+    assert "plugin a: its source has changed: 0.py, 1.py, 2.py and 2 more" in caplog.text
+
+
+async def test_the_policy_says_what_counts(sources):
+    runtime = sources.add("a")
+    options = PluginOptions(watch_ignore=("main.py",), watch_also=("*.html",))
+    runtime.policy = Settings(options={"a": options}).plugin_policy("a")
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await sources.looked(4)
+        assert sources.restarted.names == []
+        (sources.directory / "a" / "x.html").write_text("")
+        await until(lambda: sources.restarted.names == ["a"])
+
+
+async def test_a_file_that_comes_back_after_each_of_three_restarts_ends_the_watch(sources, caplog):
+    runtime = sources.add("a")
+    sources.add("b")
+    sources.restarted.result = lambda: sources.change("a")  # the plugin writes its own source
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await until(lambda: "no longer watched" in caplog.text)
+        assert sources.restarted.names == ["a"] * 3
+        assert "main.py has changed within 3 s after each of 3 restarts" in caplog.text
+        await sources.looked()
+        # Neither it nor another plugin is affected by the other.
+        sources.restarted.result = lambda: None
+        sources.change("a", "b")
+        await until(lambda: "b" in sources.restarted.names)
+        assert sources.restarted.names == ["a", "a", "a", "b"]
+        # An order begins the watch anew.
+        runtime.want("running")
+        await sources.looked()
+        sources.change("a")
+        await until(lambda: sources.restarted.names == ["a", "a", "a", "b", "a"])
+
+
+async def test_other_files_after_each_restart_are_no_storm(sources):
+    sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        for number in range(6):
+            (sources.directory / "a" / f"{number}.py").write_text("")
+            await until(lambda number=number: len(sources.restarted.names) == number + 1)
+
+
+async def test_a_file_that_comes_back_later_is_no_storm(sources, monkeypatch):
+    monkeypatch.setattr(module, "_STORM_SECONDS", -1.0)
+    sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        for number in range(6):
+            sources.change("a")
+            await until(lambda number=number: len(sources.restarted.names) == number + 1)
+
+
+async def test_warnings_of_the_watch_are_logged(sources, caplog):
+    sources.add("a")
+    (sources.directory / "a" / ".gitignore").write_text("!\n")
+    async with sources.watched():
+        await sources.looked()
+    assert "plugin a: .gitignore: " in caplog.text

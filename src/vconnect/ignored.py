@@ -1,0 +1,141 @@
+"""Rules in the syntax of ``.gitignore``: which files of a directory do not count, and why."""
+
+# `pathspec` knows the syntax. Here is which rule wins: those of the file whose name ranks higher,
+# then those of the deepest directory, then the last line.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+# A file of rules is read into memory as a whole, also from directories that hold anything.
+_MAX_BYTES = 1024 * 1024
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One line that decides about a path.
+
+    Attributes:
+        ignores: Whether the path does not count; ``False`` if the line takes it back with ``!``.
+        origin: Where the line is from: the path of a file, or what else names it.
+        line: Its number, from 1.
+        pattern: The line itself.
+    """
+
+    ignores: bool
+    origin: str
+    line: int
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} of {self.origin} ({self.pattern})"
+
+
+class Patterns:
+    """The rules of one file, or of one list of an operator.
+
+    Args:
+        lines: The lines.
+        origin: Where they are from, for messages.
+
+    Raises:
+        ValueError: A line is not a valid pattern.
+    """
+
+    def __init__(self, lines: Iterable[str], origin: str) -> None:
+        self._origin = origin
+        numbered = enumerate((line.rstrip("\r\n") for line in lines), 1)
+        # `pathspec` drops empty lines, and counts what is left.
+        self._lines = [(number, line) for number, line in numbered if line]
+        # Imported here, because most hosts have no such rules, and it takes a while.
+        from pathspec import GitIgnoreSpec
+
+        self._spec = GitIgnoreSpec.from_lines([line for _, line in self._lines])
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether a line begins with ``!``."""
+        return any(line.startswith("!") for _, line in self._lines)
+
+    def rule(self, path: str, *, is_directory: bool = False) -> Rule | None:
+        """Return the rule for a path relative to the file's directory, or ``None``."""
+        found = self._spec.check_file(f"{path}/" if is_directory else path)
+        if found.include is None or found.index is None:
+            return None
+        number, line = self._lines[found.index]
+        return Rule(found.include, self._origin, number, line.strip())
+
+
+class IgnoreFiles:
+    """The files of rules that have been read so far in one walk. Methods block.
+
+    Args:
+        names: The names of such files; a later name ranks higher.
+    """
+
+    def __init__(self, names: Sequence[str] = (".gitignore",)) -> None:
+        self._names = names
+        # By name, then by directory; the root is "".
+        self._read: dict[str, dict[str, Patterns]] = {name: {} for name in names}
+
+    def takes_back(self, name: str) -> bool:
+        """Return whether a file of this name, read so far, has a line that begins with ``!``."""
+        return any(patterns.takes_back for patterns in self._read[name].values())
+
+    def enter(self, root: Path, relative: str) -> list[str]:
+        """Read the files of one directory, before its entries are asked about.
+
+        Returns:
+            What is wrong with them; invalid files have no effect.
+        """
+        problems = []
+        for name in self._names:
+            shown = str(PurePosixPath(relative, name))
+            try:
+                with (root / relative / name).open(encoding="utf-8", errors="replace") as file:
+                    lines = file.read(_MAX_BYTES).splitlines()
+                self._read[name][relative] = Patterns(lines, shown)
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                continue
+            except OSError as error:
+                problems.append(f"{shown}: cannot be read: {error.strerror}")
+            except ValueError as error:
+                problems.append(f"{shown}: {error}")
+        return problems
+
+    def rule(self, path: str, *, is_directory: bool = False) -> Rule | None:
+        """Return the rule for a path relative to the root, or ``None`` if nothing decides.
+
+        As with git, the entries of an ignored directory need not be asked about.
+        """
+        for name in reversed(self._names):
+            if rule := self.rule_of(name, path, is_directory=is_directory):
+                return rule
+        return None
+
+    def rule_of(self, name: str, path: str, *, is_directory: bool = False) -> Rule | None:
+        """Return the rule for a path from the files of one name only."""
+        read = self._read[name]
+        if not read:
+            return None
+        for directory in PurePosixPath(path).parents:
+            key = "" if directory == PurePosixPath() else str(directory)
+            if key in read:
+                below = path[len(key) + 1 :] if key else path
+                if rule := read[key].rule(below, is_directory=is_directory):
+                    return rule
+        return None
+
+
+def check_patterns(patterns: Sequence[str]) -> str:
+    """Return what is wrong with patterns that an operator wrote, or an empty text."""
+    for pattern in patterns:
+        if ".." in pattern.split("/"):
+            return f"{pattern!r} leads out of the directory; expected a path below it"
+        try:
+            Patterns([pattern], "")
+        except ValueError as error:
+            return f"{pattern!r} is no pattern as in .gitignore: {error}"
+    return ""
