@@ -33,6 +33,8 @@ cdef enum:
     # The maximum length of the keys of a native event that differ from call to call: the names and
     # three numbers of 20 digits at most.
     MAX_HEAD = 96
+    # What an error keeps of a payload that is not JSON: enough for a plugin's name.
+    HEAD_BYTES = 128
 
 
 cdef inline bint is_digit(char c) noexcept nogil:
@@ -112,7 +114,11 @@ cdef object parse_json(const char* p, Py_ssize_t size):
     try:
         message = load(p, size)
     except JSONDecodeError as error:
-        raise RemoteProtocolError("bad_json", f"payload is not JSON: {error}") from None
+        raise RemoteProtocolError(
+            "bad_json",
+            f"payload is not JSON: {error}",
+            PyBytes_FromStringAndSize(p, min(size, <Py_ssize_t>HEAD_BYTES)),
+        ) from None
     if may_hold_huge_integer(p, size):
         huge = find_huge_integer(p, size)
         if huge >= 0:

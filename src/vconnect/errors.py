@@ -68,11 +68,13 @@ class RemoteProtocolError(VConnectError):
     Attributes:
         code: A code of the protocol: ``empty_frame``, ``frame_too_large``, ``bad_json``,
             ``incomplete``, ``not_an_object``, ``bad_reply``.
+        head: The first bytes of a payload that is not JSON, which may tell what it is.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, head: bytes = b"") -> None:
         super().__init__(message)
         self.code = code
+        self.head = head
 
 
 class HandshakeError(RemoteProtocolError):

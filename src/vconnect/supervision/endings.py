@@ -64,9 +64,9 @@ def refused(instance: Instance, error: HandshakeError) -> Verdict:
         return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
     if error.code == "handshake_timeout":
         return overdue(instance)
-    # Permanent, because the same process with the same handshake would be refused again.
-    reason = _with_last_words(str(error), instance)
-    return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, reason, Ended.PERMANENT)
+    # Permanent, because the same process with the same handshake would be refused again. Without
+    # the plugin's last words: the refusal is the reason, and what it printed before is another.
+    return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, str(error), Ended.PERMANENT)
 
 
 def failed_start(substate: Substate, reason: str, how: Ended) -> Verdict:

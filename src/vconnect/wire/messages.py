@@ -47,6 +47,9 @@ ERROR_CODES = frozenset(
 # With ``"status":"ok"`` and no other keys than these, an object is an envelope even without data.
 _ENVELOPE_KEYS = frozenset({"status", "flow", "payload", "id"})
 
+# The key of field 1 if that is a string: in protobuf, the number and the type share a byte.
+_PROTOBUF_STRING_1 = 0x0A
+
 # Refusals quote what was received, and are logged. A peer must not determine their length, nor a
 # nesting that repr() cannot handle.
 _SHORT = Repr()
@@ -164,6 +167,27 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         # A classic plugin could not say later that it is ready, so there the key means nothing.
         is_ready=version is None or _is_ready(message.get("ready")),
     )
+
+
+def protobuf_name(head: bytes) -> str:
+    """Return the canonical name of the plugin whose first frame is a protobuf handshake.
+
+    Later kits of v-connect-im speak protobuf instead of JSON. Their handshake begins with field 1,
+    a string, which is the plugin's name.
+
+    Args:
+        head: The first bytes of the frame's payload, which is not JSON.
+
+    Returns:
+        The name, or an empty string if this is something else.
+
+    >>> protobuf_name(bytes.fromhex("0a 0a 76 2e 70 6c 75 67 69 6e 2e 61 12 05"))
+    'a'
+    """
+    if len(head) < 2 or head[0] != _PROTOBUF_STRING_1:
+        return ""
+    name = canonical_name(head[2 : 2 + head[1]].decode("ascii", "replace"))
+    return name if len(head) >= 2 + head[1] and is_valid_name(name) else ""
 
 
 def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> dict[str, Any]:

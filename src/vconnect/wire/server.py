@@ -23,7 +23,7 @@ from vconnect.settings.paths import absolute_path
 from ._lane import Lane
 from ._stream import ReadBuffer
 from .acceptor import Acceptor
-from .messages import Handshake, parse_handshake, refusal
+from .messages import Handshake, parse_handshake, protobuf_name, refusal
 from .private_socket import (
     PrivateSocket,
     bind_private_socket,
@@ -39,6 +39,10 @@ _MAX_REFUSED_NAMES = 1024
 
 HELD_UP_S = 1.0
 """A deadline that is noticed this many seconds late says that the host itself stood still."""
+_PROTOBUF = (
+    "{} speaks the protobuf wire of v-connect-im, as kits of 2025-12-09 and later do; "
+    "this host speaks JSON: build the plugin with an earlier kit, or with one of vconnect's SDKs"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -299,7 +303,11 @@ class _Greeting:
 
     def broken(self, error: RemoteProtocolError) -> None:
         """Refuse a first frame that is invalid, or not a JSON object."""
-        self._refuse_unread("bad_handshake", f"expected a handshake: {error}")
+        # A later wire of the original server, whose plugins would not understand the reason.
+        if name := protobuf_name(error.head):
+            self._refuse_unread("bad_handshake", _PROTOBUF.format(name), name)
+        else:
+            self._refuse_unread("bad_handshake", f"expected a handshake: {error}")
 
     def disconnected(self, error: Exception | None) -> None:  # noqa: ARG002 - the owner's interface
         self._stop_timer()
@@ -321,12 +329,12 @@ class _Greeting:
             return
         self._refuse_unread("handshake_timeout", f"no handshake within {timeout:g} s")
 
-    def _refuse_unread(self, code: str, message: str) -> None:
+    def _refuse_unread(self, code: str, message: str, name: str = "") -> None:
         """Refuse a peer that has not sent anything readable."""
         assert self._peer is not None
         self._stop_timer()
         owner = self._server.gatekeeper.owner(self._peer)
-        self._refuse(HandshakeError(code, message), owner)
+        self._refuse(HandshakeError(code, message), owner, name)
 
     def _refuse(self, error: HandshakeError, owner: Any, name: str = "") -> None:
         assert self._stream is not None

@@ -14,6 +14,7 @@ from vconnect.wire.messages import (
     event_prefixes,
     normalize_answer,
     parse_handshake,
+    protobuf_name,
     refusal,
 )
 
@@ -149,3 +150,22 @@ def test_event_prefixes(event):
 def test_answers(message, fields):
     answer = normalize_answer(message)
     assert {key: getattr(answer, key) for key in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x0a\x0av.plugin.a\x12\x05", "a"),
+        (b"\x0a\x01b", "b"),
+        (b"\x0a\x05b", ""),  # cut off
+        (b"\x0a\x00", ""),
+        (b"\x0a", ""),
+        (b"", ""),
+        (b"\x12\x01b", ""),
+        (b"\x0a\x03a/b", ""),
+        (b"\x0a\x02\xc3\xa4", ""),
+        (b"GET / HTTP/1.1", ""),
+    ],
+)
+def test_a_protobuf_handshake_is_known_by_its_first_field(head, name):
+    assert protobuf_name(head) == name

@@ -399,6 +399,20 @@ async def test_one_name_is_logged_once_a_minute(path, caplog, monkeypatch):
         assert server.refusals == 5
 
 
+async def test_a_protobuf_handshake_is_refused_by_that_name(path, caplog):
+    # What the kit of v-connect-im sends since 2025-12-09; its first bytes are not UTF-8 either.
+    greeting = bytes.fromhex(
+        "0a14762e706c7567696e2e73746f726167652d6d696e1205302e312e301a0773746f72616765"
+        "2084072a0870726f746f627566"
+    )
+    async with running(path) as (server, gate), plugin(server) as peer:
+        await peer.write(raw_frame(greeting))
+        message = await refused(peer, "bad_handshake")
+        assert message.startswith("storage-min speaks the protobuf wire of v-connect-im")
+        assert gate.refused_peers[0][1].code == "bad_handshake"
+    assert "refused a connection as storage-min from PID" in caplog.text
+
+
 async def test_a_length_costs_no_memory(path):
     async with running(path) as (server, _):
         await works(server)
