@@ -19,7 +19,7 @@ from vconnect.threads import in_thread
 from .supervisor import Supervisor
 
 # A change is acted on after it has been stable for one look. Seconds.
-_POLL_SECONDS = 0.3
+_POLL_SECONDS = 0.5
 # A file that changes again so soon after so many restarts is written by the plugin itself.
 _STORM_SECONDS = 3.0
 _STORM_RESTARTS = 3
