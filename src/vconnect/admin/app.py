@@ -32,7 +32,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Manager(Protocol):
     """The part of ``PluginRuntimeManager`` that this interface uses."""
 
-    def runtime_summaries(self) -> Sequence[msgspec.Struct]:
+    def runtime_summaries(self) -> Sequence[Any]:
         """Describe every plugin."""
 
     def summary(self, name: str) -> Any:
@@ -117,6 +117,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     routes = _Routes(manager)
     app.router.add_get("/api/host", routes.host)
     app.router.add_get("/api/plugins", routes.plugins)
+    app.router.add_get("/v1/plugins/runtime/list", routes.original_list)
     app.router.add_get("/api/plugins/{name}/status", routes.status)
     app.router.add_get("/api/plugins/{name}/logs", routes.logs)
     app.router.add_post("/api/plugins/{name}/{action:start|stop|restart}", routes.act)
@@ -135,6 +136,14 @@ class _Routes:
 
     async def plugins(self, _: web.Request) -> web.Response:
         return json_response({"plugins": self._manager.runtime_summaries()})
+
+    async def original_list(self, _: web.Request) -> web.Response:
+        """Respond as the original server does, for tools that were written for it."""
+        plugins = [
+            {"name": one.name, "version": one.version or None, "status": one.status}
+            for one in self._manager.runtime_summaries()
+        ]
+        return json_response({"plugins": plugins})
 
     async def status(self, request: web.Request) -> web.Response:
         return json_response(self._manager.summary(request.match_info["name"]))

@@ -29,6 +29,10 @@ from .paths import absolute_path, absolute_paths
 # Tables cannot be set by a variable.
 _TABLES = ("config", "options", "events", "env")
 
+# Keys of the original's table [plugins] that configure what it had built in.
+_ORIGINAL_KEYS = ("trace_enabled", "trace_log_payload", "sensitive_words")
+_SHOWN_KEYS = 20
+
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 _ENVIRONMENT_PREFIX = "VCONNECT_"
 
@@ -278,9 +282,21 @@ def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:
+    full = f"{table}.{name}" if table else name
     known = [field.name for field in msgspec.structs.fields(allowed)]
     # Most unknown keys are typos.
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    full = f"{table}.{name}" if table else name
-    return f"{full}: unknown key{hint} (known: {', '.join(known)})"
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"{full}: unknown key; did you mean {near[0]!r}?"
+    if table == "plugins" and name in _ORIGINAL_KEYS:
+        return (
+            f"{full}: a key of v-connect-im for plugins inside the server, which vconnect does not "
+            "have; remove it"
+        )
+    if allowed is _File:
+        return (
+            f"{full}: unknown table; expected [plugins] or [events]; of a configuration of "
+            "v-connect-im, keep only [plugins]"
+        )
+    if len(known) > _SHOWN_KEYS:
+        return f"{full}: unknown key; the documentation of the configuration lists the known ones"
+    return f"{full}: unknown key (known: {', '.join(known)})"

@@ -97,6 +97,13 @@ async def test_plugins_are_listed_with_all_fields() -> None:
     assert plugin["capabilities"] == ["message.incoming"]
 
 
+@pytest.mark.parametrize(("version", "shown"), [("0.1.0", "0.1.0"), ("", None)])
+async def test_the_list_of_the_original_has_its_form(version: str, shown: str | None) -> None:
+    async with asking(one_plugin(version=version)) as web:
+        body = await web("GET", "/v1/plugins/runtime/list")
+    assert body == {"plugins": [{"name": "example", "version": shown, "status": "Running"}]}
+
+
 @pytest.mark.parametrize("alias", ["example", "wk.plugin.example", "v.plugin.example"])
 async def test_status_takes_any_name_of_the_plugin(alias: str) -> None:
     async with asking(one_plugin()) as web:
