@@ -145,7 +145,6 @@ BAD: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "duplicate_unicode": (with_extra(file("\u00e9"), file("e\u0301")), "case or Unicode"),
     "duplicate_directory": (with_extra(directory("d/"), directory("D/")), "case or Unicode"),
     "file_as_directory": (with_extra(file("example/x")), "twice"),
-    "apple_double": (with_extra(file("._example", b"x", 0o755)), "AppleDouble"),
     "size_bomb_announced": (
         lambda: deflated([raw_header("bomb", b"0", GIB), *zeros(16 << 20)]),
         "more than 536870912 bytes",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.package_kit import good_members, package_bytes, tree
 
 from vconnect.errors import InstallError
+from vconnect.packages import proxy
 from vconnect.packages.fetch import fetch
 from vconnect.packages.source import FetchLimits, parse_source
 from vconnect.store.installer import PluginInstaller
@@ -326,6 +328,54 @@ async def test_https_to_http(serve, tmp_path: Path, tls: ssl.SSLContext) -> None
 
 async def test_an_untrusted_certificate(
     serve, tmp_path: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    server = await serve(answer(), context=tls)
+    assert "the server is not trusted" in await refused(server, tmp_path)
+    assert server.requests == []
+
+
+@pytest.fixture
+async def tunnel(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """A proxy that connects to everything; yields what it was asked for."""
+    asked: list[str] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[0])
+        host, _, port = asked[-1].split()[1].rpartition(":")
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        upstream = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, upstream[1]), pump(upstream[0], writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    monkeypatch.setattr(proxy, "is_loopback", lambda _: False)  # which needs no proxy otherwise
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    yield asked
+    server.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await server.wait_closed()
+
+
+async def test_https_through_a_proxy(
+    serve, tmp_path: Path, tls: ssl.SSLContext, tunnel: list[str]
+) -> None:
+    server = await serve(redirect("/b.vp?sig=%2F%7E"), answer(), context=tls)
+    assert (await get(server, tmp_path)).read_bytes() == PACKAGE
+    assert server.requests[1].startswith("GET /b.vp?sig=%2F%7E HTTP/1.1\r\n")
+    assert tunnel == [f"CONNECT {server.base.removeprefix('https://')} HTTP/1.1"] * 2
+
+
+async def test_a_proxy_cannot_pass_for_the_server(
+    serve, tmp_path: Path, tls: ssl.SSLContext, tunnel: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     server = await serve(answer(), context=tls)

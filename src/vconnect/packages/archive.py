@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import stat
@@ -26,17 +27,23 @@ PACKAGE_SUFFIXES = (".vp", ".wkp")
 # Large enough for a bundled runtime with its libraries, small enough not to fill an ordinary disk.
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 
-# Files that macOS writes next to others, for metadata that tar has no field for.
+# What macOS writes next to files and into archives: metadata that they have no field for, and how a
+# window looks. It never counts, in packages as on disk.
 APPLE_DOUBLE_PREFIX = "._"
+LITTER = frozenset({".DS_Store", "__MACOSX"})
 
 # The limit for one name on common file systems of Linux and macOS.
 _MAX_COMPONENT_BYTES = 255
 # Enough to recognize a name in an error message.
 _SHOWN_CHARACTERS = 120
+_SHOWN_NAMES = 5
 # No path is ever followed through a link (O_NOFOLLOW), and no existing file is overwritten
 # (O_EXCL), even if something else writes to the directory at the same time.
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_log = logging.getLogger(__name__)
 
 
 class ArchiveLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +126,20 @@ def _unpack_members(
             os.fchmod(root, 0o755)
             names = _Names(limits)
             reader = TarReader(file, origin, limits.unpacked_bytes)
-            for member in reader:
-                _unpack_member(reader, member, root, names, origin, stop)
+            skipped = [
+                member.name
+                for member in reader
+                if not _unpack_member(reader, member, root, names, origin, stop)
+            ]
         finally:
             os.close(root)
+    if skipped:
+        _log.warning(
+            "%s: skipped %d members that macOS added, such as %s",
+            origin,
+            len(skipped),
+            _shown(skipped[0]),
+        )
 
 
 def _open_archive(archive: Path, limits: ArchiveLimits, origin: str) -> int:
@@ -147,12 +164,15 @@ def _unpack_member(
     names: _Names,
     origin: str,
     stop: threading.Event | None,
-) -> None:
+) -> bool:
+    """Unpack one member, and return whether it counts."""
     try:
         _check_stop(stop)
         parts = names.admit(member)
+        if any(map(is_litter, parts)):
+            return False
         if not parts:
-            return  # "./", the root itself
+            return True  # "./", the root itself
         parent = _open_directories(root, parts[:-1])
         try:
             if member.kind == DIRECTORY:
@@ -165,6 +185,12 @@ def _unpack_member(
         raise InstallError(f"{origin}: {_shown(member.name)}: {refusal}") from None
     except OSError as error:
         raise InstallError(f"{origin}: {_shown(member.name)}: {_os_words(error)}") from error
+    return True
+
+
+def is_litter(name: str) -> bool:
+    """Return whether macOS writes a file or directory of this name next to others."""
+    return name in LITTER or name.startswith(APPLE_DOUBLE_PREFIX)
 
 
 def _open_directories(start: int, parts: tuple[str, ...]) -> int:
@@ -297,11 +323,6 @@ class _Names:
 def _check_part(part: str) -> None:
     if part == "..":
         raise _RefusedError("leads upward ('..'); paths must stay inside the package")
-    if part.startswith(APPLE_DOUBLE_PREFIX):
-        raise _RefusedError(
-            "is an AppleDouble file of macOS; pack again with 'vconnect pack', "
-            "or with COPYFILE_DISABLE=1 in tar's environment"
-        )
     if len(part.encode()) > _MAX_COMPONENT_BYTES:
         raise _RefusedError(f"has a name of more than {_MAX_COMPONENT_BYTES} bytes")
     # They could forge lines of a log, or hide in a listing.
@@ -343,9 +364,10 @@ def _package_root(directory: Path, origin: str) -> Path:
     top = list(directory.iterdir())
     if len(top) == 1 and (top[0] / MANIFEST_NAME).is_file():
         return top[0]
+    found = ", ".join(_shown(path.name) for path in sorted(top)[:_SHOWN_NAMES]) or "nothing"
     raise InstallError(
         f"{origin}: no {MANIFEST_NAME}; it must be at the root of the package "
-        "or in its only top-level directory"
+        f"or in its only top-level directory, and at the root is: {found}"
     )
 
 

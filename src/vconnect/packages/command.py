@@ -28,6 +28,9 @@ _RUN_FROM_SRC = (
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
 )
 
+# The kernel reads no more of it.
+_MAX_FIRST_LINE = 256
+
 _DEV_FILES = (
     f"dev.command in {MANIFEST_NAME}, Cargo.toml, plugin.py, "
     "pyproject.toml with a project.name, package.json, go.mod"
@@ -53,10 +56,13 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
         # First, because packages of the original host have no manifest and rely on this rule.
         own = path.absolute() / plugin
         if own.is_file() and os.access(own, os.X_OK):
-            return [str(own)]
-        if manifest is not None and manifest.entry:
-            return [str(_entry(plugin, path, manifest.entry))]
-        return [str(_only_executable(plugin, path))]
+            file = own
+        elif manifest is not None and manifest.entry:
+            file = _entry(plugin, path, manifest.entry)
+        else:
+            file = _only_executable(plugin, path)
+        _check_first_line(plugin, file)
+        return [str(file)]
 
 
 def dev_command(plugin: str, path: Path) -> list[str]:
@@ -142,6 +148,21 @@ def _check_executable(plugin: str, file: Path) -> None:
         raise PluginStartError(plugin, f"{file} is not executable; try: chmod +x {file}")
 
 
+def _check_first_line(plugin: str, file: Path) -> None:
+    """Refuse a script whose first line ends as on Windows: its interpreter would not be found."""
+    try:
+        with file.open("rb") as script:
+            line = script.readline(_MAX_FIRST_LINE)
+    except OSError:
+        return  # a program may be executable, but not readable
+    if line.startswith(b"#!") and line.rstrip(b"\n").endswith(b"\r"):
+        raise PluginStartError(
+            plugin,
+            f"the first line of {file} ends with a carriage return (CRLF), which would become part "
+            f"of the interpreter's name; try: sed -i 's/\\r$//' {file}",
+        )
+
+
 def _only_executable(plugin: str, path: Path) -> Path:
     found = sorted(filter(_is_candidate, path.absolute().iterdir()))
     if len(found) == 1:
@@ -188,6 +209,7 @@ def _program(plugin: str, path: Path, program: str) -> str:
     if "/" not in program:
         return _tool(plugin, program, f"dev.command in {MANIFEST_NAME}")
     _check_executable(plugin, path / program)
+    _check_first_line(plugin, path / program)
     return str(path / program)
 
 

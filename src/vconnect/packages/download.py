@@ -3,10 +3,15 @@
 # Redirects are followed here rather than by aiohttp, so that every hop is checked: a request for a
 # package on the public network must not be turned into a request to the host's own services. Each
 # hop's name is resolved once, and the connection goes to exactly the addresses that were checked.
+#
+# A proxy resolves names itself, and may find other addresses than this machine. So a redirect goes
+# through it only with HTTPS, where an address that a name should not have cannot answer for it, and
+# is judged by the addresses that this machine finds, or else by the name.
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -15,6 +20,7 @@ from contextlib import asynccontextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,12 +29,22 @@ from yarl import URL
 from vconnect.errors import InstallError
 from vconnect.threads import in_thread
 
+from .proxy import Proxy, is_private_name, proxy_for
 from .source import FetchLimits, Progress, Source, check_scheme, shown_source
 
 _WRITE_BYTES = 256 * 1024  # each write is a switch to a thread and back
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # No compression: the limit is for the bytes that are received, and packages are compressed anyway.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "vconnect"}
+
+
+_PROXY_HINTS = {
+    403: ", which refuses this address; allow it there, or list its host in NO_PROXY",
+    407: "; write the credentials into the variable: http://user:password@host:port",
+}
+# How long this machine may take to resolve what a proxy resolves anyway.
+_LOOK_BEHIND_SECONDS = 2.0
 
 
 class Reach(IntEnum):
@@ -143,8 +159,12 @@ class Download:
         """Yield the response at the end of the redirects."""
         url, reach = self._first_hop(), None
         for _ in range(self._limits.redirects + 1):
-            addresses, reach = await self._look_up(url, reach)
-            async with self._request(url, addresses) as answer:
+            proxy = self._proxy_for(url)
+            if proxy is None:
+                addresses, reach = await self._look_up(url, reach)
+            else:
+                addresses, reach = await self._look_up_behind(proxy, url, reach)
+            async with self._request(url, addresses, proxy) as answer:
                 # Only the last hop's status is an answer to the request.
                 if answer.status not in _REDIRECTS:
                     self._check_status(answer.status)
@@ -156,15 +176,21 @@ class Download:
 
     def _first_hop(self) -> URL:
         try:
-            return URL(self._source)
+            return as_given(self._source)
         except ValueError as error:
             raise self._failure(f"not a valid address: {error}") from None
 
+    def _proxy_for(self, url: URL) -> Proxy | None:
+        try:
+            return proxy_for(url)
+        except ValueError as error:
+            raise self._failure(str(error)) from None
+
     @asynccontextmanager
     async def _request(
-        self, url: URL, addresses: list[ResolveResult]
+        self, url: URL, addresses: list[ResolveResult], proxy: Proxy | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send the request for one hop, to the checked addresses only."""
+        """Send the request for one hop, to the checked addresses only, or those of the proxy."""
         limits = self._limits
         timeout = aiohttp.ClientTimeout(
             total=None, connect=limits.connect_timeout, sock_read=limits.idle_timeout
@@ -180,29 +206,87 @@ class Download:
             aiohttp.ClientSession(
                 connector=connector, timeout=timeout, headers=_HEADERS, auto_decompress=False
             ) as session,
-            session.get(url, allow_redirects=False) as answer,
+            self._get(session, url, proxy) as answer,
         ):
+            yield answer
+
+    @asynccontextmanager
+    async def _get(
+        self, session: aiohttp.ClientSession, url: URL, proxy: Proxy | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        address, own = (None, {}) if proxy is None else (proxy.url, proxy.headers)
+        # With HTTPS, they are for the tunnel; without, the proxy takes its own out of the request.
+        tunneled = url.scheme == "https"
+        try:
+            answer = await session.get(
+                url,
+                allow_redirects=False,
+                proxy=address,
+                proxy_headers=own if tunneled else None,
+                headers=None if tunneled else own,
+            )
+        except aiohttp.ClientHttpProxyError as error:
+            words = f"{proxy} responded with status {error.status}"
+            if error.status >= 500:
+                raise _AgainError(words) from error
+            raise self._failure(words + _PROXY_HINTS.get(error.status, "")) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            raise _AgainError(f"the connection to {proxy} failed: {_words(error)}") from error
+        async with answer:
             yield answer
 
     async def _look_up(self, url: URL, previous: Reach | None) -> tuple[list[ResolveResult], Reach]:
         """Return the addresses of a hop, and the reach of the nearest one."""
+        try:
+            addresses = await self._resolve(url)
+        except OSError as error:
+            raise self._failure(
+                f"the host {url.host!r} could not be resolved: {error.strerror}; "
+                "if this network requires a proxy, set HTTPS_PROXY for the host"
+            ) from error
+        reach = _nearest(addresses)
+        # The first hop was named by the operator, who may well mean a server nearby.
+        if previous is not None:
+            self._check_reach(url, previous, reach)
+        return addresses, reach
+
+    async def _look_up_behind(
+        self, proxy: Proxy, url: URL, previous: Reach | None
+    ) -> tuple[list[ResolveResult], Reach]:
+        """Return the addresses of a hop's proxy, and the reach of the hop as it is known here."""
+        if previous is not None and url.scheme != "https":
+            raise self._failure(
+                f"redirects to {shown_source(str(url))} through {proxy}, which is only followed "
+                "with https; use that address directly, or list its host in NO_PROXY"
+            )
+        try:
+            async with asyncio.timeout(_LOOK_BEHIND_SECONDS):
+                reach = _nearest(await self._resolve(url))
+        except OSError:  # also if it takes too long: this network may have no DNS for others' names
+            reach = Reach.PRIVATE if is_private_name(url.host or "") else Reach.PUBLIC
+        if previous is not None:
+            self._check_reach(url, previous, reach)
+        try:
+            return await self._resolve(proxy.url), reach
+        except OSError as error:
+            raise self._failure(f"{proxy} could not be resolved: {error.strerror}") from error
+
+    async def _resolve(self, url: URL) -> list[ResolveResult]:
+        """Resolve the host of a URL.
+
+        Raises:
+            OSError: It is not known, or not known in time; ``strerror`` says why.
+        """
         host = url.host or ""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 found = await loop.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
         except TimeoutError:
-            raise self._failure(f"the host {host!r} could not be resolved in time") from None
-        except (OSError, ValueError) as error:
-            words = getattr(error, "strerror", None) or "not a valid name"
-            raise self._failure(f"the host {host!r} could not be resolved: {words}") from error
-        addresses = [_resolved(host, family, address) for family, _, _, _, address in found]
-        # The nearest: the connection may use any of them.
-        reach = min(reach_of(address["host"]) for address in addresses)
-        # The first hop was named by the operator, who may well mean a server nearby.
-        if previous is not None:
-            self._check_reach(url, previous, reach)
-        return addresses, reach
+            raise OSError(errno.ETIMEDOUT, "no answer in time") from None
+        except ValueError:
+            raise OSError(errno.EINVAL, "not a valid name") from None
+        return [_resolved(host, family, address) for family, _, _, _, address in found]
 
     def _check_reach(self, url: URL, previous: Reach, reach: Reach) -> None:
         if reach is Reach.FORBIDDEN:
@@ -216,7 +300,7 @@ class Download:
 
     def _next_hop(self, url: URL, location: str) -> URL:
         try:
-            target = url.join(URL(location))
+            target = url.join(as_given(location))
         except ValueError:
             target = URL()
         if not location or not target.scheme:
@@ -270,6 +354,23 @@ class _Checked(AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+def as_given(url: str) -> URL:
+    """Parse a URL without changing what is percent-encoded in it: its signature may cover that.
+
+    Raises:
+        ValueError: It is not a valid URL.
+
+    >>> str(as_given("https://h/a b?x=%2F%7E"))
+    'https://h/a%20b?x=%2F%7E'
+    """
+    # Only the other parsing encodes the name of a host that is not ASCII.
+    if not urlsplit(url).netloc.isascii():
+        return URL(url)
+    parsed = URL(quote(url, safe=_PRINTABLE, errors="surrogateescape"), encoded=True)
+    _ = parsed.host, parsed.port  # validated only when they are accessed
+    return parsed
 
 
 def check_redirect(
@@ -329,6 +430,11 @@ def _resolved(
         proto=socket.IPPROTO_TCP,
         flags=socket.AI_NUMERICHOST,
     )
+
+
+def _nearest(addresses: list[ResolveResult]) -> Reach:
+    # The connection may use any of them.
+    return min(reach_of(address["host"]) for address in addresses)
 
 
 def _words(error: Exception) -> str:

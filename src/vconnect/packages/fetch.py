@@ -35,8 +35,7 @@ async def fetch(
         InstallError: There is no such package, it cannot be downloaded, or it exceeds a limit.
     """
     if source.path is not None:
-        _check_file(source.path, source.shown)
-        return source.path
+        return _local_file(source.path, source)
 
     # Imported here because it imports aiohttp, which local packages do not need.
     from .download import Download
@@ -52,8 +51,11 @@ async def fetch(
     return await download.run()
 
 
-def _check_file(path: Path, shown: str) -> None:
+def _local_file(path: Path, source: Source) -> Path:
+    if not path.exists() and source.decoded is not None:
+        path = source.decoded
     if not path.exists():
-        raise InstallError(f"{shown}: no such file (looked for {path.absolute()})")
+        raise InstallError(f"{source.shown}: no such file (looked for {path.absolute()})")
     if not path.is_file():
-        raise InstallError(f"{shown}: not a regular file; expected a package")
+        raise InstallError(f"{source.shown}: not a regular file; expected a package")
+    return path

@@ -1,7 +1,8 @@
 """The source of a package as an operator writes it, parsed once.
 
-A source is a path, ``file://`` and a path (relative to the working directory), or an ``https://``
-address. ``http://`` is accepted for the loopback, and for other hosts if the operator allows it.
+A source is a path, ``file://`` and a path (relative to the working directory, or percent-encoded as
+in a URI), or an ``https://`` address. ``http://`` is accepted for the loopback, and for other hosts
+if the operator allows it.
 """
 
 from __future__ import annotations
@@ -64,12 +65,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         shown: The same for messages: without a URL's credentials and query.
         suffix: The package's extension, such as ``.vp``.
         path: The file on this machine; ``None`` for a URL.
+        decoded: The file if the path is percent-encoded, as in a ``file:`` URI; ``None`` if there
+            is nothing to decode.
     """
 
     text: str
     shown: str
     suffix: str
     path: Path | None
+    decoded: Path | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -95,11 +99,18 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
         return Source(text=text, shown=shown, suffix=suffix, path=None)
     # Only `file://` is left here: other schemes were handled as URLs.
     scheme, separator, rest = text.partition("://")
-    try:
-        path = expand_home(rest if separator else scheme)
-    except ConfigError as error:
-        raise InstallError(str(error)) from None
-    return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
+    if not separator:
+        path = _local_path(scheme, text)
+        return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
+    # The host of a URI, which names this machine.
+    if rest.startswith("localhost/"):
+        rest = rest.removeprefix("localhost")
+    path, decoded = _local_path(rest, text), None
+    # Which of the two is meant, only the disk can tell: a file's name may contain a "%20" too.
+    if "%" in rest:
+        decoded = _local_path(unquote(rest, errors="surrogateescape"), text)
+    suffix = _suffix(str(decoded or path), text)
+    return Source(text=text, shown=text, suffix=suffix, path=path, decoded=decoded)
 
 
 def expand_source(source: str) -> str:
@@ -159,6 +170,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _local_path(path: str, source: str) -> Path:
+    if "\0" in path:
+        raise InstallError(f"{source}: the path contains a NUL")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InstallError(f"{source}: {error}; set HOME or use an absolute path") from None
 
 
 def _suffix(path: str, shown: str) -> str:

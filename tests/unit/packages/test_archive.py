@@ -103,14 +103,42 @@ def test_a_directory_may_be_named_after_what_it_holds(tmp_path: Path) -> None:
     assert (path / "lib" / "b").read_bytes() == b"2"
 
 
+@pytest.mark.parametrize("top", ["", "example-0.1/"])
+def test_what_macos_adds_is_skipped_with_one_line(tmp_path: Path, caplog, top: str) -> None:
+    litter = [
+        "._example-0.1",
+        ".DS_Store",
+        "__MACOSX/x/._y",
+        f"{top}._plugin.json",
+        f"{top}a/._b/c",
+    ]
+    members = [file(name, b"x", 0o755) for name in litter]
+    path = unpack(
+        write_package(tmp_path / "a.vp", members + good_members(top)), tmp_path / "out"
+    ).path
+    assert sorted(one.name for one in path.iterdir()) == ["example", "plugin.json"]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{tmp_path / 'a.vp'}: skipped 5 members that macOS added, such as '._example-0.1'"
+    )
+
+
+def test_what_macos_adds_must_keep_the_rules_too(refuse) -> None:
+    assert "symbolic link" in refuse([*good_members(), file("._a", type=tarfile.SYMTYPE)])
+    assert "upward" in refuse([*good_members(), file("../._a")])
+
+
+def test_what_is_beside_the_single_top_directory_is_named(refuse) -> None:
+    message = refuse([*good_members("example/"), file("README")])
+    assert message.endswith("at the root is: 'README', 'example'")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("../evil", "leads upward"),
         ("a/../../evil", "leads upward"),
         ("/etc/evil", "absolute"),
-        ("._example", "AppleDouble"),
-        ("a/._b/c", "AppleDouble"),
         ("a\nb", "control"),
         (".", "root"),
         ("././.", "root"),

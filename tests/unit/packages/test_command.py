@@ -47,6 +47,28 @@ def refused(call, *args) -> str:
 # Production
 
 
+@pytest.mark.parametrize("line", ["#!/usr/bin/env python3\r\nprint()\r\n", "#!/bin/sh\r\n"])
+def test_a_first_line_as_on_windows(source: Path, line: str) -> None:
+    own = source / "p"
+    own.write_bytes(line.encode())
+    own.chmod(0o755)
+    assert "carriage return (CRLF)" in refused(production_command, "p", source, None)
+    other = source / "other"
+    own.rename(other)
+    assert f"sed -i 's/\\r$//' {other}" in refused(production_command, "p", source, None)
+    manifest = Manifest(name="p", entry="other")
+    assert "CRLF" in refused(production_command, "p", source, manifest)
+    (source / "plugin.json").write_text(json.dumps({"name": "p", "dev": {"command": ["./other"]}}))
+    assert "CRLF" in refused(dev_command, "p", source)
+
+
+def test_other_lines_may_end_as_they_like(source: Path) -> None:
+    own = source / "p"
+    own.write_bytes(b"#!/bin/sh\ntrue\r\n")
+    own.chmod(0o755)
+    assert production_command("p", source, None) == [str(own)]
+
+
 def test_the_file_with_the_plugin_s_name_comes_first(source: Path) -> None:
     own = make(source / "p", executable=True)
     make(source / "other", executable=True)

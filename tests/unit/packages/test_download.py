@@ -13,7 +13,7 @@ from tests.support.package_kit import good_members, leftovers, package_bytes
 
 from vconnect.errors import InstallError
 from vconnect.packages import download
-from vconnect.packages.download import Reach, check_redirect, reach_of
+from vconnect.packages.download import Reach, as_given, check_redirect, reach_of
 from vconnect.packages.source import FetchLimits
 from vconnect.store.installer import PluginInstaller
 
@@ -124,6 +124,29 @@ async def test_nothing_of_this_machine_is_sent_but_our_name(server: Server, tmp_
     assert "accept-encoding: identity\r\n" in head
     assert "cookie" not in head
     assert "authorization" not in head
+
+
+SIGNED = "/x.vp?X-Amz-Credential=AKIA%2F2024%2Fus&p=%7Ea&sig=a%2Bb%3D&list[]={1|2}"
+
+
+async def test_signed_addresses_go_out_as_given(server: Server, tmp_path: Path) -> None:
+    await install(
+        server, tmp_path, redirect(SIGNED), answer(), source=f"{server.base}/a%2Fb.vp?c=%7E"
+    )
+    assert server.paths() == ["/a%2Fb.vp?c=%7E", SIGNED]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://h/a b.vp?x=ä", "https://h/a%20b.vp?x=%C3%A4"),
+        ("https://größe.example/a.vp", "https://xn--gre-6ka8i.example/a.vp"),
+        ("https://h/100%.vp", "https://h/100%.vp"),
+        ("../b.vp?x=%2F", "../b.vp?x=%2F"),
+    ],
+)
+def test_only_what_no_address_may_contain_is_encoded(given: str, sent: str) -> None:
+    assert str(as_given(given)) == sent
 
 
 async def test_cookies_are_not_kept_between_hops(server: Server, tmp_path: Path) -> None:
@@ -246,6 +269,108 @@ async def test_a_name_that_is_not_known(
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", unknown)
     message = await refusal(server, tmp_path, answer(), source="https://none.test/a.vp")
     assert "'none.test' could not be resolved: Name or service not known" in message
+
+
+# --- proxies ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxied(server: Server, names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server, as the proxy for everything else."""
+    monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{server.port}")
+    monkeypatch.setenv("https_proxy", f"http://proxy.test:{server.port}")
+    monkeypatch.setenv("no_proxy", "direct.test")
+    names["proxy.test"] = ["127.0.0.1"]
+    return server
+
+
+async def test_a_package_comes_through_the_proxy(proxied: Server, tmp_path: Path) -> None:
+    source = "http://far.test/a%2Fb.vp?c=%7E"  # a name that only the proxy knows
+    options = {"source": source, "allow_insecure_http": True}
+    assert await install(proxied, tmp_path, answer(), **options) == "example"
+    assert proxied.paths() == [source]
+    assert "proxy-authorization: basic bwu6c2vjcmv0" in proxied.requests[0].lower()
+
+
+async def test_https_goes_through_a_tunnel(proxied: Server, tmp_path: Path) -> None:
+    message = await refusal(proxied, tmp_path, answer("403 No"), source="https://far.test/a.vp")
+    assert proxied.requests[0].startswith("CONNECT far.test:443 HTTP/1.1")
+    words = f"the proxy proxy.test:{proxied.port} of https_proxy responded with status 403"
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "attempts"),
+    [("407 No", "write the credentials into the variable", 1), ("502 No", "(3 attempts)", 3)],
+)
+async def test_what_a_proxy_answers(
+    proxied: Server, tmp_path: Path, status: str, words: str, attempts: int
+) -> None:
+    message = await refusal(proxied, tmp_path, answer(status), source="https://far.test/a.vp")
+    assert words in message
+    assert "secret" not in message
+    assert len(proxied.requests) == attempts
+
+
+async def test_a_proxy_that_is_not_there_is_named(
+    proxied: Server, tmp_path: Path, names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"source": "https://far.test/a.vp"}
+    monkeypatch.setenv("https_proxy", "http://gone.test:1")
+    message = await refusal(proxied, tmp_path, answer(), **options)
+    assert "the proxy gone.test:1 of https_proxy could not be resolved" in message
+    names["gone.test"] = ["127.0.0.1"] * 3
+    message = await refusal(proxied, tmp_path, answer(), **options)
+    assert "the connection to the proxy gone.test:1 of https_proxy failed" in message
+    monkeypatch.setenv("https_proxy", "socks5://gone.test:1")
+    assert "not supported" in await refusal(proxied, tmp_path, answer(), **options)
+
+
+async def test_this_machine_and_no_proxy_are_reached_directly(
+    proxied: Server, tmp_path: Path, names: dict[str, list[str]]
+) -> None:
+    names["direct.test"] = ["127.0.0.1"]
+    source = f"http://direct.test:{proxied.port}/a.vp"
+    await install(proxied, tmp_path, answer(), source=source, allow_insecure_http=True)
+    await install(proxied, tmp_path, answer())
+    assert proxied.paths() == ["/a.vp", "/a.vp"]
+
+
+@pytest.mark.parametrize(
+    ("target", "addresses", "words"),
+    [
+        ("http://other.test/b.vp", [], "only followed with https"),
+        ("https://127.0.0.1/b.vp", [], "loopback after public"),
+        ("https://169.254.169.254/b.vp", ["169.254.169.254"], "link-local"),
+        ("https://10.0.0.1/b.vp", ["10.0.0.1"], "private after public"),
+        ("https://near.test/b.vp", ["10.0.0.1"], "private after public"),
+        ("https://wiki/b.vp", [], "private after public"),
+        ("https://x.internal/b.vp", [], "private after public"),
+    ],
+)
+async def test_a_redirect_through_a_proxy_leads_no_closer_either(
+    proxied: Server,
+    tmp_path: Path,
+    names: dict[str, list[str]],
+    target: str,
+    addresses: list[str],
+    words: str,
+) -> None:
+    if addresses:
+        names[target.split("/")[2]] = addresses
+    options = {"source": "http://far.test/a.vp", "allow_insecure_http": True}
+    message = await refusal(proxied, tmp_path, redirect(target), answer(), **options)
+    assert words in message
+    assert len(proxied.requests) == 1
+
+
+async def test_a_redirect_to_a_name_of_the_public_network_is_followed(
+    proxied: Server, tmp_path: Path
+) -> None:
+    options = {"source": "http://far.test/a.vp", "allow_insecure_http": True}
+    answers = [redirect("https://further.test/b.vp"), answer("403 No")]
+    await refusal(proxied, tmp_path, *answers, **options)
+    assert proxied.requests[1].startswith("CONNECT further.test:443")
 
 
 # --- what servers answer ---------------------------------------------------------------------

@@ -119,6 +119,9 @@ def test_credentials_are_not_shown() -> None:
         ("https://h/download?file=a.vp", "extension"),
         ("none.vp", "no such file"),
         ("file://none.vp", "no such file"),
+        ("file:///no%20ne.vp", "no such file .looked for /no ne.vp"),
+        ("file:///a%00.vp", "NUL"),
+        ("file:///a%2Evp%2Fx", "extension"),
     ],
 )
 async def test_refused_sources(tmp_path: Path, source: str, words: str) -> None:
@@ -143,6 +146,16 @@ async def test_local_packages_stay_where_they_are(
     ):
         found = await fetch(parse_source(source), tmp_path, max_bytes=1)
         assert found.samefile(package)
+    spaced = tmp_path / "my größe 1.vp"
+    spaced.touch()
+    for source in (spaced.as_uri(), f"file://localhost{spaced}", f"file://{spaced}"):
+        assert await fetch(parse_source(source), tmp_path, max_bytes=1) == spaced
+    # The literal name comes first, and outside of URIs nothing is decoded.
+    literal = tmp_path / "my%20gr%C3%B6%C3%9Fe%201.vp"
+    with pytest.raises(InstallError, match="no such file"):
+        await fetch(parse_source(str(literal)), tmp_path, max_bytes=1)
+    literal.touch()
+    assert await fetch(parse_source(spaced.as_uri()), tmp_path, max_bytes=1) == literal
     (tmp_path / "dir.vp").mkdir()
     with pytest.raises(InstallError, match="not a regular file"):
         await fetch(parse_source("dir.vp"), tmp_path, max_bytes=1)
