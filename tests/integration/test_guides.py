@@ -238,7 +238,7 @@ def test_a_package_brings_its_libraries(lab: Lab) -> None:
     future = "from __future__ import annotations\n"
     code = plugin.read_text().replace(future, f"{future}{path_lines}import greetings\n")
     plugin.write_text(code.replace("{self.config.greeting}", "{greetings.WORD}"))
-    package = pack(project, lab.directory / "greeter.vp")
+    package = pack(project, lab.directory / "greeter.vp").path
     with Serve(lab, "--install", str(package)) as host:
         host.wait_until("greeter", "Running")
         assert "good day, ada" in host.ask("emit", "message.incoming", MESSAGE_JSON).stdout
@@ -247,12 +247,12 @@ def test_a_package_brings_its_libraries(lab: Lab) -> None:
 @pytest.mark.slow
 def test_a_plugin_is_upgraded_and_rolled_back_while_the_host_runs(lab: Lab) -> None:
     project = make_plugin(lab)
-    old = pack(project, lab.directory / "greeter-0.1.0.vp")
+    old = pack(project, lab.directory / "greeter-0.1.0.vp").path
     for file in ("plugin.py", "plugin.json"):
         text = (project / file).read_text()
         assert "0.1.0" in text
         (project / file).write_text(text.replace("0.1.0", "0.2.0"))
-    new = pack(project, lab.directory / "greeter-0.2.0.vp")
+    new = pack(project, lab.directory / "greeter-0.2.0.vp").path
     (lab.directory / "install.py").write_text(saved_files("upgrading")["install.py"])
     with Serve(lab, "--install", str(old)) as host:
         host.wait_until("greeter", "Running")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from vconnect.packages.pack import Packed
+
 _STYLES = {
     "Running": "green",
     "Starting": "yellow",
@@ -36,6 +38,8 @@ _UNESCAPED_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 # Wider than any row, so that in a file or a pipe each row is one complete line.
 _PIPE_WIDTH = 10_000
+
+_SHOWN_PATHS = 10
 
 
 def clean(text: str) -> str:
@@ -156,6 +160,26 @@ def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
         click.echo(f"stopped by {clean(outcome['stopped_by'])}")
 
 
+def print_packed(made: Packed) -> None:
+    """Print what is in a new package, what is not, and what to do next."""
+    width = max(len(_size(file.size_bytes)) for file in made.files)
+    for file in made.files:
+        click.echo(f"{_size(file.size_bytes):>{width}}  {clean(file.path)}")
+    by_rules = [left.path for left in made.left_out if not left.is_secret]
+    if by_rules:
+        shown = ", ".join(map(clean, by_rules[:_SHOWN_PATHS]))
+        more = f" and {len(by_rules) - _SHOWN_PATHS} more" if len(by_rules) > _SHOWN_PATHS else ""
+        click.echo(f"left out by rules: {shown}{more}")
+    for left in made.left_out:
+        if left.is_secret:
+            path = clean(left.path)
+            click.echo(f"left out: {path} {left.reason}; to pack it: --include {path}", err=True)
+    total = _size(sum(file.size_bytes for file in made.files))
+    path = clean(str(made.path))
+    click.echo(f"wrote {path}: {len(made.files)} files, {total} ({_size(made.size_bytes)} packed)")
+    click.echo(f"next: vconnect serve --install {path}")
+
+
 def print_bench(report: Mapping[str, Any]) -> None:
     """Print the results of ``vconnect bench``."""
     stated = [f"vconnect {report['version']}", report["python"], report["loop"], report["system"]]
@@ -173,6 +197,14 @@ def print_bench(report: Mapping[str, Any]) -> None:
             f"{result['bytes_per_second'] / 1e6:,.1f} MB/s",
         )
     _console().print(table)
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1000:.1f} kB"
+    return f"{size_bytes / 1_000_000:.1f} MB"
 
 
 def _latency(microseconds: float) -> str:

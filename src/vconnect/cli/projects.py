@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .output import clean
+from .output import clean, print_json, print_packed
 
 LANGUAGES = ("python", "rust")
 
@@ -44,10 +44,24 @@ def new(name: str, lang: str, directory: Path | None) -> None:
     metavar="FILE",
     help="The package to write.  [default: ./NAME-VERSION.vp]",
 )
-def pack(directory: Path, output: Path | None) -> None:
-    """Create a package (.vp) from the plugin in DIR."""
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATH",
+    help="A path below DIR to pack although it is ignored or looks like a secret; repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def pack(directory: Path, output: Path | None, include: tuple[str, ...], as_json: bool) -> None:
+    """Create a package (.vp) from the plugin in DIR.
+
+    What .gitignore and .vpignore name is left out, and so are secrets and environments.
+    """
     from vconnect.packages.pack import pack as make_package
 
-    made = make_package(directory, output)
-    click.echo(f"wrote {clean(str(made))}")
-    click.echo(f"next: vconnect serve --install {clean(str(made))}")
+    made = make_package(directory, output, include=include)
+    if as_json:
+        import msgspec
+
+        print_json(msgspec.to_builtins(made, enc_hook=str))  # a path is its text
+        return
+    print_packed(made)

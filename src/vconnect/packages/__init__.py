@@ -9,6 +9,7 @@
 `tar`       a bounded reader of gzip-compressed tar archives
 `manifest`  ``plugin.json``, a package's description of itself
 `command`   the command line that starts a plugin
+`selection` which files of a directory are packed
 `pack`      creates a package from a directory
 =========== =======================================================================
 """

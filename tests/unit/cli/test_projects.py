@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -35,9 +36,34 @@ def test_pack_says_what_it_made(capsys: Printed) -> None:
     assert vconnect("new", "demo") == 0
     capsys.readouterr()
     assert vconnect("pack", "demo", "-o", "made.vp") == 0
-    assert capsys.readouterr().out == ("wrote made.vp\nnext: vconnect serve --install made.vp\n")
+    *listed, wrote, following = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in listed[:-1]] == [
+        "README.md",
+        "plugin.json",
+        "plugin.py",
+        "test_plugin.py",
+    ]
+    assert all(" B  " in line or " kB  " in line for line in listed[:-1])
+    assert listed[-1] == "left out by rules: .gitignore"
+    assert wrote.startswith("wrote made.vp: 4 files, ")
+    assert following == "next: vconnect serve --install made.vp"
     with tarfile.open("made.vp") as package:
         assert any(name.endswith("plugin.json") for name in package.getnames())
+
+
+def test_pack_says_what_it_left_out(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    Path("demo/.env").write_text("TOKEN=1")
+    capsys.readouterr()
+    assert vconnect("pack", "demo") == 0
+    assert capsys.readouterr().err == (
+        "left out: .env looks like a secret; to pack it: --include .env\n"
+    )
+    assert vconnect("pack", "demo", "--include", ".env", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["path"] == "demo-0.1.0.vp"
+    assert {"path": ".env", "size_bytes": 7} in made["files"]
+    assert [left["path"] for left in made["left_out"]] == [".gitignore"]
 
 
 def test_new_goes_where_it_is_told(capsys: Printed) -> None:
@@ -52,7 +78,9 @@ def test_new_goes_where_it_is_told(capsys: Printed) -> None:
         (("new", "bad/name"), 2, "the name is 'bad/name'; expected"),
         (("new", "taken"), 2, "taken is not empty"),
         (("pack", "nowhere"), 1, "nowhere: not a directory"),
-        (("pack", "taken"), 1, "plugin.json"),
+        (("pack", "taken"), 2, "plugin.json"),
+        (("pack", "wrong"), 2, "wrong/plugin.json: $.name: expected `str`, got `int`"),
+        (("pack", "taken", "--include", "none"), 2, "plugin.json"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -60,6 +88,8 @@ def test_mistakes_are_one_line(
 ) -> None:
     Path("taken").mkdir()
     Path("taken/file").touch()
+    Path("wrong").mkdir()
+    Path("wrong/plugin.json").write_text('{"name": 5}')
     assert vconnect(*arguments) == exit_code
     err = capsys.readouterr().err
     assert err.startswith("error: ")
@@ -72,7 +102,7 @@ def test_a_package_is_named_after_its_manifest(capsys: Printed) -> None:
     assert vconnect("pack", "demo") == 0
     (made,) = Path().glob("*.vp")
     assert made.name.startswith("demo-")
-    assert f"wrote {made}\n" in capsys.readouterr().out
+    assert f"wrote {made}: " in capsys.readouterr().out
 
 
 def test_a_directory_that_steers_a_terminal_is_shown_as_escapes(capsys: Printed) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.package_kit import SCRIPT, manifest_bytes, tree
 
-from vconnect.errors import InstallError
+from vconnect.errors import InstallError, ManifestError
 from vconnect.packages.archive import unpack
 from vconnect.packages.pack import pack
 
@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> Path:
 
 def refused(source: Path, output: Path | None = None) -> str:
     before = sorted(Path.cwd().iterdir())
-    with pytest.raises(InstallError) as caught:
+    with pytest.raises((InstallError, ManifestError)) as caught:
         pack(source, output)
     assert sorted(Path.cwd().iterdir()) == before
     return str(caught.value)
@@ -47,7 +47,7 @@ def test_what_is_packed_can_be_unpacked(source: Path, tmp_path: Path) -> None:
     (source / "lib" / "empty").mkdir(parents=True)
     (source / "lib" / ("long" * 40)).write_text("x")
     (source / "größe.txt").write_text("x")
-    package = pack(source)
+    package = pack(source).path
     assert package == Path("example-0.1.0.vp")
     assert package.stat().st_mode & 0o777 == 0o644
     unpacked = unpack(package, tmp_path / "out")
@@ -56,15 +56,15 @@ def test_what_is_packed_can_be_unpacked(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_directory_gives_the_same_bytes(source: Path) -> None:
-    first = pack(source, Path("a.vp")).read_bytes()
+    first = pack(source, Path("a.vp")).path.read_bytes()
     os.utime(source / "example", (1, 1))
     (source / "example").chmod(0o755)
-    assert pack(source, Path("b.wkp")).read_bytes() == first
+    assert pack(source, Path("b.wkp")).path.read_bytes() == first
 
 
 def test_without_a_version(source: Path) -> None:
     (source / "plugin.json").write_bytes(manifest_bytes(version="", name="wk.plugin.example"))
-    assert pack(source) == Path("example.vp")
+    assert pack(source).path == Path("example.vp")
 
 
 def test_what_is_left_out(source: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_is_left_out(source: Path) -> None:
     ):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
-    packed = names(pack(source, source / "new.vp"))
+    packed = names(pack(source, source / "new.vp").path)
     assert packed == [
         "example",
         "lib",
@@ -94,7 +94,7 @@ def test_what_is_left_out(source: Path) -> None:
         "node_modules/a/index.js",
         "plugin.json",
     ]
-    assert names(pack(source, source / "new.vp")) == packed
+    assert names(pack(source, source / "new.vp").path) == packed
 
 
 def test_a_link_is_refused_by_name(source: Path) -> None:
@@ -146,3 +146,61 @@ def test_bad_sources_and_outputs(source: Path, tmp_path: Path) -> None:
     assert "'../1'" in refused(source)
     (source / "plugin.json").write_bytes(b"{}")
     assert "name" in refused(source)
+
+
+def test_what_is_packed_is_told_with_its_size(source: Path) -> None:
+    (source / "lib").mkdir()
+    (source / "lib" / "a").write_text("12345")
+    (source / ".env").touch()
+    packed = pack(source)
+    assert [(file.path, file.size_bytes) for file in packed.files] == [
+        ("example", len(SCRIPT)),
+        ("lib/a", 5),
+        ("plugin.json", len(manifest_bytes())),
+    ]
+    assert [left.path for left in packed.left_out] == [".env"]
+    assert packed.size_bytes == packed.path.stat().st_size
+    assert ".env" in names(pack(source, include=[".env"]).path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "entry", "words"),
+    [
+        (
+            "# built\ndist/\n",
+            "dist/run",
+            "line 2 of .gitignore (dist/); add !/dist/run to .vpignore",
+        ),
+        ("run\n", "dist/run", "line 1 of .gitignore (run); add !/dist/run to .vpignore"),
+        ("*.json\n", "", "plugin.json is needed to start the plugin, but left out: line 1 of"),
+        ("", "run.key", "looks like a secret; pack it with --include run.key"),
+    ],
+)
+def test_what_starts_the_plugin_is_never_left_out(
+    source: Path, rules: str, entry: str, words: str
+) -> None:
+    (source / ".gitignore").write_text(rules)
+    if entry:
+        (source / "example").unlink()
+        (source / "plugin.json").write_bytes(manifest_bytes(entry=entry))
+        program = source / entry
+        program.parent.mkdir(exist_ok=True)
+        program.write_bytes(SCRIPT)
+        program.chmod(0o755)
+    assert words in refused(source)
+    # The remedy that the message names is one.
+    left = entry or "plugin.json"
+    (source / ".vpignore").write_text(f"!/{left}\n")
+    include = [left] if left.endswith(".key") else []
+    assert left in names(pack(source, include=include).path)
+
+
+def test_a_first_line_as_on_windows_is_refused(source: Path) -> None:
+    (source / "example").write_bytes(b"#!/bin/sh\r\nexit 0\r\n")
+    assert "carriage return" in refused(source)
+
+
+def test_a_wrong_manifest_is_its_own_error(source: Path) -> None:
+    (source / "plugin.json").write_bytes(b'{"name": 5}')
+    with pytest.raises(ManifestError, match="expected `str`, got `int`"):
+        pack(source)
