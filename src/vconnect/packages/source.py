@@ -34,6 +34,8 @@ _MACHINES = {
 }
 
 
+# A slash is missing, as in ``https:/host``. For ``file:`` that is another spelling.
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 
 
@@ -92,6 +94,11 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
         InstallError: It has an unknown placeholder, scheme or extension, or a URL without a host.
     """
     text = expand_source(text)
+    if slash := _ONE_SLASH.match(text):
+        scheme = slash[1].lower()
+        if scheme != "file":
+            raise InstallError(f"{shown_source(text)}: expected two slashes, {scheme}://")
+        text = f"file:///{text[slash.end() :]}"
     if is_url(text):
         check_scheme(text, allow_insecure_http)
         shown = shown_source(text)
@@ -127,12 +134,13 @@ def expand_source(source: str) -> str:
 
 def shown_source(source: str) -> str:
     """Return ``source`` for messages, without the credentials and the query of a URL."""
-    if not is_url(source):
+    separator = ":/" if _ONE_SLASH.match(source) else "://"
+    if separator == "://" and not is_url(source):
         return source
     # By hand, because it must also work for what `urlsplit` refuses.
-    scheme, _, rest = source.partition("://")
+    scheme, _, rest = source.partition(separator)
     netloc, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{scheme.lower()}://{netloc.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme.lower()}{separator}{netloc.rpartition('@')[2]}{slash}{path}"
 
 
 def is_url(source: str) -> bool:

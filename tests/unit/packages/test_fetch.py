@@ -108,7 +108,10 @@ def test_refused_redirects(scheme: str, target: str, words: str) -> None:
 
 def test_credentials_are_not_shown() -> None:
     assert shown_source("https://me:secret@h:1/a.vp?token=secret#x") == "https://h:1/a.vp"
+    assert shown_source("https:/me:secret@h/a.vp") == "https:/h/a.vp"
     assert shown_source("file://a.vp") == "file://a.vp"
+    with pytest.raises(InstallError, match=r"^https:/h/a.vp: expected two slashes, https://$"):
+        parse_source("https:/me:secret@h/a.vp")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,12 @@ async def test_local_packages_stay_where_they_are(
         assert found.samefile(package)
     spaced = tmp_path / "my größe 1.vp"
     spaced.touch()
-    for source in (spaced.as_uri(), f"file://localhost{spaced}", f"file://{spaced}"):
+    for source in (
+        spaced.as_uri(),
+        f"file:{spaced}",
+        f"file://localhost{spaced}",
+        f"file://{spaced}",
+    ):
         assert await fetch(parse_source(source), tmp_path, max_bytes=1) == spaced
     # The literal name comes first, and outside of URIs nothing is decoded.
     literal = tmp_path / "my%20gr%C3%B6%C3%9Fe%201.vp"
