@@ -79,21 +79,42 @@ def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
             plugin["events"],
             plugin["reason"] or _noteworthy(plugin["substate"]),
         )
-    _console().print(table)
+    _print_table(table)
 
 
 def print_plugin(plugin: Mapping[str, Any]) -> None:
     """Print all details of one plugin, followed by its last lines on stderr."""
-    shown = {key: value for key, value in plugin.items() if key != "last_stderr"}
+    apart = ("crashes", "quarantine", "last_stderr")
+    shown = {key: value for key, value in plugin.items() if key not in apart}
     shown["uptime_s"] = _duration(plugin["uptime_s"])
     for moment in ("last_heartbeat", "next_retry_at"):
         shown[moment] = _clock(plugin[moment])
     _print_fields(shown)
-    # Last, because it is the longest, and below a table it keeps its line breaks.
-    if plugin["last_stderr"]:
-        click.echo("last stderr:")
-        for line in plugin["last_stderr"]:
-            click.echo(f"  {clean(line)}")
+    # Below the table, because they are long, and keep their line breaks there.
+    _print_list("crashes", [_crash(report) for report in plugin["crashes"]])
+    _print_list("quarantine", [_quarantined(event) for event in plugin["quarantine"]])
+    _print_list("last stderr", plugin["last_stderr"])
+
+
+def _print_list(heading: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(f"{heading}:")
+    for line in lines:
+        click.echo(f"  {clean(line)}")
+
+
+def _crash(report: Mapping[str, Any]) -> str:
+    events = f"; in flight: {', '.join(report['in_flight'])}" if report["in_flight"] else ""
+    return (
+        f"{_clock(report['at'])}  generation {report['generation']}, "
+        f"after {_duration(report['ran_for_s'])}: {report['reason']}{events}"
+    )
+
+
+def _quarantined(event: Mapping[str, Any]) -> str:
+    return (
+        f"{event['fingerprint']}  {event['event']}, skipped {event['skipped']}: {event['payload']}"
+    )
 
 
 def print_records(records: Sequence[Mapping[str, Any]]) -> None:
@@ -134,7 +155,7 @@ def _print_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if value is not None and value is not False and value not in ("", []):
             _add_row(table, name.removesuffix("_s"), _value(value))
-    _console().print(table)
+    _print_table(table)
 
 
 def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
@@ -153,7 +174,7 @@ def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
         answer = "ok" if result["ok"] else "error"
         data = _compact(result["data"]) if result["ok"] else result["error"]
         _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
-    _console().print(table)
+    _print_table(table)
     if outcome["payload"] != sent:
         click.echo(f"payload now {clean(_compact(outcome['payload']))}")
     if outcome["stopped_by"]:
@@ -196,7 +217,7 @@ def print_bench(report: Mapping[str, Any]) -> None:
             f"{result['deliveries_per_second']:,.0f}",
             f"{result['bytes_per_second'] / 1e6:,.1f} MB/s",
         )
-    _console().print(table)
+    _print_table(table)
 
 
 def _size(size_bytes: int) -> str:
@@ -235,6 +256,18 @@ def _console() -> Console:
     # rich asks the terminal for its width, and assumes 80 columns elsewhere.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def _print_table(table: Table) -> None:
+    console = _console()
+    if console.is_terminal:
+        console.print(table)
+        return
+    # rich fills each line up to the width of the widest one.
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
 
 
 def _table(*headings: str, header: bool = True) -> Table:

@@ -104,6 +104,34 @@ def test_a_plugin_is_shown_without_its_empty_fields(capsys: pytest.CaptureFixtur
     assert printed.endswith(f"last stderr:\n  one\n  {NEUTRAL}\n")
 
 
+def test_a_crash_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    crash = {
+        "at": 1_700_000_000.0,
+        "generation": 3,
+        "ran_for_s": 75.0,
+        "reason": EVIL,
+        "in_flight": ["message.incoming", "user.login"],
+    }
+    quarantined = {"fingerprint": "ab12", "event": "e", "skipped": 2, "payload": '{"a":1}'}
+    output.print_plugin(
+        plain(crashes=[crash, {**crash, "in_flight": []}], quarantine=[quarantined])
+    )
+    printed = capsys.readouterr().out.partition("crashes:\n")[2]
+    first, second, heading, event = printed.splitlines()
+    assert first.startswith("  2023-11-1")
+    words = f"  generation 3, after 1m 15s: {NEUTRAL}"
+    assert first.endswith(f"{words}; in flight: message.incoming, user.login")
+    assert second.endswith(words)
+    assert (heading, event) == ("quarantine:", '  ab12  e, skipped 2: {"a":1}')
+
+
+def test_no_line_in_a_pipe_ends_in_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_plugin(plain(reason="x" * 300))
+    output.print_plugins([plain(), plain(reason="x" * 300)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_the_next_try_is_a_time_of_day(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_plugin(plain(next_retry_at=1_700_000_000.4))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
