@@ -184,9 +184,9 @@ def _local_path(path: str, source: str) -> Path:
     if "\0" in path:
         raise InstallError(f"{source}: the path contains a NUL")
     try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InstallError(f"{source}: {error}; set HOME or use an absolute path") from None
+        return expand_home(path)
+    except ConfigError as error:
+        raise InstallError(f"{source}: {error}") from None
 
 
 def _suffix(path: str, shown: str) -> str:
