@@ -120,7 +120,8 @@ class BackgroundWriter(Generic[T]):
 
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:
-            _log.error("%s cannot be written: %s; %s", self._what, error, self._consequence)
+            words = error.strerror or str(error)  # without the number; the file is in `what`
+            _log.error("%s cannot be written: %s; %s", self._what, words, self._consequence)
         self._is_failing = True
 
     def _succeeded(self) -> None:

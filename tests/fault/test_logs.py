@@ -269,8 +269,8 @@ async def test_text_is_only_ever_text(lab: Lab) -> None:
         await runtime.start_all()
         await until(lambda: len(runtime.plugin_logs("evil").records) == 2)
         texts = [record.line() for record in runtime.plugin_logs("evil").records]
-    assert texts[0] == "<script>[bold]]0;owned \u202eevil"
-    assert clean(texts[0]) == r"<script>[bold]]0;owned \u202eevil"
+    assert texts[0] == "<script>[bold] \u202eevil"
+    assert clean(texts[0]) == r"<script>[bold] \u202eevil"
     assert clean(texts[1]) == r"red key\x1b=\x9b2J\u202e"
     written = (lab.directory / "logs" / "evil.log").read_text()
     assert all(char.isprintable() or char == "\n" for char in written)

@@ -32,6 +32,8 @@ _SHORTEST_PAUSE = 0.001
 _DRAIN_READS = 32
 # Enough for 50 lines of several hundred bytes each.
 _TAIL_BYTES = 32 * 1024
+# The last lines of stderr that are logged at the end, whatever the limits say.
+_LAST_WORDS = 20
 
 
 class LineLog(Protocol):
@@ -45,6 +47,9 @@ class LineLog(Protocol):
 
     def tell_suppressed(self, *, at_once: bool = False) -> None:
         """Report how many lines were suppressed."""
+
+    def write_last(self, stream: Stream, lines: list[bytes]) -> None:
+        """Process lines that were counted as suppressed, outside of the limits."""
 
 
 class PluginOutput:
@@ -60,6 +65,8 @@ class PluginOutput:
         self._loop = loop
         self._pipes: dict[int, _Pipe] = {}
         self._tail = _Tail()
+        # How many of the last lines on stderr were suppressed, without one in between that was not.
+        self._unlogged = 0
         keep_from_children(self)
 
     def descriptors(self) -> list[int]:
@@ -90,6 +97,10 @@ class PluginOutput:
         self.drain()
         for fd in list(self._pipes):
             self._close(fd)
+        # Whatever floods the log before its end, what it says at last is what an operator needs.
+        if self._unlogged:
+            count, self._unlogged = min(self._unlogged, _LAST_WORDS), 0
+            self._log.write_last("stderr", self._tail.raw_lines()[-count:])
         self._log.tell_suppressed(at_once=True)
 
     def feed(self, pipe: _Pipe, data: bytes) -> bool:
@@ -98,7 +109,7 @@ class PluginOutput:
             self._tail.add(data)
         # The rate is shared by both pipes: whichever is read first uses it.
         lines, skipped = pipe.splitter.feed(data, self._log.room())
-        self._log.write(pipe.stream, lines, skipped)
+        self._record(pipe, lines, skipped)
         return skipped > 0 or pipe.splitter.is_skipping
 
     def _readable(self, fd: int) -> None:
@@ -136,13 +147,16 @@ class PluginOutput:
             pipe.pause.cancel()
         os.close(fd)
         rest = pipe.splitter.finish()
-        if pipe.stream == "stderr":
-            self._tail.finish()
         if rest:
             # A last line without its end is often the reason for the exit, but it obeys the limits
             # too.
             has_room = self._log.room() > 0
-            self._log.write(pipe.stream, [rest] if has_room else [], 0 if has_room else 1)
+            self._record(pipe, [rest] if has_room else [], 0 if has_room else 1)
+
+    def _record(self, pipe: _Pipe, lines: list[bytes], skipped: int) -> None:
+        self._log.write(pipe.stream, lines, skipped)
+        if pipe.stream == "stderr" and (lines or skipped):
+            self._unlogged = skipped + (0 if lines else self._unlogged)
 
 
 class _Pipe:
@@ -159,7 +173,6 @@ class _Tail:
     def __init__(self) -> None:
         self._data = b""
         self._is_cut = False
-        self._is_finished = False
 
     def add(self, data: bytes) -> None:
         self._data += data
@@ -168,13 +181,14 @@ class _Tail:
             self._data = self._data[-_TAIL_BYTES:]
             self._is_cut = True
 
-    def finish(self) -> None:
-        self._is_finished = True
-
-    def lines(self) -> tuple[str, ...]:
+    def raw_lines(self) -> list[bytes]:
+        """Return the last lines, with one that has not ended: a prompt for a password has no end."""
         *lines, rest = self._data.rsplit(b"\n", KEPT_LINES + 1)
-        if self._is_finished and rest:
+        if rest:
             lines.append(rest)
         if len(lines) > KEPT_LINES or (self._is_cut and len(lines) > 1):
             lines = lines[1:]  # what rsplit left unsplit, or a line whose beginning was cut off
-        return tuple(decode_line(line[:MAX_LINE_BYTES]) for line in lines[-KEPT_LINES:])
+        return [line[:MAX_LINE_BYTES] for line in lines[-KEPT_LINES:]]
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(map(decode_line, self.raw_lines()))

@@ -69,6 +69,18 @@ class PluginLog:
             self._pass(stream, parse_line(line), now)
         self._suppress(skipped)
 
+    def write_last(self, stream: Stream, lines: list[bytes]) -> None:
+        """Process a process's last lines, which were counted as suppressed, outside of the limits.
+
+        The caller sees to it that they are few.
+        """
+        self.suppressed -= len(lines)
+        self._untold = max(self._untold - len(lines), 0)
+        self.tell_suppressed(at_once=True)  # of what came before these
+        now = time.time()
+        for line in lines:
+            self._pass(stream, parse_line(line), now)
+
     def say(self, level: LogLevel, message: str, fields: Mapping[str, Any]) -> None:
         """Process a record that the plugin sent as a call, with a level and fields."""
         if not self._flood.room():

@@ -7,15 +7,23 @@ import re
 # A longer line is split, so that no plugin can make the host buffer a line of any length.
 MAX_LINE_BYTES = 16 * 1024
 
-# Terminal escape sequences and control characters, except the tab, which is harmless.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# Terminal escape sequences and control characters, except the tab, which is harmless. The second
+# kind of sequence sets a title or the like, and holds text up to a bell or its own end.
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+)
 # Also what starts a new line (U+2028) or changes the direction of the text after it.
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def decode_line(line: bytes) -> str:
-    """Decode for display: no line may steer a terminal or break up the log's own lines."""
-    return strip_controls(line.decode("utf-8", "replace").rstrip("\r"))
+    """Decode for display: no line may steer a terminal or break up the log's own lines.
+
+    A progress bar that overwrites itself becomes its steps, with a space between them.
+    """
+    return strip_controls(line.decode("utf-8", "replace").rstrip("\r").replace("\r", " "))
 
 
 def strip_controls(text: str) -> str:

@@ -105,7 +105,7 @@ def test_a_line_without_end_is_bounded() -> None:
         (b"\x1b[2J\x1b[1;1Hgone", "gone"),
         (b"tab\there", "tab\there"),
         (b"bell\x07\x00\x7f", "bell"),
-        (b"50 %\r100 %\r", "50 %100 %"),
+        (b"50 %\r100 %\r", "50 % 100 %"),
         ("next\x85line".encode(), "nextline"),
         (b"not \xff UTF-8", "not \ufffd UTF-8"),
         ("grüße".encode(), "grüße"),

@@ -21,7 +21,9 @@ def test_what_is_harmless_stays(text: str) -> None:
         ("\x1b[1;38;5;208mbold", "bold"),
         ("\x1b[2J\x1b[H", ""),
         ("\x1b[?25lhidden", "hidden"),
-        ("\x1b]0;title\x07after", "]0;titleafter"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;https://a.example\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]0;title without an end", "]0;title without an end"),
         ("one\rtwo\nthree", "onetwothree"),
         ("\x00\x7f\x9b31m", "31m"),
         ("cut off \x1b[31", "cut off [31"),
@@ -63,6 +65,10 @@ def test_every_control_character_but_the_tab_is_shown_or_taken_out() -> None:
 def test_a_line_loses_its_carriage_return_and_nothing_else_of_its_end() -> None:
     assert decode_line(b"text \r") == "text "
     assert decode_line(b"text\r\r") == "text"
+
+
+def test_the_steps_of_a_progress_bar_are_kept_apart() -> None:
+    assert decode_line(b"10%\r20%\r100%\r") == "10% 20% 100%"
 
 
 def test_bytes_that_are_no_utf8_are_replaced() -> None:
