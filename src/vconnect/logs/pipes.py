@@ -182,7 +182,7 @@ class _Tail:
             self._is_cut = True
 
     def raw_lines(self) -> list[bytes]:
-        """Return the last lines, with one that has not ended: a prompt for a password has no end."""
+        """Return the last lines, with one that has not ended: a prompt does not end."""
         *lines, rest = self._data.rsplit(b"\n", KEPT_LINES + 1)
         if rest:
             lines.append(rest)

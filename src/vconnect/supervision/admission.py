@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vconnect.errors import HandshakeError
+from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
+from vconnect.processes.procfs import environment_holds
 from vconnect.settings.parts import ConnectionSettings, SupervisionSettings
 from vconnect.version import host_version
 from vconnect.wire.messages import (
@@ -92,6 +94,12 @@ class Admissions:
         """Refuse a process that is not ours if ours exist, or if external ones are not allowed."""
         if own is not None:
             return
+        if not self._settings.allow_external and _has_left(peer.pid, self._plugin.name):
+            raise HandshakeError(
+                "stranger",
+                f"PID {peer.pid} has left the process that this host started as "
+                f"{self._plugin.name} and went into the background; run it in the foreground",
+            )
         if any(instance.process is not None for instance in present):
             pid = self._plugin.process.pid if self._plugin.process else "?"
             raise HandshakeError(
@@ -139,6 +147,15 @@ class Admissions:
         manifest = self._plugin.manifest if own is None else own.manifest
         defaults = manifest.config if manifest is not None else {}
         return merge_config(defaults, self._plugin.config)
+
+
+def _has_left(pid: int, plugin: str) -> bool:
+    """Return whether a process says that this host started it: a daemon without its parent.
+
+    It may lie, so this makes only a better reason for its refusal.
+    """
+    marks = (f"{HOST_PID_VARIABLE}={os.getpid()}", f"{PLUGIN_NAME_VARIABLE}={plugin}")
+    return all(environment_holds(pid, mark.encode()) for mark in marks)
 
 
 def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
