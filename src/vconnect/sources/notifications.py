@@ -39,7 +39,11 @@ class Notifications:
         """Return the paths for which there was a notification since the last call."""
         if self._notify is None:
             return set()
-        told = self._notify.watch(1, 1, 1, None)
+        try:
+            told = self._notify.watch(1, 1, 1, None)
+        except RuntimeError:  # watching has ended, and `follow` begins it again
+            self.close()
+            return set()
         return {path for _, path in told} if isinstance(told, set) else set()
 
     def follow(self, wanted: Mapping[str, dict[str, Identity]]) -> tuple[bool, list[str]]:

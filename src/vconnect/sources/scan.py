@@ -73,7 +73,7 @@ class Scan(msgspec.Struct):
 
     Attributes:
         files: The files that count, relative to it.
-        directories: Every directory that was looked at, by its absolute path.
+        directories: The directories that were looked at, by their absolute paths.
         targets: Where files lie that are links.
         problems: What keeps it from being complete.
     """
@@ -147,7 +147,8 @@ class Scanner:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             return  # not readable, or deleted meanwhile
-        scan.directories[path] = identity
+        if _is_utf8(path):  # notifications are for no other names
+            scan.directories[path] = identity
         scan.problems += rules.enter(Path(self._root), relative)
         for entry in found:
             yield entry, f"{relative}/{entry.name}" if relative else entry.name
@@ -188,6 +189,14 @@ class Scanner:
         )
         if entry.is_symlink():
             scan.targets.add(os.path.realpath(entry.path))
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_source(name: str) -> bool:

@@ -50,7 +50,10 @@ class Reloader:
         try:
             while True:
                 await asyncio.sleep(_POLL_SECONDS)
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:  # noqa: BLE001 - a bug of ours must not end the watch
+                    _log.exception("looking at the sources of plugins failed")
         finally:
             self._watch.close()
 

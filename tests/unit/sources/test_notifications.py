@@ -82,6 +82,14 @@ def test_without_room_the_largest_goes_without(watched, tmp_path, monkeypatch, e
     assert watched.follow({"small": small, "large": many}) == (False, [])
 
 
+def test_watching_that_has_ended_begins_again(watched, tmp_path):
+    wanted = {"a": {str(tmp_path): identity(tmp_path)}}
+    watched.follow(wanted)
+    watched._notify.close()
+    assert watched.drain() == set()
+    assert watched.follow(wanted) == (True, [])
+
+
 def test_a_source_with_very_many_directories_is_not_watched(watched, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_MAX_DIRECTORIES", 1)
     many = {str(tmp_path / name): (0, number) for number, name in enumerate("ab")}

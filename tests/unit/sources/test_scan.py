@@ -1,5 +1,8 @@
 """Which files of a source directory count."""
 
+import os
+import sys
+
 import pytest
 
 from vconnect.sources.scan import Scanner, Source, Stamp
@@ -88,6 +91,14 @@ def test_too_many_files_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr("vconnect.sources.scan._MAX_FILES", 3)
     put(tmp_path, "a.py", "b.py", "c.py", "d.py")
     assert "more than 3 source files" in scanner(tmp_path).scan().problems[0]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take only UTF-8")
+def test_names_that_are_not_utf_8_count_without_notifications(tmp_path):
+    put(tmp_path, os.fsdecode(b"\xff/\xfe.py"))
+    scan = scanner(tmp_path).scan()
+    assert list(scan.files) == ["\udcff/\udcfe.py"]
+    assert list(scan.directories) == [str(tmp_path)]
 
 
 def test_a_directory_that_is_not_there_has_no_files(tmp_path):

@@ -269,6 +269,22 @@ async def test_a_file_that_comes_back_later_is_no_storm(sources, monkeypatch):
             await until(lambda number=number: len(sources.restarted.names) == number + 1)
 
 
+async def test_a_look_that_fails_is_logged_and_not_the_last(sources, caplog):
+    sources.add("a")
+    look = sources.reloader._watch.look
+
+    def fails(found):
+        sources.reloader._watch.look = look
+        raise ZeroDivisionError
+
+    sources.reloader._watch.look = fails
+    async with sources.watched():
+        await sources.looked()
+        sources.change("a")
+        await until(lambda: sources.restarted.names == ["a"])
+    assert "looking at the sources of plugins failed" in caplog.text
+
+
 async def test_warnings_of_the_watch_are_logged(sources, caplog):
     sources.add("a")
     (sources.directory / "a" / ".gitignore").write_text("!\n")
