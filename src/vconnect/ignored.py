@@ -61,6 +61,8 @@ class Patterns:
 
     def rule(self, path: str, *, is_directory: bool = False) -> Rule | None:
         """Return the rule for a path relative to the file's directory, or ``None``."""
+        if not self._lines:
+            return None
         found = self._spec.check_file(f"{path}/" if is_directory else path)
         if found.include is None or found.index is None:
             return None
