@@ -225,7 +225,7 @@ async def test_data_survives_and_temporary_files_do_not(lab: Lab) -> None:
         await runtime.start_all()
         told = await runtime.request("files", "e", "write")
         data, tmp = (Path(told["paths"][name]) for name in ("VCONNECT_DATA_DIR", "TMPDIR"))
-        assert data == lab.plugins / ".vconnect" / "data" / "files"
+        assert data == lab.state / "data" / "files"
         assert told["modes"] == {"VCONNECT_DATA_DIR": "0o700", "TMPDIR": "0o700"}
         assert Path(told["temp"]) == tmp
         os.kill(runtime.summary("files").pid, signal.SIGKILL)
@@ -397,7 +397,7 @@ async def test_a_sandbox_shows_only_what_it_must(lab: Lab, network: bool) -> Non
         assert "NoNewPrivs:\t1" in told["privileges"]
         assert "CapEff:\t0000000000000000" in told.pop("privileges")
         assert told.pop("pids") == 2  # the namespace's init, and the plugin
-        assert told.pop("home") == str(lab.plugins / ".vconnect" / "data" / "caged")
+        assert told.pop("home") == str(lab.state / "data" / "caged")
         assert told.pop("limits") == [100, 100]
         granted = {"write data", "write tmp", "read secret"} | ({"network"} if network else set())
         assert {name for name, is_so in told.items() if is_so} == granted
@@ -431,7 +431,7 @@ async def test_a_sandboxed_tree_is_ours_to_the_end(lab: Lab) -> None:
         await runtime.stop_plugin("caged")
         assert runtime.summary("caged").exit_code == 0
         assert not any(map(is_alive, tree))
-    assert (lab.plugins / ".vconnect" / "data" / "caged" / "bye").exists()
+    assert (lab.state / "data" / "caged" / "bye").exists()
 
 
 @pytest.mark.parametrize("trouble", ["missing", "refuses"])

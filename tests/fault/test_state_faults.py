@@ -68,7 +68,7 @@ def left_behind() -> Iterator[list[RecordedProcess]]:
 
 
 def state_file(lab: Lab) -> StateFile:
-    return StateFile(lab.plugins / ".vconnect" / "state", lab.socket)
+    return StateFile(lab.state, lab.socket)
 
 
 def recorded(lab: Lab) -> Record:
@@ -97,7 +97,7 @@ def leave(lab: Lab, *pids: int, off_by: int = 0, boot: str | None = None) -> Non
 
 
 async def open_state(lab: Lab) -> HostState:
-    state = HostState(lab.plugins / ".vconnect" / "state", lab.socket)
+    state = HostState(lab.state, lab.socket)
     await state.open()
     await state.flush()
     assert recorded(lab).instances == ()

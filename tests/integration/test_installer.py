@@ -13,6 +13,7 @@ from tests.support.package_kit import (
     SCRIPT,
     file,
     good_members,
+    leftovers,
     manifest_bytes,
     package_bytes,
     tree,
@@ -71,7 +72,8 @@ async def serve():
 
 
 def nothing_left(plugin_dir: Path) -> bool:
-    return set(tree(plugin_dir)) <= {".vconnect", ".vconnect/lock"}
+    names = {path.name for path in plugin_dir.glob("*")}
+    return names <= {".vconnect"} and leftovers(plugin_dir) == []
 
 
 @pytest.mark.parametrize(
@@ -132,20 +134,17 @@ async def test_the_older_extension(installer: PluginInstaller, package: Path, se
     assert len(installer.discover()) == 1
 
 
-async def test_a_newer_version_replaces_the_older(
+async def test_a_newer_version_is_put_beside_the_older(
     installer: PluginInstaller, package: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "vconnect")
     old = await installer.install_from_url(str(package))
-    (old.path / "state").touch()
     package.write_bytes(package_bytes(good_members(version="0.2.0", name="wk.plugin.example")))
     new = await installer.install_from_url(str(package))
-    assert new.path == old.path
-    assert new.manifest is not None
-    assert new.manifest.version == "0.2.0"
-    assert not (old.path / "state").exists()
+    assert (new.path, new.current) == (old.path, old.current)
+    assert (old.next, new.next.version) == (None, "0.2.0")
     assert f"installing plugin from {package}" in caplog.text
-    assert "installed example 0.2.0" in caplog.text
+    assert "installed example 0.2.0; the next start tries it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -217,8 +216,9 @@ async def test_two_at_once_end_one_after_the_other(
             *(one.install_from_url(str(path)) for one in installers for path in packages)
         )
         [plugin] = installers[0].discover()
-        assert tree(plugin.path) in trees
-        assert [path.name for path in (plugin_dir / ".vconnect").iterdir()] == ["lock"]
+        versions = [plugin.current, plugin.next or plugin.current]
+        assert all(tree(version.package) in trees for version in versions)
+        assert leftovers(plugin_dir) == []
 
 
 @pytest.mark.parametrize("after_ticks", [0, 1, 2, 3, 5, 8, 13, 21, 34])
@@ -232,10 +232,10 @@ async def test_cancellation_leaves_nothing_or_the_new_version(
     [outcome] = await asyncio.gather(task, return_exceptions=True)
     if isinstance(outcome, BaseException):
         assert isinstance(outcome, asyncio.CancelledError)
-    installed = plugin_dir / "example"
-    left = {path: data for path, data in tree(plugin_dir).items() if not path.startswith("example")}
-    assert set(left) <= {".vconnect", ".vconnect/lock"}
-    assert not installed.exists() or (installed / "example").read_bytes() == ECHO
+    assert leftovers(plugin_dir) == []
+    for plugin in installer.discover():
+        assert plugin.problem == ""
+        assert (plugin.path / "example").read_bytes() == ECHO
 
 
 async def test_cancelling_a_download(installer: PluginInstaller, plugin_dir: Path) -> None:

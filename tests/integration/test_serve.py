@@ -106,7 +106,7 @@ def test_the_survivor_of_a_killed_host_is_refused(lab: Lab) -> None:
         old = first.wait_until("survivor", "Running")["pid"]
         first.kill_host()
         try:
-            shutil.rmtree(lab.plugins / ".vconnect" / "state")
+            shutil.rmtree(lab.state)
             with Serve(lab, environ=alone) as second:
                 new = second.wait_until("survivor", "Running")["pid"]
                 second.wait_for_log(f"refused a connection as survivor from PID {old}")

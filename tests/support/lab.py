@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from vconnect import PluginRuntimeManager
+from vconnect import PluginRuntimeManager, Settings
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 PATIENCE_S = 20.0
@@ -91,6 +91,12 @@ class Lab:
         self.directory = directory
         self.plugins = directory / "plugins"
         self.socket = directory / "run" / "host.sock"
+
+    @property
+    def state(self) -> Path:
+        """The state directory of the host with this lab's socket."""
+        settings = Settings(plugin_dir=str(self.plugins), socket_path=str(self.socket))
+        return settings.state_directory
 
     def plugin(self, name: str, code: str, **manifest: Any) -> Path:
         """Install a plugin that runs ``code`` with everything of ``wire.py`` at hand."""

@@ -4,6 +4,7 @@
 `gatekeeper` who may connect, and which plugin a connection belongs to
 `roster`     the supervisors of all plugins
 `native`     what only native plugins can be asked
+`takeover`   what an older vconnect kept, taken over by this host
 `in_order`   runs actions for plugins, each after those that it depends on
 `serve`      ``vconnect serve``: one manager in the foreground
 `signals`    what ends a host, and how

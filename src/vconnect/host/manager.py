@@ -28,7 +28,6 @@ from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Desired
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.processes.directories import sweep
 from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
@@ -58,6 +57,7 @@ from .native import NativeRequests
 from .roster import Roster, stop_order
 from .summary import HostSummary, summarize_host
 from .surroundings import log_beginning, warn_of_limit
+from .takeover import Takeover
 
 F = TypeVar("F", bound=HostFunction)
 
@@ -102,13 +102,7 @@ class PluginRuntimeManager:
         self._shorten("emit", "broadcast", "request")
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
-        installer = PluginInstaller(
-            Path(settings.plugin_dir),
-            max_package_bytes=settings.max_package_bytes,
-            allow_insecure_http=settings.allow_insecure_http,
-            progress=progress,
-            host=settings.socket_path,
-        )
+        installer = PluginInstaller.of(settings, progress)
         self._releases = Releases(installer.store, settings.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
         self._guardian_pid = guardian_pid
@@ -161,8 +155,8 @@ class PluginRuntimeManager:
         self._server.bind()
         try:
             log_beginning(self.settings)
-            await in_thread(None, sweep, Path(self.settings.plugin_dir))
-            await self._state.open()
+            await Takeover(self.settings).run(self._state)
+            await self._releases.collect_all()
             await in_thread(None, self._cgroups.open, self._guardian_pid)
             for text in self.settings.dev_plugins:
                 dev = parse_dev_plugin(text)

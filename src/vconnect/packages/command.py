@@ -139,7 +139,8 @@ def _entry(plugin: str, path: Path, entry: str) -> Path:
 
 def _check_executable(plugin: str, file: Path) -> None:
     if not file.exists():
-        raise PluginStartError(plugin, f"{file} does not exist")
+        leads = f" is a link to {file.readlink()}, which" if file.is_symlink() else ""
+        raise PluginStartError(plugin, f"{file}{leads} does not exist")
     if file.is_dir():
         raise PluginStartError(plugin, f"{file} is a directory; expected an executable file")
     if not file.is_file():
@@ -176,7 +177,7 @@ def _only_executable(plugin: str, path: Path) -> Path:
         )
     # A file with the right name that lacks the permission is the most likely mistake.
     own = path / plugin
-    if own.exists():
+    if own.exists() or own.is_symlink():
         _check_executable(plugin, own)
     raise PluginStartError(
         plugin,

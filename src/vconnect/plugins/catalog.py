@@ -12,7 +12,6 @@ from pathlib import Path
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
-from vconnect.packages.source import Source
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
 from vconnect.store.installer import PluginInstaller
@@ -76,10 +75,12 @@ class Catalog:
 
     async def install(self, url: str) -> str:
         """Install a package, and return its plugin's name."""
-        return await self._install(self._installer.parse(url))
+        installed = await self._installer.install(self._installer.parse(url))
+        self._adopt(installed)
+        return installed.name
 
     async def install_all(self) -> None:
-        """Install the packages that the settings name.
+        """Install the packages that the settings name, unless that was done before.
 
         An invalid source, or a local package that cannot be installed, is a mistake that has to be
         fixed, so it stops the host. A server that cannot be reached does not: the host continues
@@ -91,16 +92,11 @@ class Catalog:
         # All sources are parsed first, so that a mistake is reported before anything is downloaded.
         for source in [self._installer.parse(url) for url in self._settings.install]:
             try:
-                await self._install(source)
+                self._adopt(await self._installer.apply(source))
             except InstallError as error:
                 if not source.is_remote:
                     raise
                 _log.error("cannot install: %s", error)
-
-    async def _install(self, source: Source) -> str:
-        installed = await self._installer.install(source)
-        self._adopt(installed)
-        return installed.name
 
     async def discover(self) -> set[str]:
         """Read ``plugin_dir`` again, and return the names of what is installed there.

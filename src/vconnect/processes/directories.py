@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,13 +131,26 @@ def make_data_directory(plugin: str, state_dir: Path) -> Path:
 
 def sweep(plugin_dir: Path) -> None:
     """Remove the directories of hosts that are gone. Blocks."""
+    for path, pid, is_alive in _runs(plugin_dir):
+        if pid and not is_alive:
+            _remove(path)
+
+
+def other_hosts(plugin_dir: Path) -> set[int]:
+    """Return the PIDs of other hosts that run plugins of this directory. Blocks."""
+    alive = {pid for _, pid, is_alive in _runs(plugin_dir) if is_alive}
+    return alive - {0, os.getpid()}
+
+
+def _runs(plugin_dir: Path) -> Iterator[tuple[Path, int, bool]]:
+    """Yield the directory of each start, its host's PID, or 0, and whether that host lives."""
     with suppress(OSError):
         for path in (plugin_dir / _PRIVATE / "run").iterdir():
             mark = path.name.rpartition("-")[0]
             pid = mark.partition(".")[0]
+            number = int(pid) if pid.isdigit() else 0
             # A live host's mark is current, even if its PID was reused since an earlier host.
-            if pid.isdigit() and mark != _mark(int(pid)):
-                _remove(path)
+            yield path, number, bool(number) and mark == _mark(number)
 
 
 def _mark(pid: int) -> str:

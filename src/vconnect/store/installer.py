@@ -22,10 +22,12 @@ from vconnect.packages.command import production_command
 from vconnect.packages.fetch import fetch
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.source import FetchLimits, Progress, Source, parse_source
+from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 from vconnect.version import host_version
 
-from .layout import Receipt, check_version
+from .home import PluginHome
+from .layout import InstalledVersion, Receipt, check_version
 from .listing import InstalledPlugin
 from .store import PluginStore, Staging
 from .trees import digest_of
@@ -68,6 +70,17 @@ class PluginInstaller:
         self._progress = progress
         self._fetch_limits = fetch_limits
 
+    @classmethod
+    def of(cls, settings: Settings, progress: Progress | None = None) -> PluginInstaller:
+        """Return the installer of the host with these settings."""
+        return cls(
+            Path(settings.plugin_dir),
+            max_package_bytes=settings.max_package_bytes,
+            allow_insecure_http=settings.allow_insecure_http,
+            progress=progress,
+            host=settings.socket_path,
+        )
+
     def parse(self, url: str) -> Source:
         """Parse the source of a package, for `install`.
 
@@ -102,6 +115,11 @@ class PluginInstaller:
             InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
                 started, or writing failed.
         """
+        plugin, _ = await self._install_as(source)
+        return plugin
+
+    async def _install_as(self, source: Source) -> tuple[InstalledPlugin, str]:
+        """Install a package, and return it with its digest."""
         _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
         staging = self.store.staging(stop)
@@ -120,10 +138,42 @@ class PluginInstaller:
                 progress=self._progress,
                 limits=self._fetch_limits,
             )
-            plugin = await in_thread(stop, self._install, source, archive, staging, stop)
+            return await in_thread(stop, self._install, source, archive, staging, stop)
         finally:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
+
+    async def apply(self, source: Source) -> InstalledPlugin:
+        """Install a package that the configuration names, unless that was done before.
+
+        It is done when the entry is new for its plugin, or its local file has changed. Otherwise
+        nothing is fetched: what was made current since stays current.
+
+        Raises:
+            InstallError: See `install`.
+        """
+        stop = threading.Event()
+        if plugin := await in_thread(stop, self._applied, source):
+            return plugin
+        plugin, digest = await self._install_as(source)
+        await in_thread(None, self.store.remember, plugin.name, source.text, digest)
+        return plugin
+
+    def _applied(self, source: Source) -> InstalledPlugin | None:
+        found = self.store.configured(source.text)
+        if found is None:
+            return None
+        plugin, digest = found
+        if source.path is not None:
+            try:
+                if _digest_of(source.path)[0] != digest:
+                    return None
+            except OSError:
+                return None  # whoever installs it says what is wrong with it
+        wanted = self.store.home(plugin.home.name).find(digest)
+        if wanted is None:
+            return None  # removed just now
+        _log.info("%s: %s", source.shown, _state_of(plugin, wanted))
         return plugin
 
     def discover(self) -> list[InstalledPlugin]:
@@ -139,7 +189,7 @@ class PluginInstaller:
 
     def _known(
         self, source: Source, archive: Path, stop: threading.Event
-    ) -> InstalledPlugin | None:
+    ) -> tuple[InstalledPlugin, str] | None:
         """Return the plugin if its store has this package, which is then current or next."""
         try:
             digest, _ = _digest_of(archive)
@@ -147,21 +197,23 @@ class PluginInstaller:
             return None  # whoever unpacks it says what is wrong with it
         return self._chosen(source, digest, stop)
 
-    def _chosen(self, source: Source, digest: str, stop: threading.Event) -> InstalledPlugin | None:
+    def _chosen(
+        self, source: Source, digest: str, stop: threading.Event
+    ) -> tuple[InstalledPlugin, str] | None:
         plugin = self.store.with_digest(digest)
         if plugin is None:
             return None
         is_current = plugin.current is not None and plugin.current.digest == digest
         if is_current and plugin.next is None:
             _log.info("%s: %s is installed already", source.shown, _shown(plugin))
-            return plugin
+            return plugin, digest
         plugin = self.store.choose(plugin.name, digest, stop)
         _log.info("%s: is in the store already; %s", source.shown, _outcome(plugin))
-        return plugin
+        return plugin, digest
 
     def _install(
         self, source: Source, archive: Path, staging: Staging, stop: threading.Event
-    ) -> InstalledPlugin:
+    ) -> tuple[InstalledPlugin, str]:
         """Unpack, check and commit. Blocks."""
         origin = source.shown
         try:
@@ -194,7 +246,7 @@ class PluginInstaller:
         )
         plugin = self.store.commit(unpacked.path, receipt, stop)
         _log.info("installed %s %s%s", plugin.name, manifest.version, _waits(plugin))
-        return plugin
+        return plugin, digest
 
 
 def _digest_of(archive: Path) -> tuple[str, int]:
@@ -241,6 +293,21 @@ def _release(version: str) -> tuple[int, ...]:
 def _shown(plugin: InstalledPlugin) -> str:
     version = plugin.current.version if plugin.current is not None else ""
     return f"{plugin.name} {version}".rstrip()
+
+
+def _state_of(plugin: InstalledPlugin, wanted: InstalledVersion) -> str:
+    """Say what became of a version that the configuration names."""
+    if plugin.current == wanted:
+        return f"{_shown(plugin)} is installed already"
+    if plugin.next == wanted:
+        return f"the next start of {plugin.name} tries {wanted.version}"
+    entry = PluginHome(plugin.home).record().last(wanted.digest)
+    if entry is not None and entry.result == "failed":
+        return (
+            f"{plugin.name} {wanted.version} has failed its first start ({entry.reason}), and is "
+            f"not tried again; {_shown(plugin)} is current"
+        )
+    return f"{_shown(plugin)} is current, the configuration says {wanted.version}"
 
 
 def _outcome(plugin: InstalledPlugin) -> str:

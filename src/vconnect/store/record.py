@@ -46,6 +46,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Configured(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of a host's configuration that was carried out.
+
+    Attributes:
+        source: A digest of its text, which may have credentials.
+        digest: The digest of the package that it stood for.
+    """
+
+    source: str
+    digest: str
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The contents of the file.
 
@@ -53,14 +65,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         format: The version of the format.
         next: The directory's name of the version that the next start tries; empty for none.
         history: What happened, oldest first.
-        sources: The digest of the package that each configured source stood for; a source is
-            named by its own digest, since it may have credentials.
+        configured: What the configuration of each host said last, by a digest of its socket.
     """
 
     format: int = FORMAT
     next: str = ""
     history: tuple[Entry, ...] = ()
-    sources: dict[str, str] = {}
+    configured: dict[str, Configured] = {}
 
     def with_entry(
         self, version: InstalledVersion, how: str, result: Result, reason: str = ""
@@ -77,9 +88,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
         return msgspec.structs.replace(self, history=(*self.history, entry)[-_KEPT:])
 
-    def result_of(self, digest: str) -> Result | None:
-        """Return what last came of a version, or ``None`` if nothing is known of it."""
-        return next((one.result for one in reversed(self.history) if one.digest == digest), None)
+    def last(self, digest: str) -> Entry | None:
+        """Return what last happened to a version, or ``None`` if nothing is known of it."""
+        return next((one for one in reversed(self.history) if one.digest == digest), None)
 
 
 def read_record(home: Path) -> Record:

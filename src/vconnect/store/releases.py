@@ -18,7 +18,7 @@ from vconnect.threads import in_thread
 
 from .carry import Pending
 from .home import PluginHome, acquire
-from .layout import InstalledVersion
+from .layout import VERSIONS, InstalledVersion, is_store_directory
 from .listing import Located, locate
 from .record import Result
 from .store import PluginStore
@@ -42,6 +42,18 @@ class Releases:
     def locate(self, home: Path) -> Located:
         """Resolve the current version once. Blocks for a few small reads; see `listing.locate`."""
         return locate(home)
+
+    def next_version(self, located: Located) -> InstalledVersion | None:
+        """Return the version that waits beside the current one. Blocks for a few small reads.
+
+        Raises:
+            InstallError: The plugin's record was written by a newer vconnect.
+        """
+        if located.version is None:
+            return None
+        waiting = PluginHome(located.version.home).next_version()
+        # Or it was made current, and that could not be written down.
+        return waiting if waiting != located.version else None
 
     def acquire(self, version: InstalledVersion) -> int:
         """Keep a version from being removed while the returned descriptor, or a copy, is open.
@@ -98,7 +110,7 @@ class Releases:
             if current is None or current.directory != version.directory:
                 home.switch(version)
                 _log.info("plugin %s: %s is current", plugin, version.directory.name)
-            elif home.record().result_of(version.digest) == "ready":
+            elif (last := home.record().last(version.digest)) and last.result == "ready":
                 return
             self._note(plugin, version, "ready")
 
@@ -135,11 +147,6 @@ class Releases:
             _log.warning("plugin %s: old versions are kept: %s", plugin, error)
 
     def _collect_all(self) -> None:
-        try:
-            plugins = self._store.installed()
-        except InstallError as error:
-            _log.warning("old versions are kept: %s", error)
-            return
-        for plugin in plugins:
-            if plugin.current is not None:
-                self._collect(plugin.home.name)
+        for versions in sorted(self._store.plugin_dir.glob(f"*/{VERSIONS}")):
+            if is_store_directory(versions.parent):
+                self._collect(versions.parent.name)

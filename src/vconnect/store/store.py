@@ -9,6 +9,7 @@ removed or completed by the next process.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import tempfile
@@ -41,7 +42,7 @@ from .layout import (
 from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
 from .locks import locked, try_lock
 from .migration import migrate, settle
-from .record import Record
+from .record import Configured, Record
 from .trees import remove, seal
 
 _STAGING = "staging"
@@ -139,6 +140,39 @@ class PluginStore:
             if may_be_plugin(home) and PluginHome(home).find(digest) is not None:
                 return inspect(home)
         return None
+
+    def configured(self, source: str) -> tuple[InstalledPlugin, str] | None:
+        """Return what this host's configuration has installed from a source.
+
+        Returns:
+            The plugin, and the digest of the package; ``None`` if the host's configuration has said
+            something else of that plugin since, or the version is gone.
+        """
+        said = (_mark(self._host), _mark(source))
+        for file in sorted(self.plugin_dir.glob("*/store.json")):
+            home = PluginHome(file.parent)
+            try:
+                entry = home.record().configured.get(said[0])
+            except InstallError:
+                continue  # of a newer vconnect
+            if entry is not None and entry.source == said[1] and home.find(entry.digest):
+                return inspect(home.path), entry.digest
+        return None
+
+    def remember(self, plugin: str, source: str, digest: str) -> None:
+        """Record that this host's configuration has installed a package from a source.
+
+        A record that cannot be written is a warning: the source is then used again next time.
+        """
+        home, entry = self.home(plugin), Configured(source=_mark(source), digest=digest)
+        try:
+            with self.changing(plugin, "an installation"):
+                record = home.record()
+                configured = {**record.configured, _mark(self._host): entry}
+                if configured != record.configured:
+                    home.write(msgspec.structs.replace(record, configured=configured))
+        except InstallError as error:
+            _log.warning("%s", error)
 
     def staging(self, stop: threading.Event | None = None) -> Staging:
         """Return a private directory for one installation, which the caller opens and closes."""
@@ -347,6 +381,10 @@ def _is_dead(staging: Path) -> bool:
         return try_lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _same_plugin(directory: str, plugin: str) -> bool:

@@ -14,13 +14,19 @@ import asyncio
 import logging
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
 
 from vconnect.errors import InstallError, ManifestError, PluginStartError
-from vconnect.names import HOST_PID_VARIABLE, PACKAGE_DIR_VARIABLE, PLUGIN_NAME_VARIABLE
+from vconnect.names import (
+    HOST_PID_VARIABLE,
+    NAME_RULE,
+    PACKAGE_DIR_VARIABLE,
+    PLUGIN_NAME_VARIABLE,
+    is_valid_name,
+)
 from vconnect.packages.command import dev_command, host_arguments, production_command
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.plugins.registry import Registry
@@ -147,6 +153,18 @@ class Launcher:
         if instance.process is not None and not is_known:
             self._registry.learn(plugin, instance.manifest, instance.package)
 
+    def look(self, plugin: PluginRuntime) -> None:
+        """Find out what is installed now: others change it too. Blocks for a few small reads.
+
+        What is found is set in the plugin, see `PluginRuntime.located`. What cannot be used is left
+        for `begin` to report.
+        """
+        if plugin.dev or plugin.home is None:
+            return
+        with suppress(InstallError):
+            located = self._releases.locate(plugin.home)
+            plugin.located(located.path, located.version, self._releases.next_version(located))
+
     def _locate(self, plugin: PluginRuntime, version: InstalledVersion | None) -> Located:
         """Resolve the version to start, once: everything of this start comes from one directory."""
         assert plugin.home is not None, "an external plugin is never launched"
@@ -155,15 +173,14 @@ class Launcher:
             raise start_error(plugin.name, problem, error)
         if plugin.dev:
             return Located(plugin.home, None)
+        if not is_valid_name(plugin.name):
+            raise ManifestError(f"{plugin.home}: is no name of a plugin; expected {NAME_RULE}")
         if version is not None:
             return Located(version.package, version)
         try:
-            located = self._releases.locate(plugin.home)
+            return self._releases.locate(plugin.home)
         except InstallError as error:
             raise PluginStartError(plugin.name, str(error)) from None
-        # Another host may have switched to another version.
-        plugin.located(located.path, located.version, plugin.next_version)
-        return located
 
     def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
@@ -295,7 +312,7 @@ class Launcher:
             if not data.is_dir():
                 raise PluginStartError(plugin.name, f"it has no data directory: {data}")
             return data
-        if not plugin.dev:
+        if not plugin.dev and plugin.generation == 1:
             _log.info(
                 "plugin %s works inside its package directory; its files are carried to its data "
                 "directory at the first start after a package of it is installed",

@@ -288,3 +288,104 @@ async def test_it_is_this_hosts_version_that_counts(
     assert "this is 5.0.9" in await refusal(installer, package)
     host_of_version("5.1")
     assert (await installer.install_from_url(str(package))).name == "example"
+
+
+# --- what the configuration names ------------------------------------------------------------
+
+
+async def applied(installer: PluginInstaller, package: Path) -> tuple[str, str]:
+    """Install it as the configuration would, and return which version is current, and which waits.
+
+    What waits is then made current, as the next start does.
+    """
+    plugin = await installer.apply(installer.parse(str(package)))
+    waits = plugin.next.version if plugin.next is not None else ""
+    if plugin.next is not None:
+        installer.store.home(plugin.name).switch(plugin.next)
+    return plugin.current.version, waits
+
+
+async def test_what_the_configuration_names_is_installed_once(
+    installer: PluginInstaller,
+    plugin_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    package = write_package(tmp_path / "a.vp", version="1")
+    assert await applied(installer, package) == ("1", "")
+    before = inodes(plugin_dir)
+    assert await applied(installer, package) == ("1", "")
+    assert inodes(plugin_dir) == before
+    assert f"{package}: example 1 is installed already" in caplog.text
+
+
+async def test_an_operators_choice_outlives_an_unchanged_configuration(
+    installer: PluginInstaller, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    package = write_package(tmp_path / "a.vp", version="1")
+    await applied(installer, package)
+    chosen = await installer.install_from_url(str(write_package(tmp_path / "b.vp", version="2")))
+    installer.store.home("example").switch(chosen.next)
+    assert await applied(installer, package) == ("2", "")
+    assert "example 2 is current, the configuration says 1" in caplog.text
+
+
+async def test_another_entry_and_the_old_one_again_are_applied(
+    installer: PluginInstaller, tmp_path: Path
+) -> None:
+    one = write_package(tmp_path / "1.vp", version="1")
+    two = write_package(tmp_path / "2.vp", version="2")
+    assert await applied(installer, one) == ("1", "")
+    assert await applied(installer, two) == ("1", "2")
+    assert await applied(installer, two) == ("2", "")
+    assert await applied(installer, one) == ("2", "1")
+    assert await applied(installer, one) == ("1", "")
+
+
+async def test_a_local_file_that_was_replaced_is_applied(
+    installer: PluginInstaller, tmp_path: Path
+) -> None:
+    package = write_package(tmp_path / "a.vp", version="1")
+    await applied(installer, package)
+    write_package(package, version="2")
+    assert await applied(installer, package) == ("1", "2")
+    package.unlink()
+    with pytest.raises(InstallError, match="no such file"):
+        await applied(installer, package)
+
+
+async def test_each_host_has_a_configuration_of_its_own(plugin_dir: Path, tmp_path: Path) -> None:
+    one = write_package(tmp_path / "1.vp", version="1")
+    two = write_package(tmp_path / "2.vp", version="2")
+    first, second = (PluginInstaller(plugin_dir, host=f"/run/{n}.sock") for n in range(2))
+    await applied(first, one)
+    assert await applied(second, two) == ("1", "2")
+    assert await applied(first, one) == ("2", "")
+    assert await applied(second, two) == ("2", "")
+
+
+async def test_a_version_that_failed_is_not_tried_again_at_each_start_of_the_host(
+    installer: PluginInstaller, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await applied(installer, write_package(tmp_path / "1.vp", version="1"))
+    two = write_package(tmp_path / "2.vp", version="2")
+    plugin = await installer.apply(installer.parse(str(two)))
+    home = installer.store.home("example")
+    home.write(home.record().with_entry(plugin.next, "start", "failed", "no handshake"))
+    home.set_next(None)
+    assert await applied(installer, two) == ("1", "")
+    assert "example 2 has failed its first start (no handshake), and is not tried" in caplog.text
+
+
+async def test_what_is_gone_from_the_store_is_installed_again(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path
+) -> None:
+    package = write_package(tmp_path / "1.vp", version="1")
+    await applied(installer, package)
+    await applied(installer, write_package(tmp_path / "2.vp", version="2"))
+    installer.store.home("example").collect(1)
+    installer.store.remember("example", str(package), "0" * 64)
+    assert await applied(installer, package) == ("2", "1")

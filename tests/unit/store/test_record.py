@@ -29,9 +29,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_the_last_result_counts() -> None:
     record = Record().with_entry(VERSION, "install", "installed")
-    assert record.result_of("abc") == "installed"
-    assert record.with_entry(VERSION, "start", "failed").result_of("abc") == "failed"
-    assert record.result_of("other") is None
+    assert record.last("abc").result == "installed"
+    assert record.with_entry(VERSION, "start", "failed").last("abc").result == "failed"
+    assert record.last("other") is None
 
 
 def test_only_the_newest_are_kept() -> None:
