@@ -17,80 +17,179 @@ from tests.support.package_kit import (
     SCRIPT,
     file,
     good_members,
+    leftovers,
     manifest_bytes,
     package_bytes,
     tree,
 )
 
-# Forks one child per step; each installs and is killed before its n-th call that changes files.
+# Forks one child per step; each does one thing and is killed before its n-th call that changes
+# files. After each, a host that starts finds the old version or the new one, whole, and the same
+# thing can be done again.
 KILLER = r"""
-import asyncio, json, os, shutil, signal, sys, threading
+import asyncio, hashlib, json, os, shutil, signal, sys, threading
 from pathlib import Path
-from vconnect.errors import InstallError
+from vconnect.settings.model import Settings
+from vconnect.settings.parts import StoreSettings
+from vconnect.store import migration
+from vconnect.store.carry import Pending
 from vconnect.store.installer import PluginInstaller
-from vconnect.store import store
+from vconnect.store.releases import Releases
+from vconnect.store.trees import remove
 
-root, archive, mode = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-plugins, old, new = root / "plugins", root / "old", root / "new"
+root, mode = Path(sys.argv[1]), sys.argv[2]
+plugins, template, state = root / "plugins", root / "template", root / "state"
+old, new = str(root / "old.vp"), str(root / "new.vp")
+home = plugins / "example"
 if mode == "renames":
-    store.exchange = lambda *_: False  # a file system that cannot swap
+    migration.exchange = lambda *_: False  # a file system that cannot exchange
 STEPS = {
     "open", "mkdir", "rename", "replace", "unlink", "rmdir", "write", "fsync", "flock", "fchmod",
-    "close",
+    "close", "symlink", "chmod", "link", "ftruncate", "pwrite",
 }
 
-def tree(directory):
-    if not directory.exists():
-        return None
-    return {
-        path.relative_to(directory).as_posix(): None if path.is_dir() else path.read_bytes()
-        for path in sorted(directory.rglob("*"))
-    }
+def installer():
+    return PluginInstaller(plugins, host="/run/host.sock")
 
-def install_and_die(step):
-    count = 0
-    def watch(frame, event, function):
-        nonlocal count
-        if event == "c_call" and function.__name__ in STEPS:
-            if function.__module__ in ("posix", "fcntl"):
-                count += 1
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-    threading.setprofile(watch)
-    asyncio.run(PluginInstaller(plugins).install_from_url(archive))
-    os._exit(0)
+def releases():
+    settings = Settings(plugin_dir=str(plugins), socket_path="/run/host.sock", state_dir=str(state))
+    return Releases(installer().store, settings.part(StoreSettings))
+
+def install(package):
+    return asyncio.run(installer().install_from_url(package))
+
+def switch():
+    version = installer().store.home("example").next_version()
+    asyncio.run(releases().make_current("example", version))
+
+def act():
+    if mode in ("first", "upgrade", "exchange", "renames"):
+        install(new)
+    elif mode == "equal":
+        install(old)
+    elif mode == "again":
+        install(new)
+    elif mode == "switch":
+        version = installer().store.home("example").find(NEW)
+        asyncio.run(releases().make_current("example", version))
+    elif mode == "collect":
+        asyncio.run(releases().collect("example"))
+    elif mode == "carry":
+        Pending(plugins / "example", state).carry("example")
+
+def prepare():
+    if mode == "first":
+        template.mkdir()
+        return
+    if mode in ("exchange", "renames", "carry"):
+        (template / "example").mkdir(parents=True)
+        for name, data, bits in json.loads((root / "old.json").read_text()):
+            (template / "example" / name).write_text(data)
+            (template / "example" / name).chmod(bits)
+        (template / "example" / "rows").write_text("rows")
+    if mode == "carry":
+        shutil.move(template, plugins)
+        install(new)
+        shutil.move(plugins, template)
+    elif mode not in ("exchange", "renames"):
+        for package in [old, new] if mode in ("again", "switch", "collect") else [old]:
+            install(package)
+        if mode == "again":
+            installer().store.home("example").set_next(None)
+        if mode == "collect":
+            switch()
+            install(str(root / "third.vp"))
+            switch()
+        shutil.move(plugins, template)
 
 def reset():
-    shutil.rmtree(plugins / "example", ignore_errors=True)
-    if mode != "first":
-        shutil.copytree(old, plugins / "example")
+    for path in (plugins, state):
+        remove(path)
+    shutil.copytree(template, plugins, symlinks=True)
 
-OLD, NEW = (tree(old) if mode != "first" else None), tree(new)
+def act_and_die(step):
+    count = 0
+    def before_a_call():
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def watch(frame, event, function):
+        if event == "c_call" and getattr(function, "__module__", "") in ("posix", "fcntl"):
+            if function.__name__ in STEPS:
+                before_a_call()
+    exchange = migration.exchange
+    def counted(*paths):  # what ctypes calls is not seen by a profile
+        before_a_call()
+        return exchange(*paths)
+    migration.exchange = counted
+    threading.setprofile(watch)
+    sys.setprofile(watch)
+    act()
+    os._exit(0)
+
+def digest(package):
+    return hashlib.sha256(Path(package).read_bytes()).hexdigest()
+
+NEW, OLD = digest(new), digest(old)
+PLAIN = mode in ("exchange", "renames", "carry")
+
+def seen():
+    # What a host that starts now finds.
+    listed = installer().discover()
+    assert all(plugin.problem == "" for plugin in listed), listed
+    if not listed:
+        assert mode == "first"
+        return ("", "")
+    [plugin] = listed
+    for version in (plugin.current, plugin.next):
+        if version is not None:
+            files = {path.name for path in version.package.iterdir()}
+            assert {"plugin.json", "example", "lib"} <= files or version.is_legacy, files
+    if plugin.current is None:
+        assert PLAIN and (plugin.path / "rows").read_text() == "rows"
+        return ("plain", "")
+    if plugin.current.is_legacy:
+        assert (plugin.path / "rows").read_text() == "rows"
+        assert (plugin.path / "example").exists()
+    return (plugin.current.version, plugin.next.version if plugin.next else "")
+
+def check():
+    found = seen()
+    left = [path for path in (plugins / ".vconnect").glob("*") if path.name not in
+            ("store.lock", "locks", "staging")] + list((plugins / ".vconnect/staging").glob("*"))
+    assert left == [], left
+    if mode == "carry":
+        data = state / "data" / "example"
+        assert {path.name for path in data.glob("*")} <= {"rows", ".vconnect-carried.new"}
+        assert not (data / "rows").exists() or (data / "rows").read_text() == "rows"
+        asyncio.run(releases().carry("example", home))
+        assert [path.name for path in data.iterdir()] == ["rows"]
+        assert (data / "rows").read_text() == "rows"
+    return found
+
 outcomes = []
-plugins.mkdir()
-for step in range(1, 2000):
+prepare()
+for step in range(1, 3000):
     reset()
     pid = os.fork()
     if pid == 0:
-        install_and_die(step)
+        act_and_die(step)
     _, status = os.waitpid(pid, 0)
-    at_once = tree(plugins / "example")
-    if mode != "renames":
-        assert at_once in (OLD, NEW), (step, at_once)
-    listed = PluginInstaller(plugins).discover()
-    settled = tree(plugins / "example")
-    assert settled in (OLD, NEW), (step, settled)
-    assert [plugin.problem for plugin in listed] == ([""] if settled else []), step
-    left = sorted(path.name for path in plugins.rglob("*") if "example" not in path.parts)
-    assert set(tree(plugins)) - {".vconnect", ".vconnect/lock"} <= {
-        "example", *("example/" + name for name in (settled or {}))
-    }, (step, left)
-    if os.WIFEXITED(status):
-        assert os.WEXITSTATUS(status) == 0 and settled == NEW
+    found = check()
+    outcomes.append(found)
+    over = os.WIFEXITED(status)
+    assert over or os.WTERMSIG(status) == signal.SIGKILL
+    assert not over or os.WEXITSTATUS(status) == 0
+    act()  # the same again succeeds
+    last = check()
+    if mode != "collect":
+        assert last == found or not over, (last, found)
+    doomed = [path.name for path in home.glob("versions/.*")]
+    assert doomed == [], doomed
+    if over:
         break
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    outcomes.append("new" if settled == NEW else "old")
-json.dump(outcomes, sys.stdout)
+json.dump([outcomes, last, sorted(path.name for path in home.glob("versions/*"))], sys.stdout)
 """
 
 
@@ -108,29 +207,50 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
+def members(version: str) -> list[tuple]:
+    top = f"example-{version}/"
+    return [*good_members(top, version=version), file(f"{top}lib/a", version.encode())]
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    members = [*good_members("example-0.2.0/", version="0.2.0"), file("example-0.2.0/lib/a", b"a")]
-    path = tmp_path / "new.vp"
-    path.write_bytes(package_bytes(members))
-    for name, version in (("old", "0.1.0"), ("new", "0.2.0")):
-        (tmp_path / name / "lib").mkdir(parents=True)
-        (tmp_path / name / "plugin.json").write_bytes(manifest_bytes(version=version))
-        (tmp_path / name / "example").write_bytes(SCRIPT)
-        (tmp_path / name / "example").chmod(0o755)
-    (tmp_path / "old" / "lib" / "b").write_bytes(b"b")
-    (tmp_path / "new" / "lib" / "a").write_bytes(b"a")
-    return path
+    for name, version in (("old", "0.1.0"), ("new", "0.2.0"), ("third", "0.3.0")):
+        (tmp_path / f"{name}.vp").write_bytes(package_bytes(members(version)))
+    old = [
+        ("plugin.json", manifest_bytes(version="0.1.0").decode(), 0o644),
+        ("example", SCRIPT.decode(), 0o755),
+    ]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    return tmp_path / "new.vp"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["swap", "renames", "first"])
-def test_killed_at_every_step(tmp_path: Path, package: Path, mode: str) -> None:
-    done = run(KILLER, tmp_path, package, mode)
+@pytest.mark.parametrize(
+    ("mode", "before", "after"),
+    [
+        ("first", ("", ""), ("0.2.0", "")),
+        ("upgrade", ("0.1.0", ""), ("0.1.0", "0.2.0")),
+        ("equal", ("0.1.0", ""), ("0.1.0", "")),
+        ("again", ("0.1.0", ""), ("0.1.0", "0.2.0")),
+        ("exchange", ("plain", ""), ("0.1.0", "0.2.0")),
+        ("renames", ("plain", ""), ("0.1.0", "0.2.0")),
+        ("switch", ("0.1.0", "0.2.0"), ("0.2.0", "")),
+        ("collect", ("0.3.0", ""), ("0.3.0", "")),
+        ("carry", ("0.1.0", "0.2.0"), ("0.1.0", "0.2.0")),
+    ],
+)
+def test_killed_at_every_step(
+    tmp_path: Path, package: Path, mode: str, before: tuple[str, str], after: tuple[str, str]
+) -> None:
+    done = run(KILLER, tmp_path, mode)
     assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
-    assert outcomes.count("old") > 20
-    assert outcomes.count("new") > 2
+    outcomes, last, versions = json.loads(done.stdout)
+    seen = {tuple(outcome) for outcome in outcomes}
+    assert seen == {before, after}
+    assert tuple(last) == after
+    assert len(outcomes) > (1 if mode == "equal" else 15)
+    # Only the two that are kept.
+    assert len(versions) == (1 if mode in ("first", "equal") else 2)
 
 
 INSTALL = r"""
@@ -171,11 +291,11 @@ async def test_killed_while_downloading(tmp_path: Path, package: Path) -> None:
             child.kill()
             assert await child.wait() == -signal.SIGKILL
             over.set()
-    assert any(name.startswith(".vconnect/staging-") for name in tree(plugins))
+    assert len(leftovers(plugins)) == 1
     done = await asyncio.to_thread(run, INSTALL, plugins, package)
     assert done.returncode == 0, done.stderr
-    assert tree(plugins / "example") == tree(tmp_path / "new")
-    assert [path.name for path in (plugins / ".vconnect").iterdir()] == ["lock"]
+    assert (plugins / "example/current/pkg/lib/a").read_bytes() == b"0.2.0"
+    assert leftovers(plugins) == []
 
 
 def test_several_processes_at_once(tmp_path: Path) -> None:
@@ -196,10 +316,12 @@ def test_several_processes_at_once(tmp_path: Path) -> None:
     for child in children:
         _, errors = child.communicate(timeout=50)
         assert child.returncode == 0, errors.decode()
-    version = json.loads((plugins / "example" / "plugin.json").read_bytes())["version"]
-    assert len(tree(plugins / "example")) == 3 + 50
-    assert len(tree(plugins / "example" / version)) == 50
-    assert [path.name for path in (plugins / ".vconnect").iterdir()] == ["lock"]
+    for version in (plugins / "example" / "versions").iterdir():
+        number = json.loads((version / "pkg" / "plugin.json").read_bytes())["version"]
+        assert len(tree(version / "pkg")) == 3 + 50
+        assert len(tree(version / "pkg" / number)) == 50
+    assert len(list((plugins / "example" / "versions").iterdir())) == 3
+    assert leftovers(plugins) == []
 
 
 # Disks. A limit on the size of files stands for a full one: both fail in the middle of a write.
