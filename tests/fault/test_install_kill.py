@@ -316,10 +316,10 @@ def test_several_processes_at_once(tmp_path: Path) -> None:
     for child in children:
         _, errors = child.communicate(timeout=50)
         assert child.returncode == 0, errors.decode()
-    for version in (plugins / "example" / "versions").iterdir():
-        number = json.loads((version / "pkg" / "plugin.json").read_bytes())["version"]
-        assert len(tree(version / "pkg")) == 3 + 50
-        assert len(tree(version / "pkg" / number)) == 50
+    for place in (plugins / "example" / "versions").iterdir():
+        number = json.loads((place / "pkg" / "plugin.json").read_bytes())["version"]
+        assert len(tree(place / "pkg")) == 3 + 50
+        assert len(tree(place / "pkg" / number)) == 50
     assert len(list((plugins / "example" / "versions").iterdir())) == 3
     assert leftovers(plugins) == []
 

@@ -272,7 +272,11 @@ async def test_two_hosts_share_plugins_but_no_orders(lab: Lab) -> None:
         async with lab.manager(socket_path=other) as second:
             await second.start_all()
             assert second.summary("echo").status == "Running"
-    assert len(list(state_file(lab).directory.iterdir())) == 2
+    hosts = lab.state.parent
+    # Neither orders nor data: each has a directory of its own, which says whose it is.
+    assert len(list(hosts.glob("*/*.json"))) == len(list(hosts.glob("*/data/echo"))) == 2
+    owners = {file.read_text().strip() for file in hosts.glob("*/socket")}
+    assert owners == {str(lab.socket), str(other)}
 
 
 # --- files that are broken, newer, or cannot be written -----------------------------------------
@@ -339,7 +343,7 @@ def test_a_full_disk_is_told_once_and_plugins_go_on(lab: Lab, loop: str) -> None
     assert said.count("cannot be written") == 1
     assert os.strerror(errno.EFBIG) in said
     assert "Traceback" not in said
-    assert list(state_file(lab).directory.iterdir()) == []
+    assert [path for path in lab.state.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.both_loops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import resource
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from vconnect.errors import PluginStartError
 from vconnect.processes.process import ExitStatus, LaunchSpec, PluginProcess
+from vconnect.processes.procfs import HAS_PROC
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -68,3 +70,29 @@ async def test_a_cancelled_end_may_be_called_again():
     async with asyncio.timeout(10):
         assert await process.end(1.0, lambda _: None) == ""
         assert await process.exited == ExitStatus(0, None)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="looks at /proc")
+async def test_a_lock_that_is_held_lasts_as_long_as_the_descendants(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    code = "sleep 600 & echo $! > pid.new && mv pid.new pid"
+    held = LaunchSpec(
+        plugin="example",
+        argv=("/bin/sh", "-c", code),
+        directory=tmp_path,
+        environment={"PATH": "/usr/bin:/bin"},
+        held=lock,
+    )
+    process = PluginProcess.spawn(held)
+    os.close(lock)  # as when the host is killed
+    async with asyncio.timeout(10):
+        await process.exited
+    other = os.open(tmp_path / "lock", os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        await process.end(1.0, lambda _: None)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -236,9 +237,45 @@ def test_it_may_have_another_limit_on_descriptors(anywhere: Place, wanted: int) 
             one,
             one,
             False,
-            wanted,
+            descriptors=wanted,
         )
     assert os.waitpid(pid, 0) == (pid, 0)
     told = [int(line) for line in (anywhere.directory / "out").read_text().split()]
     assert told == [ours[0] if wanted < 0 else wanted, ours[1]]
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == ours
+
+
+@needs_cgroups
+@pytest.mark.parametrize("low", [False, True])
+def test_a_descriptor_that_is_held_is_the_only_other_one(place: Place, low: bool) -> None:
+    """It becomes descriptor 3, whatever it was; and also if it was that."""
+    code = (
+        "import os, sys\n"
+        "from vconnect.processes._spawn import spawn_into\n"
+        "cgroup, null = int(sys.argv[1]), os.open(os.devnull, os.O_RDWR)\n"
+        "out = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT)\n"
+        "held = os.open(sys.argv[3], os.O_RDONLY)\n"
+        "if sys.argv[4] == 'True':\n"
+        "    os.dup2(held, 3, inheritable=False); held = 3\n"
+        "argv = ['sh', '-c', 'readlink /proc/$$/fd/3; ls /proc/$$/fd | tr -d \"\\\\n\"']\n"
+        "pid = spawn_into(cgroup, argv, '/', dict(os.environ), null, out, out, False, held)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    # High, so that 3 can be taken for something else.
+    high = fcntl.fcntl(place.descriptor, fcntl.F_DUPFD, 20)
+    try:
+        os.set_inheritable(high, True)
+        told, lock = place.directory / "told", place.directory / "lock"
+        lock.touch()
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(high), str(told), str(lock), str(low)],
+            pass_fds=(high,),
+            check=False,
+        )
+    finally:
+        os.close(high)
+    assert done.returncode == 0
+    path, numbers = told.read_text().splitlines()
+    assert path == str(lock)
+    assert numbers.startswith("0123")
+    assert len(numbers) <= 5  # the shell may have one of its own

@@ -67,7 +67,7 @@ class Takeover:
                 _take(old / name, self._state_dir / name)
             _remove_empty(old)
         except OSError as error:
-            _log.warning("cannot take over the state in %s: %s", old, error)
+            _log.warning("cannot take over the state in %s: %s", old, error.strerror)
 
     def take_data(self) -> None:
         """Take over the plugins' data directories; failures are warnings.
@@ -96,7 +96,7 @@ class Takeover:
                 replace_file(self._old / _NOTE, f"{data}\n{self._socket}\n".encode())
                 _log.info("took over the data of %s from %s to %s", ", ".join(taken), old, data)
         except OSError as error:
-            _log.warning("cannot take over the data in %s: %s", old, error)
+            _log.warning("cannot take over the data in %s: %s", old, error.strerror)
 
     def _sign(self) -> None:
         """Write down whose state directory it is."""

@@ -177,6 +177,7 @@ class PluginHome:
             if version is None and LEGACY in path.name and not (path / PACKAGE).exists():
                 continue  # a plain directory is on its way here; see `vconnect.store.migration`
             self._delete_unused(path)
+        self._remove_old_paths()
 
     def _names(self) -> Iterator[Path]:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -196,6 +197,12 @@ class PluginHome:
                 self._discard(path)
         finally:
             os.close(descriptor)
+
+    def _remove_old_paths(self) -> None:
+        """Remove the links that stand for the files of a plain directory that is deleted now."""
+        for path in self.path.iterdir():
+            if path.is_symlink() and path.name != CURRENT and not path.exists():
+                path.unlink()
 
     def _discard(self, path: Path) -> None:
         doomed = path.with_name(DOOMED + path.name)

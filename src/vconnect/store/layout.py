@@ -34,6 +34,7 @@ CURRENT = "current"
 VERSIONS = "versions"
 PACKAGE = "pkg"
 RECEIPT = "install.json"
+RECORD = "store.json"
 IN_USE = ".in-use"
 #: The version of a plain directory that was replaced has no package file, so no digest of one.
 LEGACY = "legacy-"

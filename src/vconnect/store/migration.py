@@ -5,7 +5,9 @@
 # exchanged, and what is now `replaced-NAME` is moved to its place. Where a file system cannot
 # exchange, the old directory is moved to its place first, and the whole to its name then.
 #
-# A process that runs in the old directory keeps it, wherever it is moved. A link to a directory
+# A process that runs in the old directory keeps it, wherever it is moved. It may also know its
+# files by their old paths, so each of these is a link to its new place for as long as that is
+# there. A link to a directory
 # is replaced by one inside the store directory; what it leads to is left where it is.
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from .layout import (
     LEGACY,
     PACKAGE,
     RECEIPT,
+    RECORD,
     REPLACED,
     VERSIONS,
     InstalledVersion,
@@ -128,6 +131,9 @@ def _prepare(prepared: Path, plain: Path, version: Path, files: list[str]) -> st
         (legacy / PACKAGE).symlink_to(plain.resolve())
     new = read_receipt(version)
     version.rename(versions / version.name)
+    for path in plain.iterdir():
+        if path.name not in (CURRENT, VERSIONS, RECORD):
+            (prepared / path.name).symlink_to(f"{VERSIONS}/{name}/{PACKAGE}/{path.name}")
     (prepared / CURRENT).symlink_to(f"{VERSIONS}/{name}")
     old = InstalledVersion(receipt.name, receipt.version, receipt.sha256, legacy)
     record = Record(next=directory_name(new.version, new.sha256))

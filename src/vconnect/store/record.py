@@ -13,9 +13,8 @@ import msgspec
 from vconnect.durable import replace_file
 from vconnect.errors import InstallError
 
-from .layout import FORMAT, InstalledVersion
+from .layout import FORMAT, RECORD, InstalledVersion
 
-_FILE = "store.json"
 _KEPT = 50
 
 #: ``installed`` is a version that became current without being tried: the first one.
@@ -101,7 +100,7 @@ def read_record(home: Path) -> Record:
     Raises:
         InstallError: It was written by a newer vconnect.
     """
-    file = home / _FILE
+    file = home / RECORD
     try:
         raw = _raw(file)
         record = msgspec.convert(raw, Record)
@@ -123,7 +122,7 @@ def write_record(home: Path, record: Record) -> None:
     Raises:
         OSError: Writing failed; the old record is unchanged.
     """
-    file = home / _FILE
+    file = home / RECORD
     try:
         others = _raw(file)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -31,6 +31,7 @@ from .layout import (
     IN_USE,
     PRIVATE,
     RECEIPT,
+    RECORD,
     REPLACED,
     RESERVED_NAMES,
     VERSIONS,
@@ -149,7 +150,7 @@ class PluginStore:
             something else of that plugin since, or the version is gone.
         """
         said = (_mark(self._host), _mark(source))
-        for file in sorted(self.plugin_dir.glob("*/store.json")):
+        for file in sorted(self.plugin_dir.glob(f"*/{RECORD}")):
             home = PluginHome(file.parent)
             try:
                 entry = home.record().configured.get(said[0])

@@ -276,8 +276,8 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Start a new generation if none is running."""
-        # A restart after a crash is one of the version that has been ready.
-        trial = self._trials.next if self._orders.pending is not Order.NONE else None
+        self._launcher.look(self.plugin)
+        trial = self._trials.choose(is_ordered=self._orders.pending is not Order.NONE)
         self._orders.pending = Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation()
@@ -298,7 +298,8 @@ class Supervisor:
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the running one."""
-        trial = self._trials.next
+        self._launcher.look(self.plugin)
+        trial = self._trials.choose(is_ordered=True)
         self._orders.pending = Order.NONE
         self.plugin.begin_generation()
         instance = self._launcher.begin(self.plugin, self._wake, trial)
@@ -352,7 +353,7 @@ class Supervisor:
 
     def _fall_back(self, trial: InstalledVersion, reason: str) -> None:
         """Start the current version after the failure of a new one, as part of the same order."""
-        self._trials.fail(trial, reason)
+        self._trials.fail(trial, reason, falls_back=True)
         self._orders.failure = f"version {trial.version} did not get ready: {reason}"
         if self._orders.pending is Order.NONE:
             self._orders.pending = Order.START

@@ -31,20 +31,33 @@ class Trials:
         self._plugin = plugin
         self._releases = releases
         self._failed: tuple[InstalledVersion, str] | None = None
+        self._falls_back = False
 
-    @property
-    def next(self) -> InstalledVersion | None:
-        """The version that the next start by an operator or the host tries, or ``None``."""
-        return self._plugin.next_version
+    def choose(self, *, is_ordered: bool) -> InstalledVersion | None:
+        """Return the version that a start tries, or ``None`` for the current one.
+
+        Args:
+            is_ordered: Whether the operator or the host has ordered the start. A restart after a
+                crash is one of the version that has been ready.
+        """
+        falls_back, self._falls_back = self._falls_back, False
+        return self._plugin.next_version if is_ordered and not falls_back else None
 
     @property
     def has_failed(self) -> bool:
         """Whether there is a failure that has not been recorded."""
         return self._failed is not None
 
-    def fail(self, version: InstalledVersion, reason: str) -> None:
-        """Note that a version did not get ready. It is not tried again."""
-        self._failed = (version, reason)
+    def fail(self, version: InstalledVersion, reason: str, *, falls_back: bool = False) -> None:
+        """Note that a version did not get ready. It is not tried again.
+
+        Args:
+            version: The version.
+            reason: Why.
+            falls_back: Whether the next start is one of the current version, even if the disk
+                cannot be told.
+        """
+        self._failed, self._falls_back = (version, reason), falls_back
         # A version that was installed meanwhile has its own try.
         if self._plugin.next_version == version:
             self._plugin.next_version = None

@@ -10,6 +10,7 @@ from tests.support.package_kit import leftovers
 from tests.support.store_kit import add, current, install, plain, waiting
 
 from vconnect.store import migration
+from vconnect.store.home import CARRIED
 from vconnect.store.store import PluginStore
 from vconnect.store.swap import exchange
 
@@ -40,6 +41,27 @@ def test_the_old_files_are_a_version_and_the_directory_is_the_same(
     assert plugin.path.stat().st_ino == inode
     assert (plugin.path / "state.db").read_bytes() == b"rows"
     assert leftovers(store.plugin_dir) == []
+    # Or which knows its files by their paths.
+    assert (home / "state.db").read_bytes() == b"rows"
+    (home / "state.db").write_bytes(b"more")
+    assert (plugin.path / "state.db").read_bytes() == b"more"
+
+
+def test_the_old_paths_go_with_the_old_files(store: PluginStore, way: str) -> None:
+    path = plain(store, version="0.9")
+    (path / "current").write_text("a file of the plugin")
+    install(store, "1")
+    home = store.home("example")
+    legacy = home.current()
+    assert (legacy.package / "current").read_text() == "a file of the plugin"
+    (legacy.directory / CARRIED).touch()
+    home.switch(home.next_version())
+    home.set_next(None)
+    home.collect(2)
+    assert (path / "plugin.json").exists()
+    home.collect(1)
+    left = sorted(entry.name for entry in path.iterdir())
+    assert left == ["current", "store.json", "versions"]
 
 
 def test_one_without_a_manifest_or_with_an_odd_one(store: PluginStore, way: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,9 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits, TreeLimits
 from vconnect.settings.model import PluginOptions
+from vconnect.store.layout import InstalledVersion, Receipt
+from vconnect.store.locks import try_lock
+from vconnect.store.store import PluginStore
 from vconnect.supervision import launcher as module
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.verdict import Verdict
@@ -311,3 +316,174 @@ async def test_no_new_privileges_where_that_is_wanted(place, monkeypatch):
     for name, mode in (("a", "off"), ("b", "nnp")):
         place.fails(place.add(name, sandbox=mode))
     assert found == [False, True] if sys.platform == "linux" else [False]
+
+
+# --- versions --------------------------------------------------------------------------------
+
+
+def store_of(place: Place) -> PluginStore:
+    return PluginStore(place.directory)
+
+
+def put(place: Place, version: str) -> InstalledVersion:
+    """Install a version of ``x`` that tells what it was given."""
+    store = store_of(place)
+    with store.staging() as staging:
+        package = staging.path / "package"
+        package.mkdir()
+        (package / "x").write_text(TELLS)
+        (package / "x").chmod(0o755)
+        (package / "plugin.json").write_text(json.dumps({"name": "x", "version": version}))
+        digest = hashlib.sha256(version.encode()).hexdigest()
+        store.commit(package, Receipt(name="x", version=version, sha256=digest))
+    found = store.home("x").find(digest)
+    assert found is not None
+    return found
+
+
+def installed(place: Place) -> PluginRuntime:
+    runtime = plugin("x", place.directory / "x")
+    runtime.begin_generation()
+    place.registry.add(runtime)
+    return runtime
+
+
+async def version_told(place: Place, runtime: PluginRuntime, **options: Any) -> dict[str, str]:
+    """Start it, and return its environment; ``""`` is its working directory."""
+    place.wake.clear()
+    made = launcher(place.registry, place.directory)
+    instance = made.begin(runtime, place.wake, **options)
+    assert isinstance(instance, Instance), instance.reason
+    async with asyncio.timeout(10):
+        await place.wake.wait()
+        await instance.process.end(1.0, lambda _: None)
+    await asyncio.to_thread(instance.process.remove_leftovers)
+    data = instance.process.directory
+    lines = (data / "env").read_text().splitlines()
+    return {"": lines[-1], **dict(line.split("=", 1) for line in lines[:-1])}
+
+
+async def test_a_version_works_in_the_data_directory(place):
+    version = put(place, "1")
+    told = await version_told(place, installed(place))
+    assert told["VCONNECT_PACKAGE_DIR"] == str(version.package)
+    assert told[""] == told["VCONNECT_DATA_DIR"]
+    assert Path(told[""]).parts[-2:] == ("data", "x")
+
+
+async def test_a_source_directory_is_its_own_package(place):
+    runtime = place.add(dev=True)
+    place.manifest(runtime, dev={"command": ["./x"]})
+    _, text = await place.told(runtime)
+    assert f"VCONNECT_PACKAGE_DIR={runtime.path}" in text.splitlines()
+
+
+async def test_the_next_version_is_tried_and_any_can_be_asked_for(place):
+    first, second = put(place, "1"), put(place, "2")
+    runtime = installed(place)
+    told = await version_told(place, runtime)
+    assert told["VCONNECT_PACKAGE_DIR"] == str(second.package)
+    assert (runtime.current_version, runtime.next_version) == (first, second)
+    assert runtime.manifest.version == "2"
+    told = await version_told(place, runtime, version=first)
+    assert told["VCONNECT_PACKAGE_DIR"] == str(first.package)
+    assert runtime.manifest.version == "1"
+
+
+async def test_what_another_host_has_made_current_is_started(place):
+    put(place, "1")
+    second = put(place, "2")
+    runtime = installed(place)
+    home = store_of(place).home("x")
+    home.switch(second)
+    home.set_next(None)
+    told = await version_told(place, runtime)
+    assert told["VCONNECT_PACKAGE_DIR"] == str(second.package)
+    assert (runtime.path, runtime.next_version) == (second.package, None)
+
+
+async def test_a_version_is_locked_until_its_process_is_cleared_up(place):
+    version = put(place, "1")
+    runtime = installed(place)
+    instance = place.begin(runtime)
+    assert isinstance(instance, Instance)
+    lock = os.open(version.directory / ".in-use", os.O_RDONLY)
+    try:
+        assert not try_lock(lock)
+        await place.wake.wait()
+        await instance.process.end(1.0, lambda _: None)
+        await asyncio.to_thread(instance.process.remove_leftovers)
+        assert try_lock(lock)
+        # Somebody deletes it.
+        verdict = place.fails(runtime)
+        assert f"cannot use {version.directory}: this version is being removed" in verdict.reason
+    finally:
+        os.close(lock)
+
+
+async def test_a_version_that_cannot_be_used(place):
+    version = put(place, "1")
+    (version.directory / "install.json").unlink()
+    verdict = place.fails(installed(place))
+    assert verdict.substate is Substate.SPAWN_FAILED
+    assert "install.json: cannot be read" in verdict.reason
+
+
+async def test_without_a_data_directory_no_version_is_started(place, monkeypatch):
+    put(place, "1")
+    full = OSError(errno.ENOSPC, "No space left on device", "/p/data")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "PrivateDirectory", refusing(full))
+        runtime = installed(place)
+        assert "has no data directory" in place.fails(runtime).reason
+    await version_told(place, runtime)
+    # It is there now, so a full disk keeps nobody from starting.
+    monkeypatch.setattr(module, "PrivateDirectory", refusing(full))
+    await version_told(place, runtime)
+
+
+async def test_a_directory_whose_name_cannot_be_is_not_started(place):
+    verdict = place.fails(place.add("two words"))
+    assert verdict.substate is Substate.BAD_MANIFEST
+    assert "is no name of a plugin" in verdict.reason
+
+
+async def test_files_are_carried_before_the_first_start_in_the_data_directory(place):
+    plain = place.add()
+    (plain.path / "rows").write_text("rows")
+    made = launcher(place.registry, place.directory)
+    assert made.is_prepared(plain)
+    put(place, "1")
+    assert not made.is_prepared(plain)
+    await made.prepare(plain)
+    assert made.is_prepared(plain)
+    told = await version_told(place, plain)
+    assert (Path(told[""]) / "rows").read_text() == "rows"
+
+
+async def test_files_that_cannot_be_carried_are_a_failed_start(place, monkeypatch):
+    plain = place.add()
+    (plain.path / "rows").write_text("rows")
+    put(place, "1")
+    made = launcher(place.registry, place.directory)
+    with monkeypatch.context() as patched:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patched.setattr("vconnect.store.carry.shutil.copy2", refusing(full))
+        await made.prepare(plain)
+    assert made.is_prepared(plain)
+    verdict = made.begin(plain, place.wake)
+    assert isinstance(verdict, Verdict)
+    assert "cannot carry its files to its data directory: No space left" in verdict.reason
+    assert not made.is_prepared(plain)  # the next start tries it again
+
+
+def test_a_process_that_works_in_its_package_is_not_overlapped(place):
+    plain = place.add()
+    process = SimpleNamespace(directory=plain.path)
+    plain.started(process)
+    assert not plain.is_exclusive
+    version = put(place, "1")
+    plain.located(version.package, version)
+    assert plain.is_exclusive
+    plain.started(SimpleNamespace(directory=Path("/state/data/x")))
+    assert not plain.is_exclusive
