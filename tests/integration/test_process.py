@@ -14,7 +14,6 @@ import pytest
 
 from vconnect.errors import PluginStartError
 from vconnect.processes.process import ExitStatus, LaunchSpec, PluginProcess
-from vconnect.processes.procfs import HAS_PROC
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -72,7 +71,6 @@ async def test_a_cancelled_end_may_be_called_again():
         assert await process.exited == ExitStatus(0, None)
 
 
-@pytest.mark.skipif(not HAS_PROC, reason="looks at /proc")
 async def test_a_lock_that_is_held_lasts_as_long_as_the_descendants(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_SH)

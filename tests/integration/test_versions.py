@@ -51,7 +51,7 @@ def make_package(lab: Lab, version: str, code: str = KEEPER, **manifest: Any) ->
     code = f"VERSION = {version!r}\n" + code.replace("\\\\n", "\\n")
     source = lab.source("keeper", code, below=f"source-{version}", version=version, **manifest)
     (source / "words").write_text(f"words of {version}")
-    return pack(source, lab.directory / f"keeper-{version}.vp")
+    return pack(source, lab.directory / f"keeper-{version}.vp").path
 
 
 async def ask(runtime: PluginRuntimeManager, payload: Any = None) -> dict[str, Any]:

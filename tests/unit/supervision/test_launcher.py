@@ -358,6 +358,7 @@ async def version_told(place: Place, runtime: PluginRuntime, **options: Any) -> 
         await place.wake.wait()
         await instance.process.end(1.0, lambda _: None)
     await asyncio.to_thread(instance.process.remove_leftovers)
+    place.adopt = partial(made.adopt, runtime, instance)
     data = instance.process.directory
     lines = (data / "env").read_text().splitlines()
     return {"": lines[-1], **dict(line.split("=", 1) for line in lines[:-1])}
@@ -381,13 +382,13 @@ async def test_a_source_directory_is_its_own_package(place):
 async def test_the_next_version_is_tried_and_any_can_be_asked_for(place):
     first, second = put(place, "1"), put(place, "2")
     runtime = installed(place)
-    told = await version_told(place, runtime)
-    assert told["VCONNECT_PACKAGE_DIR"] == str(second.package)
+    launcher(place.registry, place.directory).look(runtime)
     assert (runtime.current_version, runtime.next_version) == (first, second)
-    assert runtime.manifest.version == "2"
-    told = await version_told(place, runtime, version=first)
-    assert told["VCONNECT_PACKAGE_DIR"] == str(first.package)
-    assert runtime.manifest.version == "1"
+    for asked, used in ((None, first), (second, second), (first, first)):
+        told = await version_told(place, runtime, trial=asked)
+        assert told["VCONNECT_PACKAGE_DIR"] == str(used.package)
+        place.adopt()
+        assert (runtime.path, runtime.manifest.version) == (used.package, used.version)
 
 
 async def test_what_another_host_has_made_current_is_started(place):
@@ -398,6 +399,7 @@ async def test_what_another_host_has_made_current_is_started(place):
     home.switch(second)
     home.set_next(None)
     told = await version_told(place, runtime)
+    launcher(place.registry, place.directory).look(runtime)
     assert told["VCONNECT_PACKAGE_DIR"] == str(second.package)
     assert (runtime.path, runtime.next_version) == (second.package, None)
 
