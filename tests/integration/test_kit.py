@@ -53,7 +53,9 @@ async def test_the_handshake_as_documented(general):
         "priority",
         "capabilities",
         "protocol_versions",
+        "ready",
     ]
+    assert handshake["ready"] is False
     assert handshake["type"] == "handshake"
     assert handshake["plugin_no"] == "wk.plugin.general"
     assert handshake["version"] == "1.2.3"
@@ -343,6 +345,7 @@ async def test_a_configuration_that_came_live_is_what_a_new_connection_is_compar
 ):
     program = processes.plugin("kit_general", "--socket", host.path)
     peer, _ = await host.welcome({"a": 1}, protocol_version=1)
+    assert await peer.read() == {"call": "plugin.ready", "params": {}}
     await peer.write({"id": 1, "event": "vconnect.config.update", "payload": {"config": {"a": 2}}})
     assert await peer.read() == {"id": 1, "status": "ok"}
     await peer.close()

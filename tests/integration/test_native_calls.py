@@ -14,7 +14,6 @@ from tests.support.lab import Lab, until
 from vconnect import HostCallError, PluginRuntimeManager
 from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import ConfigError
-from vconnect.packages.manifest import Manifest
 
 pytestmark = pytest.mark.both_loops
 
@@ -64,7 +63,8 @@ async def attached(
     plugin.welcome = await plugin.read()
     assert plugin.welcome["protocol_version"] == 1
     known = runtime._registry.get(name)
-    known.manifest = Manifest(name=name, permissions=permissions)
+    assert known.session is not None
+    known.session.permissions = permissions
     try:
         yield plugin
     finally:
