@@ -98,7 +98,7 @@ class PluginRuntimeManager:
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         self._dispatcher = Dispatcher(self._registry, settings.max_frame_bytes)
-        self._native = NativeRequests(self._registry, self._dispatcher)
+        self._native = NativeRequests(self._registry)
         self._shorten("emit", "broadcast", "request")
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.errors import PluginUnavailableError
 from vconnect.plugins.registry import Registry
 from vconnect.supervision.admission import merge_config
-from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, PING
+from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, EVENT_NAMES, PING
 
 
 class NativeRequests:
@@ -17,12 +16,10 @@ class NativeRequests:
 
     Args:
         registry: The plugins.
-        dispatcher: Sends the events.
     """
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._dispatcher = dispatcher
 
     async def ping(self, name: str, timeout: float | None) -> float:
         """See `PluginRuntimeManager.ping`."""
@@ -43,8 +40,14 @@ class NativeRequests:
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None
     ) -> None:
         plugin = self._registry.get(name)
-        if plugin.session is not None and not plugin.session.is_native:
+        session = plugin.session
+        if session is None:
+            state = f"{plugin.status}: {plugin.reason or 'no reason given'}"
+            raise PluginUnavailableError(plugin.name, f"not connected ({state})")
+        if not session.is_native:
             raise PluginUnavailableError(
                 plugin.name, f"it speaks the classic dialect, which does not have {event}"
             )
-        await self._dispatcher.request(name, event, payload, timeout=timeout)
+        # Past the dispatcher: no open circuit, quarantine or default answer stands in between.
+        usual = self._registry.policies[event].timeout
+        await session.request(EVENT_NAMES[event], payload, usual if timeout is None else timeout)

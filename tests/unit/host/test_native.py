@@ -8,19 +8,16 @@ from typing import Any
 import pytest
 from tests.support.paper import opened, plugin
 
-from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.errors import PluginReplyError, PluginUnavailableError, UnknownPluginError
 from vconnect.host.native import NativeRequests
 from vconnect.plugins.registry import Registry
-
-LIMIT = 1 << 20
 
 
 def requests_to(*plugins: Any) -> NativeRequests:
     registry = Registry()
     for one in plugins:
         registry.add(one)
-    return NativeRequests(registry, Dispatcher(registry, LIMIT))
+    return NativeRequests(registry)
 
 
 async def test_a_ping_takes_as_long_as_its_answer():
@@ -71,3 +68,20 @@ async def test_a_classic_plugin_cannot_be_asked():
 async def test_nobody_cannot_be_asked():
     with pytest.raises(UnknownPluginError):
         await requests_to().ping("x", None)
+
+
+async def test_one_that_is_not_connected_cannot_be_asked():
+    with pytest.raises(PluginUnavailableError, match="not connected"):
+        await requests_to(plugin()).ping("x", None)
+
+
+async def test_an_open_circuit_and_a_default_answer_do_not_stand_in_between():
+    async with opened(native=True) as (session, peer, _):
+        known = plugin(breaker_failures=1)
+        known.served_by(None, session)
+        known.breaker.failed()
+        asked = asyncio.create_task(requests_to(known).ping("x", 5.0))
+        event = await peer.read()
+        await peer.answer({"id": event["id"], "status": "ok"})
+        await asked
+        assert known.counters.events == 0
