@@ -109,6 +109,46 @@ async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) 
         assert "too many open files" in reason.lower() or substate == "handshake_timeout"
 
 
+@both_ways
+async def test_a_start_without_a_descriptor_holds_up_nobody(lab: Lab, cgroup: str) -> None:
+    """Whatever was made for it is removed elsewhere, even if the removal has no descriptor."""
+    lab.plugin("one", ECHO)
+    lab.plugin("two", ECHO)
+    code = """
+    async def main():
+        async with lab.manager(cgroup=CGROUP, restart="always") as runtime:
+            await runtime.start_plugin("one") if await runtime.discover_plugins() else None
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            worst, tries = 0.0, {}
+            # From none to all that a start needs, so that it fails at each step.
+            for left in range(8):
+                taken = []
+                while True:
+                    try:
+                        taken.append(os.dup(0))
+                    except OSError:
+                        break
+                for descriptor in taken[:left]:
+                    os.close(descriptor)
+                start = asyncio.create_task(runtime.start_plugin("two"))
+                while not start.done():
+                    began = time.perf_counter()
+                    await asyncio.sleep(0)
+                    worst = max(worst, time.perf_counter() - began)
+                tries[left] = "" if start.exception() is None else str(start.exception())
+                answer = await runtime.request("one", "e", 1)
+                for descriptor in taken[left:]:
+                    os.close(descriptor)
+                await runtime.stop_plugin("two")
+            print(json.dumps({"worst": worst, "tries": tries, "answer": answer}))
+    """
+    told = await run_host(lab, code.replace("CGROUP", repr(cgroup)), NOFILE=100)
+    assert told["answer"] == {"echo": 1}
+    assert "too many open files" in told["tries"]["0"].lower()
+    # A milliseconds' matter. The bound is for a machine that is busy with something else.
+    assert told["worst"] < 0.1
+
+
 def as_nobody(lab: Lab) -> tuple[str, ...]:
     """Return the words before a command that make it subject to a limit on processes.
 
