@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from http import HTTPStatus
+from http.client import HTTPResponse
 from typing import Any
 
 import msgspec
@@ -10,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from vconnect import errors
-from vconnect.admin.responses import error_response, json_response, response_for
+from vconnect.admin.responses import error_response, json_response, raw_error_response, response_for
 from vconnect.errors import (
     AdminError,
     ConfigError,
@@ -154,3 +157,14 @@ def test_no_error_of_ours_is_without_a_status(kind):
     response = response_for(error)
     assert 400 <= response.status < 600
     assert set(body(response)["error"]) == {"code", "message"}
+
+
+def test_an_error_may_be_sent_without_a_request():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(raw_error_response(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "nö"))
+        ours.shutdown(socket.SHUT_WR)
+        response = HTTPResponse(theirs)
+        response.begin()
+        assert (response.status, response.getheader("Connection")) == (503, "close")
+        assert json.loads(response.read()) == {"error": {"code": "overloaded", "message": "nö"}}

@@ -10,8 +10,10 @@ from tests.support.paper import PaperLauncher, plugin, supervisor
 from tests.support.wire_kit import until
 
 from vconnect.errors import PluginStartError
+from vconnect.host import roster
 from vconnect.host.roster import Roster
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.processes.tree import Origin
 from vconnect.supervision.supervisor import Supervisor
 
 
@@ -87,6 +89,22 @@ async def test_the_others_by_their_session(staff):
     staff.launcher.started[1].process.relatives = {42}
     assert staff.owner(42) == (other, staff.launcher.started[1])
     assert staff.owner(43) is None
+
+
+async def test_at_last_by_descent_or_cgroup_which_are_looked_up_once(staff, monkeypatch):
+    looked: list[int] = []
+
+    def origin(pid: int) -> Origin:
+        looked.append(pid)
+        return Origin((staff.launcher.started[1].process.pid,) if pid == 42 else (), "")
+
+    monkeypatch.setattr(roster, "origin_of", origin)
+    assert staff.owner(42) is None
+    await starting(staff, plugin("a"))
+    other = await starting(staff, plugin("b"))
+    assert staff.owner(42) == (other, staff.launcher.started[1])
+    assert staff.owner(43) is None
+    assert looked == [42, 43]
 
 
 async def test_an_iteration_survives_a_new_plugin(staff):
