@@ -99,9 +99,11 @@ static int vc_execute(struct vc_spawn *s)
    signal, also for those that Python ignores, or nohup, or the application. */
 static void vc_reset_signals(void)
 {
-    struct sigaction plain = {.sa_handler = SIG_DFL};
+    /* The kernel's structure, which is all zeros whatever its layout. The C library's function
+       refuses the two signals that it uses itself, and those may be ignored as well. */
+    uint64_t plain[8] = {0};
     for (int number = 1; number <= VC_SIGNALS; number++)
-        sigaction(number, &plain, NULL);  /* the C library refuses some, which is right */
+        syscall(SYS_rt_sigaction, number, plain, NULL, sizeof(uint64_t));
 }
 
 static int vc_limit_descriptors(long soft)
