@@ -91,7 +91,8 @@ async def test_a_host_out_of_descriptors_fails_the_start_and_lives_on(lab: Lab) 
             alive = [runtime.summary(name).status for name in running]
             for name in running:
                 await runtime.stop_plugin(name)
-            await until_no_more_than(before)
+            # With the first connection, uvloop opens a descriptor for itself.
+            await until_no_more_than(before + 1)
             await runtime.start_plugin(failed[0].name)
             print(json.dumps({
                 "running": len(running), "alive": alive,

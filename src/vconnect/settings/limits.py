@@ -23,7 +23,7 @@ _CPU_PERIOD_US = 100_000
 class ResourceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table ``[plugins.options.NAME.limits]``: the kernel's limits for each process.
 
-    ``None`` keeps the host's own limit.
+    ``None`` keeps the limit that the host was started with.
 
     Attributes:
         nofile: Open descriptors.
