@@ -12,6 +12,7 @@ import msgspec
 
 # A file of rules is read into memory as a whole, also from directories that hold anything.
 _MAX_BYTES = 1024 * 1024
+_MAX_KNOWN = 50_000
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -46,12 +47,14 @@ class Patterns:
 
     def __init__(self, lines: Iterable[str], origin: str) -> None:
         self._origin = origin
-        numbered = enumerate((line.rstrip("\r\n") for line in lines), 1)
+        self.lines = tuple(line.rstrip("\r\n") for line in lines)
+        numbered = enumerate(self.lines, 1)
         # `pathspec` drops empty lines, and counts what is left.
         self._lines = [(number, line) for number, line in numbered if line]
         # Imported here, because most hosts have no such rules, and it takes a while.
         from pathspec import GitIgnoreSpec
 
+        self._known: dict[str, Rule | None] = {}
         self._spec = GitIgnoreSpec.from_lines([line for _, line in self._lines])
 
     @property
@@ -63,7 +66,16 @@ class Patterns:
         """Return the rule for a path relative to the file's directory, or ``None``."""
         if not self._lines:
             return None
-        found = self._spec.check_file(f"{path}/" if is_directory else path)
+        asked = f"{path}/" if is_directory else path
+        # Asked about the same paths again and again, by each scan of a source.
+        if asked not in self._known:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[asked] = self._find(asked)
+        return self._known[asked]
+
+    def _find(self, path: str) -> Rule | None:
+        found = self._spec.check_file(path)
         if found.include is None or found.index is None:
             return None
         number, line = self._lines[found.index]
@@ -75,10 +87,14 @@ class IgnoreFiles:
 
     Args:
         names: The names of such files; a later name ranks higher.
+        previous: Those of the walk before, which are not parsed again if they are the same.
     """
 
-    def __init__(self, names: Sequence[str] = (".gitignore",)) -> None:
+    def __init__(
+        self, names: Sequence[str] = (".gitignore",), previous: IgnoreFiles | None = None
+    ) -> None:
         self._names = names
+        self._previous = {} if previous is None else previous._read
         # By name, then by directory; the root is "".
         self._read: dict[str, dict[str, Patterns]] = {name: {} for name in names}
 
@@ -98,7 +114,10 @@ class IgnoreFiles:
             try:
                 with (root / relative / name).open(encoding="utf-8", errors="replace") as file:
                     lines = file.read(_MAX_BYTES).splitlines()
-                self._read[name][relative] = Patterns(lines, shown)
+                known = self._previous.get(name, {}).get(relative)
+                if known is None or known.lines != tuple(lines):
+                    known = Patterns(lines, shown)
+                self._read[name][relative] = known
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -122,13 +141,15 @@ class IgnoreFiles:
         read = self._read[name]
         if not read:
             return None
-        for directory in PurePosixPath(path).parents:
-            key = "" if directory == PurePosixPath() else str(directory)
-            if key in read:
-                below = path[len(key) + 1 :] if key else path
-                if rule := read[key].rule(below, is_directory=is_directory):
+        directory = path.rpartition("/")[0]
+        while True:
+            if directory in read:
+                below = path[len(directory) + 1 :] if directory else path
+                if rule := read[directory].rule(below, is_directory=is_directory):
                     return rule
-        return None
+            if not directory:
+                return None
+            directory = directory.rpartition("/")[0]
 
 
 def check_patterns(patterns: Sequence[str]) -> str:

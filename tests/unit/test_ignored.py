@@ -58,6 +58,27 @@ def test_the_later_name_wins_whatever_the_depth(tmp_path):
     assert not files.takes_back(".gitignore")
 
 
+def test_rules_that_stay_the_same_are_parsed_once(tmp_path):
+    (tmp_path / ".gitignore").write_text("*.js\n")
+    first = IgnoreFiles()
+    first.enter(tmp_path, "")
+    second = IgnoreFiles(previous=first)
+    second.enter(tmp_path, "")
+    assert second.rule("a.js") is first.rule("a.js")
+    (tmp_path / ".gitignore").write_text("*.py\n")
+    third = IgnoreFiles(previous=second)
+    third.enter(tmp_path, "")
+    assert third.rule("a.js") is None
+    assert third.rule("a.py").ignores
+
+
+def test_what_is_known_of_paths_has_a_bound(monkeypatch):
+    monkeypatch.setattr("vconnect.ignored._MAX_KNOWN", 3)
+    patterns = Patterns(["*.js"], "list")
+    assert all(patterns.rule(f"{number}.js") for number in range(10))
+    assert len(patterns._known) <= 3
+
+
 def test_a_file_with_a_mistake_has_no_effect_and_is_named(tmp_path):
     (tmp_path / ".gitignore").write_text("*.js\n!\n")
     files = IgnoreFiles()

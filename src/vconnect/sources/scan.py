@@ -91,13 +91,14 @@ class Scanner:
         self._root = os.path.abspath(source.path)  # noqa: PTH100 - links in it must stay
         self._ignore = Patterns(source.ignore, "watch_ignore")
         self._also = Patterns(source.also, "watch_also")
+        self._rules: IgnoreFiles | None = None
         # Their directories are entered even if they do not count otherwise.
         self._also_paths = [pattern.lstrip("/") for pattern in source.also]
 
     def scan(self) -> Scan:
         """Look at everything that counts."""
         scan = Scan()
-        rules = IgnoreFiles([_RULES])
+        rules = self._rules = IgnoreFiles([_RULES], self._rules)
         seen: set[Identity] = set()
         # Directories first and links to directories after them, so that a directory that is
         # reached both ways has its own name. Each is entered once, so cycles end.
