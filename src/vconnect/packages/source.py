@@ -139,8 +139,15 @@ def shown_source(source: str) -> str:
         return source
     # By hand, because it must also work for what `urlsplit` refuses.
     scheme, _, rest = source.partition(separator)
-    netloc, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{scheme.lower()}{separator}{netloc.rpartition('@')[2]}{slash}{path}"
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    # A password with a "/", "?" or "#" that is not encoded ends the host too early.
+    hidden = rest.rpartition("@")[0] if ":" in netloc and "@" not in netloc else ""
+    if hidden:
+        rest = f"***@{rest[len(hidden) + 1 :]}"
+    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    netloc, slash, path = rest.partition("/")
+    shown = netloc if hidden else netloc.rpartition("@")[2]
+    return f"{scheme.lower()}{separator}{shown}{slash}{path}"
 
 
 def is_url(source: str) -> bool:
@@ -206,8 +213,8 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
         _ = parts.port  # validated only when it is accessed
         return parts.scheme.lower(), parts.hostname or ""
     except ValueError as error:
-        # One of urllib's messages quotes the credentials.
-        why = "" if "@" in str(error) else f": {error}"
+        # Some of urllib's messages quote the credentials, or what it takes for the port.
+        why = "" if "@" in url else f": {error}"
         raise InstallError(f"{shown_source(url)}: not a valid address{why}") from None
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from vconnect.errors import ConfigError
 
 _PATHS = ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir")
 _LISTS = ("sandbox_read",)
+# As in ``file:/path``, or in a URL that lacks a slash.
+_ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 
 def absolute_path(path: str | Path, base: Path | None = None) -> Path:
@@ -94,8 +97,11 @@ def _absolute_source(source: str, base: Path | None) -> str:
     # Only paths change; a URL stays as it is.
     scheme, separator, rest = source.partition("://")
     if not separator:
-        return str(absolute_path(source, base))
-    return f"file://{absolute_path(rest, base)}" if scheme.lower() == "file" else source
+        # A URI with one slash has an absolute path, or is a mistake to be reported as it is.
+        return source if _ONE_SLASH.match(source) else str(absolute_path(source, base))
+    if scheme.lower() != "file" or rest.startswith("localhost/"):
+        return source
+    return f"file://{absolute_path(rest, base)}"
 
 
 def _absolute_dev_plugin(text: str, base: Path | None) -> str:

@@ -108,6 +108,13 @@ def test_refused_redirects(scheme: str, target: str, words: str) -> None:
 
 def test_credentials_are_not_shown() -> None:
     assert shown_source("https://me:secret@h:1/a.vp?token=secret#x") == "https://h:1/a.vp"
+    for mark in "/?#":
+        text = f"http://me:sec{mark}ret@h:1/a.vp?token=secret"
+        assert shown_source(text) == "http://***@h:1/a.vp"
+        with pytest.raises(InstallError, match=r"^http://\*\*\*@h:1/a.vp: not a valid address$"):
+            check_scheme(text, True)
+    assert shown_source("https://me:12/secret@h/a.vp") == "https://***@h/a.vp"
+    assert shown_source("https://h/pkg@1.2/a.vp") == "https://h/pkg@1.2/a.vp"
     assert shown_source("https:/me:secret@h/a.vp") == "https:/h/a.vp"
     assert shown_source("file://a.vp") == "file://a.vp"
     with pytest.raises(InstallError, match=r"^https:/h/a.vp: expected two slashes, https://$"):
