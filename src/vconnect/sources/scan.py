@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,16 +53,25 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Stamp(NamedTuple):
-    """What is compared of a file."""
+    """What is compared of a file.
+
+    Attributes:
+        size: Its size.
+        modified: When its contents changed, as programs may set it.
+        node: Its inode number.
+        changed: When anything about it or about a link to it changed.
+        place: Where the last link leads through which it is reached.
+    """
 
     size: int
     modified: int
     node: int
     changed: int
+    place: str = ""
 
     def differs(self, other: Stamp | None) -> bool:
         """Return whether this is another file, or another state of it."""
-        if other is None or self[:2] != other[:2]:
+        if other is None or self[:2] != other[:2] or self.place != other.place:
             return True
         # Two files that were swapped. Some file systems invent new inode numbers now and then, but
         # no new times; and a change of the mode changes the time, but not the number.
@@ -84,6 +94,18 @@ class Scan(msgspec.Struct):
     problems: list[str] = []
 
 
+class _Link(NamedTuple):
+    """The last link through which something is reached.
+
+    Attributes:
+        place: Where it leads.
+        made_at: When the newest link on the way was made, in nanoseconds.
+    """
+
+    place: str
+    made_at: int
+
+
 class Scanner:
     """Looks at the files of one source."""
 
@@ -102,15 +124,20 @@ class Scanner:
         seen: set[Identity] = set()
         # Directories first and links to directories after them, so that a directory that is
         # reached both ways has its own name. Each is entered once, so cycles end.
-        pending, linked = deque([("", False)]), deque[tuple[str, bool]]()
+        root = _Link(os.path.realpath(self._root), _linked_at(self._root))
+        pending, linked = deque([("", False, root)]), deque[tuple[str, bool, _Link]]()
         while pending or linked:
-            relative, only_also = (pending or linked).popleft()
+            relative, only_also, link = (pending or linked).popleft()
             for entry, path in self._entries(relative, scan, rules, seen):
-                if _is_directory(entry):
-                    if (inner := self._enters(path, rules, only_also)) is not None:
-                        (linked if entry.is_symlink() else pending).append((path, inner))
-                elif self._counts(path, rules, only_also):
-                    self._add(entry, path, scan)
+                if not _is_directory(entry):
+                    if self._counts(path, rules, only_also):
+                        _add(entry, path, link, scan)
+                elif (inner := self._enters(path, rules, only_also)) is None:
+                    continue
+                elif entry.is_symlink():
+                    linked.append((path, inner, _follow(entry, link)))
+                else:
+                    pending.append((path, inner, link))
             if len(scan.files) >= _MAX_FILES or len(scan.directories) >= _MAX_DIRECTORIES:
                 scan.problems.append(
                     f"its source directory has more than {_MAX_FILES} source files or "
@@ -180,16 +207,43 @@ class Scanner:
         rule = rules.rule(path) if own is None else None
         return rule is None or not rule.ignores
 
-    def _add(self, entry: os.DirEntry[str], path: str, scan: Scan) -> None:
+
+def _add(entry: os.DirEntry[str], path: str, link: _Link, scan: Scan) -> None:
+    try:
+        status = entry.stat()
+    except OSError:
+        return  # it was deleted meanwhile, or is a link to nowhere
+    if entry.is_symlink():
+        link = _follow(entry, link)
+        scan.targets.add(link.place)
+    scan.files[path] = Stamp(
+        size=status.st_size,
+        modified=status.st_mtime_ns,
+        node=status.st_ino,
+        changed=max(status.st_ctime_ns, link.made_at),
+        place=link.place,
+    )
+
+
+def _follow(entry: os.DirEntry[str], link: _Link) -> _Link:
+    try:
+        made_at = entry.stat(follow_symlinks=False).st_ctime_ns
+    except OSError:
+        made_at = 0  # it was deleted meanwhile
+    return _Link(os.path.realpath(entry.path), max(made_at, link.made_at))
+
+
+def _linked_at(path: str) -> int:
+    """Return when the newest link in a path was made, in nanoseconds; 0 without one."""
+    made_at = 0
+    for part in (path, *map(str, Path(path).parents)):
         try:
-            status = entry.stat()
+            status = os.lstat(part)
         except OSError:
-            return  # it was deleted meanwhile, or is a link to nowhere
-        scan.files[path] = Stamp(
-            status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
-        )
-        if entry.is_symlink():
-            scan.targets.add(os.path.realpath(entry.path))
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            made_at = max(made_at, status.st_ctime_ns)
+    return made_at
 
 
 def _is_utf8(path: str) -> bool:

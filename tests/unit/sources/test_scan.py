@@ -136,6 +136,7 @@ def test_which_notifications_may_matter(tmp_path, path, expected):
         (Stamp(1, 1, 2, 2), True),  # swapped
         (Stamp(1, 1, 2, 1), False),  # a file system without lasting inode numbers
         (Stamp(1, 1, 1, 2), False),  # another mode
+        (Stamp(1, 1, 2, 1, "/other"), True),  # behind a link that leads elsewhere now
     ],
 )
 def test_what_makes_another_file(other, expected):

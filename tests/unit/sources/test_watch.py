@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -110,7 +111,9 @@ def test_what_links_lead_to_counts(source, tmp_path):
 @pytest.mark.parametrize("way", ["moved", "linked"])
 def test_another_directory_in_place_of_the_source_counts(tmp_path, clock, way):
     write(tmp_path / "one/a.py", "1")
-    write(tmp_path / "two/a.py", "22")
+    write(tmp_path / "two/a.py", "2" if way == "linked" else "22")
+    for version in ("one", "two"):  # as in an archive whose times are all the same
+        os.utime(tmp_path / version / "a.py", ns=(1, 1))
     place = tmp_path / "place"
     if way == "linked":
         place.symlink_to("one")
@@ -158,6 +161,29 @@ def test_a_save_since_the_start_counts_at_the_first_look(tmp_path, clock):
     watched = Watched(tmp_path, clock)
     watched.since = (tmp_path / "a.py").stat().st_ctime - 0.001
     assert watched.settled() == ["a.py"]
+    watched.watch.close()
+
+
+@pytest.mark.parametrize("what", ["root", "above", "directory", "file"])
+def test_a_link_since_the_start_counts_at_the_first_look(tmp_path, clock, what):
+    write(tmp_path / "old/deep/a.py", "")
+    write(tmp_path / "new/deep/a.py", "")
+    since = (tmp_path / "new/deep/a.py").stat().st_ctime
+    while time.time() < since + 0.02:
+        time.sleep(0.001)
+    place = tmp_path / "place"
+    links = {
+        "root": (place, "new/deep", place),
+        "above": (place, "new", place / "deep"),
+        "directory": (place / "lib", "../new/deep", place),
+        "file": (place / "lib.py", "../new/deep/a.py", place),
+    }
+    link, target, root = links[what]
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(target)
+    watched = Watched(root, clock)
+    watched.since = since + 0.01
+    assert len(watched.settled()) == 1
     watched.watch.close()
 
 
