@@ -27,6 +27,14 @@ CERTIFICATE = Path(__file__).with_name("localhost.pem")
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is set for whoever runs the tests out of them."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 class Server:
     """A server that answers each connection with the next of its answers, then the last again."""
 

@@ -31,6 +31,14 @@ def redirect(location: str) -> bytes:
     return answer("302 Found", b"", Location=location)
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is set for whoever runs the tests out of them."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 class Server:
     """Answers each request with the next of its answers, and the last one again and again."""
 
