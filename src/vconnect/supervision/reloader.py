@@ -42,6 +42,7 @@ class Reloader:
         self._registry = registry
         self._supervise = supervise
         self._watch = SourceWatch()
+        self._is_watching = False
         self._reloads: dict[PluginRuntime, _Reloads] = {}
         self._restarts: set[asyncio.Task[None]] = set()
 
@@ -63,8 +64,10 @@ class Reloader:
             _source_of(plugin): max(plugin.begun_at, plugin.ordered_at)
             for plugin in self._watched()
         }
-        if not sources and not self._reloads:
+        # Once more without any, so that those of the last look are forgotten.
+        if not sources and not self._is_watching:
             return
+        self._is_watching = bool(sources)
         changes, warnings = await in_thread(self._watch.stop, self._watch.look, sources)
         for warning in warnings:
             _log.warning("%s", warning)

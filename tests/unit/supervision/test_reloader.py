@@ -203,6 +203,21 @@ async def test_a_restart_that_has_begun_goes_on_when_the_watch_ends(sources):
     await until(lambda: ended)
 
 
+async def test_what_changes_while_it_is_stopped_restarts_nothing(sources):
+    runtime = sources.add("a")
+    async with sources.watched():
+        await sources.looked()
+        runtime.want("stopped")
+        await until(lambda: sources.looks[-1] == [])
+        sources.change("a")
+        runtime.want("running")
+        runtime.begun_at = time.time() + 60
+        await sources.looked(6)
+        assert sources.restarted.names == []
+        sources.change("a")
+        await until(lambda: sources.restarted.names == ["a"])
+
+
 async def test_the_log_names_what_has_changed(sources, caplog):
     caplog.set_level(logging.INFO)
     sources.add("a")
