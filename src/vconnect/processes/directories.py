@@ -28,7 +28,7 @@ from vconnect.errors import PluginStartError
 
 from .procfs import start_time
 
-_DATA_VARIABLE = "VCONNECT_DATA_DIR"
+DATA_VARIABLE = "VCONNECT_DATA_DIR"
 _TMP_VARIABLE = "TMPDIR"
 _SECRET_VARIABLE = "VCONNECT_SECRET_{}_FILE"  # noqa: S105 - a variable's name
 
@@ -70,7 +70,7 @@ class PrivateDirectory:
             self.tmp = self.run / "tmp"
             self.tmp.mkdir(mode=0o700)
             self.secrets.mkdir(mode=0o700)
-        self._variables = {_DATA_VARIABLE: str(self.data), _TMP_VARIABLE: str(self.tmp)}
+        self._variables = {DATA_VARIABLE: str(self.data), _TMP_VARIABLE: str(self.tmp)}
 
     @property
     def environment(self) -> dict[str, str]:

@@ -27,6 +27,8 @@ from .layout import LEGACY, PACKAGE, VERSIONS
 _MANIFEST = "plugin.json"
 # What was unpacked with the manifest was written at about the same time. Seconds.
 _SLACK_S = 2.0
+# Enough to recognize what was carried.
+_SHOWN = 50
 _NEW = ".vconnect-carried.new"
 
 _log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class Pending:
                     "plugin %s: carried what it wrote into its package directory to %s: %s",
                     plugin,
                     target,
-                    ", ".join(carried),
+                    _listed(carried),
                 )
             self._marks.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._mark(legacy), b"")
@@ -115,6 +117,13 @@ def written_files(legacy: Path) -> list[str]:
             if relative != _MANIFEST and (relative not in packaged or status.st_mtime > newest):
                 written.append(relative)
     return sorted(written)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names for one line of the log."""
+    shown = [name if name.isprintable() else repr(name) for name in names[:_SHOWN]]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def _copy(legacy: Path, name: str, data: Path) -> bool:

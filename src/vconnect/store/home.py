@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -36,6 +37,9 @@ from .trees import remove
 CARRY = "carry.json"
 #: Made once a host has carried the files, so that the directory may go.
 CARRIED = ".carried"
+
+# The errors of file systems without locks, as some that are on a network.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 _log = logging.getLogger(__name__)
 
@@ -228,12 +232,21 @@ def acquire(version: InstalledVersion) -> int:
             low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
             os.close(low)
         # Who deletes it takes the lock, and then moves it away.
-        if not try_lock(descriptor, shared=True) or not _is_at(descriptor, file):
+        if not _share(descriptor) or not _is_at(descriptor, file):
             raise FileNotFoundError(2, "this version is being removed", str(version.directory))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _share(descriptor: int) -> bool:
+    try:
+        return try_lock(descriptor, shared=True)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return True  # no other host can use this directory anyway
 
 
 def _is_at(descriptor: int, file: Path) -> bool:

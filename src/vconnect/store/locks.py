@@ -52,15 +52,21 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def locked(
-    path: Path, stop: threading.Event | None = None, *, plugin: str = "", holder: str = ""
+    path: Path,
+    stop: threading.Event | None = None,
+    *,
+    plugin: str = "",
+    holder: str = "",
+    patience: float | None = None,
 ) -> Iterator[None]:
-    """Hold a lock file, which is created if it is missing. Blocks for up to a minute.
+    """Hold a lock file, which is created if it is missing. Blocks until it is free.
 
     Args:
         path: The file.
         stop: Set by another thread to cancel the waiting.
         plugin: The plugin, if it is the lock of one.
         holder: What to say of this process to others that wait: what it does.
+        patience: How long to wait, in seconds; by default a minute.
 
     Raises:
         InstallError: The lock was not released in time, or the waiting was cancelled.
@@ -68,7 +74,8 @@ def locked(
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _wait(descriptor, path, stop or threading.Event(), plugin)
+        patience = _TIMEOUT_S if patience is None else patience
+        _wait(descriptor, path, stop or threading.Event(), plugin, patience)
         if holder:
             _sign(descriptor, holder)
         yield
@@ -85,24 +92,24 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
-def _wait(descriptor: int, path: Path, stop: threading.Event, plugin: str) -> None:
+def _wait(descriptor: int, path: Path, stop: threading.Event, plugin: str, patience: float) -> None:
     # Polled, because a blocking flock() cannot be cancelled.
-    deadline = time.monotonic() + _TIMEOUT_S
+    deadline = time.monotonic() + patience
     while not try_lock(descriptor):
         if stop.wait(_POLL_S):
             raise InstallError(f"{path}: the installation was cancelled")
         if time.monotonic() > deadline:
-            raise InstallError(_why_locked(descriptor, path, plugin))
+            raise InstallError(_why_locked(descriptor, path, plugin, patience))
 
 
-def _why_locked(descriptor: int, path: Path, plugin: str) -> str:
+def _why_locked(descriptor: int, path: Path, plugin: str, patience: float) -> str:
     with suppress(OSError, msgspec.DecodeError):
         holder = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
         # A file that a dead process has signed says nothing of the one that holds it now.
         if start_time(holder.pid) == holder.start:
             return f"{plugin}: {holder}; try again later"
     return (
-        f"{path}: another process has held this lock for {_TIMEOUT_S:.0f} s; "
+        f"{path}: another process has held this lock for {patience:.0f} s; "
         f"to see which, use: fuser {path}"
     )
 

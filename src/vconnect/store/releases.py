@@ -141,7 +141,8 @@ class Releases:
 
     def _collect(self, plugin: str) -> None:
         try:
-            with self._store.changing(plugin, "a clean-up"):
+            # Without waiting: whoever is changing the plugin now collects afterwards.
+            with self._store.changing(plugin, "a clean-up", patience=0.0):
                 self._store.home(plugin).collect(self._keep_versions)
         except InstallError as error:
             _log.warning("plugin %s: old versions are kept: %s", plugin, error)

@@ -47,6 +47,7 @@ from .record import Configured, Record
 from .trees import remove, seal
 
 _STAGING = "staging"
+_RECOVERY_PATIENCE_S = 5.0
 # Of an older vconnect, directly in the private directory.
 _OLD_STAGING_PREFIX = "staging-"
 
@@ -235,9 +236,20 @@ class PluginStore:
 
     @contextmanager
     def changing(
-        self, plugin: str, operation: str, stop: threading.Event | None = None
+        self,
+        plugin: str,
+        operation: str,
+        stop: threading.Event | None = None,
+        *,
+        patience: float | None = None,
     ) -> Iterator[None]:
         """Hold the lock of a plugin, after cleaning up what killed processes left of it.
+
+        Args:
+            plugin: The name of its directory.
+            operation: What is done, for the messages of others that wait.
+            stop: Set by another thread to cancel the waiting.
+            patience: How long to wait, in seconds; by default a minute.
 
         Raises:
             InstallError: The directory cannot be written, or the lock was not released in time.
@@ -245,7 +257,8 @@ class PluginStore:
         try:
             self._make_private()
             file = self.private / "locks" / f"{plugin}.lock"
-            with locked(file, stop, plugin=plugin, holder=f"{operation}\n{self._host}"):
+            holder = f"{operation}\n{self._host}"
+            with locked(file, stop, plugin=plugin, holder=holder, patience=patience):
                 self._tidy(plugin, stop)
                 yield
         except OSError as error:
@@ -318,7 +331,9 @@ class PluginStore:
             with self.locked():
                 replaced = [path.name for path in self.private.glob(f"{REPLACED}*")]
             for name in replaced:
-                with self.changing(name.removeprefix(REPLACED), "a recovery"):
+                plugin = name.removeprefix(REPLACED)
+                # Nobody who is alive takes long from here on.
+                with self.changing(plugin, "a recovery", patience=_RECOVERY_PATIENCE_S):
                     pass
         except InstallError as error:
             _log.warning("%s; listing the plugins without cleaning up", error)

@@ -37,7 +37,7 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.bubblewrap import Bubblewrap, View
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.processes.directories import PrivateDirectory, data_directory
+from vconnect.processes.directories import DATA_VARIABLE, PrivateDirectory, data_directory
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits
@@ -291,12 +291,15 @@ class Launcher:
             PLUGIN_NAME_VARIABLE: plugin.name,
             PACKAGE_DIR_VARIABLE: str(located.path),
         }
+        directory = self._working_directory(plugin, located)
         if private is not None:
             own |= private.environment
+        elif located.version is not None:
+            own[DATA_VARIABLE] = str(directory)
         spec = LaunchSpec(
             plugin=plugin.name,
             argv=(*command, *arguments),
-            directory=self._working_directory(plugin, located),
+            directory=directory,
             limits=limits,
             environment=plugin_environment(
                 os.environ, settings.env | own, inherit=settings.inherit_env, dev=plugin.dev
@@ -310,7 +313,11 @@ class Launcher:
             data = data_directory(plugin.name, self._settings.state_directory)
             # It may be there although nothing can be created now, as on a full disk.
             if not data.is_dir():
-                raise PluginStartError(plugin.name, f"it has no data directory: {data}")
+                raise PluginStartError(
+                    plugin.name,
+                    f"it works in its data directory, but {data} does not exist and cannot be "
+                    "created; set state_dir to a directory that the host can write",
+                )
             return data
         if not plugin.dev and plugin.generation == 1:
             _log.info(

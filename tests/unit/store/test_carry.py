@@ -98,6 +98,19 @@ def test_without_a_manifest_only_other_names_are_carried(
     assert "data/deep/rows" in carried(state)
 
 
+def test_the_log_is_not_flooded(
+    store: PluginStore, home: Path, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(60):
+        (home / f"file-{number:02}").touch()
+    (home / "a\nb").touch()
+    install(store, "1")
+    Pending(home, state).carry("example")
+    assert r"'a\nb', data/deep/rows, file-00" in caplog.text
+    assert "file-47 and 14 more" in caplog.text
+
+
 def test_it_is_carried_once(store: PluginStore, home: Path, state: Path) -> None:
     install(store, "1")
     Pending(home, state).carry("example")

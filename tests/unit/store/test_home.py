@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -163,6 +165,24 @@ def test_several_may_run_one_version_and_none_that_is_being_deleted(store: Plugi
         os.close(deleting)
     version.directory.rename(version.directory.with_name(".del-x"))
     with pytest.raises(FileNotFoundError):
+        acquire(version)
+
+
+def test_a_file_system_without_locks_keeps_nothing_from_starting(
+    store: PluginStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = install(store)
+
+    def fails(code: int) -> Callable[..., None]:
+        def flock(*_: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        return flock
+
+    monkeypatch.setattr("vconnect.store.locks.fcntl.flock", fails(errno.ENOLCK))
+    os.close(acquire(version))
+    monkeypatch.setattr("vconnect.store.locks.fcntl.flock", fails(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
         acquire(version)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -127,6 +128,16 @@ async def test_old_versions_are_collected_and_running_ones_kept(
     await releases.collect_all()
     left = [version.version for version in store.home("example").all_versions()]
     assert left == ["3", "4"]
+
+
+async def test_who_changes_a_plugin_is_not_waited_for_to_collect(
+    store: PluginStore, releases: Releases, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(store, "1")
+    with store.changing("example", "an upgrade"):
+        async with asyncio.timeout(5):
+            await releases.collect_all()
+    assert "old versions are kept: example: an upgrade (PID" in caplog.text
 
 
 async def test_what_was_written_into_a_package_is_carried(

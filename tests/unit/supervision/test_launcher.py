@@ -437,11 +437,12 @@ async def test_without_a_data_directory_no_version_is_started(place, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(module, "PrivateDirectory", refusing(full))
         runtime = installed(place)
-        assert "has no data directory" in place.fails(runtime).reason
+        assert "does not exist and cannot be created; set state_dir" in place.fails(runtime).reason
     await version_told(place, runtime)
     # It is there now, so a full disk keeps nobody from starting.
     monkeypatch.setattr(module, "PrivateDirectory", refusing(full))
-    await version_told(place, runtime)
+    told = await version_told(place, runtime)
+    assert told["VCONNECT_DATA_DIR"] == told[""]
 
 
 async def test_a_directory_whose_name_cannot_be_is_not_started(place):
