@@ -199,7 +199,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=50,
+        timeout=200,
     )
 
 

@@ -297,3 +297,62 @@ async def test_a_disk_that_has_no_room_for_what_is_carried_keeps_it_from_startin
         await runtime.start_plugin("keeper")
         await until_status(runtime, "keeper", "Running")
         assert (await ask(runtime))["rows"] == ["before"]
+
+
+# --- under load ------------------------------------------------------------------------------
+
+# Each event is written down in a file of its own directory, and answered with one of its package.
+WRITER = """
+import json
+file = open("seen", "a", buffering=1)
+def answer(event):
+    file.write(json.dumps(event["payload"]) + chr(10))
+    with open(os.path.join(os.environ["VCONNECT_PACKAGE_DIR"], "words")) as words:
+        return {"status": "ok", "data": [event["payload"], words.read()]}
+serve(answer, version=VERSION)
+"""
+
+PER_SECOND = 1000
+SECONDS = 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begins", ["installed", "plain"])
+async def test_an_upgrade_under_load_loses_no_event_and_no_file(lab: Lab, begins: str) -> None:
+    if begins == "plain":
+        home = lab.plugin("keeper", "VERSION = '1'\n" + WRITER, version="1")
+        (home / "words").write_text("words of 1")
+    first, second = (make_package(lab, version, WRITER) for version in ("1", "2"))
+    install = (str(first),) if begins == "installed" else ()
+    async with lab.manager(install=install) as runtime:
+        await runtime.start_all()
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def upgrade() -> None:
+            await asyncio.sleep(SECONDS / 3)
+            await runtime.install_from_url(str(second))
+            await asyncio.sleep(SECONDS / 3)
+            if begins == "plain":  # it is stopped first, since its files move
+                await pause.wait()
+            await runtime.restart_plugin("keeper")
+            resume.set()
+
+        pause, resume = asyncio.Event(), asyncio.Event()
+        upgrading = asyncio.create_task(upgrade())
+        for number in range(PER_SECOND * SECONDS):
+            if begins == "plain" and number == PER_SECOND * SECONDS * 5 // 6:
+                await asyncio.wait(tasks)
+                pause.set()
+                await resume.wait()
+                begin = loop.time() - number / PER_SECOND
+            tasks.append(asyncio.create_task(runtime.request("keeper", "e", number)))
+            await asyncio.sleep(max(0.0, begin + number / PER_SECOND - loop.time()))
+        answers = await asyncio.gather(*tasks)
+        await upgrading
+        assert [number for number, _ in answers] == list(range(PER_SECOND * SECONDS))
+        assert {words for _, words in answers} == {"words of 1", "words of 2"}
+        assert answers[-1][1] == "words of 2"
+    seen = (lab.state / "data" / "keeper" / "seen").read_text().split()
+    assert sorted(map(int, seen)) == list(range(PER_SECOND * SECONDS))

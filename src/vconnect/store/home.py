@@ -21,8 +21,6 @@ from .layout import (
     CURRENT,
     DOOMED,
     IN_USE,
-    LEGACY,
-    PACKAGE,
     VERSIONS,
     InstalledVersion,
     current_version,
@@ -178,8 +176,6 @@ class PluginHome:
             # The only copy of what a plugin wrote, until a host has carried it.
             if (path / CARRY).exists() and not (path / CARRIED).exists():
                 continue
-            if version is None and LEGACY in path.name and not (path / PACKAGE).exists():
-                continue  # a plain directory is on its way here; see `vconnect.store.migration`
             self._delete_unused(path)
         self._remove_old_paths()
 

@@ -1,9 +1,10 @@
 """From a plain directory to a store directory, without a moment in which the plugin has neither."""
 
-# The store directory is made whole as `.vconnect/replaced-NAME`: with the new version, with the
-# place for the old one, and with `current` leading to that. Then the two directories are
-# exchanged, and what is now `replaced-NAME` is moved to its place. Where a file system cannot
-# exchange, the old directory is moved to its place first, and the whole to its name then.
+# The store directory is made whole as `.vconnect/replaced-NAME`: with the new version, with
+# `current` leading to the old one, and with a link in place of that, which leads to
+# `replaced-NAME`. Then the two directories are exchanged, so that the link leads to the old files,
+# and these are exchanged with the link. Where a file system cannot exchange, the old directory is
+# moved to its place first, and the whole to its name then.
 #
 # A process that runs in the old directory keeps it, wherever it is moved. It may also know its
 # files by their old paths, so each of these is a link to its new place for as long as that is
@@ -74,11 +75,12 @@ def migrate(private: Path, plain: Path, version: Path, files: list[str]) -> Inst
         if is_link:
             prepared.unlink()
         else:
-            prepared.rename(plain / VERSIONS / legacy / PACKAGE)
+            _move_in(prepared, plain / VERSIONS / legacy / PACKAGE)
     else:
         if is_link:
             plain.unlink()
         else:
+            (prepared / VERSIONS / legacy / PACKAGE).unlink()
             plain.rename(prepared / VERSIONS / legacy / PACKAGE)
             sync(prepared / VERSIONS / legacy)
         prepared.rename(plain)
@@ -108,11 +110,25 @@ def settle(private: Path, replaced: Path) -> None:
         remove(replaced)
         return
     for path in sorted((target / VERSIONS).glob(f"*{LEGACY}*")):
-        if not (path / PACKAGE).exists() and (path / RECEIPT).exists():
-            replaced.rename(path / PACKAGE)
-            sync(path)
-            return
+        link = path / PACKAGE
+        if not os.path.lexists(link):
+            replaced.rename(link)
+        elif link.is_symlink() and link.readlink() == replaced:
+            _move_in(replaced, link)
+        else:
+            continue
+        sync(path)
+        return
     _log.warning("%s belongs to no version of %s; it is left as it is", replaced, target)
+
+
+def _move_in(old: Path, link: Path) -> None:
+    """Put the old directory in the place of the link that leads to it."""
+    if exchange(old, link):
+        old.unlink()
+    else:
+        link.unlink()
+        old.rename(link)
 
 
 def _prepare(prepared: Path, plain: Path, version: Path, files: list[str]) -> str:
@@ -127,8 +143,7 @@ def _prepare(prepared: Path, plain: Path, version: Path, files: list[str]) -> st
     replace_file(legacy / RECEIPT, msgspec.json.encode(receipt))
     (legacy / RECEIPT).chmod(0o444)
     replace_file(legacy / IN_USE, b"")
-    if plain.is_symlink():
-        (legacy / PACKAGE).symlink_to(plain.resolve())
+    (legacy / PACKAGE).symlink_to(plain.resolve() if plain.is_symlink() else prepared)
     new = read_receipt(version)
     version.rename(versions / version.name)
     for path in plain.iterdir():
