@@ -225,6 +225,7 @@ def package(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)  # hundreds of processes that wait for the disk
 @pytest.mark.parametrize(
     ("mode", "before", "after"),
     [
