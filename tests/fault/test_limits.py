@@ -237,11 +237,11 @@ async def test_data_survives_and_temporary_files_do_not(lab: Lab) -> None:
         await runtime.restart_plugin("files")
         assert not again.exists()
     assert (data / "kept").exists()
-    assert not list((lab.plugins / ".vconnect" / "run").iterdir())
+    assert not list((lab.state / "run").iterdir())
 
 
 async def test_what_a_killed_host_left_is_swept(lab: Lab) -> None:
-    run = lab.plugins / ".vconnect" / "run"
+    run = lab.state / "run"
     (run / f"{1 << 22}.77-dead" / "tmp" / "deep").mkdir(parents=True)
     start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     (run / f"{os.getpid()}.{start}-ours").mkdir()

@@ -319,7 +319,7 @@ def test_a_backup_is_restored(lab: Lab) -> None:
     shutil.rmtree(lab.plugins)
     subprocess.run(["tar", "-xzf", "backup.tar.gz"], cwd=lab.directory, check=True)
     assert (lab.state / "data" / "greeter" / "kept").exists()
-    assert not (lab.plugins / ".vconnect" / "run").exists()
+    assert not (lab.state / "run").exists()
     with Serve(lab) as host:
         host.wait_until("greeter", "Running")
         assert host.status("idle")["reason"] == "stopped by the operator"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.disks import remount, small_disk
 from tests.support.lab import Lab, until, until_status
 from tests.support.serving import Serve
 
@@ -77,6 +78,42 @@ async def test_it_works_in_its_data_directory_and_its_files_are_elsewhere(lab: L
         assert found["argv"] == str(home / "pkg" / "keeper")
         assert found["words"] == "words of 1"
         assert runtime.summary("keeper").path == str(home / "pkg")
+
+
+async def test_nothing_is_written_into_a_package_not_even_by_root(lab: Lab) -> None:
+    code = "import helper\nserve(lambda event: {'status': 'ok', 'data': helper.__cached__})"
+    source = lab.source("keeper", code, below="source", version="1")
+    (source / "helper.py").write_text("")
+    package = pack(source, lab.directory / "keeper.vp")
+    async with lab.manager(install=(str(package),)) as runtime:
+        await runtime.start_all()
+        cached = Path(await runtime.request("keeper", "e", {}))
+        assert cached.is_relative_to(lab.state / "cache" / "keeper")
+        assert cached.exists()
+        (found,) = (lab.plugins / "keeper").glob("versions/*/pkg")
+        assert sorted(path.name for path in found.iterdir()) == [
+            "helper.py",
+            "keeper",
+            "plugin.json",
+        ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+async def test_plugins_of_a_read_only_directory_run_with_state_elsewhere(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = make_package(lab, "1")
+    state = lab.directory / "state"
+    with small_disk(lab.plugins, "1m"):
+        async with lab.manager(install=(str(package),), state_dir=state):
+            pass
+        remount(lab.plugins, "ro")
+        caplog.clear()
+        async with lab.manager(install=(str(package),), state_dir=state) as runtime:
+            await runtime.start_all()
+            found = await ask(runtime, {"keep": "a"})
+            assert (found["rows"], found["cwd"]) == (["a"], str(state / "data" / "keeper"))
+        assert [record.getMessage() for record in caplog.records if record.levelno > 20] == []
 
 
 async def test_an_unchanged_configuration_changes_nothing_and_loses_nothing(lab: Lab) -> None:

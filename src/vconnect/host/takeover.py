@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vconnect.durable import replace_file, sync
 from vconnect.plugins.state_file import HostState, StateFile
-from vconnect.processes.directories import make_private, other_hosts, sweep
+from vconnect.processes.directories import make_private, older_hosts, sweep
 from vconnect.settings.model import Settings
 from vconnect.store.trees import remove, sync_tree
 from vconnect.threads import in_thread
@@ -56,7 +56,7 @@ class Takeover:
         Call it before the state file is read. What killed hosts have left for their plugins alone
         is removed.
         """
-        sweep(self._plugin_dir)
+        sweep(self._plugin_dir, self._state_dir)
         old = self._old / "state"
         file = StateFile(self._state_dir, self._socket).path
         try:
@@ -82,11 +82,11 @@ class Takeover:
             if not old.is_dir():
                 self._tell_of_note(data)
                 return
-            # Its plugins may be using the data. It is of an older vconnect: any other has taken it.
-            if other_hosts(self._plugin_dir):
+            # Its plugins may be using the data.
+            if older_hosts(self._plugin_dir):
                 _log.warning(
-                    "%s stays as it is while another host uses it; restart this host after that "
-                    "one has ended, to take the data over",
+                    "%s stays as it is while a host of an older vconnect uses it; to take the data "
+                    "over, restart this host after that one has ended",
                     old,
                 )
                 return

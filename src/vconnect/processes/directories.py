@@ -4,7 +4,7 @@
 
     state_dir/
         data/example/           the plugin's data; survives restarts, new versions and the host
-    plugin_dir/.vconnect/
+        cache/example/          what its interpreter has compiled
         run/HOST-XXXX/          one start of one plugin, removed when it ends: its TMPDIR
         run/HOST-XXXX/          the same for a plugin that has secrets
             tmp/                its TMPDIR
@@ -29,10 +29,12 @@ from vconnect.errors import PluginStartError
 from .procfs import start_time
 
 DATA_VARIABLE = "VCONNECT_DATA_DIR"
+CACHE_VARIABLE = "PYTHONPYCACHEPREFIX"
 _TMP_VARIABLE = "TMPDIR"
 _SECRET_VARIABLE = "VCONNECT_SECRET_{}_FILE"  # noqa: S105 - a variable's name
 
 _PRIVATE = ".vconnect"
+_RUN = "run"
 # A secret is a key, a token or a certificate. The limit keeps a wrong path from filling the memory.
 _MAX_SECRET_BYTES = 1024 * 1024
 
@@ -42,7 +44,6 @@ class PrivateDirectory:
 
     Args:
         plugin: The plugin's canonical name.
-        plugin_dir: The absolute path of the directory where plugins are installed.
         state_dir: The absolute path of the host's state directory.
         with_secrets: Whether to create a directory for secrets.
 
@@ -56,11 +57,9 @@ class PrivateDirectory:
         OSError: A directory cannot be created.
     """
 
-    def __init__(
-        self, plugin: str, plugin_dir: Path, state_dir: Path, *, with_secrets: bool = True
-    ) -> None:
+    def __init__(self, plugin: str, state_dir: Path, *, with_secrets: bool = True) -> None:
         self.data = make_data_directory(plugin, state_dir)
-        runs = plugin_dir / _PRIVATE / "run"
+        runs = state_dir / _RUN
         make_private(runs)
         # A random suffix, because one host has many starts, and names must not be guessed.
         self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
@@ -118,6 +117,11 @@ def data_directory(plugin: str, state_dir: Path) -> Path:
     return state_dir / "data" / plugin
 
 
+def cache_directory(plugin: str, state_dir: Path) -> Path:
+    """Return where a plugin's Python keeps what it has compiled; Python makes the directory."""
+    return state_dir / "cache" / plugin
+
+
 def make_data_directory(plugin: str, state_dir: Path) -> Path:
     """Create a plugin's data directory if it is missing, and return its path.
 
@@ -129,23 +133,26 @@ def make_data_directory(plugin: str, state_dir: Path) -> Path:
     return directory
 
 
-def sweep(plugin_dir: Path) -> None:
+def sweep(plugin_dir: Path, state_dir: Path) -> None:
     """Remove the directories of hosts that are gone. Blocks."""
-    for path, pid, is_alive in _runs(plugin_dir):
-        if pid and not is_alive:
-            _remove(path)
+    private = plugin_dir / _PRIVATE
+    # Those of other sockets too, since their hosts may never come back; and of an older vconnect.
+    for runs in {state_dir / _RUN, private / _RUN, *private.glob(f"hosts/*/{_RUN}")}:
+        for path, pid, is_alive in _runs(runs):
+            if pid and not is_alive:
+                _remove(path)
 
 
-def other_hosts(plugin_dir: Path) -> set[int]:
-    """Return the PIDs of other hosts that run plugins of this directory. Blocks."""
-    alive = {pid for _, pid, is_alive in _runs(plugin_dir) if is_alive}
+def older_hosts(plugin_dir: Path) -> set[int]:
+    """Return the PIDs of hosts of an older vconnect that run plugins of this directory. Blocks."""
+    alive = {pid for _, pid, is_alive in _runs(plugin_dir / _PRIVATE / _RUN) if is_alive}
     return alive - {0, os.getpid()}
 
 
-def _runs(plugin_dir: Path) -> Iterator[tuple[Path, int, bool]]:
+def _runs(runs: Path) -> Iterator[tuple[Path, int, bool]]:
     """Yield the directory of each start, its host's PID, or 0, and whether that host lives."""
     with suppress(OSError):
-        for path in (plugin_dir / _PRIVATE / "run").iterdir():
+        for path in runs.iterdir():
             mark = path.name.rpartition("-")[0]
             pid = mark.partition(".")[0]
             number = int(pid) if pid.isdigit() else 0

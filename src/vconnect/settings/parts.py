@@ -41,7 +41,6 @@ class CgroupSettings(msgspec.Struct, frozen=True, kw_only=True):
 class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a new process gets, and how long it may take until its handshake is complete."""
 
-    plugin_dir: str
     state_directory: Path
     socket_path: str
     debug: bool

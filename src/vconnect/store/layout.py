@@ -16,7 +16,7 @@
             locks/example.lock   held during a whole change of the plugin
             staging/XXXX/        a change in progress, locked by it
             replaced-example/    a plain directory that is being replaced by a store directory
-            hosts/, run/         see `vconnect.settings.model` and `vconnect.processes.directories`
+            hosts/               the state and data of each host
 """
 
 from __future__ import annotations

@@ -149,5 +149,6 @@ class Releases:
 
     def _collect_all(self) -> None:
         for versions in sorted(self._store.plugin_dir.glob(f"*/{VERSIONS}")):
-            if is_store_directory(versions.parent):
+            # Where there is only one, nothing is written: the directory may be read-only.
+            if len(list(versions.glob("*"))) > 1 and is_store_directory(versions.parent):
                 self._collect(versions.parent.name)

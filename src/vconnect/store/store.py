@@ -323,13 +323,14 @@ class PluginStore:
             path.mkdir(mode=0o700, exist_ok=True)
 
     def _recover(self) -> None:
-        """Clean up the directory before it is read, if it can be written."""
-        # Nothing was ever installed here by vconnect, so there is nothing to clean up.
-        if not self.private.is_dir():
+        """Clean up the directory before it is read, if that is necessary and possible."""
+        # Usually nothing is: then nothing is locked, and the directory may be read-only.
+        replaced = [path.name for path in self.private.glob(f"{REPLACED}*")]
+        if not replaced and not self._staged():
             return
         try:
             with self.locked():
-                replaced = [path.name for path in self.private.glob(f"{REPLACED}*")]
+                pass
             for name in replaced:
                 plugin = name.removeprefix(REPLACED)
                 # Nobody who is alive takes long from here on.
@@ -337,6 +338,10 @@ class PluginStore:
                     pass
         except InstallError as error:
             _log.warning("%s; listing the plugins without cleaning up", error)
+
+    def _staged(self) -> list[Path]:
+        old = self.private.glob(f"{_OLD_STAGING_PREFIX}*")
+        return [*(self.private / _STAGING).glob("*"), *old]
 
     def _tidy(self, plugin: str, stop: threading.Event | None) -> None:
         """Complete or undo what was interrupted for one plugin. The caller holds its lock."""
@@ -348,8 +353,7 @@ class PluginStore:
 
     def _sweep(self) -> None:
         """Remove the staging directories of processes that are gone."""
-        old = self.private.glob(f"{_OLD_STAGING_PREFIX}*")
-        for path in (*(self.private / _STAGING).iterdir(), *old):
+        for path in self._staged():
             if _is_dead(path):
                 remove(path)
 

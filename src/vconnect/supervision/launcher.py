@@ -37,7 +37,13 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.bubblewrap import Bubblewrap, View
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.processes.directories import DATA_VARIABLE, PrivateDirectory, data_directory
+from vconnect.processes.directories import (
+    CACHE_VARIABLE,
+    DATA_VARIABLE,
+    PrivateDirectory,
+    cache_directory,
+    data_directory,
+)
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits
@@ -245,8 +251,8 @@ class Launcher:
         secrets = plugin.policy.secrets
         must_have = bool(secrets) or plugin.policy.sandbox == "bwrap"
         try:
-            place, state = Path(self._settings.plugin_dir), self._settings.state_directory
-            private = PrivateDirectory(plugin.name, place, state, with_secrets=must_have)
+            state = self._settings.state_directory
+            private = PrivateDirectory(plugin.name, state, with_secrets=must_have)
         except OSError as error:
             _go_without("its private directories", plugin.name, error, must_have=must_have)
             return None
@@ -302,10 +308,21 @@ class Launcher:
             directory=directory,
             limits=limits,
             environment=plugin_environment(
-                os.environ, settings.env | own, inherit=settings.inherit_env, dev=plugin.dev
+                os.environ,
+                self._defaults(plugin, located) | settings.env | own,
+                inherit=settings.inherit_env,
+                dev=plugin.dev,
             ),
         )
         return self._confined(spec, plugin.policy, located.path, private)
+
+    def _defaults(self, plugin: PluginRuntime, located: Located) -> dict[str, str]:
+        """Return the variables that the operator may set otherwise."""
+        if located.version is None:
+            return {}
+        # Or Python would write into the package, which it may if the host is root's.
+        cache = cache_directory(plugin.name, self._settings.state_directory)
+        return {CACHE_VARIABLE: str(cache)}
 
     def _working_directory(self, plugin: PluginRuntime, located: Located) -> Path:
         """Return the data directory, for a version from the store; others work where they are."""

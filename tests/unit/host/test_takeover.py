@@ -133,10 +133,10 @@ def test_a_host_that_still_uses_the_data_keeps_it(
     try:
         mark = f"{child.pid}.{start_time(child.pid)}-abc"
         (place / "plugins/.vconnect/run" / mark).mkdir(parents=True)
-        assert directories.other_hosts(place / "plugins") == {child.pid}
+        assert directories.older_hosts(place / "plugins") == {child.pid}
         state = run(settings(place))
         assert not (state / "data").exists()
-        assert "stays as it is while another host uses it" in caplog.text
+        assert "stays as it is while a host of an older vconnect uses it" in caplog.text
     finally:
         child.communicate(b"\n")
     assert (run(settings(place)) / "data/example").is_dir()

@@ -66,7 +66,7 @@ def test_the_plugins_own_sandbox_wins() -> None:
 
 
 def test_a_secret_may_hold_anything_but_too_much(tmp_path: Path) -> None:
-    private = PrivateDirectory("example", tmp_path, tmp_path / "state")
+    private = PrivateDirectory("example", tmp_path / "state")
     (tmp_path / "binary").write_bytes(b"\x00\xff\n")
     private.add_secrets("example", {"A": str(tmp_path / "binary")})
     copy = Path(private.environment["VCONNECT_SECRET_A_FILE"])
@@ -82,7 +82,7 @@ def test_a_secret_may_hold_anything_but_too_much(tmp_path: Path) -> None:
 
 def test_each_start_has_its_own(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    first, second = (PrivateDirectory("a", tmp_path, state) for _ in range(2))
+    first, second = (PrivateDirectory("a", state) for _ in range(2))
     assert first.data == second.data
     assert first.tmp != second.tmp
     first.remove()
@@ -90,7 +90,7 @@ def test_each_start_has_its_own(tmp_path: Path) -> None:
 
 
 def test_what_a_plugin_links_to_is_not_removed(tmp_path: Path) -> None:
-    private = PrivateDirectory("a", tmp_path, tmp_path / "state")
+    private = PrivateDirectory("a", tmp_path / "state")
     (tmp_path / "precious").mkdir(mode=0o500)
     (private.tmp / "link").symlink_to(tmp_path / "precious")
     private.remove()

@@ -134,6 +134,7 @@ async def test_who_changes_a_plugin_is_not_waited_for_to_collect(
     store: PluginStore, releases: Releases, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(store, "1")
+    install(store, "2")
     with store.changing("example", "an upgrade"):
         async with asyncio.timeout(5):
             await releases.collect_all()

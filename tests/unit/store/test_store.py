@@ -149,12 +149,14 @@ def test_the_old_version_of_an_older_vconnect_is_put_back(store: PluginStore) ->
 
 def test_a_held_lock_is_waited_for(store: PluginStore) -> None:
     install(store)
+    (store.private / "staging" / "left").mkdir()
     holder = os.open(store.private / "store.lock", os.O_RDWR)
     fcntl.flock(holder, fcntl.LOCK_EX)
     release = threading.Timer(0.1, os.close, [holder])
     release.start()
     assert len(store.installed()) == 1
     release.join()
+    assert leftovers(store.plugin_dir) == []
 
 
 def test_a_lock_that_is_never_released(
@@ -167,6 +169,9 @@ def test_a_lock_that_is_never_released(
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(InstallError, match="held this lock"):
             install(store, "2")
+        assert len(store.installed()) == 1
+        assert caplog.text == ""
+        (store.private / "staging" / "left").mkdir()
         assert len(store.installed()) == 1
         assert "without cleaning up" in caplog.text
         called_off = threading.Event()
