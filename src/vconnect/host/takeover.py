@@ -13,8 +13,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from vconnect.durable import replace_file, sync
-from vconnect.plugins.state_file import HostState, StateFile
+from vconnect.errors import StateError
+from vconnect.plugins.state_file import HostState, Record, StateFile
 from vconnect.processes.directories import make_private, older_hosts, sweep
 from vconnect.settings.model import Settings
 from vconnect.store.trees import remove, sync_tree
@@ -43,7 +46,8 @@ class Takeover:
         """Take over everything, and open the state file in between.
 
         Raises:
-            StateError: The state file was written by a newer vconnect.
+            StateError: The state file was written by a newer vconnect, or the directory is that
+                of another host that is running.
         """
         await in_thread(None, self.take_state)
         # Ends the plugins that a killed host has left.
@@ -55,6 +59,9 @@ class Takeover:
 
         Call it before the state file is read. What killed hosts have left for their plugins alone
         is removed.
+
+        Raises:
+            StateError: Another host that is running has this state directory.
         """
         sweep(self._plugin_dir, self._state_dir)
         old = self._old / "state"
@@ -106,12 +113,20 @@ class Takeover:
             owner = file.read_bytes()
             if owner == text:
                 return
-            _log.warning(
-                "%s was that of the host of %s until now; two hosts need directories of their own",
-                self._state_dir,
-                owner.decode(errors="replace").strip(),
-            )
+            self._check_gone(Path(os.fsdecode(owner).rstrip("\n")))
         replace_file(file, text)
+
+    def _check_gone(self, owner: Path) -> None:
+        """Refuse a directory that another host is using: its plugins would share their data."""
+        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            data = StateFile(self._state_dir, owner).path.read_bytes()
+            host = msgspec.json.decode(data, type=Record).host
+            if host.is_alive():
+                raise StateError(
+                    f"state_dir {self._state_dir} is that of the host of {owner} (PID {host.pid}), "
+                    "which is running; give this host a state_dir of its own"
+                )
+        _log.info("%s was that of the host of %s until now", self._state_dir, owner)
 
     def _tell_of_note(self, data: Path) -> None:
         """Say who has the data that this host's plugins may have used, at its first start."""

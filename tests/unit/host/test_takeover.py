@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.lab import ECHO, Lab, until
 from tests.support.package_kit import tree
 
+from vconnect.errors import StateError
 from vconnect.host.takeover import Takeover
 from vconnect.plugins.state_file import HostState, StateFile
 from vconnect.processes import directories
@@ -95,9 +97,26 @@ def test_a_state_dir_of_ones_own(place: Path, caplog: pytest.LogCaptureFixture) 
     said = settings(place, state_dir=str(place / "state"))
     assert run(said) == place / "state"
     assert (place / "state/data/example/deep/rows").read_bytes() == b"rows"
-    assert caplog.text == ""
+    caplog.set_level(logging.INFO)
     run(settings(place, "second.sock", state_dir=str(place / "state")))
-    assert "two hosts need directories of their own" in caplog.text
+    assert f"was that of the host of {place / 'host.sock'} until now" in caplog.text
+
+
+async def test_the_state_dir_of_a_host_that_runs_is_refused(lab: Lab) -> None:
+    state = lab.directory / "state"
+    other = lab.socket.with_name("other.sock")
+    lab.plugin("echo", ECHO)
+    async with lab.manager(state_dir=state) as runtime:
+        await runtime.start_all()
+        await until(lambda: list(state.glob("*.json")))
+        with pytest.raises(StateError, match="give this host a state_dir of its own"):
+            async with lab.manager(state_dir=state, socket_path=other):
+                pass
+        assert runtime.summary("echo").status == "Running"
+    (record,) = state.glob("*.json")
+    record.write_text("{")  # what cannot be read says nothing
+    async with lab.manager(state_dir=state, socket_path=other):
+        assert (state / "socket").read_text() == f"{other}\n"
 
 
 def test_todays_default_written_down_as_state_dir(place: Path) -> None:
