@@ -97,7 +97,15 @@ class Takeover:
                     old,
                 )
                 return
-            taken = [path.name for path in sorted(old.iterdir()) if _take(path, data / path.name)]
+            found = sorted(old.iterdir())
+            taken = [path.name for path in found if _take(path, data / path.name)]
+            if left := [path.name for path in found if os.path.lexists(path)]:
+                _log.warning(
+                    "%s: the data of %s stays, because there is some in %s",
+                    old,
+                    ", ".join(left),
+                    data,
+                )
             _remove_empty(old)
             if taken:
                 replace_file(self._old / _NOTE, f"{data}\n{self._socket}\n".encode())
@@ -150,6 +158,8 @@ def _take(source: Path, target: Path) -> bool:
     make_private(target.parent)
     try:
         source.rename(target)
+    except FileNotFoundError:
+        return False  # another host has just taken it
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise

@@ -78,7 +78,7 @@ class PluginHome:
         return _readable(self.versions / name) if is_version_name(name) else None
 
     def place(self, directory: Path) -> InstalledVersion:
-        """Move a complete version, already synced, to its place.
+        """Move a complete version, already synced, to its place; keep it if it is there.
 
         Args:
             directory: Its directory, with the name that it will have.
@@ -90,7 +90,9 @@ class PluginHome:
         target = self.versions / directory.name
         if os.path.lexists(target):
             ours, other = read_version(directory), _readable(target)
-            if other is not None and other.digest != ours.digest:
+            if other is not None and other.digest == ours.digest:
+                return other  # somebody else has just installed it, and may run it already
+            if other is not None:
                 raise InstallError(
                     f"{target} is another package, whose digest begins the same: "
                     f"{other.digest}, not {ours.digest}"

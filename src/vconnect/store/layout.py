@@ -84,14 +84,26 @@ class InstalledVersion(msgspec.Struct, frozen=True):
         return self.digest.startswith(LEGACY)
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The contents of ``install.json``: what was installed, from where, and when.
+class ReceiptHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a receipt says which version it is; a start reads no more than that.
 
     Attributes:
         format: The version of the format.
         name: The plugin's canonical name.
         version: The version as its manifest has it.
         sha256: The digest of the package file; see `InstalledVersion.digest`.
+    """
+
+    format: int = FORMAT
+    name: str
+    version: str
+    sha256: str
+
+
+class Receipt(ReceiptHead, frozen=True, kw_only=True):
+    """The contents of ``install.json``: what was installed, from where, and when.
+
+    Attributes:
         tree: The digest of the contents, whatever they were compressed with.
         size: The size of the package file in bytes.
         source: Where it came from, without credentials.
@@ -99,10 +111,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         files: Each file's sha256, and whether it is executable.
     """
 
-    format: int = FORMAT
-    name: str
-    version: str
-    sha256: str
     tree: str = ""
     size: int = 0
     source: str = ""
@@ -139,15 +147,15 @@ def is_version_name(name: str) -> bool:
     return not name.startswith(".") and "+" in name
 
 
-def read_receipt(directory: Path) -> Receipt:
-    """Read the receipt of a version's directory. Blocks.
+def read_head(directory: Path) -> ReceiptHead:
+    """Read which version is in a directory, from its receipt. Blocks.
 
     Raises:
         InstallError: It is missing, unreadable, or of another version than the directory.
     """
     file = directory / RECEIPT
     try:
-        receipt = msgspec.json.decode(file.read_bytes(), type=Receipt)
+        receipt = msgspec.json.decode(file.read_bytes(), type=ReceiptHead)
     except OSError as error:
         raise InstallError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -167,9 +175,9 @@ def read_version(directory: Path) -> InstalledVersion:
     """Read what is installed in a version's directory. Blocks.
 
     Raises:
-        InstallError: There is nothing complete; see `read_receipt`.
+        InstallError: There is nothing complete; see `read_head`.
     """
-    receipt = read_receipt(directory)
+    receipt = read_head(directory)
     if not (directory / PACKAGE).is_dir():
         raise InstallError(f"{directory / PACKAGE} is missing")
     return InstalledVersion(receipt.name, receipt.version, receipt.sha256, directory)

@@ -40,7 +40,7 @@ from .layout import (
     check_version,
     directory_name,
     is_store_directory,
-    read_receipt,
+    read_head,
 )
 from .record import Record
 from .swap import exchange
@@ -144,7 +144,7 @@ def _prepare(prepared: Path, plain: Path, version: Path, files: list[str]) -> st
     (legacy / RECEIPT).chmod(0o444)
     replace_file(legacy / IN_USE, b"")
     (legacy / PACKAGE).symlink_to(plain.resolve() if plain.is_symlink() else prepared)
-    new = read_receipt(version)
+    new = read_head(version)
     version.rename(versions / version.name)
     for path in plain.iterdir():
         if path.name not in (CURRENT, VERSIONS, RECORD):

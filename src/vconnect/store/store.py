@@ -301,7 +301,7 @@ class PluginStore:
                 home.switch(placed)
                 home.write(home.record().with_entry(placed, "install", "installed"))
             else:
-                home.set_next(placed)
+                home.set_next(placed if placed != home.current() else None)
 
     def _check_free(self, plugin: str) -> None:
         """Refuse a plugin for which, perhaps only on some file systems, a directory exists."""

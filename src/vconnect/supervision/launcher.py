@@ -165,11 +165,25 @@ class Launcher:
         What is found is set in the plugin, see `PluginRuntime.located`. What cannot be used is left
         for `begin` to report.
         """
-        if plugin.dev or plugin.home is None:
-            return
-        with suppress(InstallError):
+        with suppress(PluginStartError):
+            self._current(plugin)
+
+    def _current(self, plugin: PluginRuntime) -> Located:
+        """Resolve the current version, and set it and the next one in the plugin.
+
+        Raises:
+            PluginStartError: The current version cannot be used.
+        """
+        assert plugin.home is not None, "an external plugin is never launched"
+        if plugin.dev:
+            return Located(plugin.home, None)
+        try:
             located = self._releases.locate(plugin.home)
-            plugin.located(located.path, located.version, self._releases.next_version(located))
+            waiting = self._releases.next_version(located)
+        except InstallError as error:
+            raise PluginStartError(plugin.name, str(error)) from None
+        plugin.located(located.path, located.version, waiting)
+        return located
 
     def _locate(self, plugin: PluginRuntime, version: InstalledVersion | None) -> Located:
         """Resolve the version to start, once: everything of this start comes from one directory."""
@@ -177,16 +191,9 @@ class Launcher:
         if error := self._uncarried.pop(plugin.name, None):
             problem = f"cannot carry its files to its data directory: {error.strerror}"
             raise start_error(plugin.name, problem, error)
-        if plugin.dev:
-            return Located(plugin.home, None)
-        if not is_valid_name(plugin.name):
+        if not plugin.dev and not is_valid_name(plugin.name):
             raise ManifestError(f"{plugin.home}: is no name of a plugin; expected {NAME_RULE}")
-        if version is not None:
-            return Located(version.package, version)
-        try:
-            return self._releases.locate(plugin.home)
-        except InstallError as error:
-            raise PluginStartError(plugin.name, str(error)) from None
+        return self._current(plugin) if version is None else Located(version.package, version)
 
     def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""

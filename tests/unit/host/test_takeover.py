@@ -84,11 +84,12 @@ def test_a_second_host_finds_who_has_it(place: Path, caplog: pytest.LogCaptureFi
     assert not (place / "plugins" / ".vconnect" / "state").exists()
 
 
-def test_data_that_is_there_already_stays(place: Path) -> None:
+def test_data_that_is_there_already_stays(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     mine = settings(place).state_directory / "data" / "example"
     mine.mkdir(parents=True)
     state = run(settings(place))
     assert list(mine.iterdir()) == []
+    assert "the data of example stays, because there is some in" in caplog.text
     assert (state / "data" / "other").is_dir()
     assert (place / "plugins/.vconnect/data/example/deep/rows").read_bytes() == b"rows"
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.store_kit import install, plain
 
 from vconnect.errors import InstallError
 from vconnect.store.layout import (
     InstalledVersion,
+    Receipt,
     check_version,
     current_version,
     directory_name,
     is_store_directory,
     is_version_name,
-    read_receipt,
+    read_head,
     read_version,
 )
 from vconnect.store.store import PluginStore
@@ -64,7 +66,8 @@ def test_the_longest_version() -> None:
 
 
 def test_a_version_is_what_its_receipt_says(version: InstalledVersion) -> None:
-    receipt = read_receipt(version.directory)
+    receipt = msgspec.json.decode((version.directory / "install.json").read_bytes(), type=Receipt)
+    assert read_head(version.directory).sha256 == receipt.sha256 == version.digest
     assert (receipt.name, receipt.version) == ("example", "1.2.0")
     assert sorted(receipt.files) == ["content", "example", "plugin.json"]
     assert [name for name, (_, executable) in receipt.files.items() if executable] == ["example"]

@@ -69,6 +69,18 @@ def test_another_package_whose_digest_begins_the_same_is_refused(store: PluginSt
     assert store.home("example").all_versions() == [version]
 
 
+def test_a_version_that_two_install_at_once_is_put_in_place_once(store: PluginStore) -> None:
+    first = install(store, "1")
+    inode = first.package.stat().st_ino
+    assert install(store, "1") == first
+    second = install(store, "2")
+    assert install(store, "2") == second
+    assert (current(store), waiting(store)) == ("1", "2")
+    assert install(store, "1") == first  # wanted last
+    assert (current(store), waiting(store)) == ("1", "")
+    assert first.package.stat().st_ino == inode
+
+
 def test_a_broken_version_is_replaced_by_the_same_package(store: PluginStore) -> None:
     install(store, "1")
     version = install(store, "2")
