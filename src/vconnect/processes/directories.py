@@ -4,7 +4,6 @@
 
     state_dir/
         data/example/           the plugin's data; survives restarts, new versions and the host
-        cache/example/          what its interpreter has compiled
         run/HOST-XXXX/          one start of one plugin, removed when it ends: its TMPDIR
         run/HOST-XXXX/          the same for a plugin that has secrets
             tmp/                its TMPDIR
@@ -29,7 +28,6 @@ from vconnect.errors import PluginStartError
 from .procfs import start_time
 
 DATA_VARIABLE = "VCONNECT_DATA_DIR"
-CACHE_VARIABLE = "PYTHONPYCACHEPREFIX"
 _TMP_VARIABLE = "TMPDIR"
 _SECRET_VARIABLE = "VCONNECT_SECRET_{}_FILE"  # noqa: S105 - a variable's name
 
@@ -115,11 +113,6 @@ def make_private(directory: Path) -> None:
 def data_directory(plugin: str, state_dir: Path) -> Path:
     """Return the path of a plugin's data directory."""
     return state_dir / "data" / plugin
-
-
-def cache_directory(plugin: str, state_dir: Path) -> Path:
-    """Return where a plugin's Python keeps what it has compiled; Python makes the directory."""
-    return state_dir / "cache" / plugin
 
 
 def make_data_directory(plugin: str, state_dir: Path) -> Path:

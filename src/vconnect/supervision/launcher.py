@@ -38,10 +38,8 @@ from vconnect.processes.bubblewrap import Bubblewrap, View
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.directories import (
-    CACHE_VARIABLE,
     DATA_VARIABLE,
     PrivateDirectory,
-    cache_directory,
     data_directory,
 )
 from vconnect.processes.environment import plugin_environment
@@ -316,20 +314,19 @@ class Launcher:
             limits=limits,
             environment=plugin_environment(
                 os.environ,
-                self._defaults(plugin, located) | settings.env | own,
+                self._defaults(located) | settings.env | own,
                 inherit=settings.inherit_env,
                 dev=plugin.dev,
             ),
         )
         return self._confined(spec, plugin.policy, located.path, private)
 
-    def _defaults(self, plugin: PluginRuntime, located: Located) -> dict[str, str]:
+    def _defaults(self, located: Located) -> dict[str, str]:
         """Return the variables that the operator may set otherwise."""
         if located.version is None:
             return {}
         # Or Python would write into the package, which it may if the host is root's.
-        cache = cache_directory(plugin.name, self._settings.state_directory)
-        return {CACHE_VARIABLE: str(cache)}
+        return {"PYTHONDONTWRITEBYTECODE": "1"}
 
     def _working_directory(self, plugin: PluginRuntime, located: Located) -> Path:
         """Return the data directory, for a version from the store; others work where they are."""
