@@ -84,7 +84,7 @@ async def test_nothing_is_written_into_a_package_not_even_by_root(lab: Lab) -> N
     code = "import helper\nserve()"
     source = lab.source("keeper", code, below="source", version="1")
     (source / "helper.py").write_text("")
-    package = pack(source, lab.directory / "keeper.vp")
+    package = pack(source, lab.directory / "keeper.vp").path
     async with lab.manager(install=(str(package),)) as runtime:
         await runtime.start_all()
         await runtime.request("keeper", "e", {})
