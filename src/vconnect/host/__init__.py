@@ -1,32 +1,18 @@
 """One host: the manager that owns everything, ``vconnect serve``, its guardian and systemd.
 
-`manager`    `PluginRuntimeManager`, the only object that owns the others
-`gatekeeper` who may connect, and which plugin a connection belongs to
-`roster`     the supervisors of all plugins
-`native`     what only native plugins can be asked
-`takeover`   what an older vconnect kept, taken over by this host
-`in_order`   runs actions for plugins, each after those that it depends on
-`serve`      ``vconnect serve``: one manager in the foreground
-`signals`    what ends a host, and how
-`finish`     waits for work that must be completed, even if cancelled
-`loop`       the event loop that a host runs on
-`guardian`   the parent process that ends every plugin if the host is killed
-`systemd`    readiness, watchdog and socket activation
-`summary`    what an operator sees of the host itself
-============ ===============================================================
-=======
 ============== ===============================================================
 `manager`      `PluginRuntimeManager`, the only object that owns the others
 `gatekeeper`   who may connect, and which plugin a connection belongs to
 `roster`       the supervisors of all plugins
 `native`       what only native plugins can be asked
 `in_order`     runs actions for plugins, each after those that it depends on
+`takeover`     what an older vconnect kept, taken over by this host
+`surroundings` what a host inherits, mended or named
 `serve`        ``vconnect serve``: one manager in the foreground
 `signals`      what ends a host, and how
 `finish`       waits for work that must be completed, even if cancelled
 `loop`         the event loop that a host runs on
 `guardian`     the parent process that ends every plugin if the host is killed
-`surroundings` what a host inherits, mended or named
 `systemd`      readiness, watchdog and socket activation
 `summary`      what an operator sees of the host itself
 ============== ===============================================================
