@@ -99,7 +99,10 @@ class ExitStatus(msgspec.Struct, frozen=True):
         if self.is_alive:
             return "still running: it cannot be ended"
         if self.code is None and self.signal is None:
-            return "exited: its exit status was taken by another part of this program"
+            return (
+                "exited: its exit status was taken by another part of this program, "
+                "or lost because that ignores SIGCHLD"
+            )
         return f"killed by {self.signal}" if self.signal else f"exited: code {self.code}"
 
 

@@ -50,7 +50,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
         (ExitStatus(None, "SIGKILL"), "killed by SIGKILL"),
         (
             ExitStatus(None, None),
-            "exited: its exit status was taken by another part of this program",
+            "exited: its exit status was taken by another part of this program, or lost",
         ),
     ],
 )
