@@ -6,14 +6,19 @@ import asyncio
 import fcntl
 import os
 import resource
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.lab import until
 
 from vconnect.errors import PluginStartError
+from vconnect.processes import process as module
 from vconnect.processes.process import ExitStatus, LaunchSpec, PluginProcess
+from vconnect.processes.procfs import members
+from vconnect.processes.tree import ProcessTree
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -94,3 +99,40 @@ async def test_a_lock_that_is_held_lasts_as_long_as_the_descendants(tmp_path: Pa
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(other)
+
+
+async def test_a_leader_that_does_not_die_is_given_up_and_reaped_when_it_does(monkeypatch):
+    """As if it hung in the kernel: no signal reaches it."""
+    monkeypatch.setattr(module, "_KILL_PATIENCE_S", 0.1)
+    monkeypatch.setattr(module, "_KILL_ROUND_S", 0.05)
+    process = PluginProcess.spawn(spec("/bin/sleep", "60"))
+    phases: list[signal.Signals] = []
+    with monkeypatch.context() as unreachable:
+        unreachable.setattr(ProcessTree, "send", lambda *_: False)
+        async with asyncio.timeout(10):
+            left = await process.end(0.1, phases.append, interrupt=0.05)
+    assert phases == [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    assert left.startswith(f"PID {process.pid} (")
+    assert left.endswith("sleep) cannot be ended: it does not die of SIGKILL")
+    assert process.released.done()
+    assert str(await process.exited) == "still running: it cannot be ended"
+    assert process.max_rss_bytes is None
+    os.kill(process.pid, signal.SIGKILL)
+    await until(lambda: process.max_rss_bytes is not None, "its end to be noticed")
+
+
+async def test_a_member_that_does_not_die_is_given_up_and_the_leader_reaped(monkeypatch):
+    monkeypatch.setattr(module, "_KILL_PATIENCE_S", 0.1)
+    monkeypatch.setattr(module, "_KILL_ROUND_S", 0.05)
+    process = PluginProcess.spawn(spec("/bin/sh", "-c", "/bin/sleep 60 & exit 3"))
+    await process.exited
+    (member,) = [stat.pid for stat in members((process.pid,))]
+    with monkeypatch.context() as unreachable:
+        unreachable.setattr(ProcessTree, "send", lambda *_: False)
+        async with asyncio.timeout(10):
+            left = await process.end(0.1, lambda _: None)
+    assert left.startswith(f"PID {member} (")
+    assert process.released.done()
+    assert await process.exited == ExitStatus(3, None)
+    assert process.max_rss_bytes is not None
+    os.kill(member, signal.SIGKILL)
