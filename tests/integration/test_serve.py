@@ -326,3 +326,71 @@ def test_a_rust_project_that_does_not_build_leaves_the_old_process(lab: Lab) -> 
         host.wait_for_log("takes over")
         done = host.ask("emit", "message.incoming", '{"content": "Straße"}', "--json")
         assert json.loads(done.stdout)["results"][0]["data"]["content"] == "straße"
+
+
+# --- what it inherits ------------------------------------------------------------------------
+
+
+@LOOPS
+@pytest.mark.slow
+@pytest.mark.parametrize("guardian", ["--guardian", "--no-guardian"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_no_harm(
+    lab: Lab, loop: str, guardian: str, closed: str
+) -> None:
+    lab.plugin("echo", ECHO)
+    before = ("/bin/sh", "-c", f'exec "$@" {closed}', "sh")
+    with Serve(lab, loop, guardian, before=before) as host:
+        host.wait_until("echo", "Running")
+        assert json.loads(host.ask("emit", "e", "1", "--json").stdout)
+        host.process.terminate()
+        assert host.ends() == 0
+    assert not lab.socket.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets a child's limit")
+def test_it_raises_the_limit_on_descriptors_for_itself_alone(lab: Lab) -> None:
+    told = """
+    import json, resource
+    open("limit", "w").write(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)))
+    serve()
+    """
+    lab.plugin("plain", told)
+    lab.plugin("limited", told)
+    config = lab.directory / "vconnect.toml"
+    config.write_text("[plugins.options.limited.limits]\nnofile = 150\n")
+    before = ("/bin/sh", "-c", 'ulimit -Sn 200; ulimit -Hn 300; exec "$@"', "sh")
+    with Serve(lab, "--config", str(config), before=before) as host:
+        for name in ("plain", "limited"):
+            host.wait_until(name, "Running")
+        limits = Path(f"/proc/{host.host_pid()}/limits").read_text().splitlines()
+        own = next(line for line in limits if line.startswith("Max open files")).split()
+        assert own[3:5] == ["300", "300"]
+    assert json.loads((lab.plugins / "plain" / "limit").read_text()) == [200, 300]
+    # The operator's own limit is set right after the start; it may already hold here.
+    assert json.loads((lab.plugins / "limited" / "limit").read_text()) in ([150, 150], [200, 300])
+
+
+@LOOPS
+@pytest.mark.slow
+def test_a_command_is_answered_when_no_descriptor_is_left(lab: Lab, loop: str) -> None:
+    """The clients of this test take the last ones, as plugins and commands would."""
+    lab.plugin("echo", ECHO)
+    before = ("/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
+    with Serve(lab, loop, before=before) as host, ExitStack() as clients:
+        host.wait_until("echo", "Running")
+        for _ in range(70):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect(str(lab.socket))
+        host.wait_for_log("connections to the plugin socket are refused: Too many open files")
+        done = host.ask("list")
+        assert done.returncode == 1
+        assert "this host has no file descriptor left" in done.stderr
+        assert "its limit is 64" in done.stderr
+        clients.close()
+        host.wait_until("echo", "Running")
+        assert host.log.read_text().count("are refused: Too many") == 2  # once for each socket
+        assert host.log.stat().st_size < 20_000
+        host.process.terminate()
+        assert host.ends() == 0
