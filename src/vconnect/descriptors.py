@@ -122,7 +122,7 @@ def _let_go() -> None:
     holders = _holders()
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for holder in holders:
+        for holder in list(holders):
             for descriptor in holder.descriptors():
                 with suppress(OSError):
                     os.dup2(nowhere, descriptor, inheritable=False)
