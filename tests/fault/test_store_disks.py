@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.disks import remount, small_disk
-from tests.support.package_kit import file, good_members, leftovers, write_package
+from tests.support.package_kit import file, good_members, leftovers, manifest_bytes, write_package
+from tests.support.store_kit import add
 
 from vconnect.errors import InstallError
 from vconnect.settings.model import Settings
@@ -100,6 +101,38 @@ async def test_a_full_disk_of_every_size(tmp_path: Path, packages: list[str]) ->
     assert seen <= {("", ""), ("1", ""), ("1", "2"), ("2", "")}
     # What is refused has no effect, and what has an effect is not refused.
     assert all(outcome != ("2", "") for outcome, was_refused in outcomes if was_refused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["exchange", "renames"])
+async def test_a_full_disk_during_a_migration(
+    tmp_path: Path, packages: list[str], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "renames":
+        monkeypatch.setattr("vconnect.store.migration.exchange", lambda *_: False)
+    outcomes, refused = set(), []
+    for number, size in enumerate(f"{size}k" for size in range(20, 120, 4)):
+        place = tmp_path / str(number)
+        with small_disk(place, size):
+            store = Store(place)
+            plain = add(store.plugin_dir / "example", manifest_bytes(version="0"), "example")
+            (plain / "rows").write_text("rows")
+            try:
+                await store.installer.install_from_url(packages[1])
+            except InstallError as error:
+                refused.append(str(error))
+            assert leftovers(store.plugin_dir) == []
+            (plugin,) = store.installer.discover()
+            assert plugin.problem == ""
+            assert (plugin.path / "rows").read_text() == "rows"
+            outcomes.add(plugin.current is not None)
+            remount(place, "size=10m")
+            await store.installer.install_from_url(packages[1])
+            (plugin,) = store.installer.discover()
+            assert (plugin.current.version, plugin.next.version) == ("0", "2")
+            assert (plugin.path / "rows").read_text() == "rows"
+    assert outcomes == {False, True}
+    assert all(FULL in words for words in refused)
 
 
 @pytest.mark.slow

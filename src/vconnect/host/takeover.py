@@ -73,6 +73,7 @@ class Takeover:
             for name in (file.name, f"{file.name}.broken", "crashes"):
                 _take(old / name, self._state_dir / name)
             _remove_empty(old)
+            _remove_empty(self._old / "run")
         except OSError as error:
             _log.warning("cannot take over the state in %s: %s", old, error.strerror)
 

@@ -68,7 +68,11 @@ def migrate(private: Path, plain: Path, version: Path, files: list[str]) -> Inst
     """
     prepared = private / f"{REPLACED}{plain.name}"
     remove(prepared)
-    legacy = _prepare(prepared, plain, version, files)
+    try:
+        legacy = _prepare(prepared, plain, version, files)
+    except OSError:
+        remove(prepared)  # the disk may be full, of this among others
+        raise
     is_link = plain.is_symlink()
     if exchange(prepared, plain):
         sync(plain.parent)

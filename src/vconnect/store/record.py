@@ -32,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         at: When, in Unix seconds.
         by: Who: the user's ID.
         how: What was done: ``install``, ``switch``, ``migration`` or ``start``.
-        result: What came of it.
+        result: What came of it: a `Result`, or what a newer vconnect knows.
         reason: Why it failed.
     """
 
@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     by: str
     how: str
-    result: Result
+    result: str
     reason: str = ""
 
 

@@ -198,7 +198,7 @@ class PluginStore:
                 writing failed.
         """
         plugin = receipt.name
-        if plugin in RESERVED_NAMES:
+        if plugin in RESERVED_NAMES and not os.path.lexists(self.plugin_dir / plugin):
             raise InstallError(
                 f"{plugin!r} is no name for a plugin: it is one of "
                 f"{', '.join(sorted(RESERVED_NAMES))}"

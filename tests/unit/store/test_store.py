@@ -116,6 +116,12 @@ def test_a_name_that_meets_another_directory(store: PluginStore, existing: str) 
     assert leftovers(store.plugin_dir) == []
 
 
+def test_a_plugin_that_has_a_reserved_name_already_keeps_it(store: PluginStore) -> None:
+    plain(store, "host")
+    install(store, "2", name="host")
+    assert waiting(store, "host") == "2"
+
+
 def test_a_file_in_the_way(store: PluginStore) -> None:
     store.plugin_dir.mkdir()
     (store.plugin_dir / "example").touch()
