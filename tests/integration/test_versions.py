@@ -81,16 +81,16 @@ async def test_it_works_in_its_data_directory_and_its_files_are_elsewhere(lab: L
 
 
 async def test_nothing_is_written_into_a_package_not_even_by_root(lab: Lab) -> None:
-    code = "import helper\nserve()"
+    code = "import part\nserve()"
     source = lab.source("keeper", code, below="source", version="1")
-    (source / "helper.py").write_text("")
+    (source / "part.py").write_text("")
     package = pack(source, lab.directory / "keeper.vp").path
     async with lab.manager(install=(str(package),)) as runtime:
         await runtime.start_all()
         await runtime.request("keeper", "e", {})
         (found,) = (lab.plugins / "keeper").glob("versions/*/pkg")
         assert sorted(path.name for path in found.iterdir()) == [
-            "helper.py",
+            "part.py",
             "keeper",
             "plugin.json",
         ]

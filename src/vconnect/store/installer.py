@@ -207,7 +207,9 @@ class PluginInstaller:
         if is_current and plugin.next is None:
             _log.info("%s: %s is installed already", source.shown, _shown(plugin))
             return plugin, digest
-        plugin = self.store.choose(plugin.name, digest, stop)
+        plugin = self.store.choose(plugin.home.name, digest, stop)
+        if plugin is None:
+            return None
         _log.info("%s: is in the store already; %s", source.shown, _outcome(plugin))
         return plugin, digest
 

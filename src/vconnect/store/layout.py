@@ -199,15 +199,31 @@ def current_version(home: Path) -> InstalledVersion:
     Raises:
         InstallError: It is missing, no link, leads elsewhere, or to nothing complete.
     """
+    target = _target(home)
+    while True:
+        try:
+            return _version_at(home, target)
+        except InstallError:
+            before, target = target, _target(home)
+            # Unless it was switched, and the version removed, while we were looking.
+            if target == before:
+                raise
+
+
+def _target(home: Path) -> str:
     link = home / CURRENT
     try:
-        target = os.readlink(link)  # noqa: PTH115 - the text as it is
+        return os.readlink(link)  # noqa: PTH115 - the text as it is
     except FileNotFoundError:
         raise InstallError(
             f"{link} is missing, so no version is installed; install one of them again"
         ) from None
     except OSError:
         raise InstallError(f"{link} is no link; expected one to versions/VERSION") from None
+
+
+def _version_at(home: Path, target: str) -> InstalledVersion:
+    link = home / CURRENT
     match = _LINK.fullmatch(target)
     if match is None or not is_version_name(match[1]):
         raise InstallError(f"{link} leads to {target}; expected versions/VERSION")

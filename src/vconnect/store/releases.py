@@ -94,7 +94,7 @@ class Releases:
         await in_thread(None, self._failed, plugin, version, reason)
 
     async def collect(self, plugin: str) -> None:
-        """Delete the versions of a plugin that are neither kept nor run. Failures are warnings."""
+        """Delete the versions of a plugin that are neither kept nor run. It may also be done later."""
         await in_thread(None, self._collect, plugin)
 
     async def collect_all(self) -> None:
@@ -145,7 +145,7 @@ class Releases:
             with self._store.changing(plugin, "a clean-up", patience=0.0):
                 self._store.home(plugin).collect(self._keep_versions)
         except InstallError as error:
-            _log.warning("plugin %s: old versions are kept: %s", plugin, error)
+            _log.info("plugin %s: old versions are kept: %s", plugin, error)
 
     def _collect_all(self) -> None:
         for versions in sorted(self._store.plugin_dir.glob(f"*/{VERSIONS}")):

@@ -215,17 +215,20 @@ class PluginStore:
 
     def choose(
         self, plugin: str, digest: str, stop: threading.Event | None = None
-    ) -> InstalledPlugin:
+    ) -> InstalledPlugin | None:
         """Make a version that is there already the next one; nothing if it is current.
 
+        Returns:
+            The plugin; ``None`` if the version has been removed meanwhile.
+
         Raises:
-            InstallError: It is gone by now, or writing failed.
+            InstallError: Writing failed.
         """
         home = self.home(plugin)
         with self.changing(plugin, "an installation", stop):
             version = home.find(digest)
             if version is None:
-                raise InstallError(f"{plugin}: the version has just been removed; try again")
+                return None
             current = home.current()
             if current is None:
                 home.switch(version)

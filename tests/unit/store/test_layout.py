@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -111,6 +112,26 @@ def test_without_its_receipt_or_its_files_a_version_does_not_count(
 def test_current_leads_to_a_version(version: InstalledVersion) -> None:
     assert current_version(version.home) == version
     assert is_store_directory(version.home)
+
+
+def test_a_switch_while_current_is_read_is_no_problem(
+    version: InstalledVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that was current is removed before its receipt is read."""
+    link = version.home / "current"
+    link.unlink()
+    link.symlink_to("versions/0+gone")
+    readlink = os.readlink
+
+    def switch_after(path: Path) -> str:
+        target = readlink(path)
+        if target == "versions/0+gone":
+            link.unlink()
+            link.symlink_to(f"versions/{version.directory.name}")
+        return target
+
+    monkeypatch.setattr(os, "readlink", switch_after)
+    assert current_version(version.home) == version
 
 
 @pytest.mark.parametrize(

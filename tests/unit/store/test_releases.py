@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -133,6 +134,7 @@ async def test_old_versions_are_collected_and_running_ones_kept(
 async def test_who_changes_a_plugin_is_not_waited_for_to_collect(
     store: PluginStore, releases: Releases, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     install(store, "1")
     install(store, "2")
     with store.changing("example", "an upgrade"):
