@@ -81,8 +81,8 @@ def spawn_into(
     """Start a program as a session leader, in a cgroup from its first instruction. Linux only.
 
     Blocks until the program is executed, as ``vfork`` does. Like `subprocess`, it searches the PATH
-    of ``environment``, and leaves only the three standard descriptors and ``held`` open. No signal is
-    blocked or ignored in it, whatever is in the caller.
+    of ``environment``, and leaves only the three standard descriptors and ``held`` open. No signal
+    is blocked or ignored in it, whatever is in the caller.
 
     Args:
         cgroup: A descriptor of the cgroup's directory; -1 for the caller's own cgroup.

@@ -15,7 +15,7 @@ cdef class Call:
     cdef uint32_t hops
     cdef bint wants_data            # made by `request`: only the answer's data is of interest
     cdef bint is_dropped            # queued: displaced, skip it; in a table: abandoned and reported
-    cdef bint is_own                # an event of the host itself, which takes no place in the window
+    cdef bint is_own                # an event of the host itself, which takes no slot
 
 
 cdef Call new_call(

@@ -27,7 +27,7 @@ from vconnect.errors import (
 
 # A deadline further away is sent as this, the largest integer that every JSON parser handles.
 cdef double MAX_LEFT_MS = 9007199254740991.0
-# A peer may take this long to reply to a cancellation before the event counts as abandoned. Seconds.
+# A peer has this long to reply to a cancellation before the event counts as abandoned. Seconds.
 cdef double CANCEL_GRACE = 1.0
 
 
@@ -252,8 +252,9 @@ cdef class ByNumber(InFlight):
     """Replies carry the number of their event and come in any order (``docs/wire.md``, "Native").
 
     An abandoned event keeps its slot until its reply arrives, so that a peer that ignores
-    cancellations does not get ever more work. It counts as abandoned only after `CANCEL_GRACE`. The owner gets ``abandoned(number)`` for each
-    abandoned event, and ``called(message)`` for each frame that is not a reply.
+    cancellations does not get ever more work. It counts as abandoned only after `CANCEL_GRACE`. The
+    owner gets ``abandoned(number)`` for each abandoned event, and ``called(message)`` for each
+    frame that is not a reply.
     """
 
     def __cinit__(self, AnsweredStream lane not None):
