@@ -67,7 +67,13 @@ class Admissions:
             HandshakeError: ``stranger``, ``name_taken``, ``disabled`` or ``stopping``.
         """
         # Identity first: a process that is not ours learns nothing about the plugin's state.
-        self._check_peer(peer, own, present)
+        try:
+            self._check_peer(peer, own, present)
+        except HandshakeError as error:
+            # If the plugin does not connect otherwise, this is probably why.
+            for instance in present:
+                instance.refusal = str(error)
+            raise
         ending = own is not None and own.is_ending
         if ending or self._plugin.status is PluginStatus.STOPPING:
             raise HandshakeError("stopping", f"{self._plugin.name} is being stopped")

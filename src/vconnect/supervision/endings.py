@@ -37,7 +37,7 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
         )
         return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
     if exit_status.is_clean:
-        reason = f"{exit_status}{_background(instance)}"
+        reason = f"{exit_status}{_background(instance)}{_stranger(instance)}"
         return Verdict(PluginStatus.STOPPED, Substate.EXITED, reason, Ended.CLEANLY)
     if exit_status.signal:  # its last output is unrelated to a signal from outside
         return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
@@ -53,6 +53,7 @@ def overdue(instance: Instance) -> Verdict:
     if instance.session is not None:
         substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
     reason = _with_last_words(f"{missing} within {instance.patience:g} s", instance)
+    reason += _stranger(instance)
     return Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED)
 
 
@@ -141,6 +142,13 @@ def _background(instance: Instance) -> str:
     if process is None or instance.running_since is not None or not process.has_followers():
         return ""
     return "; it went into the background, but must run in the foreground"
+
+
+def _stranger(instance: Instance) -> str:
+    """Return why somebody else was refused under the name of a plugin that never connected."""
+    if instance.refusal and instance.running_since is None:
+        return f"; refused a connection: {instance.refusal}"
+    return ""
 
 
 def _with_last_words(reason: str, instance: Instance) -> str:

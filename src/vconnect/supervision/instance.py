@@ -46,6 +46,7 @@ class Instance:
         package: The directory of the version that it runs, or ``None``.
         manifest: The manifest of that version, or ``None``.
         trial: The version that it runs, if that has not been ready before and is not current yet.
+        refusal: Why a process that used its name was refused, or empty.
         config: The configuration that it was given at its handshake, or ``None``.
         patience: Seconds that it may take for what it is doing: its handshake, or getting ready.
         due_at: When this time is over, in seconds of ``time.monotonic()``.
@@ -69,6 +70,7 @@ class Instance:
         self.trial = trial
         self.session: Session | None = None
         self.verdict: Verdict | None = None
+        self.refusal = ""
         self.config: dict[str, Any] | None = None
         self.patience = 0.0
         self.due_at = 0.0

@@ -202,3 +202,14 @@ async def test_a_report_holds_what_is_known_of_the_end():
     assert report.last_stderr == ("one", "two")
     assert report.in_flight == ("e", "f", "e")
     assert (report.max_rss_bytes, report.cpu_s) == (4096, 1.5)
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+async def test_a_stranger_explains_only_a_plugin_that_never_connected(has_run):
+    made = saying()
+    made.refusal = "PID 7 is not in the process group"
+    made.expect(10.0)
+    if has_run:
+        made.running_since = 1.0
+    for reason in (overdue(made).reason, exited(made, ExitStatus(0, None)).reason):
+        assert ("refused a connection: PID 7" in reason) is not has_run
