@@ -38,7 +38,7 @@ sys.path[:0] = [{str(TESTS.parent)!r}]
 from pathlib import Path
 from tests.support.lab import Lab, until, until_status
 from vconnect.errors import PluginStartError
-from vconnect.supervision.monitor import Monitor
+from vconnect.watching.monitor import Monitor
 lab = Lab(Path({str(lab.directory)!r}))
 def descriptors():
     return len(os.listdir("/proc/self/fd"))

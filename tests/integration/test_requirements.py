@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.lab import ECHO, ORDERLY, Lab, sampled, until, until_status
 
-from vconnect.supervision import reloader
+from vconnect.watching import reloader
 
 pytestmark = pytest.mark.both_loops
 

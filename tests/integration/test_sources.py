@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.lab import Lab, sampled, until
 
-from vconnect.supervision import reloader
+from vconnect.watching import reloader
 
 pytestmark = pytest.mark.both_loops
 

@@ -45,11 +45,11 @@ from vconnect.store.store import PluginStore
 from vconnect.supervision.admission import Admissions
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.launcher import Launcher
-from vconnect.supervision.monitor import Monitor
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.supervision.verdict import Verdict
-from vconnect.supervision.watchdog import WatchKeeper
+from vconnect.watching.monitor import Monitor
+from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Dialect, Handshake

@@ -10,7 +10,6 @@
 `surroundings` what a host inherits, mended or named
 `serve`        ``vconnect serve``: one manager in the foreground
 `signals`      what ends a host, and how
-`finish`       waits for work that must be completed, even if cancelled
 `loop`         the event loop that a host runs on
 `guardian`     the parent process that ends every plugin if the host is killed
 `systemd`      readiness, watchdog and socket activation

@@ -43,14 +43,14 @@ from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
 from vconnect.supervision.admission import lane_limits
 from vconnect.supervision.launcher import Launcher
-from vconnect.supervision.monitor import Monitor
-from vconnect.supervision.reloader import Reloader
 from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
+from vconnect.tasks import finish
 from vconnect.threads import in_thread
+from vconnect.watching.monitor import Monitor
+from vconnect.watching.reloader import Reloader
 from vconnect.wire.server import UnixSocketServer
 
-from .finish import finish
 from .gatekeeper import HostGatekeeper
 from .in_order import run_in_order
 from .native import NativeRequests

@@ -11,9 +11,5 @@
 `verdict`      why an instance ends, and the resulting state
 `endings`      from an end to its verdict and its crash report
 `admission`    decides who may connect under a plugin's name
-`watchdog`     pings, and the reaction to missed ones
-`monitor`      samples every process tree once a second
-`reloader`     restarts a plugin when its source has changed
-`changes`      waits for a condition over shared state
 ============== =================================================
 """

@@ -13,8 +13,8 @@ from enum import Enum, auto
 from vconnect.errors import PluginStartError
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
+from vconnect.tasks import Changes
 
-from .changes import Changes
 from .generations import Generations
 
 IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)

@@ -34,6 +34,7 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.releases import Releases
+from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
@@ -57,7 +58,6 @@ from .orders import IN_BETWEEN, Order, Orders
 from .start_slots import StartSlots
 from .trials import Trials
 from .verdict import Verdict
-from .watchdog import WatchKeeper
 
 _log = logging.getLogger(__name__)
 

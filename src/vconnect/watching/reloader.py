@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, Protocol
 
 from vconnect.errors import PluginStartError
 from vconnect.logs.text import escape_controls
@@ -15,8 +16,6 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.sources.scan import Source
 from vconnect.sources.watch import Change, SourceWatch
 from vconnect.threads import in_thread
-
-from .supervisor import Supervisor
 
 # A change is acted on after it has been stable for one look. Seconds.
 _POLL_SECONDS = 0.5
@@ -28,6 +27,14 @@ _SHOWN_FILES = 3
 _log = logging.getLogger(__name__)
 
 
+class Restartable(Protocol):
+    """What the reloader needs of a plugin's supervisor."""
+
+    @property
+    def restart(self) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Restart the plugin; see `vconnect.supervision.orders.Orders.restart`."""
+
+
 class Reloader:
     """Watches the sources of all dev plugins that should be running.
 
@@ -37,7 +44,7 @@ class Reloader:
     """
 
     def __init__(
-        self, registry: Registry, supervise: Callable[[PluginRuntime], Supervisor]
+        self, registry: Registry, supervise: Callable[[PluginRuntime], Restartable]
     ) -> None:
         self._registry = registry
         self._supervise = supervise

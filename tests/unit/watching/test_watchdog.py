@@ -11,7 +11,7 @@ from tests.support.paper import LIMITS, opened, unopened, watch_keeper
 from tests.support.wire_kit import Peer, until
 
 from vconnect.errors import PluginError
-from vconnect.supervision.watchdog import Watchdog
+from vconnect.watching.watchdog import Watchdog
 from vconnect.wire.messages import EVENT_NAMES
 from vconnect.wire.session import Session
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -20,8 +21,6 @@ from vconnect.processes.usage import Sampler, Usage
 from vconnect.settings.parts import HeartbeatSettings
 from vconnect.threads import in_thread
 
-from .supervisor import Supervisor
-
 _INTERVAL_S = 1.0
 # A longer pass moves to a thread, because it would delay the event loop noticeably. Seconds.
 _LONG_S = 0.003
@@ -30,6 +29,15 @@ _OVER_LIMIT = 2
 # A sample that comes this much later than the last one means that the host was suspended, and
 # perhaps everything else with it. Samples are a second apart.
 _HELD_UP_S = 3.0
+
+
+class Supervised(Protocol):
+    """What the monitor needs of a plugin's supervisor."""
+
+    plugin: PluginRuntime
+
+    def condemn(self, substate: Substate, reason: str) -> None:
+        """End the plugin's process, and let the restart policy decide."""
 
 
 class _Past(msgspec.Struct):
@@ -56,7 +64,7 @@ class Monitor:
 
     async def run(
         self,
-        supervisors: Callable[[], Collection[Supervisor]],
+        supervisors: Callable[[], Collection[Supervised]],
         plugins: Callable[[], Iterable[PluginRuntime]],
     ) -> None:
         """Look at all plugins every second, and report their suppressed lines, until cancelled."""
@@ -66,7 +74,7 @@ class Monitor:
             for plugin in plugins():
                 plugin.log.tell_suppressed()
 
-    async def look(self, supervisors: Collection[Supervisor]) -> None:
+    async def look(self, supervisors: Collection[Supervised]) -> None:
         """Sample all plugins in one pass, and evaluate each of them."""
         running = [
             (supervisor, process)
@@ -109,7 +117,7 @@ class Monitor:
 
     def _note(
         self,
-        supervisor: Supervisor,
+        supervisor: Supervised,
         process: PluginProcess,
         usage: Usage | None,
         past: dict[str, _Past],
@@ -131,7 +139,7 @@ class Monitor:
         self._judge_stop(supervisor, one, is_stopped)
         self._judge_size(supervisor, one, usage)
 
-    def _judge_stop(self, supervisor: Supervisor, one: _Past, is_stopped: bool) -> None:
+    def _judge_stop(self, supervisor: Supervised, one: _Past, is_stopped: bool) -> None:
         """Replace a plugin that a signal has stopped; pings detect that for a native one."""
         session = supervisor.plugin.session
         if not is_stopped or (session is not None and session.is_native):
@@ -145,7 +153,7 @@ class Monitor:
                 Substate.WATCHDOG, f"stopped by a signal (SIGSTOP) for {stopped_for:.1f} s"
             )
 
-    def _judge_size(self, supervisor: Supervisor, one: _Past, usage: Usage) -> None:
+    def _judge_size(self, supervisor: Supervised, one: _Past, usage: Usage) -> None:
         """Replace a plugin whose process tree exceeds its memory limit."""
         limit = supervisor.plugin.policy.memory_limit_bytes
         one.over_limit = one.over_limit + 1 if limit and usage.rss_bytes > limit else 0

@@ -22,8 +22,8 @@ from vconnect.plugins.status import Desired
 from vconnect.settings.model import PluginOptions, Settings
 from vconnect.sources.scan import Source
 from vconnect.sources.watch import Change
-from vconnect.supervision import reloader as module
-from vconnect.supervision.reloader import Reloader
+from vconnect.watching import reloader as module
+from vconnect.watching.reloader import Reloader
 
 
 class Restarted:
