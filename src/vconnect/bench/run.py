@@ -21,8 +21,8 @@ from typing import Any
 import msgspec
 
 from vconnect.errors import VConnectError
-from vconnect.host.loop import loop_factory
 from vconnect.host.manager import PluginRuntimeManager
+from vconnect.loop import loop_factory
 from vconnect.plugins.status import PluginStatus
 from vconnect.version import host_version
 

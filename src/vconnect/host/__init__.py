@@ -10,7 +10,6 @@
 `surroundings` what a host inherits, mended or named
 `serve`        ``vconnect serve``: one manager in the foreground
 `signals`      what ends a host, and how
-`loop`         the event loop that a host runs on
 `guardian`     the parent process that ends every plugin if the host is killed
 `systemd`      readiness, watchdog and socket activation
 `summary`      what an operator sees of the host itself

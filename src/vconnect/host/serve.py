@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from vconnect.admin.server import AdminServer
 from vconnect.logs.host_log import HostFormatter, HostHandler
+from vconnect.loop import loop_factory
 from vconnect.packages.source import Progress
 from vconnect.plugins.status import PluginStatus
 from vconnect.settings.model import Settings
 
-from .loop import loop_factory
 from .manager import PluginRuntimeManager
 from .signals import Interrupts
 from .surroundings import put_right

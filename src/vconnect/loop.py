@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from vconnect.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def loop_factory(wanted: bool | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

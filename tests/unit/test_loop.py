@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from vconnect.errors import ConfigError
-from vconnect.host.loop import loop_factory
+from vconnect.loop import loop_factory
 
 
 def new_loop() -> None:
