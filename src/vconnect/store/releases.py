@@ -94,7 +94,7 @@ class Releases:
         await in_thread(None, self._failed, plugin, version, reason)
 
     async def collect(self, plugin: str) -> None:
-        """Delete the versions of a plugin that are neither kept nor run; perhaps only later."""
+        """Delete the versions of a plugin that are neither kept nor run, if it is possible now."""
         await in_thread(None, self._collect, plugin)
 
     async def collect_all(self) -> None:
