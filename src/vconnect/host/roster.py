@@ -57,11 +57,10 @@ class Roster:
         for the session and the group of ``pid``, once for each instance; and at last, for what has
         begun a session of its own, for its cgroup and its ancestors.
         """
+        for one in self._supervisors.values():
+            if (leader := one.led_by(pid)) is not None:
+                return one, leader
         owned = [(one, instance) for one in self for instance in one.instances()]
-        for owner in owned:
-            process = owner[1].process
-            if process is not None and process.pid == pid:
-                return owner
         for owner in owned:
             if owner[1].owns(pid):
                 return owner

@@ -37,7 +37,7 @@ class Registry:
         self._routes: RouteTable | None = None
         self.by_spelling = NameCache(self.get)
         self._plugins: dict[str, PluginRuntime] = {}
-        self._aliases: dict[str, PluginRuntime] = {}
+        self._aliases: dict[str, PluginRuntime] | None = None  # computed on demand
 
     def __iter__(self) -> Iterator[PluginRuntime]:
         # A copy, because plugins may be added or removed during the iteration.
@@ -50,12 +50,12 @@ class Registry:
         """Add a plugin, replacing any plugin with the same name."""
         self._plugins[plugin.name] = plugin
         plugin.on_change = self._reroute
-        self._reindex()
+        self._rename()
 
     def remove(self, plugin: PluginRuntime) -> None:
         """Remove a plugin that is no longer on disk and has no session."""
         del self._plugins[plugin.name]
-        self._reindex()
+        self._rename()
 
     def learn(
         self, plugin: PluginRuntime, manifest: Manifest | None, path: Path | None = None
@@ -68,7 +68,7 @@ class Registry:
             path: The version's directory; by default that stays the same.
         """
         plugin.learn(manifest, path)
-        self._reindex()
+        self._rename()
 
     def exact(self, plugin: str) -> PluginRuntime | None:
         """Return the plugin with this canonical name, ignoring aliases."""
@@ -78,7 +78,7 @@ class Registry:
         """Return the plugin that ``name`` refers to, by any alias, with or without prefix."""
         plugin = canonical_name(name)
         # A canonical name may itself begin with a prefix: wk.plugin.v.plugin.x is v.plugin.x.
-        return self._plugins.get(plugin) or self._aliases.get(plugin) or self._plugins.get(name)
+        return self._plugins.get(plugin) or self._by_alias(plugin) or self._plugins.get(name)
 
     def get(self, name: str) -> PluginRuntime:
         """Return the plugin that ``name`` refers to.
@@ -119,9 +119,12 @@ class Registry:
         Raises:
             ManifestError: They form a cycle; the text names it.
         """
+        position = plugin.position_with(manifest)
         # Only plugins that are up: one that is not running must not keep others from starting.
-        positions = {other.name: other.position for other in self if other.is_up}
-        positions[plugin.name] = plugin.position_with(manifest)
+        up = [other for other in self._plugins.values() if other.is_up]
+        if not (position.before or position.after or any(other.is_placed for other in up)):
+            return
+        positions = {other.name: other.position for other in up} | {plugin.name: position}
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(
@@ -164,13 +167,21 @@ class Registry:
                     is_transient=True,  # retried soon, since the other plugin may be starting
                 )
 
-    def _reindex(self) -> None:
-        """Map aliases to plugins; an alias that two plugins claim refers to neither."""
+    def _rename(self) -> None:
+        """Drop what depends on names: an alias may mean another plugin now."""
         self._reroute()
-        # An alias may mean another plugin now, and a miss is cheap.
         self.by_spelling.clear()
+        self._aliases = None
+
+    def _by_alias(self, name: str) -> PluginRuntime | None:
+        if self._aliases is None:
+            self._aliases = self._index()
+        return self._aliases.get(name)
+
+    def _index(self) -> dict[str, PluginRuntime]:
+        """Map aliases to plugins; an alias that two plugins claim refers to neither."""
         claims: dict[str, list[PluginRuntime]] = {}
         for plugin in self._plugins.values():
             for alias in plugin.aliases():
                 claims.setdefault(alias, []).append(plugin)
-        self._aliases = {alias: found[0] for alias, found in claims.items() if len(found) == 1}
+        return {alias: found[0] for alias, found in claims.items() if len(found) == 1}

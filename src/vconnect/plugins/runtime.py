@@ -216,6 +216,11 @@ class PluginRuntime:
         """Its position in a chain."""
         return self.position_with(self.manifest)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether its manifest has ``before`` or ``after``."""
+        return self.manifest is not None and bool(self.manifest.before or self.manifest.after)
+
     def position_with(self, manifest: Manifest | None) -> Position:
         """Return its position in a chain if it had this manifest."""
         priority = self.declared.priority

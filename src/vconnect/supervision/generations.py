@@ -43,6 +43,14 @@ class Generations:
         """Every instance, including those that are leaving."""
         return [*self.present, *self._leaving]
 
+    def led_by(self, pid: int) -> Instance | None:
+        """Return the instance whose leader has this PID, or ``None``."""
+        for instance in (self.current, self.successor, *self._leaving):
+            process = instance.process if instance is not None else None
+            if process is not None and process.pid == pid:
+                return instance
+        return None
+
     @property
     def are_leaving(self) -> bool:
         """Whether an instance is still leaving."""

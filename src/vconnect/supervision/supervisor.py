@@ -105,6 +105,7 @@ class Supervisor:
         self._slot = slots.slot(plugin.name, self._wake.set, is_build=plugin.dev)
         self._task = asyncio.create_task(self._live(), name=f"supervisor of {plugin.name}")
         self.start, self.stop, self.restart = orders.start, orders.stop, orders.restart
+        self.led_by = self._generations.led_by
 
     async def close(self) -> None:
         """Stop the plugin and end the actor. The plugin's desired state stays as it is."""
