@@ -366,3 +366,20 @@ async def test_a_second_cancellation_leaves_no_process_and_no_lock(lab: Lab) -> 
     async with lab.manager() as runtime:
         await runtime.start_all()
         assert runtime.summary("echo").status is PluginStatus.RUNNING
+
+
+async def test_another_programs_plugin_that_does_not_get_ready_is_disconnected(lab: Lab) -> None:
+    async with lab.manager(allow_external=True, start_timeout=0.3, restart="always") as runtime:
+        reader, writer = await asyncio.open_unix_connection(lab.socket)
+        try:
+            payload = b'{"plugin_no": "guest", "protocol_versions": [1], "ready": false}'
+            writer.write(len(payload).to_bytes(4, "big") + payload)
+            async with asyncio.timeout(10):
+                await reader.read()  # up to the end
+            await until_status(runtime, "guest", "Error")
+            summary = runtime.summary("guest")
+            assert (summary.substate, summary.next_retry_at) == ("start_timeout", None)
+            assert "not ready within 0.3 s" in summary.reason
+        finally:
+            writer.close()
+            await writer.wait_closed()

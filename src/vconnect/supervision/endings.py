@@ -54,7 +54,9 @@ def overdue(instance: Instance) -> Verdict:
         substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
     reason = _with_last_words(f"{missing} within {instance.patience:g} s", instance)
     reason += _stranger(instance)
-    return Verdict(PluginStatus.ERROR, substate, reason, Ended.FAILED)
+    # Another program's process is not this host's to start again.
+    ended = Ended.FAILED if instance.process is not None else None
+    return Verdict(PluginStatus.ERROR, substate, reason, ended)
 
 
 def refused(instance: Instance, error: HandshakeError) -> Verdict:

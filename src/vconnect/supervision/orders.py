@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -16,6 +17,8 @@ from vconnect.plugins.status import PluginStatus
 from vconnect.tasks import Changes
 
 from .generations import Generations
+
+_log = logging.getLogger(__name__)
 
 IN_BETWEEN = (PluginStatus.STARTING, PluginStatus.STOPPING)
 """States that end by themselves, which callers wait out."""
@@ -91,7 +94,10 @@ class Orders:
         self._plugin.want("stopped")
         self.give(Order.STOP)
         await self.changes.wait_for(self._is_past_stopping)
-        return self._plugin.desired == "stopped"
+        is_stopped = self._plugin.desired == "stopped"
+        if not is_stopped:
+            _log.info("plugin %s: a later start has overtaken the stop", self._plugin.name)
+        return is_stopped
 
     async def restart(self) -> None:
         """Restart the plugin and wait until the new process is ready.

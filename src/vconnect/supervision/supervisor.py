@@ -445,7 +445,7 @@ class Supervisor:
 
     async def _drop_successor(self, successor: Instance, verdict: Verdict) -> None:
         """End a successor that failed or was overtaken by a stop; the old process keeps running."""
-        if successor.trial is not None and verdict.ended is not None:
+        if successor.trial is not None and verdict.is_of_the_version:
             self._trials.fail(successor.trial, verdict.reason)
         await self._end_successor(successor, verdict.reason)
         if self._generations.current is not None:
@@ -483,7 +483,7 @@ class Supervisor:
         ran_for = instance.ran_for
         process, left = instance.process, ""
         if process is None:
-            await self._end_external(instance)
+            await self._end_external(instance, verdict.reason or "stopped by the operator")
         else:
             if verdict.ended is not None and not process.is_alive:
                 level = logging.INFO if verdict.ended is Ended.CLEANLY else logging.ERROR
@@ -496,7 +496,7 @@ class Supervisor:
         self._generations.current = None
         self._slot.release()
         is_stopping = self._orders.pending is Order.STOP
-        if instance.trial is not None and verdict.ended is not None and not is_stopping:
+        if instance.trial is not None and verdict.is_of_the_version and not is_stopping:
             self._fall_back(instance.trial, verdict.reason)
         # An end by itself during a stop is what was wanted, not a failure.
         if is_stopping and verdict.ended is not None:
@@ -504,11 +504,11 @@ class Supervisor:
         self._settle(unkillable(left, verdict) if left else verdict, ran_for)
         self._adopt_successor()
 
-    async def _end_external(self, instance: Instance) -> None:
+    async def _end_external(self, instance: Instance, reason: str) -> None:
         # Not ours to signal: it is only disconnected.
         if instance.session is None:
             return
-        instance.session.abort(PluginUnavailableError(self.plugin.name, "stopped by the operator"))
+        instance.session.abort(PluginUnavailableError(self.plugin.name, reason))
         while instance.session is not None:
             await self._watch()
 
@@ -562,7 +562,7 @@ class Supervisor:
         if self.plugin.status is PluginStatus.ERROR and self.plugin.substate != Substate.KILLING:
             self._move(PluginStatus.STOPPED, Substate.NONE)
         elif self.plugin.substate in (Substate.BACKOFF, Substate.CRASH_LOOP, Substate.WAITING):
-            self.plugin.explain(Substate.NONE)
+            self.plugin.explain(Substate.NONE, "")
         self._orders.pending = Order.NONE
         self._orders.changes.notify_all()
 

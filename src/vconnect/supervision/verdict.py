@@ -22,3 +22,8 @@ class Verdict(msgspec.Struct, frozen=True):
     substate: Substate
     reason: str = ""
     ended: Ended | None = None
+
+    @property
+    def is_of_the_version(self) -> bool:
+        """Whether another version might not have ended so: it failed, or cannot serve here."""
+        return self.ended is not None or self.substate is Substate.DISABLED

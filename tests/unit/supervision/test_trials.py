@@ -9,7 +9,7 @@ from tests.support.paper import plugin, unopened, version
 from tests.support.stage import Stage
 from tests.support.wire_kit import until
 
-from vconnect.errors import PluginStartError
+from vconnect.errors import HandshakeError, PluginStartError
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.supervision.endings import failed_start
@@ -164,3 +164,12 @@ async def test_a_version_that_was_installed_meanwhile_keeps_its_try():
     await trials.make_current(version("2"))
     assert trials.choose(is_ordered=True) == version("3")
     await stage.one.close()
+
+
+async def test_a_new_version_that_says_it_cannot_serve_here_has_failed(stage):
+    order = await restarting(stage)
+    stage.one.refused(stage.launcher.started[-1], HandshakeError("disabled", "needs a database"))
+    with pytest.raises(PluginStartError, match="needs a database"):
+        await order
+    assert stage.plugin.session is stage.sessions[0]
+    await until(lambda: stage.releases.told == ["failed 2: needs a database"])
