@@ -510,6 +510,18 @@ def start_error(plugin: str, words: str, error: OSError | ValueError) -> PluginS
     )
 
 
+def is_shortage(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it arose from, says that the machine is short.
+
+    A file that cannot be read for want of a descriptor is not a bad file: the start is tried again.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _spawn_error(spec: LaunchSpec, error: OSError | ValueError) -> PluginStartError:
     return start_error(spec.plugin, _spawn_problem(spec, error), error)
 

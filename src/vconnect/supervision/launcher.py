@@ -43,7 +43,7 @@ from vconnect.processes.directories import (
     data_directory,
 )
 from vconnect.processes.environment import plugin_environment
-from vconnect.processes.process import LaunchSpec, PluginProcess, start_error
+from vconnect.processes.process import LaunchSpec, PluginProcess, is_shortage, start_error
 from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import LaunchSettings
@@ -137,12 +137,11 @@ class Launcher:
             manifest = self._read_manifest(plugin, located)
             process = self._launch(plugin, located, manifest)
         except ManifestError as error:
+            if is_shortage(error):
+                return failed_start(Substate.SPAWN_FAILED, str(error), Ended.TRANSIENT)
             return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
         except PluginStartError as error:
-            how = Ended.TRANSIENT if error.is_transient else Ended.PERMANENT
-            if error.is_momentary:
-                how = Ended.MOMENTARY
-            return failed_start(Substate.SPAWN_FAILED, error.message, how)
+            return failed_start(Substate.SPAWN_FAILED, error.message, _kind(error))
         process.exited.add_done_callback(lambda _: wake.set())
         instance = Instance(plugin.generation, process, located.path, manifest, trial)
         # A plugin that runs from source may have to be compiled first.
@@ -390,6 +389,12 @@ class Launcher:
             limits=ResourceLimits(),
             is_wrapped=True,
         )
+
+
+def _kind(error: PluginStartError) -> Ended:
+    if error.is_momentary:
+        return Ended.MOMENTARY
+    return Ended.TRANSIENT if error.is_transient or is_shortage(error) else Ended.PERMANENT
 
 
 def _go_without(what: str, plugin: str, error: OSError, *, must_have: bool) -> None:

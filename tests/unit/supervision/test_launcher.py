@@ -490,3 +490,19 @@ def test_a_process_that_works_in_its_package_is_not_overlapped(place):
     assert plain.is_exclusive
     plain.started(SimpleNamespace(directory=Path("/state/data/x")))
     assert not plain.is_exclusive
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_a_manifest_that_cannot_be_read_for_want_of_a_descriptor_is_not_a_bad_one(
+    place, monkeypatch, number
+):
+    runtime = place.add()
+    place.manifest(runtime)
+
+    def fail(_: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    verdict = place.fails(runtime)
+    assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, Ended.TRANSIENT)
+    assert "plugin.json: cannot be read" in verdict.reason
