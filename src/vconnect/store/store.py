@@ -415,4 +415,6 @@ def _same_plugin(directory: str, plugin: str) -> bool:
 
 
 def _unusable(path: Path, verb: str, error: OSError) -> InstallError:
-    return InstallError(f"{path}: cannot be {verb}: {error.strerror or error}")
+    # The file itself where it is known: a rename fails for what is in its way.
+    where = error.filename2 or error.filename or path
+    return InstallError(f"{where}: cannot be {verb}: {error.strerror or error}")
