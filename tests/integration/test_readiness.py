@@ -15,7 +15,8 @@ from tests.support.lab import ECHO, Lab, is_alive, until, until_status
 from vconnect import PluginRuntimeManager, PluginStatus
 from vconnect.errors import PluginError, PluginStartError
 
-pytestmark = pytest.mark.both_loops
+# The two loops differ in how connections end and in nothing that readiness is made of.
+BOTH_LOOPS = pytest.mark.both_loops
 
 SDK = """
 import asyncio
@@ -47,6 +48,7 @@ async def answers(runtime: PluginRuntimeManager, name: str = "k") -> str:
     return str((await runtime.request(name, "e", {}))["by"])
 
 
+@BOTH_LOOPS
 async def test_until_it_is_ready_it_is_starting_and_gets_nothing(lab: Lab) -> None:
     directory = write(
         lab, on_start='while not Path("go").exists(): await asyncio.sleep(0.01)', capabilities=["e"]
@@ -114,6 +116,7 @@ async def test_a_new_version_that_does_not_get_ready_costs_no_event(
         assert summary.errors == 0
 
 
+@BOTH_LOOPS
 async def test_a_new_version_takes_over_only_when_it_is_ready(lab: Lab) -> None:
     write(lab)
     async with lab.manager() as runtime:
@@ -249,6 +252,7 @@ async def test_it_may_say_that_it_is_ready_more_than_once(lab: Lab) -> None:
         assert runtime.summary("eager").generation == 1
 
 
+@BOTH_LOOPS
 async def test_a_connection_lost_while_it_gets_ready_is_made_again(lab: Lab) -> None:
     code = """
     first = Connection()
@@ -307,6 +311,7 @@ async def test_another_programs_plugin_is_starting_until_it_is_ready(lab: Lab) -
         await until_status(runtime, "guest", "Stopped")
 
 
+@BOTH_LOOPS
 async def test_a_classic_plugin_that_disconnects_may_be_replaced_at_once(lab: Lab) -> None:
     code = """
     connection = Connection()
@@ -338,6 +343,7 @@ async def test_a_classic_plugin_that_disconnects_may_be_replaced_at_once(lab: La
         assert runtime.summary("brittle").substate == "disconnected"
 
 
+@BOTH_LOOPS
 async def test_a_second_cancellation_leaves_no_process_and_no_lock(lab: Lab) -> None:
     stubborn = (
         "for number in (2, 15): signal.signal(number, signal.SIG_IGN)\nserve()\ntime.sleep(60)"

@@ -14,8 +14,6 @@ from vconnect import PluginRuntimeManager
 from vconnect.errors import PluginStartError
 from vconnect.packages.pack import pack
 
-pytestmark = pytest.mark.both_loops
-
 RATE = 1000  # events per second
 
 CLASSIC = """
@@ -82,6 +80,7 @@ class Load:
 
 
 @pytest.mark.slow
+@pytest.mark.both_loops
 @pytest.mark.parametrize("code", [CLASSIC, SDK.replace("ON_START", "")], ids=["classic", "sdk"])
 async def test_an_upgrade_under_load_loses_no_event_and_no_file(lab: Lab, code: str) -> None:
     one, two, three = (package(lab, version, code) for version in ("1", "2", "3"))

@@ -415,6 +415,5 @@ def _same_plugin(directory: str, plugin: str) -> bool:
 
 
 def _unusable(path: Path, verb: str, error: OSError) -> InstallError:
-    # The file itself where it is known: a rename fails for what is in its way.
-    where = error.filename2 or error.filename or path
-    return InstallError(f"{where}: cannot be {verb}: {error.strerror or error}")
+    # A rename fails for what is in its way, and then that is what has to be looked at.
+    return InstallError(f"{error.filename2 or path}: cannot be {verb}: {error.strerror or error}")
