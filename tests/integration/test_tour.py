@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import toolchains
+from tests.support.serving import wait_until
 
 TOUR = Path(__file__).parents[2] / "examples" / "demo.py"
 VCONNECT = (sys.executable, "-m", "vconnect")
@@ -70,8 +71,9 @@ def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
         assert {"word-filter", "auto-reply"} <= set(plugins)
         assert {plugin["status"] for plugin in plugins.values()} == {"Running"}
         os.kill(plugins["auto-reply"]["pid"], signal.SIGKILL)
-        assert "auto-reply is Running" in ask(directory, "start", "auto-reply").stdout
-        assert "killed by SIGKILL" in ask(directory, "list").stdout
+        wait_until(lambda: "killed by SIGKILL" in ask(directory, "list").stdout)
+        assert "auto-reply is Running" in ask(directory, "restart", "auto-reply").stdout
+        assert "killed by SIGKILL" not in ask(directory, "list").stdout  # that is past now
 
         os.killpg(tour.pid, signal.SIGINT)  # as Ctrl-C does, to everybody in the terminal
         assert tour.wait(DEADLINE_S) == 0
