@@ -160,5 +160,5 @@ def check_patterns(patterns: Sequence[str]) -> str:
         try:
             Patterns([pattern], "")
         except ValueError as error:
-            return f"{pattern!r} is no pattern as in .gitignore: {error}"
+            return f"{pattern!r} is not a valid .gitignore pattern: {error}"
     return ""

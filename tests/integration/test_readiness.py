@@ -389,3 +389,32 @@ async def test_another_programs_plugin_that_does_not_get_ready_is_disconnected(l
         finally:
             writer.close()
             await writer.wait_closed()
+
+
+async def test_connecting_again_and_again_does_not_prolong_the_time_to_get_ready(lab: Lab) -> None:
+    code = """
+    while True:
+        connection = Connection()
+        connection.greet(protocol_versions=[1], ready=False)
+        time.sleep(0.2)
+        connection.close()
+    """
+    lab.plugin("restless", dedent(code))
+    async with lab.manager(start_timeout=0.7) as runtime:
+        async with asyncio.timeout(10):
+            await runtime.start_all()
+        summary = runtime.summary("restless")
+        assert (summary.status, summary.substate) == ("Error", "start_timeout")
+        assert "not ready within 0.7 s" in summary.reason
+
+
+async def test_why_an_event_fails_while_a_plugin_gets_ready(lab: Lab) -> None:
+    write(lab, on_start="await asyncio.sleep(0.5)")
+    async with lab.manager() as runtime:
+        starts = asyncio.create_task(runtime.start_all())
+        await until(lambda: runtime.runtime_summaries() != [])
+        await until(lambda: runtime.summary("k").substate == "initializing")
+        with pytest.raises(PluginError, match="connected, and not ready yet"):
+            await runtime.request("k", "e", {})
+        await starts
+        assert runtime.summary("k").reason == ""

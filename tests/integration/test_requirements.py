@@ -124,3 +124,43 @@ async def test_plugins_from_source_start_after_those_that_they_require(lab: Lab)
         assert {one.status for one in runtime.runtime_summaries()} == {"Running"}
         assert runtime.summary("web").generation == 1
     assert lab.order() == ["begin db", "begin web", "end web", "end db"]
+
+
+async def test_an_event_does_not_pass_a_filter_that_waits_for_another_plugin(lab: Lab) -> None:
+    lab.plugin("db", "time.sleep(0.6)\nserve()", capabilities=["none"])
+    lab.plugin("filter", ECHO, requires=["db"], capabilities=["e"], priority=9)
+    lab.plugin("deliver", ECHO, capabilities=["e"])
+    async with lab.manager(events={"e": {"on_failure": "closed"}}) as runtime:
+        starts = asyncio.create_task(runtime.start_all())
+        await until(lambda: len(runtime.runtime_summaries()) == 3)
+        await until_status(runtime, "deliver", "Running")
+        waiting = runtime.summary("filter")
+        assert (waiting.substate, waiting.reason) == ("waiting", "waits for db")
+        assert waiting.desired == "running"
+        assert (await runtime.emit("e", {})).stopped_by == "filter"
+        await starts
+        assert (await runtime.emit("e", {})).stopped_by is None
+
+
+async def test_a_stop_of_a_plugin_that_waits_for_another_one_counts(lab: Lab) -> None:
+    lab.plugin("db", "time.sleep(0.5)\nserve()")
+    lab.plugin("web", ECHO, requires=["db"])
+    async with lab.manager() as runtime:
+        starts = asyncio.create_task(runtime.start_all())
+        await until(lambda: len(runtime.runtime_summaries()) == 2)
+        await until(lambda: runtime.summary("web").substate == "waiting")
+        await runtime.stop_plugin("web")
+        await starts
+        assert (runtime.summary("web").generation, runtime.summary("db").status) == (0, "Running")
+
+
+async def test_where_a_process_is_enough_nobody_waits_for_more(lab: Lab) -> None:
+    lab.plugin("db", "time.sleep(1.5)\nserve()")
+    lab.plugin("web", ECHO, requires=["db:started"])
+    async with lab.manager() as runtime:
+        starts = asyncio.create_task(runtime.start_all())
+        await until(lambda: len(runtime.runtime_summaries()) == 2)
+        await until_status(runtime, "web", "Running")
+        assert runtime.summary("db").status == "Starting"
+        await starts
+        assert runtime.summary("web").generation == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from tests.support.lab import Lab, until, until_status
 from tests.support.serving import Serve, wait_until
 
 from vconnect import PluginRuntimeManager
+from vconnect.errors import PluginError
 from vconnect.packages.pack import pack
 from vconnect.store.home import PluginHome
+from vconnect.store.installer import PluginInstaller
 from vconnect.store.locks import try_lock
 
 pytestmark = pytest.mark.both_loops
@@ -278,7 +281,7 @@ async def test_what_was_written_there_is_carried_at_the_first_upgrade(
             "words of 1",
             str(lab.state / "data" / "keeper"),
         )
-        assert "carried what it wrote" in caplog.text
+        assert "copied what it wrote" in caplog.text
         assert "data/rows" in caplog.text
         assert versions(lab) == ["0.9", "1"]
 
@@ -378,3 +381,57 @@ async def test_an_upgrade_under_load_loses_no_event_and_no_file(lab: Lab, begins
         assert answers[-1][1] == "words of 2"
     seen = (lab.state / "data" / "keeper" / "seen").read_text().split()
     assert sorted(map(int, seen)) == list(range(PER_SECOND * SECONDS))
+
+
+async def test_a_plain_plugin_is_stopped_before_its_files_are_copied_whoever_installs(
+    lab: Lab,
+) -> None:
+    """The old process must not write to a directory that nobody reads any more."""
+    code = """
+    def answer(event):
+        with open("rows", "a") as file:
+            file.write(f"{event['payload']} ")
+        return {"status": "ok"}
+    time.sleep(WAIT)
+    serve(answer)
+    """
+    lab.plugin("keeper", code.replace("WAIT", "0"))
+    source = lab.source("keeper", code.replace("WAIT", "0.5"), below="new", version="2")
+    package = pack(source, lab.directory / "keeper.vp").path
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        await runtime.request("keeper", "e", 1)
+        # As a command beside the host does.
+        await PluginInstaller(lab.plugins, host=str(lab.socket)).install_from_url(str(package))
+        restart = asyncio.create_task(runtime.restart_plugin("keeper"))
+        number, answered = 2, [1]
+        while not restart.done():
+            with suppress(PluginError):
+                await runtime.request("keeper", "e", number)
+                answered.append(number)
+            number += 1
+            await asyncio.sleep(0.01)
+        await restart
+        await runtime.request("keeper", "e", 0)
+        (rows,) = lab.plugins.glob(".vconnect/hosts/*/data/keeper/rows")
+        assert [int(row) for row in rows.read_text().split()] == [*answered, 0]
+
+
+@pytest.mark.parametrize("damage", ["versions", "file", "current"])
+async def test_a_damaged_installation_is_repaired_by_installing_again(
+    lab: Lab, damage: str
+) -> None:
+    package = make_package(lab, "1")
+    async with lab.manager() as runtime:
+        await runtime.install_from_url(str(package))
+        home = lab.plugins / "keeper"
+        if damage == "versions":
+            shutil.rmtree(home / "versions")
+        elif damage == "current":
+            (home / "current").unlink()
+        else:
+            (version,) = (home / "versions").iterdir()
+            (version / "pkg" / "keeper").unlink()
+        await runtime.install_from_url(str(package))
+        await runtime.start_all()
+        assert (await ask(runtime))["words"] == "words of 1"

@@ -129,8 +129,10 @@ class FakeManager:
     async def start_plugin(self, name: str) -> None:
         await self._act("start", name, PluginStatus.RUNNING)
 
-    async def stop_plugin(self, name: str) -> None:
+    async def stop_plugin(self, name: str) -> bool:
         await self._act("stop", name, PluginStatus.STOPPED)
+        self._change(name, desired="stopped")
+        return True
 
     async def restart_plugin(self, name: str) -> None:
         await self._act("restart", name, PluginStatus.RUNNING)

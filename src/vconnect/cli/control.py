@@ -124,7 +124,7 @@ def status(host: RunningHost, name: str | None) -> None:
 @name_argument
 @asks_host
 def start(host: RunningHost, name: str) -> None:
-    """Start the plugin NAME and wait for its handshake."""
+    """Start the plugin NAME and wait until it is ready."""
     host.show(host.act(name, "start"), print_done)
 
 
@@ -132,8 +132,14 @@ def start(host: RunningHost, name: str) -> None:
 @name_argument
 @asks_host
 def stop(host: RunningHost, name: str) -> None:
-    """Stop the plugin NAME and wait until its last process has ended."""
-    host.show(host.act(name, "stop"), print_done)
+    """Stop the plugin NAME and wait until its last process has ended.
+
+    The exit code is 1 if a later start or restart has overtaken the stop.
+    """
+    plugin = host.act(name, "stop")
+    host.show(plugin, print_done)
+    if plugin["desired"] == "running":
+        click.get_current_context().exit(FAILED)
 
 
 @click.command()

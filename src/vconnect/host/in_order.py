@@ -1,11 +1,19 @@
 """Runs an action for each plugin, after those of the plugins that it depends on."""
 
+# A plugin that waits for others is wanted from the first moment on: an event that must not pass
+# without it does not pass while it waits.
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
+from vconnect.errors import PluginStartError
 from vconnect.plugins.order import Position, find_cycle
+from vconnect.plugins.status import Substate
+from vconnect.supervision.supervisor import Supervisor
 
 
 async def run_in_order(
@@ -45,3 +53,31 @@ async def run_in_order(
             tasks[name] = group.create_task(run(name))
     if errors:
         raise ExceptionGroup("some plugins failed", errors)
+
+
+async def start_in_order(supervisors: Sequence[Supervisor]) -> None:
+    """Start plugins, each once those that it requires are ready, or started if that is enough.
+
+    A failure does not affect other plugins; the supervisor has logged it.
+    """
+    by_name = {one.plugin.name: one for one in supervisors}
+    ready: dict[str, list[str]] = {}
+    starts: dict[str, Callable[[], Awaitable[object]]] = {}
+    for name, one in by_name.items():
+        known = {other: must for other, must in one.plugin.requirements.items() if other in by_name}
+        ready[name] = [other for other, must_be_ready in known.items() if must_be_ready]
+        begun = [by_name[other] for other, must_be_ready in known.items() if not must_be_ready]
+        starts[name] = partial(_start_or_leave, one, begun)
+        one.plugin.want("running")
+        if known:
+            one.plugin.explain(Substate.WAITING, f"waits for {', '.join(known)}")
+    await run_in_order(starts, ready)
+
+
+async def _start_or_leave(supervisor: Supervisor, begun: Iterable[Supervisor]) -> None:
+    for other in begun:
+        await other.wait_until_begun()
+    # An operator may have stopped it while it waited.
+    if supervisor.plugin.desired == "running":
+        with suppress(PluginStartError):
+            await supervisor.start(is_urgent=False)

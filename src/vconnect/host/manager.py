@@ -7,8 +7,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,7 +14,6 @@ from typing import Any, Self, TypeVar
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.results import Outcome, PluginResult
-from vconnect.errors import PluginStartError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -52,7 +49,7 @@ from vconnect.watching.reloader import Reloader
 from vconnect.wire.server import UnixSocketServer
 
 from .gatekeeper import HostGatekeeper
-from .in_order import run_in_order
+from .in_order import run_in_order, start_in_order
 from .native import NativeRequests
 from .roster import Roster, stop_order
 from .summary import HostSummary, summarize_host
@@ -308,9 +305,7 @@ class PluginRuntimeManager:
             if not plugin.is_external and not self._stays_stopped(plugin)
         ]
         warn_of_limit(len(startable))
-        required = {one.plugin.name: one.plugin.required_plugins for one in startable}
-        starts = {one.plugin.name: partial(_start_or_leave, one) for one in startable}
-        await run_in_order(starts, required)
+        await start_in_order(startable)
 
     async def stop_all(self) -> None:
         """Stop every plugin, required ones last. The socket stays open."""
@@ -581,9 +576,3 @@ class PluginRuntimeManager:
                 plugin.name,
             )
         return stopped
-
-
-async def _start_or_leave(supervisor: Supervisor) -> None:
-    """Start a plugin; if it fails, the supervisor has logged the reason."""
-    with suppress(PluginStartError):
-        await supervisor.start(is_urgent=False)

@@ -98,7 +98,7 @@ class Interrupts:
 
     def _ignore(self, number: signal.Signals) -> None:
         if self._lifeline is None or not self._lifeline.is_echo(number):
-            _log.info("received %s, which means nothing to this host", number.name)
+            _log.info("received %s, which this host ignores", number.name)
 
     def _guardian_lost(self) -> None:
         """Shut down in order: without a guardian, a kill would leave plugins behind."""

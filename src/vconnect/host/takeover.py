@@ -46,9 +46,11 @@ class Takeover:
         """Take over everything, and open the state file in between.
 
         Raises:
-            StateError: The state file was written by a newer vconnect, or the directory is that
-                of another host that is running.
+            StateError: The state file was written by a newer vconnect, or the directory is none, or
+                that of another host that is running.
         """
+        if self._state_dir.exists() and not self._state_dir.is_dir():
+            raise StateError(f"state_dir {self._state_dir} is no directory; choose another path")
         await in_thread(None, self.take_state)
         # Ends the plugins that a killed host has left.
         await state.open()

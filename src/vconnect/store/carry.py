@@ -66,7 +66,7 @@ class Pending:
             carried = [name for name in written_files(legacy) if _copy(legacy, name, target)]
             if carried:
                 _log.info(
-                    "plugin %s: carried what it wrote into its package directory to %s: %s",
+                    "plugin %s: copied what it wrote into its package directory to %s: %s",
                     plugin,
                     target,
                     _listed(carried),

@@ -25,6 +25,7 @@ from .layout import (
     InstalledVersion,
     current_version,
     is_version_name,
+    is_whole,
     read_version,
 )
 from .locks import try_lock
@@ -69,8 +70,10 @@ class PluginHome:
         return [version for version in map(_readable, sorted(self._names())) if version]
 
     def find(self, digest: str) -> InstalledVersion | None:
-        """Return the version with this digest, if it is there."""
-        return next((one for one in self.all_versions() if one.digest == digest), None)
+        """Return the version with this digest, if it is there with all of its files."""
+        return next(
+            (one for one in self.all_versions() if one.digest == digest and is_whole(one)), None
+        )
 
     def next_version(self) -> InstalledVersion | None:
         """Return the version that the next start tries, or ``None``."""
@@ -90,15 +93,16 @@ class PluginHome:
         target = self.versions / directory.name
         if os.path.lexists(target):
             ours, other = read_version(directory), _readable(target)
-            if other is not None and other.digest == ours.digest:
+            if other is not None and other.digest == ours.digest and is_whole(other):
                 return other  # somebody else has just installed it, and may run it already
-            if other is not None:
+            if other is not None and other.digest != ours.digest:
                 raise InstallError(
                     f"{target} is another package, whose digest begins the same: "
                     f"{other.digest}, not {ours.digest}"
                 )
             # Incomplete, or broken by hand. Moved before it is deleted: a kill leaves no half.
             self._discard(target)
+        self.versions.mkdir(mode=0o755, exist_ok=True)  # unless somebody has deleted it
         directory.rename(target)
         sync(self.versions)
         return read_version(target)

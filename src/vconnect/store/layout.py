@@ -183,6 +183,16 @@ def read_version(directory: Path) -> InstalledVersion:
     return InstalledVersion(receipt.name, receipt.version, receipt.sha256, directory)
 
 
+def is_whole(version: InstalledVersion) -> bool:
+    """Return whether every file of a version is still there, whatever is in it. Blocks."""
+    try:
+        data = (version.directory / RECEIPT).read_bytes()
+        files = msgspec.json.decode(data, type=Receipt).files
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return all(os.path.lexists(version.package / name) for name in files)
+
+
 def is_store_directory(home: Path) -> bool:
     """Return whether a plugin's directory has versions; otherwise it is plain. Blocks."""
     try:

@@ -90,7 +90,7 @@ def migrate(private: Path, plain: Path, version: Path, files: list[str]) -> Inst
         prepared.rename(plain)
         sync(plain.parent)
     sync(plain / VERSIONS / legacy)
-    _log.info("%s is a store directory now; its old files are in versions/%s", plain, legacy)
+    _log.info("%s: its old files are now in versions/%s", plain, legacy)
     next_version = PluginHome(plain).next_version()
     assert next_version is not None, "it was prepared"
     return next_version

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -50,6 +51,9 @@ class Releases:
             InstallError: The plugin's record was written by a newer vconnect.
         """
         if located.version is None:
+            return None
+        # A version that could not be made current is not tried: nothing can be installed here now.
+        if not os.access(located.version.home, os.W_OK):
             return None
         waiting = PluginHome(located.version.home).next_version()
         # Or it was made current, and that could not be written down.

@@ -157,7 +157,9 @@ class PluginStore:
                 entry = home.record().configured.get(said[0])
             except InstallError:
                 continue  # of a newer vconnect
-            if entry is not None and entry.source == said[1] and home.find(entry.digest):
+            if entry is None or entry.source != said[1] or home.current() is None:
+                continue
+            if home.find(entry.digest):
                 return inspect(home.path), entry.digest
         return None
 

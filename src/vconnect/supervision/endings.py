@@ -50,8 +50,10 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
 def overdue(instance: Instance) -> Verdict:
     """Return the verdict of an instance that did not connect, or did not get ready, in time."""
     substate, missing = Substate.HANDSHAKE_TIMEOUT, "no handshake"
-    if instance.session is not None:
+    if instance.start_due_at is not None:
         substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
+    elif instance.has_connected:
+        missing = "its connection ended, and it has not connected again"
     reason = _with_last_words(f"{missing} within {instance.patience:g} s", instance)
     reason += _stranger(instance)
     # Another program's process is not this host's to start again.

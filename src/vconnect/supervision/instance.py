@@ -50,6 +50,9 @@ class Instance:
         config: The configuration that it was given at its handshake, or ``None``.
         patience: Seconds that it may take for what it is doing: its handshake, or getting ready.
         due_at: When this time is over, in seconds of ``time.monotonic()``.
+        start_due_at: When it must be ready, however often it connects again until then; ``None``
+            if it has not said that it needs time.
+        has_connected: Whether it has ever completed a handshake.
         running_since: When it was first ready, in seconds of ``time.monotonic()``, or ``None``.
         is_ending: Whether its shutdown sequence has begun.
         lost_events: The events in flight when its last session ended.
@@ -74,6 +77,8 @@ class Instance:
         self.config: dict[str, Any] | None = None
         self.patience = 0.0
         self.due_at = 0.0
+        self.start_due_at: float | None = None
+        self.has_connected = False
         self.running_since: float | None = None
         self.is_ending = False
         # Here and not at the plugin: two instances may end at the same time, and only the events of
@@ -114,6 +119,15 @@ class Instance:
         """Allow ``patience`` seconds, from now on, for its handshake or for getting ready."""
         self.patience = patience
         self.due_at = time.monotonic() + patience
+        # A plugin that connects again and again must still get ready in the end.
+        if self.start_due_at is not None:
+            self.due_at = min(self.due_at, self.start_due_at)
+
+    def expect_ready(self, patience: float) -> None:
+        """Allow ``patience`` seconds, from its first handshake on, for getting ready."""
+        if self.start_due_at is None:
+            self.start_due_at = time.monotonic() + patience
+        self.expect(patience)
 
     def is_overdue(self) -> bool:
         """Return whether it has taken too long. Call it soon after `due_at`, in the event loop.
@@ -126,7 +140,10 @@ class Instance:
             return False
         if late < HELD_UP_S:
             return True
-        self.due_at += late + min(late, self.patience)
+        given = late + min(late, self.patience)
+        self.due_at += given
+        if self.start_due_at is not None:
+            self.start_due_at += given
         return False
 
     async def end(self, settings: ShutdownSettings, reason: str, on_phase: OnPhase) -> str:

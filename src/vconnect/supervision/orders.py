@@ -125,6 +125,18 @@ class Orders:
         if self.failure:
             raise PluginStartError(self._plugin.name, self.failure)
 
+    async def wait_until_begun(self) -> None:
+        """Wait until a plugin that is to be started has a process, or has failed to."""
+        plugin = self._plugin
+        at_rest = (PluginStatus.STOPPED, PluginStatus.ERROR)
+        await self.changes.wait_for(
+            lambda: (
+                plugin.is_up
+                or plugin.desired == "stopped"
+                or (plugin.status in at_rest and self.pending is Order.NONE)
+            )
+        )
+
     def give(self, order: Order) -> None:
         """Replace the pending order."""
         self.pending = order

@@ -105,7 +105,7 @@ class Supervisor:
         self._slot = slots.slot(plugin.name, self._wake.set, is_build=plugin.dev)
         self._task = asyncio.create_task(self._live(), name=f"supervisor of {plugin.name}")
         self.start, self.stop, self.restart = orders.start, orders.stop, orders.restart
-        self.led_by = self._generations.led_by
+        self.wait_until_begun, self.led_by = orders.wait_until_begun, self._generations.led_by
 
     async def close(self) -> None:
         """Stop the plugin and end the actor. The plugin's desired state stays as it is."""
@@ -159,7 +159,7 @@ class Supervisor:
         """
         if instance is None:
             instance = self._generations.current = Instance(self.plugin.generation)
-        instance.session = session
+        instance.session, instance.has_connected = session, True
         # Another program's plugin may have the name of an installed one, and then has its manifest.
         manifest = self.plugin.manifest if instance.process is None else instance.manifest
         session.permissions = manifest.permissions if manifest is not None else ()
@@ -311,16 +311,16 @@ class Supervisor:
             self._keep_current(instance.reason)
             return
         self._generations.successor = instance
-        self.plugin.explain(Substate.REPLACING)
+        self.plugin.explain(Substate.REPLACING, "")
         self._orders.changes.notify_all()
 
     def _initializes(self, instance: Instance) -> None:
         """Show that a connected plugin is not ready, and give it time for that."""
-        instance.expect(self._settings.start_timeout)
+        instance.expect_ready(self._settings.start_timeout)
         if instance is self._generations.current:
             if self.plugin.status is not PluginStatus.STARTING:
                 self._move(PluginStatus.STARTING, Substate.INITIALIZING)
-            self.plugin.explain(Substate.INITIALIZING)
+            self.plugin.explain(Substate.INITIALIZING, "connected, and not ready yet")
             self._orders.changes.notify_all()
         self._wake.set()
 
@@ -328,6 +328,7 @@ class Supervisor:
         """Let an instance serve, unless its version must first be made current on the disk."""
         if instance.running_since is None:
             instance.running_since = time.monotonic()
+        instance.start_due_at = None
         if instance.trial is None:
             self._begin_serving(instance)
         self._wake.set()
@@ -420,6 +421,8 @@ class Supervisor:
 
     def _may_overlap(self, current: Instance) -> bool:
         """Return whether a new process may be started beside the running one."""
+        # Another process may have installed something that the two must not share.
+        self._launcher.look(self.plugin)
         serves = self.plugin.status is PluginStatus.RUNNING
         is_away = self.plugin.substate is Substate.DISCONNECTED
         return (serves or is_away) and current.process is not None and not self.plugin.is_exclusive
@@ -448,16 +451,13 @@ class Supervisor:
         if successor.trial is not None and verdict.is_of_the_version:
             self._trials.fail(successor.trial, verdict.reason)
         await self._end_successor(successor, verdict.reason)
-        if self._generations.current is not None:
+        if self._generations.current is not None and self._orders.pending is not Order.STOP:
             self._keep_current(verdict.reason or "it was stopped")
 
     async def _overtake_successor(self, successor: Instance) -> None:
         """End a successor whose code may be old by now; the next step begins another one."""
-        _log.info(
-            "plugin %s: generation %d is overtaken by another restart",
-            self.plugin.name,
-            successor.generation,
-        )
+        generation = successor.generation
+        _log.info("plugin %s: generation %d is overtaken", self.plugin.name, generation)
         await self._end_successor(successor, "overtaken by another restart")
 
     async def _end_successor(self, successor: Instance, reason: str) -> None:

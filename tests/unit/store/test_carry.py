@@ -71,7 +71,7 @@ def test_what_the_plugin_wrote_is_carried_and_only_that(
     }
     assert (data / "late").read_bytes() == b"late"
     assert str((data / "latest").readlink()) == "data/deep/rows"
-    assert f"carried what it wrote into its package directory to {data}" in caplog.text
+    assert f"copied what it wrote into its package directory to {data}" in caplog.text
     assert "data/deep/rows, folder, late, latest" in caplog.text
     assert data.stat().st_mode & 0o777 == 0o700
     # The old files stay, for who goes back to them.
