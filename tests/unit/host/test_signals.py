@@ -88,7 +88,7 @@ async def test_what_means_nothing_is_logged_and_ends_nothing(host, number, caplo
     caplog.set_level("INFO", logger="vconnect")
     with host.interrupts.handled():
         os.kill(os.getpid(), number)
-        await until(lambda: f"received {number.name}, which means nothing" in caplog.text)
+        await until(lambda: f"received {number.name}, which this host ignores" in caplog.text)
     assert host.state == (0, 0, 0)
 
 
