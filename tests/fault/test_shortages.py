@@ -14,6 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from tests.support import toolchains
 from tests.support.cgroup_kit import both_ways
 from tests.support.lab import ECHO, Lab
 from tests.support.serving import Serve
@@ -280,3 +281,24 @@ def test_a_host_that_cannot_fork_ends_in_order(lab: Lab, loop: str) -> None:
         host.process.terminate()
         assert host.ends() == 0
     assert "Traceback" not in host.log.read_text()
+
+
+@toolchains.needs("cc")
+@pytest.mark.slow
+def test_three_hundred_plugins_run_under_the_usual_soft_limit(lab: Lab) -> None:
+    """A soft limit of 1024 descriptors, and a hard one of 4096: what shells and systemd set."""
+    program = lab.directory / "echo"
+    subprocess.run(["cc", "-O1", "-o", program, TESTS.parent / "benchmarks" / "echo.c"], check=True)
+    for number in range(300):
+        directory = lab.plugins / f"p{number:03}"
+        directory.mkdir(parents=True)
+        os.link(program, directory / directory.name)
+        (directory / "plugin.json").write_text(json.dumps({"name": directory.name}))
+    before = ("/bin/sh", "-c", 'ulimit -Sn 1024; ulimit -Hn 4096; exec "$@"', "sh")
+    with Serve(lab, "--uvloop", before=before) as host:
+        host.wait_for_log("300 of 300 plugin(s) running")
+        done = host.ask("emit", "e", "1", "--json")
+        results = json.loads(done.stdout)["results"]
+        assert [one["ok"] for one in results] == [True] * 300
+        host.process.terminate()
+        assert host.ends() == 0
