@@ -1,5 +1,9 @@
 """Waiting for what other tasks do: for a condition, and for work that must be completed."""
 
+# Everything happens on one event loop, so that no locks are needed: between two awaits nobody else
+# runs. What remains is to wait for the right thing. A condition is looked at again at each change,
+# and work that must be completed runs in a task of its own, which no caller's cancellation reaches.
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,9 @@
 """What only native plugins can be asked: the host's own events."""
 
+# These events come from the host and not from the application, so nothing that the operator has set
+# for the application's events applies to them: an open circuit, a quarantine or a default answer
+# would keep from a plugin just what could bring it back into order.
+
 from __future__ import annotations
 
 import time

@@ -1,5 +1,9 @@
 """The proxy of a download, from the environment, as other programs read it."""
 
+# The rules are those of curl and of Python's urllib, since operators set these variables for all
+# programs at once: lower case before upper case, the scheme's own variable before `all_proxy`, and
+# `no_proxy` before both. This machine itself is never asked through a proxy.
+
 from __future__ import annotations
 
 import ipaddress

@@ -1,5 +1,9 @@
 """What is in ``plugin_dir``, as far as plugins are concerned."""
 
+# A directory is read as it stands, by whoever put it there: what cannot be used is listed with its
+# reason, so that an operator sees it, and what is no plugin at all (`lost+found` on a disk of its
+# own) is passed over with a line in the log.
+
 from __future__ import annotations
 
 import logging

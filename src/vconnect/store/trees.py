@@ -1,5 +1,10 @@
 """Directories as a whole: sealed against changes, synced to disk, removed."""
 
+# A version is sealed after it was unpacked: read-only directories and files, so that neither the
+# plugin nor an operator's editor changes what the receipt says. Before it is moved into place, its
+# contents are synced, files before the directories that name them, so that a power cut leaves a
+# version that is whole or none.
+
 from __future__ import annotations
 
 import errno
