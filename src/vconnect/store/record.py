@@ -1,8 +1,8 @@
 """``store.json``: what happened to the versions of one plugin, and which one comes next."""
 
-# The link `current` is the truth about what is started; this file only explains it. So it is written
-# after the switch, a failure to write it is a warning, and a file that cannot be read costs the
-# history and nothing else. The one thing that only this file knows is which version waits.
+# The link `current` is the truth about what is started; this file only explains it. So it is
+# written after the switch, a failure to write it is a warning, and a file that cannot be read costs
+# the history and nothing else. The one thing that only this file knows is which version waits.
 
 from __future__ import annotations
 
