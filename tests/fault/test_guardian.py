@@ -281,8 +281,8 @@ def test_a_signal_to_the_host_alone_will_do(lab: Lab) -> None:
 def test_a_host_killed_by_a_signal_is_told_by_the_exit_code(lab: Lab) -> None:
     with Serve(lab) as host:
         host.wait_for_log("plugin(s) running")
-        host.process.send_signal(signal.SIGUSR1)  # it means nothing
-        host.wait_for_log("received SIGUSR1, which means nothing")
+        host.process.send_signal(signal.SIGUSR1)  # it is ignored
+        host.wait_for_log("received SIGUSR1, which this host ignores")
         os.kill(host.host_pid(), signal.SIGALRM)  # nobody handles it: it kills
         assert host.ends() == 128 + signal.SIGALRM
 
