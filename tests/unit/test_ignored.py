@@ -87,7 +87,9 @@ def test_a_file_with_a_mistake_has_no_effect_and_is_named(tmp_path):
     assert files.rule("a.js") is None
 
 
-@pytest.mark.parametrize(("pattern", "words"), [("../x", "leads out"), ("!", "not a valid .gitignore pattern")])
+@pytest.mark.parametrize(
+    ("pattern", "words"), [("../x", "leads out"), ("!", "not a valid .gitignore pattern")]
+)
 def test_what_an_operator_may_not_write(pattern, words):
     assert words in check_patterns(["*.py", pattern])
 

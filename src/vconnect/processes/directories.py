@@ -105,9 +105,9 @@ def make_private(directory: Path) -> None:
     Raises:
         OSError: One of them cannot be created.
     """
-    for one in (*reversed(directory.parents), directory):
-        if not one.exists():
-            one.mkdir(mode=0o700, exist_ok=True)
+    if not directory.exists():  # asked from below: usually everything is there, at each start
+        make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def data_directory(plugin: str, state_dir: Path) -> Path:
