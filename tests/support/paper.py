@@ -40,6 +40,7 @@ from vconnect.settings.parts import (
 )
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.layout import InstalledVersion
+from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
 from vconnect.store.store import PluginStore
 from vconnect.supervision.admission import Admissions
@@ -255,7 +256,11 @@ class PaperLauncher:
         await self.preparation.wait()
 
     def begin(
-        self, runtime: PluginRuntime, wake: asyncio.Event, trial: InstalledVersion | None = None
+        self,
+        runtime: PluginRuntime,
+        wake: asyncio.Event,
+        located: Located | None = None,
+        trial: InstalledVersion | None = None,
     ) -> Instance | Verdict:
         if self.troubles:
             return self.troubles.pop(0)
@@ -265,8 +270,8 @@ class PaperLauncher:
         self.started.append(made)
         return made
 
-    def look(self, runtime: PluginRuntime) -> None:
-        """Find nothing new: the tests say what is installed."""
+    def look(self, runtime: PluginRuntime) -> Located | None:
+        """Find nothing: the tests say what is installed."""
 
     def adopt(self, runtime: PluginRuntime, instance: Instance) -> None:
         self.adopted.append(instance)

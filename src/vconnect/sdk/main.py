@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vconnect.errors import ConfigError
-from vconnect.names import HOST_PID_VARIABLE, LOG_LEVELS, MAX_SOCKET_PATH_BYTES
+from vconnect.names import EXIT_CONFIG, HOST_PID_VARIABLE, LOG_LEVELS, MAX_SOCKET_PATH_BYTES
 
 from .client import PluginClient
 from .plugin import Plugin, check_plugin
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import argparse
 
 EXIT_FAILURE = 1
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
 

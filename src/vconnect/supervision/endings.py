@@ -6,6 +6,7 @@ import logging
 import time
 
 from vconnect.errors import HandshakeError
+from vconnect.names import EXIT_CONFIG
 from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
@@ -14,9 +15,6 @@ from vconnect.processes.process import ExitStatus
 
 from .instance import Instance
 from .verdict import Verdict
-
-EXIT_CONFIG = 78
-"""The exit code of a plugin that cannot use its configuration: EX_CONFIG of sysexits.h."""
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -117,6 +117,7 @@ class Launcher:
         self,
         plugin: PluginRuntime,
         wake: asyncio.Event,
+        located: Located | None = None,
         trial: InstalledVersion | None = None,
     ) -> Instance | Verdict:
         """Start a generation of a plugin. Blocks for about a millisecond.
@@ -124,6 +125,7 @@ class Launcher:
         Args:
             plugin: The plugin, with its generation already counted.
             wake: Set when the process exits.
+            located: What `look` has just found; by default it is looked up here.
             trial: The version to start, if it is not the current one.
 
         Returns:
@@ -133,7 +135,7 @@ class Launcher:
         if self._registry.exact(plugin.name) is not plugin:
             return Verdict(PluginStatus.ERROR, Substate.SPAWN_FAILED, "it is no longer installed")
         try:
-            located = self._locate(plugin, trial)
+            located = self._locate(plugin, located, trial)
             manifest = self._read_manifest(plugin, located)
             process = self._launch(plugin, located, manifest)
         except ManifestError as error:
@@ -156,14 +158,18 @@ class Launcher:
         if instance.process is not None and not is_known:
             self._registry.learn(plugin, instance.manifest, instance.package)
 
-    def look(self, plugin: PluginRuntime) -> None:
+    def look(self, plugin: PluginRuntime) -> Located | None:
         """Find out what is installed now: others change it too. Blocks for a few small reads.
 
-        What is found is set in the plugin, see `PluginRuntime.located`. What cannot be used is left
-        for `begin` to report.
+        What is found is also set in the plugin, see `PluginRuntime.located`.
+
+        Returns:
+            The current version; ``None`` if it cannot be used, which `begin` will report.
         """
-        with suppress(PluginStartError):
-            self._current(plugin)
+        try:
+            return self._current(plugin)
+        except PluginStartError:
+            return None
 
     def _current(self, plugin: PluginRuntime) -> Located:
         """Resolve the current version, and set it and the next one in the plugin.
@@ -182,7 +188,9 @@ class Launcher:
         plugin.located(located.path, located.version, waiting)
         return located
 
-    def _locate(self, plugin: PluginRuntime, version: InstalledVersion | None) -> Located:
+    def _locate(
+        self, plugin: PluginRuntime, found: Located | None, version: InstalledVersion | None
+    ) -> Located:
         """Resolve the version to start, once: everything of this start comes from one directory."""
         assert plugin.home is not None, "an external plugin is never launched"
         if error := self._uncarried.pop(plugin.name, None):
@@ -190,7 +198,9 @@ class Launcher:
             raise start_error(plugin.name, problem, error)
         if not plugin.dev and not is_valid_name(plugin.name):
             raise ManifestError(f"{plugin.home}: is no name of a plugin; expected {NAME_RULE}")
-        return self._current(plugin) if version is None else Located(version.package, version)
+        if version is not None:
+            return Located(version.package, version)
+        return found or self._current(plugin)
 
     def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""

@@ -277,13 +277,13 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Start a new generation if none is running."""
-        self._launcher.look(self.plugin)
+        located = self._launcher.look(self.plugin)
         trial = self._trials.choose(is_ordered=self._orders.pending is not Order.NONE)
         self._orders.pending = Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation()
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
-        instance = self._launcher.begin(self.plugin, self._wake, trial)
+        instance = self._launcher.begin(self.plugin, self._wake, located, trial)
         if isinstance(instance, Verdict):
             self._slot.release()
             _log.error("plugin %s cannot be started: %s", self.plugin.name, instance.reason)
@@ -299,11 +299,11 @@ class Supervisor:
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the running one."""
-        self._launcher.look(self.plugin)
+        located = self._launcher.look(self.plugin)
         trial = self._trials.choose(is_ordered=True)
         self._orders.pending = Order.NONE
         self.plugin.begin_generation()
-        instance = self._launcher.begin(self.plugin, self._wake, trial)
+        instance = self._launcher.begin(self.plugin, self._wake, located, trial)
         if isinstance(instance, Verdict):
             self._slot.release()
             if trial is not None and instance.ended is not Ended.TRANSIENT:
