@@ -101,7 +101,7 @@ def keep_from_children(holder: Holder) -> None:
 
     A child that executes another program has none of them anyway. One that goes on with this
     program (``multiprocessing``) would keep sockets, locks and pipes open after this process has
-    ended, and nobody would notice that end.
+    ended, and its exit would go unnoticed.
     """
     _holders().add(holder)
 

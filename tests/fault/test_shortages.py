@@ -17,6 +17,7 @@ import pytest
 from tests.support import toolchains
 from tests.support.cgroup_kit import both_ways
 from tests.support.lab import ECHO, Lab
+from tests.support.nobody import NOBODY, as_nobody
 from tests.support.serving import Serve
 
 from vconnect.processes.cgroup_tree import delegated
@@ -27,7 +28,6 @@ pytestmark = [
 ]
 
 TESTS = Path(__file__).parent.parent
-NOBODY = 65534
 
 
 async def run_host(lab: Lab, code: str, *, before: tuple[str, ...] = (), **limits: int) -> Any:
@@ -149,27 +149,6 @@ async def test_a_start_without_a_descriptor_holds_up_nobody(lab: Lab, cgroup: st
     assert "too many open files" in told["tries"]["0"].lower()
     # A milliseconds' matter. The bound is for a machine that is busy with something else.
     assert told["worst"] < 0.1
-
-
-def as_nobody(lab: Lab) -> tuple[str, ...]:
-    """Return the words before a command that make it subject to a limit on processes.
-
-    Root is not. So nobody runs it, who may read what root may, and has no other privilege.
-    """
-    if os.geteuid() != 0:
-        return ()
-    words = (
-        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
-        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
-    )
-    if shutil.which("setpriv") is None:
-        pytest.skip("root is held to no number of processes, and setpriv is not installed")
-    done = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"root is held to no number of processes: {done.stderr.strip()}")
-    for path in (lab.directory, *lab.directory.rglob("*")):
-        os.chown(path, NOBODY, NOBODY)
-    return words
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import resource
 import signal
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.descriptors import free_descriptors
 from tests.support.lab import until
 
 from vconnect.errors import PluginStartError
@@ -28,29 +27,6 @@ pytestmark = [
 
 def spec(*argv: str) -> LaunchSpec:
     return LaunchSpec(plugin="example", argv=argv, directory=Path("/"), environment={})
-
-
-@contextmanager
-def free_descriptors(count: int):
-    """Leave this process ``count`` descriptors."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken: list[int] = []
-    try:
-        # A listing has a descriptor of its own, so the highest in use is looked for by opening.
-        taken.append(os.open(os.devnull, os.O_RDONLY))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, limits[1]))
-        while True:
-            try:
-                taken.append(os.dup(taken[0]))
-            except OSError:
-                break
-        for _ in range(count):
-            os.close(taken.pop())
-        yield
-    finally:
-        for fd in taken:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("count", range(6))

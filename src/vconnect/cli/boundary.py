@@ -48,7 +48,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     try:
         code = _run(command, list(arguments), State())
         _flush()
-    # The reader, such as `head`, has seen enough. That is no error worth a message.
+    # The reader, such as `head`, has seen enough. That is not an error worth a message.
     except BrokenPipeError:
         _forget_stdout()
         return FAILED

@@ -267,7 +267,7 @@ class HostCalls:
         return {"plugins": sent}
 
     def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
-        # Subscribing twice is no mistake; a dictionary keeps the order and drops duplicates.
+        # Subscribing twice is not a mistake; a dictionary keeps the order and drops duplicates.
         wanted = dict.fromkeys((*queue.session.subscriptions, *_patterns_of(call)))
         if len(wanted) > _MAX_SUBSCRIPTIONS:
             raise HostCallError(

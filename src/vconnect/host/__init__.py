@@ -7,7 +7,7 @@
 `native`       what only native plugins can be asked
 `in_order`     runs actions for plugins, each after those that it depends on
 `takeover`     what an older vconnect kept, taken over by this host
-`surroundings` what a host inherits, mended or named
+`surroundings` what a host inherits, repaired or reported
 `serve`        ``vconnect serve``: one manager in the foreground
 `signals`      what ends a host, and how
 `guardian`     the parent process that ends every plugin if the host is killed

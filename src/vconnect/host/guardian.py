@@ -176,7 +176,7 @@ def guarded(leftovers: Callable[[], None]) -> Lifeline:
     # A stopped process cannot notice that the guardian has died. The kernel wakes stopped groups
     # that are orphaned, but not a group whose threads are just about to stop.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    # Not what was blocked before: whoever starts this may have blocked what is to end it.
+    # Not what was blocked before: the caller may have blocked the signals that are to end it.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _pass_on(guardian)
     return Lifeline(reading, guardian)

@@ -46,11 +46,14 @@ class Takeover:
         """Take over everything, and open the state file in between.
 
         Raises:
-            StateError: The state file was written by a newer vconnect, or the directory is none, or
-                that of another host that is running.
+            StateError: The state file was written by a newer vconnect, or the path is not
+                a directory, or that of another host that is running.
         """
         if self._state_dir.exists() and not self._state_dir.is_dir():
-            raise StateError(f"state_dir {self._state_dir} is no directory; choose another path")
+            raise StateError(
+                f"state_dir {self._state_dir} is not a directory; expected a directory or a "
+                "path that does not exist"
+            )
         await in_thread(None, self.take_state)
         # Ends the plugins that a killed host has left.
         await state.open()

@@ -16,7 +16,7 @@ from .host_log import PLUGIN_LOGGERS
 from .records import Content, LogRecord, Stream, from_call, parse_line
 from .ring import LogRing
 
-# How often suppressed lines are reported, so that the reports are no flood themselves. Seconds.
+# Seconds between reports of suppressed lines, which must not become a flood themselves.
 _TELL_EVERY = 1.0
 
 

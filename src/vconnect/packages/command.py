@@ -152,11 +152,11 @@ def _check_executable(plugin: str, file: Path) -> None:
 def _check_first_line(plugin: str, file: Path) -> None:
     """Refuse a script whose first line ends as on Windows: its interpreter would not be found."""
     try:
-        with file.open("rb") as script:
-            line = script.readline(_MAX_FIRST_LINE)
+        with file.open("rb", buffering=0) as script:  # each start does this: one read, no buffer
+            line = script.read(_MAX_FIRST_LINE).partition(b"\n")[0]
     except OSError:
         return  # a program may be executable, but not readable
-    if line.startswith(b"#!") and line.rstrip(b"\n").endswith(b"\r"):
+    if line.startswith(b"#!") and line.endswith(b"\r"):
         raise PluginStartError(
             plugin,
             f"the first line of {file} ends with a carriage return (CRLF), which would become part "

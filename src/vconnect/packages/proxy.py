@@ -49,7 +49,7 @@ def proxy_for(url: URL, environ: Mapping[str, str] = os.environ) -> Proxy | None
     in lower or upper case. ``no_proxy`` lists hosts without one, and this machine never has one.
 
     Raises:
-        ValueError: The variable is no address of a proxy that can be used.
+        ValueError: The variable does not hold the address of a usable proxy.
     """
     host = url.host or ""
     if is_loopback(host):

@@ -209,7 +209,7 @@ def _included(source: Path, path: str) -> str:
 
 
 def _holds_certificates_only(file: Path) -> bool:
-    """Return whether a ``.pem`` is no secret: libraries ship such files."""
+    """Return whether a ``.pem`` is not a secret: libraries ship such files."""
     if not fnmatch.fnmatch(file.name, "*.pem") or not file.is_file():
         return False
     contents = file.read_bytes()

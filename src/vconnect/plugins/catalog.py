@@ -58,7 +58,7 @@ class Catalog:
         _log.info("registering dev plugin: %s from %s", plugin, directory)
         known = self._registry.exact(plugin)
         if known is not None:
-            # Registering the same directory again is no mistake, and must not disturb the plugin.
+            # Registering a directory again is not a mistake, and must not disturb the plugin.
             if known.dev and known.path == directory:
                 return
             _check_idle(known)

@@ -120,10 +120,12 @@ class Registry:
             ManifestError: They form a cycle; the text names it.
         """
         position = plugin.position_with(manifest)
-        # Only plugins that are up: one that is not running must not keep others from starting.
-        up = [other for other in self._plugins.values() if other.is_up]
-        if not (position.before or position.after or any(other.is_placed for other in up)):
+        others = self._plugins.values()
+        is_placed = position.before or position.after
+        if not is_placed and not any(other.is_placed and other.is_up for other in others):
             return
+        # Only plugins that are up: one that is not running must not keep others from starting.
+        up = [other for other in others if other.is_up]
         positions = {other.name: other.position for other in up} | {plugin.name: position}
         cycle = find_cycle(positions, plugin.name)
         if cycle:

@@ -108,7 +108,7 @@ class Restarts:
         # Before everything else: what the operator has ruled out is not even counted.
         if policy.mode == "never" or (policy.mode == "on-failure" and how is Ended.CLEANLY):
             return Decision(None)
-        # These three are no crashes: they are not counted, and do not lengthen the back-off.
+        # These three are not crashes: they are not counted, and do not lengthen the back-off.
         self._moments = self._moments + 1 if how is Ended.MOMENTARY else 0
         if how is Ended.MOMENTARY:
             delay = min(_MOMENT_S * 2.0 ** (self._moments - 1), _TRANSIENT_DELAY_S)

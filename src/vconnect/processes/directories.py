@@ -15,10 +15,11 @@ HOST is the host's PID and start time, which identifies what a killed host has l
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,8 @@ class PrivateDirectory:
         runs = state_dir / _RUN
         make_private(runs)
         # A random suffix, because one host has many starts, and names must not be guessed.
-        self.run = Path(tempfile.mkdtemp(prefix=f"{_mark(os.getpid())}-", dir=runs))
+        self.run = runs / f"{_own_mark(os.getpid())}-{secrets.token_hex(8)}"
+        self.run.mkdir(mode=0o700)
         self.secrets = self.run / "secrets"
         self.tmp = self.run
         if with_secrets:  # else one directory is enough; creating one is the slowest part of this
@@ -156,6 +158,12 @@ def _runs(runs: Path) -> Iterator[tuple[Path, int, bool]]:
 def _mark(pid: int) -> str:
     """Identify a process by PID and start time: PIDs are reused, in a container regularly."""
     return f"{pid}.{start_time(pid)}"
+
+
+@functools.cache
+def _own_mark(pid: int) -> str:
+    """Return this host's mark, read once: its start time stays. A fork has another PID."""
+    return _mark(pid)
 
 
 def _read(path: Path) -> bytes:

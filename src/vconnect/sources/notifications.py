@@ -24,7 +24,7 @@ class Notifications:
     """Watches directories, not what is below them. Methods block for milliseconds."""
 
     # `drain` is asked several times a second: `watchfiles` collects what happens meanwhile in a
-    # thread of its own that is no Python thread, so none has to wait here for a change.
+    # native thread, not a Python thread, so none has to wait here for a change.
 
     def __init__(self) -> None:
         self._watched: dict[str, dict[str, Identity]] = {}

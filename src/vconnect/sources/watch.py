@@ -1,7 +1,7 @@
 """Detects which source files of a plugin have changed."""
 
 # Two scans of a directory are compared, because only they tell what has changed, in whatever way:
-# by a rename, behind a link, or while nobody looked. The system's notifications tell when to scan.
+# by a rename, behind a link, or between two looks. The system's notifications tell when to scan.
 # Where there are none, or not enough, and for what they cannot see, there is a scan now and then.
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Tree:
 
 def _older_than(files: dict[str, Stamp], started_at: float) -> dict[str, Stamp]:
     """Return the files that are as they were at a time in Unix seconds."""
-    # The time of the last change of anything, which nobody can set, and which a rename sets too.
+    # The time of the last change of anything: no program can set it, and a rename sets it too.
     at = started_at * 1e9
     return {path: stamp for path, stamp in files.items() if stamp.changed <= at}
 

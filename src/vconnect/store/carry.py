@@ -113,7 +113,7 @@ def written_files(legacy: Path) -> list[str]:
             relative = str(path.relative_to(root))
             status = path.lstat()
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                continue  # a socket or a pipe: whoever needs it makes it
+                continue  # a socket or a pipe: its program creates it again
             if relative != _MANIFEST and (relative not in packaged or status.st_mtime > newest):
                 written.append(relative)
     return sorted(written)

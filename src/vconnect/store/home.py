@@ -94,7 +94,7 @@ class PluginHome:
         if os.path.lexists(target):
             ours, other = read_version(directory), _readable(target)
             if other is not None and other.digest == ours.digest and is_whole(other):
-                return other  # somebody else has just installed it, and may run it already
+                return other  # another process has just installed it, and may already run it
             if other is not None and other.digest != ours.digest:
                 raise InstallError(
                     f"{target} is another package, whose digest begins the same: "
@@ -102,7 +102,7 @@ class PluginHome:
                 )
             # Incomplete, or broken by hand. Moved before it is deleted: a kill leaves no half.
             self._discard(target)
-        self.versions.mkdir(mode=0o755, exist_ok=True)  # unless somebody has deleted it
+        self.versions.mkdir(mode=0o755, exist_ok=True)  # it may have been deleted
         directory.rename(target)
         sync(self.versions)
         return read_version(target)
@@ -170,7 +170,7 @@ class PluginHome:
         """
         current = self.current()
         if current is None:
-            return  # nobody knows which one was meant
+            return  # which one was meant is unknown
         record = self.record()
         kept = {current.digest, *_previous(record, current, self.all_versions(), keep_versions - 1)}
         if record.history and record.history[-1].result == "failed":

@@ -169,7 +169,7 @@ class PluginInstaller:
                 if _digest_of(source.path)[0] != digest:
                     return None
             except OSError:
-                return None  # whoever installs it says what is wrong with it
+                return None  # the installation will report what is wrong with it
         wanted = self.store.home(plugin.home.name).find(digest)
         if wanted is None:
             return None  # removed just now
@@ -194,7 +194,7 @@ class PluginInstaller:
         try:
             digest, _ = _digest_of(archive)
         except OSError:
-            return None  # whoever unpacks it says what is wrong with it
+            return None  # unpacking will report what is wrong with it
         return self._chosen(source, digest, stop)
 
     def _chosen(
@@ -226,7 +226,7 @@ class PluginInstaller:
             return known
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         manifest = unpacked.manifest
-        # What was unpacked must be what was digested; a file of somebody else may change meanwhile.
+        # What was unpacked must be what was digested; another user's file may change meanwhile.
         if _digest_of(archive)[0] != digest:
             raise InstallError(f"{origin}: was changed while it was read; try again")
         check_version(manifest.version, origin)

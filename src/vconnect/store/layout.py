@@ -159,7 +159,7 @@ def read_head(directory: Path) -> ReceiptHead:
     except OSError as error:
         raise InstallError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InstallError(f"{file}: is no receipt: {error}") from None
+        raise InstallError(f"{file} is not a valid receipt: {error}") from None
     if receipt.format > FORMAT:
         raise InstallError(
             f"{file} has format version {receipt.format}; this vconnect supports at most {FORMAT}"
@@ -229,7 +229,9 @@ def _target(home: Path) -> str:
             f"{link} is missing, so no version is installed; install one of them again"
         ) from None
     except OSError:
-        raise InstallError(f"{link} is no link; expected one to versions/VERSION") from None
+        raise InstallError(
+            f"{link} is not a symbolic link; expected a link to versions/VERSION"
+        ) from None
 
 
 def _version_at(home: Path, target: str) -> InstalledVersion:

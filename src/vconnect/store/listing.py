@@ -1,8 +1,8 @@
 """What is in ``plugin_dir``, as far as plugins are concerned."""
 
-# A directory is read as it stands, by whoever put it there: what cannot be used is listed with its
-# reason, so that an operator sees it, and what is no plugin at all (`lost+found` on a disk of its
-# own) is passed over with a line in the log.
+# A directory is read as it is, no matter who put it there: what cannot be used is listed with its
+# reason, so that an operator sees it, and what is not a plugin at all (`lost+found` on a disk of
+# its own) is skipped with a line in the log.
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def may_be_plugin(path: Path) -> bool:
 def list_plugins(directories: list[Path]) -> list[InstalledPlugin]:
     """Describe the plugins in these directories, by name. Blocks.
 
-    What is no plugin at all, like ``lost+found``, is left out; the log says so.
+    What is not a plugin at all, like ``lost+found``, is left out; the log says so.
     """
     found = []
     for path in sorted(directories):
         if _is_stranger(path):
-            _log.info("%s is no plugin; it is passed over", path)
+            _log.info("%s is not a plugin; it is skipped", path)
         else:
             found.append(inspect(path))
     return _without_twins(found)

@@ -1,6 +1,6 @@
 """Locks between processes and hosts that share one ``plugin_dir``."""
 
-# The order is: the lock of a plugin, then that of the store; nobody waits for the lock of a plugin
+# The order is: the lock of a plugin, then that of the store; no one waits for the lock of a plugin
 # while holding the other. The kernel releases a lock when the process dies. Lock files are never
 # removed, because a removed one could be locked by one process and made anew by another.
 
@@ -84,7 +84,7 @@ def locked(
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file if nobody else has; the lock ends when its last descriptor is closed."""
+    """Lock an open file unless it is locked; the lock ends when its last descriptor is closed."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Which version of a plugin is current, for whoever starts it."""
+"""Which version of a plugin is current, for the code that starts it."""
 
 # The idea: `current` moves only to a version that has been ready. Until then the version is the
 # next one, which a start tries once. So a host that is killed at any moment starts a version that
@@ -145,7 +145,7 @@ class Releases:
 
     def _collect(self, plugin: str) -> None:
         try:
-            # Without waiting: whoever is changing the plugin now collects afterwards.
+            # Without waiting: the process that is changing the plugin now collects afterwards.
             with self._store.changing(plugin, "a clean-up", patience=0.0):
                 self._store.home(plugin).collect(self._keep_versions)
         except InstallError as error:

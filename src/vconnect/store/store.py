@@ -202,7 +202,7 @@ class PluginStore:
         plugin = receipt.name
         if plugin in RESERVED_NAMES and not os.path.lexists(self.plugin_dir / plugin):
             raise InstallError(
-                f"{plugin!r} is no name for a plugin: it is one of "
+                f"{plugin!r} cannot be a plugin's name: it is one of "
                 f"{', '.join(sorted(RESERVED_NAMES))}"
             )
         home = self.home(plugin)

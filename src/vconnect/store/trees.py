@@ -25,7 +25,7 @@ _RUNNABLE = 0o555
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """What is in a tree that nobody changes any more.
+    """What is in a tree that no longer changes.
 
     Attributes:
         files: Each file's sha256, and whether it is executable.
@@ -40,7 +40,7 @@ def seal(directory: Path) -> Sealed:
     """Make a tree read-only, sync it to disk, and return what is in it. Blocks.
 
     Raises:
-        OSError: Something cannot be read, changed or flushed, or is no regular file.
+        OSError: Something cannot be read, changed or flushed, or is not a regular file.
     """
     files: dict[str, tuple[str, bool]] = {}
     parents: list[str] = []

@@ -61,8 +61,8 @@ def overdue(instance: Instance) -> Verdict:
 
 def refused(instance: Instance, error: HandshakeError) -> Verdict:
     """Return the verdict of an instance whose handshake was refused with `error`."""
-    # The plugin itself declares that it cannot serve on this host. That is no failure, and is not
-    # retried.
+    # The plugin itself declares that it cannot serve on this host. That is not a failure, and is
+    # not retried.
     if error.code == "disabled":
         return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
     if error.code == "handshake_timeout":
@@ -147,7 +147,7 @@ def _background(instance: Instance) -> str:
 
 
 def _stranger(instance: Instance) -> str:
-    """Return why somebody else was refused under the name of a plugin that never connected."""
+    """Return why another process was refused under the name of a plugin that never connected."""
     if instance.refusal and instance.running_since is None:
         return f"; refused a connection: {instance.refusal}"
     return ""

@@ -197,7 +197,7 @@ class Launcher:
             problem = f"cannot carry its files to its data directory: {error.strerror}"
             raise start_error(plugin.name, problem, error)
         if not plugin.dev and not is_valid_name(plugin.name):
-            raise ManifestError(f"{plugin.home}: is no name of a plugin; expected {NAME_RULE}")
+            raise ManifestError(f"{plugin.home}: is not a valid plugin name; expected {NAME_RULE}")
         if version is not None:
             return Located(version.package, version)
         return found or self._current(plugin)

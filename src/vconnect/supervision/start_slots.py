@@ -132,7 +132,7 @@ class _Pool:
         return [slot.plugin for slot in self._holders]
 
     def _is_open_to(self, *, is_urgent: bool) -> bool:
-        """Return whether a slot is free that nobody else comes first for."""
+        """Return whether a slot is free and no one else is ahead in the queue."""
         if self._urgent or (self._queue and not is_urgent):
             return False
         return self._free() > 0

@@ -11,7 +11,7 @@
 #
 # Its instances (a process with its session) are in `Generations`: the current one, a successor
 # until that is ready, and those that are leaving. Readiness is what counts, not the handshake: a
-# plugin that still initializes gets no events and replaces nobody.
+# plugin that still initializes gets no events and replaces no other process.
 
 from __future__ import annotations
 
@@ -402,7 +402,7 @@ class Supervisor:
 
     def _replace_disconnected(self, instance: Instance) -> None:
         """Start a new process for one that has closed its connection, as the operator chose."""
-        # Like an end, so that a plugin that does this again and again is not replaced for ever.
+        # Like an end, so that a plugin that does this again and again is not replaced forever.
         decision = self._restarts.ended(Ended.FAILED, instance.ran_for, time.monotonic())
         if (
             self._orders.pending is Order.NONE

@@ -76,7 +76,7 @@ class Trials:
         try:
             await self._releases.failed(self._plugin.name, version, reason)
         except InstallError as error:
-            # The host goes on; after its next start the version is tried once more.
+            # The host goes on; after its next start the version is tried again.
             _log.warning("plugin %s: the failure is not recorded: %s", self._plugin.name, error)
 
     async def make_current(self, version: InstalledVersion) -> None:

@@ -95,8 +95,8 @@ class Watchdog:
                 EVENT_NAMES[PING], {}, self._interval * (self._limit + 1)
             )
         except PluginError:
-            # The queue is full, which is no sign of life either. A future that is never set counts
-            # as missed.
+            # The queue is full, which is not a sign of life either. A future that is never set
+            # counts as missed.
             self._pending = self._loop.create_future()
 
 

@@ -3,7 +3,7 @@
 ================ ======================================================
 `server`         the socket that plugins connect to, and their handshakes
 `private_socket` a Unix socket that only this user can reach, protected by a lock
-`acceptor`       accepts connections, also when no descriptor is left
+`acceptor`       accepts connections, even if no descriptor is left
 `session`        a connection after its handshake
 `messages`       the meaning of handshakes, events, answers and calls
 `_lane`          compiled: a connection with its events in flight

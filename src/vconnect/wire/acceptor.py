@@ -1,4 +1,4 @@
-"""Accepts the connections of a listening socket, also when no descriptor is left for them."""
+"""Accepts the connections of a listening socket, even if no descriptor is left for them."""
 
 # The loops' own servers do two things at the limit on descriptors: uvloop accepts and closes each
 # client without a word, and asyncio writes a line for each attempt, a megabyte a second. Here one
@@ -101,7 +101,7 @@ class Acceptor:
     # Without a descriptor.
 
     def _turn_away(self, error: OSError) -> None:
-        """Let a client in with the descriptor in reserve, and accept nobody else meanwhile."""
+        """Let a client in with the descriptor in reserve, and accept no others meanwhile."""
         self._warn(error)
         self._loop.remove_reader(self._listening.fileno())
         self._reserve.release()

@@ -153,7 +153,7 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         HandshakeError: ``bad_handshake``, ``nameless``, ``bad_name`` or ``version_mismatch``.
     """
     if not isinstance(message, dict):
-        raise _bad("the first message is no object; expected a handshake")
+        raise _bad("the first message is not an object; expected a handshake")
     plugin = _parse_name(message)
     version = _choose_version(message.get("protocol_versions"), versions)
     return Handshake(
@@ -315,7 +315,7 @@ def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
     # A classic plugin does not know the key.
     if offered is None:
         return None
-    # isinstance() would accept true, because Python's bool is an int; 1.0 is no version either.
+    # isinstance() would accept true, because Python's bool is an int; 1.0 is not a version either.
     if not isinstance(offered, list) or not all(type(version) is int for version in offered):
         raise _bad(f"protocol_versions is {_shown(offered)}; expected a list of integers")
     common = [version for version in versions if version in offered]

@@ -129,7 +129,7 @@ async def test_a_name_that_means_something_else_is_refused(
 ) -> None:
     members = [file("plugin.json", manifest_bytes(name=name)), file(name, SCRIPT, 0o755)]
     message = await refusal(installer, write_package(tmp_path / "a.vp", members))
-    assert "is no name for a plugin" in message
+    assert "cannot be a plugin's name" in message
     assert installed(plugin_dir) == {}
 
 

@@ -83,8 +83,8 @@ def test_a_version_is_what_its_receipt_says(version: InstalledVersion) -> None:
         (lambda receipt: {**receipt, "version": "1.3.0"}, "is the receipt of 1.3.0"),
         (lambda receipt: {**receipt, "sha256": "0" * 64}, "is the receipt of"),
         (lambda receipt: {**receipt, "format": 2}, "format version 2"),
-        (lambda receipt: {"version": "1.2.0"}, "is no receipt"),
-        (lambda receipt: [], "is no receipt"),
+        (lambda receipt: {"version": "1.2.0"}, "is not a valid receipt"),
+        (lambda receipt: [], "is not a valid receipt"),
     ],
 )
 def test_a_receipt_that_is_not_that_of_its_directory(
@@ -159,7 +159,7 @@ def test_current_is_no_link(version: InstalledVersion) -> None:
     with pytest.raises(InstallError, match="is missing, so no version is installed"):
         current_version(version.home)
     link.mkdir()
-    with pytest.raises(InstallError, match="is no link"):
+    with pytest.raises(InstallError, match="is not a symbolic link"):
         current_version(version.home)
     assert is_store_directory(version.home)
 

@@ -1,4 +1,4 @@
-"""What is in plugin_dir: plugins, what cannot be used, and what is no plugin at all."""
+"""What is in plugin_dir: plugins, what cannot be used, and what is not a plugin at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_no_plugin_is_passed_over(
     add(store.plugin_dir / "my notes")
     plain(store)
     assert [plugin.name for plugin in store.installed()] == ["example"]
-    assert f"{store.plugin_dir / 'lost+found'} is no plugin; it is passed over" in caplog.text
+    assert f"{store.plugin_dir / 'lost+found'} is not a plugin; it is skipped" in caplog.text
     # A program under a name that cannot be is a mistake of somebody's.
     add(store.plugin_dir / "my plugin", None, "run")
     assert [plugin.name for plugin in store.installed() if plugin.problem] == ["my plugin"]

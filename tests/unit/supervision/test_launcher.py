@@ -448,7 +448,7 @@ async def test_without_a_data_directory_no_version_is_started(place, monkeypatch
 async def test_a_directory_whose_name_cannot_be_is_not_started(place):
     verdict = place.fails(place.add("two words"))
     assert verdict.substate is Substate.BAD_MANIFEST
-    assert "is no name of a plugin" in verdict.reason
+    assert "is not a valid plugin name" in verdict.reason
 
 
 async def test_files_are_carried_before_the_first_start_in_the_data_directory(place):

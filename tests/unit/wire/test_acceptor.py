@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.descriptors import free_descriptors
 from tests.support.wire_kit import until
 
 from vconnect.wire import acceptor as module
@@ -65,24 +63,6 @@ async def door() -> Iterator[Door]:
         await asyncio.sleep(0.05)
 
 
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, limits[1]))
-        while True:
-            try:
-                taken.append(os.dup(taken[0]))
-            except OSError:
-                break
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for descriptor in taken:
-            os.close(descriptor)
-
-
 async def test_everyone_is_connected(door: Door):
     answers = await asyncio.gather(*(door.says(client) for client in door.clients))
     assert answers == ["echo hello"] * 4
@@ -91,7 +71,7 @@ async def test_everyone_is_connected(door: Door):
 async def test_at_the_limit_a_client_is_answered_and_the_log_has_one_line(door: Door, caplog):
     first, *others, last = door.clients
     assert await door.says(first) == "echo hello"
-    with no_descriptors():
+    with free_descriptors(0):
         for client in others:
             answer = await door.says(client)
             assert answer.startswith("this host has no file descriptor left")
@@ -103,14 +83,14 @@ async def test_at_the_limit_a_client_is_answered_and_the_log_has_one_line(door: 
 
 
 async def test_several_clients_at_once_are_answered_one_after_the_other(door: Door):
-    with no_descriptors():
+    with free_descriptors(0):
         answers = await asyncio.gather(*(door.says(client) for client in door.clients))
     assert all("no file descriptor left" in answer for answer in answers)
 
 
 async def test_one_that_says_nothing_holds_up_the_others_only_for_a_moment(door: Door, monkeypatch):
     monkeypatch.setattr(module, "_LONGEST_VISIT_S", 0.1)
-    with no_descriptors():
+    with free_descriptors(0):
         for client in door.clients[:2]:
             assert "no file descriptor left" in await door.says(client, b"")
 
@@ -118,7 +98,7 @@ async def test_one_that_says_nothing_holds_up_the_others_only_for_a_moment(door:
 async def test_without_a_reserve_it_waits(door: Door, monkeypatch):
     monkeypatch.setattr(module, "_PAUSE_S", 0.05)
     door.acceptor._reserve.release()
-    with no_descriptors():
+    with free_descriptors(0):
         telling = asyncio.create_task(door.says(door.clients[0]))
         await until(lambda: door.acceptor._timer is not None)
         assert not telling.done()
@@ -127,7 +107,7 @@ async def test_without_a_reserve_it_waits(door: Door, monkeypatch):
 
 
 async def test_it_can_be_closed_while_someone_is_turned_away(door: Door):
-    with no_descriptors():
+    with free_descriptors(0):
         telling = asyncio.create_task(door.says(door.clients[0], b""))
         await until(lambda: door.acceptor._visitor is not None)
         door.acceptor.close()
