@@ -33,6 +33,9 @@ cdef enum:
     # The maximum length of the keys of a native event that differ from call to call: the names and
     # three numbers of 20 digits at most.
     MAX_HEAD = 96
+    # The maximum nesting of a frame: its own object, and 254 levels in it. The encoder writes no
+    # more, and what can be read must also be writable.
+    MAX_LEVELS = 255
     # What an error keeps of a payload that is not JSON: enough for a plugin's name.
     HEAD_BYTES = 128
 
@@ -93,6 +96,33 @@ cdef Py_ssize_t find_huge_integer(const char* p, Py_ssize_t size) noexcept nogil
     return -1
 
 
+cdef bint may_be_deep(const char* p, Py_ssize_t size) noexcept nogil:
+    """Return whether there are enough opening brackets, in strings or not, to nest too deeply."""
+    cdef Py_ssize_t i, opened = 0
+    if size <= 2 * MAX_LEVELS:
+        return False
+    for i in range(size):
+        opened += (p[i] | 0x20) == b"{"  # both "[" and "{"
+    return opened > MAX_LEVELS
+
+
+cdef bint is_too_deep(const char* p, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i = 0, level = 0
+    while i < size:
+        if p[i] == b'"':
+            i += 1
+            while i < size and p[i] != b'"':
+                i += 2 if p[i] == b"\\" else 1
+        elif (p[i] | 0x20) == b"{":
+            level += 1
+            if level > MAX_LEVELS:
+                return True
+        elif (p[i] | 0x20) == b"}":
+            level -= 1
+        i += 1
+    return False
+
+
 cdef object broken_length(int64_t verdict, const char* p, uint32_t limit):
     if verdict == EMPTY_FRAME:
         return RemoteProtocolError("empty_frame", "empty frame; a payload has at least 1 byte")
@@ -111,6 +141,10 @@ cdef inline object load(const char* p, Py_ssize_t size):
 
 cdef object parse_json(const char* p, Py_ssize_t size):
     cdef Py_ssize_t huge
+    if may_be_deep(p, size) and is_too_deep(p, size):
+        raise RemoteProtocolError(
+            "bad_json", f"payload is nested too deeply; the limit is {MAX_LEVELS - 1} levels in it"
+        )
     try:
         message = load(p, size)
     except JSONDecodeError as error:
@@ -171,8 +205,8 @@ cdef object plain_data(const char* p, Py_ssize_t size):
         first, last = PyBytes_GET_SIZE(SORTED_ENVELOPE), PyBytes_GET_SIZE(SORTED_ENVELOPE_END)
     else:
         return NOT_PLAIN
-    # The check that `parse_json` makes: the normal way reports the offset.
-    if may_hold_huge_integer(p, size):
+    # The checks that `parse_json` makes: the normal way reports the place.
+    if may_hold_huge_integer(p, size) or may_be_deep(p, size):
         return NOT_PLAIN
     try:
         return load(p + first, size - first - last)

@@ -67,7 +67,7 @@ class RemoteProtocolError(VConnectError):
 
     Attributes:
         code: A code of the protocol: ``empty_frame``, ``frame_too_large``, ``bad_json``,
-            ``incomplete``, ``not_an_object``, ``bad_reply``.
+            ``incomplete``, ``not_an_object``, ``bad_answer``, ``bad_reply``.
         head: The first bytes of a payload that is not JSON, which may tell what it is.
     """
 

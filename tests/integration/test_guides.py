@@ -283,7 +283,7 @@ def check(lab: Lab) -> subprocess.CompletedProcess[str]:
 def test_the_check_finds_what_is_down(lab: Lab) -> None:
     lab.plugin("good", "serve()")
     lab.plugin("bad", "sys.exit(3)")
-    with Serve(lab) as host:
+    with Serve(lab, environ={"VCONNECT_RESTART": "never"}) as host:  # it stays down
         host.wait_until("good", "Running")
         host.wait_until("bad", "Error")
         found = check(lab)

@@ -22,7 +22,7 @@ from tests.support.vectors import (
 from tests.support.wire_kit import Owner, Peer, frame, open_lane, soon, until
 
 from vconnect import Context, Plugin, on
-from vconnect.errors import HostCallError, RemoteProtocolError
+from vconnect.errors import HostCallError, PluginReplyError, RemoteProtocolError
 from vconnect.sdk.client import _Connection
 from vconnect.wire._stream import FrameStream, ReadBuffer
 from vconnect.wire.messages import (
@@ -34,6 +34,8 @@ from vconnect.wire.messages import (
 )
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("native.json").read_text())
+
+OTHER = frame({"id": 2, "status": "ok", "data": "other"})
 
 
 def cases(kind: str) -> Any:
@@ -166,6 +168,20 @@ async def test_bad_replies_end_the_connection(case):
                 assert isinstance(error, RemoteProtocolError)
                 assert error.code == case["error"]
                 assert call.exception() is not None
+
+
+@pytest.mark.both_loops
+@cases("bad_answers")
+async def test_bad_answers_cost_one_event(case):
+    for chunks in splits(bytes.fromhex(case["hex"]) + OTHER):
+        async with open_lane(NativeOwner(), native=True) as (lane, peer, owner):
+            call, other = (lane.call(encode_event("e", 1, 1 << 20), soon()) for _ in range(2))
+            await send_in_parts(peer, chunks)
+            with pytest.raises(PluginReplyError) as failed:
+                await call
+            assert failed.value.code == case["error"]
+            assert (await other)["data"] == "other"
+            assert owner.ends == []
 
 
 # --- the kit's end ---------------------------------------------------------------------------

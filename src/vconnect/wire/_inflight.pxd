@@ -34,8 +34,10 @@ cdef class AnsweredStream(StreamCore):
     cdef readonly uint64_t answered
     cdef readonly uint64_t late     # answers to abandoned calls
     cdef readonly uint64_t unasked  # answers that belong to no event in flight
+    cdef int bad_answers            # answers in a row that could not be read
 
     cdef int fail_call(self, object future, object error) except -1
+    cdef int bad_answer(self, object future, object error) except -1
 
 
 cdef class InFlight:
@@ -80,4 +82,6 @@ cdef class ByNumber(InFlight):
     cdef dict calls                 # id to Call; a call whose future is done is abandoned
     cdef uint64_t next_number
 
+    cdef Call take(self, object number)
+    cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1
     cdef int settle(self, Call call, dict message) except -1

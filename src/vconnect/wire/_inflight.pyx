@@ -6,6 +6,7 @@ At this level that is the only difference between the dialects, so each has a ta
 the classic dialect, `ByNumber` for the native one. A table uses its lane as an `AnsweredStream`.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -16,6 +17,7 @@ from vconnect._framing cimport NOT_PLAIN, Event, parse_object, plain_data
 from ._stream cimport StreamCore
 
 from asyncio import InvalidStateError
+from json import loads as lenient_loads
 from reprlib import repr as shown  # limits the length and depth of what a peer made us show
 
 from vconnect.errors import (
@@ -29,6 +31,17 @@ from vconnect.errors import (
 cdef double MAX_LEFT_MS = 9007199254740991.0
 # A peer has this long to reply to a cancellation before the event counts as abandoned. Seconds.
 cdef double CANCEL_GRACE = 1.0
+
+cdef enum:
+    # A plugin may send one answer that is not JSON; one that only sends such is broken.
+    MAX_BAD_ANSWERS = 10
+    # The largest reply whose number is looked for although it is not strict JSON. Reading it that
+    # way is slow, and holds the loop.
+    LENIENT_BELOW = 64 * 1024
+
+# What a native reply means. Without "data", keys that this version does not know would make the
+# reply look like data itself, as in the classic dialect.
+cdef tuple REPLY_KEYS = ("status", "flow", "payload")
 
 
 @final
@@ -63,8 +76,21 @@ cdef class AnsweredStream(StreamCore):
     def _timed_out(self):
         return PluginTimeoutError(self.plugin, "no answer by the deadline")
 
-    def _broken(self, error):
-        return PluginUnavailableError(self.plugin, f"its answer violates the protocol: {error}")
+    cdef int bad_answer(self, object future, object error) except -1:
+        """Fail one event whose answer cannot be read; its frame is sound, so the next one counts.
+
+        Raises:
+            RemoteProtocolError: There have been too many in a row.
+        """
+        self.bad_answers += 1
+        self.fail_call(future, PluginReplyError(
+            self.plugin, f"its answer cannot be read: {error}", "bad_answer"
+        ))
+        if self.bad_answers >= MAX_BAD_ANSWERS:
+            raise RemoteProtocolError(
+                "bad_answer", f"{self.bad_answers} answers in a row cannot be read; the last: {error}"
+            )
+        return 0
 
 
 cdef class InFlight:
@@ -197,10 +223,9 @@ cdef class InOrder(InFlight):
                     answer = self.lane.read_data(parse_object(payload, size))
         except PluginReplyError as error:
             return self.lane.fail_call(future, error)
-        # Invalid JSON breaks the connection too: what follows it cannot be trusted.
         except RemoteProtocolError as error:
-            self.lane.fail_call(future, self.lane._broken(error))
-            raise
+            return self.lane.bad_answer(future, error)
+        self.lane.bad_answers = 0
         try:
             future.set_result(answer)
         except InvalidStateError:
@@ -247,6 +272,21 @@ cdef class InOrder(InFlight):
         return lost
 
 
+def number_of_reply(bytes payload):
+    """Return the number of a reply that is almost JSON; ``None`` if it has none.
+
+    Python's own parser reads what other languages write by mistake: NaN, huge numbers, surrogates.
+    """
+    try:
+        message = lenient_loads(payload.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or "status" not in message:
+        return None
+    number = message.get("id")
+    return number if type(number) is int and number < 1 << 64 else None
+
+
 @final
 cdef class ByNumber(InFlight):
     """Replies carry the number of their event and come in any order (``docs/wire.md``, "Native").
@@ -286,8 +326,12 @@ cdef class ByNumber(InFlight):
         return self.lane.append(event.numbered(number, left_ms, hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
-        cdef dict message = parse_object(payload, size)
+        cdef dict message
         cdef Call call
+        try:
+            message = parse_object(payload, size)
+        except RemoteProtocolError as error:
+            return self.unread(payload, size, error)
         # Both sides number their own calls, so only `status` distinguishes a reply from a call.
         if "status" not in message:
             self.lane.owner.called(message)
@@ -297,23 +341,40 @@ cdef class ByNumber(InFlight):
             raise RemoteProtocolError(
                 "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
-        call = self.calls.pop(number, None)
+        call = self.take(number)
+        return 0 if call is None else self.settle(call, message)
+
+    cdef Call take(self, object number):
+        """Remove an event that is answered, and return it; ``None`` if there is none."""
+        cdef Call call = self.calls.pop(number, None)
         # Removed from the table before, for example by a duplicate of this reply.
         if call is None:
             self.lane.unasked += 1
-            return 0
+            return None
         self.own -= call.is_own
         self.lane.answered += 1
-        return self.settle(call, message)
+        return call
+
+    cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1:
+        """Fail the event of a reply that is not strict JSON, if its number can be read."""
+        cdef Call call
+        number = None
+        if size <= LENIENT_BELOW:
+            number = number_of_reply(PyBytes_FromStringAndSize(payload, size))
+        if number is None:
+            raise error
+        call = self.take(number)
+        return 0 if call is None else self.lane.bad_answer(call.future, error)
 
     cdef int settle(self, Call call, dict message) except -1:
         if message["status"] not in ("ok", "error"):
-            error = RemoteProtocolError(
-                "bad_reply",
-                f"a reply's status is {shown(message['status'])}; expected 'ok' or 'error'",
+            return self.lane.bad_answer(
+                call.future,
+                f"its status is {shown(message['status'])}; expected 'ok' or 'error'",
             )
-            self.lane.fail_call(call.future, self.lane._broken(error))
-            raise error
+        self.lane.bad_answers = 0
+        if "data" not in message and message["status"] == "ok":
+            message = {key: message[key] for key in REPLY_KEYS if key in message}
         try:
             call.future.set_result(self.lane.read_data(message) if call.wants_data else message)
         except PluginReplyError as error:

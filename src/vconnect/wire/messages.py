@@ -39,13 +39,13 @@ MAX_HOPS = 8
 
 ERROR_CODES = frozenset(
     """
-    bad_request unknown_event unknown_call unknown_plugin permission_denied
+    bad_answer bad_request unknown_event unknown_call unknown_plugin permission_denied
     deadline_exceeded cancelled overloaded unavailable loop internal
     """.split()
 )
 
 # With ``"status":"ok"`` and no other keys than these, an object is an envelope even without data.
-_ENVELOPE_KEYS = frozenset({"status", "flow", "payload", "id"})
+_ENVELOPE_KEYS = frozenset({"status", "flow", "payload"})
 
 # The key of field 1 if that is a string: in protobuf, the number and the type share a byte.
 _PROTOBUF_STRING_1 = 0x0A
@@ -231,26 +231,27 @@ def normalize_answer(message: dict[str, Any]) -> Answer:
     """Interpret a classic answer: an envelope, an error, or an object that is itself the data.
 
     ``"flow":"stop"`` counts at the top level and inside ``data``, where the original SDK puts it.
-    A replacement payload counts only in an envelope: in a bare object ``payload`` is data.
+    A replacement payload counts only in an envelope: in a bare object ``payload`` is data. ``null``
+    is the same as no value: plugins in many languages write it for what they do not have.
     """
     status = message.get("status")
     stop = message.get("flow") == STOP
     if status == "error":
         return Answer(
             ok=False,
-            message=_as_text(message.get("message", "")),
-            code=_as_text(message.get("code", "")),
+            message=_as_text(message.get("message")),
+            code=_as_text(message.get("code")),
             stop=stop,
         )
     # An object that merely has a key "status" is data, as with the original host.
     if status != "ok" or not ("data" in message or message.keys() <= _ENVELOPE_KEYS):
         return Answer(ok=True, data=message, stop=stop)
-    data = message.get("data")
+    data, payload = message.get("data"), message.get("payload")
     return Answer(
         ok=True,
         data=data,
         stop=stop or (isinstance(data, dict) and data.get("flow") == STOP),
-        replacement=message.get("payload", msgspec.UNSET),
+        replacement=msgspec.UNSET if payload is None else payload,
     )
 
 
@@ -261,7 +262,7 @@ def parse_call(message: dict[str, Any]) -> PluginCall:
         HostCallError: ``bad_request``: a key is missing or has a wrong value.
     """
     try:
-        call = msgspec.convert(message, PluginCall)
+        call = msgspec.convert(_without_null(message), PluginCall)
     except msgspec.ValidationError as error:
         raise HostCallError("bad_request", f"the call cannot be read: {error}") from None
     # The core uses 0 for "no number", and the protocol has positive numbers only.
@@ -297,16 +298,18 @@ def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
 
 
 def _parse_name(message: dict[str, Any]) -> str:
-    raw = message.get("plugin_no", message.get("name"))
-    if not isinstance(raw, str) or not canonical_name(raw):
+    key = "name" if message.get("plugin_no") is None else "plugin_no"
+    raw = message.get(key)
+    if raw is None:
         raise HandshakeError(
-            "nameless",
-            "the handshake gives no name; expected a non-empty string as plugin_no or name",
+            "nameless", "the handshake gives no name; expected one as plugin_no or name"
         )
+    if not isinstance(raw, str) or not canonical_name(raw):
+        raise _bad(f"{key} is {_shown(raw)}; expected a non-empty string")
     plugin = canonical_name(raw)
     if not is_valid_name(plugin):
         raise HandshakeError(
-            "bad_name", f"the handshake's name is {_shown(raw)}; a name is {NAME_RULE}"
+            "bad_name", f"the handshake's {key} is {_shown(raw)}; a name is {NAME_RULE}"
         )
     return plugin
 
@@ -337,7 +340,9 @@ def _is_ready(value: Any) -> bool:
 
 
 def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
-    value = message.get(key, default)
+    value = message.get(key)
+    if value is None:
+        return default
     # The exact type: JSON's true is an int for isinstance().
     if type(value) is not kind:
         expected = "a string" if kind is str else "an integer"
@@ -346,13 +351,21 @@ def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
 
 
 def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = message.get(key, [])
+    value = message.get(key)
+    if value is None:
+        return ()
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _bad(f"{key} is {_shown(value)}; expected a list of strings")
     return tuple(value)
 
 
+def _without_null(message: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if value is not None}
+
+
 def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
     return value if isinstance(value, str) else _shown(value)
 
 

@@ -7,16 +7,29 @@ import math
 import socket
 
 import pytest
-from tests.support.wire_kit import Owner, Peer, failure, frame, open_lane, soon, until
+from tests.support.wire_kit import (
+    Owner,
+    Peer,
+    failure,
+    frame,
+    open_lane,
+    raw_frame,
+    soon,
+    until,
+)
 
 from vconnect.errors import (
     PluginOverloadedError,
+    PluginReplyError,
     PluginTimeoutError,
     PluginUnavailableError,
     RemoteProtocolError,
 )
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
+from vconnect.wire.messages import EVENT_NAMES
+
+NAME = EVENT_NAMES["e"]
 
 pytestmark = pytest.mark.both_loops
 
@@ -292,24 +305,68 @@ async def test_a_large_answer():
         await writing
 
 
-async def test_an_answer_that_is_no_json_ends_it():
+def code_of(error: Exception) -> str:
+    assert isinstance(error, PluginReplyError)
+    return error.code
+
+
+# Sound frames whose content is not: no JSON, no object, beyond 64 bits, a cut emoji, too deep.
+BAD_ANSWERS = [
+    b"{]",
+    b"[]",
+    b"null",
+    b'"x"',
+    b'{"status":"ok","data":NaN}',
+    b'{"status":"ok","data":1e400}',
+    b'{"status":"ok","data":18446744073709551616}',
+    b'{"status":"ok","data":"\\ud83d"}',
+    b'{"status":"ok","data":' + b"[" * 255 + b"]" * 255 + b"}",
+]
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS, ids=range(len(BAD_ANSWERS)))
+async def test_a_bad_answer_costs_one_event(answer):
     async with open_lane() as (lane, peer, owner):
-        first, second = lane.call(frame({}), soon()), lane.call(frame({}), soon())
-        await peer.write(b"\0\0\0\2{]")
-        assert "its answer violates the protocol: payload is not JSON" in str(await failure(first))
-        assert "before it answered" in str(await failure(second))
+        first, second = lane.call(frame({}), soon()), lane.request(NAME, 1, 10.0)
+        third, fourth = lane.request(NAME, 1, 10.0), lane.call(frame({}), soon())
+        await peer.write(raw_frame(answer) + raw_frame(answer))
+        for call in (first, second):
+            error = await failure(call)
+            assert isinstance(error, PluginReplyError)
+            assert error.code == "bad_answer"
+            assert "its answer cannot be read: payload " in str(error)
+        await peer.write(raw_frame(b'{"status":"ok","data":3}') + raw_frame(b'{"n":4}'))
+        assert (await third, await fourth) == (3, {"n": 4})
+        assert owner.ends == []
+
+
+async def test_ten_bad_answers_in_a_row_end_it() -> None:
+    async with open_lane(window=16) as (lane, peer, owner):
+        for _ in range(2):
+            calls = [lane.call(frame({}), soon()) for _ in range(10)]
+            await peer.write(raw_frame(b"[]") * 9)
+            await peer.answer({"n": 1})
+            assert await calls[-1] == {"n": 1}
+            assert {code_of(await failure(call)) for call in calls[:-1]} == {"bad_answer"}
+        calls = [lane.call(frame({}), soon()) for _ in range(11)]
+        await peer.write(raw_frame(b"[]") * 10)
         error = await owner.end()
         assert isinstance(error, RemoteProtocolError)
-        assert error.code == "bad_json"
+        assert error.code == "bad_answer"
+        assert "10 answers in a row cannot be read; the last: payload is a JSON list" in str(error)
+        assert {code_of(await failure(call)) for call in calls[:10]} == {"bad_answer"}
+        assert "before it answered" in str(await failure(calls[10]))
 
 
-async def test_a_late_answer_that_is_no_object_ends_it_too():
+async def test_a_late_answer_that_is_no_object_is_dropped():
     async with open_lane() as (lane, peer, owner):
         lane.call(frame({}), soon()).cancel()
-        await peer.write(b"\0\0\0\2[]")
-        error = await owner.end()
-        assert isinstance(error, RemoteProtocolError)
-        assert error.code == "not_an_object"
+        await peer.write(raw_frame(b"[]"))
+        await until(lambda: lane.late == 1)
+        call = lane.call(frame({}), soon())
+        await peer.answer({"n": 1})
+        assert await call == {"n": 1}
+        assert owner.ends == []
 
 
 async def test_what_was_not_asked_for_is_counted():

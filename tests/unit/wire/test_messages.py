@@ -13,6 +13,7 @@ from vconnect.wire.messages import (
     acknowledgment,
     event_prefixes,
     normalize_answer,
+    parse_call,
     parse_handshake,
     protobuf_name,
     refusal,
@@ -41,12 +42,30 @@ def test_a_handshake_is_an_object(message):
     assert refused(message).code == "bad_handshake"
 
 
-@pytest.mark.parametrize("name", ["", "wk.plugin.", "v.plugin.", None, 7, [], {}, True])
-@pytest.mark.parametrize("key", ["name", "plugin_no"])
-def test_nameless(key, name):
-    error = refused({key: name})
+@pytest.mark.parametrize("message", [{}, {"name": None}, {"plugin_no": None, "name": None}])
+def test_nameless(message):
+    error = refused(message)
     assert error.code == "nameless"
     assert "plugin_no or name" in str(error)
+
+
+@pytest.mark.parametrize("name", ["", "wk.plugin.", "v.plugin.", 7, [], {}, True])
+@pytest.mark.parametrize("key", ["name", "plugin_no"])
+def test_a_name_that_is_empty_or_no_string(key, name):
+    error = refused({key: name})
+    assert error.code == "bad_handshake"
+    assert f"{key} is " in str(error)
+
+
+NULLS = dict.fromkeys(
+    ["plugin_no", "version", "priority", "capabilities", "protocol_versions", "disable", "ready"]
+)
+
+
+def test_null_is_the_same_as_no_value():
+    assert parse_handshake({"name": "x", **NULLS}) == parse_handshake({"name": "x"})
+    call = {"call": "log", "id": 1}
+    assert parse_call({**call, "params": None, "hops": None}) == parse_call(call)
 
 
 @pytest.mark.parametrize("name", ["../x", ".x", "-x", "a/b", "a b", "a\n", "x" * 65, "ä", "a\0"])
@@ -60,12 +79,9 @@ def test_bad_names(name):
     ("key", "value"),
     [
         ("version", 1),
-        ("version", None),
         ("priority", True),
         ("priority", 1.0),
         ("priority", "1"),
-        ("priority", None),
-        ("capabilities", None),
         ("capabilities", "message"),
         ("capabilities", ["a", 1]),
         ("capabilities", {}),
@@ -135,7 +151,13 @@ def test_event_prefixes(event):
         ({"status": "ok", "flow": "stop"}, {"data": None, "stop": True}),
         ({"status": "ok", "flow": "go"}, {"data": None, "stop": False}),
         ({"status": "ok", "payload": {"a": 1}}, {"data": None, "replacement": {"a": 1}}),
-        ({"status": "ok", "payload": None}, {"replacement": None}),
+        ({"status": "ok", "payload": None}, {"replacement": msgspec.UNSET}),
+        (
+            {"status": "ok", "data": None, "flow": None, "payload": None},
+            {"data": None, "stop": False, "replacement": msgspec.UNSET},
+        ),
+        ({"status": "error", "message": None, "code": None}, {"message": "", "code": ""}),
+        ({"status": "ok", "id": 5}, {"data": {"status": "ok", "id": 5}}),
         ({"payload": 1}, {"data": {"payload": 1}, "replacement": msgspec.UNSET}),
         ({"flow": "stop", "payload": 1}, {"stop": True, "replacement": msgspec.UNSET}),
         ({"data": {"flow": "stop"}}, {"data": {"data": {"flow": "stop"}}, "stop": False}),
