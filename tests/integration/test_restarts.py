@@ -312,6 +312,51 @@ async def test_an_event_that_kills_twice_is_kept_from_the_plugin(lab: Lab) -> No
         assert runtime.summary("echo").generation == 3
 
 
+SLOW = """
+def answer(event):
+    if event["payload"] == "slow":
+        time.sleep(300)
+    return {"status": "ok", "data": event["payload"]}
+serve(answer)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_an_end_from_outside_blames_no_event(lab: Lab, number: signal.Signals) -> None:
+    lab.plugin("echo", SLOW)
+    async with lab.manager(**QUICK) as runtime:
+        await runtime.start_all()
+        for generation in (2, 3):
+            asked = asyncio.create_task(runtime.emit("e", "slow"))
+            behind = asyncio.create_task(runtime.emit("e", "behind"))
+            await until(lambda: runtime.summary("echo").in_flight == 2)
+            os.kill(runtime.summary("echo").pid or 0, number)
+            assert not (await asked).results[0].ok
+            assert not (await behind).results[0].ok
+            await until(lambda wanted=generation: runtime.summary("echo").generation == wanted)
+            await until_status(runtime, "echo", "Running")
+        kept = [event.payload for event in runtime.summary("echo").quarantine]
+        # What waited behind the slow event is not suspect either way.
+        assert kept == ([] if number == signal.SIGKILL else ['"slow"'])
+
+
+@pytest.mark.parametrize("order", ["start_plugin", "restart_plugin", "release_plugin"])
+async def test_an_operator_lifts_the_quarantine(lab: Lab, order: str) -> None:
+    lab.plugin("echo", SLOW)
+    async with lab.manager(**QUICK) as runtime:
+        await runtime.start_all()
+        for generation in (2, 3):
+            asked = asyncio.create_task(runtime.emit("e", "slow"))
+            await until(lambda: runtime.summary("echo").in_flight == 1)
+            os.kill(runtime.summary("echo").pid or 0, signal.SIGSEGV)
+            await asked
+            await until(lambda wanted=generation: runtime.summary("echo").generation == wanted)
+            await until_status(runtime, "echo", "Running")
+        assert runtime.summary("echo").quarantine
+        await getattr(runtime, order)("echo")
+        assert runtime.summary("echo").quarantine == ()
+
+
 async def test_who_no_longer_wants_a_place_leaves_it_to_the_next(lab: Lab) -> None:
     lab.plugin("a-slow", "time.sleep(0.5)\nserve()")
     for name in ("b-stopped", "c-next", "d-last"):

@@ -134,6 +134,10 @@ class FakeManager:
         self._change(name, desired="stopped")
         return True
 
+    async def release_plugin(self, name: str) -> int:
+        await self._act("release", name, self.summary(name).status)
+        return 1
+
     async def restart_plugin(self, name: str) -> None:
         await self._act("restart", name, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)

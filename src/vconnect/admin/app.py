@@ -50,6 +50,9 @@ class Manager(Protocol):
     async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin."""
 
+    async def release_plugin(self, name: str) -> int:
+        """Lift a plugin's quarantine."""
+
     async def restart_plugin(self, name: str) -> None:
         """Restart a plugin."""
 
@@ -120,7 +123,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     app.router.add_get("/v1/plugins/runtime/list", routes.original_list)
     app.router.add_get("/api/plugins/{name}/status", routes.status)
     app.router.add_get("/api/plugins/{name}/logs", routes.logs)
-    app.router.add_post("/api/plugins/{name}/{action:start|stop|restart}", routes.act)
+    app.router.add_post("/api/plugins/{name}/{action:start|stop|restart|release}", routes.act)
     app.router.add_post("/api/events", routes.events)
     return app
 
@@ -158,10 +161,11 @@ class _Routes:
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         actions = {
-            # The route's pattern only lets these three through.
+            # The route's pattern only lets these through.
             "start": self._manager.start_plugin,
             "stop": self._manager.stop_plugin,
             "restart": self._manager.restart_plugin,
+            "release": self._manager.release_plugin,
         }
         await actions[request.match_info["action"]](name)
         # The state after the action, which saves the client a second request.

@@ -1,4 +1,4 @@
-"""The commands that talk to a running host: list, status, emit, start, stop, restart."""
+"""The commands that talk to a running host: list, status, emit, start, stop, restart, release."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunningHost:
         return self._ask(lambda client: client.post(route, body))
 
     def act(self, name: str, action: str) -> Any:
-        """Start, stop or restart a plugin; return its summary afterwards."""
+        """Start, stop, restart or release a plugin; return its summary afterwards."""
         from vconnect.admin.client import plugin_route
 
         return self.post(plugin_route(name, action))
@@ -148,6 +148,18 @@ def stop(host: RunningHost, name: str) -> None:
 def restart(host: RunningHost, name: str) -> None:
     """Start a new process of the plugin NAME, which takes over from the running one."""
     host.show(host.act(name, "restart"), print_done)
+
+
+@click.command()
+@name_argument
+@asks_host
+def release(host: RunningHost, name: str) -> None:
+    """Send the plugin NAME its quarantined events again.
+
+    These are events that it crashed with twice. A start, a restart, and another version of the
+    plugin release them, too.
+    """
+    host.show(host.act(name, "release"), print_done)
 
 
 @click.command()

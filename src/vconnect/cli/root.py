@@ -55,6 +55,7 @@ for _command in (
     control.start,
     control.stop,
     control.restart,
+    control.release,
     projects.pack,
     projects.new,
     bench.bench,

@@ -63,6 +63,8 @@ class Dispatcher:
         #: An event's encoded name and its timeout, in one lookup: `request` needs both each time.
         self._asked = NameCache(lambda event: (EVENT_NAMES[event], policies[event].timeout))
         self._max_frame_bytes = max_frame_bytes
+        #: How many calls of plugins are being served: without any, there is nothing to inherit.
+        self.serving = 0
 
     async def emit(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
@@ -93,7 +95,8 @@ class Dispatcher:
             try:
                 # A plugin gets its own timeout, but not more than what is left for the chain.
                 deadline = min(until, began + _shorter(policy.timeout, plugin))
-                answer = normalize_answer(await self._ask(plugin, message, began, deadline))
+                sent = message
+                answer = normalize_answer(await self._ask(plugin, sent, began, deadline))
                 if not answer.ok:
                     raise reply_error(plugin.name, answer)
                 if answer.replacement is not msgspec.UNSET:
@@ -101,7 +104,7 @@ class Dispatcher:
                         plugin, policy, event, payload, answer.replacement, trace
                     )
                 # After the replacement, which may turn the answer into a failure.
-                results.append(_answered(plugin, answer, _milliseconds_since(began)))
+                results.append(_answered(plugin, answer, _milliseconds_since(began), sent))
             except PluginError as error:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop
@@ -150,7 +153,7 @@ class Dispatcher:
             _drop_cancelled(route.plugins)
             raise
         results = [
-            self._delivered(plugin, delivery, route, began)
+            self._delivered(plugin, delivery, route, began, message)
             for plugin, delivery in zip(route.plugins, fan_out.deliveries, strict=True)
         ]
         return Outcome(results, None, payload)
@@ -190,9 +193,11 @@ class Dispatcher:
         try:
             if session is None or breaker.is_open:
                 session = _admit(target)
-            # Only a plugin with a quarantine pays for encoding the event twice.
-            if target.crashes.quarantine:
-                _check_quarantine(target, encode_event(event, payload, self._max_frame_bytes))
+            # Only a plugin that has crashed lately pays for encoding the event twice.
+            watched = None
+            if target.crashes.is_watching:
+                watched = encode_event(event, payload, self._max_frame_bytes)
+                _check_quarantine(target, watched)
             name, usual = self._asked[event]
             if timeout is None:
                 own = target.policy.timeout
@@ -215,6 +220,8 @@ class Dispatcher:
         # A comparison is cheaper than a call; after an ordinary answer there is nothing to reset.
         if breaker.failures:
             breaker.succeeded()
+        if watched is not None:
+            target.crashes.answered(watched.classic_frame)
         return data
 
     async def request_result(
@@ -247,7 +254,7 @@ class Dispatcher:
             if not result.ok:
                 raise
             return result
-        return _answered(target, answer, _milliseconds_since(began))
+        return _answered(target, answer, _milliseconds_since(began), message)
 
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
@@ -333,7 +340,7 @@ class Dispatcher:
         session = plugin.session
         if session is None or plugin.breaker.is_open:
             session = _admit(plugin)
-        if plugin.crashes.quarantine:
+        if plugin.crashes.is_watching:
             _check_quarantine(plugin, message)
         ask = session.call  # as in `request`
         answer = ask(message, deadline)
@@ -357,7 +364,7 @@ class Dispatcher:
             session = plugin.session
             if session is None or plugin.breaker.is_open:
                 session = _admit(plugin)
-            if plugin.crashes.quarantine:
+            if plugin.crashes.is_watching:
                 _check_quarantine(plugin, message)
             deliver = session.deliver  # as in `request`
             deliver(message, delivery, began + _shorter(timeout, plugin))
@@ -366,7 +373,12 @@ class Dispatcher:
             delivery.set_exception(error)
 
     def _delivered(
-        self, plugin: PluginRuntime, delivery: Delivery, route: Route, began: float
+        self,
+        plugin: PluginRuntime,
+        delivery: Delivery,
+        route: Route,
+        began: float,
+        message: Event,
     ) -> PluginResult:
         duration_ms = (delivery.ended - began) * 1000
         if delivery.error is not None:
@@ -375,14 +387,14 @@ class Dispatcher:
         if not answer.ok:
             error = reply_error(plugin.name, answer)
             return self._failed(plugin, error, route, duration_ms, answer.stop)
-        return _answered(plugin, answer, duration_ms)
+        return _answered(plugin, answer, duration_ms, message)
 
     def _tell(self, plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
         if plugin.session is None:
             plugin.counters.dropped += 1
             return False
         try:
-            if plugin.crashes.quarantine:
+            if plugin.crashes.is_watching:
                 _check_quarantine(plugin, message)
             sent = plugin.session.tell(message, overflow, hops)
         except PluginUnavailableError:
@@ -513,9 +525,13 @@ def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:
             plugin.session.drop_cancelled()
 
 
-def _answered(plugin: PluginRuntime, answer: Answer, duration_ms: float) -> PluginResult:
+def _answered(
+    plugin: PluginRuntime, answer: Answer, duration_ms: float, message: Event
+) -> PluginResult:
     if plugin.breaker.failures:
         plugin.breaker.succeeded()
+    if plugin.crashes.is_watching:
+        plugin.crashes.answered(message.classic_frame)
     return PluginResult(
         plugin=plugin.name, ok=True, data=answer.data, stop=answer.stop, duration_ms=duration_ms
     )

@@ -277,6 +277,17 @@ class PluginRuntimeManager:
         await self._state.flush()  # the stop must survive a kill right after this call
         return is_stopped
 
+    async def release_plugin(self, name: str) -> int:
+        """Lift a plugin's quarantine, as `start_plugin` and `restart_plugin` do, too.
+
+        Returns:
+            How many events it gets again.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self._registry.get(name).crashes.release()
+
     async def restart_plugin(self, name: str) -> None:
         """Restart a plugin and wait for the new process's handshake.
 

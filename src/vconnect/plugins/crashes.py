@@ -1,11 +1,17 @@
 """A plugin's unexpected ends, and the events that appear to cause them."""
 
+# An event that was being handled when its plugin crashed is suspect. A good answer clears it, and
+# so does time: a heartbeat with the same payload every minute must not add up two crashes that are
+# a month apart. The second crash puts a suspect into quarantine, until an operator or another
+# version of the plugin gives it a new chance.
+
 from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +24,10 @@ from vconnect.wire.session import LostEvent
 
 # Reports are in every summary and rewritten as a whole, so there are only a few.
 _KEPT_REPORTS = 10
-# Once may be a coincidence.
-_CRASHES_TO_QUARANTINE = 2
 # A busy plugin that crashes often has many events in flight each time; the oldest are forgotten.
 _MAX_SUSPECTS = 4096
+# Seconds after which a suspicion is forgotten.
+_SUSPECT_FOR_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +61,7 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantinedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a plugin no longer gets, because it was in flight in two of its crashes.
+    """An event that a plugin no longer gets, because it crashed twice with it.
 
     Attributes:
         fingerprint: A digest of event and payload.
@@ -76,16 +82,24 @@ class Crashes:
     Args:
         plugin: The plugin's canonical name.
         directory: Where reports are also kept on disk; ``None`` for in memory only.
+        clock: Returns monotonic seconds.
 
     Attributes:
         reports: The newest reports, oldest first.
         quarantine: The quarantined events by fingerprint.
+        is_watching: Whether any event is suspect or quarantined. If not, events need not be passed
+            to `skips` and `answered`.
     """
 
-    def __init__(self, plugin: str, directory: Path | None) -> None:
+    def __init__(
+        self, plugin: str, directory: Path | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._plugin = plugin
+        self._clock = clock
+        self.is_watching = False
         self._file = None if directory is None else directory / f"{plugin}.json"
-        self._suspects: dict[str, int] = {}
+        # When each suspect was last being handled in a crash; the oldest comes first.
+        self._suspects: dict[str, float] = {}
         self._writer: BackgroundWriter[bytes] | None = None
         if self._file is not None:
             self._writer = BackgroundWriter(
@@ -98,11 +112,18 @@ class Crashes:
         self.quarantine: dict[str, QuarantinedEvent] = {}
 
     def add(self, report: CrashReport, lost: Iterable[LostEvent]) -> None:
-        """Keep a report, and quarantine events that were in flight for the second time."""
+        """Keep a report, and quarantine events that were being handled for the second time.
+
+        Args:
+            report: The report.
+            lost: The events that may have caused the end; see `LostEvent`.
+        """
         self.reports.append(report)
+        self._forget_old()
         # By fingerprint: however often an event was in flight, one crash counts once.
         for key, event in {fingerprint(event.frame): event for event in lost}.items():
             self._suspect(key, event)
+        self._look()
         if self._writer is not None:
             self._writer.changed()
 
@@ -121,22 +142,46 @@ class Crashes:
         )
         return True
 
+    def answered(self, frame: bytes) -> None:
+        """Clear an event, given as its classic frame, that the plugin has answered well."""
+        if self._suspects.pop(fingerprint(frame), None) is not None:
+            self._look()
+
+    def release(self) -> int:
+        """Give every suspect and quarantined event a new chance; return how many were withheld."""
+        released = len(self.quarantine)
+        if released:
+            _log.info("plugin %s gets %d quarantined event(s) again", self._plugin, released)
+        self.quarantine = {}
+        self._suspects = {}
+        self._look()
+        return released
+
+    def _look(self) -> None:
+        self.is_watching = bool(self._suspects or self.quarantine)
+
+    def _forget_old(self) -> None:
+        until = self._clock() - _SUSPECT_FOR_S
+        for key in [key for key, at in self._suspects.items() if at < until]:
+            del self._suspects[key]
+
     def _suspect(self, key: str, lost: LostEvent) -> None:
-        crashes = self._suspects.pop(key, 0) + 1
-        # Popped above and added again, so that the dictionary's order is that of the last crash.
-        if crashes < _CRASHES_TO_QUARANTINE:
+        # Popped and added again, so that the dictionary's order is that of the last crash.
+        if self._suspects.pop(key, None) is None:
             if len(self._suspects) >= _MAX_SUSPECTS:
                 # Dictionaries keep their order, so this is the oldest.
                 del self._suspects[next(iter(self._suspects))]
-            self._suspects[key] = crashes
+            self._suspects[key] = self._clock()
             return
         payload = orjson.dumps(lost.payload).decode()
         self.quarantine[key] = QuarantinedEvent(fingerprint=key, event=lost.event, payload=payload)
         _log.error(
-            "plugin %s crashed twice with the event %s (%s); it will not get this event again",
+            "plugin %s crashed twice with the event %s (%s); it does not get this event again "
+            "until: vconnect release %s",
             self._plugin,
             lost.event,
             key,
+            self._plugin,
         )
 
     def _read(self) -> list[CrashReport]:

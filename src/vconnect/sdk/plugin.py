@@ -146,6 +146,8 @@ def build_handshake(plugin: Plugin, *, is_ready: bool = True) -> dict[str, Any]:
         "capabilities": list(plugin.capabilities or plugin._handlers),
         # A classic host ignores this key, so one handshake serves both dialects.
         "protocol_versions": list(NATIVE_VERSIONS),
+        # If it crashes, the host suspects only the events that it was handling.
+        "concurrency": plugin.concurrency,
     }
     return handshake if is_ready else {**handshake, "ready": False}
 

@@ -12,11 +12,17 @@ from vconnect.plugins.restarts import Decision, Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import SELF_EXPLANATORY, PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
+from vconnect.wire.session import LostEvent
 
 from .instance import Instance
 from .verdict import Verdict
 
 _log = logging.getLogger(__name__)
+
+# What operators and the kernel's limits send. A bug of the plugin ends it in another way.
+_FROM_OUTSIDE = frozenset(
+    "SIGHUP SIGINT SIGQUIT SIGKILL SIGTERM SIGXCPU SIGXFSZ SIGUSR1 SIGUSR2".split()
+)
 
 
 def stopped() -> Verdict:
@@ -112,8 +118,23 @@ def record_end(plugin: PluginRuntime, instance: Instance, verdict: Verdict, ran_
         _log.info("plugin %s has ended: %s", plugin.name, plugin.exit)
     if verdict.ended is None:
         return
-    suspects = instance.lost_events if verdict.ended is Ended.FAILED else ()
-    plugin.crashes.add(crash_report(instance, verdict, ran_for), suspects)
+    plugin.crashes.add(crash_report(instance, verdict, ran_for), suspects(instance, verdict))
+
+
+def suspects(instance: Instance, verdict: Verdict) -> list[LostEvent]:
+    """Return the events that may have caused an end: those that were being handled.
+
+    An end that came from outside, or before the plugin was ready, is no event's fault.
+    """
+    if verdict.ended is not Ended.FAILED or verdict.substate is Substate.MEMORY_LIMIT:
+        return []
+    process = instance.process
+    assert process is not None, "external plugins have no process to record"
+    # If this host has killed it, the reason is in the verdict.
+    is_killed = verdict.substate is Substate.KILLED
+    if is_killed and process.exited.result().signal in _FROM_OUTSIDE:
+        return []
+    return [event for event in instance.lost_events if event.was_handled]
 
 
 def crash_report(instance: Instance, verdict: Verdict, ran_for: float) -> CrashReport:

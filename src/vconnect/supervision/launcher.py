@@ -156,6 +156,7 @@ class Launcher:
         # While a successor gets ready, the plugin is still what the serving process is.
         is_known = (plugin.path, plugin.manifest) == (instance.package, instance.manifest)
         if instance.process is not None and not is_known:
+            plugin.crashes.release()  # this version may handle what the other one could not
             self._registry.learn(plugin, instance.manifest, instance.package)
 
     def look(self, plugin: PluginRuntime) -> Located | None:

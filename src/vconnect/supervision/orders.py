@@ -75,6 +75,7 @@ class Orders:
         """
         self._plugin.want("running")
         self._check_startable()
+        self._plugin.crashes.release()
         if self._generations.current is None or self._plugin.status is PluginStatus.STOPPING:
             self._clear_history()
             self.is_urgent = is_urgent
@@ -146,6 +147,7 @@ class Orders:
 
     def _clear_history(self) -> None:
         """Clear the failure history: a manual command overrides back-off."""
+        self._plugin.crashes.release()
         self._plugin.restarts.forget()
         self._plugin.restarts.cancel()
         self._plugin.forget_past()

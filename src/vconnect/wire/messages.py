@@ -76,6 +76,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
         protocol_version: The highest version that both support; ``None`` in the classic dialect.
         disable: Why the plugin cannot serve on this host, or empty.
         is_ready: Whether it can serve at once; otherwise it will call ``plugin.ready``.
+        concurrency: How many events it handles at a time; 0 if it does not say.
     """
 
     plugin: str
@@ -86,6 +87,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     protocol_version: int | None = None
     disable: str = ""
     is_ready: bool = True
+    concurrency: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +168,7 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         disable=_typed(message, "disable", str, ""),
         # A classic plugin could not say later that it is ready, so there the key means nothing.
         is_ready=version is None or _is_ready(message.get("ready")),
+        concurrency=max(0, _typed(message, "concurrency", int, 0)),
     )
 
 

@@ -71,6 +71,8 @@ class LostEvent(msgspec.Struct, frozen=True):
     """An event that was in flight when its session ended.
 
     Attributes:
+        was_handled: Whether the plugin may have been handling it, rather than having it wait behind
+            others.
         event: Its name.
         payload: Its payload.
         frame: Its classic frame, whatever the session's dialect.
@@ -79,6 +81,7 @@ class LostEvent(msgspec.Struct, frozen=True):
     event: str
     payload: Any
     frame: bytes
+    was_handled: bool = True
 
 
 class SessionOwner(Protocol):
@@ -208,12 +211,16 @@ class Session:
 
     def lost_events(self) -> list[LostEvent]:
         """Return the events in flight at the session's end, without the host's own."""
-        lost = []
+        lost: list[LostEvent] = []
+        # Without word of how many it handles at a time, a classic plugin is taken to read one event
+        # after the other, and a native one to handle all that it has got.
+        at_once = self.handshake.concurrency or (len(self._lane.lost) if self.is_native else 1)
         # Rare, at a crash: decoding the frames again is cheaper than keeping every payload decoded.
         for frame in self._lane.lost:
             message = orjson.loads(frame[HEADER_BYTES:])
             if not is_reserved(message["event"]):
-                lost.append(LostEvent(message["event"], message["payload"], frame))
+                was_handled = len(lost) < at_once
+                lost.append(LostEvent(message["event"], message["payload"], frame, was_handled))
         return lost
 
     @property

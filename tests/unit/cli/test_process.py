@@ -67,6 +67,7 @@ def test_every_command_has_help() -> None:
             "logs",
             "new",
             "pack",
+            "release",
             "restart",
             "serve",
             "start",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from tests.support.clock import Clock
 from tests.support.paper import lost, report
 
 from vconnect.plugins import crashes as module
@@ -38,6 +39,41 @@ def test_an_event_that_was_in_flight_in_two_crashes_is_kept_away(crashes, kept_a
     for payloads in crashes:
         made.add(report(), lost(*payloads))
     assert [payload for payload in range(5) if made.skips(frame(payload))] == kept_away
+
+
+def test_a_good_answer_clears_a_suspect():
+    made = Crashes("x", None)
+    made.add(report(), lost(1, 2))
+    assert made.is_watching
+    made.answered(frame(1))
+    made.add(report(), lost(1, 2))
+    assert [payload for payload in (1, 2) if made.skips(frame(payload))] == [2]
+
+
+def test_a_suspicion_ages():
+    clock = Clock()
+    made = Crashes("x", None, clock)
+    made.add(report(), lost(1))
+    clock.now += 3601
+    made.add(report(), lost(1))
+    assert not made.quarantine
+    clock.now += 3599
+    made.add(report(), lost(1))
+    assert made.skips(frame(1))
+
+
+def test_a_release_gives_everything_a_new_chance(caplog):
+    caplog.set_level(logging.INFO)
+    made = Crashes("x", None)
+    assert made.release() == 0
+    made.add(report(), lost(1, 2))
+    made.add(report(), lost(1))
+    assert made.release() == 1
+    assert not made.is_watching
+    assert not made.skips(frame(1))
+    made.add(report(), lost(1, 2))
+    assert not made.quarantine
+    assert "plugin x gets 1 quarantined event(s) again" in caplog.text
 
 
 def test_the_same_payload_of_another_event_is_another_event():

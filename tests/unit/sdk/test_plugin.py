@@ -29,6 +29,7 @@ def test_handlers_are_the_capabilities_by_default():
         "priority": 1,
         "capabilities": ["message.incoming", "user.*"],
         "protocol_versions": [1],
+        "concurrency": 1,
     }
 
 
