@@ -184,11 +184,11 @@ async def test_each_of_the_hosts_own_calls_needs_its_permission(lab: Lab) -> Non
 
 
 DEEP: Any = 1
-for _ in range(900):
+for _ in range(240):
     DEEP = [DEEP]
 
 BAD = [
-    ("log", {"level": "loud"}),
+    ("log", {"level": 7}),
     ("log", {"level": ["info"]}),
     ("log", {"level": DEEP}),
     ("log", {"message": DEEP}),
@@ -228,7 +228,7 @@ async def test_bad_requests_are_told_and_harm_nothing(lab: Lab, caplog: Any) -> 
         for message in (
             {"call": 7},
             {"call": "log", "params": []},
-            {"call": "log", "params": None},
+            {"call": "log", "params": 7},
             {"call": "log", "hops": -1},
             {"call": "log", "hops": "x"},
             {"event": "not for the host"},

@@ -1,9 +1,10 @@
 """Events out to plugins, and calls in from them.
 
-============ =================================================
+============ ====================================================================
 `dispatcher` chain, fan-out, one plugin, and notifications
 `results`    each plugin's result, and the outcome of all
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host
-============ =================================================
+`origin`     what a function of the application inherits from the call that it serves
+============ ====================================================================
 """

@@ -16,11 +16,11 @@ these calls is safe: an event that was sent is still answered, and its answer is
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError, Future
+from asyncio import CancelledError
 from asyncio import timeout as asyncio_timeout
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -42,8 +42,11 @@ from vconnect.wire._lane import Delivery, FanOut
 from vconnect.wire.messages import EVENT_NAMES, Answer, encode_event, normalize_answer, reply_error
 from vconnect.wire.session import Session
 
+from .origin import Origin
 from .protected import restore_protected
 from .results import Outcome, PluginResult
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +89,9 @@ class Dispatcher:
         route = self._registry.routes.route(event)
         policy = route.policy
         until = monotonic() + (policy.chain_timeout if timeout is None else timeout)
+        hops = 0
+        if self.serving:
+            hops, until = _inherited(until)
         # Encoded once for all plugins, and again only when one of them replaces the payload.
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         results: list[PluginResult] = []
@@ -96,7 +102,7 @@ class Dispatcher:
                 # A plugin gets its own timeout, but not more than what is left for the chain.
                 deadline = min(until, began + _shorter(policy.timeout, plugin))
                 sent = message
-                answer = normalize_answer(await self._ask(plugin, sent, began, deadline))
+                answer = normalize_answer(await self._ask(plugin, sent, began, deadline, hops))
                 if not answer.ok:
                     raise reply_error(plugin.name, answer)
                 if answer.replacement is not msgspec.UNSET:
@@ -141,12 +147,18 @@ class Dispatcher:
         began = monotonic()
         if timeout is None:
             timeout = route.policy.timeout
+        hops = 0
+        if self.serving:
+            hops, until = _inherited(began + timeout)
+            timeout = until - began
         # One future for all plugins, and no task: see `FanOut`.
         fan_out = FanOut()
         try:
             for plugin in route.plugins:
-                self._deliver(plugin, message, fan_out.add(), began, timeout)
-            await fan_out.wait()
+                self._deliver(plugin, message, fan_out.add(), began, timeout, hops)
+            await (
+                fan_out.wait() if not hops else _while_hopping(route.plugins, hops, fan_out.wait())
+            )
         except CancelledError:
             # The lanes drop the answers that still arrive; their slots stay taken until then.
             fan_out.abandon()
@@ -202,10 +214,13 @@ class Dispatcher:
             if timeout is None:
                 own = target.policy.timeout
                 timeout = usual if own is None or own > usual else own
+            if self.serving:
+                inherited, until = _inherited(monotonic() + timeout)
+                hops, timeout = max(hops, inherited), until - monotonic()
             ask = session.request  # read first: calling an attribute as a method costs more
             answer = ask(name, payload, timeout, hops)
             target.counters.events += 1
-            data = await (answer if not hops else _while_hopping(target, hops, answer))
+            data = await (answer if not hops else _while_hopping((target,), hops, answer))
         except PluginError as error:
             self._count(target, error)
             # Only after a failure: the usual request needs no route.
@@ -223,6 +238,14 @@ class Dispatcher:
         if watched is not None:
             target.crashes.answered(watched.classic_frame)
         return data
+
+    def timeout_of(self, plugin: str, event: str) -> float:
+        """Return the seconds that a plugin may take for an event.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return _shorter(self._registry.policies[event].timeout, self._by_spelling[plugin])
 
     async def request_result(
         self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
@@ -246,7 +269,8 @@ class Dispatcher:
         if timeout is None:
             timeout = _shorter(route.policy.timeout, target)
         try:
-            answer = normalize_answer(await self._ask(target, message, began, began + timeout))
+            hops, until = _inherited(began + timeout) if self.serving else (0, began + timeout)
+            answer = normalize_answer(await self._ask(target, message, began, until, hops))
             if not answer.ok:
                 raise reply_error(target.name, answer)
         except PluginError as error:
@@ -281,6 +305,8 @@ class Dispatcher:
         route = self._registry.routes.route(event)
         message = encode_event(event, payload, self._max_frame_bytes)
         overflow = route.policy.overflow
+        if self.serving and (origin := Origin.current()) is not None:
+            hops = max(hops, origin.hops)
         return sum(
             self._tell(plugin, message, overflow, hops)
             for plugin in route.told
@@ -312,12 +338,13 @@ class Dispatcher:
         overflow = route.policy.overflow
         if timeout is None:
             timeout = route.policy.timeout
+        hops = _inherited(0.0)[0] if self.serving else 0
         sent = 0
         for plugin in route.told:
             try:
                 # Per plugin, so that one full queue does not use up the time of all others.
                 async with asyncio_timeout(timeout):
-                    sent += await self._tell_when_room(plugin, message, overflow)
+                    sent += await self._tell_when_room(plugin, message, overflow, hops)
             except TimeoutError:
                 plugin.counters.dropped += 1
         return sent
@@ -330,6 +357,7 @@ class Dispatcher:
         message: Event,
         began: float,
         deadline: float,
+        hops: int,
     ) -> dict[str, Any]:
         """Send an event to one plugin and wait for its answer."""
         # Not sent, so it is not the plugin's failure: earlier plugins used up the time.
@@ -343,10 +371,10 @@ class Dispatcher:
         if plugin.crashes.is_watching:
             _check_quarantine(plugin, message)
         ask = session.call  # as in `request`
-        answer = ask(message, deadline)
+        answer = ask(message, deadline, hops)
         plugin.counters.events += 1
         try:
-            return await answer
+            return await (answer if not hops else _while_hopping((plugin,), hops, answer))
         except CancelledError:
             self._gave_up(plugin, session)
             raise
@@ -358,6 +386,7 @@ class Dispatcher:
         delivery: Delivery,
         began: float,
         timeout: float,
+        hops: int,
     ) -> None:
         """Send, and record a refusal in the delivery, so that the other plugins still get it."""
         try:
@@ -367,7 +396,7 @@ class Dispatcher:
             if plugin.crashes.is_watching:
                 _check_quarantine(plugin, message)
             deliver = session.deliver  # as in `request`
-            deliver(message, delivery, began + _shorter(timeout, plugin))
+            deliver(message, delivery, began + _shorter(timeout, plugin), hops)
             plugin.counters.events += 1
         except PluginError as error:
             delivery.set_exception(error)
@@ -403,11 +432,13 @@ class Dispatcher:
         plugin.counters.events += sent
         return sent
 
-    async def _tell_when_room(self, plugin: PluginRuntime, message: Event, overflow: str) -> bool:
+    async def _tell_when_room(
+        self, plugin: PluginRuntime, message: Event, overflow: str, hops: int
+    ) -> bool:
         while True:
             # Another caller may be faster when room is announced; so this tries in a loop.
             try:
-                return self._tell(plugin, message, overflow, 0)
+                return self._tell(plugin, message, overflow, hops)
             except PluginOverloadedError:
                 assert plugin.session is not None
                 await plugin.session.room()
@@ -508,13 +539,21 @@ def _check_quarantine(plugin: PluginRuntime, message: Event) -> None:
         )
 
 
-async def _while_hopping(plugin: PluginRuntime, hops: int, answer: Future[Any]) -> Any:
+def _inherited(until: float) -> tuple[int, float]:
+    """Return the hops of the call that is being served, and the earlier of the two deadlines."""
+    origin = Origin.current()
+    return (0, until) if origin is None else (origin.hops, min(until, origin.until))
+
+
+async def _while_hopping(plugins: Iterable[PluginRuntime], hops: int, answer: Awaitable[T]) -> T:
     """Wait for an answer, and meanwhile record how many plugins its event came through."""
-    plugin.hops_in_flight.append(hops)
+    for plugin in plugins:
+        plugin.hops_in_flight.append(hops)
     try:
         return await answer
     finally:
-        plugin.hops_in_flight.remove(hops)
+        for plugin in plugins:
+            plugin.hops_in_flight.remove(hops)
 
 
 def _drop_cancelled(plugins: Iterable[PluginRuntime]) -> None:

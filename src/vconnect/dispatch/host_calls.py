@@ -12,12 +12,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from reprlib import repr as shown  # limits the length and depth of what a plugin sent
-from typing import Any, cast
+from time import monotonic
+from typing import Any
 
 import msgspec
 
 from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginError
-from vconnect.names import LOG_LEVELS, PATTERN_RULE, LogLevel, is_pattern
+from vconnect.names import PATTERN_RULE, is_pattern
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire.messages import (
@@ -32,6 +33,7 @@ from vconnect.wire.messages import (
 from vconnect.wire.session import Session
 
 from .dispatcher import Dispatcher
+from .origin import Origin
 
 _CALLS_AT_ONCE = 16
 """Calls of one plugin that are in progress at the same time."""
@@ -177,19 +179,25 @@ class HostCalls:
 
     def _begin(self, queue: _CallQueue, call: PluginCall) -> None:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
-        try:
-            pending = self._serve(queue, call)
-        # The application's code; reported to the plugin.
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-            _refuse(queue.session, call.id, _as_call_error(call, error))
-            return
-        # Most calls, such as log lines, wait for nothing, and a task would cost more than they do.
-        if not inspect.isawaitable(pending):
-            _answer(queue.session, call, pending)
-            return
-        task = asyncio.get_running_loop().create_task(self._finish(queue, call, pending))
+        origin = Origin(self._dispatcher)
+        with origin.inherited():
+            try:
+                pending = self._serve(queue, call, origin)
+            # The application's code; reported to the plugin.
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+                _refuse(queue.session, call.id, _as_call_error(call, error))
+                origin.end()
+                return
+            # Most calls, such as log lines, wait for nothing, and a task would cost more than they
+            # do.
+            if not inspect.isawaitable(pending):
+                _answer(queue.session, call, pending)
+                origin.end()
+                return
+            # Here, because a task keeps the context in which it was created.
+            task = asyncio.get_running_loop().create_task(self._finish(queue, call, pending))
         queue.tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(queue, task, pending))
+        task.add_done_callback(lambda task: self._ended(queue, task, pending, origin))
 
     async def _finish(self, queue: _CallQueue, call: PluginCall, pending: Awaitable[Any]) -> None:
         try:
@@ -201,13 +209,20 @@ class HostCalls:
             # Otherwise only something that the function awaited was cancelled.
             _refuse(queue.session, call.id, _as_call_error(call, error))
 
-    def _ended(self, queue: _CallQueue, task: asyncio.Task[None], pending: Awaitable[Any]) -> None:
+    def _ended(
+        self,
+        queue: _CallQueue,
+        task: asyncio.Task[None],
+        pending: Awaitable[Any],
+        origin: Origin,
+    ) -> None:
+        origin.end()
         if task.cancelled() and inspect.iscoroutine(pending):
             pending.close()  # the task may have been cancelled before it ran
         queue.tasks.discard(task)
         self._enqueue(queue)
 
-    def _serve(self, queue: _CallQueue, call: PluginCall) -> Awaitable[Any] | Any:
+    def _serve(self, queue: _CallQueue, call: PluginCall, origin: Origin) -> Awaitable[Any] | Any:
         self._check_permission(queue.plugin, queue.session.permissions, call.call)
         # What the plugin reports is not relied on; see "Loops" in docs/wire.md.
         hops = 1 + max(call.hops, *queue.plugin.hops_in_flight, 0)
@@ -215,6 +230,9 @@ class HostCalls:
             raise HostCallError(
                 "loop", f"{call.call} came through {hops - 1} plugins; the limit is {MAX_HOPS}"
             )
+        origin.hops = hops
+        if call.deadline_ms is not None:
+            origin.until = monotonic() + call.deadline_ms / 1000
         asked = HostCall(plugin=queue.plugin.name, call=call.call, params=call.params, hops=hops)
         own = self._own.get(call.call)
         return own(queue, asked) if own is not None else self._functions[call.call](asked)
@@ -245,19 +263,15 @@ class HostCalls:
     def _write_log(self, queue: _CallQueue, call: HostCall) -> None:
         level = call.params.get("level", "info")
         message, fields = call.params.get("message", ""), call.params.get("fields") or {}
-        if not isinstance(level, str) or level not in LOG_LEVELS:
-            raise HostCallError(
-                "bad_request", f"level is {shown(level)}; expected one of: {', '.join(LOG_LEVELS)}"
-            )
+        if not isinstance(level, str):
+            raise HostCallError("bad_request", f"level is {shown(level)}; expected a string")
         if not isinstance(message, str) or not isinstance(fields, dict):
             raise HostCallError(
                 "bad_request",
                 f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
                 "object",
             )
-        queue.plugin.log.say(
-            cast(LogLevel, level), message, {key: _brief(fields[key]) for key in fields}
-        )
+        queue.plugin.log.say(level, message, {key: _brief(fields[key]) for key in fields})
 
     def _publish(self, queue: _CallQueue, call: HostCall) -> dict[str, int]:
         event = _event_of(call)
@@ -294,12 +308,12 @@ class HostCalls:
             raise HostCallError(
                 "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
             )
+        # The caller may wait for less time than the operator allows, but not for more.
+        timeout = self._dispatcher.timeout_of(plugin, method)
+        if deadline_ms is not None:
+            timeout = min(timeout, deadline_ms / 1000)
         return self._dispatcher.request(
-            plugin,
-            method,
-            call.params.get("params"),
-            timeout=None if deadline_ms is None else deadline_ms / 1000,
-            hops=call.hops,
+            plugin, method, call.params.get("params"), timeout=timeout, hops=call.hops
         )
 
 

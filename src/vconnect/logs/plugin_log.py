@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vconnect.names import LOG_LEVELS, LogLevel
+from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import LogSettings
 
@@ -81,8 +81,8 @@ class PluginLog:
         for line in lines:
             self._pass(stream, parse_line(line), now)
 
-    def say(self, level: LogLevel, message: str, fields: Mapping[str, Any]) -> None:
-        """Process a record that the plugin sent as a call, with a level and fields."""
+    def say(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Process a record that the plugin sent as a call, with a level in any spelling."""
         if not self._flood.room():
             self._suppress(1)
             return

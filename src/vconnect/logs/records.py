@@ -95,13 +95,13 @@ def parse_line(line: bytes) -> Content:
     return Content(guess_level(text), text)
 
 
-def from_call(level: LogLevel, message: str, fields: Mapping[str, Any]) -> Content:
+def from_call(level: str, message: str, fields: Mapping[str, Any]) -> Content:
     """Build the content of a record that a plugin sent as a call, with its level and fields."""
     # The record is kept all the same: a bad field is no reason to lose the message.
     encoded = _encode(fields) or orjson.dumps({"fields": "nested too deeply"})
     if len(encoded) > MAX_LINE_BYTES:
         encoded = orjson.dumps({"fields": f"{len(encoded)} bytes, more than {MAX_LINE_BYTES}"})
-    return Content(level, _one_line(message[:MAX_LINE_BYTES]), encoded)
+    return Content(_level_of(level), _one_line(message[:MAX_LINE_BYTES]), encoded)
 
 
 def guess_level(text: str) -> LogLevel:

@@ -60,7 +60,11 @@ class Host:
         """
         number, future = self._next, asyncio.get_running_loop().create_future()
         self._next += 1
-        self._send({"id": number, **_call(name, params)})
+        message = {"id": number, **_call(name, params)}
+        if math.isfinite(timeout):
+            # What the host's function sends to other plugins need not take longer than this.
+            message["deadline_ms"] = max(1, int(timeout * 1000))
+        self._send(message)
         self._pending[number] = future
         # Otherwise the reply would wait behind events that are not read.
         self._keep_reading()

@@ -38,6 +38,7 @@ cdef class AnsweredStream(StreamCore):
 
     cdef int fail_call(self, object future, object error) except -1
     cdef int bad_answer(self, object future, object error) except -1
+    cdef int count_bad(self, object error) except -1
 
 
 cdef class InFlight:

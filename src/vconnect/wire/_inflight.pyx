@@ -82,15 +82,18 @@ cdef class AnsweredStream(StreamCore):
         Raises:
             RemoteProtocolError: There have been too many in a row.
         """
-        self.bad_answers += 1
         self.fail_call(future, PluginReplyError(
             self.plugin, f"its answer cannot be read: {error}", "bad_answer"
         ))
-        if self.bad_answers >= MAX_BAD_ANSWERS:
-            raise RemoteProtocolError(
-                "bad_answer", f"{self.bad_answers} answers in a row cannot be read; the last: {error}"
-            )
-        return 0
+        return self.count_bad(error)
+
+    cdef int count_bad(self, object error) except -1:
+        self.bad_answers += 1
+        if self.bad_answers < MAX_BAD_ANSWERS:
+            return 0
+        raise RemoteProtocolError(
+            "bad_answer", f"{self.bad_answers} frames in a row cannot be read; the last: {error}"
+        )
 
 
 cdef class InFlight:
@@ -272,19 +275,21 @@ cdef class InOrder(InFlight):
         return lost
 
 
-def number_of_reply(bytes payload):
-    """Return the number of a reply that is almost JSON; ``None`` if it has none.
+def read_leniently(bytes payload):
+    """Return the number of a message that is almost JSON, and whether it is a reply.
 
     Python's own parser reads what other languages write by mistake: NaN, huge numbers, surrogates.
+
+    Returns:
+        The number, or ``None`` if it cannot be read.
     """
     try:
         message = lenient_loads(payload.decode())
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict) or "status" not in message:
-        return None
-    number = message.get("id")
-    return number if type(number) is int and number < 1 << 64 else None
+        return None, False
+    number = message.get("id") if isinstance(message, dict) else None
+    is_number = type(number) is int and 0 < number < 1 << 64
+    return (number, "status" in message) if is_number else (None, False)
 
 
 @final
@@ -356,13 +361,16 @@ cdef class ByNumber(InFlight):
         return call
 
     cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1:
-        """Fail the event of a reply that is not strict JSON, if its number can be read."""
+        """Fail the event of a reply that is not strict JSON, or refuse the call, by its number."""
         cdef Call call
-        number = None
+        number, is_reply = None, False
         if size <= LENIENT_BELOW:
-            number = number_of_reply(PyBytes_FromStringAndSize(payload, size))
+            number, is_reply = read_leniently(PyBytes_FromStringAndSize(payload, size))
         if number is None:
             raise error
+        if not is_reply:
+            self.lane.owner.unread_call(number, error)
+            return self.lane.count_bad(error)
         call = self.take(number)
         return 0 if call is None else self.lane.bad_answer(call.future, error)
 

@@ -136,12 +136,14 @@ class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
         id: The plugin's number for it; ``None`` for a call without a reply.
         params: Its parameters.
         hops: How many plugins the chain of calls has passed through, as the plugin reports it.
+        deadline_ms: How long the plugin waits for the reply, or ``None``.
     """
 
     call: str
     id: int | None = None
     params: dict[str, Any] = {}
     hops: int = 0
+    deadline_ms: float | None = None
 
 
 def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
@@ -273,6 +275,10 @@ def parse_call(message: dict[str, Any]) -> PluginCall:
         raise HostCallError("bad_request", f"id is {call.id}; expected a positive integer")
     if call.hops < 0:
         raise HostCallError("bad_request", f"hops is {call.hops}; expected 0 or more")
+    if call.deadline_ms is not None and call.deadline_ms <= 0:
+        raise HostCallError(
+            "bad_request", f"deadline_ms is {call.deadline_ms}; expected a positive number"
+        )
     return call
 
 

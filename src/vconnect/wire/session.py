@@ -32,6 +32,7 @@ from .messages import (
     CANCEL,
     Dialect,
     Handshake,
+    error_reply,
     is_reserved,
     normalize_answer,
     reply_error,
@@ -243,6 +244,10 @@ class Session:
     def called(self, message: dict[str, Any]) -> None:
         """Forward a call of the plugin."""
         self._owner.called(self, message)
+
+    def unread_call(self, number: int, error: Exception) -> None:
+        """Refuse a call that is not strict JSON."""
+        self.send(error_reply(number, "bad_request", f"the call cannot be read: {error}"))
 
     def abandoned(self, number: int) -> None:
         """Inform a native plugin that its reply is no longer needed."""

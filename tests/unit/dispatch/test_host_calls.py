@@ -352,7 +352,7 @@ async def test_log_writes_into_the_plugins_log(host, params, level, message, fie
 @pytest.mark.parametrize(
     "params",
     [
-        {"level": "loud"},
+        {"level": 7},
         {"level": None},
         {"level": ["info"]},
         {"message": 1},

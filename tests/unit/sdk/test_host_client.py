@@ -53,8 +53,9 @@ async def failed(call: asyncio.Task[Any]) -> tuple[str, str]:
 
 async def test_a_call_is_answered_by_its_number(line: Line) -> None:
     first, asked = await line.asked(line.host.call("message.send", {"to": "ada"}))
-    assert asked == {"id": 1, "call": "message.send", "params": {"to": "ada"}}
-    second, asked = await line.asked(line.host.call("message.send"))
+    call = {"id": 1, "call": "message.send", "params": {"to": "ada"}}
+    assert asked == {**call, "deadline_ms": 30_000}
+    second, asked = await line.asked(line.host.call("message.send", timeout=math.inf))
     assert asked == {"id": 2, "call": "message.send", "params": {}}
     line.reply(2, data="second")
     line.reply(1, data="first")

@@ -420,7 +420,8 @@ async def test_a_call_and_its_reply():
     end = End()
     end.ask(1, "calls", hops=2)
     [asked] = await end.frames(1)
-    assert asked == {"id": 1, "call": "x", "params": {"a": 1}, "hops": 2}
+    call = {"id": 1, "call": "x", "params": {"a": 1}, "deadline_ms": 30_000}
+    assert asked == {**call, "hops": 2}
     end.pipeline.accept({"id": 1, "status": "ok", "data": "answer"})
     assert await end.frames(1) == [{"id": 1, "status": "ok", "data": "answer"}]
 
@@ -478,6 +479,7 @@ async def test_the_hosts_own_calls_by_name():
         )
     ]
     frames = await end.frames(5)
+    assert [frame.pop("deadline_ms", None) for frame in frames] == [None, *[30_000] * 3, 2000]
     assert frames == [
         {
             "call": "log",

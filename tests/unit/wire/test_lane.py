@@ -353,7 +353,7 @@ async def test_ten_bad_answers_in_a_row_end_it() -> None:
         error = await owner.end()
         assert isinstance(error, RemoteProtocolError)
         assert error.code == "bad_answer"
-        assert "10 answers in a row cannot be read; the last: payload is a JSON list" in str(error)
+        assert "10 frames in a row cannot be read; the last: payload is a JSON list" in str(error)
         assert {code_of(await failure(call)) for call in calls[:10]} == {"bad_answer"}
         assert "before it answered" in str(await failure(calls[10]))
 
