@@ -18,9 +18,13 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 from cython cimport final
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 from orjson import JSONDecodeError, dumps, loads
 
 from .errors import PayloadError, RemoteProtocolError
+from .json_rule import find_problem
 
 HEADER_BYTES = 4
 DEFAULT_MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -36,6 +40,10 @@ cdef enum:
     # The maximum nesting of a frame: its own object, and 254 levels in it. The encoder writes no
     # more, and what can be read must also be writable.
     MAX_LEVELS = 255
+    # An encoded value of this size is not searched before its values have been looked at,
+    LONG_TEXT = 4096
+    # if there are no more than this.
+    FEW_VALUES = 256
     # What an error keeps of a payload that is not JSON: enough for a plugin's name.
     HEAD_BYTES = 128
 
@@ -235,11 +243,73 @@ def parse_message(payload):
         PyBuffer_Release(&view)
 
 
+cdef bint has_null(const char* p, Py_ssize_t size) noexcept nogil:
+    """Look for ``null``, in a string or not."""
+    cdef Py_ssize_t i
+    cdef bint found = False
+    for i in range(size - 3):  # without a branch, so that the compiler can use wide registers
+        found |= (p[i] == b"n") & (p[i + 1] == b"u") & (p[i + 2] == b"l") & (p[i + 3] == b"l")
+    return found
+
+
+cdef int look_for_null(object value, Py_ssize_t* budget):
+    """Return 1 if a NaN or an infinity is in the value, 0 if not, -1 if that is unknown.
+
+    It visits at most `budget` values, and only of the types that most payloads consist of.
+    """
+    cdef int verdict
+    cdef double number
+    budget[0] -= 1
+    if budget[0] < 0:
+        return -1
+    kind = type(value)
+    if kind is float:
+        number = value
+        return number != number or number - number != 0.0
+    if kind is str or kind is int or kind is bool or value is None:
+        return 0
+    if kind is dict:
+        for item in (<dict>value).values():
+            verdict = look_for_null(item, budget)
+            if verdict:
+                return verdict
+        return 0
+    if kind is list or kind is tuple:
+        for item in value:
+            verdict = look_for_null(item, budget)
+            if verdict:
+                return verdict
+        return 0
+    return -1
+
+
+cdef bint became_null(object value, bytes encoded):
+    """Return whether a NaN or an infinity was encoded as ``null``, which means something else.
+
+    A short text is searched for ``null``. A long one with few values, such as a picture, is not:
+    looking at the values is faster.
+    """
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(encoded), budget = FEW_VALUES
+    cdef int verdict = -1
+    if size >= LONG_TEXT:
+        verdict = look_for_null(value, &budget)
+    if verdict < 0 and has_null(PyBytes_AS_STRING(encoded), size):
+        budget = PY_SSIZE_T_MAX
+        verdict = look_for_null(value, &budget)
+        if verdict < 0:  # there are values of other types, such as dataclasses
+            return bool(find_problem(value))
+    return verdict == 1
+
+
 cdef bytes to_json(object message):
     try:
-        return dumps(message)
+        encoded = dumps(message)
     except TypeError as error:
-        raise PayloadError(f"payload cannot be encoded as JSON: {error}") from None
+        words = find_problem(message) or str(error)
+        raise PayloadError(f"payload cannot be encoded as JSON: {words}") from None
+    if became_null(message, encoded):
+        raise PayloadError(f"payload cannot be encoded as JSON: {find_problem(message)}")
+    return encoded
 
 
 cdef int check_size(Py_ssize_t size, Py_ssize_t limit) except -1:

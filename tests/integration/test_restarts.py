@@ -13,7 +13,7 @@ import pytest
 from tests.support.lab import ECHO, Lab, is_alive, pid_in, until, until_status
 
 from vconnect import PluginStatus, PluginSummary
-from vconnect.errors import PluginStartError
+from vconnect.errors import PluginStartError, PluginUnavailableError
 
 pytestmark = pytest.mark.both_loops
 
@@ -338,6 +338,25 @@ async def test_an_end_from_outside_blames_no_event(lab: Lab, number: signal.Sign
         kept = [event.payload for event in runtime.summary("echo").quarantine]
         # What waited behind the slow event is not suspect either way.
         assert kept == ([] if number == signal.SIGKILL else ['"slow"'])
+
+
+FORKS = """
+def answer(event):
+    if os.fork() == 0:
+        time.sleep(300)
+    os._exit(7)
+serve(answer)
+"""
+
+
+async def test_calls_end_with_their_leader_whoever_holds_its_socket(lab: Lab) -> None:
+    lab.plugin("forks", FORKS)
+    async with lab.manager(**QUICK, event_timeout=30) as runtime:
+        await runtime.start_all()
+        began = time.monotonic()
+        with pytest.raises(PluginUnavailableError, match="exited: code 7 before it answered"):
+            await runtime.request("forks", "e", 1)
+        assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("order", ["start_plugin", "restart_plugin", "release_plugin"])

@@ -69,6 +69,9 @@ class Owner:
     def broken(self, error: Exception) -> None:
         self.breaks.append(error)
 
+    def end_reason(self) -> str:
+        return "its connection ended"
+
     def disconnected(self, error: Exception | None) -> None:
         self.ends.append(error)
 

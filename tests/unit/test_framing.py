@@ -189,8 +189,8 @@ def test_no_name_is_a_type_error():
         (b'{"a":"\\ud800"}', "surrogate"),
         (b"\xef\xbb\xbf{}", "BOM"),
         (b"{} {}", "after document"),
-        (b"[" * 100_000 + b"]" * 100_000, "depth"),
-        (b"[" * 100_000, "depth"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "nested too deeply"),
     ],
     ids=str,
 )

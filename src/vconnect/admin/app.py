@@ -11,12 +11,18 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-import orjson
 from aiohttp import web
 
-from vconnect.errors import IllegalTransitionError, VConnectError
+from vconnect._framing import parse_message
+from vconnect.errors import (
+    IllegalTransitionError,
+    PayloadError,
+    RemoteProtocolError,
+    VConnectError,
+)
 from vconnect.names import LogLevel
 from vconnect.validation import place_and_words
+from vconnect.wire.messages import check_event
 
 from .responses import error_response, json_response, response_for
 
@@ -267,13 +273,18 @@ def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response
 
 def _parse_event(body: bytes) -> EventRequest:
     try:
-        wanted = msgspec.convert(orjson.loads(body), EventRequest)
-    except orjson.JSONDecodeError as error:
-        raise _BadRequestError(f"the body is not valid JSON: {error}") from None
+        wanted = msgspec.convert(parse_message(body), EventRequest)
+    except RemoteProtocolError as error:
+        words = str(error).removeprefix("payload is not JSON: ")
+        raise _BadRequestError(f"the body is not valid JSON: {words}") from None
     except msgspec.ValidationError as error:
         raise _BadRequestError(_field_first(error)) from None
     if wanted.plugin is not None and wanted.mode is not None:
         raise _BadRequestError("mode: cannot be combined with plugin; omit one of them")
+    try:
+        check_event(wanted.event)
+    except PayloadError as error:
+        raise _BadRequestError(f"event: {error}") from None
     return wanted
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
+from orjson import JSONDecodeError
+
+from vconnect._framing import parse_message
+from vconnect.errors import RemoteProtocolError
 
 from .boundary import FAILED
 from .context import State, admin_option, config_option, find_admin_socket, pass_state
@@ -210,11 +213,13 @@ def _read_payload(text: str) -> Any:
     # error.
     data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise click.BadParameter(
-            f"not valid JSON: {error}; near {_excerpt(data, error.pos)!r}", param_hint="JSON"
-        ) from None
+        return parse_message(data)
+    except RemoteProtocolError as error:
+        near = ""
+        if isinstance(error.__context__, JSONDecodeError):
+            near = f"; near {_excerpt(data, error.__context__.pos)!r}"
+        words = str(error).removeprefix("payload is not JSON: ")
+        raise click.BadParameter(f"not valid JSON: {words}{near}", param_hint="JSON") from None
 
 
 def _excerpt(data: bytes, position: int) -> str:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vconnect._framing import Event
+from vconnect._framing import Event, EventName
 from vconnect.errors import (
     PayloadError,
     PluginError,
@@ -39,7 +39,14 @@ from vconnect.plugins.routes import Route
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
 from vconnect.wire._lane import Delivery, FanOut
-from vconnect.wire.messages import EVENT_NAMES, Answer, encode_event, normalize_answer, reply_error
+from vconnect.wire.messages import (
+    EVENT_NAMES,
+    Answer,
+    check_event,
+    encode_event,
+    normalize_answer,
+    reply_error,
+)
 from vconnect.wire.session import Session
 
 from .origin import Origin
@@ -62,9 +69,8 @@ class Dispatcher:
     def __init__(self, registry: Registry, max_frame_bytes: int) -> None:
         self._registry = registry
         self._by_spelling = registry.by_spelling
-        policies = registry.policies
         #: An event's encoded name and its timeout, in one lookup: `request` needs both each time.
-        self._asked = NameCache(lambda event: (EVENT_NAMES[event], policies[event].timeout))
+        self._asked = NameCache(self._name_and_timeout)
         self._max_frame_bytes = max_frame_bytes
         #: How many calls of plugins are being served: without any, there is nothing to inherit.
         self.serving = 0
@@ -200,6 +206,7 @@ class Dispatcher:
         """
         # The hot path: one lookup each for the plugin and the event, and one compiled step.
         target = self._by_spelling[plugin]
+        name, usual = self._asked[event]
         session = target.session
         breaker = target.breaker
         try:
@@ -210,7 +217,6 @@ class Dispatcher:
             if target.crashes.is_watching:
                 watched = encode_event(event, payload, self._max_frame_bytes)
                 _check_quarantine(target, watched)
-            name, usual = self._asked[event]
             if timeout is None:
                 own = target.policy.timeout
                 timeout = usual if own is None or own > usual else own
@@ -348,6 +354,10 @@ class Dispatcher:
             except TimeoutError:
                 plugin.counters.dropped += 1
         return sent
+
+    def _name_and_timeout(self, event: str) -> tuple[EventName, float]:
+        check_event(event)
+        return EVENT_NAMES[event], self._registry.policies[event].timeout
 
     # One delivery.
 

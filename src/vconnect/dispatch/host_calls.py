@@ -25,8 +25,7 @@ from vconnect.wire.messages import (
     MAX_HOPS,
     READY,
     PluginCall,
-    error_reply,
-    is_reserved,
+    check_event,
     ok_reply,
     parse_call,
 )
@@ -43,9 +42,6 @@ _CALLS_AT_ONCE = 16
 _BATCH = 64
 # Each pattern is compared with every new event's name, so their number is limited.
 _MAX_SUBSCRIPTIONS = 1024
-# Characters of an error reply, whose texts may come from the application or another plugin.
-_MAX_CODE = 64
-_MAX_WORDS = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -296,14 +292,10 @@ class HostCalls:
         queue.plugin.subscribe(queue.session, tuple(kept))
 
     def _call_plugin(self, _: _CallQueue, call: HostCall) -> Awaitable[Any]:
-        plugin, method = call.params.get("plugin"), call.params.get("method")
+        plugin, method = call.params.get("plugin"), _name_of(call, "method")
         deadline_ms = call.params.get("deadline_ms")
-        if not isinstance(plugin, str) or not isinstance(method, str) or is_reserved(method):
-            raise HostCallError(
-                "bad_request",
-                f"plugin is {shown(plugin)} and method {shown(method)}; expected two names, and "
-                "not a method that is reserved for the host",
-            )
+        if not isinstance(plugin, str):
+            raise HostCallError("bad_request", f"plugin is {shown(plugin)}; expected a name")
         if deadline_ms is not None and (not _is_number(deadline_ms) or deadline_ms <= 0):
             raise HostCallError(
                 "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
@@ -318,13 +310,16 @@ class HostCalls:
 
 
 def _event_of(call: HostCall) -> str:
-    event = call.params.get("event")
-    if not isinstance(event, str) or not event or is_reserved(event):
-        raise HostCallError(
-            "bad_request",
-            f"event is {shown(event)}; expected a name that does not begin with vconnect.",
-        )
-    return event
+    return _name_of(call, "event")
+
+
+def _name_of(call: HostCall, key: str) -> str:
+    name = call.params.get(key)
+    try:
+        check_event(name)
+    except (TypeError, PayloadError) as error:
+        raise HostCallError("bad_request", f"{key}: {error}") from None
+    return str(name)
 
 
 def _patterns_of(call: HostCall) -> list[str]:
@@ -371,16 +366,7 @@ def _refuse(session: Session, number: Any, error: HostCallError) -> None:
     """Reply with an error, if the call has a number to reply to."""
     if type(number) is not int:
         return
-    code, words = _sendable(error.code)[:_MAX_CODE], _sendable(str(error))[:_MAX_WORDS]
-    try:
-        session.send(error_reply(number, code, words))
-    except PayloadError:  # max_frame_bytes may be very small
-        session.send(error_reply(number, code, ""))
-
-
-def _sendable(text: str) -> str:
-    """Replace surrogates, which JSON cannot represent: an error must always be reportable."""
-    return text.encode("utf-8", "replace").decode()
+    session.refuse(number, error.code, str(error))
 
 
 def _brief(value: Any) -> str:

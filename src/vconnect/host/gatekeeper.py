@@ -74,6 +74,8 @@ class HostGatekeeper:
         """Called when a session has been admitted and acknowledged."""
         if owner is not None:
             supervisor, instance = owner
+            if instance.process is not None:
+                session.why_gone = instance.process.why_gone
         else:
             plugin = self._registry.get(session.handshake.plugin)
             supervisor, instance = self._roster.of(plugin), None

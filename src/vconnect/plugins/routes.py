@@ -11,7 +11,7 @@ import msgspec
 
 from vconnect.names import NameCache, capability_matches
 from vconnect.settings.events import EventPolicy
-from vconnect.wire.messages import Answer, is_reserved, normalize_answer
+from vconnect.wire.messages import Answer, check_event, normalize_answer
 
 from .order import chain_order
 from .runtime import PluginRuntime
@@ -57,6 +57,7 @@ class RouteTable:
         return self._routes[event]
 
     def _work_out(self, event: str) -> Route:
+        check_event(event)
         policy = self._policies[event]
         plugins, told = [], []
         for plugin, capabilities in self._plugins:
@@ -67,8 +68,7 @@ class RouteTable:
             elif _covers(plugin.subscriptions, event):
                 told.append(plugin)
         default = None
-        # A default answer for the host's own events would make a dead plugin answer pings.
-        if policy.on_failure == "default" and not is_reserved(event):
+        if policy.on_failure == "default":
             default = normalize_answer(policy.default)
         return Route(tuple(plugins), tuple(told), policy, default)
 

@@ -262,7 +262,7 @@ class PluginProcess:
             left = await self._kill_until_empty()
         if left:
             _log.error("plugin %s: given up: %s", self._plugin, left)
-        elif self._is_zombie():
+        elif self._peek() is not None:
             # What /proc hides from us may be left, unseen. Until it is reaped, the dead leader
             # keeps its group's number from anyone else.
             with suppress(ProcessLookupError, PermissionError):
@@ -288,13 +288,29 @@ class PluginProcess:
         if not self.released.done():
             self.released.set_result(None)
 
-    def _is_zombie(self) -> bool:
-        """Return whether the leader has exited and nobody has reaped it."""
+    def why_gone(self) -> str:
+        """Return how the leader has ended, even if that has not been noticed yet, or else empty.
+
+        The end of a connection is often seen first.
+        """
+        if self.exited.done():
+            return str(self.exited.result())
+        seen = self._peek()
+        if seen is None:
+            return ""
+        is_killed = seen.si_code != os.CLD_EXITED
+        return str(
+            ExitStatus(None, _signal_name(seen.si_status))
+            if is_killed
+            else ExitStatus(seen.si_status, None)
+        )
+
+    def _peek(self) -> os.waitid_result | None:
+        """Return how the leader has exited if nobody has reaped it, without doing so."""
         try:
-            options = os.WEXITED | os.WNOWAIT | os.WNOHANG
-            return os.waitid(os.P_PID, self.pid, options) is not None
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         except ChildProcessError:
-            return False
+            return None
 
     def _reap(self) -> None:
         """Take the leader's exit status and resource usage from the kernel."""

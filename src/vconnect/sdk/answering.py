@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
-from vconnect.errors import PayloadError
+from vconnect.errors import HostCallError, PayloadError
 from vconnect.wire._stream import FrameStream
 from vconnect.wire.messages import RESERVED_PREFIX
 
@@ -88,10 +88,22 @@ async def handle(
 def report_failure(context: Context, error: BaseException) -> None:
     """Turn an exception into the event's answer, and log it with its traceback."""
     context.log.error("the handler of %s failed", context.event, exc_info=error)
-    text = str(error)
+    if isinstance(error, HostCallError):
+        # The caller needs the code, as the host gave it, to react to it.
+        context.reply_error(str(error), code=error.code)
+    else:
+        context.reply_error(words_of(error))
+
+
+def words_of(error: BaseException) -> str:
+    """Describe an exception, even one whose own text cannot be made."""
     # The class tells more than many texts: a KeyError's text is only the key.
     kind = type(error).__name__
-    context.reply_error(f"{kind}: {text}" if text else kind)
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - the author's code
+        return f"{kind}: its text cannot be made ({type(failure).__name__})"
+    return f"{kind}: {text}" if text else kind
 
 
 def encode_answer(

@@ -18,7 +18,15 @@ from vconnect.errors import ConfigError
 from vconnect.wire import messages as protocol
 from vconnect.wire._stream import FrameStream
 
-from .answering import MAX_WAITING, Backpressure, call_handler, encode_answer, handle, refuse
+from .answering import (
+    MAX_WAITING,
+    Backpressure,
+    call_handler,
+    encode_answer,
+    handle,
+    refuse,
+    words_of,
+)
 from .context import Context
 from .handlers import Handler, HandlerTable, settle
 from .host_client import hops
@@ -275,7 +283,7 @@ class NativePipeline:
             self._reply_error(number, "bad_request", str(error))
         except Exception as error:
             self._plugin.log.exception("on_config_update failed; keeping the old configuration")
-            self._reply_error(number, "internal", f"{type(error).__name__}: {error}")
+            self._reply_error(number, "internal", words_of(error))
         else:
             self._plugin.config = config
             self.config = values
@@ -309,7 +317,7 @@ class NativePipeline:
 
     def _reply_error(self, number: int | None, code: str, message: str) -> None:
         if number is not None:
-            self._stream.send(encode_frame(protocol.error_reply(number, code, message)))
+            self._stream.send(protocol.encode_error(number, code, message, self._max_frame_bytes))
 
     def keep_reading(self) -> None:
         """Resume reading, because something more important than events may arrive."""

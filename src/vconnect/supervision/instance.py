@@ -165,8 +165,10 @@ class Instance:
         assert process is not None, "another program's process is not ours to end"
         self.is_ending = True
         # A process that has exited cannot answer any more, even if a child keeps its connection
-        # open.
-        if process.is_alive and self.session is not None:
+        # open: its callers must not wait until that child has ended, too.
+        if self.session is not None and not process.is_alive:
+            self.session.abort()
+        elif self.session is not None:
             await self._notify_stopping(process, self.session, settings, reason, on_phase)
         # SIGINT and SIGTERM are one phase for an operator.
         phases = {signal.SIGKILL: Substate.KILLING}

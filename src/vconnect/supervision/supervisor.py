@@ -193,7 +193,7 @@ class Supervisor:
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
         _log.log(level, "plugin %s: %s", self.plugin.name, reason)
-        if instance is self._generations.current:
+        if instance is self._generations.current and not instance.is_ending:
             self._lost_session(instance, session, error, reason)
         else:
             instance.expect(self._settings.handshake_timeout)

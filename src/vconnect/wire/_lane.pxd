@@ -24,6 +24,8 @@ cdef class LaneCore(AnsweredStream):
     cdef Py_ssize_t max_notified
     cdef list room_waiters          # futures of callers that wait for room
 
+    cdef str end_reason             # why its calls failed, if there is no error
+
     # One timer for all deadlines.
     cdef object timer
     cdef double timer_at            # monotonic; infinity without a timer

@@ -65,6 +65,7 @@ cdef class LaneCore(AnsweredStream):
     def __cinit__(self):
         self.timer_at = INFINITY
         self.lost = []
+        self.end_reason = "its connection ended"
 
     def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
@@ -412,6 +413,12 @@ cdef class LaneCore(AnsweredStream):
         self.abort(error)  # `disconnected` reports it to the owner of a serving lane
         return 0
 
+    def connection_lost(self, exc):
+        # Asked here, while there is an owner.
+        if self.serving and self.owner is not None:
+            self.end_reason = self.owner.end_reason()
+        AnsweredStream.connection_lost(self, exc)
+
     cdef int release(self) except -1:
         if self.serving:
             self._fail_all()
@@ -422,7 +429,7 @@ cdef class LaneCore(AnsweredStream):
 
     def _fail_all(self):
         """Fail every unanswered call now, rather than at its deadline."""
-        reason = str(self.error) if self.error is not None else "its connection ended"
+        reason = str(self.error) if self.error is not None else self.end_reason
         self.lost = self.table.take_messages()
         lost = self.table.take_all()
         self.table = None  # breaks its reference cycle with the lane

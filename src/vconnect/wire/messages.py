@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 import orjson
 
-from vconnect._framing import Event, EventName
-from vconnect.errors import HandshakeError, HostCallError, PluginReplyError
+from vconnect._framing import Event, EventName, encode_frame
+from vconnect.errors import HandshakeError, HostCallError, PayloadError, PluginReplyError
 from vconnect.names import NAME_RULE, NameCache, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
 STOP = "stop"
 
+
+MAX_NAME_BYTES = 255
+"""The maximum length of an event's name in UTF-8."""
 
 # Events that the host itself sends, in the native dialect.
 RESERVED_PREFIX = "vconnect."
@@ -49,6 +52,10 @@ _ENVELOPE_KEYS = frozenset({"status", "flow", "payload"})
 
 # The key of field 1 if that is a string: in protobuf, the number and the type share a byte.
 _PROTOBUF_STRING_1 = 0x0A
+
+# Characters of an error reply, whose texts may come from an application or an exception.
+_MAX_CODE = 64
+_MAX_WORDS = 1000
 
 # Refusals quote what was received, and are logged. A peer must not determine their length, nor a
 # nesting that repr() cannot handle.
@@ -293,6 +300,47 @@ def ok_reply(number: int, data: Any) -> dict[str, Any]:
 def error_reply(number: int, code: str, message: str) -> dict[str, Any]:
     """Build a native error reply."""
     return {"id": number, "status": "error", "code": code, "message": message}
+
+
+def encode_error(number: int, code: str, message: str, max_frame_bytes: int) -> bytes:
+    """Encode an error reply, whatever its words are: a call or an event must have an answer.
+
+    Words that cannot be sent are replaced or shortened, and left out if nothing else helps.
+    """
+    code, message = _sendable(code)[:_MAX_CODE], _sendable(message)[:_MAX_WORDS]
+    try:
+        return encode_frame(error_reply(number, code, message), max_frame_bytes)
+    except PayloadError:  # the limit may be very small
+        return encode_frame(error_reply(number, code, ""))
+
+
+def _sendable(text: str) -> str:
+    """Replace half surrogate pairs, which JSON cannot represent."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def check_event(event: object) -> None:
+    """Refuse a name that an application may not give to an event.
+
+    Raises:
+        TypeError: It is not a string.
+        PayloadError: It is empty, too long, not valid Unicode, or belongs to the host itself.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f"the event's name is {_shown(event)}; expected a string")
+    if not event:
+        raise PayloadError("the event's name is empty; expected 1 to 255 bytes")
+    try:
+        size = len(event.encode())
+    except UnicodeEncodeError:
+        raise PayloadError(f"the event's name {_shown(event)} has half a surrogate pair") from None
+    if size > MAX_NAME_BYTES:
+        raise PayloadError(f"the event's name has {size} bytes; the limit is {MAX_NAME_BYTES}")
+    if is_reserved(event):
+        raise PayloadError(
+            f"the event's name is {_shown(event)}; names that begin with {RESERVED_PREFIX} belong "
+            "to the host itself"
+        )
 
 
 def is_reserved(event: str) -> bool:

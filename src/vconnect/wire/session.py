@@ -20,6 +20,7 @@ import struct
 import sys
 import time
 from asyncio import Future, Transport
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -32,7 +33,7 @@ from .messages import (
     CANCEL,
     Dialect,
     Handshake,
-    error_reply,
+    encode_error,
     is_reserved,
     normalize_answer,
     reply_error,
@@ -115,6 +116,7 @@ class Session:
         permissions: The calls that the manifest of the connected version asks for.
         is_ready: Whether the plugin can serve. It gets no events before.
         connected_at: When the session began, in Unix seconds.
+        why_gone: Returns how the plugin's process has ended, or empty.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
         deliver: `Lane.deliver`.
@@ -136,6 +138,7 @@ class Session:
         self.permissions: tuple[str, ...] = ()
         self.is_ready = handshake.is_ready
         self.connected_at = time.time()
+        self.why_gone: Callable[[], str] = str
         self._lane = lane
         self._limits = limits
         self._owner = owner
@@ -172,6 +175,10 @@ class Session:
             PayloadError: The message is not JSON, or too large.
         """
         self._lane.reply(encode_frame(message, self._limits.max_frame_bytes))
+
+    def refuse(self, number: int, code: str, words: str) -> None:
+        """Reply to a call with an error."""
+        self._lane.reply(encode_error(number, code, words, self._limits.max_frame_bytes))
 
     def room(self) -> Future[None]:
         """Return a future that is set once a notification finds room, or when the session ends."""
@@ -247,7 +254,11 @@ class Session:
 
     def unread_call(self, number: int, error: Exception) -> None:
         """Refuse a call that is not strict JSON."""
-        self.send(error_reply(number, "bad_request", f"the call cannot be read: {error}"))
+        self.refuse(number, "bad_request", f"the call cannot be read: {error}")
+
+    def end_reason(self) -> str:
+        """Return why a connection has ended without an error, for the calls in flight."""
+        return self.why_gone() or "its connection ended"
 
     def abandoned(self, number: int) -> None:
         """Inform a native plugin that its reply is no longer needed."""

@@ -325,8 +325,34 @@ async def test_no_default_answers_for_the_hosts_own_events():
         await plugins.add("a")
         plugins.registry.get("a").session = None
         assert await plugins.dispatcher.request("a", "some.event", {}) == "stand-in"
-        with pytest.raises(PluginUnavailableError):
-            await plugins.dispatcher.request("a", "vconnect.ping", {})
+
+
+RESERVED: list[tuple[Any, Any]] = [
+    ("vconnect.ping", PayloadError),
+    ("", PayloadError),
+    ("\ud83d", PayloadError),
+]
+NO_NAMES: list[tuple[Any, Any]] = [
+    (7, TypeError),
+    (None, TypeError),
+    (b"e", TypeError),
+    ("x" * 256, PayloadError),
+]
+
+
+@pytest.mark.parametrize(("event", "kind"), RESERVED + NO_NAMES, ids=range(7))
+async def test_names_that_are_not_for_applications(plugins, event, kind):
+    await plugins.add("a")
+    dispatcher = plugins.dispatcher
+    for call in (dispatcher.emit, dispatcher.broadcast, dispatcher.notify_when_room):
+        with pytest.raises(kind, match="the event's name"):
+            await call(event, 1)
+    for call in (dispatcher.request, dispatcher.request_result):
+        with pytest.raises(kind, match="the event's name"):
+            await call("a", event, 1)
+    with pytest.raises(kind, match="the event's name"):
+        dispatcher.notify(event, 1)
+    assert plugins.registry.get("a").counters.events == 0
 
 
 @pytest.mark.parametrize("where", ["message", "code"])

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from vconnect.errors import PayloadError
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -126,5 +127,6 @@ def test_the_policy_and_the_default_of_an_event():
     assert known.routes.route("open.one").policy.timeout == 1.5
     assert known.routes.route("closed").policy.on_failure == "closed"
     assert known.routes.route("closed").default is None
-    assert known.routes.route("vconnect.ping").default is None
+    with pytest.raises(PayloadError, match="belong to the host"):
+        known.routes.route("vconnect.ping")
     assert msgspec.structs.asdict(known.routes.route("e"))["plugins"] == ()
