@@ -388,6 +388,10 @@ cdef class Event:
         """The frame for every classic connection."""
         return self.in_order()
 
+    def decoded(self):
+        """Return the payload as it is sent, as new objects."""
+        return loads(self.payload)
+
     def native_frame(self, uint64_t number, int64_t deadline_ms, uint32_t hops=0):
         """Return the frame for one native connection; for a notification ``number`` is 0."""
         return self.numbered(number, deadline_ms, hops)

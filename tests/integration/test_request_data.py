@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.support.wire_end import connected, run
 
-from vconnect.errors import PayloadError, PluginReplyError, PluginUnavailableError
+from vconnect.errors import PayloadError, PluginReplyError
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,16 @@ def test_the_data_of_an_answer(answer: bytes, data: object) -> None:
         b"[]",
     ],
 )
-def test_an_answer_that_breaks_the_wire_ends_the_connection(answer: bytes) -> None:
+def test_an_answer_that_cannot_be_read_costs_one_event(answer: bytes) -> None:
     async def scenario() -> None:
         async with connected() as wire:
             first, second = wire.request(), wire.request()
             await wire.answer(answer)
-            with pytest.raises(PluginUnavailableError, match="violates the protocol"):
+            with pytest.raises(PluginReplyError, match="its answer cannot be read") as failed:
                 await first
-            with pytest.raises(PluginUnavailableError):
-                await second
+            assert failed.value.code == "bad_answer"
+            await wire.answer(b'{"status":"ok","data":2}')
+            assert await second == 2
 
     run(scenario)
 

@@ -188,7 +188,7 @@ async def test_a_plugin_that_connects_and_stays_silent_is_ended_too(lab: Lab) ->
     ("handshake", "word"),
     [
         ({"plugin_no": "somebody-else"}, "was started as 'liar'"),
-        ({"plugin_no": ""}, "no name"),
+        ({"plugin_no": ""}, "non-empty string"),
         ({"plugin_no": "../x"}, "bad_name|a name is"),
         ({"priority": "high"}, "priority"),
         ({"capabilities": "message"}, "capabilities"),

@@ -54,6 +54,7 @@ _PLUGIN = PluginSummary(
     in_flight=0,
     events=7,
     errors=0,
+    passed_over=0,
     timeouts=0,
     late=0,
     unasked=0,

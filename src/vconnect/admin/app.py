@@ -191,9 +191,10 @@ class _Routes:
         )
         return {
             "results": [result],
-            "stopped_by": None,
+            "stopped_by": result.plugin if result.stop else None,
             "payload": wanted.payload,
             "reason": None,
+            "refusal": None,
         }
 
 

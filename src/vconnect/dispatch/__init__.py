@@ -2,6 +2,7 @@
 
 ============ ====================================================================
 `dispatcher` chain, fan-out, one plugin, and notifications
+`delivery`   one event to one plugin: sent or refused, and counted
 `results`    each plugin's result, and the outcome of all
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host

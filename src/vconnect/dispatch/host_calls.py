@@ -269,10 +269,20 @@ class HostCalls:
             )
         queue.plugin.log.say(level, message, {key: _brief(fields[key]) for key in fields})
 
-    def _publish(self, queue: _CallQueue, call: HostCall) -> dict[str, int]:
-        event = _event_of(call)
-        sent = self._dispatcher.notify(
-            event, call.params.get("payload"), hops=call.hops, publisher=queue.plugin
+    def _publish(
+        self, queue: _CallQueue, call: HostCall
+    ) -> Awaitable[dict[str, int]] | dict[str, int]:
+        event, payload = _name_of(call, "event"), call.params.get("payload")
+        if self._registry.policies[event].overflow == "block":
+            return self._publish_when_room(queue.plugin, event, payload, call.hops)
+        sent = self._dispatcher.notify(event, payload, hops=call.hops, publisher=queue.plugin)
+        return {"plugins": sent}
+
+    async def _publish_when_room(
+        self, publisher: PluginRuntime, event: str, payload: Any, hops: int
+    ) -> dict[str, int]:
+        sent = await self._dispatcher.notify_when_room(
+            event, payload, hops=hops, publisher=publisher
         )
         return {"plugins": sent}
 
@@ -307,10 +317,6 @@ class HostCalls:
         return self._dispatcher.request(
             plugin, method, call.params.get("params"), timeout=timeout, hops=call.hops
         )
-
-
-def _event_of(call: HostCall) -> str:
-    return _name_of(call, "event")
 
 
 def _name_of(call: HostCall, key: str) -> str:

@@ -17,7 +17,7 @@ def restore_protected(
     Args:
         policy: The event's policy.
         plugin: The canonical name of the plugin that replaced the payload.
-        before: The payload that was sent to it.
+        before: The payload that was sent to it, decoded.
         after: Its replacement.
 
     Returns:
@@ -27,9 +27,7 @@ def restore_protected(
     if not policy.protected:
         return after, ()
     if not isinstance(before, dict):
-        before = orjson.loads(orjson.dumps(before))  # as sent: a dataclass becomes an object
-        if not isinstance(before, dict):
-            return after, ()
+        return after, ()
     allowed = policy.may_change.get(plugin, ())
     fields = [field for field in policy.protected if field not in allowed]
     if not isinstance(after, dict):
@@ -43,6 +41,14 @@ def restore_protected(
     kept = {field: before[field] for field in refused if field in before}
     rest = {key: value for key, value in after.items() if key not in refused}
     return rest | kept, refused
+
+
+def changed_fields(before: Any, after: Any) -> tuple[str, ...]:
+    """Return the fields that differ; ``("*",)`` if one of the two payloads is not an object."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return () if before == after else ("*",)
+    fields = dict.fromkeys((*before, *after))
+    return tuple(field for field in fields if _as_json(after, field) != _as_json(before, field))
 
 
 def _as_json(payload: dict[str, Any], field: str) -> bytes | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from vconnect.plain import Plain
 
 
-class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
+class PluginResult(Plain, frozen=True, kw_only=True):
     """One plugin's result for one event.
 
     Attributes:
@@ -17,6 +17,8 @@ class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
         error: The error text without the plugin's name; set even if there is a default answer.
         error_code: The error code (``docs/wire.md``), or ``None``.
         stop: Whether this result ended the chain.
+        changed: The fields of the payload that the plugin's replacement has changed; ``("*",)`` if
+            one of the two payloads is not an object.
         is_default: Whether `data` is the configured default answer, because the plugin failed.
         duration_ms: Milliseconds from sending to the answer.
     """
@@ -29,20 +31,52 @@ class PluginResult(msgspec.Struct, frozen=True, kw_only=True):
     stop: bool = False
     is_default: bool = False
     duration_ms: float = 0.0
+    changed: tuple[str, ...] = ()
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Refusal(Plain, frozen=True, kw_only=True):
+    """Why an event went no further, in one form whatever the reason.
+
+    Attributes:
+        plugin: The plugin that stopped it, or whose answer is missing.
+        code: The plugin's own code for a stop, or ``stopped``; else the error code of the failure
+            (``docs/wire.md``).
+        message: The plugin's own words, or those of the failure.
+        details: What else the plugin says, or ``None``.
+    """
+
+    plugin: str
+    code: str
+    message: str
+    details: Any = None
+
+
+class Outcome(Plain, frozen=True):
     """The outcome of a chain or a fan-out.
 
     Attributes:
         results: One for each plugin that was called, in chain order.
-        stopped_by: The plugin that ended the chain, or ``None``.
+        stopped_by: The plugin that ended the chain, or whose answer was required; or ``None``.
         payload: The payload after the last plugin.
         reason: Why the chain ended at a plugin that failed (``on_failure = "closed"``), or
             ``None``.
+        refusal: Why it went no further, or ``None`` if it did.
     """
 
     results: list[PluginResult]
     stopped_by: str | None
     payload: Any
     reason: str | None = None
+    refusal: Refusal | None = None
+
+
+def refused_by(plugin: str, data: Any) -> Refusal:
+    """Build the refusal of a plugin that has stopped a chain, from its answer's data."""
+    said = data if isinstance(data, dict) else {}
+    code, message = said.get("code"), said.get("message")
+    return Refusal(
+        plugin=plugin,
+        code=code if isinstance(code, str) and code else "stopped",
+        message=message if isinstance(message, str) and message else f"{plugin} stopped it",
+        details=said.get("details"),
+    )

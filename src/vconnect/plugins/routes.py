@@ -1,7 +1,8 @@
 """Which plugins get an event, in which order, under which policy: computed in advance."""
 
 # A table is never changed, only replaced, so a chain in progress keeps the table that it began
-# with. At call time a route is one lookup; nothing is sorted, matched or copied.
+# with. At call time a route is one lookup; nothing is sorted, resolved or copied, and a plugin
+# without conditions pays nothing for those of others.
 
 from __future__ import annotations
 
@@ -9,29 +10,59 @@ from collections.abc import Iterable
 
 import msgspec
 
-from vconnect.names import NameCache, capability_matches
-from vconnect.settings.events import EventPolicy
+from vconnect.names import NameCache, canonical_name, capability_matches
+from vconnect.settings.events import EventPolicy, resolve_choices
+from vconnect.settings.match import Matcher, compile_match
 from vconnect.wire.messages import Answer, check_event, normalize_answer
 
 from .order import chain_order
 from .runtime import PluginRuntime
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What one plugin may do with one event.
+
+    Attributes:
+        plugin: The plugin.
+        timeout: Seconds that it may take.
+        is_closed: Whether its failure ends the chain.
+        is_required: Whether the event goes no further without its good answer.
+        default: The answer that replaces its own if it fails, or ``None``.
+        is_observer: Whether it is notified instead of being asked in a chain.
+        may_stop: Whether it may end the chain.
+        matches: Whether it is asked about a payload; ``None`` if about every one.
+    """
+
+    plugin: PluginRuntime
+    timeout: float
+    is_closed: bool
+    is_required: bool
+    default: Answer | None
+    is_observer: bool = False
+    may_stop: bool = True
+    matches: Matcher | None = None
+
+
 class Route(msgspec.Struct, frozen=True):
     """Where one event goes.
 
     Attributes:
-        plugins: The plugins that are called, in chain order, including plugins that should be
+        steps: The plugins that are called, in chain order, including plugins that should be
             connected and are not.
         told: The plugins that are notified: the same, and those that have subscribed to it.
         policy: The event's policy.
-        default: The answer that replaces that of a plugin that fails, or ``None``.
+        absent: Required plugins that are not among the steps, by their names in the settings.
     """
 
-    plugins: tuple[PluginRuntime, ...]
-    told: tuple[PluginRuntime, ...]
+    steps: tuple[Step, ...]
+    told: tuple[Step, ...]
     policy: EventPolicy
-    default: Answer | None
+    absent: tuple[str, ...]
+
+    @property
+    def plugins(self) -> tuple[PluginRuntime, ...]:
+        """The plugins that are called, in chain order."""
+        return tuple(step.plugin for step in self.steps)
 
 
 class RouteTable:
@@ -43,8 +74,9 @@ class RouteTable:
     """
 
     def __init__(self, plugins: Iterable[PluginRuntime], policies: NameCache[EventPolicy]) -> None:
+        self._all = list(plugins)
         # Without those that are down, a filter that crashed would be skipped silently.
-        wanted = {plugin.name: plugin for plugin in plugins if plugin.is_wanted}
+        wanted = {plugin.name: plugin for plugin in self._all if plugin.is_wanted}
         positions = {name: plugin.position for name, plugin in wanted.items()}
         self._plugins = [
             (wanted[name], wanted[name].capabilities) for name in chain_order(positions)
@@ -53,24 +85,71 @@ class RouteTable:
         self._routes = NameCache(self._work_out)
 
     def route(self, event: str) -> Route:
-        """Return the route of ``event``."""
+        """Return the route of ``event``.
+
+        Raises:
+            PayloadError: This is not a name that an event may have.
+            TypeError: It is not a string.
+        """
         return self._routes[event]
+
+    def step(self, plugin: PluginRuntime, event: str) -> Step:
+        """Return what a plugin may do with an event, whatever its capabilities."""
+        return make_step(plugin, event, self._policies[event], is_required=False)
 
     def _work_out(self, event: str) -> Route:
         check_event(event)
         policy = self._policies[event]
-        plugins, told = [], []
+        required = {name: self._find(name) for name in policy.requires}
+        steps, told = [], []
         for plugin, capabilities in self._plugins:
-            if _covers(capabilities, event):
-                plugins.append(plugin)
-                told.append(plugin)
+            is_asked = _covers(capabilities, event)
             # A capability includes the notification, so a subscription adds nothing to it.
-            elif _covers(plugin.subscriptions, event):
-                told.append(plugin)
-        default = None
-        if policy.on_failure == "default":
-            default = normalize_answer(policy.default)
-        return Route(tuple(plugins), tuple(told), policy, default)
+            if is_asked or _covers(plugin.subscriptions, event):
+                is_required = plugin in required.values()
+                step = make_step(plugin, event, policy, is_required=is_required)
+                told.append(step)
+                if is_asked:
+                    steps.append(step)
+        asked = [step.plugin for step in steps]
+        absent = tuple(name for name, plugin in required.items() if plugin not in asked)
+        return Route(tuple(steps), tuple(told), policy, absent)
+
+    def _find(self, name: str) -> PluginRuntime | None:
+        wanted = canonical_name(name)
+        return next((one for one in self._all if wanted in one.aliases()), None)
+
+
+def make_step(plugin: PluginRuntime, event: str, policy: EventPolicy, *, is_required: bool) -> Step:
+    """Resolve what a plugin may do with an event.
+
+    Args:
+        plugin: The plugin.
+        event: The event.
+        policy: The event's policy.
+        is_required: Whether the event requires its good answer. Then no option of the plugin can
+            weaken that.
+    """
+    tables = plugin.policy.events
+    choices = resolve_choices(event, tables) if tables else _ORDINARY
+    on_failure = "closed" if is_required else choices.on_failure or policy.on_failure
+    timeout = choices.timeout
+    if timeout is None:
+        own = plugin.policy.timeout
+        timeout = policy.timeout if own is None else min(own, policy.timeout)
+    return Step(
+        plugin=plugin,
+        timeout=timeout,
+        is_closed=on_failure == "closed",
+        is_required=is_required,
+        default=normalize_answer(policy.default) if on_failure == "default" else None,
+        is_observer=choices.role == "observer" and not is_required,
+        may_stop=choices.role == "filter",
+        matches=None if is_required else compile_match(choices.match),
+    )
+
+
+_ORDINARY = resolve_choices("", {})
 
 
 def _covers(patterns: Iterable[str], event: str) -> bool:

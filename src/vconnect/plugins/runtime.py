@@ -40,7 +40,9 @@ class Counters:
 
     Attributes:
         events: Events sent to it.
-        errors: Events that it answered with an error, or never.
+        errors: Events sent to it that it answered with an error, or never.
+        passed_over: Events that were not sent to it: it was not connected, its circuit was open or
+            its queue full, the event was in quarantine, or the chain's time was over.
         timeouts: Events that it did not answer in time.
         dropped: Notifications that it did not get because it was not connected or had no room.
         refused_changes: Protected fields that its replacements tried to change.
@@ -48,6 +50,7 @@ class Counters:
 
     events: int = 0
     errors: int = 0
+    passed_over: int = 0
     timeouts: int = 0
     dropped: int = 0
     refused_changes: int = 0

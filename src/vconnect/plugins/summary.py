@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
+from vconnect.plain import Plain
 
 from .breaker import BreakerState
 from .crashes import CrashReport, QuarantinedEvent
@@ -13,7 +13,7 @@ from .runtime import PluginRuntime
 from .status import Desired, PluginStatus, Substate
 
 
-class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
+class PluginSummary(Plain, frozen=True, kw_only=True):
     """What an operator sees of a plugin.
 
     Attributes:
@@ -45,7 +45,9 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
         last_stderr: Its last lines on standard error.
         in_flight: Events sent and not yet answered.
         events: Events sent to it since the host started.
-        errors: Events that it answered with an error, or never.
+        errors: Events sent to it that it answered with an error, or never.
+        passed_over: Events that were not sent to it although it wants them: not connected, circuit
+            open, queue full, in quarantine, or no time left in the chain.
         timeouts: Events that it did not answer in time.
         late: Answers of this session that arrived after their caller had given up.
         unasked: Answers of this session that belong to no event.
@@ -88,6 +90,7 @@ class PluginSummary(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     events: int
     errors: int
+    passed_over: int
     timeouts: int
     late: int
     unasked: int
@@ -122,6 +125,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         external=plugin.is_external,
         events=counters.events,
         errors=counters.errors,
+        passed_over=counters.passed_over,
         timeouts=counters.timeouts,
         refused_changes=counters.refused_changes,
         log_suppressed=plugin.log.suppressed,

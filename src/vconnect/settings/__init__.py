@@ -6,6 +6,7 @@
 `parts`    the keys that each class of the host needs
 `paths`    makes paths absolute, once
 `events`   the policy of an event
+`match`    conditions on an event's payload
 `limits`   resource limits of a plugin's processes
 `restarts` when and how often a plugin is started again
 ========== ======================================================

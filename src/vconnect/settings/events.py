@@ -12,8 +12,11 @@ import msgspec
 
 from vconnect.names import canonical_name, capability_matches, specificity
 
+from .match import Match
+
 OnFailure = Literal["open", "closed", "default"]
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
+Role = Literal["filter", "transform", "observer"]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -29,6 +32,7 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         default: An answer in the form that a plugin sends (``docs/wire.md``, "Answers").
         protected: Top-level fields of the payload that a replacement may not change.
         may_change: Exceptions: the plugins that may change protected fields, and which.
+        requires: Plugins without whose good answer the event goes no further, whatever the reason.
         overflow: What happens to a notification if the plugin's queue is full: ``drop_oldest``
             drops the one that has waited longest, ``drop_newest`` drops the new one, ``block``
             waits.
@@ -41,6 +45,34 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     protected: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     may_change: dict[str, tuple[str, ...]] | msgspec.UnsetType = msgspec.UNSET
     overflow: Overflow | msgspec.UnsetType = msgspec.UNSET
+    requires: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class PluginEventOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[plugins.options.NAME.events."PATTERN"]``: what one plugin may do with an event.
+
+    Attributes:
+        role: A ``filter`` may stop the chain and replace the payload, a ``transform`` may only
+            replace it, and an ``observer`` may do neither: it is notified, and not waited for.
+        on_failure: Overrides the event's.
+        timeout: Seconds that the plugin may take for the event; overrides all other timeouts but
+            that of the chain.
+        match: Conditions on the payload; if it does not match, the plugin is not asked.
+    """
+
+    role: Role | msgspec.UnsetType = msgspec.UNSET
+    on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
+    timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
+    match: Match | msgspec.UnsetType = msgspec.UNSET
+
+
+class EventChoices(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of one plugin for one event; see `PluginEventOptions`."""
+
+    role: Role = "filter"
+    on_failure: OnFailure | None = None
+    timeout: float | None = None
+    match: Match = {}
 
 
 class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +86,7 @@ class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
     protected: tuple[str, ...] = ("from_uid",)
     may_change: dict[str, tuple[str, ...]] = {}
     overflow: Overflow = "drop_oldest"
+    requires: tuple[str, ...] = ()
 
 
 def resolve_policy(
@@ -66,12 +99,47 @@ def resolve_policy(
         tables: The operator's tables by pattern.
         defaults: The values for keys that no table has.
     """
+    values = msgspec.structs.asdict(defaults) | _merged(event, tables)
+    named = values["may_change"]
+    values["may_change"] = {canonical_name(plugin): fields for plugin, fields in named.items()}
+    return EventPolicy(**values)
+
+
+def resolve_choices(event: str, tables: Mapping[str, PluginEventOptions]) -> EventChoices:
+    """Compute one plugin's options for ``event``, from its tables by pattern."""
+    return EventChoices(**_merged(event, tables))
+
+
+def _merged(event: str, tables: Mapping[str, msgspec.Struct]) -> dict[str, Any]:
     covering = [pattern for pattern in tables if capability_matches(pattern, event)]
-    values = msgspec.structs.asdict(defaults)
+    values: dict[str, Any] = {}
     # From general to specific, so that the most specific table is merged last and wins.
     for pattern in sorted(covering, key=specificity):
         table = msgspec.structs.asdict(tables[pattern])
         values |= {key: value for key, value in table.items() if value is not msgspec.UNSET}
-    named = values["may_change"]
-    values["may_change"] = {canonical_name(plugin): fields for plugin, fields in named.items()}
-    return EventPolicy(**values)
+    return values
+
+
+def problem_of_roles(
+    events: Mapping[str, EventSettings], plugin: str, tables: Mapping[str, PluginEventOptions]
+) -> str:
+    """Return why a plugin's options contradict an event that requires it, or an empty string.
+
+    Args:
+        events: The tables of all events.
+        plugin: The plugin's canonical name.
+        tables: Its own tables.
+    """
+    for event, settings in events.items():
+        required = settings.requires or ()
+        if plugin not in map(canonical_name, required):
+            continue
+        for pattern, table in tables.items():
+            key = "role" if table.role == "observer" else "match" if table.match else ""
+            overlaps = capability_matches(pattern, event) or capability_matches(event, pattern)
+            if key and overlaps:
+                return (
+                    f"events.{pattern!r}.{key}: events.{event!r} requires this plugin, so it must "
+                    "be asked every time; remove one of the two"
+                )
+    return ""

@@ -15,10 +15,17 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.ignored import check_patterns
-from vconnect.names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, is_valid_name
+from vconnect.names import (
+    NAME_RULE,
+    PATTERN_RULE,
+    canonical_name,
+    capability_matches,
+    is_pattern,
+    is_valid_name,
+)
 from vconnect.validation import place_and_words
 
-from .events import EventSettings
+from .events import EventSettings, problem_of_roles
 from .limits import ResourceLimits, TreeLimits
 from .model import (
     PluginOptions,
@@ -210,6 +217,14 @@ def _check_names(settings: Settings, origin: str) -> None:
     for key, table in (("config", settings.config), ("options", settings.options)):
         _check_twins(key, table, origin)
     for name, options in settings.options.items():
+        for pattern in options.events:
+            if not is_pattern(pattern):
+                raise ConfigError(
+                    f"{origin}: plugins.options.{name!r}.events: got {pattern!r}; expected "
+                    f"{PATTERN_RULE}"
+                )
+        if problem := problem_of_roles(settings.events, canonical_name(name), options.events):
+            raise ConfigError(f"{origin}: plugins.options.{name!r}.{problem}")
         for key in ("watch_ignore", "watch_also"):
             if problem := check_patterns(getattr(options, key)):
                 raise ConfigError(f"{origin}: plugins.options.{name!r}.{key}: {problem}")
@@ -231,7 +246,10 @@ def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
     for pattern, table in events.items():
         if not is_pattern(pattern):
             raise ConfigError(f"{origin}: events: got {pattern!r}; expected {PATTERN_RULE}")
-        if table.on_failure == "default" and table.default is msgspec.UNSET:
+        # A wider table may have the default: each key comes from the narrowest table that has it.
+        wider = [known for name, known in events.items() if capability_matches(name, pattern)]
+        has_default = any(known.default is not msgspec.UNSET for known in (table, *wider))
+        if table.on_failure == "default" and not has_default:
             raise ConfigError(
                 f"{origin}: events.{pattern!r}: on_failure is 'default', but there is no default; "
                 'add one, such as default = { status = "ok" }'

@@ -16,7 +16,13 @@ import msgspec
 
 from vconnect.names import LogLevel, canonical_name
 
-from .events import EventPolicy, EventSettings, Seconds, resolve_policy
+from .events import (
+    EventPolicy,
+    EventSettings,
+    PluginEventOptions,
+    Seconds,
+    resolve_policy,
+)
 from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
@@ -62,6 +68,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         watch_ignore: Files of a plugin from source that do not restart it when they change, as
             lines of ``.gitignore``.
         watch_also: Files of it that do, although their names are not those of sources.
+        events: What it may do with an event, by event, family or wildcard.
     """
 
     timeout: Seconds | None = None
@@ -83,6 +90,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sandbox_read: tuple[str, ...] = ()
     watch_ignore: tuple[str, ...] = ()
     watch_also: tuple[str, ...] = ()
+    events: dict[str, PluginEventOptions] = {}
 
 
 class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +114,7 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_read: tuple[str, ...]
     watch_ignore: tuple[str, ...]
     watch_also: tuple[str, ...]
+    events: dict[str, PluginEventOptions]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -306,6 +315,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 merged[key] = value
         # A plugin's paths are added: the host's are needed by every plugin.
         merged["sandbox_read"] = self.sandbox_read + own.sandbox_read
+        merged["events"] = own.events  # the host's own table of that name is of all plugins
         merged["restart"] = RestartPolicy(
             mode=merged["restart"],
             delay=self.restart_delay,

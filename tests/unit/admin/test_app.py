@@ -182,11 +182,13 @@ async def test_an_event_goes_through_the_chain() -> None:
                 "stop": False,
                 "is_default": False,
                 "duration_ms": 1.5,
+                "changed": [],
             }
         ],
         "stopped_by": "example",
         "payload": {"content": "hi"},
         "reason": None,
+        "refusal": None,
     }
     assert manager.calls == [("chain", "message.incoming", {"content": "hi"}, None)]
 

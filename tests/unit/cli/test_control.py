@@ -121,7 +121,7 @@ def test_emit_takes_mode_timeout_and_plugin(admin: str, manager: FakeManager) ->
 def test_emit_as_json_is_the_outcome(admin: str, capsys: Printed) -> None:
     assert vconnect("emit", "e", "{}", "--json", "--admin", admin) == 0
     outcome = json.loads(capsys.readouterr().out)
-    assert set(outcome) == {"results", "stopped_by", "payload", "reason"}
+    assert set(outcome) == {"results", "stopped_by", "payload", "reason", "refusal"}
     assert [result["ok"] for result in outcome["results"]] == [True, True]
 
 

@@ -432,11 +432,26 @@ async def test_each_plugin_is_waited_for_on_its_own():
         peers = [await plugins.add("a", 2), await plugins.add("b", 1)]
         for _ in range(10):
             plugins.dispatcher.notify("e", "full")
+        await plugins.add("c")
         with pytest.raises(PluginOverloadedError):
             plugins.dispatcher.notify("e", "full")
+        # Whoever has room gets it all the same.
+        assert plugins.registry.get("c").counters.events == 1
         waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=0.5))
-        await until(lambda: plugins.registry.get("a").counters.dropped)  # its time was up
-        assert not waits.done()
         await answering(peers[1], {"status": "ok"})
+        assert await waits == 2
+        dropped = {name: plugins.registry.get(name).counters.dropped for name in "abc"}
+        assert dropped == {"a": 1, "b": 0, "c": 0}
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+async def test_it_waits_for_room_whatever_the_overflow(overflow):
+    async with having(events={"e": EventSettings(overflow=overflow)}) as plugins:
+        peer = await plugins.add("a")
+        for _ in range(10):
+            plugins.dispatcher.notify("e", "full")
+        waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=5))
+        await asyncio.sleep(0.01)
+        assert not waits.done()
+        await answering(peer, {"status": "ok"})
         assert await waits == 1
-        assert plugins.registry.get("b").counters.dropped == 0

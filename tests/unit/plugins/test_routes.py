@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 
 from vconnect.errors import PayloadError
@@ -61,7 +60,7 @@ def test_who_is_meant_to_be_connected_is_missed():
     )
     route = known.routes.route("e")
     assert names(route.plugins) == ["crashed", "stopping", "up"]
-    assert route.told == route.plugins
+    assert route.told == route.steps
 
 
 def test_what_it_said_last_counts_while_it_is_away():
@@ -81,7 +80,7 @@ def test_who_subscribes_is_told_and_not_asked():
     )
     route = known.routes.route("room.created")
     assert names(route.plugins) == ["asked", "both"]
-    assert names(route.told) == ["asked", "both", "told"]
+    assert [step.plugin.name for step in route.told] == ["asked", "both", "told"]
 
 
 def test_a_table_is_built_when_it_is_needed_and_never_changed():
@@ -120,13 +119,15 @@ def test_the_policy_and_the_default_of_an_event():
             "closed": {"on_failure": "closed"},
         }
     )
-    answer = known.routes.route("e").default
-    assert answer is not None
-    assert (answer.ok, answer.data, answer.stop) == (True, 1, True)
-    assert known.routes.route("open.one").default is None
-    assert known.routes.route("open.one").policy.timeout == 1.5
-    assert known.routes.route("closed").policy.on_failure == "closed"
-    assert known.routes.route("closed").default is None
+    one = plugin("a", "*")
+    step = known.routes.step(one, "e")
+    assert step.default is not None
+    assert (step.default.ok, step.default.data, step.default.stop) == (True, 1, True)
+    assert not step.is_closed
+    step = known.routes.step(one, "open.one")
+    assert (step.default, step.timeout, step.is_closed) == (None, 1.5, False)
+    step = known.routes.step(one, "closed")
+    assert (step.default, step.is_closed) == (None, True)
     with pytest.raises(PayloadError, match="belong to the host"):
         known.routes.route("vconnect.ping")
-    assert msgspec.structs.asdict(known.routes.route("e"))["plugins"] == ()
+    assert known.routes.route("e").steps == ()

@@ -1,0 +1,268 @@
+"""One event to one plugin: sent or refused, and counted.
+
+Cancelling any of these is safe: an event that was sent is still answered, and its answer is
+dropped.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Iterable
+from time import monotonic
+from typing import Any, TypeVar
+
+from vconnect._framing import Event
+from vconnect.errors import (
+    PluginError,
+    PluginOverloadedError,
+    PluginTimeoutError,
+    PluginUnavailableError,
+)
+from vconnect.plugins.routes import Step
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.wire._lane import Delivery
+from vconnect.wire.messages import Answer, normalize_answer, reply_error
+from vconnect.wire.session import Session
+
+from .origin import Origin
+from .results import PluginResult
+
+T = TypeVar("T")
+
+
+class NotAskedError(PluginUnavailableError):
+    """The event was not sent to the plugin, which says nothing new about the plugin."""
+
+
+def admit(plugin: PluginRuntime) -> Session:
+    """Return the session of a plugin that may be called after all.
+
+    Raises:
+        NotAskedError: It may not; the text says why.
+    """
+    if plugin.session is None:
+        raise NotAskedError(
+            plugin.name, f"not connected ({plugin.status}: {plugin.reason or 'no reason given'})"
+        )
+    breaker = plugin.breaker
+    if not breaker.takes_probe():
+        raise NotAskedError(
+            plugin.name,
+            f"its circuit is open after {breaker.failures} failures in a row; "
+            f"the next attempt is possible in {breaker.opens_in:.1f} s",
+        )
+    return plugin.session
+
+
+def check_quarantine(plugin: PluginRuntime, message: Event) -> None:
+    """Refuse an event that the plugin has crashed with twice.
+
+    Raises:
+        NotAskedError: It has.
+    """
+    if plugin.crashes.skips(message.classic_frame):
+        raise NotAskedError(
+            plugin.name, "this event is in quarantine: the plugin crashed with it twice"
+        )
+
+
+async def ask(
+    plugin: PluginRuntime, message: Event, began: float, deadline: float, hops: int
+) -> dict[str, Any]:
+    """Send an event to one plugin and wait for its answer.
+
+    Raises:
+        PluginError: There is no answer.
+    """
+    # Not sent, so it is not the plugin's failure: earlier plugins used up the time.
+    if began >= deadline:
+        raise NotAskedError(
+            plugin.name, "the chain's timeout expired before its turn", PluginTimeoutError.code
+        )
+    session = plugin.session
+    if session is None or plugin.breaker.is_open:
+        session = admit(plugin)
+    if plugin.crashes.is_watching:
+        check_quarantine(plugin, message)
+    call = session.call  # read first: calling an attribute as a method costs more
+    answer = call(message, deadline, hops)
+    plugin.counters.events += 1
+    try:
+        return await (answer if not hops else while_hopping((plugin,), hops, answer))
+    except CancelledError:
+        gave_up(plugin, session)
+        raise
+
+
+def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hops: int) -> None:
+    """Send, and record a refusal in the delivery, so that the other plugins still get it."""
+    plugin = step.plugin
+    try:
+        session = plugin.session
+        if session is None or plugin.breaker.is_open:
+            session = admit(plugin)
+        if plugin.crashes.is_watching:
+            check_quarantine(plugin, message)
+        send = session.deliver  # as in `ask`
+        send(message, delivery, deadline, hops)
+        plugin.counters.events += 1
+    except PluginError as error:
+        delivery.set_exception(error)
+
+
+def delivered(step: Step, delivery: Delivery, began: float, message: Event) -> PluginResult:
+    """Turn a delivery that is done into the plugin's result."""
+    duration_ms = (delivery.ended - began) * 1000
+    if delivery.error is not None:
+        return failed(step.plugin, delivery.error, step.default, duration_ms)
+    answer = normalize_answer(delivery.answer)
+    if not answer.ok:
+        error = reply_error(step.plugin.name, answer)
+        return failed(step.plugin, error, step.default, duration_ms, stops=answer.stop)
+    return answered(step.plugin, answer, duration_ms, message)
+
+
+def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
+    """Send or queue a notification; return whether the plugin gets it.
+
+    Raises:
+        PluginOverloadedError: ``overflow`` is ``block``, and the queue is full.
+    """
+    if plugin.session is None:
+        plugin.counters.dropped += 1
+        return False
+    try:
+        if plugin.crashes.is_watching:
+            check_quarantine(plugin, message)
+        sent = plugin.session.tell(message, overflow, hops)
+    except PluginUnavailableError:
+        plugin.counters.dropped += 1
+        return False
+    plugin.counters.events += sent
+    return sent
+
+
+async def tell_when_room(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
+    """Do as `tell`, and wait while the queue is full."""
+    while True:
+        # Another caller may be faster when room is announced; so this tries in a loop.
+        try:
+            return tell(plugin, message, overflow, hops)
+        except PluginOverloadedError:
+            assert plugin.session is not None
+            await plugin.session.room()
+
+
+# Results and counting.
+
+
+def answered(
+    plugin: PluginRuntime,
+    answer: Answer,
+    duration_ms: float,
+    message: Event,
+    *,
+    stops: bool = True,
+    changed: tuple[str, ...] = (),
+) -> PluginResult:
+    """Build the result of a good answer.
+
+    Args:
+        plugin: The plugin.
+        answer: Its answer.
+        duration_ms: How long it took.
+        message: What it answered.
+        stops: Whether it may end the chain.
+        changed: The fields of the payload that its replacement has changed.
+    """
+    if plugin.breaker.failures:
+        plugin.breaker.succeeded()
+    if plugin.crashes.is_watching:
+        plugin.crashes.answered(message.classic_frame)
+    return PluginResult(
+        plugin=plugin.name,
+        ok=True,
+        data=answer.data,
+        stop=stops and answer.stop,
+        changed=changed,
+        duration_ms=duration_ms,
+    )
+
+
+def failed(
+    plugin: PluginRuntime,
+    error: PluginError,
+    default: Answer | None,
+    duration_ms: float,
+    *,
+    stops: bool = False,
+) -> PluginResult:
+    """Count a failure, and build its result: an error, or the default answer in its place."""
+    count(plugin, error)
+    return PluginResult(
+        plugin=plugin.name,
+        # The error stays visible in the result even if the default answer replaces it.
+        ok=default is not None and default.ok,
+        data=None if default is None else default.data,
+        error=error.message,
+        error_code=error.code,
+        stop=stops if default is None else default.stop,
+        is_default=default is not None,
+        duration_ms=duration_ms,
+    )
+
+
+def count(plugin: PluginRuntime, error: PluginError) -> None:
+    """Count a failure, and let the circuit breaker know of it."""
+    # Not sent, so not its failure. A full queue is the host's own: the plugin's health is unknown.
+    if isinstance(error, NotAskedError):
+        plugin.counters.passed_over += 1
+        return
+    if isinstance(error, PluginOverloadedError):
+        plugin.counters.passed_over += 1
+        plugin.breaker.gave_up()
+        return
+    plugin.counters.errors += 1
+    if isinstance(error, PluginTimeoutError):
+        plugin.counters.timeouts += 1
+    plugin.breaker.failed()
+
+
+def gave_up(plugin: PluginRuntime, session: Session | None) -> None:
+    """Record that a caller gave up while its event was in flight."""
+    plugin.breaker.gave_up()
+    if session is not None:
+        # The lane is not notified of a cancelled future, so it has to look for it.
+        session.drop_cancelled()
+
+
+def gave_up_all(plugins: Iterable[PluginRuntime]) -> None:
+    """Record that the caller of a fan-out gave up."""
+    # Any of them may have been the probe of an open circuit, whose end must be reported.
+    for plugin in plugins:
+        gave_up(plugin, plugin.session)
+
+
+# What a call of a plugin passes on.
+
+
+def inherited(until: float) -> tuple[int, float]:
+    """Return the hops of the call that is being served, and the earlier of the two deadlines."""
+    origin = Origin.current()
+    return (0, until) if origin is None else (origin.hops, min(until, origin.until))
+
+
+async def while_hopping(plugins: Iterable[PluginRuntime], hops: int, answer: Awaitable[T]) -> T:
+    """Wait for an answer, and meanwhile record how many plugins its event came through."""
+    for plugin in plugins:
+        plugin.hops_in_flight.append(hops)
+    try:
+        return await answer
+    finally:
+        for plugin in plugins:
+            plugin.hops_in_flight.remove(hops)
+
+
+def milliseconds_since(began: float) -> float:
+    """Return the milliseconds since a moment of ``time.monotonic()``."""
+    return (monotonic() - began) * 1000

@@ -1,0 +1,199 @@
+"""Closed means closed, roles, conditions, and which counter each event is in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vconnect.errors import PluginUnavailableError
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.events import EventSettings, PluginEventOptions
+from vconnect.settings.match import Condition
+from vconnect.settings.model import PluginOptions
+
+from .test_dispatcher import Plugins, answering, having
+
+OK = {"status": "ok"}
+REQUIRES = {"e": EventSettings(requires=("wk.plugin.filter",))}
+
+
+def choices(**options: Any) -> PluginOptions:
+    return PluginOptions(events={"e": PluginEventOptions(**options)})
+
+
+async def absent(plugins: Plugins) -> None:
+    """Nothing is installed under that name."""
+
+
+async def stopped(plugins: Plugins) -> None:
+    plugins.registry.add(PluginRuntime("filter", None))
+
+
+@pytest.mark.parametrize("make", [absent, stopped])
+@pytest.mark.parametrize("mode", ["emit", "broadcast"])
+async def test_without_the_required_plugin_nothing_goes_on(make, mode):
+    async with having(events=REQUIRES) as plugins:
+        await make(plugins)
+        await plugins.add("behind")
+        outcome = await getattr(plugins.dispatcher, mode)("e", {"content": "x"})
+        assert (outcome.results, outcome.stopped_by) == ([], "filter")
+        assert outcome.refusal.code == "unavailable"
+        assert "the event requires it" in outcome.refusal.message
+        assert plugins.registry.get("behind").counters.events == 0
+
+
+@pytest.mark.parametrize("mode", ["emit", "broadcast"])
+async def test_a_required_plugin_that_is_not_connected_stops_it(mode):
+    async with having(events=REQUIRES) as plugins:
+        await plugins.add("filter", 9)
+        plugins.registry.get("filter").session = None
+        outcome = await getattr(plugins.dispatcher, mode)("e", 1)
+        assert outcome.stopped_by == "filter"
+        assert outcome.refusal is not None
+
+
+@pytest.mark.parametrize("answer", [{"status": "error", "message": "no"}, []])
+async def test_a_required_plugin_whose_answer_is_not_good_stops_it(answer):
+    tables = {"e": EventSettings(requires=("filter",), on_failure="default", default=OK)}
+    options = {"filter": PluginOptions(events={"e": PluginEventOptions(on_failure="open")})}
+    async with having(events=tables, options=options) as plugins:
+        peer = await plugins.add("filter", 9)
+        await plugins.add("behind")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        await answering(peer, answer)
+        outcome = await task
+        assert outcome.stopped_by == "filter"
+        assert plugins.registry.get("behind").counters.events == 0
+
+
+async def test_a_notification_cannot_wait_for_the_required_answer():
+    async with having(events=REQUIRES) as plugins:
+        await plugins.add("filter")
+        with pytest.raises(PluginUnavailableError, match="use emit"):
+            plugins.dispatcher.notify("e", 1)
+        with pytest.raises(PluginUnavailableError, match="use emit"):
+            await plugins.dispatcher.notify_when_room("e", 1)
+
+
+async def test_a_good_answer_of_the_required_plugin_lets_it_go_on():
+    async with having(events=REQUIRES) as plugins:
+        first, second = await plugins.add("filter", 9), await plugins.add("behind")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        await answering(first, OK)
+        await answering(second, OK)
+        outcome = await task
+        assert (outcome.stopped_by, outcome.refusal, len(outcome.results)) == (None, None, 2)
+
+
+async def test_a_transform_replaces_and_does_not_stop():
+    async with having(options={"a": choices(role="transform")}) as plugins:
+        first, second = await plugins.add("a", 9), await plugins.add("b")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", {"x": 1, "y": 1}))
+        await answering(first, {**OK, "flow": "stop", "payload": {"x": 2, "y": 1}})
+        assert await answering(second, OK) == {"x": 2, "y": 1}
+        outcome = await task
+        assert [result.changed for result in outcome.results] == [("x",), ()]
+        assert outcome.stopped_by is None
+
+
+async def test_an_observer_is_told_and_not_waited_for():
+    async with having(options={"a": choices(role="observer")}) as plugins:
+        watching, second = await plugins.add("a", 9), await plugins.add("b")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        assert await answering(second, OK) == 1
+        outcome = await task
+        assert [result.plugin for result in outcome.results] == ["b"]
+        assert await answering(watching, {**OK, "flow": "stop", "payload": 2}) == 1
+
+
+async def test_on_failure_of_one_plugin():
+    async with having(options={"a": choices(on_failure="closed")}) as plugins:
+        first, _ = await plugins.add("a", 9), await plugins.add("b")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        await answering(first, {"status": "error", "message": "no", "code": "busy"})
+        outcome = await task
+        assert (outcome.stopped_by, outcome.reason) == ("a", "a: no")
+        assert (outcome.refusal.code, outcome.refusal.message) == ("busy", "no")
+
+
+async def test_the_timeout_of_one_plugin_for_one_event():
+    async with having(options={"a": choices(timeout=0.05)}) as plugins:
+        await plugins.add("a")
+        outcome = await plugins.dispatcher.emit("e", 1)
+        assert outcome.results[0].error_code == "deadline_exceeded"
+        with pytest.raises(Exception, match="no answer by the deadline"):
+            await plugins.dispatcher.request("a", "e", 1)
+
+
+@pytest.mark.parametrize("mode", ["emit", "broadcast"])
+async def test_what_does_not_match_is_not_asked(mode):
+    match = {"content": Condition(prefix="/help")}
+    async with having(options={"a": choices(match=match)}) as plugins:
+        first, second = await plugins.add("a", 9), await plugins.add("b")
+        send = getattr(plugins.dispatcher, mode)
+        task = asyncio.create_task(send("e", {"content": "hello"}))
+        await answering(second, OK)
+        assert [result.plugin for result in (await task).results] == ["b"]
+        task = asyncio.create_task(send("e", {"content": "/help"}))
+        await answering(first, OK)
+        await answering(second, OK)
+        assert [result.plugin for result in (await task).results] == ["a", "b"]
+        assert plugins.dispatcher.notify("e", {"content": "hello"}) == 1
+        counters = plugins.registry.get("a").counters
+        assert (counters.events, counters.passed_over, counters.dropped) == (1, 0, 0)
+
+
+async def test_a_stop_says_why_in_one_form():
+    async with having() as plugins:
+        peer = await plugins.add("a")
+        for data, expected in [
+            (None, ("stopped", "a stopped it", None)),
+            ({"code": "spam", "message": "no", "details": [1]}, ("spam", "no", [1])),
+            ({"code": 7}, ("stopped", "a stopped it", None)),
+        ]:
+            task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+            await answering(peer, {**OK, "flow": "stop", "data": data})
+            refusal = (await task).refusal
+            assert refusal is not None
+            assert (refusal.code, refusal.message, refusal.details) == expected
+
+
+@dataclass
+class Message:
+    content: str
+    from_uid: str
+
+
+@pytest.mark.parametrize("payload", [Message("a", "ada"), {"content": "a", "from_uid": "ada"}])
+async def test_what_the_caller_changes_later_changes_nothing(payload):
+    async with having() as plugins:
+        peer = await plugins.add("a")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", payload))
+        asked = await peer.read()
+        if isinstance(payload, dict):
+            payload["from_uid"] = "eve"
+        else:
+            payload.from_uid = "eve"
+        await peer.answer({**OK, "payload": {**asked["payload"], "content": "b"}})
+        outcome = await task
+        assert outcome.payload == {"content": "b", "from_uid": "ada"}
+        assert outcome.results[0].changed == ("content",)
+        assert plugins.registry.get("a").counters.refused_changes == 0
+
+
+async def test_each_event_is_in_one_counter():
+    async with having(breaker_failures=2, breaker_cooldown=60) as plugins:
+        peer = await plugins.add("a")
+        for answer in (OK, {"status": "error"}, {"status": "error"}):
+            task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+            await answering(peer, answer)
+            await task
+        await plugins.dispatcher.emit("e", 1)  # its circuit is open
+        with suppress(PluginUnavailableError):
+            await plugins.dispatcher.request("a", "e", 1)
+        counters = plugins.registry.get("a").counters
+        assert (counters.events, counters.errors, counters.passed_over) == (3, 2, 2)
