@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .sdk import on as on
     from .sdk import run_plugin as run_plugin
 
+    __version__: str
+
 # The module of each public name.
 _HOMES = {
     "HostCall": "dispatch.host_calls",
@@ -68,12 +70,15 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module(".version", __name__).host_version() or "0+unknown"
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vconnect' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+# Hidden from type checkers: they would take every name for one that it knows.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module(".version", __name__).host_version() or "0+unknown"
+        if name not in _HOMES:
+            raise AttributeError(f"module 'vconnect' has no attribute {name!r}")
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

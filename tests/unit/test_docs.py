@@ -234,7 +234,7 @@ def test_the_program_of_the_page_on_embedding_prints_what_it_says() -> None:
 def test_every_key_of_a_manifest_is_documented(field: str) -> None:
     section = PAGES["docs/plugin-authors.md"].partition("\n## Packing and installing\n")[2]
     documented = set(re.findall(r"`(\w+)`", section.partition("\n## ")[0]))
-    assert field in documented or field in ("raw", "config_schema")  # neither has an effect
+    assert field in documented or field == "raw"
 
 
 def test_the_layers_are_those_that_the_linter_holds() -> None:

@@ -11,6 +11,7 @@ import click
 from vconnect.settings.load import DEFAULT_CONFIG_FILE, load_settings
 from vconnect.settings.model import Settings
 from vconnect.settings.paths import absolute_path
+from vconnect.settings.variables import find_mistakes
 
 
 @dataclass
@@ -55,5 +56,13 @@ def find_admin_socket(state: State, admin: str | None, config: Path | None) -> P
     configuration, which is not read if an option decides.
     """
     # A broken configuration must not keep an operator from reaching a host whose socket is known.
-    path = admin or state.admin or settings_for(config).admin_socket
+    path = admin or state.admin or _configured_socket(config)
     return absolute_path(path)
+
+
+def _configured_socket(config: Path | None) -> str:
+    settings = settings_for(config)
+    # A mistyped variable is the likely reason if no host is found.
+    for mistake in find_mistakes(os.environ, settings.inherit_env):
+        click.echo(f"warning: {mistake}", err=True)
+    return settings.admin_socket

@@ -115,6 +115,12 @@ class HostGatekeeper:
         if claimed is plugin or (claimed is None and handshake.plugin in names):
             return
         # A mistake of its author, not an attack, so the message says what to change.
+        if owners := self._registry.claimants(handshake.plugin, besides=plugin):
+            raise HandshakeError(
+                "stranger",
+                f"it uses the name {handshake.plugin!r}, but was started as {plugin.name!r}, and "
+                f"{owners} has that name too; give each a name and a plugin_no of its own",
+            )
         raise HandshakeError(
             "stranger",
             f"it uses the name {handshake.plugin!r}, but was started as {plugin.name!r}; "

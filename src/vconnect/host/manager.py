@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
@@ -25,6 +25,7 @@ from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Desired
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
@@ -89,7 +90,7 @@ class PluginRuntimeManager:
         progress: Progress | None = None,
         guardian_pid: int | None = None,
         listening: socket.socket | None = None,
-        **options: Any,
+        **options: Unpack[SettingsOptions],
     ) -> None:
         self.settings = settings = with_options(settings, options)
         self._logs = PluginLogs(settings.part(LogSettings))
@@ -308,8 +309,10 @@ class PluginRuntimeManager:
 
         Raises:
             InstallError: ``plugin_dir`` exists but cannot be read.
+            ConfigError: Two tables of the settings are for one plugin, or one is for two.
         """
         await self.discover_plugins()
+        self._catalog.check_tables()
         startable = [
             self._roster.of(plugin)
             for plugin in self._registry
@@ -381,6 +384,9 @@ class PluginRuntimeManager:
             timeout: Seconds for the whole chain; by default the event's ``chain_timeout``.
             trace: A W3C ``traceparent``, passed on to native plugins.
 
+        Returns:
+            The answers in order, the final payload, and who stopped the chain.
+
         Raises:
             PayloadError: The payload is not JSON, or too large.
         """
@@ -396,6 +402,9 @@ class PluginRuntimeManager:
             payload: Anything that JSON can represent.
             timeout: Seconds for each plugin; by default the event's ``timeout``.
             trace: A W3C ``traceparent``, passed on to native plugins.
+
+        Returns:
+            Every answer and failure; the payload is the one given.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -415,6 +424,9 @@ class PluginRuntimeManager:
             payload: Anything that JSON can represent.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
 
+        Returns:
+            The data of the answer; ``None`` if it has none.
+
         Raises:
             PayloadError: The payload is not JSON, or too large.
             UnknownPluginError: There is no such plugin.
@@ -430,13 +442,14 @@ class PluginRuntimeManager:
     ) -> Coroutine[Any, Any, PluginResult]:
         """Send an event to one plugin as `request` does, and return its whole result.
 
-        The result includes the duration, and whether a default answer replaced a failure.
-
         Args:
             plugin: Any of its names.
             event: The event's name.
             payload: Anything that JSON can represent.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+
+        Returns:
+            The result, with its duration, and whether a default answer replaced a failure.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -522,6 +535,7 @@ class PluginRuntimeManager:
             timeout: Seconds for the check, and again for the update.
 
         Raises:
+            ConfigError: It violates the manifest's ``config_schema``.
             PluginReplyError: The plugin rejected it; the text is the plugin's reason.
             PluginError: The plugin is not connected, not native, or did not answer.
         """

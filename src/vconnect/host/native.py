@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from vconnect.errors import PluginUnavailableError
+from vconnect.errors import ConfigError, PluginUnavailableError
+from vconnect.packages.config_schema import find_violation
 from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
 from vconnect.supervision.admission import merge_config
+from vconnect.threads import in_thread
 from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, EVENT_NAMES, PING
 
 
@@ -35,10 +38,18 @@ class NativeRequests:
         """See `PluginRuntimeManager.update_config`."""
         plugin = self._registry.get(name)
         defaults = plugin.manifest.config if plugin.manifest is not None else {}
-        config = {"config": merge_config(defaults, values)}
+        merged = merge_config(defaults, values)
+        await self._check(plugin, merged)
+        config = {"config": merged}
         await self._ask(name, CONFIG_CHECK, config, timeout)
         await self._ask(name, CONFIG_UPDATE, config, timeout)
         plugin.config = values
+
+    async def _check(self, plugin: PluginRuntime, config: dict[str, Any]) -> None:
+        """Refuse what the schema in the plugin's manifest does not allow."""
+        schema = plugin.manifest.config_schema if plugin.manifest is not None else {}
+        if schema and (violation := await in_thread(None, find_violation, schema, config)):
+            raise ConfigError(f"plugin {plugin.name}: invalid configuration: {violation}")
 
     async def _ask(
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None

@@ -19,7 +19,7 @@ from vconnect.settings.model import Settings
 
 from .manager import PluginRuntimeManager
 from .signals import Interrupts
-from .surroundings import put_right
+from .surroundings import put_right, warn_of_variables
 from .systemd import Notifier, activated_socket
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def serve(
     """
     put_right()
     with _host_log(logging.DEBUG if settings.debug else logging.INFO):
+        warn_of_variables(settings)
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
         try:
             return runner.run(_serve(settings, lifeline, progress))

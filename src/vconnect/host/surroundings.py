@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 
 from vconnect.descriptors import limit, open_standard, raise_limit
 from vconnect.processes.procfs import has_proc
 from vconnect.settings.model import Settings
+from vconnect.settings.variables import find_mistakes
 
 # Two pipes, a pidfd and a connection for each plugin; sockets, logs and the loop for the host.
 _PER_PLUGIN = 4
@@ -57,6 +59,12 @@ def log_beginning(settings: Settings) -> None:
             "there is no /proc that shows this process; without it, only a plugin's process group "
             "can be ended, and nothing is measured; mount /proc"
         )
+
+
+def warn_of_variables(settings: Settings) -> None:
+    """Warn of variables ``VCONNECT_*`` that are probably typos: nothing reads them."""
+    for mistake in find_mistakes(os.environ, settings.inherit_env):
+        _log.warning("%s", mistake)
 
 
 def warn_of_limit(plugins: int) -> None:

@@ -1,15 +1,16 @@
 """Plugin packages: from a source to checked files, and from files to a command.
 
-=========== =======================================================================
-`source`    a source as an operator writes it: path or URL, placeholders, scheme
-`fetch`     from a source to a file on this machine
-`download`  the HTTP part of `fetch`; imported when first needed
-`proxy`     the proxy of a download, from the environment
-`archive`   checks a package and unpacks it below one directory
-`tar`       a bounded reader of gzip-compressed tar archives
-`manifest`  ``plugin.json``, a package's description of itself
-`command`   the command line that starts a plugin
-`selection` which files of a directory are packed
-`pack`      creates a package from a directory
-=========== =======================================================================
+=============== =======================================================================
+`source`        a source as an operator writes it: path or URL, placeholders, scheme
+`fetch`         from a source to a file on this machine
+`download`      the HTTP part of `fetch`; imported when first needed
+`proxy`         the proxy of a download, from the environment
+`archive`       checks a package and unpacks it below one directory
+`tar`           a bounded reader of gzip-compressed tar archives
+`manifest`      ``plugin.json``, a package's description of itself
+`config_schema` the schema of a plugin's configuration, checked within limits
+`command`       the command line that starts a plugin
+`selection`     which files of a directory are packed
+`pack`          creates a package from a directory
+=============== =======================================================================
 """

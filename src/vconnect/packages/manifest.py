@@ -13,7 +13,7 @@ import msgspec
 
 from vconnect.errors import ManifestError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
-from vconnect.validation import place_and_words
+from vconnect.validation import explain_json, place_and_words, without_mark
 
 MANIFEST_NAME = "plugin.json"
 # It is read into memory as a whole, from packages that are not trusted.
@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         entry: The executable relative to the package, or empty for the default rule.
         dev: How to start the plugin from source.
         permissions: Calls to the host that the plugin asks for.
-        config_schema: A JSON schema of the configuration.
+        config_schema: A JSON schema of the configuration; see `config_schema`.
         requires: Plugins that this one requires: ``name``, or ``name:started`` if it is enough that
             the other plugin's process exists.
         before: Plugins that this one precedes in a chain.
@@ -107,17 +107,21 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{origin}: {len(data)} bytes; the limit is {MAX_MANIFEST_BYTES}")
     try:
+        data = without_mark(data, origin)
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
+    try:
         raw = msgspec.json.decode(data)
         if not isinstance(raw, dict):
             raise ManifestError(f"{origin}: expected a JSON object, got {type(raw).__name__}")
         # A package cannot set `raw` itself: the key is overwritten.
         manifest = msgspec.convert({**raw, "raw": raw}, Manifest)
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
         place, words = place_and_words(error)
         where = f"{place}: " if place != "$" else ""
         raise ManifestError(f"{origin}: {where}{words}") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{origin}: a string is not UTF-8: {error.reason}") from None
+    except msgspec.DecodeError as error:
+        raise ManifestError(explain_json(data, error, origin)) from None
     except RecursionError:
         raise ManifestError(f"{origin}: is nested too deeply") from None
     _check_names(manifest, origin)

@@ -20,6 +20,7 @@ from vconnect.errors import InstallError, PluginStartError
 
 from .archive import PACKAGE_SUFFIXES, unpack
 from .command import production_command
+from .config_schema import check_schema
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 from .selection import LeftOut, Selection, select
 
@@ -68,13 +69,14 @@ def pack(source: Path, output: Path | None = None, *, include: Sequence[str] = (
         include: Paths relative to the directory that are packed whatever the rules say.
 
     Raises:
-        ManifestError: There is no valid ``plugin.json``.
+        ManifestError: There is no valid ``plugin.json``, or its ``config_schema`` cannot be used.
         InstallError: The plugin could not be started, what starts it is left out, the directory
             contains something that is not allowed in a package, or writing failed.
     """
     if not source.is_dir():
         raise InstallError(f"{source}: not a directory; expected a plugin's directory")
     manifest = read_manifest(source / MANIFEST_NAME)
+    check_schema(manifest.config_schema, str(source / MANIFEST_NAME))
     # Checked before anything is written, and again on what an installation would unpack.
     program = _check_launch(source, manifest, str(source))
     output = _output(manifest) if output is None else output

@@ -8,6 +8,7 @@
 `routes`     which plugins get an event, in which order, under which policy
 `order`      the order of chains, starts and stops
 `catalog`    installed plugins, plugins from source, and those that attached on their own
+`tables`     whose the tables of the settings are
 `breaker`    the circuit breaker, which stops calls to a failing plugin
 `restarts`   when a plugin that ended is started again
 `crashes`    crash reports and the quarantine

@@ -22,6 +22,7 @@ from .registry import Registry
 from .runtime import PluginRuntime
 from .state_file import HostState
 from .status import PluginStatus, Substate
+from .tables import PluginTables
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ class Catalog:
         self._settings = settings
         self._logs = logs
         self._state = state
+        self._tables = PluginTables(settings, registry)
+
+    def check_tables(self) -> None:
+        """Check the names of plugins in the settings; see `PluginTables.check`."""
+        self._tables.check()
 
     def register_dev(self, name: str, path: str | Path) -> None:
         """Register a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
@@ -62,15 +68,17 @@ class Catalog:
             if known.dev and known.path == directory:
                 return
             _check_idle(known)
-        self._registry.add(self._make(plugin, directory, dev=True))
+        manifest = _manifest_of(directory)
+        self._add(self._make(plugin, directory, manifest, dev=True))
         _log.info("registered dev plugin: %s", plugin)
+        _log_names(plugin, directory, manifest)
 
     def register_external(self, name: str) -> PluginRuntime:
         """Register a plugin that another program started."""
         plugin = self._make(name, None)
         # An operator's stop outlives the host, and applies to plugins that attach again, too.
         plugin.want("stopped" if self._state.wants_stopped(name) else "running")
-        self._registry.add(plugin)
+        self._add(plugin)
         return plugin
 
     async def install(self, url: str) -> str:
@@ -113,6 +121,8 @@ class Catalog:
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
         self._forget_all_but({installed.home for installed in found})
+        for plugin in self._registry:
+            self._tables.assign(plugin)
         return {installed.name for installed in found}
 
     async def _read_sources(self) -> None:
@@ -128,6 +138,11 @@ class Catalog:
             # Another order may have started it meanwhile.
             if not plugin.is_up and manifest != plugin.manifest:
                 self._registry.learn(plugin, manifest)
+
+    def _add(self, plugin: PluginRuntime) -> None:
+        """Add a plugin to the registry, with the tables that it has by its aliases."""
+        self._registry.add(plugin)
+        self._tables.assign(plugin)
 
     def _make(
         self, plugin: str, path: Path | None, manifest: Manifest | None = None, *, dev: bool = False
@@ -152,12 +167,13 @@ class Catalog:
             plugin.located(installed.path, installed.current, installed.next)
             if installed.problem:
                 plugin.move(PluginStatus.ERROR, Substate.BAD_MANIFEST, installed.problem)
-            self._registry.add(plugin)
+            self._add(plugin)
         elif known.home == installed.home and not known.dev:
             known.located(installed.path, installed.current, installed.next)
             # While a process runs, its manifest stays; the next start reads the new one.
             if known.process is None:
                 self._registry.learn(known, installed.manifest)
+                self._tables.assign(known)
         elif known.dev:
             _log.info(
                 "plugin %s runs from %s; its installed version is not used", known.name, known.path
@@ -173,6 +189,14 @@ class Catalog:
                 self._logs.forget(plugin.name)
 
 
+def _manifest_of(directory: Path) -> Manifest | None:
+    """Return the manifest of a plugin from source, whose aliases may be in the settings."""
+    try:
+        return read_manifest_if_any(directory / MANIFEST_NAME)
+    except ManifestError:
+        return None  # its start reports that
+
+
 def _check_idle(plugin: PluginRuntime) -> None:
     if plugin.is_up:
         raise ConfigError(
@@ -185,3 +209,16 @@ def _log_found(installed: InstalledPlugin) -> None:
         _log.error("plugin %s cannot be used: %s", installed.name, installed.problem)
     else:
         _log.info("found plugin: %s", installed.name)
+        _log_names(installed.name, installed.home, installed.manifest)
+
+
+def _log_names(plugin: str, directory: Path, manifest: Manifest | None) -> None:
+    """Say so if a plugin calls itself otherwise than the host."""
+    if manifest is not None and manifest.plugin != plugin:
+        _log.warning(
+            "plugin %s: %s names it %r, but the host calls it %s; use the same name in both places",
+            plugin,
+            directory / MANIFEST_NAME,
+            manifest.name,
+            plugin,
+        )

@@ -7,8 +7,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import msgspec
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
@@ -33,7 +36,8 @@ class Registry:
     """
 
     def __init__(self, policy_of: Callable[[str], EventPolicy] | None = None) -> None:
-        self.policies = NameCache(policy_of or Settings().event_policy)
+        self._policy_of = policy_of or Settings().event_policy
+        self.policies = NameCache(self._policy)
         self._routes: RouteTable | None = None
         self.by_spelling = NameCache(self.get)
         self._plugins: dict[str, PluginRuntime] = {}
@@ -50,6 +54,7 @@ class Registry:
         """Add a plugin, replacing any plugin with the same name."""
         self._plugins[plugin.name] = plugin
         plugin.on_change = self._reroute
+        plugin.meant_by = self.meant_by
         self._rename()
 
     def remove(self, plugin: PluginRuntime) -> None:
@@ -92,6 +97,30 @@ class Registry:
             known = ", ".join(sorted(self._plugins)) or "none"
             raise UnknownPluginError(canonical_name(name), f"no such plugin (known: {known})")
         return plugin
+
+    def meant_by(self, name: str) -> str:
+        """Return the name of the plugin that ``name`` refers to; of none, its canonical form."""
+        plugin = self.find(name)
+        return canonical_name(name) if plugin is None else plugin.name
+
+    def claimants(self, name: str, besides: PluginRuntime | None = None) -> str:
+        """Name the plugins that have a name, with their directories; empty if none has it."""
+        claims = self._claims().get(canonical_name(name), ())
+        others = [plugin for plugin in claims if plugin is not besides]
+        return " and ".join(
+            f"{plugin.name} ({plugin.home})" if plugin.home is not None else plugin.name
+            for plugin in sorted(others, key=lambda plugin: plugin.name)
+        )
+
+    def hint(self, name: str) -> str:
+        """Return what to do about a name that `find` does not find; empty if nothing is near."""
+        canonical = canonical_name(name)
+        claims = self._claims()
+        if claimed := claims.get(canonical):
+            plugins = " and ".join(sorted(plugin.name for plugin in claimed))
+            return f"it is a name of {plugins}, so use another one"
+        near = difflib.get_close_matches(canonical, claims, n=1)
+        return f"did you mean {near[0]!r}?" if near else ""
 
     @property
     def routes(self) -> RouteTable:
@@ -145,9 +174,12 @@ class Registry:
             ManifestError: The requirements form a cycle; the text names it.
             PluginStartError: A required plugin is not running (yet), or not known.
         """
-        requirements = manifest.requirements if manifest is not None else {}
-        if not requirements:
+        written = manifest.requirements if manifest is not None else {}
+        if not written:
             return  # so it is not in a cycle either
+        requirements = {
+            self.meant_by(name): must_be_ready for name, must_be_ready in written.items()
+        }
         positions = {other.name: Position(after=other.required_plugins) for other in self}
         positions[plugin.name] = Position(after=tuple(requirements))
         cycle = find_cycle(positions, plugin.name)
@@ -158,20 +190,25 @@ class Registry:
             )
         for name, must_be_ready in requirements.items():
             other = self._plugins.get(name)
-            state = "not known to this host" if other is None else str(other.status)
-            is_there = other is not None and (
-                other.session is not None if must_be_ready else other.is_up
-            )
+            if other is None:
+                raise PluginStartError(
+                    plugin.name,
+                    f"requires {name}, which is not known to this host; "
+                    f"{self.hint(name) or f'start {name} first'}",
+                    is_transient=True,  # it may be installed, or attach, soon
+                )
+            is_there = other.session is not None if must_be_ready else other.is_up
             if not is_there:
                 raise PluginStartError(
                     plugin.name,
-                    f"requires {name}, which is {state}; start {name} first",
+                    f"requires {name}, which is {other.status}; start {name} first",
                     is_transient=True,  # retried soon, since the other plugin may be starting
                 )
 
     def _rename(self) -> None:
         """Drop what depends on names: an alias may mean another plugin now."""
         self._reroute()
+        self.policies.clear()
         self.by_spelling.clear()
         self._aliases = None
 
@@ -182,8 +219,20 @@ class Registry:
 
     def _index(self) -> dict[str, PluginRuntime]:
         """Map aliases to plugins; an alias that two plugins claim refers to neither."""
+        return {alias: found[0] for alias, found in self._claims().items() if len(found) == 1}
+
+    def _claims(self) -> dict[str, list[PluginRuntime]]:
+        """Map each alias to the plugins that claim it."""
         claims: dict[str, list[PluginRuntime]] = {}
         for plugin in self._plugins.values():
             for alias in plugin.aliases():
                 claims.setdefault(alias, []).append(plugin)
-        return {alias: found[0] for alias, found in claims.items() if len(found) == 1}
+        return claims
+
+    def _policy(self, event: str) -> EventPolicy:
+        """Compute the policy of an event, with the plugins that its aliases mean."""
+        policy = self._policy_of(event)
+        if not policy.may_change:
+            return policy
+        may_change = {self.meant_by(name): fields for name, fields in policy.may_change.items()}
+        return msgspec.structs.replace(policy, may_change=may_change)

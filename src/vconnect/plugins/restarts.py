@@ -59,13 +59,13 @@ class Restarts:
     """One plugin's failure history, and what follows from it.
 
     Args:
-        policy: The rules.
+        policy: The rules, which may be replaced.
         jitter: Returns a number from 0 to 1, by which a back-off is multiplied (full jitter), so
             that plugins that crashed together do not restart together.
     """
 
     def __init__(self, policy: RestartPolicy, jitter: random.Random | None = None) -> None:
-        self._policy = policy
+        self.policy = policy
         self._random = jitter or _JITTER
         # The last ends; full once there are enough of them for a crash loop.
         self._ends: deque[float] = deque(maxlen=policy.crash_limit)
@@ -101,7 +101,7 @@ class Restarts:
             ran_for: How long the plugin had been ``Running``, in seconds.
             now: The current time, in seconds of ``time.monotonic()``.
         """
-        policy = self._policy
+        policy = self.policy
         # A long run says that the earlier failures are over.
         if ran_for >= policy.reset_after:
             self.forget()
@@ -127,10 +127,10 @@ class Restarts:
         return Decision(self._random.random() * self._back_off())
 
     def _is_crash_loop(self, now: float) -> bool:
-        policy = self._policy
+        policy = self.policy
         return len(self._ends) == policy.crash_limit and now - self._ends[0] <= policy.crash_window
 
     def _back_off(self) -> float:
         # Larger exponents make no difference, and would overflow at some point.
         doublings = min(self._in_a_row - 1, 32)
-        return min(self._policy.max_delay, self._policy.delay * 2.0**doublings)
+        return min(self.policy.max_delay, self.policy.delay * 2.0**doublings)

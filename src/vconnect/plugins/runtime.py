@@ -88,11 +88,13 @@ class PluginRuntime:
             from source.
         next_version: The version that the next start by an order tries, or ``None``.
         on_change: Called when something that a route depends on has changed; set by the registry.
+        meant_by: Returns the plugin that a name means; set by the registry.
         process: The process that serves, or ``None``.
         session: The session that gets its events; ``None`` as soon as it must get no more.
         handshake: Its last handshake, or ``None``.
         usage: The last sample of its process tree, or ``None``.
         config: The operator's configuration, which is merged into the manifest's defaults.
+        config_table: The canonical form of the name of its table; set by `tables`.
         hops_in_flight: The hops of each event in flight that came through other plugins.
         forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
             operator's start. Earlier crashes explain nothing.
@@ -121,6 +123,7 @@ class PluginRuntime:
         self.log = log or PluginLog(name)
         self.policy = policy = policy or Settings().plugin_policy(name)
         self.on_change: Callable[[], None] = _nobody_listens
+        self.meant_by: Callable[[str], str] = canonical_name
 
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE
@@ -130,6 +133,7 @@ class PluginRuntime:
         self.generation = 0
         self.begun_at = 0.0
         self.config: dict[str, Any] = config or {}
+        self.config_table = ""
 
         self.process: PluginProcess | None = None
         self.session: Session | None = None
@@ -158,7 +162,8 @@ class PluginRuntime:
     @property
     def requirements(self) -> dict[str, bool]:
         """The plugins that it requires, and whether each must be connected or only started."""
-        return self.manifest.requirements if self.manifest is not None else {}
+        required = self.manifest.requirements if self.manifest is not None else {}
+        return {self.meant_by(name): must_be_ready for name, must_be_ready in required.items()}
 
     @property
     def required_plugins(self) -> tuple[str, ...]:
@@ -231,7 +236,7 @@ class PluginRuntime:
             return Position(priority)
         before, after = manifest.before, manifest.after
         return Position(
-            priority, tuple(map(canonical_name, before)), tuple(map(canonical_name, after))
+            priority, tuple(map(self.meant_by, before)), tuple(map(self.meant_by, after))
         )
 
     def may_call(self, call: str, asked: tuple[str, ...]) -> bool:
@@ -292,6 +297,12 @@ class PluginRuntime:
         """Set the manifest of the version to show, and its directory; for `Registry.learn`."""
         self.manifest = manifest
         self.path = path or self.path
+
+    def follow(self, policy: PluginPolicy) -> None:
+        """Follow other settings, with the failures so far."""
+        self.policy = policy
+        self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
+        self.restarts.policy = policy.restart
 
     def forget_past(self) -> None:
         """Show no reasons from before an operator's start."""

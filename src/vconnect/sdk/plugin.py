@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
+from msgspec import inspect
 
 from vconnect.errors import ConfigError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
@@ -16,6 +18,10 @@ from vconnect.wire.messages import NATIVE_VERSIONS
 from .context import Context
 from .handlers import check_pattern, collect_handlers
 from .host_client import Host
+
+_Fields: TypeAlias = inspect.DataclassType | inspect.StructType | inspect.TypedDictType
+_WITH_FIELDS = (inspect.DataclassType, inspect.StructType, inspect.TypedDictType)
+_LISTS = (inspect.ListType, inspect.VarTupleType)
 
 
 class Plugin:
@@ -47,6 +53,7 @@ class Plugin:
 
     _handlers: ClassVar[Mapping[str, str]] = {}
     _host: Host | None = None
+    _told_keys: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -161,6 +168,48 @@ def convert_config(plugin: Plugin, values: Mapping[str, Any]) -> Any:
     if plugin.config_type is None:
         return values
     try:
-        return msgspec.convert(values, plugin.config_type)
+        config = msgspec.convert(values, plugin.config_type)
     except msgspec.ValidationError as error:
         raise ConfigError(": ".join(place_and_words(error))) from None
+    _warn_of_unknown_keys(plugin, values)
+    return config
+
+
+def _warn_of_unknown_keys(plugin: Plugin, values: Mapping[str, Any]) -> None:
+    """Warn of keys that the ``config_type`` does not have, which are most often typos."""
+    unknown = tuple(_unknown_keys(values, inspect.type_info(plugin.config_type), "$"))
+    # An update is checked and then made, and each new connection brings the configuration again.
+    if unknown != plugin._told_keys:
+        plugin._told_keys = unknown
+        for words in unknown:
+            plugin.log.warning("unknown key in the configuration: %s", words)
+
+
+def _unknown_keys(value: Any, kind: inspect.Type, place: str) -> Iterator[str]:
+    """Describe each key in a value that its type has no field for."""
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    for one in kind.types if isinstance(kind, inspect.UnionType) else (kind,):
+        if isinstance(one, _WITH_FIELDS) and isinstance(value, Mapping):
+            yield from _unknown_fields(value, one, place)
+        elif isinstance(one, inspect.DictType) and isinstance(value, Mapping):
+            for name, entry in value.items():
+                yield from _unknown_keys(entry, one.value_type, f"{place}.{name}")
+        elif isinstance(one, _LISTS) and isinstance(value, list):
+            for index, entry in enumerate(value):
+                yield from _unknown_keys(entry, one.item_type, f"{place}[{index}]")
+
+
+def _unknown_fields(value: Mapping[str, Any], kind: _Fields, place: str) -> Iterator[str]:
+    tag = None
+    if isinstance(kind, inspect.StructType) and kind.tag_field is not None:
+        tag = kind.tag_field
+        if value.get(tag) != kind.tag:
+            return  # it is for another type of the union
+    fields = {field.encode_name: field.type for field in kind.fields}
+    for name, entry in value.items():
+        if name in fields:
+            yield from _unknown_keys(entry, fields[name], f"{place}.{name}")
+        elif name != tag:
+            near = get_close_matches(name, fields, n=1)
+            yield f"{place}.{name}" + (f"; did you mean {near[0]!r}?" if near else "")

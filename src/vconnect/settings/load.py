@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -23,28 +24,43 @@ from vconnect.names import (
     is_pattern,
     is_valid_name,
 )
-from vconnect.validation import place_and_words
+from vconnect.validation import place_and_words, uncapitalized, without_mark
 
 from .events import EventSettings, problem_of_roles
 from .limits import ResourceLimits, TreeLimits
-from .model import (
-    PluginOptions,
-    Settings,
-)
+from .model import SECRET_NAME_RULE, PluginOptions, Settings
 from .paths import absolute_path, absolute_paths
-
-# Tables cannot be set by a variable.
-_TABLES = ("config", "options", "events", "env")
+from .variables import TABLES, variable_of
 
 # Keys of the original's table [plugins] that configure what it had built in.
 _ORIGINAL_KEYS = ("trace_enabled", "trace_log_payload", "sensitive_words")
 _SHOWN_KEYS = 20
+# How msgspec says that it is not an entry of a table that is wrong, but its name.
+_NAME_IN = " - at `key` in `"
+_TOML_PLACE = re.compile(r"(?P<words>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
 
 DEFAULT_CONFIG_FILE = "vconnect.toml"
-_ENVIRONMENT_PREFIX = "VCONNECT_"
+
+# The tables in which a key may be at home that was put into another one.
+_HOMES: dict[str, type[msgspec.Struct]] = {
+    "[plugins]": Settings,
+    "[plugins.options.NAME]": PluginOptions,
+    '[events."NAME"]': EventSettings,
+    "[plugins.options.NAME.limits]": ResourceLimits,
+    "[plugins.options.NAME.tree_limits]": TreeLimits,
+}
+
+# The parts of a place as msgspec writes it, such as `events[...].match[2]`.
+_PARTS = re.compile(r"\[\.\.\.\]|\[\d+\]|[^.\[]+")
 
 # Defaults that have to be made absolute, unlike others.
 _DEFAULT_PATHS = {key: getattr(Settings(), key) for key in ("plugin_dir", "socket_path")}
+
+
+class _Name(str):
+    """The name of an entry in a table, which the operator has chosen."""
+
+    __slots__ = ()
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,20 +155,23 @@ def dev_plugin(name: str, path: str | Path) -> DevPlugin:
 def _read_file(file: Path) -> dict[str, Any]:
     """Read and validate the file on its own, so that errors name it."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        text = without_mark(file.read_bytes(), str(file)).decode()
+        document = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+        raise ConfigError(f"{file}{_explain_toml(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     plugins = document.get("plugins")
     _check_tables({"events": document.get("events")}, "", str(file))
     _check_tables(plugins if isinstance(plugins, dict) else {}, "plugins.", str(file))
     try:
         parsed = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error, _File)}") from None
+        raise ConfigError(f"{file}: {_explain(error, _File, document)}") from None
     _check_names(parsed.plugins, str(file))
     _check_events(parsed.events, str(file))
     table: dict[str, Any] = absolute_paths(document.get("plugins", {}), file.resolve().parent)
@@ -165,13 +184,21 @@ def _read_file(file: Path) -> dict[str, Any]:
     return table
 
 
+def _explain_toml(error: tomllib.TOMLDecodeError) -> str:
+    """Return the place and the words of a mistake in a TOML text, to follow the file's name."""
+    found = _TOML_PLACE.fullmatch(str(error))
+    if found is None:
+        return f": not valid TOML: {uncapitalized(str(error))}"
+    return f":{found['line']}:{found['column']}: not valid TOML: {uncapitalized(found['words'])}"
+
+
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read ``VCONNECT_<KEY>`` for all keys that are not tables."""
     values: dict[str, Any] = {}
     # Only known keys: the environment also has variables that the host sets for plugins.
     for field in msgspec.structs.fields(Settings):
-        variable = _ENVIRONMENT_PREFIX + field.name.upper()
-        if variable not in environ or field.name in _TABLES:
+        variable = variable_of(field.name)
+        if variable not in environ or field.name in TABLES:
             continue
         text = environ[variable]
         many = field.type == tuple[str, ...]
@@ -180,7 +207,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            expected = _explain(error, Settings, field=field.name)
+            expected = _explain(error, Settings, value, field=field.name)
             if field.type in (bool, bool | None):
                 expected = "expected 1, 0, true or false"  # msgspec names a type that no text has
             raise ConfigError(f"{variable}={text!r}: {expected}") from None
@@ -192,7 +219,7 @@ def _convert(values: dict[str, Any], origin: str) -> Settings:
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error, Settings)}") from None
+        raise ConfigError(f"{origin}: {_explain(error, Settings, values)}") from None
 
 
 def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
@@ -204,7 +231,7 @@ def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
             try:
                 msgspec.convert(table, kind)
             except msgspec.ValidationError as error:
-                explained = _explain(error, kind, f"{place}{key}.{name!r}")
+                explained = _explain(error, kind, table, f"{place}{key}.{name!r}")
                 raise ConfigError(f"{origin}: {explained}") from None
 
 
@@ -215,7 +242,7 @@ def _check_names(settings: Settings, origin: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
     for key, table in (("config", settings.config), ("options", settings.options)):
-        _check_twins(key, table, origin)
+        _check_twins(f"plugins.{key}", table, origin)
     for name, options in settings.options.items():
         for pattern in options.events:
             if not is_pattern(pattern):
@@ -237,13 +264,15 @@ def _check_twins(key: str, table: Mapping[str, Any], origin: str) -> None:
         first = seen.setdefault(canonical_name(name), name)
         if first != name:
             raise ConfigError(
-                f"{origin}: plugins.{key} has {first!r} and {name!r}, "
+                f"{origin}: {key} has {first!r} and {name!r}, "
                 f"which are the same plugin ({canonical_name(name)}); keep one of them"
             )
 
 
 def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
     for pattern, table in events.items():
+        if table.may_change is not msgspec.UNSET:
+            _check_twins(f"events.{pattern!r}.may_change", table.may_change, origin)
         if not is_pattern(pattern):
             raise ConfigError(f"{origin}: events: got {pattern!r}; expected {PATTERN_RULE}")
         # A wider table may have the default: each key comes from the narrowest table that has it.
@@ -257,25 +286,97 @@ def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
 
 
 def _explain(
-    error: msgspec.ValidationError, root: type[msgspec.Struct], place: str = "", field: str = ""
+    error: msgspec.ValidationError,
+    root: type[msgspec.Struct],
+    value: Any,
+    place: str = "",
+    field: str = "",
 ) -> str:
     """Return an error text: the key first, then what was expected or similar known keys.
 
     Args:
         error: The exception from `msgspec`.
         root: The expected type of the whole value.
+        value: The whole value.
         place: The key of the whole value.
         field: The field of ``root`` that the value is for, if ``error`` cannot know it.
     """
     where, text = place_and_words(error)
     key = where.removeprefix("$").lstrip(".")
-    full = ".".join(filter(None, (place, key)))
     if "unknown field" in text:
+        shown = _shown_path(_path_of(key, value, root, error))
+        full = ".".join(filter(None, (place, shown)))
         return _explain_unknown(text.split("`")[1], full, _table_at(key, root))
     if "enum value" in text:
         above, _, name = (key or field).rpartition(".")
         text += f"; expected one of {_words_of(name, _table_at(above, root))}"
+    if _NAME_IN in str(error):
+        rule = SECRET_NAME_RULE if key.endswith("secrets") else "text"
+        key += "[...]"
+        text = f"the name is {str(_path_of(key, value, root, error)[-1])!r}; expected {rule}"
+    if "[...]" in key:
+        key = _shown_path(_path_of(key, value, root, error))
+    full = ".".join(filter(None, (place, key)))
     return f"{full}: {text}" if full else text
+
+
+def _path_of(
+    place: str, value: Any, root: type[msgspec.Struct], error: msgspec.ValidationError
+) -> list[str | int]:
+    """Split msgspec's place of an error, with the names of entries that it does not give.
+
+    Args:
+        place: The place; ``[...]`` stands for the name of an entry in a table.
+        value: The whole value.
+        root: Its expected type.
+        error: What is wrong with it.
+    """
+    path: list[str | int] = []
+    for part in _PARTS.findall(place):
+        if part == "[...]":
+            names = list(_at(value, path))
+            # Each entry is tried on its own, in place of its table.
+            wrong = (name for name in names if _is_wrong(value, [*path, name], root, error))
+            path.append(_Name(next(wrong, names[0])))
+        else:
+            path.append(int(part[1:-1]) if part[0] == "[" else part)
+    return path
+
+
+def _is_wrong(
+    value: Any,
+    path: Sequence[str | int],
+    root: type[msgspec.Struct],
+    error: msgspec.ValidationError,
+) -> bool:
+    """Return whether there is the same error if a table has only one of its entries."""
+    *above, name = path
+    reduced: Any = {name: _at(value, path)}
+    for depth in range(len(above) - 1, -1, -1):
+        outer = _at(value, above[:depth])
+        # Of lists, only this item counts; of tables, whatever else they need.
+        reduced = [reduced] if isinstance(outer, list) else {**outer, above[depth]: reduced}
+    try:
+        msgspec.convert(reduced, root)
+    except msgspec.ValidationError as same:
+        return str(same) == str(error)
+    return False
+
+
+def _at(value: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+def _shown_path(path: Sequence[str | int]) -> str:
+    shown = ""
+    for part in path:
+        if isinstance(part, int):
+            shown += f"[{part}]"
+        else:
+            shown += f".{str(part)!r}" if isinstance(part, _Name) else f".{part}"
+    return shown.removeprefix(".")
 
 
 def _words_of(name: str, table: type[msgspec.Struct]) -> str:
@@ -301,9 +402,11 @@ def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> str:
     full = f"{table}.{name}" if table else name
-    known = [field.name for field in msgspec.structs.fields(allowed)]
-    # Most unknown keys are typos.
-    if near := difflib.get_close_matches(name, known, n=1):
+    known = msgspec.structs.fields(allowed)
+    # A key that exists elsewhere was put into the wrong table; most others are typos.
+    if homes := [home for home, kind in _HOMES.items() if name in kind.__struct_fields__]:
+        return f"{full}: unknown key here; it is a key of {' or '.join(homes)}"
+    if near := difflib.get_close_matches(name, [field.name for field in known], n=1):
         return f"{full}: unknown key; did you mean {near[0]!r}?"
     if table == "plugins" and name in _ORIGINAL_KEYS:
         return (
@@ -317,4 +420,4 @@ def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> st
         )
     if len(known) > _SHOWN_KEYS:
         return f"{full}: unknown key; the documentation of the configuration lists the known ones"
-    return f"{full}: unknown key (known: {', '.join(known)})"
+    return f"{full}: unknown key (known: {', '.join(field.name for field in known)})"

@@ -32,6 +32,7 @@ T = TypeVar("T")
 P = TypeVar("P", bound=msgspec.Struct)
 # Becomes a part of a variable's name.
 SecretName = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]*$")]
+SECRET_NAME_RULE = "characters A-Z 0-9 _, beginning with a letter, such as API_TOKEN"  # noqa: S105
 Count = Annotated[int, msgspec.Meta(ge=1)]
 # Each slot takes memory for as long as the connection lasts.
 Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]

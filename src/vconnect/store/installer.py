@@ -16,11 +16,13 @@ import threading
 import time
 from pathlib import Path
 
-from vconnect.errors import InstallError, PluginStartError
+from vconnect.errors import InstallError, ManifestError, PluginStartError
+from vconnect.names import PREFIXES
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
+from vconnect.packages.config_schema import check_schema
 from vconnect.packages.fetch import fetch
-from vconnect.packages.manifest import Manifest
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest
 from vconnect.packages.source import FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
@@ -231,6 +233,11 @@ class PluginInstaller:
             raise InstallError(f"{origin}: was changed while it was read; try again")
         check_version(manifest.version, origin)
         check_host_version(manifest, host_version(), origin)
+        self._check_names(manifest, origin)
+        try:
+            check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
+        except ManifestError as error:
+            raise InstallError(str(error)) from error
         # Before the commit: a package that cannot be started must not replace one that can.
         try:
             production_command(manifest.plugin, unpacked.path, manifest)
@@ -249,6 +256,21 @@ class PluginInstaller:
         plugin = self.store.commit(unpacked.path, receipt, stop)
         _log.info("installed %s %s%s", plugin.name, manifest.version, _waits(plugin))
         return plugin, digest
+
+    def _check_names(self, manifest: Manifest, origin: str) -> None:
+        """Refuse a name that means another plugin, or would not be found."""
+        for name in manifest.names:
+            if name.startswith(PREFIXES):
+                raise InstallError(
+                    f"{origin}: {MANIFEST_NAME}: a name is {name!r} after one prefix was removed; "
+                    "use one prefix at most"
+                )
+        if found := self.store.owner_of(manifest.names, besides=manifest.plugin):
+            name, home = found
+            raise InstallError(
+                f"{origin}: {MANIFEST_NAME} gives the name {name!r}, which the plugin in {home} "
+                "has; use another name and plugin_no, or remove that plugin"
+            )
 
 
 def _digest_of(archive: Path) -> tuple[str, int]:

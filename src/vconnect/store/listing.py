@@ -16,6 +16,7 @@ import msgspec
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
 from vconnect.packages.command import production_command
+from vconnect.packages.config_schema import check_schema
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 from .home import PluginHome
@@ -111,7 +112,9 @@ def inspect(home: Path) -> InstalledPlugin:
     try:
         # A dangling link is an error to report, not a missing manifest; hence lexists.
         if os.path.lexists(plugin.path / MANIFEST_NAME):
-            manifest = read_manifest(plugin.path / MANIFEST_NAME)
+            file = plugin.path / MANIFEST_NAME
+            manifest = read_manifest(file)
+            check_schema(manifest.config_schema, str(file))
             return msgspec.structs.replace(plugin, manifest=manifest)
         production_command(name, plugin.path, None)
     except (ManifestError, OSError) as error:

@@ -135,6 +135,27 @@ class PluginStore:
             raise _unusable(self.plugin_dir, "read", error) from error
         return list_plugins(directories)
 
+    def owner_of(self, names: set[str], besides: str) -> tuple[str, Path] | None:
+        """Find another plugin that has one of some canonical names.
+
+        Args:
+            names: The names.
+            besides: The plugin that may have them.
+
+        Returns:
+            The name, and the directory of the plugin that has it.
+        """
+        if not self.plugin_dir.is_dir():
+            return None
+        for home in sorted(filter(may_be_plugin, self.plugin_dir.iterdir())):
+            plugin = inspect(home)
+            if plugin.name == besides:
+                continue
+            own = plugin.manifest.names if plugin.manifest is not None else set()
+            for name in sorted(names & (own | {plugin.name})):
+                return name, home
+        return None
+
     def with_digest(self, digest: str) -> InstalledPlugin | None:
         """Return the plugin that has a version with this digest, current or not."""
         for directory in sorted(self.plugin_dir.glob(f"*/{VERSIONS}/*+{digest[:16]}")):

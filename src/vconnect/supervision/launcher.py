@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.errors import InstallError, ManifestError, PluginStartError
+from vconnect.errors import ConfigError, InstallError, ManifestError, PluginStartError
 from vconnect.names import (
     HOST_PID_VARIABLE,
     NAME_RULE,
@@ -52,6 +52,7 @@ from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
 from vconnect.threads import in_thread
 
+from .config_checks import ConfigChecks
 from .endings import failed_start
 from .instance import Instance
 from .verdict import Verdict
@@ -85,6 +86,7 @@ class Launcher:
         self._cgroups = cgroups
         self._releases = releases
         self._bubblewrap = Bubblewrap()
+        self._configs = ConfigChecks()
         # Why a plugin's files could not be carried, until `begin` has reported it.
         self._uncarried: dict[str, OSError] = {}
         # What failed starts have left, being removed.
@@ -94,12 +96,16 @@ class Launcher:
         """Return whether `begin` can be called now; otherwise call `prepare` first."""
         if plugin.policy.sandbox == "bwrap" and not self._bubblewrap.is_probed:
             return False
+        if not self._configs.is_prepared(plugin):
+            return False
         return plugin.name in self._uncarried or not self._must_carry(plugin)
 
     async def prepare(self, plugin: PluginRuntime) -> None:
         """Do what `begin` needs and what would block the event loop for too long."""
         if plugin.policy.sandbox == "bwrap" and not self._bubblewrap.is_probed:
             await self._bubblewrap.probe()
+        if not self._configs.is_prepared(plugin):
+            await self._configs.prepare(plugin)
         if self._must_carry(plugin):
             assert plugin.home is not None, "an external plugin is never launched"
             try:
@@ -142,6 +148,8 @@ class Launcher:
             if is_shortage(error):
                 return failed_start(Substate.SPAWN_FAILED, str(error), Ended.TRANSIENT)
             return failed_start(Substate.BAD_MANIFEST, str(error), Ended.PERMANENT)
+        except ConfigError as error:
+            return failed_start(Substate.BAD_CONFIG, str(error), Ended.PERMANENT)
         except PluginStartError as error:
             return failed_start(Substate.SPAWN_FAILED, error.message, _kind(error))
         process.exited.add_done_callback(lambda _: wake.set())
@@ -209,6 +217,7 @@ class Launcher:
         manifest = read_manifest_if_any(file)
         self._registry.check_order(plugin, manifest)
         self._registry.check_requirements(plugin, manifest)
+        self._configs.check(plugin, manifest, file)
         return manifest
 
     def _launch(

@@ -97,3 +97,17 @@ def test_overrides_come_last() -> None:
 def test_a_file_that_is_named_must_be_there() -> None:
     with pytest.raises(ConfigError, match=r"none\.toml"):
         settings_for(Path("none.toml"))
+
+
+def test_a_mistyped_variable_is_told_beside_the_answer(
+    admin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    (tmp_path / "vconnect.toml").write_text(f"[plugins]\nadmin_path = '{admin}'\n")
+    monkeypatch.setenv("VCONNECT_ADMIN_PTH", "/nowhere.sock")
+    assert vconnect("list", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)
+    assert printed.err == (
+        "warning: VCONNECT_ADMIN_PTH is ignored: unknown variable; "
+        "did you mean VCONNECT_ADMIN_PATH?\n"
+    )

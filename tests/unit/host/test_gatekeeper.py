@@ -115,6 +115,15 @@ async def test_but_not_under_somebody_elses(gate, name):
     assert gate.registry.find("unknown") is None
 
 
+@pytest.mark.parametrize("name", ["shared", "beta"])
+async def test_the_other_plugin_of_that_name_is_named(gate, name):
+    gate.registry.add(plugin("beta", Path("/p/beta"), plugin_no="shared"))
+    _, peer = await gate.starts(plugin("a"))
+    with pytest.raises(HandshakeError) as caught:
+        gate.keeper.admit(shaken(name), peer, gate.keeper.owner(peer))
+    assert f"{name!r}, but was started as 'a', and beta (/p/beta) has" in str(caught.value)
+
+
 async def test_a_stranger_is_registered_where_that_is_allowed(gate):
     session = unopened("guest")
     gate.enters(session)

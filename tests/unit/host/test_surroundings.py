@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from vconnect.host import surroundings
-from vconnect.host.surroundings import log_beginning, warn_of_limit
+from vconnect.host.surroundings import log_beginning, warn_of_limit, warn_of_variables
 from vconnect.settings.model import Settings
 
 
@@ -82,3 +82,14 @@ def test_a_limit_that_is_too_low_is_told(
     warn_of_limit(plugins)
     assert words in caplog.text
     assert bool(caplog.text) is bool(words)
+
+
+def test_a_variable_that_is_probably_a_typo_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("VCONNECT_WINDW", "3")
+    monkeypatch.setenv("VCONNECT_LOG_DIRS", "x")
+    warn_of_variables(Settings(inherit_env=("VCONNECT_LOG_DIRS",)))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.endswith("unknown variable; did you mean VCONNECT_WINDOW?")

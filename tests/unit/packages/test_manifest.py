@@ -71,12 +71,14 @@ def test_fields_of_another_type(fields, words):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "here: input data was truncated"),
-        (b"{", "truncated"),
+        (b"", "here:1:1: expected JSON, got nothing"),
+        (b"{", "here:1:2: the JSON ends too early"),
         (b"[]", "expected a JSON object, got list"),
         (b"{}", "missing required field `name`"),
-        (b'{"name":"\xff"}', "not UTF-8"),
-        (b'{"name":NaN}', "malformed"),
+        (b'{"name":"\xff"}', "here:1:10: byte 0xff is not UTF-8"),
+        (b'{"name":NaN}', "here:1:9: JSON is malformed: invalid character"),
+        (b'{"name":"\\ud83d"}', r"here:1:10: \\ud83d is half of a surrogate pair"),
+        ('{"name":"x"}'.encode("utf-16"), "here: is UTF-16; save it as UTF-8"),
         (b'{"a":' + b"[" * 100_000, "nested too deeply"),
         (b" " * (MAX_MANIFEST_BYTES + 1), "the limit is 1048576"),
     ],
@@ -96,3 +98,7 @@ def test_read_manifest(tmp_path):
     path.write_text("{")
     with pytest.raises(ManifestError, match=str(path)):
         read_manifest(path)
+
+
+def test_a_byte_order_mark_does_not_matter():
+    assert parse_manifest(b'\xef\xbb\xbf{"name":"x"}', "here").plugin == "x"

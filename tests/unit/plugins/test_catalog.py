@@ -75,6 +75,24 @@ async def test_one_that_cannot_be_used_is_known_with_the_reason(known, caplog):
     assert plugin.reason in caplog.text
 
 
+async def test_a_manifest_with_another_name_than_the_directory_is_told(known, caplog):
+    file = known.put("a") / "plugin.json"
+    file.write_text('{"name": "wk.plugin.b"}')
+    known.put("wk.plugin.c")
+    await known.catalog.discover()
+    (told,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert told == (
+        f"plugin a: {file} names it 'wk.plugin.b', but the host calls it a; "
+        "use the same name in both places"
+    )
+
+
+async def test_a_source_with_another_name_is_told(known, tmp_path, caplog):
+    (tmp_path / "plugin.json").write_text('{"name": "b"}')
+    known.catalog.register_dev("a", tmp_path)
+    assert "names it 'b', but the host calls it a" in caplog.text
+
+
 async def test_a_new_version_is_learned_while_nothing_of_the_old_one_runs(known):
     known.put("a", version="1")
     await known.catalog.discover()

@@ -20,9 +20,9 @@ def load(directory: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('secrets = { token = "/x" }', "secrets: expected `str` matching regex"),
-        ('secrets = { "../TOKEN" = "/x" }', "secrets: expected `str` matching regex"),
-        ("secrets = { TOKEN = 3 }", "secrets[...]: expected `str`, got `int`"),
+        ('secrets = { token = "/x" }', "secrets.'token': the name is 'token'; expected char"),
+        ('secrets = { "../TOKEN" = "/x" }', "secrets.'../TOKEN': the name is '../TOKEN'; exp"),
+        ("secrets = { TOKEN = 3 }", "secrets.'TOKEN': expected `str`, got `int`"),
         (
             'sandbox = "docker"',
             "sandbox: invalid enum value 'docker'; expected one of 'off', 'nnp', 'bwrap'",

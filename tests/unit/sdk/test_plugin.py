@@ -1,6 +1,6 @@
 import asyncio
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -118,6 +118,54 @@ def test_a_wrong_configuration_names_the_path(config_type, values, message):
     plugin.config_type = config_type
     with pytest.raises(ConfigError, match=message):
         convert_config(plugin, values)
+
+
+class Near(msgspec.Struct, rename="camel"):
+    room_id: str = ""
+
+
+class Red(msgspec.Struct, tag="red"):
+    depth: int = 0
+
+
+class Blue(msgspec.Struct, tag="blue"):
+    shade: int = 0
+
+
+@dataclass
+class Nested:
+    near: Near | None = None
+    rooms: dict[str, Near] = field(default_factory=dict)
+    many: Annotated[list[Near], msgspec.Meta(title="rooms")] = field(default_factory=list)
+    color: Red | Blue | None = None
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("config_type", "values", "told"),
+    [
+        (Settings, {"nmae": "Bob"}, ["$.nmae; did you mean 'name'?"]),
+        (Settings, {"wrds": [], "xyz": 1}, ["$.wrds; did you mean 'words'?", "$.xyz"]),
+        (Nested, {"near": {"roomid": "a"}}, ["$.near.roomid; did you mean 'roomId'?"]),
+        (Nested, {"near": {"roomId": "a"}}, []),
+        (Nested, {"rooms": {"a": {"b": 1}}}, ["$.rooms.a.b"]),
+        (Nested, {"many": [{}, {"rooomId": "a"}]}, ["$.many[1].rooomId; did you mean 'roomId'?"]),
+        (Nested, {"color": {"type": "blue", "shde": 1}}, ["$.color.shde; did you mean 'shade'?"]),
+        (Nested, {"color": {"type": "red", "depth": 1}}, []),
+        (Nested, {"free": {"what": {"ever": 1}}, "near": None}, []),
+    ],
+)
+def test_a_key_that_its_type_does_not_have_is_told_with_the_nearest_one(
+    config_type, values, told, caplog
+):
+    plugin = Example()
+    plugin.config_type = config_type
+    convert_config(plugin, values)
+    convert_config(plugin, values)  # as at a new connection
+    words = [f"unknown key in the configuration: {one}" for one in told]
+    assert [(one.levelname, one.message) for one in caplog.records] == [
+        ("WARNING", line) for line in words
+    ]
 
 
 def test_methods_do_nothing_by_default():

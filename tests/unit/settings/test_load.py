@@ -103,8 +103,6 @@ def test_a_duration_is_a_positive_number(write, seconds):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[plugins", "not valid TOML"),
-        (b"\xff", "not UTF-8 at byte 0"),
         ("[plugin]", "plugin: unknown key; did you mean 'plugins'"),
         ("[plugins]\nwindows = 1", "plugins.windows: unknown key; did you mean 'window'"),
         ("[plugins]\ntrace_enabled = true", "plugins.trace_enabled: a key of v-connect-im"),
@@ -124,11 +122,37 @@ def test_a_duration_is_a_positive_number(write, seconds):
         ("[plugins]\ndev_plugins = ['x']", "plugins.dev_plugins: dev plugin 'x': expected NAME"),
         ("[plugins]\ndev_plugins = ['../x:y']", "the name is '../x'"),
         ("[plugins.config.x]\n[plugins.config.'wk.plugin.x']", "which are the same plugin (x)"),
-        ("[plugins]\nenv = {A = 1}", "plugins.env"),
+        ("[plugins]\nenv = {A = 'x', B = 1}", "plugins.env.'B': expected `str`, got `int`"),
+        (
+            "[plugins]\nenv = {A = 'x', B = 1}\nwindow = 'x'",
+            "plugins.env.'B': expected `str`",
+        ),
+        ("[plugins.config]\na = {}\n'b.c' = 1", "plugins.config.'b.c': expected `object`"),
+        ("[plugins.config]\ngreeter = 1", "plugins.config.'greeter': expected `object`"),
+        ("plugin_dir = 'x'", "plugin_dir: unknown key here; it is a key of [plugins]"),
+        ("[options.x]", "options: unknown key here; it is a key of [plugins]"),
     ],
 )
 def test_mistakes_name_their_place(write, text, words):
     check_mistake(write(text), words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[plugins", ": not valid TOML: expected ']' at the end of a table declaration (at end"),
+        ("[plugins]\nwindow = 3\n = 4", ":3:2: not valid TOML: invalid statement"),
+        (b"[plugins]\n\xff", ":2:1: byte 0xff is not UTF-8; save it as UTF-8"),
+        ("[plugins]".encode("utf-16"), ": is UTF-16; save it as UTF-8"),
+        ("a = " + "[" * 5000 + "]" * 5000, ": is nested too deeply"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_text_that_is_no_toml_has_its_line_and_column(write, text, words):
+    file = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert f"{file}{words}" in str(caught.value)
 
 
 def check_mistake(file, words):
@@ -194,10 +218,49 @@ def test_split_dev_plugin():
             "[plugins.options.x]\n[plugins.options.'v.plugin.x']",
             "plugins.options has 'x' and 'v.plu",
         ),
+        (
+            "[events.x]\nmay_change = { a = [], 'wk.plugin.a' = [] }",
+            "events.'x'.may_change has 'a' and 'wk.plugin.a', which are the same plugin (a)",
+        ),
+        (
+            "[events.x]\nmay_change = { a = [], b = 'c' }",
+            "events.'x'.may_change.'b': expected `arr",
+        ),
+        ("[events.x]\nmay_change = { b = [1] }", "events.'x'.may_change.'b'[0]: expected `str`"),
+        (
+            "[plugins.options.x.secrets]\nA = 'f'\ndb-pass = 'f'",
+            "plugins.options.'x'.secrets.'db-pass': the name is 'db-pass'; expected characters A-Z",
+        ),
+        ("[plugins.options.x.secrets]\nA = 1", "plugins.options.'x'.secrets.'A': expected `str`"),
     ],
 )
 def test_mistakes_in_the_tables_of_events_and_plugins(write, text, words):
     check_mistake(write(text), words)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "homes"),
+    [
+        ("[plugins]\nrequired = true", "plugins.required", "[plugins.options.NAME]"),
+        ("[plugins]\non_failure = 'open'", "plugins.on_failure", '[events."NAME"]'),
+        ("[plugins]\ntimeout = 1", "plugins.timeout", '[plugins.options.NAME] or [events."NAME"]'),
+        ("[plugins.options.x]\nwatch = true", "plugins.options.'x'.watch", "[plugins]"),
+        (
+            "[plugins.options.x]\nnofile = 9",
+            "plugins.options.'x'.nofile",
+            "[plugins.options.NAME.limits]",
+        ),
+        (
+            "[plugins.options.x.limits]\nprocesses = 9",
+            "plugins.options.'x'.limits.processes",
+            "[plugins.options.NAME.tree_limits]",
+        ),
+        ("[events.x]\nevent_timeout = 1", "events.'x'.event_timeout", "[plugins]"),
+        ("[events.x]\nrequired = true", "events.'x'.required", "[plugins.options.NAME]"),
+    ],
+)
+def test_a_key_in_the_wrong_table_is_told_where_it_belongs(write, text, place, homes):
+    check_mistake(write(text), f"{place}: unknown key here; it is a key of {homes}")
 
 
 def test_tables_of_events_and_plugins(write):

@@ -389,3 +389,34 @@ async def test_what_is_gone_from_the_store_is_installed_again(
     installer.store.home("example").collect(1)
     installer.store.remember("example", str(package), "0" * 64)
     assert await applied(installer, package) == ("2", "1")
+
+
+@pytest.mark.parametrize("fields", [{"plugin_no": "v.plugin.shared"}, {"name": "shared"}])
+async def test_a_name_of_another_plugin_is_refused_with_its_owner(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path, fields: dict[str, str]
+) -> None:
+    first = write_package(tmp_path / "a.vp", name="example", plugin_no="wk.plugin.shared")
+    await installer.install_from_url(str(first))
+    before = installed(plugin_dir)
+    members = good_members(**{"name": "beta", "entry": "example", **fields})
+    words = await refusal(installer, write_package(tmp_path / "b.vp", members))
+    assert f"gives the name 'shared', which the plugin in {plugin_dir / 'example'} has" in words
+    assert installed(plugin_dir) == before
+
+
+async def test_a_new_version_may_have_the_names_of_the_old_one(
+    installer: PluginInstaller, tmp_path: Path
+) -> None:
+    for version in ("1", "2"):
+        package = write_package(tmp_path / f"{version}.vp", version=version, plugin_no="number")
+        plugin = await installer.install_from_url(str(package))
+    assert plugin.next is not None
+
+
+@pytest.mark.parametrize("field", ["name", "plugin_no"])
+async def test_a_name_with_two_prefixes_is_refused(
+    installer: PluginInstaller, tmp_path: Path, field: str
+) -> None:
+    members = good_members(**{"entry": "example", field: "wk.plugin.v.plugin.x"})
+    words = await refusal(installer, write_package(tmp_path / "a.vp", members))
+    assert "a name is 'v.plugin.x' after one prefix was removed; use one prefix at most" in words

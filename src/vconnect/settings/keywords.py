@@ -1,0 +1,85 @@
+"""The keys of `Settings` as keyword arguments, for type checkers and editors."""
+
+# Written out, because a checker runs nothing: it has to find each key here. A test compares this
+# table with `Settings`.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from vconnect.names import LogLevel
+
+from .events import EventSettings
+from .limits import Sandbox
+from .model import PluginOptions
+from .restarts import AfterCrashLoop, RestartMode
+
+# No sequences in general: a text is one too, and never what was meant.
+Texts: TypeAlias = list[str] | tuple[str, ...]
+
+
+class SettingsOptions(TypedDict, total=False):
+    """Any key of `Settings`, which describes them; ``None`` counts as not given."""
+
+    dev_plugins: Texts | None
+    install: Texts | None
+    plugin_dir: str | Path | None
+    socket_path: str | Path | None
+    debug: bool | None
+    log_level: LogLevel | None
+    config: Mapping[str, Mapping[str, Any]] | None
+    options: Mapping[str, PluginOptions | Mapping[str, Any]] | None
+    events: Mapping[str, EventSettings | Mapping[str, Any]] | None
+    admin_path: str | Path | None
+    uvloop: bool | None
+    guardian: Literal["auto", "on", "off"] | None
+    state_dir: str | Path | None
+    allow_external: bool | None
+    allow_insecure_http: bool | None
+    inherit_env: Texts | None
+    env: Mapping[str, str] | None
+    handshake_timeout: float | None
+    dev_handshake_timeout: float | None
+    start_timeout: float | None
+    drain_timeout: float | None
+    interrupt_timeout: float | None
+    stop_timeout: float | None
+    restart: RestartMode | None
+    restart_delay: float | None
+    restart_max_delay: float | None
+    restart_reset_after: float | None
+    crash_limit: int | None
+    crash_window: float | None
+    after_crash_loop: AfterCrashLoop | None
+    crash_hold: float | None
+    start_concurrency: int | None
+    watch: bool | None
+    event_timeout: float | None
+    chain_timeout: float | None
+    window: int | None
+    max_abandoned: int | None
+    stuck_after: float | None
+    max_queued: int | None
+    max_notified: int | None
+    breaker_failures: int | None
+    breaker_cooldown: float | None
+    max_calls: int | None
+    heartbeat: float | None
+    heartbeat_misses: int | None
+    memory_limit_bytes: int | None
+    cgroup: Literal["auto", "on", "off"] | None
+    cgroup_dir: str | Path | None
+    sandbox: Sandbox | None
+    sandbox_network: bool | None
+    sandbox_read: Texts | None
+    max_frame_bytes: int | None
+    keep_versions: int | None
+    max_package_bytes: int | None
+    log_lines: int | None
+    log_lines_per_second: int | None
+    log_bytes_per_second: int | None
+    log_dir: str | Path | None
+    log_file_bytes: int | None
+    log_files: int | None
