@@ -9,6 +9,7 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
     ├── SocketError                 the host's own socket, directory or lock
     ├── StateError                  the host's state file
     ├── IllegalTransitionError      a bug of ours: a state change that the table does not allow
+    ├── NotOpenError                a call on a manager that is not open
     ├── PayloadError                a payload that cannot be sent: not JSON, or too large
     ├── RemoteProtocolError         a peer violated the protocol
     │   └── HandshakeError          … in its first frame
@@ -56,6 +57,10 @@ class StateError(VConnectError):
 
 class IllegalTransitionError(VConnectError):
     """A plugin's state was to be changed along an edge that the transition table does not have."""
+
+
+class NotOpenError(VConnectError, RuntimeError):
+    """A call on a manager that has not been opened, or has been closed."""
 
 
 class PayloadError(VConnectError, ValueError):
@@ -136,6 +141,12 @@ class PluginError(VConnectError):
         self.message = message
         if code is not None:
             self.code = code
+
+    def explain(self, words: str) -> None:
+        """Add words to the message; called where more is known than where it was raised."""
+        if words not in self.message:  # several calls may fail with one error
+            self.message = f"{self.message} ({words})"
+            self.args = (f"{self.plugin}: {self.message}",)
 
 
 class UnknownPluginError(PluginError):

@@ -252,9 +252,14 @@ async def test_lines_outlive_the_process_and_keep_their_numbers(lab: Lab) -> Non
         assert both[0].text != both[1].text
         assert runtime.plugin_logs("chatty", after=first.next).records == both[1:]
     lines = (lab.directory / "logs" / "chatty.log").read_text().splitlines()
-    assert [line.partition("Z ")[2] for line in lines] == [
-        f"ERROR stdout {record.text}" for record in both
+    assert [line.partition("Z ")[2] for line in lines if " stdout " in line] == [
+        f"ERROR stdout {record.line()}" for record in both
     ]
+    # Its lives are told there too, between its own lines.
+    lives = [line.partition(" state  ")[2] for line in lines if " stdout " not in line]
+    assert lives[0].startswith("generation 1 has started (pid ")
+    assert "generation 2 takes over from 1" in lives
+    assert lives[-1].startswith("stopped: ")
 
 
 async def test_text_is_only_ever_text(lab: Lab) -> None:
@@ -339,7 +344,9 @@ async def test_a_full_disk_changes_nothing_but_the_file(lab: Lab, told: Told) ->
             await ticks_on(runtime, pid)
         assert (told.count("cannot be written"), told.count("lines are missing")) == (1, 1)
         lines = (logs / "ticking.log").read_text().splitlines()
-        assert lines[-1].split()[3:4] == ["tick"]
+        output = [line for line in lines if line.split()[2:3] == ["stdout"]]
+        assert output[-1].split()[3:4] == ["tick"]
+        assert lines[-1].split()[2:3] == ["state"]  # its end
 
 
 async def test_a_read_only_disk_changes_nothing_but_the_file(lab: Lab, told: Told) -> None:

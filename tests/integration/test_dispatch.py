@@ -382,6 +382,46 @@ async def test_a_new_connection_begins_with_a_closed_circuit(lab: Lab) -> None:
         assert await runtime.request("moody", "e", {}) == "fine"
 
 
+async def test_a_circuit_is_told_when_it_opens_and_closes(lab: Lab, caplog) -> None:
+    caplog.set_level("INFO", logger="vconnect.plugins")
+    mood = lab.plugin("moody", MOODY) / "bad"
+    mood.touch()
+    async with lab.manager(breaker_failures=2, breaker_cooldown=0.05) as runtime:
+        await runtime.start_all()
+        for _ in range(4):
+            await runtime.emit("e", {})
+        mood.unlink()
+        await until(lambda: runtime.summary("moody").breaker == "half_open")
+        await runtime.emit("e", {})
+        texts = [record.getMessage() for record in caplog.records if "circuit" in record.message]
+        opened, closed = texts
+        assert opened.startswith("plugin moody: its circuit is open after 2 failures in a row")
+        assert closed.startswith("plugin moody: its circuit is closed after ")
+        # The plugin's own log has the same lines.
+        records = runtime.plugin_logs("moody", states=True).records
+        own = [(one.stream, one.level) for one in records if "circuit" in one.text]
+        assert own == [("state", "warn"), ("state", "info")]
+
+
+async def test_missed_deadlines_are_told_once_a_minute_with_their_setting(lab: Lab, caplog) -> None:
+    lab.plugin("sleepy", SLEEPY)
+    options = {"sleepy": {"timeout": 0.1}}
+    events = {"quick": {"timeout": 0.05}}
+    async with lab.manager(options=options, events=events) as runtime:
+        await runtime.start_all()
+        caplog.clear()
+        with pytest.raises(PluginTimeoutError, match=r"0.1 s, from timeout in its options"):
+            await runtime.request("sleepy", "e", {"sleep": 0.3})
+        for event, limit in (("e", "0.1 s, from timeout in its options"),
+                             ("quick", "0.05 s, from timeout in the event's table")):  # fmt: skip
+            for send in (runtime.emit, runtime.broadcast):
+                (result,) = (await send(event, {"sleep": 0.3})).results
+                assert limit in (result.error or "")
+        told = [record.getMessage() for record in caplog.records if "in time" in record.message]
+        limit = "0.1 s, from timeout in its options"
+        assert told == [f"plugin sleepy: no answer to e in time: it had {limit}"]
+
+
 async def test_each_plugin_may_have_a_window_of_its_own(lab: Lab) -> None:
     hang = "serve(lambda event: time.sleep(60))"
     lab.plugin("narrow", hang)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -229,6 +230,23 @@ async def test_a_plugin_may_say_that_it_cannot_serve_here(lab: Lab) -> None:
 
 
 # --- ends ------------------------------------------------------------------------------------
+
+
+async def test_the_log_of_a_plugin_that_prints_nothing_has_its_lives(lab: Lab) -> None:
+    lab.plugin("mute", "Connection().greet()\nsys.exit(3)")
+    async with lab.manager(restart="on-failure", restart_delay=0.01, crash_limit=2) as runtime:
+        await runtime.start_all()
+        await until(lambda: runtime.summary("mute").substate == "crash_loop")
+        records = runtime.plugin_logs("mute", states=True).records
+        assert runtime.plugin_logs("mute").records == ()
+    passing = ("it is ready", "it closed its connection")
+    told = [re.sub(r"pid \d+|\d\.\d s", "", record.text) for record in records]
+    assert [one for one in told if one not in passing] == [
+        "generation 1 has started ()",
+        "exited: code 3; next try in ",
+        "generation 2 has started ()",
+        "crash loop: exited: code 3; next try in 30",
+    ]
 
 
 @pytest.mark.parametrize(

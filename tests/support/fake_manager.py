@@ -18,7 +18,7 @@ from vconnect.admin.server import AdminServer
 from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.errors import UnknownPluginError, VConnectError
 from vconnect.host.summary import HostSummary
-from vconnect.logs.records import LogRecord
+from vconnect.logs.records import LogRecord, Stream
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import LogLevel, canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
@@ -104,6 +104,7 @@ class FakeManager:
         self.plugins = {plugin.name: plugin for plugin in plugins}
         self.lock = threading.RLock()  # a test may say something while the server's thread reads
         self.rings = {name: LogRing(1000) for name in self.plugins}
+        self.states: dict[str, LogRing] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.results: list[PluginResult] | None = None
@@ -119,9 +120,12 @@ class FakeManager:
             raise UnknownPluginError(plugin, "no such plugin")
         return self.plugins[plugin]
 
-    def plugin_logs(self, name: str, *, lines: int, level: LogLevel, after: int | None) -> LogPage:
+    def plugin_logs(
+        self, name: str, *, lines: int, level: LogLevel, after: int | None, states: bool
+    ) -> LogPage:
         with self.lock:
-            ring = self.rings[self.summary(name).name]
+            plugin = self.summary(name).name
+            ring = self.states.setdefault(plugin, LogRing(10)) if states else self.rings[plugin]
             return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
 
     def host_summary(self) -> HostSummary:
@@ -156,12 +160,20 @@ class FakeManager:
         self._send("request", event, payload, timeout)
         return answered(name, payload)
 
-    def says(self, name: str, text: str, level: LogLevel = "info", **fields: Any) -> None:
+    def says(
+        self,
+        name: str,
+        text: str,
+        level: LogLevel = "info",
+        stream: Stream = "stdout",
+        **fields: Any,
+    ) -> None:
         """Add to a plugin's log."""
         with self.lock:
-            ring = self.rings[name]
+            ring = self.states.setdefault(name, LogRing(10))
+            ring = ring if stream == "state" else self.rings[name]
             encoded = orjson.dumps(fields)
-            ring.append(LogRecord(ring.last + 1, 1e9, "stdout", level, text, encoded))
+            ring.append(LogRecord(ring.last + 1, 1e9, stream, level, text, encoded))
 
     async def _act(self, action: str, name: str, status: PluginStatus) -> None:
         summary = self.summary(name)

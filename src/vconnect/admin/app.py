@@ -44,7 +44,9 @@ class Manager(Protocol):
     def summary(self, name: str) -> Any:
         """Describe one plugin, by any of its names."""
 
-    def plugin_logs(self, name: str, *, lines: int, level: LogLevel, after: int | None) -> Any:
+    def plugin_logs(
+        self, name: str, *, lines: int, level: LogLevel, after: int | None, states: bool
+    ) -> Any:
         """Return a plugin's log records."""
 
     def host_summary(self) -> msgspec.Struct:
@@ -99,12 +101,14 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lines: The maximum number of records.
         level: The lowest level to return.
         after: The ``next`` of an earlier response, to continue from there.
+        states: Whether to return what the host says about the plugin instead of its output.
     """
 
     lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
     level: LogLevel = "trace"
     # Beyond 2**53, JavaScript and others cannot represent an integer exactly.
     after: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | None = None
+    states: bool = False
 
 
 class _BadRequestError(Exception):
@@ -160,7 +164,11 @@ class _Routes:
     async def logs(self, request: web.Request) -> web.Response:
         wanted = _parse_query(request.query)
         page = self._manager.plugin_logs(
-            request.match_info["name"], lines=wanted.lines, level=wanted.level, after=wanted.after
+            request.match_info["name"],
+            lines=wanted.lines,
+            level=wanted.level,
+            after=wanted.after,
+            states=wanted.states,
         )
         return json_response(page)
 

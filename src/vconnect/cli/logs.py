@@ -42,16 +42,25 @@ _PAGE_LINES = 1000
 @click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until Ctrl-C.")
 @asks_host
 def logs(host: RunningHost, name: str, lines: int, level: str, follow: bool) -> None:
-    """Show the output and log of the plugin NAME.
+    """Show the output and log of the plugin NAME, with its starts and ends.
 
-    The host keeps the newest lines of each plugin, even when it restarts the plugin. With --follow,
-    --json prints one value per line.
+    The host keeps the newest lines of each plugin, even when it restarts the plugin. --json prints
+    only the output and log; with --follow, it prints one value per line.
     """
     if follow:
         _follow(host, name, lines, level)
     else:
         page = host.get(_route(name, lines=lines, level=level))
+        if not host.as_json:
+            states = host.get(_route(name, lines=lines, level=level, states="true"))
+            page["records"] = _merged(page, states)[-lines:]
         host.show(page["records"], print_json if host.as_json else print_records)
+
+
+def _merged(*pages: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Put what the host says about a plugin between the plugin's own lines."""
+    records = [record for page in pages for record in page["records"]]
+    return sorted(records, key=lambda record: record["time"])  # stable, for those of one moment
 
 
 def _follow(host: RunningHost, name: str, lines: int, level: str) -> None:
@@ -80,31 +89,39 @@ class _Follower:
         import asyncio
 
         page = await self._get(lines=lines)
+        states = None if self._as_json else await self._get(lines=lines, states="true")
         while True:
-            self._show(page)
+            self._show(page, states)
             # Only a page that is not full means that the end has been reached.
             if len(page["records"]) < _PAGE_LINES:
                 await asyncio.sleep(_POLL_INTERVAL)
+            # First, because a plugin's last words are read before its end is told.
+            if states is not None:
+                states = await self._after(states, states="true")
             page = await self._after(page)
 
-    async def _after(self, shown: Mapping[str, Any]) -> Any:
-        page = await self._get(lines=_PAGE_LINES, after=shown["next"])
+    async def _after(self, shown: Mapping[str, Any], **query: str) -> Any:
+        page = await self._get(lines=_PAGE_LINES, after=shown["next"], **query)
         if page["began"] != shown["began"]:
             # Another host, or the plugin was reinstalled: the numbering has restarted.
-            click.echo("the plugin's log has been reset", err=True)
+            if not query:
+                click.echo("the plugin's log has been reset", err=True)
             # From its beginning, since none of the new log's lines have been shown.
-            page = await self._get(lines=_PAGE_LINES, after=0)
+            page = await self._get(lines=_PAGE_LINES, after=0, **query)
         return page
 
-    async def _get(self, **query: int) -> Any:
+    async def _get(self, **query: int | str) -> Any:
         return await self._client.get(_route(self._name, level=self._level, **query))
 
-    def _show(self, page: Mapping[str, Any]) -> None:
+    def _show(self, page: Mapping[str, Any], states: Mapping[str, Any] | None) -> None:
         if page["dropped"]:
             click.echo(
                 f"{page['dropped']} lines were discarded before they could be shown", err=True
             )
-        (print_json_lines if self._as_json else print_records)(page["records"])
+        if states is None:
+            print_json_lines(page["records"])
+        else:
+            print_records(_merged(page, states))
         # A pipe would otherwise buffer lines while a human waits for them.
         sys.stdout.flush()
 

@@ -77,14 +77,17 @@ def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
             plugin["priority"],
             _duration(plugin["uptime_s"]),
             plugin["events"],
-            plugin["reason"] or _noteworthy(plugin["substate"]),
+            _explanation(plugin),
         )
     _print_table(table)
 
 
 def print_plugin(plugin: Mapping[str, Any]) -> None:
     """Print all details of one plugin, followed by its last lines on stderr."""
-    apart = ("crashes", "quarantine", "last_stderr")
+    apart = ["crashes", "quarantine", "last_stderr"]
+    # How an earlier process ended says nothing about the one that runs; `crashes` has it.
+    if plugin["pid"] is not None:
+        apart += ["exit_code", "exit_signal"]
     shown = {key: value for key, value in plugin.items() if key not in apart}
     shown["uptime_s"] = _duration(plugin["uptime_s"])
     for moment in ("last_heartbeat", "next_retry_at"):
@@ -119,11 +122,15 @@ def _quarantined(event: Mapping[str, Any]) -> str:
 
 def print_records(records: Sequence[Mapping[str, Any]]) -> None:
     """Print a plugin's records, one line each: local time, level, text and fields."""
+    from vconnect.logs.records import without_level
+
     colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for record in records:
         moment = datetime.fromtimestamp(record["time"]).astimezone().replace(tzinfo=None)
         level = f"{record['level'].upper():<5}"
-        words = [record["text"]]
+        words = [without_level(record["text"], record["level"])]
+        if record["stream"] in ("host", "state"):
+            words.insert(0, "vconnect:")
         words += [f"{name}={_field(value)}" for name, value in record["fields"].items()]
         color = _LEVEL_COLORS.get(record["level"]) if colored else None
         shown = click.style(level, fg=color) if color else level
@@ -292,9 +299,32 @@ def _add_row(table: Table, *cells: object) -> None:
     table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
 
 
-def _noteworthy(substate: str) -> str:
-    """Leave out the substate of every healthy plugin."""
-    return "" if substate == "connected" else substate
+def _explanation(plugin: Mapping[str, Any]) -> str:
+    """Say in a few words what is unusual about a plugin, and why."""
+    marks = _marks(plugin)
+    substate = plugin["substate"]
+    # The substate of every healthy plugin, or what a mark says already.
+    is_told = substate == "connected" or (marks and substate in ("crash_loop", "backoff"))
+    reason = plugin["reason"] or ("" if is_told else substate)
+    return " ".join(filter(None, [f"[{', '.join(marks)}]" if marks else "", reason]))
+
+
+def _marks(plugin: Mapping[str, Any]) -> list[str]:
+    """Name what an operator must know beside the status: whether it gets events, and when."""
+    marks = []
+    if plugin["substate"] == "crash_loop":
+        marks.append("crash loop")
+    if plugin["next_retry_at"] is not None:
+        marks.append(f"next try {_time(plugin['next_retry_at'])}")
+    # Or else it looks as if somebody had stopped it.
+    elif plugin["status"] == "Stopped" and plugin["desired"] == "running":
+        marks.append("not stopped by a command; no next try")
+    if plugin["breaker"] != "closed":
+        marks.append("circuit open" if plugin["breaker"] == "open" else "circuit half open")
+    if plugin["quarantine"]:
+        count = len(plugin["quarantine"])
+        marks.append(f"{count} event{'s' if count > 1 else ''} in quarantine")
+    return marks
 
 
 def _value(value: object) -> str:
@@ -315,6 +345,13 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hour}h {minute:02}m"
     return f"{minute}m {second:02}s" if minutes else f"{second}s"
+
+
+def _time(unix_seconds: float) -> str:
+    """Format a point in time that is near, with the date only if that is not today's."""
+    moment = datetime.fromtimestamp(unix_seconds).astimezone()
+    is_today = moment.date() == datetime.now().astimezone().date()
+    return f"{moment:%H:%M:%S}" if is_today else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _clock(unix_seconds: float | None) -> str:

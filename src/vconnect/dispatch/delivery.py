@@ -114,11 +114,11 @@ def delivered(step: Step, delivery: Delivery, began: float, message: Event) -> P
     """Turn a delivery that is done into the plugin's result."""
     duration_ms = (delivery.ended - began) * 1000
     if delivery.error is not None:
-        return failed(step.plugin, delivery.error, step.default, duration_ms)
+        return failed(step, delivery.error, duration_ms)
     answer = normalize_answer(delivery.answer)
     if not answer.ok:
         error = reply_error(step.plugin.name, answer)
-        return failed(step.plugin, error, step.default, duration_ms, stops=answer.stop)
+        return failed(step, error, duration_ms, stops=answer.stop)
     return answered(step.plugin, answer, duration_ms, message)
 
 
@@ -190,17 +190,13 @@ def answered(
 
 
 def failed(
-    plugin: PluginRuntime,
-    error: PluginError,
-    default: Answer | None,
-    duration_ms: float,
-    *,
-    stops: bool = False,
+    step: Step, error: PluginError, duration_ms: float, *, stops: bool = False
 ) -> PluginResult:
     """Count a failure, and build its result: an error, or the default answer in its place."""
-    count(plugin, error)
+    count(step, error, duration_ms / 1000)
+    default = step.default
     return PluginResult(
-        plugin=plugin.name,
+        plugin=step.plugin.name,
         # The error stays visible in the result even if the default answer replaces it.
         ok=default is not None and default.ok,
         data=None if default is None else default.data,
@@ -212,19 +208,27 @@ def failed(
     )
 
 
-def count(plugin: PluginRuntime, error: PluginError) -> None:
-    """Count a failure, and let the circuit breaker know of it."""
+def count(step: Step, error: PluginError, seconds: float) -> None:
+    """Count a failure, and let the circuit breaker know of it.
+
+    Args:
+        step: The plugin and the event.
+        error: The failure.
+        seconds: How long the plugin had.
+    """
+    plugin = step.plugin
     # Not sent, so not its failure. A full queue is the host's own: the plugin's health is unknown.
-    if isinstance(error, NotAskedError):
+    if isinstance(error, NotAskedError | PluginOverloadedError):
         plugin.counters.passed_over += 1
-        return
-    if isinstance(error, PluginOverloadedError):
-        plugin.counters.passed_over += 1
-        plugin.breaker.gave_up()
+        if isinstance(error, PluginOverloadedError):
+            plugin.breaker.gave_up()
+        elif error.code == PluginTimeoutError.code:  # earlier plugins used up the time
+            plugin.missed.add(error, step.event, step.policy, step.timeout, seconds)
         return
     plugin.counters.errors += 1
     if isinstance(error, PluginTimeoutError):
         plugin.counters.timeouts += 1
+        plugin.missed.add(error, step.event, step.policy, step.timeout, seconds)
     plugin.breaker.failed()
 
 

@@ -146,7 +146,7 @@ class Dispatcher:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop and step.may_stop
                 duration_ms = milliseconds_since(began)
-                results.append(failed(plugin, error, step.default, duration_ms, stops=stops))
+                results.append(failed(step, error, duration_ms, stops=stops))
                 # "closed": without this plugin's consent, nothing goes further.
                 if step.is_closed:
                     refusal = Refusal(plugin=plugin.name, code=error.code, message=error.message)
@@ -261,9 +261,10 @@ class Dispatcher:
             target.counters.events += 1
             data = await (answer if not hops else while_hopping((target,), hops, answer))
         except PluginError as error:
-            count(target, error)
             # Only after a failure: the usual request needs no route.
-            default = self._registry.routes.step(target, event).default
+            step = self._registry.routes.step(target, event)
+            count(step, error, timeout or 0.0)
+            default = step.default
             if default is None or not default.ok:
                 raise
             return default.data
@@ -315,7 +316,7 @@ class Dispatcher:
             if not answer.ok:
                 raise reply_error(target.name, answer)
         except PluginError as error:
-            result = failed(target, error, step.default, milliseconds_since(began))
+            result = failed(step, error, milliseconds_since(began))
             if not result.ok:
                 raise
             return result

@@ -4,6 +4,7 @@
 `plugin_logs` the logs of all plugins
 `plugin_log`  one plugin's log, which combines the parts below
 `pipes`       reads the output of a plugin's process
+`last_words`  finds the reason for an end in the last lines
 `lines`       splits bytes into lines
 `records`     parses a line: level, message, fields
 `text`        makes text safe to show on a terminal

@@ -14,12 +14,15 @@ from typing import Protocol
 from vconnect.descriptors import keep_from_children
 
 from .flood import COUNTED_BYTES_PER_SECOND
+from .last_words import last_words
 from .lines import LineSplitter
 from .records import Stream
 from .text import MAX_LINE_BYTES, decode_line
 
 # The last lines of stderr that go into a crash report.
 KEPT_LINES = 50
+# The last lines in which the reason for an end is searched.
+_SEARCHED_LINES = 2000
 
 # Bytes per loop iteration. A line that passes costs about 20 µs, so 8 KiB of short lines are all
 # that an iteration should bear; a suppressed line costs next to nothing.
@@ -77,6 +80,12 @@ class PluginOutput:
     def last_stderr(self) -> tuple[str, ...]:
         """The last lines of standard error, even suppressed ones: they often say what failed."""
         return self._tail.lines()
+
+    def last_words(self, *, only_errors: bool = False) -> str:
+        """Return the reason that the end of standard error gives; see `last_words`."""
+        # All that is kept, because a dump of many stacks begins with its cause.
+        lines = tuple(map(decode_line, self._tail.raw_lines(_SEARCHED_LINES)))
+        return last_words(lines, only_errors=only_errors)
 
     def add(self, fd: int, stream: Stream) -> None:
         """Start reading a pipe. This object closes it."""
@@ -181,14 +190,14 @@ class _Tail:
             self._data = self._data[-_TAIL_BYTES:]
             self._is_cut = True
 
-    def raw_lines(self) -> list[bytes]:
+    def raw_lines(self, count: int = KEPT_LINES) -> list[bytes]:
         """Return the last lines, with one that has not ended: a prompt does not end."""
-        *lines, rest = self._data.rsplit(b"\n", KEPT_LINES + 1)
+        *lines, rest = self._data.rsplit(b"\n", count + 1)
         if rest:
             lines.append(rest)
-        if len(lines) > KEPT_LINES or (self._is_cut and len(lines) > 1):
+        if len(lines) > count or (self._is_cut and len(lines) > 1):
             lines = lines[1:]  # what rsplit left unsplit, or a line whose beginning was cut off
-        return [line[:MAX_LINE_BYTES] for line in lines[-KEPT_LINES:]]
+        return [line[:MAX_LINE_BYTES] for line in lines[-count:]]
 
     def lines(self) -> tuple[str, ...]:
         return tuple(map(decode_line, self.raw_lines()))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vconnect.names import LOG_LEVELS
+from vconnect.names import LOG_LEVELS, LogLevel
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import LogSettings
 
 from .flood import FloodControl
 from .host_log import PLUGIN_LOGGERS
-from .records import Content, LogRecord, Stream, from_call, parse_line
+from .records import Content, LineParser, LogRecord, Stream, from_call
 from .ring import LogRing
+
+# Apart from the output, which is numbered without gaps, and which a flood may push out.
+_KEPT_STATES = 200
 
 # Seconds between reports of suppressed lines, which must not become a flood themselves.
 _TELL_EVERY = 1.0
@@ -31,7 +35,8 @@ class PluginLog:
         clock: Returns monotonic seconds.
 
     Attributes:
-        ring: The newest records.
+        ring: The newest records of its output.
+        states: The newest records of the host about the plugin: its starts, its ends.
         suppressed: How many lines did not pass, or did not make it into the file.
     """
 
@@ -44,6 +49,7 @@ class PluginLog:
     ) -> None:
         settings = settings or Settings().part(LogSettings)
         self.ring = LogRing(settings.log_lines)
+        self.states = LogRing(_KEPT_STATES)
         self.suppressed = 0
         self._plugin = plugin
         self._log = logging.getLogger(PLUGIN_LOGGERS + plugin)
@@ -52,6 +58,7 @@ class PluginLog:
         self._flood = FloodControl(
             settings.log_lines_per_second, settings.log_bytes_per_second, clock
         )
+        self._parsers: defaultdict[Stream, LineParser] = defaultdict(LineParser)
         self._untold = 0
         self._unfiled = 0
         self._told_at = clock() - _TELL_EVERY
@@ -62,11 +69,11 @@ class PluginLog:
 
     def write(self, stream: Stream, lines: list[bytes], skipped: int = 0) -> None:
         """Process lines, no more than `room` allowed, and the number of suppressed ones."""
-        now = time.time()
+        now, parser = time.time(), self._parsers[stream]
         for line in lines:
             # With the line's end, which was read as well.
             self._flood.take(len(line) + 1)
-            self._pass(stream, parse_line(line), now)
+            self._pass(stream, parser.parse(line), now)
         self._suppress(skipped)
 
     def write_last(self, stream: Stream, lines: list[bytes]) -> None:
@@ -77,9 +84,9 @@ class PluginLog:
         self.suppressed -= len(lines)
         self._untold = max(self._untold - len(lines), 0)
         self.tell_suppressed(at_once=True)  # of what came before these
-        now = time.time()
+        now, parser = time.time(), LineParser()
         for line in lines:
-            self._pass(stream, parse_line(line), now)
+            self._pass(stream, parser.parse(line), now)
 
     def say(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
         """Process a record that the plugin sent as a call, with a level in any spelling."""
@@ -89,6 +96,13 @@ class PluginLog:
         content = from_call(level, message, fields)
         self._flood.take(len(content.text) + len(content.fields_json))
         self._pass("log", content, time.time())
+
+    def note(self, level: LogLevel, text: str) -> None:
+        """Keep a line of the host about the plugin's state, which the host's own log has already.
+
+        It is outside of the limits: the caller sees to it that there are few.
+        """
+        self._keep(self.states, "state", Content(level, text), time.time())
 
     def tell_suppressed(self, *, at_once: bool = False) -> None:
         """Report how many lines were suppressed since the last report, at most once a second."""
@@ -110,14 +124,17 @@ class PluginLog:
         self.tell_suppressed()
 
     def _pass(self, stream: Stream, content: Content, now: float) -> None:
+        self._log_on(self._keep(self.ring, stream, content, now))
+
+    def _keep(self, ring: LogRing, stream: Stream, content: Content, now: float) -> LogRecord:
         record = LogRecord(
-            self.ring.last + 1, now, stream, content.level, content.text, content.fields_json
+            ring.last + 1, now, stream, content.level, content.text, content.fields_json
         )
         # The ring first, because it cannot fail and has no limits but its own.
-        self.ring.append(record)
+        ring.append(record)
         if self._file is not None:
             self._to_file(self._file, record)
-        self._log_on(record)
+        return record
 
     def _to_file(self, file: Callable[[str, LogRecord], bool], record: LogRecord) -> None:
         """Queue a record for the file, after a notice if earlier ones found no room."""

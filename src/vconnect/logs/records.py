@@ -1,4 +1,4 @@
-"""Parses a line of output: its level, and its fields if it is JSON."""
+"""Parses lines of output: their levels, and their fields if they are JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vconnect.names import LogLevel
 
 from .text import MAX_LINE_BYTES, decode_line, strip_controls
 
-Stream = Literal["stdout", "stderr", "log", "host"]
+Stream = Literal["stdout", "stderr", "log", "host", "state"]
 
 _NO_FIELDS = b"{}"
 
@@ -38,7 +38,29 @@ _LEADING = re.compile(
     rf"\s*\[?(?:{_STAMP}\]?\s+)?(?:-\s+)?(?:[\w.]+ - )?"
     rf"(?:(?P<plain>{_WORDS})(?=[\]:\s|]|$)|[\[<(]\s*(?i:(?P<framed>{_WORDS}))\s*[\]>)])"
 )
+# The words that say the same as the level that the host shows before the line. A trace is shown as
+# DEBUG in the host's log.
+_SAME_WORDS = frozenset("debug info warn warning error".split())
+_SEPARATOR = re.compile(r"\s*(?:[:|]|-(?=\s))?\s*")
 _LOGFMT = re.compile(r"(?:^|\s)(?:level|lvl|severity)=\"?([A-Za-z]+)")
+
+#: How the message of an uncaught error begins. Python, Node, Java and .NET name its type.
+UNCAUGHT = re.compile(
+    r"thread '.*'.* panicked at "
+    r"|\s*panic: |fatal error: |FATAL ERROR: |Fatal Python error: "
+    r"|terminate called |\S+: .*: Assertion "
+    r"|PHP Fatal error: |Unhandled exception\. "
+    r"|Exception in thread |Caused by: "
+    r"|(?:Uncaught )?(?:[\w$]+\.)*(?:[A-Z][\w$]*)?(?:Error|Exception|Rejection)(?: \[\w+\])?: "
+    r"|(?:\w+\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt)$"
+)
+# What the error itself follows, after lines that are indented or at once.
+_ANNOUNCED = re.compile(r"[\s+|]*(?:Exception Group )?Traceback \(|thread '.*'.* panicked at ")
+# What Python writes between the tracebacks of a chain.
+_CHAINED = (
+    "During handling of the above exception",
+    "The above exception was the direct cause",
+)
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
@@ -47,8 +69,8 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         seq: Its sequence number in the plugin's log; consecutive.
         time: When the host read it, in Unix seconds.
-        stream: ``stdout``, ``stderr``, ``log`` (the native call), or ``host`` for the host's own
-            remarks about the output.
+        stream: ``stdout``, ``stderr``, ``log`` (the native call), ``host`` for the host's own
+            remarks about the output, or ``state`` for those about the plugin: its starts, its ends.
         level: Its level, parsed or guessed; see `parse_line`.
         text: The text, without line end and control characters.
         fields_json: A JSON object. It is kept encoded, because decoded it may be twenty times as
@@ -69,10 +91,14 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
         return fields
 
     def line(self) -> str:
-        """Format text and fields as one line, which may still contain control characters."""
+        """Format text and fields as one line, without the level, which is shown before it.
+
+        It may still contain control characters.
+        """
+        text = without_level(self.text, self.level)
         if self.fields_json == _NO_FIELDS:
-            return self.text
-        words = [self.text, *(f"{key}={_shown(value)}" for key, value in self.fields.items())]
+            return text
+        words = [text, *(f"{key}={_shown(value)}" for key, value in self.fields.items())]
         return " ".join(filter(None, words))[:MAX_LINE_BYTES]
 
 
@@ -84,15 +110,52 @@ class Content(msgspec.Struct, frozen=True, gc=False):
     fields_json: bytes = _NO_FIELDS
 
 
+class LineParser:
+    """Parses the lines of one stream; those that continue a record get its level.
+
+    So the lines of a traceback have the level of the line that announces it, and an uncaught error
+    is an error.
+    """
+
+    def __init__(self) -> None:
+        self._level: LogLevel = "info"
+        self._is_announced = False
+
+    def parse(self, line: bytes) -> Content:
+        """Parse a line as JSON if it is an object, else as text that may begin with a level."""
+        # The test costs nothing; parsing every line as JSON would.
+        parsed = _parse_json(line) if line.startswith(b"{") else None
+        text = parsed.text if parsed is not None else decode_line(line)
+        level = parsed.level if parsed is not None else find_level(text)
+        if level is None:
+            return Content(self._continued(text), text)
+        self._level, self._is_announced = level, False
+        return parsed or Content(level, text)
+
+    def _continued(self, text: str) -> LogLevel:
+        """Return the level of a line that has none."""
+        if _ANNOUNCED.match(text):
+            self._begin_error()
+            self._is_announced = True
+        elif UNCAUGHT.match(text):
+            self._begin_error()
+            self._is_announced = False
+        elif self._is_announced:
+            # What is indented comes before the error, such as the stack.
+            self._is_announced = not text or text[0] in " \t"
+        elif text and text[0] not in " \t" and not text.startswith(_CHAINED):
+            self._level = "info"
+        return self._level
+
+    def _begin_error(self) -> None:
+        # Logged by a program, it has the level of the line before; if not, it is an error.
+        if self._level not in ("warn", "error"):
+            self._level = "error"
+
+
 def parse_line(line: bytes) -> Content:
-    """Parse a line as JSON if it is an object, else as text that may begin with a level."""
-    # The test costs nothing; parsing every line as JSON would.
-    if line.startswith(b"{"):
-        parsed = _parse_json(line)
-        if parsed is not None:
-            return parsed
-    text = decode_line(line)
-    return Content(guess_level(text), text)
+    """Parse a line that continues none before it; see `LineParser`."""
+    return LineParser().parse(line)
 
 
 def from_call(level: str, message: str, fields: Mapping[str, Any]) -> Content:
@@ -106,6 +169,11 @@ def from_call(level: str, message: str, fields: Mapping[str, Any]) -> Content:
 
 def guess_level(text: str) -> LogLevel:
     """Find the level at the start of a line of text, or in ``level=``; else return ``info``."""
+    return find_level(text) or "info"
+
+
+def find_level(text: str) -> LogLevel | None:
+    """Find the level at the start of a line of text, or in ``level=``, if it has one."""
     found = _LEADING.match(text)
     if found is not None:
         return _LEVEL_OF[(found["plain"] or found["framed"]).lower()]
@@ -113,7 +181,32 @@ def guess_level(text: str) -> LogLevel:
         found = _LOGFMT.search(text)
         if found is not None:
             return _LEVEL_OF.get(found[1].lower(), "info")
-    return "info"
+    return None
+
+
+def without_level(text: str, level: LogLevel) -> str:
+    """Remove a level from the start of a line that is shown after the same level.
+
+    >>> without_level("ERROR example: no", "error")
+    'example: no'
+    """
+    found = _LEADING.match(text)
+    if found is None:
+        return text
+    word = "plain" if found["plain"] else "framed"
+    # A word that says more than the level stays, such as CRITICAL.
+    if found[word].lower() not in _SAME_WORDS or _LEVEL_OF[found[word].lower()] != level:
+        return text
+    begin, end = found.span(word)
+    if word == "framed":
+        begin, end = max(text.rfind(bracket, 0, begin) for bracket in "[<("), found.end()
+    elif text[begin - 1 : begin] == "[" and text[end : end + 1] == "]":
+        begin, end = begin - 1, end + 1
+    separator = _SEPARATOR.match(text, end)
+    assert separator is not None, "it matches the empty string"
+    rest = text[separator.end() :]
+    before = text[:begin].lstrip()
+    return (before.rstrip() if rest.startswith("]") else before) + rest or text
 
 
 def _parse_json(line: bytes) -> Content | None:

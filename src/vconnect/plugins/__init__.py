@@ -10,6 +10,7 @@
 `catalog`    installed plugins, plugins from source, and those that attached on their own
 `tables`     whose the tables of the settings are
 `breaker`    the circuit breaker, which stops calls to a failing plugin
+`deadlines`  tells what a plugin does not answer in time
 `restarts`   when a plugin that ended is started again
 `crashes`    crash reports and the quarantine
 `state_file` what survives the host

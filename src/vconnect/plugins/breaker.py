@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Literal
+
+from vconnect.names import LogLevel
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -18,6 +21,7 @@ class Breaker:
     Args:
         failures: How many failures in a row open it; 0 for never.
         cooldown: Seconds that it stays open.
+        say: Is told when it opens and closes: while it is open, events pass the plugin.
 
     Attributes:
         failures: How many failures in a row there were so far.
@@ -25,10 +29,26 @@ class Breaker:
     """
 
     # Slots, and plain attributes for what the dispatcher reads with every call.
-    __slots__ = ("_cooldown", "_limit", "_probing", "_until", "failures", "is_open")
+    __slots__ = (
+        "_cooldown",
+        "_limit",
+        "_opened_at",
+        "_probing",
+        "_say",
+        "_until",
+        "failures",
+        "is_open",
+    )
 
-    def __init__(self, failures: int, cooldown: float) -> None:
+    def __init__(
+        self,
+        failures: int,
+        cooldown: float,
+        say: Callable[[LogLevel, str], None] = lambda _, __: None,
+    ) -> None:
         self._limit = failures
+        self._say = say
+        self._opened_at = 0.0  # monotonic
         self._cooldown = cooldown
         self._until = 0.0  # monotonic
         self._probing = False
@@ -57,17 +77,30 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Report that a call was answered."""
+        was_open = self.is_open
         self.failures = 0
         self.is_open = self._probing = False
+        if was_open:
+            self._say("info", f"its circuit is closed after {monotonic() - self._opened_at:.0f} s")
 
     def failed(self) -> None:
         """Report that a call failed."""
         self.failures += 1
         # A probe that fails opens the circuit again, however few failures that makes in a row.
         if self._limit and (self.is_open or self.failures >= self._limit):
-            self.is_open = True
             self._until = monotonic() + self._cooldown
+            if not self.is_open:
+                self._open()
         self._probing = False
+
+    def _open(self) -> None:
+        self.is_open = True
+        self._opened_at = monotonic()
+        self._say(
+            "warn",
+            f"its circuit is open after {self.failures} failures in a row: it gets no events, "
+            f"but for one every {self._cooldown:g} s that tries it",
+        )
 
     def gave_up(self) -> None:
         """Report that the caller of a call gave up. The result is unknown, so another may probe."""

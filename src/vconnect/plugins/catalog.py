@@ -147,7 +147,7 @@ class Catalog:
     def _make(
         self, plugin: str, path: Path | None, manifest: Manifest | None = None, *, dev: bool = False
     ) -> PluginRuntime:
-        return PluginRuntime(
+        made = PluginRuntime(
             plugin,
             path,
             manifest,
@@ -157,6 +157,8 @@ class Catalog:
             log=self._logs.of(plugin),
             crash_dir=self._settings.state_directory / "crashes",
         )
+        made.is_expected = path is not None and not self._state.wants_stopped(plugin)
+        return made
 
     def _adopt(self, installed: InstalledPlugin) -> None:
         """Register an installed plugin, or update it to its new version."""

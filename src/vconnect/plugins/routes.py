@@ -24,6 +24,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         plugin: The plugin.
+        event: The event's name.
+        policy: The event's policy.
         timeout: Seconds that it may take.
         is_closed: Whether its failure ends the chain.
         is_required: Whether the event goes no further without its good answer.
@@ -34,6 +36,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     plugin: PluginRuntime
+    event: str
+    policy: EventPolicy
     timeout: float
     is_closed: bool
     is_required: bool
@@ -139,6 +143,8 @@ def make_step(plugin: PluginRuntime, event: str, policy: EventPolicy, *, is_requ
         timeout = policy.timeout if own is None else min(own, policy.timeout)
     return Step(
         plugin=plugin,
+        event=event,
+        policy=policy,
         timeout=timeout,
         is_closed=on_failure == "closed",
         is_required=is_required,

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 
 from vconnect.logs.plugin_log import PluginLog
-from vconnect.names import canonical_name, capability_matches
+from vconnect.names import LOG_LEVELS, LogLevel, canonical_name, capability_matches
 from vconnect.packages.manifest import Manifest
 from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
@@ -27,9 +28,12 @@ from vconnect.wire.session import Session
 
 from .breaker import Breaker
 from .crashes import Crashes
+from .deadlines import MissedDeadlines
 from .order import Position
 from .restarts import Restarts
 from .status import Desired, PluginStatus, Substate, advance
+
+_log = logging.getLogger(__name__)
 
 
 # A dataclass with slots, because the hot path adds to these counters for every event. The
@@ -129,6 +133,9 @@ class PluginRuntime:
         self.substate = Substate.NONE
         self.reason = ""
         self.desired: Desired = "stopped"
+        #: Whether the host will start it, and has not done so yet: a filter that is not there yet
+        #: is missed like one that has crashed.
+        self.is_expected = False
         self.ordered_at = 0.0
         self.generation = 0
         self.begun_at = 0.0
@@ -148,7 +155,8 @@ class PluginRuntime:
         self.last_stderr: tuple[str, ...] = ()
 
         self.counters = Counters()
-        self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
+        self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown, self.say)
+        self.missed = MissedDeadlines(self.say, policy.timeout)
         self.restarts = Restarts(policy.restart)
         self.crashes = Crashes(name, crash_dir)
 
@@ -195,7 +203,8 @@ class PluginRuntime:
     def is_wanted(self) -> bool:
         """Whether it gets events: it is connected, or should be."""
         # Another program's plugin is not missed while it is away: this host cannot start it.
-        return self.session is not None or (self.desired == "running" and not self.is_external)
+        is_missed = self.desired == "running" or self.is_expected
+        return self.session is not None or (is_missed and not self.is_external)
 
     @property
     def declared(self) -> Declared:
@@ -275,6 +284,7 @@ class PluginRuntime:
         # Any other status ends the uptime, even the moment of a reconnect.
         running = status is PluginStatus.RUNNING
         self.running_since = time.monotonic() if running else None
+        self._note_state()
 
     def explain(self, substate: Substate, reason: str | None = None) -> None:
         """Set the substate and the reason; the status stays the same.
@@ -290,6 +300,7 @@ class PluginRuntime:
     def want(self, desired: Desired) -> None:
         """Set the desired state."""
         self.desired = desired
+        self.is_expected = False
         self.ordered_at = time.time()
         self.on_change()
 
@@ -356,11 +367,37 @@ class PluginRuntime:
         self.last_stderr = stderr
         if self.process is process:
             self.started(None)
+        else:
+            self.log.note("info", f"the replaced process {process.pid}: {exit_status}")
 
     def subscribe(self, session: Session, patterns: tuple[str, ...]) -> None:
         """Replace the subscriptions of one of its sessions."""
         session.subscriptions = patterns
         self.on_change()
+
+    # What is said about it.
+
+    def say(self, level: LogLevel, text: str) -> None:
+        """Write a line about it to the host's log, and to its own as a line of the host."""
+        _log.log(LOG_LEVELS[level], "plugin %s: %s", self.name, text)
+        self.log.note(level, text)
+
+    def _note_state(self) -> None:
+        """Keep a line about its status in its own log, also if it prints nothing itself."""
+        next_try = ""
+        if self.restarts.due_at is not None:
+            next_try = f"; next try in {max(0.0, self.restarts.due_at - time.monotonic()):.1f} s"
+        if self.status is PluginStatus.RUNNING:
+            self.log.note("info", "it is ready")
+        elif self.substate is Substate.CRASH_LOOP:
+            self.log.note("error", f"crash loop: {self.reason}{next_try}")
+        elif self.status is PluginStatus.ERROR:
+            self.log.note("error", f"{self.reason or self.substate}{next_try}")
+        elif self.status is PluginStatus.STOPPED:
+            how = self.reason or (f"stopped: {self.exit}" if self.exit else "stopped")
+            self.log.note("info", f"{how}{next_try}")
+        elif self.status is PluginStatus.STARTING and self.reason:
+            self.log.note("info", self.reason)
 
     # Signs of life.
 

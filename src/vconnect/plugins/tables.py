@@ -71,6 +71,7 @@ class PluginTables:
                     "is meant"
                 )
             if plugin is None:
+                self._check_required(place, name)
                 self._tell(place, name, f"{place}.{name!r}")
                 continue
             twin = first.setdefault((place, plugin.name), name)
@@ -106,6 +107,14 @@ class PluginTables:
             for name in names:
                 if self._registry.find(name) is None:
                     self._tell(place, name, f"{place} names {name!r}", is_optional=True)
+
+    def _check_required(self, place: str, name: str) -> None:
+        """Refuse to go on without a plugin that the operator requires."""
+        if place == "plugins.options" and self._settings.options[name].required:
+            raise ConfigError(
+                f"{place}.{name!r}: the plugin is required and not installed; install it, correct "
+                "the name, or remove required"
+            )
 
     def _tell(self, place: str, name: str, where: str, *, is_optional: bool = False) -> None:
         if (place, name) in self._told:

@@ -560,13 +560,23 @@ def _spawn_problem(spec: LaunchSpec, error: OSError | ValueError) -> str:
     where = error.filename or program
     remedies = {
         PermissionError: f"; try: chmod +x {program}",
-        FileNotFoundError: "; if the file is there, the interpreter in its first line is not",
+        FileNotFoundError: _missing_interpreter(program),
     }
     in_cgroup = spec.cgroup is not None and where == str(spec.cgroup.path)
     hint = "" if in_cgroup else remedies.get(type(error), "")
     if "Exec format" in words:
         hint = "; it is neither a program for this machine nor a script with a #! line"
     return f"cannot start {where}: {_lower(words)}{hint}"
+
+
+def _missing_interpreter(program: str) -> str:
+    """Name the interpreter of a script, whose absence the system reports as the script's own."""
+    with suppress(OSError), Path(program).open("rb", buffering=0) as script:
+        line = script.read(256).partition(b"\n")[0]
+        words = line.removeprefix(b"#!").split()
+        if line.startswith(b"#!") and words:
+            return f"; the interpreter in its first line is not there: {os.fsdecode(words[0])}"
+    return "; if the file is there, the interpreter in its first line is not"
 
 
 def _lower(words: str) -> str:

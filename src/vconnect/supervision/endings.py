@@ -17,6 +17,10 @@ from vconnect.wire.session import LostEvent
 from .instance import Instance
 from .verdict import Verdict
 
+# Signals that a process brings upon itself: a failed assertion, an uncaught exception of C++, Node
+# without memory. Its last words may say which.
+_OWN_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+
 _log = logging.getLogger(__name__)
 
 # What operators and the kernel's limits send. A bug of the plugin ends it in another way.
@@ -43,8 +47,12 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
     if exit_status.is_clean:
         reason = f"{exit_status}{_background(instance)}{_stranger(instance)}"
         return Verdict(PluginStatus.STOPPED, Substate.EXITED, reason, Ended.CLEANLY)
-    if exit_status.signal:  # its last output is unrelated to a signal from outside
-        return Verdict(PluginStatus.ERROR, Substate.KILLED, str(exit_status), Ended.FAILED)
+    if exit_status.signal:
+        # Its last output is unrelated to a signal from outside.
+        reason = str(exit_status)
+        if exit_status.signal in _OWN_FAULTS:
+            reason = _with_last_words(reason, instance, only_errors=True)
+        return Verdict(PluginStatus.ERROR, Substate.KILLED, reason, Ended.FAILED)
     reason = _with_last_words(str(exit_status), instance)
     if exit_status.code == EXIT_CONFIG:  # the same configuration would be refused again
         return Verdict(PluginStatus.ERROR, Substate.BAD_CONFIG, reason, Ended.PERMANENT)
@@ -174,20 +182,9 @@ def _stranger(instance: Instance) -> str:
     return ""
 
 
-def _with_last_words(reason: str, instance: Instance) -> str:
-    """Add the plugin's last line on stderr, which usually contains the reason.
-
-    For a compiler it is the first error, because its last line only counts the errors.
-    """
-    lines = instance.process.log.last_stderr if instance.process is not None else ()
-    said = [line.strip() for line in lines if line.strip()]
-    if not said:
+def _with_last_words(reason: str, instance: Instance, *, only_errors: bool = False) -> str:
+    """Add what the plugin said last on stderr about the reason, if it said anything."""
+    if instance.process is None:
         return reason
-    # Compilers write one line per error and then a summary that also begins with "error".
-    errors = [at for at, line in enumerate(said) if line.lower().startswith("error")]
-    if len(errors) > 1:
-        first = errors[0]
-        # rustc puts the position on the next line.
-        where = said[first + 1] if said[first + 1].startswith("-->") else ""
-        return f"{reason}; last stderr: {said[first]} {where}".rstrip()
-    return f"{reason}; last stderr: {said[-1]}"
+    words = instance.process.log.last_words(only_errors=only_errors)
+    return f"{reason}; last stderr: {words}" if words else reason

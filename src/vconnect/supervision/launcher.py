@@ -243,6 +243,7 @@ class Launcher:
             raise
         # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
+        plugin.log.note("info", f"generation {plugin.generation} has started (pid {process.pid})")
         # Only once the whole session is gone: until then the next host may have to end it.
         process.released.add_done_callback(lambda _: self._state.ended(process.pid))
         return process

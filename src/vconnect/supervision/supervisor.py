@@ -431,12 +431,8 @@ class Supervisor:
         """Let the successor serve, and the old instance leave once it is drained."""
         old = self._generations.take_over(self._leave)
         self._retire_session()
-        _log.info(
-            "plugin %s: generation %d takes over from %d",
-            self.plugin.name,
-            successor.generation,
-            old.generation,
-        )
+        words = f"generation {successor.generation} takes over from {old.generation}"
+        self.plugin.say("info", words)
 
     async def _leave(self, old: Instance) -> None:
         await old.end(self._settings.shutdown, "replaced", lambda _: None)
@@ -471,7 +467,7 @@ class Supervisor:
         connected = self.plugin.session is not None
         substate = Substate.CONNECTED if connected else Substate.DISCONNECTED
         self.plugin.explain(substate, self._orders.failure)
-        _log.error("plugin %s: %s", self.plugin.name, self._orders.failure)
+        self.plugin.say("error", self._orders.failure)
         self._orders.changes.notify_all()
 
     # Ending.

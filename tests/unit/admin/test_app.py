@@ -110,6 +110,17 @@ async def test_status_takes_any_name_of_the_plugin(alias: str) -> None:
         assert (await web("GET", f"/api/plugins/{alias}/status"))["name"] == "example"
 
 
+async def test_logs_have_the_plugins_states_if_asked_for() -> None:
+    manager = one_plugin()
+    manager.says("example", "hello")
+    manager.says("example", "exited: code 3", "error", "state")
+    async with asking(manager) as web:
+        for query, text in (("", "hello"), ("&states=false", "hello"), ("&states=true", "exited")):
+            page = await web("GET", f"/api/plugins/example/logs?lines=9{query}")
+            (record,) = page["records"]
+            assert (record["seq"], record["text"].partition(":")[0]) == (1, text)
+
+
 async def test_logs_are_records_by_number() -> None:
     manager = one_plugin()
     manager.says("example", "hello", n=1)

@@ -39,6 +39,26 @@ def test_logs_show_the_newest_as_text(admin: str, manager: FakeManager, capsys: 
     assert capsys.readouterr().out == ""
 
 
+def test_logs_tell_starts_and_ends_between_the_lines(
+    admin: str, manager: FakeManager, capsys: Printed
+) -> None:
+    manager.says("example", "generation 1 has started (pid 7)", "info", "state")
+    manager.says("example", "ERROR example: no disk", "error")
+    manager.says("example", "exited: code 3", "error", "state")
+    assert vconnect("logs", "example", "--admin", admin) == 0
+    lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
+    # The fake host's records are all of one moment.
+    assert lines == [
+        "ERROR example: no disk",
+        "INFO  vconnect: generation 1 has started (pid 7)",
+        "ERROR vconnect: exited: code 3",
+    ]
+    # For programs there is the summary.
+    assert vconnect("logs", "example", "--json", "--admin", admin) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["text"] == "ERROR example: no disk"
+
+
 def test_logs_as_json_are_an_array(admin: str, manager: FakeManager, capsys: Printed) -> None:
     manager.says("example", "\x9b31m", n=1)
     assert vconnect("logs", "example", "--json", "--admin", admin) == 0
@@ -160,3 +180,19 @@ def test_what_was_lost_between_two_questions_is_counted(
     out, err = capsys.readouterr()
     assert texts(out) == ["before", "3", "4"]
     assert err.strip() == "3 lines were discarded before they could be shown"
+
+
+def test_starts_and_ends_follow_too(
+    admin: str, manager: FakeManager, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.says("example", "generation 1 has started", "info", "state")
+
+    def end() -> None:
+        manager.says("example", "no disk", "error")
+        manager.says("example", "exited: code 3", "error", "state")
+
+    Clock(monkeypatch, lambda: None, end, lambda: None)
+    assert vconnect("logs", "example", "-f", "--admin", admin) == 130
+    lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "INFO  vconnect: generation 1 has started"
+    assert sorted(lines[1:]) == ["ERROR no disk", "ERROR vconnect: exited: code 3"]

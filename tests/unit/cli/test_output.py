@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -82,6 +83,59 @@ def test_the_list_fits_a_terminal_of_80_columns(
     assert "[boldred]x[/]" in "".join(printed.split())
 
 
+QUARANTINED = {"fingerprint": "ab12", "event": "e", "skipped": 2, "payload": "1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"breaker": "open"}, "[circuit open]"),
+        ({"breaker": "half_open"}, "[circuit half open]"),
+        ({"quarantine": [QUARANTINED]}, "[1 event in quarantine]"),
+        (
+            {"quarantine": [QUARANTINED] * 2, "breaker": "open", "reason": "restarted: x"},
+            "[circuit open, 2 events in quarantine] restarted: x",
+        ),
+        (
+            {"status": "Error", "substate": "crash_loop", "reason": "exited: code 3"},
+            "[crash loop] exited: code 3",
+        ),
+        (
+            {"status": "Error", "substate": "crash_loop", "next_retry_at": 1_700_000_000.0},
+            "[crash loop, next try 2023-11-",
+        ),
+        # It exits at once, and somebody has not stopped it.
+        (
+            {"status": "Stopped", "substate": "backoff", "reason": "exited: code 0", "desired":
+             "running", "next_retry_at": time.time()},
+            "[next try ",
+        ),
+        (
+            {"status": "Stopped", "substate": "exited", "reason": "exited: code 0", "desired":
+             "running"},
+            "[not stopped by a command; no next try] exited: code 0",
+        ),
+        ({"status": "Stopped", "substate": "", "desired": "stopped"}, ""),
+    ],
+)  # fmt: skip
+def test_the_list_marks_what_is_passed_over_and_what_is_tried_again(
+    fields: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.print_plugins([plain(**fields)])
+    row = capsys.readouterr().out.splitlines()[1].split(maxsplit=8)
+    assert " ".join(row[8:]).startswith(words)
+    assert bool(words) == (len(row) > 8)
+
+
+def test_a_running_plugin_is_shown_without_the_end_of_an_earlier_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.print_plugin(plain(exit_signal="SIGINT", exit_code=3))
+    assert "exit_" not in capsys.readouterr().out
+    output.print_plugin(plain(exit_signal="SIGINT", pid=None))
+    assert "exit_signal" in capsys.readouterr().out
+
+
 def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_plugins([])
     assert "--dev NAME:PATH" in capsys.readouterr().out
@@ -140,7 +194,7 @@ def test_the_next_try_is_a_time_of_day(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_zeros_are_values(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_plugin(plain(exit_code=0, events=0))
+    output.print_plugin(plain(pid=None, exit_code=0, events=0))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["exit_code", "0"] in lines
     assert ["events", "0"] in lines

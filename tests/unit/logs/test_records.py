@@ -7,7 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
-from vconnect.logs.records import LogRecord, from_call, guess_level, parse_line
+from vconnect.logs.records import (
+    LineParser,
+    LogRecord,
+    from_call,
+    guess_level,
+    parse_line,
+    without_level,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +134,85 @@ def test_a_record_is_one_line() -> None:
     assert record.fields == {"ms": 5, "who": "ada", "deep": {"a": [1]}}
     assert LogRecord(1, 0.0, "stdout", "info", "plain").line() == "plain"
     assert LogRecord(1, 0.0, "stdout", "info", "", b'{"a":1}').line() == "a=1"
+
+
+# --- lines that continue a record ------------------------------------------------------------
+
+
+HANDLER = """\
+INFO p: hello
+ERROR p: the handler of m failed
+Traceback (most recent call last):
+  File "sdk/answering.py", line 96, in call
+    result = await handler(context)
+             ^^^^^^^^^^^^^^^^^^^^^^
+ConnectionError: no database
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "plugin.py", line 5, in m
+NoSuchRoomYet
+goodbye
+"""
+
+
+def levels(*lines: str) -> list[str]:
+    parser = LineParser()
+    return [parser.parse(line.encode()).level for line in lines]
+
+
+def test_a_traceback_has_the_level_of_the_record_that_announces_it():
+    assert levels(*HANDLER.splitlines()) == ["info", *["error"] * 12, "info"]
+    warned = HANDLER.replace("ERROR", "WARNING").splitlines()
+    assert levels(*warned) == ["info", *["warn"] * 12, "info"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # What nobody has caught is an error, whatever was said before it.
+        (["INFO x", "Traceback (most recent call last):", "  File", "E", "y"], "ieeei"),
+        (["x", "TypeError: no", "    at f (t.js:1:36)", "", "Node.js v20.20.2"], "ieeei"),
+        (["", "thread 'main' (7) panicked at a.rs:1:2:", "boom", "note: run with"], "ieei"),
+        (["panic: no database", "", "goroutine 1 [running]:", "main.main()"], "eeii"),
+        (['Exception in thread "main" X: y', "\tat J.main(J.java:1)", "Caused by: Z"], "eee"),
+        (["  + Exception Group Traceback (most recent call last):", "  |   File", "x"], "eee"),
+        # An indented line belongs to the one before it.
+        (["ERROR it failed", "  why: so", "\tagain", "x", "  y"], "eeeii"),
+        (["WARN it is late", "  by 5 s", "ERROR no", "  yes"], "wwee"),
+        (['{"level": "error", "msg": "x"}', "  more", '{"msg": "y"}', "  more"], "eeii"),
+        (["  x", "y"], "ii"),
+    ],
+)
+def test_a_line_without_a_level_may_continue_the_one_before(lines, expected):
+    assert "".join(level[0] for level in levels(*lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ERROR example: no", "example: no"),
+        ("ERROR: no", "no"),
+        ("ERROR - no", "no"),
+        ("ERROR|no", "no"),
+        ("ERROR -5 is too cold", "-5 is too cold"),
+        ("[ERROR] no", "no"),
+        ("[error] no", "no"),
+        ("WARNING:root:no", "root:no"),
+        ("2024-05-06T07:08:09.1Z ERROR x: lost", "2024-05-06T07:08:09.1Z x: lost"),
+        ("[2024-05-06T07:08:09Z ERROR x] lost", "[2024-05-06T07:08:09Z x] lost"),
+        ("[2024-05-06T07:08:09Z ERROR] lost", "[2024-05-06T07:08:09Z] lost"),
+        ("[2024-05-06 07:08:09] [error] lost", "[2024-05-06 07:08:09] lost"),
+        ("2024-05-06 07:08:09,1 - x - ERROR - lost", "2024-05-06 07:08:09,1 - x - lost"),
+        # What says more than the level, or nothing but it, stays.
+        ("CRITICAL no", "CRITICAL no"),
+        ("ERROR", "ERROR"),
+        ("no ERROR here", "no ERROR here"),
+        ("", ""),
+    ],
+)
+def test_a_level_is_not_told_twice(text, shown):
+    assert without_level(text, guess_level(text)) == shown
+    assert LogRecord(1, 0, "stderr", guess_level(text), text).line() == shown
+    assert without_level(text, "trace") == text  # shown after another level

@@ -78,3 +78,25 @@ def test_it_opens_at_the_first_one():
     assert breaker.is_open
     breaker.succeeded()  # what was sent before it opened, and is answered after all
     assert breaker.state == "closed"
+
+
+def test_it_is_told_once_when_it_opens_and_once_when_it_closes(clock):
+    said = []
+    breaker = Breaker(3, 5.0, lambda level, text: said.append((level, text)))
+    for _ in range(3):
+        assert said == []
+        breaker.failed()
+    ((level, text),) = said
+    assert level == "warn"
+    assert text.startswith("its circuit is open after 3 failures in a row")
+    assert "every 5 s" in text
+    # A probe that fails changes nothing.
+    clock.now += 5
+    assert breaker.takes_probe()
+    breaker.failed()
+    assert len(said) == 1
+    clock.now += 5
+    assert breaker.takes_probe()
+    breaker.succeeded()
+    breaker.succeeded()
+    assert said[1:] == [("info", "its circuit is closed after 10 s")]

@@ -11,6 +11,7 @@ from tests.support.paper import PaperProcess, plugin, shaken, unopened
 from vconnect.errors import IllegalTransitionError
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.order import Position
+from vconnect.plugins.restarts import Decision
 from vconnect.plugins.runtime import Declared, PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
@@ -210,6 +211,37 @@ async def test_an_end_is_recorded_without_taking_a_new_process_away():
     runtime.started(new)
     runtime.ended(old, ExitStatus(2, None), ())
     assert (runtime.process, runtime.exit) == (new, ExitStatus(2, None))
+
+
+async def test_its_log_has_its_starts_and_ends(caplog):
+    runtime = plugin()
+    runtime.move(PluginStatus.STARTING, Substate.SPAWNED)
+    runtime.move(PluginStatus.RUNNING, Substate.CONNECTED)
+    runtime.move(PluginStatus.STARTING, Substate.DISCONNECTED, "it closed its connection")
+    runtime.restarts.plan(Decision(2.0), time.monotonic())
+    runtime.move(PluginStatus.ERROR, Substate.BACKOFF, "exited: code 3")
+    runtime.restarts.cancel()
+    runtime.move(PluginStatus.STOPPED, Substate.NONE)
+    runtime.move(PluginStatus.STARTING, Substate.SPAWNED)
+    process = PaperProcess()
+    runtime.started(process)
+    runtime.ended(process, ExitStatus(0, None), ())
+    runtime.move(PluginStatus.STOPPED, Substate.EXITED)
+    runtime.ended(process, ExitStatus(1, None), ())
+    runtime.say("warn", "its circuit is open")
+    records = runtime.log.states.newest(100).records
+    assert {record.stream for record in records} == {"state"}
+    assert [(record.level, record.text) for record in records] == [
+        ("info", "it is ready"),
+        ("info", "it closed its connection"),
+        ("error", "exited: code 3; next try in 2.0 s"),
+        ("info", "stopped"),
+        ("info", "stopped: exited: code 0"),
+        ("info", f"the replaced process {process.pid}: exited: code 1"),
+        ("warn", "its circuit is open"),
+    ]
+    # The host's own log has its own lines for these, and the last one.
+    assert [record.getMessage() for record in caplog.records] == ["plugin x: its circuit is open"]
 
 
 def test_its_log_has_its_name_unless_it_is_given_one():

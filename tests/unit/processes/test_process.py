@@ -75,8 +75,12 @@ async def test_a_program_that_is_missing(tmp_path: Path, no_new_privs: bool) -> 
 
 
 async def test_an_interpreter_that_is_missing(tmp_path: Path) -> None:
-    program = script(tmp_path / "run", "#!/no/such/interpreter\n")
-    assert "the interpreter in its first line is not" in refused(spec(str(program))).message
+    for line in ("#!/no/such/interpreter", "#! /no/such/interpreter -x"):
+        program = script(tmp_path / "run", f"{line}\n")
+        words = refused(spec(str(program))).message
+        assert words.endswith(
+            "the interpreter in its first line is not there: /no/such/interpreter"
+        )
 
 
 async def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:

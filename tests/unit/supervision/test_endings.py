@@ -115,6 +115,20 @@ async def test_a_cgroup_that_is_gone_blames_nobody(tmp_path):
     assert exited(made, ExitStatus(None, "SIGKILL")).substate is Substate.KILLED
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("SIGABRT", "; last stderr: terminate called after throwing an instance of 'int'"),
+        ("SIGKILL", ""),
+        ("SIGTERM", ""),
+    ],
+)
+async def test_only_a_signal_of_its_own_is_explained_by_its_last_words(number, words):
+    made = saying("hello", "terminate called after throwing an instance of 'int'")
+    assert exited(made, ExitStatus(None, number)).reason == f"killed by {number}{words}"
+    assert exited(saying("hello"), ExitStatus(None, number)).reason == f"killed by {number}"
+
+
 # --- last words ------------------------------------------------------------------------------
 
 
