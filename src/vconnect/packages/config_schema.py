@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -285,7 +286,10 @@ def _compiled(pattern: str) -> Any:
     return regex.compile(pattern)
 
 
-def _matches(pattern: str, text: str) -> bool:
+def _matches(pattern: str, text: object) -> bool:
+    # A program may give a table that is no JSON, which is refused where it would be sent.
+    if not isinstance(text, str):
+        return False
     try:
         return _compiled(pattern).search(text, timeout=_check.get().time_left()) is not None
     except TimeoutError:
@@ -322,7 +326,7 @@ def _additional_properties(
         if name in known or any(_matches(pattern, name) for pattern in patterns):
             continue
         if allowed is False:
-            yield ValidationError(name)
+            yield ValidationError(str(name))
         else:
             yield from validator.descend(entry, allowed, path=name)
 
@@ -333,9 +337,16 @@ def _unique_items(_: Any, wanted: Any, instance: Any, __: Any) -> Iterator[Any]:
     if not wanted or not isinstance(instance, list):
         return
     # By their text, because comparing each with each takes too long. So 1 and 1.0 are two.
-    texts = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
+    texts = set(map(_text_of, instance))
     if len(texts) < len(instance):
         yield ValidationError("")
+
+
+def _text_of(item: Any) -> str:
+    try:
+        return json.dumps(item, sort_keys=True, default=repr)
+    except TypeError:  # keys of several types: no JSON
+        return repr(item)
 
 
 # Those that match patterns or compare items: the ones of the library can take any time.

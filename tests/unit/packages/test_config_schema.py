@@ -206,3 +206,15 @@ def test_a_schema_that_is_its_own_part_says_so(schema, capfd):
     words = "$: config_schema refers to itself without end, or is nested too deeply"
     assert find_violation(schema, {}) == words
     assert capfd.readouterr().err == ""  # the library's registry panics at the interpreter's limit
+
+
+@pytest.mark.parametrize("value", [{5: 1, "a": 2}, "\ud83d", 2**70, float("nan"), object(), b"a"])
+def test_what_is_no_json_is_left_to_who_sends_it(value):
+    schema = {
+        "properties": {"a": {"uniqueItems": True, "pattern": "x?", "minimum": -1, "multipleOf": 1}},
+        "patternProperties": {"^x": {"propertyNames": {"pattern": "^y"}}},
+        "additionalProperties": {"patternProperties": {"^x": {}}, "additionalProperties": False},
+    }
+    configs: list[Any] = [{"a": value}, {"a": [value, [value]]}, {"x": value}, {5: value}]
+    for config in configs:
+        assert isinstance(find_violation(schema, config), str)
