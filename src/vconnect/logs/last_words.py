@@ -21,16 +21,19 @@ _PANIC = re.compile(r"thread '.*'.* panicked at (.*:\d+):$")
 # A frame of a stack. Messages do not go past one.
 _FRAME = re.compile(
     r"\s+at |\s+File \"|\s+from |\s*#?\d+:? +(?:0x|\w+::|/|<|\{)|\s*\d+: |\t\S+:\d+(?: \+0x\w+)?$"
-    r"|\s+\.\.\. \d+ (?:more|common)|goroutine \d+ |created by |stack backtrace:|Stack trace:"
+    r"|\s+\.\.\. \d+ (?:more|common)|goroutine \d+ |created by |[sS]tack backtrace:|Stack trace:"
     r"|#\d+ |\s*-+ (?:Native|JS) stack|<--- "
 )
 # Advice and other lines that are never the reason.
 _NOISE = re.compile(
     r"\s*$|note: (?:run with|Some details)|Node\.js v\d|exit status \d+$|\[signal |r\w+\s+0x"
-    r"|\S*env: use -\[v\]S|For more information, try|(?i:usage)\b|\s*[|+]?\s*\+[-+ \d]+$"
+    r"|\S*env: use -\[v\]S|For more information, try|\(Did you mean |(?i:usage)\b"
+    r"|\s*[|+]?\s*\+[-+ \d]+$"
 )
 # The functions of a stack in Go; each is followed by its position.
 _GO_FUNCTION = re.compile(r"[\w./$*()·\[\]{}-]+\(.*\)$")
+# Several causes of an error are numbered.
+_NUMBER = re.compile(r"^\s+(?:\d+: )?")
 # Python draws exceptions of a group inside bars.
 _BARS = re.compile(r"\s+(?:\+ |\| )+ ?")
 # rustc and others write one line per error, and then a summary that begins like one.
@@ -45,6 +48,7 @@ def last_words(lines: Sequence[str], *, only_errors: bool = False) -> str:
         only_errors: Whether to return only what begins as an uncaught error does.
     """
     said = [_BARS.sub("", line).rstrip() if _BARS.match(line) else line.rstrip() for line in lines]
+    said = _with_causes(said)
     end = _last_said(said)
     if end < 0 and not only_errors:
         return next((line.strip() for line in reversed(said) if line.strip()), "")
@@ -52,6 +56,20 @@ def last_words(lines: Sequence[str], *, only_errors: bool = False) -> str:
     if begin is not None:
         return _message(said, begin, end)
     return "" if only_errors else _first_of_compiler(said) or said[end].strip()
+
+
+def _with_causes(said: list[str]) -> list[str]:
+    """Join an error and its causes, which Rust's anyhow and eyre put into a paragraph below."""
+    if "Caused by:" not in said:
+        return said
+    at = len(said) - 1 - said[::-1].index("Caused by:")
+    until = at + 1
+    while until < len(said) and said[until].startswith("   "):
+        until += 1
+    if at < 2 or said[at - 1] or not said[at - 2] or until == at + 1:
+        return said
+    causes = (_NUMBER.sub("", line) for line in said[at + 1 : until])
+    return [*said[: at - 2], "; ".join([said[at - 2], *causes]), *said[until:]]
 
 
 def _last_said(said: Sequence[str]) -> int:

@@ -28,6 +28,26 @@ stack backtrace:
 note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
 """
 
+RUST_ANYHOW = """
+Error: no disk
+
+Caused by:
+    0: cannot open the store
+    1: No such file or directory (os error 2)
+
+Stack backtrace:
+   0: anyhow::error::<impl anyhow::Error>::msg
+             at /src/lib.rs:1:2
+   1: a::main
+"""
+
+RUST_ANYHOW_ONE = """
+Error: no disk
+
+Caused by:
+    No such file or directory (os error 2)
+"""
+
 # As before 1.73.
 RUST_OLD = r"""
 thread 'main' panicked at 'no disk', src/main.rs:2:5
@@ -238,6 +258,16 @@ ENV_CRLF = r"""
             id="rust with a backtrace",
         ),
         pytest.param(
+            RUST_ANYHOW,
+            "Error: no disk; cannot open the store; No such file or directory (os error 2)",
+            id="rust anyhow",
+        ),
+        pytest.param(
+            RUST_ANYHOW_ONE,
+            "Error: no disk; No such file or directory (os error 2)",
+            id="rust anyhow with one cause",
+        ),
+        pytest.param(
             RUST_OLD, "thread 'main' panicked at 'no disk', src/main.rs:2:5", id="rust before 1.73"
         ),
         pytest.param(
@@ -324,6 +354,9 @@ def test_the_cause_is_found_and_not_the_advice(printed, reason):
         (["ValueError: x", "INFO p: goodbye"], "INFO p: goodbye"),
         (["Traceback (most recent call last):", "ValueError: x", "", "no db"], "no db"),
         (["}"], "}"),
+        (["Caused by:"], "Caused by:"),
+        (["", "Caused by:", "    x"], "x"),
+        (["error: unknown option -x", "(Did you mean -y?)"], "error: unknown option -x"),
         (["{", "}"], "}"),
     ],
 )  # fmt: skip
