@@ -42,7 +42,7 @@ def admit(plugin: PluginRuntime) -> Session:
     """
     if plugin.session is None:
         raise NotAskedError(
-            plugin.name, f"not connected ({plugin.status}: {plugin.reason or 'no reason given'})"
+            plugin.name, f"not connected ({plugin.state_in_words})"
         )
     breaker = plugin.breaker
     if not breaker.takes_probe():

@@ -57,8 +57,8 @@ class NativeRequests:
         plugin = self._registry.get(name)
         session = plugin.session
         if session is None:
-            state = f"{plugin.status}: {plugin.reason or 'no reason given'}"
-            raise PluginUnavailableError(plugin.name, f"not connected ({state})")
+            words = f"not connected ({plugin.state_in_words})"
+            raise PluginUnavailableError(plugin.name, words)
         if not session.is_native:
             raise PluginUnavailableError(
                 plugin.name, f"it speaks the classic dialect, which does not have {event}"

@@ -377,6 +377,12 @@ class PluginRuntime:
 
     # What is said about it.
 
+    @property
+    def state_in_words(self) -> str:
+        """Its status, and why, or else what it waits for."""
+        why = self.reason or self.substate
+        return f"{self.status}: {why}" if why else str(self.status)
+
     def say(self, level: LogLevel, text: str) -> None:
         """Write a line about it to the host's log, and to its own as a line of the host."""
         _log.log(LOG_LEVELS[level], "plugin %s: %s", self.name, text)

@@ -244,6 +244,15 @@ async def test_its_log_has_its_starts_and_ends(caplog):
     assert [record.getMessage() for record in caplog.records] == ["plugin x: its circuit is open"]
 
 
+def test_its_state_in_words_is_never_without_a_reason_that_there_is():
+    runtime = plugin()
+    assert runtime.state_in_words == "Installed"
+    runtime.move(PluginStatus.STARTING, Substate.HANDSHAKING)
+    assert runtime.state_in_words == "Starting: handshaking"
+    runtime.move(PluginStatus.ERROR, Substate.EXITED, "exited: code 3")
+    assert runtime.state_in_words == "Error: exited: code 3"
+
+
 def test_its_log_has_its_name_unless_it_is_given_one():
     own = plugin("a").log
     assert plugin("b", log=own).log is own
