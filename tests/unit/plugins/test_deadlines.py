@@ -80,6 +80,7 @@ def test_a_line_does_not_grow_with_the_number_of_events(teller):
     ("own", "seconds", "limit"),
     [
         (None, 5.02, "5 s, from timeout in the event's table or event_timeout"),
+        (None, 5.9, "5 s, from timeout in the event's table or event_timeout"),
         (9.0, 5.0, "5 s, from timeout in the event's table or event_timeout"),
         (2.0, 2.03, "2 s, from timeout in its options"),
         (None, 0.5, "0.5 s, from the caller or chain_timeout"),
