@@ -15,12 +15,11 @@ from tests.support.lab import ECHO, Lab, is_alive, until, until_status
 from vconnect import (
     ConfigError,
     InstallError,
-    PluginError,
     PluginRuntimeManager,
     PluginStatus,
-    VConnectError,
 )
 from vconnect.errors import (
+    NotOpenError,
     PayloadError,
     PluginReplyError,
     PluginStartError,
@@ -211,9 +210,6 @@ time.sleep(60)
     [
         (b"\xff\xff\xff\xff", "max_frame_bytes"),
         (b"\0\0\0\0", "empty frame"),
-        (b"\0\0\0\2{]", "JSON"),
-        (b"\0\0\0\2[]", "object"),
-        (b'\0\0\0\4"\xff\xff"', "JSON"),
     ],
 )
 async def test_garbage_ends_the_connection_and_nothing_else(
@@ -503,11 +499,59 @@ async def test_the_end_of_the_block_ends_everything(lab: Lab) -> None:
     assert pid
     assert not is_alive(pid)
     assert not lab.socket.exists()
-    with pytest.raises(PluginError):
-        await runtime.request("echo", "e", {})
-    with pytest.raises(VConnectError):
-        await runtime.start_plugin("echo")
+    for call in (runtime.request, runtime.request_result):
+        with pytest.raises(NotOpenError):
+            await call("echo", "e", {})
+    for send in (runtime.emit, runtime.broadcast, runtime.notify_when_room):
+        with pytest.raises(NotOpenError):
+            await send("e", {})
+    with pytest.raises(NotOpenError):
+        runtime.notify("e", {})
+    for order in (runtime.start_plugin, runtime.restart_plugin, runtime.stop_plugin):
+        with pytest.raises(NotOpenError):
+            await order("echo")
+    with pytest.raises(NotOpenError, match="async with"):
+        await runtime.start_all()
     await runtime.close()
+
+
+async def test_a_closed_event_does_not_pass_before_the_start(lab: Lab) -> None:
+    lab.plugin("filter", ECHO, capabilities=["m"])
+    async with lab.manager(events={"m": {"on_failure": "closed"}}) as runtime:
+        await runtime.discover_plugins()
+        assert (await runtime.emit("m", {})).stopped_by == "filter"
+        await runtime.start_all()
+        assert (await runtime.emit("m", {})).stopped_by is None
+        await runtime.stop_plugin("filter")  # the operator's decision
+        assert (await runtime.emit("m", {})).stopped_by is None
+
+
+@pytest.mark.parametrize("state", ["missing", "installed", "running", "stopped", "dead"])
+async def test_an_event_does_not_pass_without_the_plugin_that_it_requires(
+    lab: Lab, state: str
+) -> None:
+    if state != "missing":
+        lab.plugin("filter", ECHO)
+    lab.plugin("bot", ECHO)
+    options = {"events": {"m": {"requires": ["wk.plugin.filter"]}}, "restart": "never"}
+    async with lab.manager(**options) as runtime:
+        if state == "installed":
+            await runtime.discover_plugins()
+        else:
+            await runtime.start_all()
+        if state == "stopped":
+            await runtime.stop_plugin("filter")
+        elif state == "dead":
+            os.kill(runtime.summary("filter").pid or 0, signal.SIGKILL)
+            await until_status(runtime, "filter", "Error")
+        for outcome in (await runtime.emit("m", {}), await runtime.broadcast("m", {})):
+            if state == "running":
+                assert (outcome.stopped_by, outcome.refusal) == (None, None)
+                continue
+            assert outcome.stopped_by == "filter"
+            assert outcome.refusal is not None
+            assert outcome.refusal.code == "unavailable"
+            assert outcome.refusal.plugin == "filter"
 
 
 async def test_an_error_in_the_block_ends_everything_as_well(lab: Lab) -> None:

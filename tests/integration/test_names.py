@@ -78,13 +78,17 @@ async def test_two_tables_for_one_plugin_stop_the_start(lab: Lab) -> None:
 def test_a_host_stops_for_two_tables_and_warns_of_a_name_of_nobody(lab: Lab) -> None:
     lab.plugin("auth", ECHO, plugin_no="number7")
     config = lab.directory / "vconnect.toml"
-    config.write_text("[plugins.options.auht]\nrequired = true\n[plugins.config.auht]\nx = 1\n")
+    config.write_text("[plugins.options.auht]\nwindow = 2\n[plugins.config.auht]\nx = 1\n")
     with Serve(lab, "--config", str(config)) as host:
         host.wait_until("auth", "Running")
         log = host.log.read_text()
     for table in ("options", "config"):
         words = f"plugins.{table}.'auht': no plugin is meant by that name; did you mean 'auth'?"
         assert log.count(f"WARNING {words}") == 1
+    config.write_text("[plugins.options.auht]\nrequired = true\n")
+    with Serve(lab, "--config", str(config)) as host:
+        assert host.ends() == 2
+        assert "plugins.options.'auht': the plugin is required" in host.log.read_text()
     config.write_text("[plugins.options.auth]\n[plugins.options.number7]\n")
     with Serve(lab, "--config", str(config)) as host:
         assert host.ends() == 2

@@ -13,6 +13,7 @@ from tests.support.lab import Lab, until, until_status
 from vconnect import PluginError
 from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginReplyError, PluginTimeoutError, PluginUnavailableError
+from vconnect.wire.messages import EVENT_NAMES
 
 LOOPS = {
     "asyncio": "run_plugin(Made)",
@@ -189,7 +190,13 @@ async def test_drain_and_stop(lab: Lab, kit: Any) -> None:
     kit("worker", WORKER)
     async with lab.manager() as runtime:
         await runtime.start_all()
-        ask = runtime._dispatcher.request  # the host's own events, before the host sends them
+
+        def ask(name: str, event: str, payload: dict[str, Any]) -> Any:
+            """Send one of the host's own events, before the host does."""
+            session = runtime._registry.get(name).session
+            assert session is not None
+            return session.request(EVENT_NAMES[event], payload, 5.0)
+
         work = asyncio.create_task(runtime.request("worker", "work", {"n": 1, "sleep": 0.3}))
         await until(lambda: runtime.summary("worker").in_flight)
         await ask("worker", "vconnect.drain", {"grace_ms": 5000})
@@ -440,7 +447,24 @@ def on_event(self, ctx):
         assert dialects["classic"] == dialects["never"] == "classic"
 
 
-@pytest.mark.parametrize("answer", ["{'id': 1.5, 'status': 'ok'}", "{'id': 1, 'status': 'fine'}"])
+async def test_a_reply_with_another_status_costs_one_event(lab: Lab) -> None:
+    code = """
+    connection = Connection()
+    connection.greet(protocol_versions=[1])
+    for event in connection.events():
+        status = "fine" if event["payload"] else "ok"
+        connection.send({"id": event["id"], "status": status})
+    """
+    lab.plugin("bad", code)
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        with pytest.raises(PluginReplyError, match="its status is 'fine'") as failed:
+            await runtime.request("bad", "e", 1)
+        assert failed.value.code == "bad_answer"
+        assert await runtime.request("bad", "e", 0) is None
+
+
+@pytest.mark.parametrize("answer", ["{'id': 1.5, 'status': 'ok'}"])
 async def test_a_bad_reply_ends_the_connection_and_nothing_else(lab: Lab, answer: str) -> None:
     code = f"""
     connection = Connection()

@@ -41,9 +41,7 @@ def admit(plugin: PluginRuntime) -> Session:
         NotAskedError: It may not; the text says why.
     """
     if plugin.session is None:
-        raise NotAskedError(
-            plugin.name, f"not connected ({plugin.state_in_words})"
-        )
+        raise NotAskedError(plugin.name, f"not connected ({plugin.state_in_words})")
     breaker = plugin.breaker
     if not breaker.takes_probe():
         raise NotAskedError(

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 
 from vconnect.errors import PluginStartError
-from vconnect.plugins.order import Position, find_cycle
+from vconnect.order import Position, find_cycle
 from vconnect.plugins.status import Substate
 from vconnect.supervision.supervisor import Supervisor
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from vconnect.errors import PluginStartError
-from vconnect.plugins.order import dependents
+from vconnect.order import dependents
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.processes.tree import Origin, origin_of
 from vconnect.supervision.instance import Instance

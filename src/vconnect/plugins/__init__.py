@@ -6,7 +6,6 @@
 `status`     the states, and the legal transitions between them
 `registry`   the plugins by name and alias
 `routes`     which plugins get an event, in which order, under which policy
-`order`      the order of chains, starts and stops
 `catalog`    installed plugins, plugins from source, and those that attached on their own
 `tables`     whose the tables of the settings are
 `breaker`    the circuit breaker, which stops calls to a failing plugin

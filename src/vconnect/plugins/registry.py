@@ -15,11 +15,11 @@ import msgspec
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
+from vconnect.order import Position, find_cycle
 from vconnect.packages.manifest import Manifest
 from vconnect.settings.events import EventPolicy
 from vconnect.settings.model import Settings
 
-from .order import Position, find_cycle
 from .routes import RouteTable
 from .runtime import PluginRuntime
 

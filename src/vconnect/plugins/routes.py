@@ -11,11 +11,11 @@ from collections.abc import Iterable
 import msgspec
 
 from vconnect.names import NameCache, canonical_name, capability_matches
+from vconnect.order import chain_order
 from vconnect.settings.events import EventPolicy, resolve_choices
 from vconnect.settings.match import Matcher, compile_match
 from vconnect.wire.messages import Answer, check_event, normalize_answer
 
-from .order import chain_order
 from .runtime import PluginRuntime
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.names import LOG_LEVELS, LogLevel, canonical_name, capability_matches
+from vconnect.order import Position
 from vconnect.packages.manifest import Manifest
 from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
@@ -29,7 +30,6 @@ from vconnect.wire.session import Session
 from .breaker import Breaker
 from .crashes import Crashes
 from .deadlines import MissedDeadlines
-from .order import Position
 from .restarts import Restarts
 from .status import Desired, PluginStatus, Substate, advance
 

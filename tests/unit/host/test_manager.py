@@ -333,5 +333,6 @@ def test_a_subclass_may_stand_between_an_application_and_its_requests():
             return super().request(*asked, **options)
 
     made = Counting()
+    made._open_sending()
     made.request("nobody", "e", {}).close()
     assert made.count == 1

@@ -9,8 +9,8 @@ import pytest
 from tests.support.paper import PaperProcess, plugin, shaken, unopened
 
 from vconnect.errors import IllegalTransitionError
+from vconnect.order import Position
 from vconnect.packages.manifest import Manifest
-from vconnect.plugins.order import Position
 from vconnect.plugins.restarts import Decision
 from vconnect.plugins.runtime import Declared, PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vconnect.plugins.order import Position, chain_order, dependents, find_cycle
+from vconnect.order import Position, chain_order, dependents, find_cycle
 
 
 def at(priority: int = 0, before: str = "", after: str = "") -> Position:
