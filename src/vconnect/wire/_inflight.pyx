@@ -23,7 +23,6 @@ from reprlib import repr as shown  # limits the length and depth of what a peer 
 from vconnect.errors import (
     PluginReplyError,
     PluginTimeoutError,
-    PluginUnavailableError,
     RemoteProtocolError,
 )
 
@@ -275,7 +274,7 @@ cdef class InOrder(InFlight):
         return lost
 
 
-def read_leniently(bytes payload):
+cdef tuple read_leniently(bytes payload):
     """Return the number of a message that is almost JSON, and whether it is a reply.
 
     Python's own parser reads what other languages write by mistake: NaN, huge numbers, surrogates.
@@ -283,6 +282,7 @@ def read_leniently(bytes payload):
     Returns:
         The number, or ``None`` if it cannot be read.
     """
+    cdef bint is_number
     try:
         message = lenient_loads(payload.decode())
     except (ValueError, RecursionError):
