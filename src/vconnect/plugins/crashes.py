@@ -176,8 +176,8 @@ class Crashes:
         payload = orjson.dumps(lost.payload).decode()
         self.quarantine[key] = QuarantinedEvent(fingerprint=key, event=lost.event, payload=payload)
         _log.error(
-            "plugin %s crashed twice with the event %s (%s); it does not get this event again "
-            "until: vconnect release %s",
+            "plugin %s crashed twice with the event %s (%s), which is in quarantine for it; to end "
+            "that: vconnect release %s",
             self._plugin,
             lost.event,
             key,

@@ -59,7 +59,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
             ``half_open``.
         next_retry_at: When it will be started again, in Unix seconds; ``None`` for never.
         crashes: Its last unexpected ends, oldest first.
-        quarantine: Events that it no longer gets because they were in flight in two crashes.
+        quarantine: Events that it no longer gets because it crashed with them twice.
     """
 
     name: str

@@ -16,6 +16,7 @@ import msgspec
 
 from vconnect.errors import ConfigError
 from vconnect.ignored import check_patterns
+from vconnect.json_rule import find_problem
 from vconnect.names import (
     NAME_RULE,
     PATTERN_RULE,
@@ -241,6 +242,9 @@ def _check_names(settings: Settings, origin: str) -> None:
             parse_dev_plugin(text)
     except ConfigError as error:
         raise ConfigError(f"{origin}: plugins.dev_plugins: {error}") from None
+    # TOML has more than JSON, and a plugin would get something else, or nothing at all.
+    if problem := find_problem(settings.config, "plugins.config"):
+        raise ConfigError(f"{origin}: {problem}")
     for key, table in (("config", settings.config), ("options", settings.options)):
         _check_twins(f"plugins.{key}", table, origin)
     for name, options in settings.options.items():

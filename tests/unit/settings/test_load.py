@@ -305,3 +305,22 @@ def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
 def test_a_word_that_is_no_boolean_is_told_which_are(variable: str) -> None:
     with pytest.raises(ConfigError, match=f"{variable}='yes': expected 1, 0, true or false"):
         load_settings(environ={variable: "yes"})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("inf", "plugins.config.k.limit: inf is not a JSON number"),
+        ("nan", "plugins.config.k.limit: nan is not a JSON number"),
+        ("-inf", "plugins.config.k.limit: -inf is not a JSON number"),
+        ("[1, 18446744073709551616]", "plugins.config.k.limit[1]: the integer has more than 64"),
+        ("{ deep = [nan] }", "plugins.config.k.limit.deep[0]: nan is not"),
+    ],
+)
+def test_a_configuration_that_json_does_not_have(tmp_path, value, words):
+    file = tmp_path / "vconnect.toml"
+    file.write_text(f"[plugins.config.k]\nlimit = {value}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_settings(file)
+    assert words in str(refused.value)
+    assert str(file) in str(refused.value)
