@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vconnect.dispatch.host_calls import HostCall as HostCall
     from vconnect.dispatch.results import Outcome as Outcome
     from vconnect.dispatch.results import PluginResult as PluginResult
+    from vconnect.dispatch.results import Refusal as Refusal
     from vconnect.host.manager import PluginRuntimeManager as PluginRuntimeManager
     from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
     from vconnect.plugins.status import PluginStatus as PluginStatus
@@ -46,6 +47,7 @@ _HOMES = {
     "load_settings": "settings.load",
     "Outcome": "dispatch.results",
     "PluginResult": "dispatch.results",
+    "Refusal": "dispatch.results",
     "ConfigError": "errors",
     "HostCallError": "errors",
     "InstallError": "errors",
