@@ -39,6 +39,8 @@ _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
 )
 
 # nosniff: if a browser ever gets a response, it must not interpret text as a page.
+# Fewer than the encoder writes, for what stands around it.
+_MAX_LEVELS = 240
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -87,7 +89,7 @@ def _encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         # A path or a line of output that is not UTF-8 contains lone surrogates, which JSON cannot
         # represent. One such name must not make all other plugins unavailable.
-        return orjson.dumps(_without_surrogates(value), default=_plain)
+        return orjson.dumps(_mended(value), default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -105,13 +107,18 @@ def _plain_record(record: LogRecord) -> dict[str, Any]:
     return plain
 
 
-def _without_surrogates(value: Any) -> Any:
+def _mended(value: Any, level: int = 0) -> Any:
+    """Return a value that can be encoded, with words in place of what cannot."""
     if isinstance(value, msgspec.Struct):
-        return _without_surrogates(_plain(value))
+        value = _plain(value)
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
+    if isinstance(value, dict | list | tuple) and level >= _MAX_LEVELS:
+        return "nested too deeply"
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_mended(key): _mended(item, level + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_surrogates(item) for item in value]
+        return [_mended(item, level + 1) for item in value]
     return value

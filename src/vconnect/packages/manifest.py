@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from vconnect.errors import ManifestError
+from vconnect.json_rule import find_problem
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
 from vconnect.validation import explain_json, place_and_words, without_mark
 
@@ -124,6 +125,9 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         raise ManifestError(explain_json(data, error, origin)) from None
     except RecursionError:
         raise ManifestError(f"{origin}: is nested too deeply") from None
+    # What can be read must also be writable: in lists, on the wire and in the state file.
+    if problem := find_problem(raw):
+        raise ManifestError(f"{origin}: {problem}")
     _check_names(manifest, origin)
     _check_entry(manifest.entry, origin)
     return manifest

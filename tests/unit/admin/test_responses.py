@@ -168,3 +168,18 @@ def test_an_error_may_be_sent_without_a_request():
         response.begin()
         assert (response.status, response.getheader("Connection")) == (503, "close")
         assert json.loads(response.read()) == {"error": {"code": "overloaded", "message": "nö"}}
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_cannot_be_encoded_takes_nothing_else_away() -> None:
+    plugins = [{"name": "a\ud83d", "priority": 1 << 80}, {"name": "b", "data": nested(300)}]
+    shown = body(json_response({"plugins": plugins}))["plugins"]
+    assert shown[0] == {"name": "a?", "priority": str(1 << 80)}
+    assert shown[1]["name"] == "b"
+    assert "nested too deeply" in json.dumps(shown[1])

@@ -102,3 +102,18 @@ def test_read_manifest(tmp_path):
 
 def test_a_byte_order_mark_does_not_matter():
     assert parse_manifest(b'\xef\xbb\xbf{"name":"x"}', "here").plugin == "x"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ('"priority": 100000000000000000000', "$.priority: the integer has more than 64 bits"),
+        ('"config": {"n": [18446744073709551616]}', "$.config.n[0]: the integer has more than"),
+        ('"config": {"d": ' + "[" * 300 + "]" * 300 + "}", "nested too deeply; the limit is 254"),
+    ],
+    ids=["priority", "config", "deep"],
+)
+def test_what_could_not_be_written_again_is_refused(field, words):
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest(b'{"name": "x", %b}' % field.encode(), "plugin.json")
+    assert words in str(refused.value)
