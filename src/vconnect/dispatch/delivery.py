@@ -181,7 +181,7 @@ def answered(
         plugin=plugin.name,
         ok=True,
         data=answer.data,
-        stop=stops and answer.stop,
+        stop=answer.stop and stops,
         changed=changed,
         duration_ms=duration_ms,
     )

@@ -33,7 +33,7 @@ from vconnect.errors import (
 )
 from vconnect.names import NameCache, canonical_name
 from vconnect.plugins.registry import Registry
-from vconnect.plugins.routes import Step
+from vconnect.plugins.routes import Route
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
 from vconnect.wire._lane import FanOut
@@ -176,28 +176,34 @@ class Dispatcher:
         """
         route = self._registry.routes.route(event)
         message = encode_event(event, payload, self._max_frame_bytes, trace)
+        policy = route.policy
         if route.absent:
             return self._without(route.absent[0], payload)
         began = monotonic()
         hops, until = inherited(inf) if self.serving else (0, inf)
         # One future for all plugins, and no task: see `FanOut`.
         fan_out = FanOut()
-        steps = [one for one in route.steps if one.matches is None or one.matches(payload)]
-        plugins = [step.plugin for step in steps]
+        steps = route.asked(payload)
         try:
             for step in steps:
-                seconds = step.timeout if timeout is None else min(timeout, step.timeout)
-                deliver(step, message, fan_out.add(), min(until, began + seconds), hops)
+                own = step.timeout
+                deadline = began + (own if timeout is None or timeout > own else timeout)
+                if deadline > until:
+                    deadline = until
+                deliver(step, message, fan_out.add(), deadline, hops)
             done = fan_out.wait()
-            await (done if not hops else while_hopping(plugins, hops, done))
+            if hops:
+                await while_hopping([step.plugin for step in steps], hops, done)
+            else:
+                await done
         except CancelledError:
             # The lanes drop the answers that still arrive; their slots stay taken until then.
             fan_out.abandon()
-            gave_up_all(plugins)
+            gave_up_all(step.plugin for step in steps)
             raise
         deliveries = zip(steps, fan_out.deliveries, strict=True)
         results = [delivered(step, one, began, message) for step, one in deliveries]
-        for step, result in zip(steps, results, strict=True):
+        for step, result in zip(steps, results, strict=True) if policy.requires else ():
             if step.is_required and not result.ok:
                 words = result.error or ""
                 code = result.error_code or "internal"
@@ -346,9 +352,11 @@ class Dispatcher:
             PluginUnavailableError: The event requires a plugin's answer, for which this call does
                 not wait.
         """
-        steps, message, hops = self._prepare(event, payload, hops, publisher)
-        overflow = self._registry.policies[event].overflow
-        sent, full = self._tell_all(steps, message, overflow, hops)
+        route = self._registry.routes.route(event)
+        message = self._message_to_tell(route, event, payload)
+        if self.serving:
+            hops = max(hops, inherited(inf)[0])
+        sent, full = _tell_all(route, message, payload, route.policy.overflow, hops, publisher)
         if full:
             raise full[0][1]
         return sent
@@ -379,48 +387,27 @@ class Dispatcher:
             PayloadError: The payload is not JSON, or too large.
             PluginUnavailableError: See `notify`.
         """
-        steps, message, hops = self._prepare(event, payload, hops, publisher)
+        route = self._registry.routes.route(event)
+        message = self._message_to_tell(route, event, payload)
+        if self.serving:
+            hops = max(hops, inherited(inf)[0])
         if timeout is None:
-            timeout = self._registry.policies[event].timeout
+            timeout = route.policy.timeout
         # Nobody waits for another plugin's queue.
-        sent, full = self._tell_all(steps, message, "block", hops)
+        sent, full = _tell_all(route, message, payload, "block", hops, publisher)
         waits = (self._wait_for_room(one, message, timeout, hops) for one, _ in full)
         return sent + sum(await gather(*waits))
 
     # Building blocks.
 
-    def _prepare(
-        self, event: str, payload: Any, hops: int, publisher: PluginRuntime | None
-    ) -> tuple[list[Step], Event, int]:
-        """Return who is to be told, the message, and its hops."""
-        route = self._registry.routes.route(event)
-        message = encode_event(event, payload, self._max_frame_bytes)
+    def _message_to_tell(self, route: Route, event: str, payload: Any) -> Event:
+        """Encode a notification, unless the event may not be one."""
         if route.policy.requires:
             raise NotAskedError(
                 route.policy.requires[0],
                 f"{event} requires its answer, for which a notification does not wait; use emit",
             )
-        if self.serving:
-            hops = max(hops, inherited(inf)[0])
-        # A plugin that publishes what it subscribes to would otherwise answer itself.
-        steps = [
-            step
-            for step in route.told
-            if step.plugin is not publisher and (step.matches is None or step.matches(payload))
-        ]
-        return steps, message, hops
-
-    def _tell_all(
-        self, steps: list[Step], message: Event, overflow: str, hops: int
-    ) -> tuple[int, list[tuple[PluginRuntime, PluginOverloadedError]]]:
-        """Tell everyone who has room; return how many got it, and whose queue is full."""
-        sent, full = 0, []
-        for step in steps:
-            try:
-                sent += tell(step.plugin, message, overflow, hops)
-            except PluginOverloadedError as error:
-                full.append((step.plugin, error))
-        return sent, full
+        return encode_event(event, payload, self._max_frame_bytes)
 
     async def _wait_for_room(
         self, plugin: PluginRuntime, message: Event, timeout: float, hops: int
@@ -484,3 +471,28 @@ class Dispatcher:
         except PayloadError as error:
             raise PluginReplyError(plugin.name, f"its replacement: {error}") from error
         return payload, message, changed_fields(before, payload)
+
+
+def _tell_all(
+    route: Route,
+    message: Event,
+    payload: Any,
+    overflow: str,
+    hops: int,
+    publisher: PluginRuntime | None,
+) -> tuple[int, list[tuple[PluginRuntime, PluginOverloadedError]]]:
+    """Tell everyone who has room; return how many got it, and whose queue is full."""
+    sent = 0
+    full: list[tuple[PluginRuntime, PluginOverloadedError]] = []
+    for step in route.told:
+        plugin = step.plugin
+        # A plugin that publishes what it subscribes to would otherwise answer itself.
+        if plugin is publisher:
+            continue
+        if step.matches is not None and not step.matches(payload):
+            continue
+        try:
+            sent += tell(plugin, message, overflow, hops)
+        except PluginOverloadedError as error:
+            full.append((plugin, error))
+    return sent, full

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -56,12 +57,20 @@ class Route(msgspec.Struct, frozen=True):
         told: The plugins that are notified: the same, and those that have subscribed to it.
         policy: The event's policy.
         absent: Required plugins that are not among the steps, by their names in the settings.
+        has_conditions: Whether one of the steps has conditions.
     """
 
     steps: tuple[Step, ...]
     told: tuple[Step, ...]
     policy: EventPolicy
     absent: tuple[str, ...]
+    has_conditions: bool
+
+    def asked(self, payload: Any) -> Sequence[Step]:
+        """Return the steps whose conditions a payload meets."""
+        if not self.has_conditions:
+            return self.steps
+        return [one for one in self.steps if one.matches is None or one.matches(payload)]
 
     @property
     def plugins(self) -> tuple[PluginRuntime, ...]:
@@ -117,7 +126,8 @@ class RouteTable:
                     steps.append(step)
         asked = [step.plugin for step in steps]
         absent = tuple(name for name, plugin in required.items() if plugin not in asked)
-        return Route(tuple(steps), tuple(told), policy, absent)
+        has_conditions = any(step.matches is not None for step in steps)
+        return Route(tuple(steps), tuple(told), policy, absent, has_conditions)
 
     def _find(self, name: str) -> PluginRuntime | None:
         wanted = canonical_name(name)
