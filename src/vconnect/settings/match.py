@@ -38,11 +38,11 @@ Match = dict[str, Scalar | Condition]
 
 Matcher = Callable[[Any], bool]
 
-_MISSING: Any = object()
-
 
 def compile_match(match: Mapping[str, Scalar | Condition]) -> Matcher | None:
     """Return a function that says whether a payload matches; ``None`` if every payload does.
+
+    ``null`` is the same as no value.
 
     >>> is_for_help = compile_match({"content": Condition(prefix="/help")})
     >>> is_for_help({"content": "/help me"}), is_for_help({"content": 7}), is_for_help({})
@@ -79,7 +79,9 @@ def _of_field(field: str, test: Callable[[Any], bool]) -> Matcher:
         # The usual payload, without a further call.
         if type(payload) is not dict:
             payload = _as_sent(payload)
-        return test(payload.get(key, _MISSING) if type(payload) is dict else _MISSING)
+            if type(payload) is not dict:
+                return test(None)
+        return test(payload.get(key))
 
     return matches
 
@@ -87,8 +89,8 @@ def _of_field(field: str, test: Callable[[Any], bool]) -> Matcher:
 def _look_up(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         if not isinstance(value, dict):
-            return _MISSING
-        value = value.get(key, _MISSING)
+            return None
+        value = value.get(key)
     return value
 
 
@@ -105,10 +107,12 @@ def _equals(wanted: Scalar) -> Callable[[Any], bool]:
 
 
 def _is_one_of(wanted: tuple[Scalar, ...]) -> Callable[[Any], bool]:
-    # By type as well, because in JSON 1 is not true.
-    allowed = {(kind, value) for value in wanted for kind in _kinds(value)}
-    types = {kind for kind, _ in allowed}
-    return lambda value: type(value) in types and (type(value), value) in allowed
+    # By type, because in JSON 1 is not true.
+    allowed: dict[type, set[Scalar]] = {}
+    for value in wanted:
+        for kind in _kinds(value):
+            allowed.setdefault(kind, set()).add(value)
+    return lambda value: (values := allowed.get(type(value))) is not None and value in values
 
 
 def _kinds(wanted: Scalar) -> tuple[type, ...]:
@@ -121,8 +125,8 @@ def _begins_with(prefix: str) -> Callable[[Any], bool]:
 
 
 def _is_there(value: Any) -> bool:
-    return value is not _MISSING and value is not None
+    return value is not None
 
 
 def _is_missing(value: Any) -> bool:
-    return value is _MISSING or value is None
+    return value is None
