@@ -255,9 +255,8 @@ class Dispatcher:
                 watched = encode_event(event, payload, self._max_frame_bytes)
                 check_quarantine(target, watched)
             if timeout is None:
-                own = target.policy.timeout
-                timeout = usual if own is None or own > usual else own
-                if target.policy.events:
+                timeout = usual
+                if target.has_timeouts:
                     timeout = self._registry.routes.step(target, event).timeout
             if self.serving:
                 passed, until = inherited(monotonic() + timeout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from vconnect.names import NameCache, canonical_name, capability_matches
+from vconnect.names import MAX_CACHED_NAMES, NameCache, canonical_name, capability_matches
 from vconnect.order import chain_order
 from vconnect.settings.events import EventPolicy, resolve_choices
 from vconnect.settings.match import Matcher, compile_match
@@ -96,6 +96,7 @@ class RouteTable:
         ]
         self._policies = policies
         self._routes = NameCache(self._work_out)
+        self._steps: dict[tuple[PluginRuntime, str], Step] = {}
 
     def route(self, event: str) -> Route:
         """Return the route of ``event``.
@@ -108,7 +109,13 @@ class RouteTable:
 
     def step(self, plugin: PluginRuntime, event: str) -> Step:
         """Return what a plugin may do with an event, whatever its capabilities."""
-        return make_step(plugin, event, self._policies[event], is_required=False)
+        step = self._steps.get((plugin, event))
+        if step is None:
+            step = make_step(plugin, event, self._policies[event], is_required=False)
+            if len(self._steps) >= MAX_CACHED_NAMES:
+                self._steps.clear()
+            self._steps[plugin, event] = step
+        return step
 
     def _work_out(self, event: str) -> Route:
         check_event(event)

@@ -126,6 +126,8 @@ class PluginRuntime:
         self.dev = dev
         self.log = log or PluginLog(name)
         self.policy = policy = policy or Settings().plugin_policy(name)
+        #: Whether the event's timeout is not all that counts; most plugins are spared the question.
+        self.has_timeouts = _has_timeouts(policy)
         self.on_change: Callable[[], None] = _nobody_listens
         self.meant_by: Callable[[str], str] = canonical_name
 
@@ -312,6 +314,7 @@ class PluginRuntime:
     def follow(self, policy: PluginPolicy) -> None:
         """Follow other settings, with the failures so far."""
         self.policy = policy
+        self.has_timeouts = _has_timeouts(policy)
         self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
         self.restarts.policy = policy.restart
 
@@ -418,3 +421,7 @@ class PluginRuntime:
 
 def _nobody_listens() -> None:
     """Do nothing: the plugin is in no registry yet."""
+
+
+def _has_timeouts(policy: PluginPolicy) -> bool:
+    return policy.timeout is not None or bool(policy.events)
