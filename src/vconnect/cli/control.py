@@ -203,7 +203,8 @@ def emit(
     host.show(outcome, lambda outcome: print_outcome(outcome, sent))
     # Printed first, so that a script that only looks at the exit code still leaves a trace of the
     # reason.
-    if not all(result["ok"] for result in outcome["results"]):
+    is_refused = outcome["reason"] is not None  # also if nobody was asked
+    if is_refused or not all(result["ok"] for result in outcome["results"]):
         click.get_current_context().exit(FAILED)
 
 

@@ -173,19 +173,32 @@ def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
         sent: The original payload.
     """
     results = outcome["results"]
-    if not results:
+    if not (results or outcome["stopped_by"]):
         click.echo("no running plugin wants this event")
         return
+    if results:
+        _print_results(results)
+    if outcome["payload"] != sent:
+        click.echo(f"payload now {clean(_compact(outcome['payload']))}")
+    if outcome["stopped_by"]:
+        click.echo(f"stopped by {clean(outcome['stopped_by'])}{_why_refused(outcome)}")
+
+
+def _print_results(results: Sequence[Mapping[str, Any]]) -> None:
     table = _table("plugin", "answer", ">ms", "data")
     for result in results:
         answer = "ok" if result["ok"] else "error"
         data = _compact(result["data"]) if result["ok"] else result["error"]
         _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
     _print_table(table)
-    if outcome["payload"] != sent:
-        click.echo(f"payload now {clean(_compact(outcome['payload']))}")
-    if outcome["stopped_by"]:
-        click.echo(f"stopped by {clean(outcome['stopped_by'])}")
+
+
+def _why_refused(outcome: Mapping[str, Any]) -> str:
+    """Return the words of a refusal that says more than that the plugin has stopped the event."""
+    refusal = outcome.get("refusal")
+    if not refusal or refusal["code"] == "stopped":
+        return ""
+    return f": {clean(refusal['message'])} ({clean(refusal['code'])})"
 
 
 def print_packed(made: Packed) -> None:

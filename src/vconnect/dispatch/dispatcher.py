@@ -428,8 +428,8 @@ class Dispatcher:
         elif plugin.is_wanted and plugin.session is not None:
             error = NotAskedError(plugin.name, "the event requires it, and it does not handle it")
         else:
-            why = plugin.reason or "no reason given"
-            error = NotAskedError(plugin.name, f"the event requires it ({plugin.status}: {why})")
+            words = f"the event requires it ({plugin.state_in_words})"
+            error = NotAskedError(plugin.name, words)
         refusal = Refusal(plugin=error.plugin, code=error.code, message=error.message)
         return Outcome([], error.plugin, payload, str(error), refusal)
 

@@ -247,3 +247,17 @@ def test_durations_have_two_units(
     assert ["uptime", *text.split()] in [
         line.split() for line in capsys.readouterr().out.splitlines()
     ]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [
+        ({"plugin": "f", "code": "stopped", "message": "f stopped it"}, "stopped by f\n"),
+        ({"plugin": "f", "code": "spam", "message": "no"}, "stopped by f: no (spam)\n"),
+        (None, "stopped by f\n"),
+    ],
+)
+def test_a_refusal_is_told_even_if_nobody_was_asked(capsys, refusal, shown) -> None:
+    outcome = {"results": [], "stopped_by": "f", "payload": 1, "reason": None, "refusal": refusal}
+    output.print_outcome(outcome, 1)
+    assert capsys.readouterr().out == shown
