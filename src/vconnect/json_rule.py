@@ -11,6 +11,8 @@ import dataclasses
 import math
 from typing import Any
 
+import orjson
+
 MAX_LEVELS = 254
 """The maximum nesting of a value."""
 
@@ -41,7 +43,7 @@ def _find(value: Any, place: str, level: int) -> str:
         return f"{place}: the integer has more than 64 bits; send it as a string"
     is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
     if not (is_object or isinstance(value, dict | list | tuple)):
-        return ""
+        return "" if _is_known(value) else f"{place}: JSON has no {type(value).__name__}"
     if level == MAX_LEVELS:
         return f"{place[:_SHOWN_CHARS]}…: nested too deeply; the limit is {MAX_LEVELS} levels"
     if isinstance(value, dict):
@@ -63,6 +65,15 @@ def _find_in_object(value: dict[Any, Any], place: str, level: int) -> str:
         if problem := _find(item, f"{place}.{key[:_SHOWN_CHARS]}", level + 1):
             return problem
     return ""
+
+
+def _is_known(value: Any) -> bool:
+    """Return whether the encoder knows a value of another type, such as a date."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_text(value: str) -> bool:

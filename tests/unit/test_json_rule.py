@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from typing import Any
 
@@ -37,6 +38,8 @@ BROKEN: list[tuple[Any, str]] = [
     (["ok", "\ud83d"], "$[1]: the text has half a surrogate pair"),
     ({"\ud83d": 1}, "$: a key has half a surrogate pair"),
     ({"a": {1: 2}}, "$.a: the key 1 is not a string"),
+    ({"a": [{1, 2}]}, "$.a[0]: JSON has no set"),
+    ({"a": b"x"}, "$.a: JSON has no bytes"),
     (nested(MAX_LEVELS + 1), "nested too deeply; the limit is 254 levels"),
     ({"big": ["x"] * 5000, "price": math.nan}, "$.price: nan is not"),
     ({"big": list(range(5000)), "price": math.nan}, "$.price: nan is not"),
@@ -66,12 +69,13 @@ def test_a_broken_value_is_refused_with_its_place(value: Any, words: str) -> Non
         {"a": None, "null": "null"},
         (None, [None]),
         Order(1.5),
+        {"at": datetime.date(2026, 1, 2)},
         {"orders": [Order(1.5), None]},
         nested(MAX_LEVELS),
         [None] * 5000,
         {"text": "null" * 5000},
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_everything_else_is_sent(value: Any) -> None:
     assert find_problem(value) == ""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 
-import msgspec
-
+from vconnect.plain import Plain
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.model import Settings
 from vconnect.version import host_version
 
 
-class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
+class HostSummary(Plain, frozen=True, kw_only=True):
     """What an operator sees of the host itself.
 
     Attributes:
