@@ -77,11 +77,12 @@ async def ask(
         raise NotAskedError(
             plugin.name, "the chain's timeout expired before its turn", PluginTimeoutError.code
         )
+    # Before it may become the probe of an open circuit, whose result would never be reported.
+    if plugin.crashes.is_watching:
+        check_quarantine(plugin, message)
     session = plugin.session
     if session is None or plugin.breaker.is_open:
         session = admit(plugin)
-    if plugin.crashes.is_watching:
-        check_quarantine(plugin, message)
     call = session.call  # read first: calling an attribute as a method costs more
     answer = call(message, deadline, hops)
     plugin.counters.events += 1
@@ -96,11 +97,11 @@ def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hop
     """Send, and record a refusal in the delivery, so that the other plugins still get it."""
     plugin = step.plugin
     try:
+        if plugin.crashes.is_watching:  # first, as in `ask`
+            check_quarantine(plugin, message)
         session = plugin.session
         if session is None or plugin.breaker.is_open:
             session = admit(plugin)
-        if plugin.crashes.is_watching:
-            check_quarantine(plugin, message)
         send = session.deliver  # as in `ask`
         send(message, delivery, deadline, hops)
         plugin.counters.events += 1

@@ -247,13 +247,14 @@ class Dispatcher:
         session = target.session
         breaker = target.breaker
         try:
-            if session is None or breaker.is_open:
-                session = admit(target)
-            # Only a plugin that has crashed lately pays for encoding the event twice.
+            # Only a plugin that has crashed lately pays for encoding the event twice. First, as in
+            # `ask`.
             watched = None
             if target.crashes.is_watching:
                 watched = encode_event(event, payload, self._max_frame_bytes)
                 check_quarantine(target, watched)
+            if session is None or breaker.is_open:
+                session = admit(target)
             if timeout is None:
                 timeout = usual
                 if target.has_timeouts:

@@ -209,3 +209,21 @@ async def test_of_an_observer(kind: str, policy: str) -> None:
     assert [result.plugin for result in outcome.results] == ["behind"]
     assert outcome.stopped_by is None
     assert is_behind_asked
+
+
+@pytest.mark.parametrize("mode", ["emit", "broadcast", "request"])
+async def test_a_quarantined_event_does_not_use_up_the_probe_of_a_circuit(mode: str) -> None:
+    async with having(breaker_failures=1, breaker_cooldown=0.001) as all_:
+        peer = await all_.add("filter")
+        quarantine(all_)
+        open_circuit(all_)
+        await asyncio.sleep(0.01)
+        arguments = ("filter", "e") if mode == "request" else ("e",)
+        for _ in range(2):
+            send = getattr(all_.dispatcher, mode)(*arguments, PAYLOAD)
+            await asyncio.gather(send, return_exceptions=True)
+        task = asyncio.create_task(all_.dispatcher.request("filter", "e", 1))
+        await peer.read()
+        await peer.answer({"status": "ok", "data": 1})
+        assert await task == 1
+        assert plugin(all_).breaker.state == "closed"
