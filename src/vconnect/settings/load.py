@@ -27,8 +27,9 @@ from vconnect.names import (
 )
 from vconnect.validation import place_and_words, uncapitalized, without_mark
 
-from .events import EventSettings, problem_of_roles
+from .events import EventSettings, PluginEventOptions, problem_of_roles
 from .limits import ResourceLimits, TreeLimits
+from .match import Condition
 from .model import SECRET_NAME_RULE, PluginOptions, Settings
 from .paths import absolute_path, absolute_paths
 from .variables import TABLES, variable_of
@@ -47,6 +48,7 @@ _HOMES: dict[str, type[msgspec.Struct]] = {
     "[plugins]": Settings,
     "[plugins.options.NAME]": PluginOptions,
     '[events."NAME"]': EventSettings,
+    '[plugins.options.NAME.events."EVENT"]': PluginEventOptions,
     "[plugins.options.NAME.limits]": ResourceLimits,
     "[plugins.options.NAME.tree_limits]": TreeLimits,
 }
@@ -97,6 +99,7 @@ def load_settings(
     origin = str(file) if file is not None else "settings"
     _check_names(settings, origin)
     _check_events(settings.events, origin)
+    _check_roles(settings, origin)
     return settings
 
 
@@ -254,11 +257,31 @@ def _check_names(settings: Settings, origin: str) -> None:
                     f"{origin}: plugins.options.{name!r}.events: got {pattern!r}; expected "
                     f"{PATTERN_RULE}"
                 )
-        if problem := problem_of_roles(settings.events, canonical_name(name), options.events):
-            raise ConfigError(f"{origin}: plugins.options.{name!r}.{problem}")
         for key in ("watch_ignore", "watch_also"):
             if problem := check_patterns(getattr(options, key)):
                 raise ConfigError(f"{origin}: plugins.options.{name!r}.{key}: {problem}")
+
+
+def _check_roles(settings: Settings, origin: str) -> None:
+    """Check what plugins may do with events against the events' own tables."""
+    for name, options in settings.options.items():
+        for pattern, table in options.events.items():
+            _check_default(name, pattern, table, settings, origin)
+        if problem := problem_of_roles(settings.events, canonical_name(name), options.events):
+            raise ConfigError(f"{origin}: plugins.options.{name!r}.{problem}")
+
+
+def _check_default(
+    name: str, pattern: str, table: PluginEventOptions, settings: Settings, origin: str
+) -> None:
+    covering = [one for at, one in settings.events.items() if capability_matches(at, pattern)]
+    has_default = any(one.default is not msgspec.UNSET for one in covering)
+    if table.on_failure == "default" and not has_default:
+        raise ConfigError(
+            f"{origin}: plugins.options.{name!r}.events.{pattern!r}: on_failure is 'default', but "
+            f"the event has none; add one to [events.{pattern!r}], such as "
+            'default = { status = "ok" }'
+        )
 
 
 def _check_twins(key: str, table: Mapping[str, Any], origin: str) -> None:
@@ -401,6 +424,9 @@ def _table_at(key: str, root: type[msgspec.Struct]) -> type[msgspec.Struct]:
     within: dict[str, type[msgspec.Struct]] = {"limits": ResourceLimits, "tree_limits": TreeLimits}
     if key in within and root is PluginOptions:
         return within[key]
+    # events, then the event's name, then perhaps the field of a condition.
+    if key.startswith("events") and root is PluginOptions:
+        return Condition if ".match" in key else PluginEventOptions
     return Settings if key else root
 
 

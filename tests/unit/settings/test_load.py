@@ -324,3 +324,43 @@ def test_a_configuration_that_json_does_not_have(tmp_path, value, words):
         load_settings(file)
     assert words in str(refused.value)
     assert str(file) in str(refused.value)
+
+
+REQUIRED = '[events.e]\nrequires = ["wk.plugin.f"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (REQUIRED + '[plugins.options.f.events.e]\nrole = "observer"', "events.'e' requires this"),
+        (
+            REQUIRED + "[plugins.options.f.events.'*']\nmatch = { a = 1 }",
+            "events.'e' requires this",
+        ),
+        ('[plugins.options.f.events.e]\nrole = "watcher"', "'filter', 'transform', 'observer'"),
+        ('[plugins.options.f.events.e]\nrolle = "filter"', "did you mean 'role'?"),
+        ("[plugins.options.f.events.e]\nmatch = { a = {} }", "expected prefix, in or present"),
+        (
+            "[plugins.options.f.events.e]\nmatch = { a = { prefix = 1 } }",
+            "match.'a'.prefix: expected",
+        ),
+        ('[plugins.options.f.events.e]\non_failure = "default"', "but the event has none"),
+        ('[plugins.options.f]\nrole = "filter"', "[plugins.options.NAME.events."),
+    ],
+)
+def test_roles_and_conditions_that_cannot_hold(tmp_path, text, words):
+    file = tmp_path / "vconnect.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(file)
+    assert words in str(refused.value)
+
+
+def test_a_default_may_stand_in_a_wider_table(tmp_path):
+    file = tmp_path / "vconnect.toml"
+    file.write_text(
+        '[events."user.*"]\ndefault = { status = "ok" }\n'
+        '[events."user.find"]\non_failure = "default"\n'
+        '[plugins.options.f.events."user.find"]\non_failure = "default"\n'
+    )
+    assert load_settings(file).event_policy("user.find").default == {"status": "ok"}
