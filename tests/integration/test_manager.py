@@ -510,8 +510,9 @@ async def test_the_end_of_the_block_ends_everything(lab: Lab) -> None:
     for order in (runtime.start_plugin, runtime.restart_plugin, runtime.stop_plugin):
         with pytest.raises(NotOpenError):
             await order("echo")
-    with pytest.raises(NotOpenError, match="async with"):
-        await runtime.start_all()
+    for all_of_them in (runtime.start_all, runtime.stop_all):
+        with pytest.raises(NotOpenError, match="async with"):
+            await all_of_them()
     await runtime.close()
 
 

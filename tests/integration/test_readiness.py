@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from textwrap import dedent
 from typing import Any
 
@@ -418,3 +419,21 @@ async def test_why_an_event_fails_while_a_plugin_gets_ready(lab: Lab) -> None:
             await runtime.request("k", "e", {})
         await starts
         assert runtime.summary("k").reason == ""
+
+
+async def test_a_closed_event_does_not_pass_a_plugin_that_initializes(lab: Lab) -> None:
+    code = """
+    connection = Connection()
+    connection.greet(protocol_versions=[1], ready=False, capabilities=["g"])
+    time.sleep(60)
+    """
+    lab.plugin("filter", code)
+    async with lab.manager(events={"g": {"on_failure": "closed"}}, start_timeout=30) as runtime:
+        await runtime.discover_plugins()
+        starting = asyncio.create_task(runtime.start_plugin("filter"))
+        await until(lambda: runtime.summary("filter").substate == "initializing")
+        outcome = await runtime.emit("g", {})
+        assert outcome.stopped_by == "filter"
+        await runtime.stop_plugin("filter")
+        with suppress(PluginStartError):
+            await starting

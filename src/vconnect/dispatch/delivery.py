@@ -117,8 +117,8 @@ def delivered(step: Step, delivery: Delivery, began: float, message: Event) -> P
     answer = normalize_answer(delivery.answer)
     if not answer.ok:
         error = reply_error(step.plugin.name, answer)
-        return failed(step, error, duration_ms, stops=answer.stop)
-    return answered(step.plugin, answer, duration_ms, message)
+        return failed(step, error, duration_ms, stops=answer.stop and step.may_stop)
+    return answered(step.plugin, answer, duration_ms, message, stops=step.may_stop)
 
 
 def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
@@ -201,7 +201,7 @@ def failed(
         data=None if default is None else default.data,
         error=error.message,
         error_code=error.code,
-        stop=stops if default is None else default.stop,
+        stop=stops if default is None else default.stop and step.may_stop,
         is_default=default is not None,
         duration_ms=duration_ms,
     )

@@ -114,8 +114,10 @@ class Dispatcher:
         if route.absent:
             return self._without(route.absent[0], payload)
         results: list[PluginResult] = []
+        # Looked at now: the caller may change the payload while the first plugin works.
+        asked = route.asked(payload)
         for step in route.steps:
-            if step.matches is not None and not step.matches(payload):
+            if step.matches is not None and step not in asked:
                 continue
             plugin = step.plugin
             if step.is_observer:
@@ -135,6 +137,7 @@ class Dispatcher:
                     payload, message, changed = self._replace(
                         plugin, policy, event, sent, answer.replacement, trace
                     )
+                    asked = route.asked(payload)
                 # After the replacement, which may turn the answer into a failure.
                 duration_ms = milliseconds_since(began)
                 results.append(
@@ -155,8 +158,9 @@ class Dispatcher:
                     # The default answer acts like a plugin's own answer, including its replacement.
                     payload = step.default.replacement
                     message = encode_event(event, payload, self._max_frame_bytes, trace)
+                    asked = route.asked(payload)
             if results[-1].stop:
-                refusal = refused_by(plugin.name, results[-1].data)
+                refusal = refused_by(results[-1])
                 return Outcome(results, plugin.name, payload, None, refusal)
         return Outcome(results, None, payload)
 
@@ -326,7 +330,7 @@ class Dispatcher:
             if not result.ok:
                 raise
             return result
-        return answered(target, answer, milliseconds_since(began), message)
+        return answered(target, answer, milliseconds_since(began), message, stops=step.may_stop)
 
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
@@ -404,7 +408,7 @@ class Dispatcher:
         """Encode a notification, unless the event may not be one."""
         if route.policy.requires:
             raise NotAskedError(
-                route.policy.requires[0],
+                canonical_name(route.policy.requires[0]),
                 f"{event} requires its answer, for which a notification does not wait; use emit",
             )
         return encode_event(event, payload, self._max_frame_bytes)

@@ -257,8 +257,10 @@ class HostCalls:
         queue.session.become_ready()
 
     def _write_log(self, queue: _CallQueue, call: HostCall) -> None:
-        level = call.params.get("level", "info")
-        message, fields = call.params.get("message", ""), call.params.get("fields") or {}
+        # `null` is the same as no value, here too.
+        given = {key: value for key, value in call.params.items() if value is not None}
+        level, message = given.get("level", "info"), given.get("message", "")
+        fields = given.get("fields", {})
         if not isinstance(level, str):
             raise HostCallError("bad_request", f"level is {shown(level)}; expected a string")
         if not isinstance(message, str) or not isinstance(fields, dict):

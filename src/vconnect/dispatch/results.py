@@ -70,9 +70,12 @@ class Outcome(Plain, frozen=True):
     refusal: Refusal | None = None
 
 
-def refused_by(plugin: str, data: Any) -> Refusal:
-    """Build the refusal of a plugin that has stopped a chain, from its answer's data."""
-    said = data if isinstance(data, dict) else {}
+def refused_by(result: PluginResult) -> Refusal:
+    """Build the refusal of a plugin that has stopped a chain, from its own words if it has any."""
+    plugin = result.plugin
+    if result.error is not None and not result.is_default:
+        return Refusal(plugin=plugin, code=result.error_code or "internal", message=result.error)
+    said = result.data if isinstance(result.data, dict) else {}
     code, message = said.get("code"), said.get("message")
     return Refusal(
         plugin=plugin,

@@ -327,6 +327,7 @@ class PluginRuntimeManager(Sender):
 
     async def stop_all(self) -> None:
         """Stop every plugin, required ones last. The socket stays open."""
+        self._check_open()
         supervisors = [self._roster.of(plugin) for plugin in self._registry]
         await run_in_order({s.plugin.name: s.stop for s in supervisors}, stop_order(supervisors))
         await self._state.flush()

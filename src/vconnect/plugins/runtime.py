@@ -356,6 +356,11 @@ class PluginRuntime:
         self.saw_alive()
         self.on_change()
 
+    def announced(self, handshake: Handshake) -> None:
+        """Learn from a plugin that is not ready what it wants, so that it is missed for that."""
+        self.handshake = handshake
+        self.on_change()
+
     def retire_session(self) -> None:
         """Send no more events to its session."""
         if self.session is not None:

@@ -130,16 +130,14 @@ def problem_of_roles(
         plugin: The plugin's canonical name.
         tables: Its own tables.
     """
-    for event, settings in events.items():
-        required = settings.requires or ()
-        if plugin not in map(canonical_name, required):
-            continue
-        for pattern, table in tables.items():
-            key = "role" if table.role == "observer" else "match" if table.match else ""
-            overlaps = capability_matches(pattern, event) or capability_matches(event, pattern)
-            if key and overlaps:
-                return (
-                    f"events.{pattern!r}.{key}: events.{event!r} requires this plugin, so it must "
-                    "be asked every time; remove one of the two"
-                )
+    # Names only: what a wildcard covers is known when an event occurs; then the requirement wins.
+    for event in dict.fromkeys(name for name in (*events, *tables) if "*" not in name):
+        required = _merged(event, events).get("requires", ())
+        choices = resolve_choices(event, tables)
+        key = "role" if choices.role == "observer" else "match" if choices.match else ""
+        if key and plugin in map(canonical_name, required):
+            return (
+                f"events.{event!r}.{key}: the event requires this plugin, so it must be asked "
+                "every time; remove one of the two"
+            )
     return ""

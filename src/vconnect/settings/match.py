@@ -38,6 +38,9 @@ Match = dict[str, Scalar | Condition]
 
 Matcher = Callable[[Any], bool]
 
+# Others are turned into these on their way.
+_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
+
 
 def compile_match(match: Mapping[str, Scalar | Condition]) -> Matcher | None:
     """Return a function that says whether a payload matches; ``None`` if every payload does.
@@ -81,7 +84,8 @@ def _of_field(field: str, test: Callable[[Any], bool]) -> Matcher:
             payload = _as_sent(payload)
             if type(payload) is not dict:
                 return test(None)
-        return test(payload.get(key))
+        value = payload.get(key)
+        return test(value if type(value) in _PLAIN else _as_sent(value))
 
     return matches
 
@@ -90,13 +94,13 @@ def _look_up(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         if not isinstance(value, dict):
             return None
-        value = value.get(key)
+        value = _as_sent(value.get(key))
     return value
 
 
 def _as_sent(payload: Any) -> Any:
-    """Return a payload as plugins see it: a dataclass is an object."""
-    if payload is None or isinstance(payload, dict | list | str | int | float):
+    """Return a value as plugins see it: a dataclass is an object, an enumeration its value."""
+    if type(payload) in _PLAIN:
         return payload
     return orjson.loads(orjson.dumps(payload))
 

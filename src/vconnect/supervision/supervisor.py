@@ -189,6 +189,7 @@ class Supervisor:
         if instance is None:
             return  # the session of an earlier process
         instance.session = None
+        self.plugin.counters.dropped += session.dropped
         instance.lost_events = session.lost_events()
         reason = why_disconnected(error)
         level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
@@ -317,6 +318,8 @@ class Supervisor:
     def _initializes(self, instance: Instance) -> None:
         """Show that a connected plugin is not ready, and give it time for that."""
         instance.expect_ready(self._settings.start_timeout)
+        if instance is self._generations.current and instance.session is not None:
+            self.plugin.announced(instance.session.handshake)
         if instance is self._generations.current:
             if self.plugin.status is not PluginStatus.STARTING:
                 self._move(PluginStatus.STARTING, Substate.INITIALIZING)

@@ -197,3 +197,30 @@ async def test_each_event_is_in_one_counter():
             await plugins.dispatcher.request("a", "e", 1)
         counters = plugins.registry.get("a").counters
         assert (counters.events, counters.errors, counters.passed_over) == (3, 2, 2)
+
+
+async def test_conditions_look_at_what_was_sent():
+    match = {"content": Condition(prefix="/help")}
+    async with having(options={"b": choices(match=match)}) as plugins:
+        first, second = await plugins.add("a", 9), await plugins.add("b")
+        payload = {"content": "hi"}
+        task = asyncio.create_task(plugins.dispatcher.emit("e", payload))
+        await first.read()
+        payload["content"] = "/help"  # too late
+        await first.answer(OK)
+        assert [result.plugin for result in (await task).results] == ["a"]
+        task = asyncio.create_task(plugins.dispatcher.emit("e", {"content": "hi"}))
+        await answering(first, {**OK, "payload": {"content": "/help"}})
+        assert await answering(second, OK) == {"content": "/help"}
+        assert [result.plugin for result in (await task).results] == ["a", "b"]
+
+
+async def test_an_error_that_stops_is_refused_in_its_own_words():
+    async with having() as plugins:
+        peer = await plugins.add("a")
+        task = asyncio.create_task(plugins.dispatcher.emit("e", 1))
+        error = {"status": "error", "code": "mine", "message": "no", "flow": "stop"}
+        await answering(peer, error)
+        refusal = (await task).refusal
+        assert refusal is not None
+        assert (refusal.code, refusal.message) == ("mine", "no")

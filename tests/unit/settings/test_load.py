@@ -332,10 +332,10 @@ REQUIRED = '[events.e]\nrequires = ["wk.plugin.f"]\n'
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (REQUIRED + '[plugins.options.f.events.e]\nrole = "observer"', "events.'e' requires this"),
+        (REQUIRED + '[plugins.options.f.events.e]\nrole = "observer"', "the event requires this"),
         (
             REQUIRED + "[plugins.options.f.events.'*']\nmatch = { a = 1 }",
-            "events.'e' requires this",
+            "the event requires this",
         ),
         ('[plugins.options.f.events.e]\nrole = "watcher"', "'filter', 'transform', 'observer'"),
         ('[plugins.options.f.events.e]\nrolle = "filter"', "did you mean 'role'?"),

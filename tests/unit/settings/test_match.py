@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -14,6 +16,16 @@ from vconnect.settings.match import Match, compile_match
 @dataclass
 class Message:
     content: str
+
+
+class Kind(Enum):
+    BOT = "bot"
+
+
+class Word(str):
+    """As some libraries mark text that is safe."""
+
+    __slots__ = ()
 
 
 def matches(match: dict[str, Any], payload: Any) -> bool:
@@ -38,6 +50,10 @@ KINDS = {"message_type": {"in": [1, 2, "x", True]}}
         (HELP, None, False),
         (HELP, Message("/help"), True),
         (HELP, Message("no"), False),
+        (HELP, OrderedDict(content="/help"), True),
+        (HELP, {"content": Word("/help")}, True),
+        ({"kind": "bot"}, {"kind": Kind.BOT}, True),
+        ({"message.content": "x"}, {"message": Message("x")}, True),
         (KINDS, {"message_type": 2}, True),
         (KINDS, {"message_type": 2.0}, True),
         (KINDS, {"message_type": True}, True),
