@@ -87,7 +87,7 @@ class NativeLaneMachine(LaneModel):
             ids = [left.pop(place % len(left)) for place in order[: len(left)]]
             before = self.lane.answered
             await self.peer.answer(
-                *({"id": i, "status": "ok", "n": self.unreplied.pop(i)} for i in ids)
+                *({"id": i, "status": "ok", "data": self.unreplied.pop(i)} for i in ids)
             )
             async with asyncio.timeout(10):
                 while self.lane.answered < before + len(ids):
@@ -127,7 +127,7 @@ class NativeLaneMachine(LaneModel):
         return True  # a reply may be dropped that came too late
 
     def is_answer_of(self, number, answer):
-        return answer["n"] == number
+        return answer["data"] == number
 
     @invariant()
     def order_is_kept_and_nobody_is_told_twice(self):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support.paper import report
+from tests.unit.dispatch.test_dispatcher import Plugins, having
 
 from vconnect.dispatch.results import Outcome
 from vconnect.errors import PluginError
@@ -20,8 +21,6 @@ from vconnect.settings.events import EventSettings, PluginEventOptions
 from vconnect.settings.model import PluginOptions
 from vconnect.wire.messages import encode_event
 from vconnect.wire.session import LostEvent
-
-from .test_dispatcher import Plugins, having
 
 PAYLOAD = {"content": "x", "from_uid": "ada"}
 DEFAULT = {"status": "ok", "data": "stand-in"}
