@@ -393,10 +393,11 @@ class Dispatcher:
         """
         route = self._registry.routes.route(event)
         message = self._message_to_tell(route, event, payload)
-        if self.serving:
-            hops = max(hops, inherited(inf)[0])
         if timeout is None:
             timeout = route.policy.timeout
+        if self.serving:
+            passed, until = inherited(monotonic() + timeout)
+            hops, timeout = max(hops, passed), until - monotonic()
         # Nobody waits for another plugin's queue.
         sent, full = _tell_all(route, message, payload, "block", hops, publisher)
         waits = (self._wait_for_room(one, message, timeout, hops) for one, _ in full)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from vconnect.dispatch.origin import Origin
 from vconnect.errors import PluginUnavailableError
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventSettings, PluginEventOptions
@@ -224,3 +226,17 @@ async def test_an_error_that_stops_is_refused_in_its_own_words():
         refusal = (await task).refusal
         assert refusal is not None
         assert (refusal.code, refusal.message) == ("mine", "no")
+
+
+async def test_waiting_for_room_ends_with_the_call_that_is_served():
+    async with having() as plugins:
+        await plugins.add("a")
+        for _ in range(10):
+            plugins.dispatcher.notify("e", "full")
+        origin = Origin(plugins.dispatcher)
+        origin.until = time.monotonic() + 0.05
+        with origin.inherited():
+            began = time.monotonic()
+            assert await plugins.dispatcher.notify_when_room("e", "late", timeout=30) == 0
+        assert time.monotonic() - began < 10
+        origin.end()
