@@ -152,8 +152,7 @@ class Dispatcher:
                 results.append(failed(step, error, duration_ms, stops=stops))
                 # "closed": without this plugin's consent, nothing goes further.
                 if step.is_closed:
-                    refusal = Refusal(plugin=plugin.name, code=error.code, message=error.message)
-                    return Outcome(results, plugin.name, payload, str(error), refusal)
+                    return _refused(results, payload, error)
                 if step.default is not None and step.default.replacement is not msgspec.UNSET:
                     # The default answer acts like a plugin's own answer, including its replacement.
                     payload = step.default.replacement
@@ -209,12 +208,8 @@ class Dispatcher:
         results = [delivered(step, one, began, message) for step, one in deliveries]
         for step, result in zip(steps, results, strict=True) if policy.requires else ():
             if step.is_required and not result.ok:
-                words = result.error or ""
-                code = result.error_code or "internal"
-                refusal = Refusal(plugin=result.plugin, code=code, message=words)
-                return Outcome(
-                    results, result.plugin, payload, f"{result.plugin}: {words}", refusal
-                )
+                error = PluginError(result.plugin, result.error or "", result.error_code)
+                return _refused(results, payload, error)
         return Outcome(results, None, payload)
 
     async def request(
@@ -436,8 +431,7 @@ class Dispatcher:
         else:
             words = f"the event requires it ({plugin.state_in_words})"
             error = NotAskedError(plugin.name, words)
-        refusal = Refusal(plugin=error.plugin, code=error.code, message=error.message)
-        return Outcome([], error.plugin, payload, str(error), refusal)
+        return _refused([], payload, error)
 
     def _name_and_timeout(self, event: str) -> tuple[EventName, float]:
         check_event(event)
@@ -476,6 +470,12 @@ class Dispatcher:
         except PayloadError as error:
             raise PluginReplyError(plugin.name, f"its replacement: {error}") from error
         return payload, message, changed_fields(before, payload)
+
+
+def _refused(results: list[PluginResult], payload: Any, error: PluginError) -> Outcome:
+    """Build the outcome of an event that goes no further because a plugin has failed."""
+    refusal = Refusal(plugin=error.plugin, code=error.code, message=error.message)
+    return Outcome(results, error.plugin, payload, str(error), refusal)
 
 
 def _tell_all(

@@ -115,6 +115,7 @@ class Orders:
             )
         self._plugin.want("running")
         self._check_startable()
+        self._plugin.crashes.release()
         self._clear_history()
         self.failure = ""
         self.is_urgent = True
@@ -147,7 +148,6 @@ class Orders:
 
     def _clear_history(self) -> None:
         """Clear the failure history: a manual command overrides back-off."""
-        self._plugin.crashes.release()
         self._plugin.restarts.forget()
         self._plugin.restarts.cancel()
         self._plugin.forget_past()

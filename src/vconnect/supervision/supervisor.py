@@ -318,9 +318,9 @@ class Supervisor:
     def _initializes(self, instance: Instance) -> None:
         """Show that a connected plugin is not ready, and give it time for that."""
         instance.expect_ready(self._settings.start_timeout)
-        if instance is self._generations.current and instance.session is not None:
-            self.plugin.announced(instance.session.handshake)
         if instance is self._generations.current:
+            if instance.session is not None:
+                self.plugin.announced(instance.session.handshake)
             if self.plugin.status is not PluginStatus.STARTING:
                 self._move(PluginStatus.STARTING, Substate.INITIALIZING)
             self.plugin.explain(Substate.INITIALIZING, "connected, and not ready yet")
