@@ -157,9 +157,9 @@ def restart(host: RunningHost, name: str) -> None:
 @name_argument
 @asks_host
 def release(host: RunningHost, name: str) -> None:
-    """Send the plugin NAME its quarantined events again.
+    """Lift the quarantine of the plugin NAME, so that it gets these events again.
 
-    These are events that it crashed with twice. A start, a restart, and another version of the
+    Quarantined are events that it crashed with twice. A start, a restart, and another version of the
     plugin release them, too.
     """
     host.show(host.act(name, "release"), print_done)
