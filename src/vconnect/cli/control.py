@@ -159,8 +159,8 @@ def restart(host: RunningHost, name: str) -> None:
 def release(host: RunningHost, name: str) -> None:
     """Lift the quarantine of the plugin NAME, so that it gets these events again.
 
-    Quarantined are events that it crashed with twice. A start, a restart, and another version of the
-    plugin release them, too.
+    An event is quarantined for a plugin that has crashed with it twice. A start, a restart, and
+    another version of the plugin release it too.
     """
     host.show(host.act(name, "release"), print_done)
 
