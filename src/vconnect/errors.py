@@ -22,7 +22,8 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
         ├── PluginReplyError        it answered with an error
         ├── PluginTimeoutError      it did not answer before the deadline
         ├── PluginUnavailableError  it is not connected, or its connection ended during the call
-        │   └── PluginStuckError    … because it had stopped answering
+        │   ├── PluginStuckError    … because it had stopped answering
+        │   └── NotAskedError       the event was not even sent to it
         └── PluginOverloadedError   its queue is full
 
 Messages are lower case and say what was found, what is allowed and what to do.
@@ -197,6 +198,10 @@ class PluginUnavailableError(PluginError):
 
 class PluginStuckError(PluginUnavailableError):
     """The plugin had stopped answering, so its connection was closed."""
+
+
+class NotAskedError(PluginUnavailableError):
+    """The event was not sent to the plugin, which says nothing new about the plugin."""
 
 
 class PluginOverloadedError(PluginError):

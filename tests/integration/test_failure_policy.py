@@ -128,7 +128,10 @@ async def test_a_default_answer_may_stop_and_replace(lab: Lab) -> None:
         "stop.inside": {"default": {"status": "ok", "data": {"flow": "stop", "n": 1}}},
         "replace": {"default": {"status": "ok", "payload": {"from_uid": "operator"}}},
         "bare": {"default": {"answer": 42}},
-        "refuse": {"default": {"status": "error", "message": "sorry"}},
+        "refuse": {"default": {"status": "error", "code": "no", "message": "sorry"}},
+        "refuse.all": {
+            "default": {"status": "error", "code": "no", "message": "sorry", "flow": "stop"}
+        },
     }
     tables = {name: {"on_failure": "default", **keys} for name, keys in events.items()}
     async with lab.manager(events=tables) as runtime:
@@ -144,9 +147,13 @@ async def test_a_default_answer_may_stop_and_replace(lab: Lab) -> None:
         assert (await runtime.emit("bare", {})).results[0].data == {"answer": 42}
         outcome = await runtime.emit("refuse", {})
         assert [result.ok for result in outcome.results] == [False, True]
-        assert outcome.results[0].error == "broken"
-        with pytest.raises(PluginError, match="broken"):
+        refused = outcome.results[0]
+        assert (refused.error, refused.error_code, refused.is_default) == ("sorry", "no", True)
+        with pytest.raises(PluginError, match="sorry") as caught:
             await runtime.request("bad", "refuse", {})
+        assert caught.value.code == "no"
+        outcome = await runtime.emit("refuse.all", {})
+        assert outcome.refusal == Refusal(plugin="bad", code="no", message="sorry")
 
 
 async def test_a_crash_with_many_in_flight_fails_each_by_its_own_policy(lab: Lab) -> None:

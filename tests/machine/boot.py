@@ -29,6 +29,8 @@ CACHE = ROOT / ".run" / "machine"
 DEADLINE_S = int(os.environ.get("MACHINE_DEADLINE_S", "1500"))
 NOT_TO_BE_HAD = 2
 SYSTEMD = "/lib/systemd/systemd"
+# Where the machine has directories of its own, in memory.
+HIDDEN = ("/run", "/tmp")
 MODULES = ("overlay", "virtio_pci", "9p", "9pnet_virtio")
 ENDED = re.compile(r"^machine: exit (\d+)\s*$")
 
@@ -51,6 +53,8 @@ exec switch_root /new /lib/systemd/systemd --unit=machine.service --show-status=
 UNIT = """\
 [Unit]
 DefaultDependencies=no
+# If it cannot even be started, nothing else would end the machine.
+FailureAction=poweroff-force
 [Service]
 Type=exec
 Delegate=yes
@@ -69,6 +73,9 @@ def main(arguments: list[str]) -> int:
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None or not Path(SYSTEMD).exists():
         print("machine: it needs qemu-system-x86 and systemd; install them", file=sys.stderr)
+        return NOT_TO_BE_HAD
+    if hidden := next((place for place in HIDDEN if ROOT.is_relative_to(place)), None):
+        print(f"machine: {ROOT} would be hidden: {hidden} is empty in there", file=sys.stderr)
         return NOT_TO_BE_HAD
     try:
         unpacked = fetch()

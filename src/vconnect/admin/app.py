@@ -22,7 +22,7 @@ from vconnect.errors import (
 )
 from vconnect.names import LogLevel
 from vconnect.validation import place_and_words
-from vconnect.wire.messages import check_event
+from vconnect.wire.messages import check_event, why_not_json
 
 from .responses import error_response, json_response, response_for
 
@@ -284,8 +284,7 @@ def _parse_event(body: bytes) -> EventRequest:
     try:
         wanted = msgspec.convert(parse_message(body), EventRequest)
     except RemoteProtocolError as error:
-        words = str(error).removeprefix("payload is not JSON: ")
-        raise _BadRequestError(f"the body is not valid JSON: {words}") from None
+        raise _BadRequestError(f"the body is not valid JSON: {why_not_json(error)}") from None
     except msgspec.ValidationError as error:
         raise _BadRequestError(_field_first(error)) from None
     if wanted.plugin is not None and wanted.mode is not None:

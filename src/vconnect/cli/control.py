@@ -14,6 +14,7 @@ from orjson import JSONDecodeError
 
 from vconnect._framing import parse_message
 from vconnect.errors import RemoteProtocolError
+from vconnect.wire.messages import why_not_json
 
 from .boundary import FAILED
 from .context import State, admin_option, config_option, find_admin_socket, pass_state
@@ -219,8 +220,8 @@ def _read_payload(text: str) -> Any:
         near = ""
         if isinstance(error.__context__, JSONDecodeError):
             near = f"; near {_excerpt(data, error.__context__.pos)!r}"
-        words = str(error).removeprefix("payload is not JSON: ")
-        raise click.BadParameter(f"not valid JSON: {words}{near}", param_hint="JSON") from None
+        words = f"not valid JSON: {why_not_json(error)}{near}"
+        raise click.BadParameter(words, param_hint="JSON") from None
 
 
 def _excerpt(data: bytes, position: int) -> str:

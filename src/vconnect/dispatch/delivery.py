@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from vconnect._framing import Event
 from vconnect.errors import (
+    NotAskedError,
     PluginError,
     PluginOverloadedError,
     PluginTimeoutError,
@@ -28,10 +29,6 @@ from .origin import Origin
 from .results import PluginResult
 
 T = TypeVar("T")
-
-
-class NotAskedError(PluginUnavailableError):
-    """The event was not sent to the plugin, which says nothing new about the plugin."""
 
 
 def admit(plugin: PluginRuntime) -> Session:
@@ -194,6 +191,8 @@ def failed(
     """Count a failure, and build its result: an error, or the default answer in its place."""
     count(step, error, duration_ms / 1000)
     default = step.default
+    if default is not None and not default.ok:  # the operator's own refusal, in his own words
+        error = reply_error(step.plugin.name, default)
     return PluginResult(
         plugin=step.plugin.name,
         # The error stays visible in the result even if the default answer replaces it.

@@ -26,6 +26,7 @@ import msgspec
 
 from vconnect._framing import Event, EventName
 from vconnect.errors import (
+    NotAskedError,
     PayloadError,
     PluginError,
     PluginOverloadedError,
@@ -33,7 +34,7 @@ from vconnect.errors import (
 )
 from vconnect.names import NameCache, canonical_name
 from vconnect.plugins.registry import Registry
-from vconnect.plugins.routes import Route
+from vconnect.plugins.routes import Route, Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
 from vconnect.wire._lane import FanOut
@@ -46,7 +47,6 @@ from vconnect.wire.messages import (
 )
 
 from .delivery import (
-    NotAskedError,
     admit,
     answered,
     ask,
@@ -121,7 +121,7 @@ class Dispatcher:
                 continue
             plugin = step.plugin
             if step.is_observer:
-                tell(plugin, message, "drop_oldest", hops)
+                await self._tell_observer(step, message, until, hops)
                 continue
             began = monotonic()
             answer = None
@@ -270,8 +270,10 @@ class Dispatcher:
             step = self._registry.routes.step(target, event)
             count(step, error, timeout or 0.0)
             default = step.default
-            if default is None or not default.ok:
+            if default is None:
                 raise
+            if not default.ok:
+                raise reply_error(target.name, default) from error
             return default.data
         # Neither says anything about the plugin, so a pending probe must be released.
         except (CancelledError, PayloadError):
@@ -408,6 +410,14 @@ class Dispatcher:
                 f"{event} requires its answer, for which a notification does not wait; use emit",
             )
         return encode_event(event, payload, self._max_frame_bytes)
+
+    async def _tell_observer(self, step: Step, message: Event, until: float, hops: int) -> None:
+        """Notify an observer of a chain; where ``overflow`` is ``block``, wait while it is full."""
+        try:
+            tell(step.plugin, message, step.policy.overflow, hops)
+        except PluginOverloadedError:
+            patience = min(step.timeout, until - monotonic())
+            await self._wait_for_room(step.plugin, message, patience, hops)
 
     async def _wait_for_room(
         self, plugin: PluginRuntime, message: Event, timeout: float, hops: int

@@ -14,7 +14,8 @@ class PluginResult(Plain, frozen=True, kw_only=True):
         plugin: The plugin's canonical name.
         ok: Whether the plugin answered without an error, or a default answer replaced its failure.
         data: The answer's data.
-        error: The error text without the plugin's name; set even if there is a default answer.
+        error: The error text without the plugin's name, also of a failure that a default answer
+            replaces; if that is an error itself, its own.
         error_code: The error code (``docs/wire.md``), or ``None``.
         stop: Whether this result ended the chain.
         changed: The fields of the payload that the plugin's replacement has changed; ``("*",)`` if
@@ -73,7 +74,7 @@ class Outcome(Plain, frozen=True):
 def refused_by(result: PluginResult) -> Refusal:
     """Build the refusal of a plugin that has stopped a chain, from its own words if it has any."""
     plugin = result.plugin
-    if result.error is not None and not result.is_default:
+    if result.error is not None and not (result.is_default and result.ok):
         return Refusal(plugin=plugin, code=result.error_code or "internal", message=result.error)
     said = result.data if isinstance(result.data, dict) else {}
     code, message = said.get("code"), said.get("message")

@@ -288,6 +288,7 @@ class PluginRuntimeManager(Sender):
         Raises:
             UnknownPluginError: There is no such plugin.
         """
+        self._check_open()
         return self._registry.get(name).crashes.release()
 
     async def restart_plugin(self, name: str) -> None:
@@ -409,6 +410,7 @@ class PluginRuntimeManager(Sender):
         Raises:
             PluginError: It did not answer, is not connected, or is not native.
         """
+        self._check_open()
         return await self._native.ping(name, timeout)
 
     async def update_config(
@@ -429,6 +431,7 @@ class PluginRuntimeManager(Sender):
             PluginReplyError: The plugin rejected it; the text is the plugin's reason.
             PluginError: The plugin is not connected, not native, or did not answer.
         """
+        self._check_open()
         await self._native.update_config(name, values, timeout)
 
     # Internals.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from vconnect.dispatch.delivery import inherited
 from vconnect.errors import ConfigError, PluginUnavailableError
 from vconnect.packages.config_schema import find_violation
 from vconnect.plugins.registry import Registry
@@ -64,5 +65,8 @@ class NativeRequests:
                 plugin.name, f"it speaks the classic dialect, which does not have {event}"
             )
         # Past the dispatcher: no open circuit, quarantine or default answer stands in between.
-        usual = self._registry.policies[event].timeout
-        await session.request(EVENT_NAMES[event], payload, usual if timeout is None else timeout)
+        if timeout is None:
+            timeout = self._registry.policies[event].timeout
+        # In a function of the application, not longer than the plugin's call that it serves.
+        _, until = inherited(time.monotonic() + timeout)
+        await session.request(EVENT_NAMES[event], payload, until - time.monotonic())

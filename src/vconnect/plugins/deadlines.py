@@ -63,7 +63,8 @@ class MissedDeadlines:
     def _limit(self, policy: EventPolicy, limit: float, seconds: float) -> str:
         """Return the time that a plugin had, and which setting decided it."""
         if not limit + _EARLIEST <= seconds <= 1.5 * limit + _LATEST:
-            return f"{round(seconds, 2):g} s, from the caller or chain_timeout"
+            key = "the caller (its timeout or its own deadline) or chain_timeout"
+            return f"{round(seconds, 2):g} s, from {key}"
         if limit == policy.timeout:
             key = "timeout in the event's table or event_timeout"
         elif limit == self._own:

@@ -44,6 +44,10 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
             f"tree_limits.memory_bytes, which is {cgroup.memory_bytes}"
         )
         return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
+    if exit_status.is_clean and instance.violation:
+        # Its connection was cut off, and it has only drawn the consequence.
+        reason = f"{exit_status}, after {instance.violation}"
+        return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
     if exit_status.is_clean:
         reason = f"{exit_status}{_background(instance)}{_stranger(instance)}"
         return Verdict(PluginStatus.STOPPED, Substate.EXITED, reason, Ended.CLEANLY)

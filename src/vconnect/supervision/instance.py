@@ -56,6 +56,7 @@ class Instance:
         running_since: When it was first ready, in seconds of ``time.monotonic()``, or ``None``.
         is_ending: Whether its shutdown sequence has begun.
         lost_events: The events in flight when its last session ended.
+        violation: How its last session violated the protocol, if that has ended it, or empty.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Instance:
         # Here and not at the plugin: two instances may end at the same time, and only the events of
         # the one that crashed are suspect.
         self.lost_events: list[LostEvent] = []
+        self.violation = ""
 
     @property
     def is_alive(self) -> bool:
@@ -98,6 +100,10 @@ class Instance:
     def owns(self, pid: int) -> bool:
         """Return whether process ``pid`` belongs to it."""
         return self.process is not None and self.process.owns(pid)
+
+    def attach(self, session: Session) -> None:
+        """Record that it has completed a handshake."""
+        self.session, self.has_connected, self.violation = session, True, ""
 
     def condemn(self, verdict: Verdict) -> None:
         """Set the reason why it must end, unless there is one already."""

@@ -76,7 +76,7 @@ class Orders:
         self._plugin.want("running")
         self._check_startable()
         self._plugin.crashes.release()
-        if self._generations.current is None or self._plugin.status is PluginStatus.STOPPING:
+        if not self._serves_on():
             self._clear_history()
             self.is_urgent = is_urgent
             self.give(Order.START)
@@ -161,6 +161,15 @@ class Orders:
             # A condemned process is still `Running`, but about to be ended.
             and (current is None or current.verdict is None)
         )
+
+    def _serves_on(self) -> bool:
+        """Return whether it has a process that is not about to end."""
+        current = self._generations.current
+        if current is None or self._plugin.status is PluginStatus.STOPPING:
+            return False
+        if current.process is not None and not current.process.is_alive:
+            return False  # it has crashed, and its supervisor has not looked at that yet
+        return current.verdict is None and not current.is_ending
 
     def _is_past_stopping(self) -> bool:
         return (

@@ -159,7 +159,7 @@ class Supervisor:
         """
         if instance is None:
             instance = self._generations.current = Instance(self.plugin.generation)
-        instance.session, instance.has_connected = session, True
+        instance.attach(session)
         # Another program's plugin may have the name of an installed one, and then has its manifest.
         manifest = self.plugin.manifest if instance.process is None else instance.manifest
         session.permissions = manifest.permissions if manifest is not None else ()
@@ -192,7 +192,9 @@ class Supervisor:
         self.plugin.counters.dropped += session.dropped
         instance.lost_events = session.lost_events()
         reason = why_disconnected(error)
-        level = logging.WARNING if isinstance(error, RemoteProtocolError) else logging.INFO
+        is_violation = isinstance(error, RemoteProtocolError)
+        instance.violation = reason if is_violation else ""
+        level = logging.WARNING if is_violation else logging.INFO
         _log.log(level, "plugin %s: %s", self.plugin.name, reason)
         if instance is self._generations.current and not instance.is_ending:
             self._lost_session(instance, session, error, reason)

@@ -14,7 +14,13 @@ import msgspec
 import orjson
 
 from vconnect._framing import Event, EventName, encode_frame
-from vconnect.errors import HandshakeError, HostCallError, PayloadError, PluginReplyError
+from vconnect.errors import (
+    HandshakeError,
+    HostCallError,
+    PayloadError,
+    PluginReplyError,
+    RemoteProtocolError,
+)
 from vconnect.names import NAME_RULE, NameCache, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
@@ -179,6 +185,21 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         is_ready=version is None or _is_ready(message.get("ready")),
         concurrency=max(0, _typed(message, "concurrency", int, 0)),
     )
+
+
+def claimed_name(message: Any) -> str:
+    """Return the canonical name in a handshake that may be wrong in other ways, or empty."""
+    if not isinstance(message, dict):
+        return ""
+    try:
+        return _parse_name(message)
+    except HandshakeError:
+        return ""
+
+
+def why_not_json(error: RemoteProtocolError) -> str:
+    """Return what is wrong with text that is not JSON, without saying that it is a payload."""
+    return str(error).removeprefix("payload is not JSON: ")
 
 
 def protobuf_name(head: bytes) -> str:

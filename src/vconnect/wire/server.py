@@ -23,7 +23,7 @@ from vconnect.settings.paths import absolute_path
 from ._lane import Lane
 from ._stream import ReadBuffer
 from .acceptor import Acceptor
-from .messages import Handshake, parse_handshake, protobuf_name, refusal
+from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
 from .private_socket import (
     PrivateSocket,
     bind_private_socket,
@@ -231,8 +231,8 @@ class UnixSocketServer:
             self._refused.clear()
         self._refused[name] = now
         _log.warning(
-            "refused a connection as %s from PID %s: %s",
-            name or "(nameless)",
+            "refused a connection%s from PID %s: %s",
+            f" as {name}" if name else "",
             peer.pid,
             error,
         )
@@ -274,10 +274,9 @@ class _Greeting:
         # Looked up before parsing, because a refusal of garbage is reported to the owner as well.
         owner = gatekeeper.owner(self._peer)
         # Refusals without a name share one entry in the log's limit.
-        name = ""
+        name = claimed_name(message)
         try:
             handshake = parse_handshake(message)
-            name = handshake.plugin
             admission = gatekeeper.admit(handshake, self._peer, owner)
             # Encoded before the session exists, so that a failure is an ordinary refusal.
             limits = admission.limits or self._server.limits

@@ -31,10 +31,11 @@ from vconnect.version import host_version
 
 
 def knowing(*plugins: PluginRuntime, **options: Any) -> PluginRuntimeManager:
-    """A manager that was never opened and knows these plugins."""
+    """A manager without a socket that knows these plugins."""
     made = PluginRuntimeManager(**options)
     for one in plugins:
         made._registry.add(one)
+    made._open_sending()
     return made
 
 

@@ -83,9 +83,9 @@ def test_a_line_does_not_grow_with_the_number_of_events(teller):
         (None, 5.9, "5 s, from timeout in the event's table or event_timeout"),
         (9.0, 5.0, "5 s, from timeout in the event's table or event_timeout"),
         (2.0, 2.03, "2 s, from timeout in its options"),
-        (None, 0.5, "0.5 s, from the caller or chain_timeout"),
-        (2.0, 5.0, "5 s, from the caller or chain_timeout"),
-        (None, 0.00001, "0 s, from the caller or chain_timeout"),
+        (None, 0.5, "0.5 s, from the caller (its timeout or its own deadline) or chain_timeout"),
+        (2.0, 5.0, "5 s, from the caller (its timeout or its own deadline) or chain_timeout"),
+        (None, 0.00001, "0 s, from the caller (its timeout or its own deadline) or chain_timeout"),
     ],
 )
 def test_the_setting_that_decided_is_named(monkeypatch, own, seconds, limit):

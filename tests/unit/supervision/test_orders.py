@@ -36,12 +36,21 @@ async def test_a_stop_that_is_carried_out_says_so_even_if_a_start_follows(stage:
     await stage.up()
 
 
-async def test_a_start_does_not_take_a_condemned_process_for_a_running_one(stage: Stage) -> None:
+@pytest.mark.parametrize("how", ["condemned", "crashed"])
+async def test_a_start_does_not_take_a_process_that_ends_for_a_running_one(
+    stage: Stage, how: str
+) -> None:
     await stage.up()
-    stage.one.condemn(Substate.WATCHDOG, "hangs")
-    with pytest.raises(PluginStartError, match="hangs"):
-        async with asyncio.timeout(10):
-            await stage.one.start()
+    if how == "condemned":
+        stage.one.condemn(Substate.WATCHDOG, "hangs")
+    else:
+        stage.launcher.last.die(3)
+    starting = asyncio.create_task(stage.one.start())
+    await stage.starts(2)
+    assert not starting.done()
+    stage.shake()
+    async with asyncio.timeout(10):
+        await starting
 
 
 async def test_a_start_of_the_host_is_not_urgent_and_an_operators_is(stage: Stage) -> None:
