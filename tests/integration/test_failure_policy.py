@@ -11,6 +11,7 @@ import pytest
 from tests.support.lab import ECHO, Lab, until_status
 
 from vconnect import PluginError, PluginRuntimeManager
+from vconnect.dispatch.results import Refusal
 
 pytestmark = pytest.mark.both_loops
 

@@ -112,6 +112,23 @@ async def test_an_observer_is_told_and_not_waited_for():
         assert await answering(watching, {**OK, "flow": "stop", "payload": 2}) == 1
 
 
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [("drop_oldest", [10, 11]), ("drop_newest", [8, 9]), ("block", [8, 9])]
+)
+async def test_the_queue_of_an_observer_is_full(overflow: Any, kept: list[int]):
+    tables = {"e": EventSettings(overflow=overflow)}
+    options = {"a": choices(role="observer", timeout=0.05)}
+    async with having(events=tables, options=options) as plugins:
+        watching = await plugins.add("a")
+        session = plugins.registry.get("a").session
+        assert session is not None
+        for number in range(12):  # eight are in flight; two have room behind them
+            await plugins.dispatcher.emit("e", number)
+        for number in [*range(8), *kept]:
+            assert await answering(watching, OK) == number
+        assert plugins.registry.get("a").counters.dropped + session.dropped == 2
+
+
 async def test_on_failure_of_one_plugin():
     async with having(options={"a": choices(on_failure="closed")}) as plugins:
         first, _ = await plugins.add("a", 9), await plugins.add("b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from tests.support.lab import ECHO, Lab, until
 from tests.support.paper import opened, plugin, unopened
 
 from vconnect import PluginRuntimeManager
+from vconnect.dispatch.origin import Origin
 from vconnect.errors import (
     ConfigError,
     InstallError,
     PluginReplyError,
     PluginStartError,
+    PluginTimeoutError,
     PluginUnavailableError,
     SocketError,
     StateError,
@@ -275,6 +278,19 @@ async def test_a_ping_tells_how_long_it_took():
         assert (asked["event"], asked["payload"]) == ("vconnect.ping", {})
         await peer.answer({"id": asked["id"], "status": "ok"})
         assert 0 < await pinging < 10
+
+
+async def test_a_ping_ends_with_the_call_that_asks_for_it():
+    one = plugin("a")
+    async with opened("a", native=True) as (session, peer, _):
+        one.session = session
+        made = knowing(one)
+        origin = Origin(made._dispatcher)
+        origin.until = time.monotonic() + 0.05
+        with origin.inherited(), pytest.raises(PluginTimeoutError):
+            await made.ping("a", timeout=60.0)
+        origin.end()
+        assert (await peer.read())["event"] == "vconnect.ping"
 
 
 @pytest.mark.parametrize("refused_at", [None, "vconnect.config.check", "vconnect.config.update"])

@@ -8,7 +8,6 @@ import pytest
 from tests.support.stage import Stage
 from tests.support.wire_kit import until
 
-from vconnect.errors import PluginStartError
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.supervision.orders import Order
 

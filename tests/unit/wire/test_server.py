@@ -428,12 +428,16 @@ async def test_a_length_costs_no_memory(path):
         assert grown < 32 * 1024  # KiB, or bytes on macOS: generous either way
 
 
-async def test_the_gatekeeper_hears_of_each_refusal_and_of_its_owner(path):
+async def test_the_gatekeeper_hears_of_each_refusal_and_of_its_owner(path, caplog):
     async with running(path) as (server, gate):
         for message, code in (({"name": "stranger"}, "stranger"), ({}, "nameless")):
             async with plugin(server) as peer:
                 await peer.answer(message)
                 await refused(peer, code)
+            assert (
+                f"refused a connection{' as ' + message['name'] if message else ''} from PID"
+                in (caplog.text)
+            )
         assert [error.code for _, error in gate.refused_peers] == ["stranger", "nameless"]
         assert {owner.pid for owner, _ in gate.refused_peers} == {os.getpid()}
 
