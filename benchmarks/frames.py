@@ -39,11 +39,11 @@ def _decode(label: str, size: int) -> Row:
         f"decode {label}",
         Placement.ONE_CORE,
         (
-            Way("bytes copy", _repeat(_copy, memoryview(data), operations=frames), "floor"),
+            Way("bytes copy", repeat(_copy, memoryview(data), operations=frames), "floor"),
             Way(
-                "struct loop", _repeat(rival.StructDecoder().feed, data, operations=frames), "rival"
+                "struct loop", repeat(rival.StructDecoder().feed, data, operations=frames), "rival"
             ),
-            Way("vconnect", _repeat(FrameDecoder().feed, data, operations=frames)),
+            Way("vconnect", repeat(FrameDecoder().feed, data, operations=frames)),
         ),
         step=frames,
     )
@@ -58,10 +58,10 @@ def _encode(label: str, size: int) -> Row:
         f"encode {label}",
         Placement.ONE_CORE,
         (
-            Way("bytes copy", _repeat(_copy, json), "floor"),
-            Way("orjson alone", _repeat(orjson.dumps, payload)),
-            Way("struct, orjson", _repeat(rival.encode_event, EVENT, payload), "rival"),
-            Way("vconnect", _repeat(_encode_event, name, payload)),
+            Way("bytes copy", repeat(_copy, json), "floor"),
+            Way("orjson alone", repeat(orjson.dumps, payload)),
+            Way("struct, orjson", repeat(rival.encode_event, EVENT, payload), "rival"),
+            Way("vconnect", repeat(_encode_event, name, payload)),
         ),
     )
 
@@ -73,7 +73,7 @@ def _encode_event(name: EventName, payload: Any) -> bytes:
     return Event(name, payload).classic_frame
 
 
-def _repeat(
+def repeat(
     function: Callable[..., Any], *args: Any, operations: int = 1
 ) -> Callable[[Peers], AbstractContextManager[Burst]]:
     """Make a way that calls a function, which does so many operations at a time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import fanout, frames, payloads, roundtrips, rpc, scale, sdk
+from . import fanout, frames, matching, payloads, roundtrips, rpc, scale, sdk
 from .measure import Row
 
 
@@ -15,4 +15,5 @@ def all_rows() -> list[Row]:
         *scale.rows(),
         *payloads.rows(),
         *frames.rows(),
+        *matching.rows(),
     ]
