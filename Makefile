@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # The editable install is made again when what is compiled or declared has changed.
 BUILT  := $(VENV)/.built
-CORE   := pyproject.toml setup.py $(wildcard src/vconnect/*.pyx src/vconnect/*/*.pyx src/vconnect/*.pxd src/vconnect/*/*.pxd src/vconnect/*/*.h)
+CORE   := pyproject.toml setup.py $(wildcard $(foreach kind,pyx pxd h,src/vconnect/*.$(kind) src/vconnect/*/*.$(kind)))
 
 # The documentation as a site. The variable silences the theme's note about mkdocs 2.
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -40,11 +41,14 @@ TRACE = bool(os.environ.get("VCONNECT_TRACE"))
 # No function is looked up at its first call: `_spawn` makes some where nothing may be looked up.
 LINK = ["-Wl,-z,now"] if sys.platform == "linux" else []
 
+HEADERS = sorted(str(path) for path in Path("src").rglob("*.h"))
+
 setup(
     ext_modules=[
         Extension(
             f"vconnect.{name}",
             [f"src/vconnect/{name.replace('.', '/')}.pyx"],
+            depends=HEADERS,
             extra_compile_args=[*COMPILE, *shlex.split(os.environ.get("VCONNECT_CFLAGS", ""))],
             extra_link_args=LINK + shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
             define_macros=[("CYTHON_TRACE_NOGIL", "1")] if TRACE else [],

@@ -21,6 +21,17 @@ from cython cimport final
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
+cdef extern from "_scan.h":
+    struct vc_counts:
+        Py_ssize_t openings, commas, colons
+
+    struct vc_survey:
+        Py_ssize_t values, keys
+        int is_too_deep
+
+    void vc_count(const char* p, Py_ssize_t size, vc_counts* counts) nogil
+    void vc_look(const char* p, Py_ssize_t size, int max_levels, vc_survey* found) nogil
+
 from orjson import JSONDecodeError, dumps, loads
 
 from .errors import PayloadError, RemoteProtocolError
@@ -104,39 +115,51 @@ cdef Py_ssize_t find_huge_integer(const char* p, Py_ssize_t size) noexcept nogil
     return -1
 
 
-cdef bint may_be_deep(const char* p, Py_ssize_t size) noexcept nogil:
-    """Return whether there are enough opening brackets, in strings or not, to nest too deeply."""
-    cdef Py_ssize_t i, opened = 0
+cdef bint may_hold_too_much(
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+) noexcept nogil:
+    """Return whether a frame may nest too deeply, or have too many values or keys."""
+    cdef vc_counts counts
+    # So short that it cannot: a level takes two bytes, and so does a value.
     if size <= 2 * MAX_LEVELS:
         return False
-    for i in range(size):
-        opened += (p[i] | 0x20) == b"{"  # both "[" and "{"
-    return opened > MAX_LEVELS
+    vc_count(p, size, &counts)
+    return (
+        counts.openings > MAX_LEVELS
+        or counts.openings + counts.commas + counts.colons >= max_values
+        or counts.colons > max_keys
+    )
 
 
-cdef bint is_too_deep(const char* p, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i = 0, level = 0
-    while i < size:
-        if p[i] == b'"':
-            i += 1
-            while i < size and p[i] != b'"':
-                i += 2 if p[i] == b"\\" else 1
-        elif (p[i] | 0x20) == b"{":
-            level += 1
-            if level > MAX_LEVELS:
-                return True
-        elif (p[i] | 0x20) == b"}":
-            level -= 1
-        i += 1
-    return False
+cdef int check_contents(
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+) except -1:
+    """Refuse a frame that would take too long to parse.
+
+    Raises:
+        RemoteProtocolError: ``bad_json``.
+    """
+    cdef vc_survey found
+    vc_look(p, size, MAX_LEVELS, &found)
+    if found.is_too_deep:
+        problem = f"is nested too deeply; the limit is {MAX_LEVELS - 1} levels in it"
+    elif found.values > max_values:
+        problem = f"has {found.values} JSON values; the limit is {max_values} (max_answer_values)"
+    elif found.keys > max_keys:
+        problem = (
+            f"has an object with {found.keys} keys; the limit is {max_keys} (max_answer_keys)"
+        )
+    else:
+        return 0
+    raise RemoteProtocolError("bad_json", f"payload {problem}")
 
 
-cdef object broken_length(int64_t verdict, const char* p, uint32_t limit):
+cdef object broken_length(int64_t verdict, const char* p, uint32_t limit, str limit_name):
     if verdict == EMPTY_FRAME:
         return RemoteProtocolError("empty_frame", "empty frame; a payload has at least 1 byte")
     return RemoteProtocolError(
         "frame_too_large",
-        f"frame of {read_length(p)} bytes; the limit is {limit} (max_frame_bytes)",
+        f"frame of {read_length(p)} bytes; the limit is {limit} ({limit_name})",
     )
 
 
@@ -147,12 +170,12 @@ cdef inline object load(const char* p, Py_ssize_t size):
     return loads(PyMemoryView_FromMemory(<char*>p, size, PyBUF_READ))
 
 
-cdef object parse_json(const char* p, Py_ssize_t size):
+cdef object parse_json(
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+):
     cdef Py_ssize_t huge
-    if may_be_deep(p, size) and is_too_deep(p, size):
-        raise RemoteProtocolError(
-            "bad_json", f"payload is nested too deeply; the limit is {MAX_LEVELS - 1} levels in it"
-        )
+    if may_hold_too_much(p, size, max_values, max_keys):
+        check_contents(p, size, max_values, max_keys)
     try:
         message = load(p, size)
     except JSONDecodeError as error:
@@ -170,8 +193,10 @@ cdef object parse_json(const char* p, Py_ssize_t size):
     return message
 
 
-cdef dict parse_object(const char* p, Py_ssize_t size):
-    message = parse_json(p, size)
+cdef dict parse_object(
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+):
+    message = parse_json(p, size, max_values, max_keys)
     if not isinstance(message, dict):
         raise RemoteProtocolError(
             "not_an_object", f"payload is a JSON {type(message).__name__}; expected an object"
@@ -200,7 +225,9 @@ cdef inline bint surrounded(
     )
 
 
-cdef object plain_data(const char* p, Py_ssize_t size):
+cdef object plain_data(
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+):
     """Return the data of an answer that consists only of status and data, else NOT_PLAIN.
 
     If everything between the two ends is one JSON value, the envelope contains nothing else, so it
@@ -214,7 +241,7 @@ cdef object plain_data(const char* p, Py_ssize_t size):
     else:
         return NOT_PLAIN
     # The checks that `parse_json` makes: the normal way reports the place.
-    if may_hold_huge_integer(p, size) or may_be_deep(p, size):
+    if may_hold_huge_integer(p, size) or may_hold_too_much(p, size, max_values, max_keys):
         return NOT_PLAIN
     try:
         return load(p + first, size - first - last)
@@ -238,7 +265,7 @@ def parse_message(payload):
     cdef Py_buffer view
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
     try:
-        return parse_json(<const char*>view.buf, view.len)
+        return parse_json(<const char*>view.buf, view.len, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX)
     finally:
         PyBuffer_Release(&view)
 
@@ -318,11 +345,11 @@ cdef bytes to_json(object message):
     return encoded
 
 
-cdef int check_size(Py_ssize_t size, Py_ssize_t limit) except -1:
+cdef int check_size(
+    Py_ssize_t size, Py_ssize_t limit, str limit_name="max_frame_bytes"
+) except -1:
     if size > limit:
-        raise PayloadError(
-            f"payload of {size} bytes; the limit is {limit} (max_frame_bytes)"
-        )
+        raise PayloadError(f"payload of {size} bytes; the limit is {limit} ({limit_name})")
     return 0
 
 
@@ -332,15 +359,24 @@ cdef bytes new_frame(Py_ssize_t size):
     return frame
 
 
-def encode_frame(message, Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
+def encode_frame(
+    message,
+    Py_ssize_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES,
+    str limit_name not None="max_frame_bytes",
+):
     """Encode a message as one frame: header and JSON, ready to send.
 
+    Args:
+        message: Any JSON value.
+        max_frame_bytes: The longest payload.
+        limit_name: What that limit is called in the error.
+
     Raises:
-        PayloadError: The message is not JSON, or larger than ``max_frame_bytes``.
+        PayloadError: The message is not JSON, or larger than that.
     """
     cdef bytes payload = to_json(message)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-    check_size(size, max_frame_bytes)
+    check_size(size, max_frame_bytes, limit_name)
     cdef bytes frame = new_frame(size)
     memcpy(PyBytes_AS_STRING(frame) + HEADER, PyBytes_AS_STRING(payload), size)
     return frame
@@ -502,7 +538,9 @@ cdef class FrameDecoder:
             payloads.append(PyBytes_FromStringAndSize(data + position + HEADER, <Py_ssize_t>length))
             position += HEADER + <Py_ssize_t>length
         if length != NEED_MORE:
-            self.error = broken_length(length, data + position, self.max_frame_bytes)
+            self.error = broken_length(
+                length, data + position, self.max_frame_bytes, "max_frame_bytes"
+            )
             raise self.error
         if position < size:
             self.kept = PyByteArray_FromStringAndSize(<char*>data + position, size - position)

@@ -1,8 +1,10 @@
-"""Writes files durably, so that they survive a power failure."""
+"""Reads and writes files: durably, and without waiting for what only looks like a file."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 _NEW_SUFFIX = ".new"
@@ -19,6 +21,21 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read at most ``limit`` bytes of a file. Blocks, but not for a writer.
+
+    A pipe in a file's place would be waited for without end, and a device has no end.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read(limit)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -36,7 +36,7 @@ class NativeOwner(Owner):
     def abandoned(self, number: int) -> None:
         self.given_up.append(number)
 
-    def called(self, message: Any) -> None:
+    def called(self, message: Any, size: int) -> None:
         self.calls.append(message)
 
 

@@ -208,7 +208,7 @@ time.sleep(60)
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        (b"\xff\xff\xff\xff", "max_frame_bytes"),
+        (b"\xff\xff\xff\xff", "max_answer_bytes"),
         (b"\0\0\0\0", "empty frame"),
     ],
 )

@@ -500,11 +500,11 @@ async def call(self, ctx):
         ctx.reply(type(error).__name__)
 """,
     )
-    async with lab.manager(max_frame_bytes=4096) as runtime:
+    async with lab.manager(max_answer_bytes=4096) as runtime:
         runtime.host_call("echo")(lambda call: call.params["text"])
         await runtime.start_all()
         assert len(await runtime.request("large", "answer", 4000)) == 4000
-        with pytest.raises(PluginReplyError, match="max_frame_bytes"):
+        with pytest.raises(PluginReplyError, match="max_answer_bytes"):
             await runtime.request("large", "answer", 5000)
         assert await runtime.request("large", "call", 5000) == "PayloadError"
         assert runtime.summary("large").status == "Running"

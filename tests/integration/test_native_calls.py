@@ -73,7 +73,7 @@ async def attached(
 
 
 async def test_the_terms_of_a_session(lab: Lab) -> None:
-    options = {"window": 7, "heartbeat": 2.5, "max_frame_bytes": 4096}
+    options = {"window": 7, "heartbeat": 2.5, "max_frame_bytes": 4096, "max_answer_bytes": 2048}
     async with (
         lab.manager(allow_external=True, **options) as runtime,
         attached(runtime, lab, "a") as plugin,
@@ -85,6 +85,7 @@ async def test_the_terms_of_a_session(lab: Lab) -> None:
             "config": {},
             "protocol_version": 1,
             "max_frame_bytes": 4096,
+            "max_answer_bytes": 2048,
             "heartbeat_ms": 2500,
             "window": 7,
         }
@@ -245,7 +246,7 @@ async def test_bad_requests_are_told_and_harm_nothing(lab: Lab, caplog: Any) -> 
             await plugin.write({"id": wrong, "call": 7})  # cannot be answered
         code, words = await plugin.refused("\x7f" * 4_000_000)
         assert (code, len(words) <= 1000) == ("unknown_call", True)
-        assert await plugin.refused("plugin.call", {"plugin": "x" * 9_000_000, "method": "m"})
+        assert await plugin.refused("plugin.call", {"plugin": "x" * 4_000_000, "method": "m"})
         assert (await plugin.call("log", {"message": "fine"}))["status"] == "ok"
     assert not [record for record in caplog.records if record.exc_info]
 

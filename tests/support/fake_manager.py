@@ -52,6 +52,7 @@ _PLUGIN = PluginSummary(
     exit_signal=None,
     last_stderr=(),
     in_flight=0,
+    queued_bytes=0,
     events=7,
     errors=0,
     passed_over=0,
@@ -78,6 +79,7 @@ _HOST = HostSummary(
     cgroup=None,
     cgroup_problem="",
     plugins=1,
+    queued_bytes=0,
 )
 
 

@@ -102,6 +102,9 @@ class LaneModel(RuleBasedStateMachine):
     def bounds_hold(self):
         assert self.lane.in_flight <= WINDOW
         assert self.lane.queued <= self.max_queued
+        assert self.lane.queued_bytes >= 0
+        if not (self.lane.in_flight or self.lane.queued):
+            assert self.lane.queued_bytes == 0
 
     def teardown(self):
         self.run(self.opened.__aexit__(None, None, None))

@@ -169,7 +169,7 @@ class Heard(Owner):
         self.disconnected(error)
         self.on_end(session, error)
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         self.calls.append(message)
 
     def became_ready(self, session: Session) -> None:

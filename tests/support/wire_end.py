@@ -45,7 +45,7 @@ class Ends:
     def detached(self, session: Session, error: Exception | None) -> None:
         self._ended.set()
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         raise AssertionError("a classic plugin calls nothing")
 
     def became_ready(self, session: Session) -> None:

@@ -19,6 +19,7 @@ OF_NO_MODULE = {
     "test_framing.py",  # _framing.pyx
     "wire/test_lane.py",  # _lane.pyx, in the classic dialect …
     "wire/test_lane_native.py",  # … and in the native one
+    "wire/test_lane_budgets.py",  # what a peer may cost, in both
     "wire/test_stream.py",  # _stream.pyx
     "cli/test_docs.py",
     "cli/test_process.py",  # the command as a process of its own

@@ -49,7 +49,7 @@ class NativeOwner(Owner):
         super().__init__()
         self.calls: list[Any] = []
 
-    def called(self, message: dict[str, Any]) -> None:
+    def called(self, message: dict[str, Any], size: int) -> None:
         try:
             self.calls.append(msgspec.structs.asdict(parse_call(message)))
         except HostCallError as error:

@@ -146,7 +146,7 @@ async def tell_when_room(plugin: PluginRuntime, message: Event, overflow: str, h
             return tell(plugin, message, overflow, hops)
         except PluginOverloadedError:
             assert plugin.session is not None
-            await plugin.session.room()
+            await plugin.session.room(message)
 
 
 # Results and counting.

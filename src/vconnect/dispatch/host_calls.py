@@ -11,13 +11,21 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from reprlib import repr as shown  # limits the length and depth of what a plugin sent
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from vconnect.errors import ConfigError, HostCallError, PayloadError, PluginError
+from vconnect.bounds import MAX_NAME_BYTES, MAX_SUBSCRIPTIONS, cut, find_excess
+from vconnect.errors import (
+    ConfigError,
+    HostCallError,
+    PayloadError,
+    PluginError,
+    PluginOverloadedError,
+)
 from vconnect.names import PATTERN_RULE, is_pattern
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -40,8 +48,8 @@ _CALLS_AT_ONCE = 16
 # Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
 # waits for them.
 _BATCH = 64
-# Each pattern is compared with every new event's name, so their number is limited.
-_MAX_SUBSCRIPTIONS = 1024
+# Fields of a log record. More could not be told from one another by a reader.
+_MAX_FIELDS = 64
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +79,7 @@ class _CallQueue:
     def __init__(self, plugin: PluginRuntime, session: Session) -> None:
         self.plugin = plugin
         self.session = session
-        self.waiting: deque[PluginCall] = deque()
+        self.waiting: deque[tuple[PluginCall, int]] = deque()  # each with its bytes
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
 
@@ -114,8 +122,10 @@ class HostCalls:
             raise ConfigError(f"host call {name!r} is already registered; use another name")
         self._functions[name] = function
 
-    def accept(self, plugin: PluginRuntime, session: Session, message: dict[str, Any]) -> None:
-        """Queue a call from a plugin, or refuse it."""
+    def accept(
+        self, plugin: PluginRuntime, session: Session, message: dict[str, Any], size: int = 0
+    ) -> None:
+        """Queue a call from a plugin, which came in so many bytes, or refuse it."""
         number = message.get("id")
         try:
             call = parse_call(message)
@@ -124,10 +134,14 @@ class HostCalls:
                 raise HostCallError(
                     "overloaded", f"{self._max_waiting} calls of {plugin.name} are already waiting"
                 )
+            session.charge_call(size)
         except HostCallError as error:
             _refuse(session, number, error)
             return
-        queue.waiting.append(call)
+        except PluginOverloadedError as error:
+            _refuse(session, number, HostCallError(error.code, error.message))
+            return
+        queue.waiting.append((call, size))
         self._enqueue(queue)
 
     def forget(self, session: Session) -> None:
@@ -168,12 +182,12 @@ class HostCalls:
             queue = self._ready.popleft()
             queue.is_ready = False
             if queue.waiting:
-                self._begin(queue, queue.waiting.popleft())
+                self._begin(queue, *queue.waiting.popleft())
             # To the end of the line, if it has more: this is what makes it fair.
             self._enqueue(queue)
         self._schedule()
 
-    def _begin(self, queue: _CallQueue, call: PluginCall) -> None:
+    def _begin(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
         origin = Origin(self._dispatcher)
         with origin.inherited():
@@ -182,18 +196,18 @@ class HostCalls:
             # The application's code; reported to the plugin.
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
                 _refuse(queue.session, call.id, _as_call_error(call, error))
-                origin.end()
+                _end(queue, origin, size)
                 return
             # Most calls, such as log lines, wait for nothing, and a task would cost more than they
             # do.
             if not inspect.isawaitable(pending):
                 _answer(queue.session, call, pending)
-                origin.end()
+                _end(queue, origin, size)
                 return
             # Here, because a task keeps the context in which it was created.
             task = asyncio.get_running_loop().create_task(self._finish(queue, call, pending))
         queue.tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(queue, task, pending, origin))
+        task.add_done_callback(lambda task: self._ended(queue, task, pending, origin, size))
 
     async def _finish(self, queue: _CallQueue, call: PluginCall, pending: Awaitable[Any]) -> None:
         try:
@@ -211,8 +225,9 @@ class HostCalls:
         task: asyncio.Task[None],
         pending: Awaitable[Any],
         origin: Origin,
+        size: int,
     ) -> None:
-        origin.end()
+        _end(queue, origin, size)
         if task.cancelled() and inspect.iscoroutine(pending):
             pending.close()  # the task may have been cancelled before it ran
         queue.tasks.discard(task)
@@ -269,7 +284,7 @@ class HostCalls:
                 f"message is {shown(message)} and fields {shown(fields)}; expected a string and an "
                 "object",
             )
-        queue.plugin.log.say(level, message, {key: _brief(fields[key]) for key in fields})
+        queue.plugin.log.say(level, message, _brief_fields(fields))
 
     def _publish(
         self, queue: _CallQueue, call: HostCall
@@ -291,15 +306,15 @@ class HostCalls:
     def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
         # Subscribing twice is not a mistake; a dictionary keeps the order and drops duplicates.
         wanted = dict.fromkeys((*queue.session.subscriptions, *_patterns_of(call)))
-        if len(wanted) > _MAX_SUBSCRIPTIONS:
+        if len(wanted) > MAX_SUBSCRIPTIONS:
             raise HostCallError(
                 "bad_request",
-                f"{len(wanted)} subscriptions; a plugin may have {_MAX_SUBSCRIPTIONS}",
+                f"{len(wanted)} subscriptions; a plugin may have {MAX_SUBSCRIPTIONS}",
             )
         queue.plugin.subscribe(queue.session, tuple(wanted))
 
     def _unsubscribe(self, queue: _CallQueue, call: HostCall) -> None:
-        unwanted = _patterns_of(call)
+        unwanted = set(_patterns_of(call))
         kept = (pattern for pattern in queue.session.subscriptions if pattern not in unwanted)
         queue.plugin.subscribe(queue.session, tuple(kept))
 
@@ -321,6 +336,12 @@ class HostCalls:
         )
 
 
+def _end(queue: _CallQueue, origin: Origin, size: int) -> None:
+    """Record that a call is over."""
+    origin.end()
+    queue.session.release_call(size)
+
+
 def _name_of(call: HostCall, key: str) -> str:
     name = call.params.get(key)
     try:
@@ -331,14 +352,15 @@ def _name_of(call: HostCall, key: str) -> str:
 
 
 def _patterns_of(call: HostCall) -> list[str]:
-    events = call.params.get("events")
-    if not isinstance(events, list) or not all(
-        isinstance(event, str) and is_pattern(event) for event in events
-    ):
+    events: Any = call.params.get("events")
+    is_list = isinstance(events, list) and all(isinstance(event, str) for event in events)
+    if is_list and (excess := find_excess(events, MAX_SUBSCRIPTIONS)):
+        raise HostCallError("bad_request", f"events {excess}")
+    if not is_list or not all(is_pattern(event) for event in events):
         raise HostCallError(
             "bad_request", f"events is {shown(events)}; expected a list of {PATTERN_RULE}"
         )
-    return events
+    return list(events)
 
 
 def _is_number(value: Any) -> bool:
@@ -375,6 +397,14 @@ def _refuse(session: Session, number: Any, error: HostCallError) -> None:
     if type(number) is not int:
         return
     session.refuse(number, error.code, str(error))
+
+
+def _brief_fields(fields: dict[str, Any]) -> dict[str, str]:
+    """Return the fields of a log record, as texts; what is left out is counted in another one."""
+    kept = {cut(key, MAX_NAME_BYTES): _brief(fields[key]) for key in islice(fields, _MAX_FIELDS)}
+    if len(fields) > _MAX_FIELDS:
+        kept["…"] = f"{len(fields) - _MAX_FIELDS} more fields"
+    return kept
 
 
 def _brief(value: Any) -> str:

@@ -94,10 +94,10 @@ class HostGatekeeper:
         if (supervisor := self._supervisors.pop(session, None)) is not None:
             supervisor.detached(session, error)
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         """Called for each call of a native plugin."""
         if (supervisor := self._supervisors.get(session)) is not None:
-            self._calls.accept(supervisor.plugin, session, message)
+            self._calls.accept(supervisor.plugin, session, message, size)
 
     def refused(self, owner: Owner, error: HandshakeError) -> None:
         """Called when a connection has been refused."""

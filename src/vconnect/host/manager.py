@@ -47,6 +47,7 @@ from vconnect.tasks import finish
 from vconnect.threads import in_thread
 from vconnect.watching.monitor import Monitor
 from vconnect.watching.reloader import Reloader
+from vconnect.wire._inflight import ByteBudget
 from vconnect.wire.server import UnixSocketServer
 
 from .gatekeeper import HostGatekeeper
@@ -96,6 +97,7 @@ class PluginRuntimeManager(Sender):
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
+        self._queued = ByteBudget(settings.max_total_queued_bytes)
         self._native = NativeRequests(self._registry)
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
@@ -380,6 +382,7 @@ class PluginRuntimeManager(Sender):
             guardian_pid=self._guardian_pid,
             uptime_s=time.monotonic() - self._opened,
             plugins=len(self._registry),
+            queued_bytes=self._queued.used,
         )
 
     # The native dialect.
@@ -447,9 +450,10 @@ class PluginRuntimeManager(Sender):
         return UnixSocketServer(
             Path(self.settings.socket_path),
             gatekeeper,
-            lane_limits(self.settings.part(ConnectionSettings), self.settings.window),
+            lane_limits(self.settings.part(ConnectionSettings), self.settings.plugin_policy("")),
             self.settings.handshake_timeout,
             listening,
+            self._queued,
         )
 
     def _given_up(self, plugin: PluginRuntime) -> None:

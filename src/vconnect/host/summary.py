@@ -26,6 +26,7 @@ class HostSummary(Plain, frozen=True, kw_only=True):
         cgroup: The directory of its cgroups, or ``None``.
         cgroup_problem: Why it has none; empty if it has one.
         plugins: How many plugins it knows.
+        queued_bytes: The bytes of all events that wait or are in flight, and of plugins' calls.
     """
 
     pid: int
@@ -39,6 +40,7 @@ class HostSummary(Plain, frozen=True, kw_only=True):
     cgroup: str | None
     cgroup_problem: str
     plugins: int
+    queued_bytes: int
 
 
 def summarize_host(
@@ -48,6 +50,7 @@ def summarize_host(
     guardian_pid: int | None,
     uptime_s: float,
     plugins: int,
+    queued_bytes: int,
 ) -> HostSummary:
     """Describe the host that runs in this process and on this loop."""
     return HostSummary(
@@ -62,4 +65,5 @@ def summarize_host(
         cgroup=str(cgroups.path) if cgroups.path is not None else None,
         cgroup_problem=cgroups.problem,
         plugins=plugins,
+        queued_bytes=queued_bytes,
     )

@@ -11,6 +11,17 @@ from typing import Any
 
 import msgspec
 
+from vconnect.bounds import (
+    MAX_CAPABILITIES,
+    MAX_PERMISSIONS,
+    MAX_REQUIREMENTS,
+    MAX_VERSION_BYTES,
+    MAX_WORDS_BYTES,
+    cut,
+    find_excess,
+    size_of,
+)
+from vconnect.durable import read_regular
 from vconnect.errors import ManifestError
 from vconnect.json_rule import find_problem
 from vconnect.names import NAME_RULE, canonical_name, is_valid_name
@@ -19,6 +30,16 @@ from vconnect.validation import explain_json, place_and_words, without_mark
 MANIFEST_NAME = "plugin.json"
 # It is read into memory as a whole, from packages that are not trusted.
 MAX_MANIFEST_BYTES = 1024 * 1024
+
+_BOUNDS = {
+    "capabilities": MAX_CAPABILITIES,
+    "permissions": MAX_PERMISSIONS,
+    "requires": MAX_REQUIREMENTS,
+    "before": MAX_REQUIREMENTS,
+    "after": MAX_REQUIREMENTS,
+}
+# Bytes of a value that an error quotes.
+_SHOWN = 100
 
 
 class DevLaunch(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +150,7 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
     if problem := find_problem(raw):
         raise ManifestError(f"{origin}: {problem}")
     _check_names(manifest, origin)
+    _check_bounds(manifest, origin)
     _check_entry(manifest.entry, origin)
     return manifest
 
@@ -140,7 +162,8 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: The file cannot be read, or is invalid; see `parse_manifest`.
     """
     try:
-        data = path.read_bytes()
+        # One byte more than allowed, so that a file that is too large is told as such.
+        data = read_regular(path, MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_manifest(data, str(path))
@@ -160,7 +183,17 @@ def _check_names(manifest: Manifest, origin: str) -> None:
     for field, name in (("name", manifest.name), ("plugin_no", manifest.plugin_no)):
         required = field == "name"
         if (name or required) and not is_valid_name(canonical_name(name)):
-            raise ManifestError(f"{origin}: {field} is {name!r}; expected {NAME_RULE}")
+            raise ManifestError(f"{origin}: {field} is {cut(name, _SHOWN)!r}; expected {NAME_RULE}")
+
+
+def _check_bounds(manifest: Manifest, origin: str) -> None:
+    """Refuse more names than the host compares, and longer ones."""
+    for field, limit in _BOUNDS.items():
+        if excess := find_excess(getattr(manifest, field), limit):
+            raise ManifestError(f"{origin}: {field} {excess}")
+    for field, most in (("version", MAX_VERSION_BYTES), ("entry", MAX_WORDS_BYTES)):
+        if (size := size_of(getattr(manifest, field))) > most:
+            raise ManifestError(f"{origin}: {field} has {size} bytes; the limit is {most}")
 
 
 def _check_entry(entry: str, origin: str) -> None:
@@ -168,5 +201,6 @@ def _check_entry(entry: str, origin: str) -> None:
     # Checked as text here, and again on disk before it is started, where links count.
     if path.is_absolute() or ".." in path.parts or "\0" in entry:
         raise ManifestError(
-            f"{origin}: entry is {entry!r}; expected a path inside the package, without '..'"
+            f"{origin}: entry is {cut(entry, _SHOWN)!r}; "
+            "expected a path inside the package, without '..'"
         )

@@ -44,6 +44,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         exit_signal: The signal that caused its last end, or ``None``.
         last_stderr: Its last lines on standard error.
         in_flight: Events sent and not yet answered.
+        queued_bytes: The bytes of its events that wait or are in flight, and of its calls.
         events: Events sent to it since the host started.
         errors: Events sent to it that it answered with an error, or never.
         passed_over: Events that were not sent to it although it wants them: not connected, circuit
@@ -88,6 +89,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
     exit_signal: str | None
     last_stderr: tuple[str, ...]
     in_flight: int
+    queued_bytes: int
     events: int
     errors: int
     passed_over: int
@@ -142,10 +144,18 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
 def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
     session, dropped = plugin.session, plugin.counters.dropped
     if session is None:
-        return {"dialect": "", "in_flight": 0, "late": 0, "unasked": 0, "dropped": dropped}
+        return {
+            "dialect": "",
+            "in_flight": 0,
+            "queued_bytes": 0,
+            "late": 0,
+            "unasked": 0,
+            "dropped": dropped,
+        }
     return {
         "dialect": str(session.dialect),
         "in_flight": session.in_flight,
+        "queued_bytes": session.queued_bytes,
         "late": session.late,
         "unasked": session.unasked,
         "dropped": dropped + session.dropped,

@@ -107,17 +107,19 @@ def words_of(error: BaseException) -> str:
 
 
 def encode_answer(
-    context: Context, number: int | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
+    context: Context, number: int | None = None, max_answer_bytes: int = DEFAULT_MAX_FRAME_BYTES
 ) -> bytes:
     """Encode the event's answer as a frame; an answer that cannot be sent becomes an error.
 
     Args:
         context: The event.
         number: Its id in the native dialect; ``None`` in the classic dialect.
-        max_frame_bytes: The host's limit.
+        max_answer_bytes: The host's limit.
     """
     try:
-        return encode_frame(_address(context.answer(), number), max_frame_bytes)
+        return encode_frame(
+            _address(context.answer(), number), max_answer_bytes, "max_answer_bytes"
+        )
     except PayloadError as error:
         context.log.error("the answer to %s cannot be sent: %s", context.event, error)
         context.reply_error(f"the answer cannot be sent: {error}", code="internal")

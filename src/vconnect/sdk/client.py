@@ -360,7 +360,8 @@ def _is_alive(pid: int) -> bool:
 
 
 def _frame_limit(welcome: dict[str, Any]) -> int:
-    limit = welcome.get("max_frame_bytes")
+    # A host of an earlier version has one limit for both directions.
+    limit = welcome.get("max_answer_bytes", welcome.get("max_frame_bytes"))
     return limit if type(limit) is int and limit > 0 else DEFAULT_MAX_FRAME_BYTES
 
 

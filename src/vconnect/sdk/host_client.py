@@ -34,7 +34,7 @@ class Host:
     def __init__(self) -> None:
         self._stream: FrameStream | None = None
         self._keep_reading: Callable[[], None]
-        self._max_frame_bytes: int
+        self._max_answer_bytes: int
         self._next = 1
         # By the number of the call; the host numbers its own events independently.
         self._pending: dict[int, asyncio.Future[Any]] = {}
@@ -136,16 +136,16 @@ class Host:
         self,
         stream: FrameStream,
         keep_reading: Callable[[], None],
-        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        max_answer_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     ) -> None:
         """Send calls over this connection from now on.
 
         Args:
             stream: The connection.
             keep_reading: Called before waiting for a reply.
-            max_frame_bytes: The host's limit.
+            max_answer_bytes: The host's limit.
         """
-        self._max_frame_bytes = max_frame_bytes
+        self._max_answer_bytes = max_answer_bytes
         self._stream = stream
         self._keep_reading = keep_reading
 
@@ -174,7 +174,7 @@ class Host:
             raise HostCallError(
                 "unavailable", "there is no host, or it only speaks the classic dialect"
             )
-        self._stream.send(encode_frame(message, self._max_frame_bytes))
+        self._stream.send(encode_frame(message, self._max_answer_bytes, "max_answer_bytes"))
 
 
 def _call(name: str, params: dict[str, Any] | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class NativePipeline:
         plugin: The plugin whose handlers are called.
         stream: The connection to the host.
         stop: Called when the host asks the plugin to stop.
-        max_frame_bytes: The host's limit.
+        max_answer_bytes: The host's limit.
 
     Attributes:
         config: The last configuration that the plugin accepted, as sent by the host, or ``None``.
@@ -71,9 +71,9 @@ class NativePipeline:
         plugin: Plugin,
         stream: FrameStream,
         stop: Callable[[], None],
-        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        max_answer_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     ) -> None:
-        self._max_frame_bytes = max_frame_bytes
+        self._max_answer_bytes = max_answer_bytes
         self._plugin = plugin
         self._stream = stream
         self._stop = stop
@@ -181,7 +181,7 @@ class NativePipeline:
             event.pending = pending
             self._begin(event)
         elif number is not None:
-            self._stream.send(encode_answer(context, number, self._max_frame_bytes))
+            self._stream.send(encode_answer(context, number, self._max_answer_bytes))
 
     def _line_up(self, event: _Event) -> None:
         # An event with hops ignores the limit: the handler that it would wait for may wait for it.
@@ -215,7 +215,7 @@ class NativePipeline:
         hops.set(event.hops)
         await handle(event.context, event.handler, event.pending)
         if event.number is not None:
-            answer = encode_answer(event.context, event.number, self._max_frame_bytes)
+            answer = encode_answer(event.context, event.number, self._max_answer_bytes)
             self._stream.send(answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -317,7 +317,7 @@ class NativePipeline:
 
     def _reply_error(self, number: int | None, code: str, message: str) -> None:
         if number is not None:
-            self._stream.send(protocol.encode_error(number, code, message, self._max_frame_bytes))
+            self._stream.send(protocol.encode_error(number, code, message, self._max_answer_bytes))
 
     def keep_reading(self) -> None:
         """Resume reading, because something more important than events may arrive."""

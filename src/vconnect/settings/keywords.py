@@ -63,6 +63,8 @@ class SettingsOptions(TypedDict, total=False):
     stuck_after: float | None
     max_queued: int | None
     max_notified: int | None
+    max_queued_bytes: int | None
+    max_total_queued_bytes: int | None
     breaker_failures: int | None
     breaker_cooldown: float | None
     max_calls: int | None
@@ -75,6 +77,9 @@ class SettingsOptions(TypedDict, total=False):
     sandbox_network: bool | None
     sandbox_read: Texts | None
     max_frame_bytes: int | None
+    max_answer_bytes: int | None
+    max_answer_values: int | None
+    max_answer_keys: int | None
     keep_versions: int | None
     max_package_bytes: int | None
     log_lines: int | None

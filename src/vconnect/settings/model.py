@@ -28,6 +28,8 @@ from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
 OnDisconnect = Literal["wait", "replace"]
 
+MIB = 1024 * 1024
+
 T = TypeVar("T")
 P = TypeVar("P", bound=msgspec.Struct)
 # Becomes a part of a variable's name.
@@ -49,6 +51,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         timeout: Seconds that it may take for any event; the shorter of this and the event's timeout
             applies.
         window: Overrides `Settings.window` for its connection.
+        max_answer_bytes: Overrides `Settings.max_answer_bytes`.
+        max_queued_bytes: Overrides `Settings.max_queued_bytes`.
         breaker_failures: Overrides `Settings.breaker_failures`.
         breaker_cooldown: Overrides `Settings.breaker_cooldown`.
         withdraw: Permissions that it does not get although its manifest asks for them.
@@ -74,6 +78,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     timeout: Seconds | None = None
     window: Window | None = None
+    max_answer_bytes: FrameLimit | None = None
+    max_queued_bytes: Count | None = None
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] | None = None
     breaker_cooldown: Seconds | None = None
     withdraw: tuple[str, ...] = ()
@@ -99,6 +105,8 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float | None
     window: int
+    max_answer_bytes: int
+    max_queued_bytes: int
     breaker_failures: int
     breaker_cooldown: float
     withdraw: tuple[str, ...]
@@ -173,6 +181,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             (native) loses its connection.
         max_queued: Maximum number of events per plugin that wait for a slot in the window.
         max_notified: Maximum number of notifications among a plugin's waiting events.
+        max_queued_bytes: Maximum size of a plugin's events that wait or are in flight, and of its
+            calls to the host, together.
+        max_total_queued_bytes: The same for all plugins together. What a plugin needs at least, one
+            event of any size or 1 MiB, is not refused to it.
         breaker_failures: Consecutive failures after which a plugin's circuit opens and its calls
             fail at once; 0 for never.
         breaker_cooldown: Time that the circuit stays open before one call probes the plugin.
@@ -187,7 +199,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sandbox: ``off``, ``nnp`` (no new privileges) or ``bwrap`` (bubblewrap).
         sandbox_network: Whether plugins in a ``bwrap`` sandbox have network access.
         sandbox_read: Paths that plugins in a ``bwrap`` sandbox may read, besides the system.
-        max_frame_bytes: Maximum payload of a frame in bytes, in both directions.
+        max_frame_bytes: Maximum payload of a frame that the host sends, in bytes.
+        max_answer_bytes: Maximum payload of a frame that a plugin sends, in bytes.
+        max_answer_values: Maximum number of JSON values in it, keys included.
+        max_answer_keys: Maximum number of keys of one object in it.
         keep_versions: Number of versions kept of each installed plugin, including the current one;
             besides these, those that run.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
@@ -247,6 +262,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # A burst waits; beyond it, failing at once is better than timing out later.
     max_queued: Count = 4096
     max_notified: Count = 1024
+    # As much as the largest frame: more waits only for a plugin that does not read.
+    max_queued_bytes: Count = 16 * MIB
+    max_total_queued_bytes: Count = 256 * MIB
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] = 10
     breaker_cooldown: Seconds = 5.0
     max_calls: Count = 256
@@ -259,7 +277,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sandbox: Sandbox = "off"
     sandbox_network: bool = False
     sandbox_read: tuple[str, ...] = ()
-    max_frame_bytes: FrameLimit = 16 * 1024 * 1024
+    max_frame_bytes: FrameLimit = 16 * MIB
+    # What a plugin sends is parsed in the loop, for which every other plugin waits.
+    max_answer_bytes: FrameLimit = 4 * MIB
+    max_answer_values: Count = 32_768
+    max_answer_keys: Count = 8192
     keep_versions: Count = 2
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000

@@ -55,12 +55,13 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one connection."""
 
-    window: int
     max_queued: int
     max_notified: int
     max_abandoned: int | None
     stuck_after: float
     max_frame_bytes: int
+    max_answer_values: int
+    max_answer_keys: int
 
 
 class HeartbeatSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
 from vconnect.processes.procfs import environment_holds
+from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import ConnectionSettings, SupervisionSettings
 from vconnect.version import host_version
 from vconnect.wire.messages import (
@@ -93,7 +94,7 @@ class Admissions:
             own.config = config
         return Admission(
             acknowledgment(config, terms),
-            lane_limits(self._settings.connection, self._plugin.policy.window),
+            lane_limits(self._settings.connection, self._plugin.policy),
         )
 
     def _check_peer(self, peer: Peer, own: Instance | None, present: Sequence[Instance]) -> None:
@@ -126,6 +127,7 @@ class Admissions:
             protocol_version=version,
             host={"name": "vconnect", "version": host_version()},
             max_frame_bytes=self._settings.connection.max_frame_bytes,
+            max_answer_bytes=self._plugin.policy.max_answer_bytes,
             heartbeat_ms=int(self._settings.heartbeats.heartbeat * 1000),
             window=self._plugin.policy.window,
         )
@@ -164,17 +166,21 @@ def _has_left(pid: int, plugin: str) -> bool:
     return all(environment_holds(pid, mark.encode()) for mark in marks)
 
 
-def lane_limits(settings: ConnectionSettings, window: int) -> LaneLimits:
-    """Return the limits of a connection with ``window`` events in flight."""
+def lane_limits(settings: ConnectionSettings, policy: PluginPolicy) -> LaneLimits:
+    """Return the limits of a connection: the host's, and those of its plugin."""
     return LaneLimits(
-        window=window,
+        window=policy.window,
         max_queued=settings.max_queued,
         max_notified=settings.max_notified,
         # By default a whole window: by then every slot is abandoned, and nothing can be sent. A
         # window of one would end the connection at the first late answer; `stuck_after` watches it.
-        max_abandoned=settings.max_abandoned or max(window, 2),
+        max_abandoned=settings.max_abandoned or max(policy.window, 2),
         stuck_after=settings.stuck_after,
         max_frame_bytes=settings.max_frame_bytes,
+        max_answer_bytes=policy.max_answer_bytes,
+        max_answer_values=settings.max_answer_values,
+        max_answer_keys=settings.max_answer_keys,
+        max_queued_bytes=policy.max_queued_bytes,
     )
 
 

@@ -1,7 +1,9 @@
 # cython: language_level=3
 """Fields of the tables and of their lane. Each pointer says who owns it and until when."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from vconnect._framing cimport parse_object
 
 from ._stream cimport StreamCore
 
@@ -23,6 +25,20 @@ cdef Call new_call(
 )
 
 
+cdef double UNASKED_BURST
+
+
+cdef class ByteBudget:
+    cdef readonly int64_t limit
+    cdef readonly int64_t used
+    cdef list waiters               # futures of those that wait until less is used
+
+    cdef int wake(self) except -1
+
+
+cdef Py_ssize_t bytes_of(object message)
+
+
 cdef class AnsweredStream(StreamCore):
     """A stream whose peer answers events: the part of a lane that its table uses."""
 
@@ -35,6 +51,26 @@ cdef class AnsweredStream(StreamCore):
     cdef readonly uint64_t late     # answers to abandoned calls
     cdef readonly uint64_t unasked  # answers that belong to no event in flight
     cdef int bad_answers            # answers in a row that could not be read
+    cdef int unasked_in_row         # frames in a row that answer nothing
+
+    # Time that the peer may still make us spend on frames that nobody asked for, in seconds.
+    cdef double unasked_left
+    cdef double unasked_at          # monotonic; when that was true
+
+    cdef readonly int64_t held_bytes  # of the events that wait or are in flight
+    cdef ByteBudget total           # of all lanes together; None before `serve`
+
+    cdef inline dict parse(self, const char* payload, Py_ssize_t size):
+        return parse_object(payload, size, self.max_values, self.max_keys)
+
+    cdef inline void hold(self, Py_ssize_t size) noexcept:
+        self.held_bytes += size
+        self.total.used += size
+
+    cdef int let_go(self, Py_ssize_t size) except -1
+    cdef int count_unasked(self) except -1
+    cdef int charge(self, double began) except -1
+    cdef int rest(self, double seconds) except -1
 
     cdef int fail_call(self, object future, object error) except -1
     cdef int bad_answer(self, object future, object error) except -1
@@ -84,5 +120,8 @@ cdef class ByNumber(InFlight):
     cdef uint64_t next_number
 
     cdef Call take(self, object number)
+    cdef object number_of(self, dict message)
+    cdef bint is_asked(self, const char* payload, Py_ssize_t size)
+    cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1
     cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1
     cdef int settle(self, Call call, dict message) except -1

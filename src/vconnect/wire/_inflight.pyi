@@ -1,5 +1,6 @@
 """Types of the tables of events in flight; the docstrings are in ``_inflight.pyx``."""
 
+from asyncio import Future
 from typing import final
 
 from typing_extensions import disjoint_base
@@ -9,8 +10,19 @@ from ._stream import StreamCore
 @final
 class Call: ...
 
+@final
+class ByteBudget:
+    def __init__(self, limit: int) -> None: ...
+    def room(self, future: Future[None]) -> None: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def used(self) -> int: ...
+
 @disjoint_base
 class AnsweredStream(StreamCore):
+    @property
+    def held_bytes(self) -> int: ...
     @property
     def answered(self) -> int: ...
     @property

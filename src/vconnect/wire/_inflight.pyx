@@ -6,7 +6,7 @@ At this level that is the only difference between the dialects, so each has a ta
 the classic dialect, `ByNumber` for the native one. A table uses its lane as an `AnsweredStream`.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -14,6 +14,13 @@ from cython cimport final, freelist
 
 from ._clock cimport monotonic
 from vconnect._framing cimport NOT_PLAIN, Event, parse_object, plain_data
+
+cdef extern from "../_scan.h":
+    struct vc_address:
+        uint64_t id
+        int has_status
+
+    void vc_read_address(const char* p, Py_ssize_t size, vc_address* found) nogil
 from ._stream cimport StreamCore
 
 from asyncio import InvalidStateError
@@ -37,6 +44,16 @@ cdef enum:
     # The largest reply whose number is looked for although it is not strict JSON. Reading it that
     # way is slow, and holds the loop.
     LENIENT_BELOW = 64 * 1024
+    # So many frames in a row that answer nothing end the connection.
+    MAX_UNASKED = 1000
+    # Of a native frame of this size or more, the number is read before the rest is parsed, and
+    # what is parsed unasked is charged. Below, looking at the clock would cost as much.
+    DEAR_ABOVE = 4 * 1024
+
+# What a peer may make us parse that we have not asked for: so many seconds at once, and so many
+# seconds more in a second.
+cdef double UNASKED_BURST = 0.010
+cdef double UNASKED_RATE = 0.005
 
 # What a native reply means. Without "data", keys that this version does not know would make the
 # reply look like data itself, as in the classic dialect.
@@ -62,8 +79,77 @@ cdef Call new_call(
     return call
 
 
+@final
+cdef class ByteBudget:
+    """Bytes that several lanes may hold together; see `LaneCore.serve`.
+
+    Args:
+        limit: So many.
+
+    Attributes:
+        used: How many they hold now.
+    """
+
+    def __init__(self, int64_t limit):
+        self.limit = limit
+        self.waiters = []
+
+    def room(self, future):
+        """Set a future as soon as less is used."""
+        self.waiters.append(future)
+
+    cdef int wake(self) except -1:
+        waiters, self.waiters = self.waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        return 0
+
+
+cdef Py_ssize_t bytes_of(object message):
+    """Return the size of a message that waits or is in flight."""
+    if type(message) is Event:
+        return PyBytes_GET_SIZE((<Event>message).payload)
+    return PyBytes_GET_SIZE(<bytes>message)
+
+
 cdef class AnsweredStream(StreamCore):
     """A stream whose peer answers events: the part of a lane that its table uses."""
+
+    cdef int let_go(self, Py_ssize_t size) except -1:
+        """Record that a message of this size is held no longer."""
+        self.held_bytes -= size
+        self.total.used -= size
+        if self.total.waiters and self.total.used < self.total.limit:
+            return self.total.wake()
+        return 0
+
+    cdef int count_unasked(self) except -1:
+        """Count a frame that answers nothing.
+
+        Raises:
+            RemoteProtocolError: There have been too many in a row.
+        """
+        self.unasked += 1
+        self.unasked_in_row += 1
+        if self.unasked_in_row < MAX_UNASKED:
+            return 0
+        raise RemoteProtocolError(
+            "bad_reply", f"{self.unasked_in_row} frames in a row answer nothing that was asked"
+        )
+
+    cdef int charge(self, double began) except -1:
+        """Charge the time since `began` for a frame that nobody asked for."""
+        cdef double now = monotonic()
+        self.unasked_left = min(
+            UNASKED_BURST, self.unasked_left + (began - self.unasked_at) * UNASKED_RATE
+        ) - (now - began)
+        self.unasked_at = now
+        return self.rest(-self.unasked_left / UNASKED_RATE) if self.unasked_left < 0 else 0
+
+    cdef int rest(self, double seconds) except -1:
+        """Read nothing for a while."""
+        raise NotImplementedError
 
     cdef int fail_call(self, object future, object error) except -1:
         if future.done():
@@ -166,6 +252,7 @@ cdef class InOrder(InFlight):
         self.deadlines[index] = deadline
         self.wants_data[index] = wants_data
         self.tail += 1
+        self.lane.hold(PyBytes_GET_SIZE(frame))
         return self.lane.append(frame)
 
     cdef int grow(self) except -1:
@@ -198,15 +285,16 @@ cdef class InOrder(InFlight):
         cdef uint64_t index
         # Nothing is in flight, so it cannot be mistaken for another answer. It is only counted.
         if self.head == self.tail:
-            self.lane.unasked += 1
-            return 0
+            return self.lane.count_unasked()
         index = self.head & self.mask
         future = self.places[index]
+        self.lane.let_go(PyBytes_GET_SIZE(<bytes>self.messages[index]))
         self.places[index] = None
         self.messages[index] = None
         # The slot is free before the future is set, whose callback may send the next event.
         self.head += 1
         self.lane.answered += 1
+        self.lane.unasked_in_row = 0
         if future is None:
             return 0
         return self.settle(future, self.wants_data[index], payload, size)
@@ -217,12 +305,12 @@ cdef class InOrder(InFlight):
         """Pass an answer to its call."""
         try:
             if not wants_data:
-                answer = parse_object(payload, size)
+                answer = self.lane.parse(payload, size)
             else:
                 # The usual answer is cut out of the frame as bytes, without parsing the envelope.
-                answer = plain_data(payload, size)
+                answer = plain_data(payload, size, self.lane.max_values, self.lane.max_keys)
                 if answer is NOT_PLAIN:
-                    answer = self.lane.read_data(parse_object(payload, size))
+                    answer = self.lane.read_data(self.lane.parse(payload, size))
         except PluginReplyError as error:
             return self.lane.fail_call(future, error)
         except RemoteProtocolError as error:
@@ -326,6 +414,7 @@ cdef class ByNumber(InFlight):
             call.is_own = True
             self.own += 1
         self.calls[number] = call
+        self.lane.hold(bytes_of(event))
         # A duration, because the peer does not share our clock; never negative.
         left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
         return self.lane.append(event.numbered(number, left_ms, hops))
@@ -333,20 +422,57 @@ cdef class ByNumber(InFlight):
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef dict message
         cdef Call call
+        if size >= DEAR_ABOVE and not self.is_asked(payload, size):
+            return self.accept_unasked(payload, size)
         try:
-            message = parse_object(payload, size)
+            message = self.lane.parse(payload, size)
         except RemoteProtocolError as error:
             return self.unread(payload, size, error)
         # Both sides number their own calls, so only `status` distinguishes a reply from a call.
         if "status" not in message:
-            self.lane.owner.called(message)
+            self.lane.owner.called(message, size)
             return 0
+        call = self.take(self.number_of(message))
+        return 0 if call is None else self.settle(call, message)
+
+    cdef object number_of(self, dict message):
+        """Return the number of a reply.
+
+        Raises:
+            RemoteProtocolError: It has none.
+        """
         number = message.get("id")
         if type(number) is not int:
             raise RemoteProtocolError(
                 "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
-        call = self.take(number)
+        return number
+
+    cdef bint is_asked(self, const char* payload, Py_ssize_t size):
+        """Return whether a large frame is a reply to an event that waits for it."""
+        cdef vc_address address
+        vc_read_address(payload, size, &address)
+        return address.has_status and address.id and address.id in self.calls
+
+    cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1:
+        """Process a large frame that answers nothing: a call, or a reply that nobody waits for."""
+        cdef vc_address address
+        cdef double began = monotonic()
+        vc_read_address(payload, size, &address)
+        # A reply that nobody waits for is counted, and not parsed.
+        if address.has_status and address.id:
+            self.lane.charge(began)
+            return self.lane.count_unasked()
+        try:
+            message = self.lane.parse(payload, size)
+        except RemoteProtocolError as error:
+            self.lane.charge(began)
+            return self.unread(payload, size, error)
+        self.lane.charge(began)
+        if "status" not in message:
+            self.lane.owner.called(message, size)
+            return 0
+        call = self.take(self.number_of(message))
         return 0 if call is None else self.settle(call, message)
 
     cdef Call take(self, object number):
@@ -354,18 +480,23 @@ cdef class ByNumber(InFlight):
         cdef Call call = self.calls.pop(number, None)
         # Removed from the table before, for example by a duplicate of this reply.
         if call is None:
-            self.lane.unasked += 1
+            self.lane.count_unasked()
             return None
+        self.lane.let_go(bytes_of(call.message))
         self.own -= call.is_own
         self.lane.answered += 1
+        self.lane.unasked_in_row = 0
         return call
 
     cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1:
         """Fail the event of a reply that is not strict JSON, or refuse the call, by its number."""
         cdef Call call
-        number, is_reply = None, False
+        cdef vc_address address
         if size <= LENIENT_BELOW:
             number, is_reply = read_leniently(PyBytes_FromStringAndSize(payload, size))
+        else:
+            vc_read_address(payload, size, &address)
+            number, is_reply = address.id or None, address.has_status
         if number is None:
             raise error
         if not is_reply:
@@ -404,6 +535,7 @@ cdef class ByNumber(InFlight):
             if call.is_own:
                 # It has no slot to keep; a late reply counts as unasked.
                 del self.calls[number]
+                self.lane.let_go(bytes_of(call.message))
                 self.own -= 1
                 continue
             # Here `is_dropped` means that the owner was notified, which happens once.

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Fields of a lane and of a fan-out. Each pointer says who owns it and until when."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from vconnect._framing cimport EventName
 from ._inflight cimport AnsweredStream, Call, InFlight
@@ -11,6 +11,7 @@ cdef class LaneCore(AnsweredStream):
     cdef bint serving               # after the handshake: frames are answers
     cdef dict future_options        # shared by all lanes of a loop
     cdef InFlight table             # None before `serve`
+    cdef uint32_t max_frame_bytes   # the longest payload that is sent
     cdef Py_ssize_t window
     cdef Py_ssize_t max_abandoned
     cdef bint ping_pong             # the last read had one answer: send a lone event at once
@@ -22,7 +23,9 @@ cdef class LaneCore(AnsweredStream):
     cdef Py_ssize_t dropped_waiting  # how many of `waiting` are marked as dropped
     cdef Py_ssize_t max_queued
     cdef Py_ssize_t max_notified
-    cdef list room_waiters          # futures of callers that wait for room
+    cdef int64_t max_queued_bytes   # of what waits, of what is in flight, and of the peer's calls
+    cdef list room_waiters          # futures of callers that wait for room, and for how many bytes
+    cdef object rest_timer          # until when nothing is read; None if it is
 
     cdef str end_reason             # why its calls failed, if there is no error
 
@@ -40,6 +43,9 @@ cdef class LaneCore(AnsweredStream):
     cdef bint must_wait(self)
     cdef int line_up(self, Call call) except -1
     cdef Py_ssize_t queue_length(self)
+    cdef bint may_hold(self, Py_ssize_t size)
+    cdef bint has_room(self, Py_ssize_t size)
+    cdef bint makes_room(self, Py_ssize_t size, str overflow) except -1
     cdef int drop_oldest(self) except -1
     cdef int pump(self) except -1
     cdef int wake_room_waiters(self) except -1

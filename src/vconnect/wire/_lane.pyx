@@ -26,12 +26,21 @@ lanes.
 
 from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
-from libc.stdint cimport uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from cython cimport final
 
 from ._clock cimport monotonic
 from vconnect._framing cimport Event, EventName, event_frame
-from ._inflight cimport AnsweredStream, ByNumber, Call, InOrder, new_call
+from ._inflight cimport (
+    UNASKED_BURST,
+    AnsweredStream,
+    ByNumber,
+    ByteBudget,
+    Call,
+    InOrder,
+    bytes_of,
+    new_call,
+)
 
 from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
 from collections import deque
@@ -43,8 +52,13 @@ from vconnect.errors import (
     PluginUnavailableError,
 )
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 # Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
+# What a lane may hold however much others hold.
+cdef int64_t FAIR_BYTES = 1024 * 1024
 
 
 cdef inline bint is_own(object message):
@@ -69,7 +83,9 @@ cdef class LaneCore(AnsweredStream):
 
     def serve(self, owner, str plugin not None, *, Py_ssize_t window, Py_ssize_t max_queued,
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
-              Py_ssize_t max_notified=1024):
+              Py_ssize_t max_notified=1024, int64_t max_queued_bytes=INT64_MAX,
+              ByteBudget total=None, max_frame_bytes=None, max_answer_bytes=None,
+              Py_ssize_t max_values=PY_SSIZE_T_MAX, Py_ssize_t max_keys=PY_SSIZE_T_MAX):
         """Treat frames as answers from now on.
 
         Args:
@@ -82,6 +98,12 @@ cdef class LaneCore(AnsweredStream):
             read_data: Extracts the data of an answer for `request`, or raises `PluginReplyError`.
             native: Whether answers are matched by number.
             max_notified: How many of the waiting events may be notifications.
+            max_queued_bytes: How many bytes the events that wait or are in flight may have.
+            total: What they may have together with those of other lanes.
+            max_frame_bytes: The longest payload that is sent; by default as that of the stream.
+            max_answer_bytes: The longest payload that is read; by default it stays as it is.
+            max_values: The maximum number of JSON values in a frame that is read, keys included.
+            max_keys: The maximum number of keys of an object in it.
         """
         self.owner = owner
         self.plugin = plugin
@@ -90,6 +112,16 @@ cdef class LaneCore(AnsweredStream):
         self.max_notified = max_notified
         self.max_abandoned = max_abandoned
         self.stuck_after = stuck_after
+        self.max_queued_bytes = max_queued_bytes
+        self.total = ByteBudget(INT64_MAX) if total is None else total
+        self.max_frame_bytes = self.read_limit if max_frame_bytes is None else max_frame_bytes
+        if max_answer_bytes is not None:
+            self.read_limit = max_answer_bytes
+            self.limit_name = "max_answer_bytes"
+        self.max_values = max_values
+        self.max_keys = max_keys
+        self.unasked_left = UNASKED_BURST
+        self.unasked_at = monotonic()
         self.read_data = read_data
         # asyncio's futures take the loop by keyword; the dictionary is made once per loop.
         if self.buffer.loop is not self.loop:
@@ -182,10 +214,11 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: The queue is full, and ``overflow`` is ``block``.
         """
+        cdef Py_ssize_t size = bytes_of(message)
         self._check_open()
-        if not self.must_wait():
+        if not self.must_wait() and self.may_hold(size):
             self.table.add(message, None, INFINITY, False, hops)
-        elif self._has_room() or self._makes_room(overflow):
+        elif self.has_room(size) or self.makes_room(size, overflow):
             call = new_call(message, None, INFINITY, False, hops)
             self.line_up(call)
             self.told.append(call)
@@ -197,22 +230,46 @@ cdef class LaneCore(AnsweredStream):
             self.arm(INFINITY, monotonic())
         return True
 
-    def room(self):
+    def room(self, message not None):
         """Return a future that is set once a notification finds room, or when the lane ends."""
+        cdef Py_ssize_t size
         future = self.loop.create_future()
-        if not self.serving or self._has_room():
+        if not self.serving or self.has_room(bytes_of(message)):
             future.set_result(None)
-        elif self.room_waiters is None:
-            self.room_waiters = [future]
-        else:
-            self.room_waiters.append(future)
+            return future
+        size = bytes_of(message)
+        if self.room_waiters is None:
+            self.room_waiters = []
+        self.room_waiters.append((future, size))
+        # What is in its way may be the events of others.
+        if not self.may_hold(size) and self.held_bytes + size <= self.max_queued_bytes:
+            self.total.room(future)
         return future
+
+    def charge_call(self, Py_ssize_t size):
+        """Hold so many bytes for a call of the peer, until `release_call`.
+
+        Raises:
+            PluginOverloadedError: There is no room for them.
+        """
+        if not self.may_hold(size):
+            raise self._overloaded_in_bytes()
+        self.hold(size)
+
+    def release_call(self, Py_ssize_t size):
+        """Hold them no longer."""
+        if self.serving:
+            self.let_go(size)
+            if self.room_waiters:
+                self.wake_room_waiters()
 
     cdef int submit(
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1:
         if self.is_closing or not self.serving:
             self._check_open()
+        if not is_own(message) and not self.may_hold(bytes_of(message)):
+            raise self._overloaded_in_bytes()
         if self.must_wait() and not is_own(message):
             if self.queue_length() >= self.max_queued:
                 raise self._overloaded(self.max_queued, "max_queued")
@@ -237,28 +294,47 @@ cdef class LaneCore(AnsweredStream):
             self.waiting = deque()
             self.told = deque()
         self.waiting.append(call)
+        self.hold(bytes_of(call.message))
         return 0
 
     cdef Py_ssize_t queue_length(self):
         return len(self.waiting) - self.dropped_waiting if self.waiting else 0
 
-    def _has_room(self):
+    cdef bint may_hold(self, Py_ssize_t size):
+        """Return whether there is room for a message of this size, in bytes."""
+        # One message always fits, or a large one could never be sent; and whoever holds little is
+        # not kept from more by those who hold much.
+        if self.held_bytes == 0:
+            return True
+        if self.held_bytes + size > self.max_queued_bytes:
+            return False
+        return self.held_bytes + size <= FAIR_BYTES or self.total.used + size <= self.total.limit
+
+    cdef bint has_room(self, Py_ssize_t size):
+        """Return whether a notification of this size may wait."""
+        if not self.may_hold(size):
+            return False
         if not self.waiting:
             return self.max_notified > 0 and self.max_queued > 0
         return len(self.told) < self.max_notified and self.queue_length() < self.max_queued
 
-    def _makes_room(self, overflow):
+    cdef bint makes_room(self, Py_ssize_t size, str overflow) except -1:
+        """Drop the notifications that have waited longest, if that makes room for another one."""
         if overflow == "block":
+            if not self.may_hold(size):
+                raise self._overloaded_in_bytes()
             raise self._overloaded(self.max_notified, "max_notified")
-        if overflow != "drop_oldest" or not self.told:
-            return False
-        self.drop_oldest()
-        return True
+        while overflow == "drop_oldest" and self.told:
+            self.drop_oldest()
+            if self.has_room(size):
+                return True
+        return False
 
     cdef int drop_oldest(self) except -1:
         cdef Call call = self.told.popleft()
         # Only marked: removing it from the middle of `waiting` would take a search.
         call.is_dropped = True
+        self.let_go(bytes_of(call.message))
         call.message = None
         self.dropped += 1
         self.dropped_waiting += 1
@@ -274,7 +350,7 @@ cdef class LaneCore(AnsweredStream):
     cdef int batch_read(self, Py_ssize_t frames) except -1:
         # One answer per read: the caller waits for each before it sends the next.
         self.ping_pong = frames <= 1
-        return self.pump() if self.waiting else 0
+        return self.pump() if self.waiting or self.room_waiters else 0
 
     cdef int pump(self) except -1:
         """Move waiting events into the window; those abandoned meanwhile are never sent."""
@@ -286,6 +362,7 @@ cdef class LaneCore(AnsweredStream):
             if call.is_dropped:
                 self.dropped_waiting -= 1
                 continue
+            self.let_go(bytes_of(call.message))
             if call.future is None:
                 self.told.popleft()
             elif call.future.done():
@@ -294,12 +371,16 @@ cdef class LaneCore(AnsweredStream):
         return self.wake_room_waiters() if self.room_waiters else 0
 
     cdef int wake_room_waiters(self) except -1:
-        if self.serving and not self._has_room():
-            return 0
         waiters, self.room_waiters = self.room_waiters, None
-        for future in waiters or ():
-            if not future.done():
+        for future, size in waiters or ():
+            if future.done():
+                continue
+            if not self.serving or self.has_room(size):
                 future.set_result(None)
+                continue
+            if self.room_waiters is None:
+                self.room_waiters = []
+            self.room_waiters.append((future, size))
         return 0
 
     # Backpressure. While the transport is full, events wait in the limited queue.
@@ -312,7 +393,8 @@ cdef class LaneCore(AnsweredStream):
         self.write_paused = False
         if self.read_paused and not self.is_closing:
             self.read_paused = False
-            self.transport.resume_reading()
+            if self.rest_timer is None:
+                self.transport.resume_reading()
         if self.serving:
             self.pump()
 
@@ -324,7 +406,22 @@ cdef class LaneCore(AnsweredStream):
         self.send(frame)
         if self.write_paused and not (self.read_paused or self.is_closing):
             self.read_paused = True
-            self.transport.pause_reading()
+            if self.rest_timer is None:
+                self.transport.pause_reading()
+
+    cdef int rest(self, double seconds) except -1:
+        """Read nothing for a while: the peer has used up the time for what nobody asked for."""
+        if self.rest_timer is None and not self.is_closing:
+            if not self.read_paused:
+                self.transport.pause_reading()
+            self.rest_timer = self.loop.call_later(seconds, self.end_rest)
+        return 0
+
+    def end_rest(self):
+        """Read again."""
+        self.rest_timer = None
+        if not (self.read_paused or self.is_closing):
+            self.transport.resume_reading()
 
     # Answers.
 
@@ -374,9 +471,13 @@ cdef class LaneCore(AnsweredStream):
         kept = deque()
         for entry in self.waiting:
             call = <Call>entry
-            if call.is_dropped or (call.future is not None and call.future.done()):
+            if call.is_dropped:
+                continue
+            if call.future is not None and call.future.done():
+                self.let_go(bytes_of(call.message))
                 continue
             if call.deadline <= now:
+                self.let_go(bytes_of(call.message))
                 call.future.set_exception(
                     PluginTimeoutError(self.plugin, "not sent by the deadline")
                 )
@@ -399,6 +500,19 @@ cdef class LaneCore(AnsweredStream):
         return PluginOverloadedError(
             self.plugin,
             f"{limit} events are already waiting ({key}); it is slower than its events arrive",
+        )
+
+    def _overloaded_in_bytes(self):
+        if self.held_bytes and self.total.used >= self.total.limit - FAIR_BYTES:
+            return PluginOverloadedError(
+                self.plugin,
+                f"the events that wait for all plugins together have {self.total.used} bytes; the "
+                f"limit is {self.total.limit} (max_total_queued_bytes)",
+            )
+        return PluginOverloadedError(
+            self.plugin,
+            f"its events that wait or are in flight have {self.held_bytes} bytes; the limit is "
+            f"{self.max_queued_bytes} (max_queued_bytes); it is slower than its events arrive",
         )
 
     def _stuck(self, reason):
@@ -425,6 +539,9 @@ cdef class LaneCore(AnsweredStream):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        if self.rest_timer is not None:
+            self.rest_timer.cancel()
+            self.rest_timer = None
         return AnsweredStream.release(self)
 
     def _fail_all(self):
@@ -438,6 +555,7 @@ cdef class LaneCore(AnsweredStream):
             self.dropped += len(self.told)
             self.waiting = self.told = None
         self.dropped_waiting = 0
+        self.let_go(self.held_bytes)
         self.serving = False
         # The lane is in its final state before anything else can look at it.
         self.wake_room_waiters()
@@ -451,6 +569,11 @@ cdef class LaneCore(AnsweredStream):
     def in_flight(self):
         """The number of events sent and not yet answered, including abandoned ones."""
         return self.table.count() if self.table is not None else 0
+
+    @property
+    def queued_bytes(self):
+        """The bytes of the events that wait or are in flight, and of the peer's calls."""
+        return self.held_bytes
 
     @property
     def queued(self):

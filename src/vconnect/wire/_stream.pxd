@@ -18,7 +18,10 @@ cdef class StreamCore:
     cdef readonly object transport  # None before connection_made and after connection_lost
     cdef object loop
     cdef object error               # the first reason for the end, passed to the owner
-    cdef uint32_t max_frame_bytes
+    cdef uint32_t read_limit        # the longest payload that is read
+    cdef str limit_name             # what that is called in errors
+    cdef Py_ssize_t max_values      # JSON values of a frame, keys included
+    cdef Py_ssize_t max_keys        # keys of one object
     cdef int fd                     # borrowed from the transport; -1 once it may be closed
     cdef readonly bint is_closing
 

@@ -29,6 +29,9 @@ from asyncio import BufferedProtocol, get_running_loop
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES
 from vconnect.errors import RemoteProtocolError
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cdef extern from *:
     """
     #include <errno.h>
@@ -91,13 +94,17 @@ cdef class StreamCore:
         owner: A `StreamOwner`.
         buffer: The loop's shared read buffer.
         max_frame_bytes: A longer frame ends the connection.
+        limit_name: What that limit is called in errors.
     """
 
     def __init__(self, owner, ReadBuffer buffer not None,
-                 uint32_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES):
+                 uint32_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES,
+                 str limit_name not None="max_frame_bytes"):
         self.owner = owner
         self.buffer = buffer
-        self.max_frame_bytes = max_frame_bytes
+        self.read_limit = max_frame_bytes
+        self.limit_name = limit_name
+        self.max_values = self.max_keys = PY_SSIZE_T_MAX
         self.fd = -1
 
     def __dealloc__(self):
@@ -168,7 +175,7 @@ cdef class StreamCore:
         cdef Py_ssize_t position = 0, frames = 0
         cdef int64_t length
         while True:
-            length = frame_length(data + position, size - position, self.max_frame_bytes)
+            length = frame_length(data + position, size - position, self.read_limit)
             if length < 0:
                 break
             frames += 1
@@ -177,7 +184,7 @@ cdef class StreamCore:
                 return 0
             position += HEADER + <Py_ssize_t>length
         if length != NEED_MORE:
-            raise broken_length(length, data + position, self.max_frame_bytes)
+            raise broken_length(length, data + position, self.read_limit, self.limit_name)
         if position < size:
             self.keep_partial(data + position, size - position)
         return self.batch_read(frames)
@@ -210,7 +217,7 @@ cdef class StreamCore:
         return 0 if self.is_closing else self.batch_read(1)
 
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1:
-        self.owner.message(parse_object(payload, size))
+        self.owner.message(parse_object(payload, size, self.max_values, self.max_keys))
         return 0
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:

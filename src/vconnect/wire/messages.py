@@ -14,6 +14,14 @@ import msgspec
 import orjson
 
 from vconnect._framing import Event, EventName, encode_frame
+from vconnect.bounds import (
+    MAX_CAPABILITIES,
+    MAX_NAME_BYTES,
+    MAX_VERSION_BYTES,
+    cut,
+    find_excess,
+    size_of,
+)
 from vconnect.errors import (
     HandshakeError,
     HostCallError,
@@ -26,9 +34,6 @@ from vconnect.names import NAME_RULE, NameCache, canonical_name, is_valid_name
 NATIVE_VERSIONS = (1,)
 STOP = "stop"
 
-
-MAX_NAME_BYTES = 255
-"""The maximum length of an event's name in UTF-8."""
 
 # Events that the host itself sends, in the native dialect.
 RESERVED_PREFIX = "vconnect."
@@ -129,7 +134,8 @@ class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         protocol_version: The version that both will speak.
         host: The host's ``name`` and ``version``.
-        max_frame_bytes: The largest payload of a frame, in both directions.
+        max_frame_bytes: The largest payload of a frame that the plugin may get.
+        max_answer_bytes: The largest payload of a frame that it may send.
         heartbeat_ms: The interval in which the plugin can expect pings, in milliseconds.
         window: The maximum number of events in flight.
     """
@@ -137,6 +143,7 @@ class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
     protocol_version: int
     host: dict[str, str]
     max_frame_bytes: int
+    max_answer_bytes: int
     heartbeat_ms: int
     window: int
 
@@ -175,12 +182,12 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
     version = _choose_version(message.get("protocol_versions"), versions)
     return Handshake(
         plugin=plugin,
-        version=_typed(message, "version", str, ""),
+        version=_version(message),
         priority=_typed(message, "priority", int, 0),
-        capabilities=_strings(message, "capabilities"),
+        capabilities=_capabilities(message),
         dialect=Dialect.CLASSIC if version is None else Dialect.NATIVE,
         protocol_version=version,
-        disable=_typed(message, "disable", str, ""),
+        disable=cut(_typed(message, "disable", str, "")),
         # A classic plugin could not say later that it is ready, so there the key means nothing.
         is_ready=version is None or _is_ready(message.get("ready")),
         concurrency=max(0, _typed(message, "concurrency", int, 0)),
@@ -371,8 +378,8 @@ def is_reserved(event: str) -> bool:
 
 def reply_error(plugin: str, answer: Answer) -> PluginReplyError:
     """Turn an error answer into an exception."""
-    message = answer.message or "an error without words"
-    return PluginReplyError(plugin, message, answer.code or None)
+    message = cut(answer.message) or "an error without words"
+    return PluginReplyError(plugin, message, cut(answer.code, _MAX_CODE) or None)
 
 
 def _parse_name(message: dict[str, Any]) -> str:
@@ -428,12 +435,21 @@ def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     return value
 
 
-def _strings(message: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = message.get(key)
+def _version(message: dict[str, Any]) -> str:
+    version: str = _typed(message, "version", str, "")
+    if (size := size_of(version)) > MAX_VERSION_BYTES:
+        raise _bad(f"version has {size} bytes; the limit is {MAX_VERSION_BYTES}")
+    return version
+
+
+def _capabilities(message: dict[str, Any]) -> tuple[str, ...]:
+    value = message.get("capabilities")
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(f"{key} is {_shown(value)}; expected a list of strings")
+        raise _bad(f"capabilities is {_shown(value)}; expected a list of strings")
+    if excess := find_excess(value, MAX_CAPABILITIES):
+        raise _bad(f"capabilities {excess}")
     return tuple(value)
 
 

@@ -20,6 +20,7 @@ from vconnect.descriptors import keep_from_children
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
 from vconnect.settings.paths import absolute_path
 
+from ._inflight import ByteBudget
 from ._lane import Lane
 from ._stream import ReadBuffer
 from .acceptor import Acceptor
@@ -36,6 +37,9 @@ _WATCH_SECONDS = 1.0
 # memory: at most one line per name and minute, and a limited number of names.
 _REFUSAL_LOG_SECONDS = 60.0
 _MAX_REFUSED_NAMES = 1024
+
+MAX_HANDSHAKE_BYTES = 64 * 1024
+"""The maximum payload of a frame from a peer that has not been admitted yet."""
 
 HELD_UP_S = 1.0
 """A deadline that is noticed this many seconds late says that the host itself stood still."""
@@ -88,6 +92,7 @@ class UnixSocketServer:
         limits: The limits of each connection.
         handshake_timeout: Seconds from connection to handshake.
         listening: A socket that already listens on ``path``, opened by a service manager.
+        total: What the events of all plugins together may hold, in bytes; by default no limit.
 
     Attributes:
         path: The socket's absolute path.
@@ -101,6 +106,7 @@ class UnixSocketServer:
         limits: LaneLimits,
         handshake_timeout: float,
         listening: socket.socket | None = None,
+        total: ByteBudget | None = None,
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
@@ -108,6 +114,7 @@ class UnixSocketServer:
         self.refusals = 0
         self.path = absolute_path(path)
         self._listening = listening
+        self.total = total
         self._private: PrivateSocket | None = None
         self._acceptor: Acceptor | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -179,7 +186,7 @@ class UnixSocketServer:
 
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.
-        return Lane(_Greeting(self), self._buffer, self.limits.max_frame_bytes)
+        return Lane(_Greeting(self), self._buffer, MAX_HANDSHAKE_BYTES, "before the handshake")
 
     async def _keep_bound(self, private: PrivateSocket) -> None:
         """Bind the socket again within seconds if its file disappears.
@@ -285,12 +292,12 @@ class _Greeting:
             self._refuse(error, owner, name)
             return
         # From here on the lane's owner is the session; this object only forwards its reports.
-        session = Session(handshake, self._peer, self._stream, limits, self)
+        session = Session(handshake, self._peer, self._stream, limits, self, self._server.total)
         session.open(welcome)
         gatekeeper.attached(session, owner)
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
-        self._server.gatekeeper.called(session, message)
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+        self._server.gatekeeper.called(session, message, size)
 
     def became_ready(self, session: Session) -> None:
         self._server.gatekeeper.became_ready(session)

@@ -26,8 +26,9 @@ from typing import Any, Protocol
 import msgspec
 import orjson
 
-from vconnect._framing import HEADER_BYTES, encode_frame
+from vconnect._framing import HEADER_BYTES, Event, encode_frame
 
+from ._inflight import ByteBudget
 from ._lane import Lane
 from .messages import (
     CANCEL,
@@ -67,6 +68,10 @@ class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_abandoned: int
     stuck_after: float
     max_frame_bytes: int
+    max_answer_bytes: int = 4 * 1024 * 1024
+    max_answer_values: int = 32_768
+    max_answer_keys: int = 8192
+    max_queued_bytes: int = 16 * 1024 * 1024
 
 
 class LostEvent(msgspec.Struct, frozen=True):
@@ -92,8 +97,8 @@ class SessionOwner(Protocol):
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called once, when the session has ended."""
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
-        """Called for each call of a native plugin to the host."""
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+        """Called for each call of a native plugin to the host, which came in so many bytes."""
 
     def became_ready(self, session: Session) -> None:
         """Called once, when a plugin says that it can serve after its handshake said otherwise."""
@@ -108,6 +113,7 @@ class Session:
         lane: The connection, before its acknowledgment.
         limits: The limits for the lane.
         owner: Is notified of calls and of the end.
+        total: What the events of all plugins together may hold, in bytes.
 
     Attributes:
         dialect: The dialect agreed on in the handshake.
@@ -130,6 +136,7 @@ class Session:
         lane: Lane,
         limits: LaneLimits,
         owner: SessionOwner,
+        total: ByteBudget | None = None,
     ) -> None:
         self.handshake = handshake
         self.peer = peer
@@ -142,6 +149,7 @@ class Session:
         self._lane = lane
         self._limits = limits
         self._owner = owner
+        self._total = total
         self.call = lane.call
         self.request = lane.request
         self.deliver = lane.deliver
@@ -158,6 +166,12 @@ class Session:
             max_notified=limits.max_notified,
             max_abandoned=limits.max_abandoned,
             stuck_after=limits.stuck_after,
+            max_queued_bytes=limits.max_queued_bytes,
+            total=self._total,
+            max_frame_bytes=limits.max_frame_bytes,
+            max_answer_bytes=limits.max_answer_bytes,
+            max_values=limits.max_answer_values,
+            max_keys=limits.max_answer_keys,
             read_data=self._read_data,
             native=self.is_native,
         )
@@ -180,9 +194,21 @@ class Session:
         """Reply to a call with an error."""
         self._lane.reply(encode_error(number, code, words, self._limits.max_frame_bytes))
 
-    def room(self) -> Future[None]:
+    def room(self, message: Event) -> Future[None]:
         """Return a future that is set once a notification finds room, or when the session ends."""
-        return self._lane.room()
+        return self._lane.room(message)
+
+    def charge_call(self, size: int) -> None:
+        """Hold so many bytes for a call of the plugin, until `release_call`.
+
+        Raises:
+            PluginOverloadedError: There is no room for them.
+        """
+        self._lane.charge_call(size)
+
+    def release_call(self, size: int) -> None:
+        """Hold them no longer; of a session that has ended, nothing is held."""
+        self._lane.release_call(size)
 
     def drop_cancelled(self) -> None:
         """Find calls that were cancelled by their callers, and inform a native plugin of them."""
@@ -211,6 +237,11 @@ class Session:
     def queued(self) -> int:
         """The number of events that wait for a slot in the window."""
         return self._lane.queued
+
+    @property
+    def queued_bytes(self) -> int:
+        """The bytes of the events that wait or are in flight, and of the plugin's calls."""
+        return self._lane.queued_bytes
 
     @property
     def answered(self) -> int:
@@ -248,9 +279,9 @@ class Session:
 
     # Called by the lane.
 
-    def called(self, message: dict[str, Any]) -> None:
+    def called(self, message: dict[str, Any], size: int) -> None:
         """Forward a call of the plugin."""
-        self._owner.called(self, message)
+        self._owner.called(self, message, size)
 
     def unread_call(self, number: int, error: Exception) -> None:
         """Refuse a call that is not strict JSON."""

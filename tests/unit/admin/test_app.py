@@ -84,6 +84,7 @@ async def test_the_host_describes_itself() -> None:
         "cgroup": None,
         "cgroup_problem": "",
         "plugins": 1,
+        "queued_bytes": 0,
     }
 
 

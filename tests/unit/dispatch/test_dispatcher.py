@@ -50,7 +50,7 @@ class SessionOwner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self._owner.disconnected(error)
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         raise AssertionError("a classic plugin calls nothing")
 
     def became_ready(self, session: Session) -> None:

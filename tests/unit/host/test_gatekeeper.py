@@ -167,7 +167,7 @@ async def test_a_refusal_is_told_to_the_supervisor_of_the_process(gate):
 async def test_the_end_of_a_session_of_a_plugin_that_is_gone_is_no_news(gate):
     session = unopened("guest")
     gate.keeper.detached(session, None)
-    gate.keeper.called(session, {"id": 1, "call": "log"})
+    gate.keeper.called(session, {"id": 1, "call": "log"}, 20)
 
 
 async def test_calls_are_served_until_the_session_ends(gate):
@@ -176,9 +176,9 @@ async def test_calls_are_served_until_the_session_ends(gate):
     async with opened("guest", native=True) as (session, peer, _):
         gate.enters(session)
         session.permissions = ("note",)
-        gate.keeper.called(session, {"id": 1, "call": "note"})
+        gate.keeper.called(session, {"id": 1, "call": "note"}, 20)
         assert await peer.read() == {"id": 1, "status": "ok"}
-        gate.keeper.called(session, {"id": 2, "call": "note"})
+        gate.keeper.called(session, {"id": 2, "call": "note"}, 20)
         gate.keeper.detached(session, None)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

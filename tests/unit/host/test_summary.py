@@ -21,6 +21,7 @@ WHOLE: dict[str, Any] = {
     "plugin_dir": "/plugins",
     "cgroup": None,
     "plugins": 0,
+    "queued_bytes": 0,
 }
 REASON = next(name for name in HostSummary.__struct_fields__ if name.startswith("cgroup_"))
 

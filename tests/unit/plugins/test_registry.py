@@ -29,6 +29,7 @@ def runtime(name: str, *capabilities: str, priority: int = 0, **options: Any) ->
             handshake=shaken,
             dialect="classic",
             in_flight=2,
+            queued_bytes=0,
             late=1,
             unasked=0,
             dropped=3,

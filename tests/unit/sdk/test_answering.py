@@ -80,4 +80,4 @@ def test_a_handler_that_fails_is_its_answer(caplog: pytest.LogCaptureFixture):
 def test_an_answer_that_is_too_large_becomes_an_error():
     asked = context()
     asked.reply("x" * 100)
-    assert b"cannot be sent" in encode_answer(asked, 7, max_frame_bytes=64)
+    assert b"cannot be sent" in encode_answer(asked, 7, max_answer_bytes=64)

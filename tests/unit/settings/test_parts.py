@@ -34,10 +34,10 @@ def test_every_field_of_a_part_is_a_key_with_its_value(kind: type[msgspec.Struct
 
 
 def test_parts_follow_what_the_operator_wants() -> None:
-    settings = Settings(stop_timeout=9.0, window=3, heartbeat=2.0, heartbeat_misses=5)
+    settings = Settings(stop_timeout=9.0, max_queued=3, heartbeat=2.0, heartbeat_misses=5)
     part = settings.part(SupervisionSettings)
     assert part.shutdown.stop_timeout == 9.0
-    assert part.connection.window == 3
+    assert part.connection.max_queued == 3
     assert part.heartbeats == HeartbeatSettings(heartbeat=2.0, heartbeat_misses=5)
     assert part.heartbeats.patience == 10.0
 

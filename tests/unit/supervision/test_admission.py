@@ -122,6 +122,7 @@ def test_a_classic_plugin_gets_its_configuration_and_nothing_else():
 
 def test_a_native_plugin_gets_the_terms_as_well():
     options: dict[str, Any] = {"heartbeat": 2.5, "max_frame_bytes": 4096, "window": 7}
+    options["max_answer_bytes"] = 2048
     answer = told(plugin(**options), native=True, **options).acknowledgment
     assert answer == {
         "status": "ok",
@@ -129,6 +130,7 @@ def test_a_native_plugin_gets_the_terms_as_well():
         "protocol_version": 1,
         "host": {"name": "vconnect", "version": host_version()},
         "max_frame_bytes": 4096,
+        "max_answer_bytes": 2048,
         "heartbeat_ms": 2500,
         "window": 7,
     }
@@ -142,10 +144,9 @@ def test_the_connection_has_the_window_of_the_plugins_own_options():
 
 @pytest.mark.parametrize(("given", "found"), [(None, 5), (9, 9), (1, 1)])
 def test_as_many_may_be_abandoned_as_may_be_in_flight(given, found):
-    assert (
-        lane_limits(Settings(max_abandoned=given).part(ConnectionSettings), 5).max_abandoned
-        == found
-    )
+    settings = Settings(max_abandoned=given, window=5)
+    limits = lane_limits(settings.part(ConnectionSettings), settings.plugin_policy("x"))
+    assert limits.max_abandoned == found
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tests.support.paper import launcher, plugin, unopened
 
+from vconnect.packages import manifest as manifest_module
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
@@ -499,10 +500,10 @@ async def test_a_manifest_that_cannot_be_read_for_want_of_a_descriptor_is_not_a_
     runtime = place.add()
     place.manifest(runtime)
 
-    def fail(_: Path) -> bytes:
+    def fail(*_: Any) -> bytes:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(manifest_module, "read_regular", fail)
     verdict = place.fails(runtime)
     assert (verdict.substate, verdict.ended) == (Substate.SPAWN_FAILED, Ended.TRANSIENT)
     assert "plugin.json: cannot be read" in verdict.reason

@@ -33,7 +33,7 @@ class NativeOwner(Owner):
         self.calls: list[dict[str, Any]] = []
         self.given_up: list[int] = []
 
-    def called(self, message: dict[str, Any]) -> None:
+    def called(self, message: dict[str, Any], size: int) -> None:
         self.calls.append(message)
 
     def abandoned(self, number: int) -> None:
@@ -352,7 +352,7 @@ async def test_room_comes_with_a_place():
     async with open_native(window=1, max_notified=1) as (lane, peer, _):
         calls = [lane.call(event(), soon()) for _ in range(2)]
         assert lane.tell(event())
-        room = lane.room()
+        room = lane.room(event("e"))
         assert not room.done()
         for n in (1, 2):
             assert (await peer.read())["id"] == n
@@ -360,7 +360,7 @@ async def test_room_comes_with_a_place():
             await peer.answer(ok(n))
         async with asyncio.timeout(10):
             await room
-        assert lane.room().done()
+        assert lane.room(event("e")).done()
         await asyncio.gather(*calls)
 
 
@@ -368,7 +368,7 @@ async def test_room_comes_with_a_place():
 async def test_room_comes_with_what_is_given_up(native):
     async with open_lane(NativeOwner(), native=native, window=1, max_queued=1) as (lane, _, _):
         calls = [lane.call(event(), soon()), lane.call(event(), soon(0.02))]
-        room = lane.room()
+        room = lane.room(event("e"))
         assert not room.done()
         assert "not sent by the deadline" in str(await failure(calls[1]))
         async with asyncio.timeout(10):
@@ -380,7 +380,7 @@ async def test_room_comes_with_the_end():
     async with open_native(window=1, max_notified=1) as (lane, _, owner):
         call, _ = lane.call(event(), soon()), lane.call(event(), soon()).cancel()
         lane.tell(event())
-        room = lane.room()
+        room = lane.room(event("e"))
         assert not room.done()
         lane.abort()
         await owner.end()
@@ -451,8 +451,8 @@ async def test_an_answered_call_may_ask_again_at_once():
 @pytest.mark.parametrize("what", ["call", "tell", "reply", "close", "abort"])
 async def test_whoever_is_called_may_do_anything(what):
     class Doing(NativeOwner):
-        def called(self, message: dict[str, Any]) -> None:
-            super().called(message)
+        def called(self, message: dict[str, Any], size: int) -> None:
+            super().called(message, size)
             if what == "call":
                 futures.append(lane.call(event("nested"), soon()))
             elif what == "tell":
@@ -485,8 +485,8 @@ LARGE = "x" * 4_000_000
 
 async def test_who_reads_no_replies_is_not_read_either():
     class Replying(NativeOwner):
-        def called(self, message: dict[str, Any]) -> None:
-            super().called(message)
+        def called(self, message: dict[str, Any], size: int) -> None:
+            super().called(message, size)
             lane.reply(reply)
 
     reply = frame({"id": 1, "status": "ok", "data": "x" * 10_000})

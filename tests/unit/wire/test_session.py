@@ -36,7 +36,8 @@ LIMITS = LaneLimits(
     max_notified=2,
     max_abandoned=2,
     stuck_after=30.0,
-    max_frame_bytes=1024,
+    max_frame_bytes=4096,
+    max_answer_bytes=1024,
 )
 CLASSIC = Handshake(plugin="example", capabilities=("*",))
 NATIVE = msgspec.structs.replace(CLASSIC, dialect=Dialect.NATIVE, protocol_version=1)
@@ -53,7 +54,7 @@ class Owner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self.ends.append(error)
 
-    def called(self, session: Session, message: dict[str, Any]) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         self.calls.append(message)
 
     def became_ready(self, session: Session) -> None:
@@ -127,7 +128,7 @@ async def test_a_reply_to_a_call_goes_out() -> None:
         assert await peer.read() == {"id": 7, "status": "ok", "data": "sent"}
 
 
-@pytest.mark.parametrize("data", [{1, 2}, "x" * 2000, 1 << 64])
+@pytest.mark.parametrize("data", [{1, 2}, "x" * 5000, 1 << 64])
 async def test_a_reply_that_cannot_be_sent_is_an_error_and_no_end(data: Any) -> None:
     async with session_of(NATIVE) as (session, peer, owner):
         with pytest.raises(PayloadError):
@@ -175,7 +176,7 @@ async def test_room_comes_with_an_answer() -> None:
     async with session_of(CLASSIC) as (session, peer, _):
         for n in range(4):
             session.tell(event(n))
-        room = session.room()
+        room = session.room(event(0))
         await asyncio.sleep(0)
         assert not room.done()
         await peer.read()
