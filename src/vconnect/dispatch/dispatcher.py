@@ -116,18 +116,22 @@ class Dispatcher:
         results: list[PluginResult] = []
         # Looked at now: the caller may change the payload while the first plugin works.
         asked = route.asked(payload)
+        is_plain = route.is_plain
         for step in route.steps:
-            if step.matches is not None and step not in asked:
-                continue
             plugin = step.plugin
-            if step.is_observer:
-                await self._tell_observer(step, message, until, hops)
-                continue
+            if not is_plain:
+                if step not in asked:
+                    continue
+                if step.is_observer:
+                    await self._tell_observer(step, message, until, hops)
+                    continue
             began = monotonic()
             answer = None
             try:
                 # A plugin gets its own timeout, but not more than what is left for the chain.
-                deadline = min(until, began + step.timeout)
+                deadline = began + step.timeout
+                if deadline > until:
+                    deadline = until
                 sent = message
                 changed: tuple[str, ...] = ()
                 answer = normalize_answer(await ask(plugin, sent, began, deadline, hops))

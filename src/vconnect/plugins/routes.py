@@ -58,6 +58,7 @@ class Route(msgspec.Struct, frozen=True):
         policy: The event's policy.
         absent: Required plugins that are not among the steps, by their names in the settings.
         has_conditions: Whether one of the steps has conditions.
+        is_plain: Whether every plugin of the chain is asked, and waited for.
     """
 
     steps: tuple[Step, ...]
@@ -65,6 +66,7 @@ class Route(msgspec.Struct, frozen=True):
     policy: EventPolicy
     absent: tuple[str, ...]
     has_conditions: bool
+    is_plain: bool
 
     def asked(self, payload: Any) -> Sequence[Step]:
         """Return the steps whose conditions a payload meets."""
@@ -134,7 +136,8 @@ class RouteTable:
         asked = [step.plugin for step in steps]
         absent = tuple(name for name, plugin in required.items() if plugin not in asked)
         has_conditions = any(step.matches is not None for step in steps)
-        return Route(tuple(steps), tuple(told), policy, absent, has_conditions)
+        is_plain = not has_conditions and not any(step.is_observer for step in steps)
+        return Route(tuple(steps), tuple(told), policy, absent, has_conditions, is_plain)
 
     def _find(self, name: str) -> PluginRuntime | None:
         wanted = canonical_name(name)
