@@ -122,7 +122,7 @@ class HostCallError(VConnectError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = str(code)  # an application may have numbers
 
 
 class PluginError(VConnectError):

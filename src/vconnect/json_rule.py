@@ -42,7 +42,8 @@ def _find(value: Any, place: str, level: int) -> str:
             return ""
         return f"{place}: the integer has more than 64 bits; send it as a string"
     is_object = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    if not (is_object or isinstance(value, dict | list | tuple)):
+    is_named_tuple = isinstance(value, tuple) and type(value) is not tuple
+    if is_named_tuple or not (is_object or isinstance(value, dict | list | tuple)):
         return "" if _is_known(value) else f"{place}: JSON has no {type(value).__name__}"
     if level == MAX_LEVELS:
         return f"{place[:_SHOWN_CHARS]}…: nested too deeply; the limit is {MAX_LEVELS} levels"
@@ -60,6 +61,8 @@ def _find_in_object(value: dict[Any, Any], place: str, level: int) -> str:
     for key, item in value.items():
         if not isinstance(key, str):
             return f"{place}: the key {key!r} is not a string"
+        if type(key) is not str:  # the encoder refuses an enumeration, for example
+            return f"{place}: the key {key!r} is a {type(key).__name__}; use a plain string"
         if not _is_text(key):
             return f"{place}: a key has half a surrogate pair"
         if problem := _find(item, f"{place}.{key[:_SHOWN_CHARS]}", level + 1):

@@ -28,6 +28,9 @@ LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 LOG_LEVELS: Mapping[str, int] = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40}
 """The values of ``--log-level``, lowest first, with the levels of Python's `logging`."""
 
+RESERVED_PREFIX = "vconnect."
+"""What the names of the host's own events begin with."""
+
 EXIT_CONFIG = 78
 """The exit code of a plugin that cannot use its configuration: EX_CONFIG of sysexits.h."""
 

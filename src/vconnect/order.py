@@ -42,8 +42,17 @@ def dependents(required: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
 def chain_order(positions: Mapping[str, Position]) -> list[str]:
     """Return the names in chain order.
 
-    Among the plugins that may come next, the one with the highest priority does. Plugins in a cycle
-    come last, by priority only; `find_cycle` detects cycles, so that they can be refused before.
+    Among the plugins that may come next, the one with the highest priority does. Whoever asks for
+    an order gives way: a plugin that wants to be before another counts as one of at least its
+    priority, and one that wants to be after another waits for it. So no third plugin comes between
+    that either of them would be in front of.
+
+    Plugins in a cycle come last, by priority only; `find_cycle` detects cycles, so that they can be
+    refused before.
+
+    >>> filter, early = Position(100), Position(0, before=("filter",))
+    >>> chain_order({"filter": filter, "reply": Position(10), "early": early})
+    ['early', 'filter', 'reply']
     """
     # Kahn's algorithm, with a heap in place of the queue so that priorities decide.
     followers = _followers(positions)
@@ -51,7 +60,8 @@ def chain_order(positions: Mapping[str, Position]) -> list[str]:
     for names in followers.values():
         for name in names:
             ahead[name] += 1
-    ready = [_rank(name, positions) for name in positions if not ahead[name]]
+    ranks = {name: _rank(name, positions) for name in positions}
+    ready = [ranks[name] for name in positions if not ahead[name]]
     heapq.heapify(ready)
     ordered = []
     while ready:
@@ -60,10 +70,11 @@ def chain_order(positions: Mapping[str, Position]) -> list[str]:
         for follower in followers[name]:
             ahead[follower] -= 1
             if not ahead[follower]:
-                heapq.heappush(ready, _rank(follower, positions))
+                heapq.heappush(ready, ranks[follower])
     # A cycle is refused when a plugin starts, but plugins that are not up count here too.
     caught = positions.keys() - set(ordered)
-    return ordered + [name for _, name in sorted(_rank(name, positions) for name in caught)]
+    by_priority = sorted((-positions[name].priority, name) for name in caught)
+    return ordered + [name for _, name in by_priority]
 
 
 def find_cycle(positions: Mapping[str, Position], start: str) -> list[str]:
@@ -101,4 +112,11 @@ def _followers(positions: Mapping[str, Position]) -> dict[str, set[str]]:
 
 
 def _rank(name: str, positions: Mapping[str, Position]) -> tuple[int, str]:
-    return -positions[name].priority, name
+    """Rank by the highest priority of the plugin and of those that it asks to be before."""
+    reached, to_visit = {name}, [name]
+    while to_visit:
+        for other in positions[to_visit.pop()].before:
+            if other in positions and other not in reached:
+                reached.add(other)
+                to_visit.append(other)
+    return -max(positions[one].priority for one in reached), name

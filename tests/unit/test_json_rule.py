@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,6 +27,15 @@ class Order:
     price: float
 
 
+class Size(StrEnum):
+    SMALL = "small"
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
 BROKEN: list[tuple[Any, str]] = [
     (math.nan, "$: nan is not"),
     ({"price": math.inf}, "$.price: inf is not"),
@@ -38,6 +48,8 @@ BROKEN: list[tuple[Any, str]] = [
     (["ok", "\ud83d"], "$[1]: the text has half a surrogate pair"),
     ({"\ud83d": 1}, "$: a key has half a surrogate pair"),
     ({"a": {1: 2}}, "$.a: the key 1 is not a string"),
+    ({"a": {Size.SMALL: 2}}, "is a Size; use a plain string"),
+    ({"a": Point(1, 2)}, "$.a: JSON has no Point"),
     ({"a": [{1, 2}]}, "$.a[0]: JSON has no set"),
     ({"a": b"x"}, "$.a: JSON has no bytes"),
     (nested(MAX_LEVELS + 1), "nested too deeply; the limit is 254 levels"),

@@ -22,7 +22,7 @@ def test_by_priority_then_by_name():
 
 def test_before_and_after_win_over_priority():
     assert chain_order({"a": at(9, after="b"), "b": at(0), "c": at(5)}) == ["c", "b", "a"]
-    assert chain_order({"a": at(9), "b": at(0, before="a"), "c": at(5)}) == ["c", "b", "a"]
+    assert chain_order({"a": at(9), "b": at(0, before="a"), "c": at(5)}) == ["b", "a", "c"]
     assert chain_order({"a": at(0, before="b"), "b": at(9, after="a")}) == ["a", "b"]
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from enum import Enum
 
+import orjson
+import pytest
 from tests.support.paper import plugin
 
 from vconnect.dispatch.results import Outcome, PluginResult, Refusal
 from vconnect.plugins.summary import summarize
+
+
+class Color(Enum):
+    RED = 1
 
 
 def test_an_outcome_is_plain_json() -> None:
@@ -26,3 +34,15 @@ def test_a_summary_is_plain_json() -> None:
     plain = summary.to_dict()
     assert (plain["name"], plain["status"], plain["crashes"]) == ("x", "Installed", [])
     assert json.loads(json.dumps(plain)) == plain
+
+
+class Label(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value", [Label("x"), {"a": [Label("x")]}, Color.RED, datetime(2026, 1, 2, tzinfo=UTC)]
+)
+def test_it_has_the_payload_as_it_was_sent(value: object) -> None:
+    outcome = Outcome([], None, value)
+    assert outcome.to_dict()["payload"] == orjson.loads(orjson.dumps(value))

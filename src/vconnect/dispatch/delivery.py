@@ -61,6 +61,22 @@ def check_quarantine(plugin: PluginRuntime, message: Event) -> None:
         )
 
 
+def out_of_time(plugin: PluginRuntime) -> NotAskedError:
+    """Return the error of an event for which no time was left."""
+    return NotAskedError(plugin.name, "no time was left for it", PluginTimeoutError.code)
+
+
+def checked(timeout: float) -> float:
+    """Return a timeout that a caller has given.
+
+    Raises:
+        ValueError: It is not a number, so that nothing would ever be later than it.
+    """
+    if timeout != timeout:
+        raise ValueError("timeout is nan; expected a number of seconds")
+    return timeout
+
+
 async def ask(
     plugin: PluginRuntime, message: Event, began: float, deadline: float, hops: int
 ) -> dict[str, Any]:
@@ -71,9 +87,7 @@ async def ask(
     """
     # Not sent, so it is not the plugin's failure: earlier plugins used up the time.
     if began >= deadline:
-        raise NotAskedError(
-            plugin.name, "the chain's timeout expired before its turn", PluginTimeoutError.code
-        )
+        raise out_of_time(plugin)
     # Before it may become the probe of an open circuit, whose result would never be reported.
     if plugin.crashes.is_watching:
         check_quarantine(plugin, message)
@@ -90,10 +104,14 @@ async def ask(
         raise
 
 
-def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hops: int) -> None:
+def deliver(
+    step: Step, message: Event, delivery: Delivery, began: float, deadline: float, hops: int
+) -> None:
     """Send, and record a refusal in the delivery, so that the other plugins still get it."""
     plugin = step.plugin
     try:
+        if began >= deadline:
+            raise out_of_time(plugin)
         if plugin.crashes.is_watching:  # first, as in `ask`
             check_quarantine(plugin, message)
         session = plugin.session
@@ -106,15 +124,18 @@ def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hop
         delivery.set_exception(error)
 
 
-def delivered(step: Step, delivery: Delivery, began: float, message: Event) -> PluginResult:
+def delivered(
+    step: Step, delivery: Delivery, began: float, until: float, message: Event
+) -> PluginResult:
     """Turn a delivery that is done into the plugin's result."""
     duration_ms = (delivery.ended - began) * 1000
+    given = min(step.timeout, until - began)
     if delivery.error is not None:
-        return failed(step, delivery.error, duration_ms)
+        return failed(step, delivery.error, duration_ms, given)
     answer = normalize_answer(delivery.answer)
     if not answer.ok:
         error = reply_error(step.plugin.name, answer)
-        return failed(step, error, duration_ms, stops=answer.stop and step.may_stop)
+        return failed(step, error, duration_ms, given, stops=answer.stop and step.may_stop)
     return answered(step.plugin, answer, duration_ms, message, stops=step.may_stop)
 
 
@@ -186,10 +207,18 @@ def answered(
 
 
 def failed(
-    step: Step, error: PluginError, duration_ms: float, *, stops: bool = False
+    step: Step, error: PluginError, duration_ms: float, given: float, *, stops: bool = False
 ) -> PluginResult:
-    """Count a failure, and build its result: an error, or the default answer in its place."""
-    count(step, error, duration_ms / 1000)
+    """Count a failure, and build its result: an error, or the default answer in its place.
+
+    Args:
+        step: The plugin and the event.
+        error: The failure.
+        duration_ms: After how many milliseconds.
+        given: How many seconds it was given.
+        stops: Whether the plugin ends the chain all the same.
+    """
+    count(step, error, given)
     default = step.default
     if default is not None and not default.ok:  # the operator's own refusal, in his own words
         error = reply_error(step.plugin.name, default)
@@ -206,13 +235,13 @@ def failed(
     )
 
 
-def count(step: Step, error: PluginError, seconds: float) -> None:
+def count(step: Step, error: PluginError, given: float) -> None:
     """Count a failure, and let the circuit breaker know of it.
 
     Args:
         step: The plugin and the event.
         error: The failure.
-        seconds: How long the plugin had.
+        given: How many seconds the plugin was given.
     """
     plugin = step.plugin
     # Not sent, so not its failure. A full queue is the host's own: the plugin's health is unknown.
@@ -220,13 +249,13 @@ def count(step: Step, error: PluginError, seconds: float) -> None:
         plugin.counters.passed_over += 1
         if isinstance(error, PluginOverloadedError):
             plugin.breaker.gave_up()
-        elif error.code == PluginTimeoutError.code:  # earlier plugins used up the time
-            plugin.missed.add(error, step.event, step.policy, step.timeout, seconds)
+        elif error.code == PluginTimeoutError.code:  # no time was left for it
+            plugin.missed.add(error, step.event, step.policy, step.timeout, given)
         return
     plugin.counters.errors += 1
     if isinstance(error, PluginTimeoutError):
         plugin.counters.timeouts += 1
-        plugin.missed.add(error, step.event, step.policy, step.timeout, seconds)
+        plugin.missed.add(error, step.event, step.policy, step.timeout, given)
     plugin.breaker.failed()
 
 

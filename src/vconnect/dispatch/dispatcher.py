@@ -51,6 +51,7 @@ from .delivery import (
     answered,
     ask,
     check_quarantine,
+    checked,
     count,
     deliver,
     delivered,
@@ -59,6 +60,7 @@ from .delivery import (
     gave_up_all,
     inherited,
     milliseconds_since,
+    out_of_time,
     tell,
     tell_when_room,
     while_hopping,
@@ -105,7 +107,7 @@ class Dispatcher:
         """
         route = self._registry.routes.route(event)
         policy = route.policy
-        until = monotonic() + (policy.chain_timeout if timeout is None else timeout)
+        until = monotonic() + (policy.chain_timeout if timeout is None else checked(timeout))
         hops = 0
         if self.serving:
             hops, until = inherited(until)
@@ -127,11 +129,11 @@ class Dispatcher:
                     continue
             began = monotonic()
             answer = None
+            # A plugin gets its own timeout, but not more than what is left for the chain.
+            deadline = began + step.timeout
+            if deadline > until:
+                deadline = until
             try:
-                # A plugin gets its own timeout, but not more than what is left for the chain.
-                deadline = began + step.timeout
-                if deadline > until:
-                    deadline = until
                 sent = message
                 changed: tuple[str, ...] = ()
                 answer = normalize_answer(await ask(plugin, sent, began, deadline, hops))
@@ -153,7 +155,7 @@ class Dispatcher:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop and step.may_stop
                 duration_ms = milliseconds_since(began)
-                results.append(failed(step, error, duration_ms, stops=stops))
+                results.append(failed(step, error, duration_ms, deadline - began, stops=stops))
                 # "closed": without this plugin's consent, nothing goes further.
                 if step.is_closed:
                     return _refused(results, payload, error)
@@ -188,16 +190,17 @@ class Dispatcher:
             return self._without(route.absent[0], payload)
         began = monotonic()
         hops, until = inherited(inf) if self.serving else (0, inf)
+        if timeout is not None:
+            until = min(until, began + checked(timeout))
         # One future for all plugins, and no task: see `FanOut`.
         fan_out = FanOut()
         steps = route.asked(payload)
         try:
             for step in steps:
-                own = step.timeout
-                deadline = began + (own if timeout is None or timeout > own else timeout)
+                deadline = began + step.timeout
                 if deadline > until:
                     deadline = until
-                deliver(step, message, fan_out.add(), deadline, hops)
+                deliver(step, message, fan_out.add(), began, deadline, hops)
             done = fan_out.wait()
             if hops:
                 await while_hopping([step.plugin for step in steps], hops, done)
@@ -209,7 +212,7 @@ class Dispatcher:
             gave_up_all(step.plugin for step in steps)
             raise
         deliveries = zip(steps, fan_out.deliveries, strict=True)
-        results = [delivered(step, one, began, message) for step, one in deliveries]
+        results = [delivered(step, one, began, until, message) for step, one in deliveries]
         for step, result in zip(steps, results, strict=True) if policy.requires else ():
             if step.is_required and not result.ok:
                 error = PluginError(result.plugin, result.error or "", result.error_code)
@@ -262,9 +265,13 @@ class Dispatcher:
                 timeout = usual
                 if target.has_timeouts:
                     timeout = self._registry.routes.step(target, event).timeout
+            elif checked(timeout) <= 0:
+                raise out_of_time(target)
             if self.serving:
                 passed, until = inherited(monotonic() + timeout)
                 hops, timeout = max(hops, passed), until - monotonic()
+                if timeout <= 0:
+                    raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
             answer = ask(name, payload, timeout, hops)
             target.counters.events += 1
@@ -272,7 +279,7 @@ class Dispatcher:
         except PluginError as error:
             # Only after a failure: the usual request needs no route.
             step = self._registry.routes.step(target, event)
-            count(step, error, timeout or 0.0)
+            count(step, error, step.timeout if timeout is None else timeout)
             default = step.default
             if default is None:
                 raise
@@ -318,7 +325,7 @@ class Dispatcher:
         step = self._registry.routes.step(target, event)
         message = encode_event(event, payload, self._max_frame_bytes)
         began = monotonic()
-        until = began + (step.timeout if timeout is None else timeout)
+        until = began + (step.timeout if timeout is None else checked(timeout))
         hops = 0
         if self.serving:
             hops, until = inherited(until)
@@ -327,9 +334,11 @@ class Dispatcher:
             if not answer.ok:
                 raise reply_error(target.name, answer)
         except PluginError as error:
-            result = failed(step, error, milliseconds_since(began))
-            if not result.ok:
+            result = failed(step, error, milliseconds_since(began), until - began)
+            if step.default is None:
                 raise
+            if not result.ok:
+                raise reply_error(target.name, step.default) from error
             return result
         return answered(target, answer, milliseconds_since(began), message, stops=step.may_stop)
 
@@ -394,8 +403,7 @@ class Dispatcher:
         """
         route = self._registry.routes.route(event)
         message = self._message_to_tell(route, event, payload)
-        if timeout is None:
-            timeout = route.policy.timeout
+        timeout = route.policy.timeout if timeout is None else checked(timeout)
         if self.serving:
             passed, until = inherited(monotonic() + timeout)
             hops, timeout = max(hops, passed), until - monotonic()

@@ -118,6 +118,12 @@ class HostCalls:
         Raises:
             ConfigError: The name is already in use.
         """
+        try:
+            check_event(name)
+        except PayloadError as error:
+            raise ConfigError(
+                str(error).replace("the event's name", "the host call's name")
+            ) from None
         if name in self._own or name in self._functions:
             raise ConfigError(f"host call {name!r} is already registered; use another name")
         self._functions[name] = function
@@ -130,7 +136,8 @@ class HostCalls:
         try:
             call = parse_call(message)
             queue = self._queue_of(plugin, session)
-            if len(queue.waiting) >= self._max_waiting:
+            # Those that are about to be served are still among the waiting.
+            if len(queue.waiting) >= self._max_waiting + _CALLS_AT_ONCE - len(queue.tasks):
                 raise HostCallError(
                     "overloaded", f"{self._max_waiting} calls of {plugin.name} are already waiting"
                 )

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.sending import Sender
+from vconnect.errors import NotOpenError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -119,7 +120,7 @@ class PluginRuntimeManager(Sender):
         self._slots = StartSlots(settings.start_concurrency)
         self._roster = Roster(self._new_supervisor)
         self._server = self._make_server(listening)
-        #: Set to the name of a required plugin when it is in a crash loop.
+        #: Set to the name of a required plugin when it is in a crash loop; cancelled at the close.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
@@ -150,7 +151,10 @@ class PluginRuntimeManager(Sender):
             StateError: The state file was written by a newer vconnect.
             ConfigError: A dev plugin is invalid, or ``cgroup`` is ``on`` but not available.
             InstallError: A local package cannot be installed.
+            NotOpenError: It was closed; each manager has one life.
         """
+        if self._closing is not None:
+            raise NotOpenError("this plugin runtime was closed; create another one")
         self._server.bind()
         try:
             log_beginning(self.settings)
@@ -196,6 +200,8 @@ class PluginRuntimeManager(Sender):
 
     async def _stop_everything(self) -> None:
         self._close_sending()
+        if self.required_lost is not None:
+            self.required_lost.cancel()  # whoever still waits for it would wait for ever
         # Nothing may start from now on: neither by an order nor by the watch over sources.
         self._roster.begin_closing()
         for task in self._tasks:

@@ -38,6 +38,11 @@ class NativeRequests:
     async def update_config(self, name: str, values: dict[str, Any], timeout: float | None) -> None:
         """See `PluginRuntimeManager.update_config`."""
         plugin = self._registry.get(name)
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"plugin {plugin.name}: the configuration is of type {type(values).__name__}; "
+                "expected a dictionary"
+            )
         defaults = plugin.manifest.config if plugin.manifest is not None else {}
         merged = merge_config(defaults, values)
         await self._check(plugin, merged)

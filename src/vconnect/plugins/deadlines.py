@@ -17,8 +17,8 @@ Say = Callable[[LogLevel, str], None]
 _EVERY = 60.0
 # Event names in a line; a plugin may miss hundreds of different ones.
 _SHOWN_EVENTS = 5
-# A call ends a little later than at its deadline, and on a busy machine much later. Seconds.
-_EARLIEST, _LATEST = -0.01, 1.0
+# A deadline is a sum, and the difference of a sum is not exact. Seconds.
+_EXACT = 1e-6
 
 
 class MissedDeadlines:
@@ -41,7 +41,7 @@ class MissedDeadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(
-        self, error: PluginError, event: str, policy: EventPolicy, limit: float, seconds: float
+        self, error: PluginError, event: str, policy: EventPolicy, limit: float, given: float
     ) -> None:
         """Count an event that was not answered in time, and say in its error what the limit was.
 
@@ -50,21 +50,22 @@ class MissedDeadlines:
             event: The event's name.
             policy: The event's policy.
             limit: The seconds that the settings give the plugin for the event.
-            seconds: How long the plugin has had.
+            given: The seconds that it was given.
         """
-        self._why = self._limit(policy, limit, seconds)
+        self._why = self._limit(policy, limit, given)
         error.explain(self._why)
         if self._timer is None:
-            self._say("warn", f"no answer to {event} in time: it had {self._why}")
+            missed = f"{event} was not sent" if given <= 0 else f"no answer to {event} in time"
+            self._say("warn", f"{missed}: it had {self._why}")
             self._rest()
         else:
             self._counts[event] += 1
 
-    def _limit(self, policy: EventPolicy, limit: float, seconds: float) -> str:
+    def _limit(self, policy: EventPolicy, limit: float, given: float) -> str:
         """Return the time that a plugin had, and which setting decided it."""
-        if not limit + _EARLIEST <= seconds <= 1.5 * limit + _LATEST:
+        if abs(given - limit) > _EXACT:
             key = "the caller (its timeout or its own deadline) or chain_timeout"
-            return f"{round(seconds, 2):g} s, from {key}"
+            return f"{max(0.0, round(given, 2)):g} s, from {key}"
         if limit == policy.timeout:
             key = "timeout in the event's table or event_timeout"
         elif limit == self._own:

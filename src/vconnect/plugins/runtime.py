@@ -59,6 +59,11 @@ class Counters:
     dropped: int = 0
     refused_changes: int = 0
 
+    def take(self, session: Session) -> None:
+        """Add what a session that has ended did not send after all."""
+        self.dropped += session.dropped
+        self.events -= session.displaced
+
 
 class Declared(msgspec.Struct, frozen=True):
     """What a plugin declares about itself.

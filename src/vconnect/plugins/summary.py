@@ -45,7 +45,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         last_stderr: Its last lines on standard error.
         in_flight: Events sent and not yet answered.
         queued_bytes: The bytes of its events that wait or are in flight, and of its calls.
-        events: Events sent to it since the host started.
+        events: Events sent to it, or queued for it, since the host started.
         errors: Events sent to it that it answered with an error, or never.
         passed_over: Events that were not sent to it although it wants them: not connected, circuit
             open, queue full, in quarantine, or no time left in the chain.
@@ -125,7 +125,6 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         path=str(plugin.path or ""),
         dev=plugin.dev,
         external=plugin.is_external,
-        events=counters.events,
         errors=counters.errors,
         passed_over=counters.passed_over,
         timeouts=counters.timeouts,
@@ -142,7 +141,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
 
 
 def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
-    session, dropped = plugin.session, plugin.counters.dropped
+    session, counters = plugin.session, plugin.counters
     if session is None:
         return {
             "dialect": "",
@@ -150,7 +149,8 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
             "queued_bytes": 0,
             "late": 0,
             "unasked": 0,
-            "dropped": dropped,
+            "events": counters.events,
+            "dropped": counters.dropped,
         }
     return {
         "dialect": str(session.dialect),
@@ -158,7 +158,9 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
         "queued_bytes": session.queued_bytes,
         "late": session.late,
         "unasked": session.unasked,
-        "dropped": dropped + session.dropped,
+        # What had to make room in the queue was not sent after all.
+        "events": counters.events - session.displaced,
+        "dropped": counters.dropped + session.dropped,
     }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from vconnect._framing import DEFAULT_MAX_FRAME_BYTES, encode_frame
 from vconnect.errors import HostCallError, PayloadError
+from vconnect.names import RESERVED_PREFIX
 from vconnect.wire._stream import FrameStream
-from vconnect.wire.messages import RESERVED_PREFIX
 
 from .context import Context
 from .handlers import Handler, settle

@@ -20,6 +20,7 @@ from vconnect.json_rule import find_problem
 from vconnect.names import (
     NAME_RULE,
     PATTERN_RULE,
+    RESERVED_PREFIX,
     canonical_name,
     capability_matches,
     is_pattern,
@@ -302,6 +303,10 @@ def _check_events(events: Mapping[str, EventSettings], origin: str) -> None:
             _check_twins(f"events.{pattern!r}.may_change", table.may_change, origin)
         if not is_pattern(pattern):
             raise ConfigError(f"{origin}: events: got {pattern!r}; expected {PATTERN_RULE}")
+        if pattern.startswith(RESERVED_PREFIX):
+            raise ConfigError(f"{origin}: events.{pattern!r}: these events are the host's own")
+        if table.default and (problem := find_problem(table.default, "default")):
+            raise ConfigError(f"{origin}: events.{pattern!r}.{problem}")
         # A wider table may have the default: each key comes from the narrowest table that has it.
         wider = [known for name, known in events.items() if capability_matches(name, pattern)]
         has_default = any(known.default is not msgspec.UNSET for known in (table, *wider))
@@ -436,7 +441,9 @@ def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> st
     # A key that exists elsewhere was put into the wrong table; most others are typos.
     if homes := [home for home, kind in _HOMES.items() if name in kind.__struct_fields__]:
         return f"{full}: unknown key here; it is a key of {' or '.join(homes)}"
-    if near := difflib.get_close_matches(name, [field.name for field in known], n=1):
+    # As they are written in the file: `in` is no name of a field.
+    names = [field.encode_name for field in known]
+    if near := difflib.get_close_matches(name, names, n=1):
         return f"{full}: unknown key; did you mean {near[0]!r}?"
     if table == "plugins" and name in _ORIGINAL_KEYS:
         return (
@@ -450,4 +457,4 @@ def _explain_unknown(name: str, table: str, allowed: type[msgspec.Struct]) -> st
         )
     if len(known) > _SHOWN_KEYS:
         return f"{full}: unknown key; the documentation of the configuration lists the known ones"
-    return f"{full}: unknown key (known: {', '.join(field.name for field in known)})"
+    return f"{full}: unknown key (known: {', '.join(names)})"

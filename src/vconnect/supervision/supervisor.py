@@ -189,7 +189,7 @@ class Supervisor:
         if instance is None:
             return  # the session of an earlier process
         instance.session = None
-        self.plugin.counters.dropped += session.dropped
+        self.plugin.counters.take(session)
         instance.lost_events = session.lost_events()
         reason = why_disconnected(error)
         is_violation = isinstance(error, RemoteProtocolError)

@@ -35,6 +35,7 @@ cdef class LaneCore(AnsweredStream):
 
     cdef readonly list lost         # classic frames of the events in flight at the end
     cdef readonly uint64_t dropped  # notifications for which the queue was full
+    cdef readonly uint64_t displaced  # those among them that had been queued
 
     cdef object new_future(self)
     cdef int submit(

@@ -337,6 +337,7 @@ cdef class LaneCore(AnsweredStream):
         self.let_go(bytes_of(call.message))
         call.message = None
         self.dropped += 1
+        self.displaced += 1
         self.dropped_waiting += 1
         while self.waiting and (<Call>self.waiting[0]).is_dropped:
             self.waiting.popleft()
@@ -546,13 +547,13 @@ cdef class LaneCore(AnsweredStream):
 
     def _fail_all(self):
         """Fail every unanswered call now, rather than at its deadline."""
-        reason = str(self.error) if self.error is not None else self.end_reason
         self.lost = self.table.take_messages()
         lost = self.table.take_all()
         self.table = None  # breaks its reference cycle with the lane
         if self.waiting is not None:
             lost += [(<Call>call).future for call in self.waiting]
             self.dropped += len(self.told)
+            self.displaced += len(self.told)
             self.waiting = self.told = None
         self.dropped_waiting = 0
         self.let_go(self.held_bytes)
@@ -561,9 +562,17 @@ cdef class LaneCore(AnsweredStream):
         self.wake_room_waiters()
         for future in lost:
             if future is not None and not future.done():
-                future.set_exception(PluginUnavailableError(
-                    self.plugin, f"{reason} before it answered"
-                ))
+                future.set_exception(self._why_lost())
+
+    def _why_lost(self):
+        """Build the error of a call that the end of the connection leaves unanswered."""
+        if isinstance(self.error, PluginStuckError):
+            return PluginStuckError(self.plugin, self.error.message)
+        if self.error is None:
+            return PluginUnavailableError(self.plugin, f"{self.end_reason} before it answered")
+        return PluginUnavailableError(
+            self.plugin, f"its connection ended before it answered: {self.error}"
+        )
 
     @property
     def in_flight(self):

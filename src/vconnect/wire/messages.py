@@ -29,14 +29,13 @@ from vconnect.errors import (
     PluginReplyError,
     RemoteProtocolError,
 )
-from vconnect.names import NAME_RULE, NameCache, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, RESERVED_PREFIX, NameCache, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
 STOP = "stop"
 
 
 # Events that the host itself sends, in the native dialect.
-RESERVED_PREFIX = "vconnect."
 PING = "vconnect.ping"
 CONFIG_CHECK = "vconnect.config.check"
 CONFIG_UPDATE = "vconnect.config.update"
@@ -190,7 +189,7 @@ def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> 
         disable=cut(_typed(message, "disable", str, "")),
         # A classic plugin could not say later that it is ready, so there the key means nothing.
         is_ready=version is None or _is_ready(message.get("ready")),
-        concurrency=max(0, _typed(message, "concurrency", int, 0)),
+        concurrency=_concurrency(message),
     )
 
 
@@ -389,7 +388,10 @@ def _parse_name(message: dict[str, Any]) -> str:
         raise HandshakeError(
             "nameless", "the handshake gives no name; expected one as plugin_no or name"
         )
-    if not isinstance(raw, str) or not canonical_name(raw):
+    for other in ("plugin_no", "name"):
+        if not isinstance(message.get(other), str | None):
+            raise _bad(f"{other} is {_shown(message[other])}; expected a string")
+    if not canonical_name(raw):
         raise _bad(f"{key} is {_shown(raw)}; expected a non-empty string")
     plugin = canonical_name(raw)
     if not is_valid_name(plugin):
@@ -433,6 +435,13 @@ def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
         expected = "a string" if kind is str else "an integer"
         raise _bad(f"{key} is {_shown(value)}; expected {expected}")
     return value
+
+
+def _concurrency(message: dict[str, Any]) -> int:
+    concurrency: int = _typed(message, "concurrency", int, 0)
+    if concurrency < 0:
+        raise _bad(f"concurrency is {concurrency}; expected a positive integer")
+    return concurrency
 
 
 def _version(message: dict[str, Any]) -> str:

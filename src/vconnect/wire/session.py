@@ -268,6 +268,11 @@ class Session:
         return self._lane.dropped
 
     @property
+    def displaced(self) -> int:
+        """How many of these had been queued."""
+        return self._lane.displaced
+
+    @property
     def late(self) -> int:
         """The number of answers that arrived after their caller had given up."""
         return self._lane.late

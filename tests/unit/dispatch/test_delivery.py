@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vconnect.dispatch.origin import Origin
-from vconnect.errors import PluginUnavailableError
+from vconnect.errors import NotAskedError, PluginReplyError, PluginUnavailableError
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventSettings, PluginEventOptions
 from vconnect.settings.match import Condition
@@ -257,3 +257,59 @@ async def test_waiting_for_room_ends_with_the_call_that_is_served():
             assert await plugins.dispatcher.notify_when_room("e", "late", timeout=30) == 0
         assert time.monotonic() - began < 10
         origin.end()
+
+
+MODES = ["emit", "broadcast", "request", "request_result", "notify_when_room"]
+
+
+async def sent(plugins: Plugins, mode: str, timeout: float) -> Any:
+    names = ("a", "e", 1) if mode.startswith("request") else ("e", 1)
+    return await getattr(plugins.dispatcher, mode)(*names, timeout=timeout)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_timeout_is_a_number(mode: str):
+    async with having() as plugins:
+        await plugins.add("a")
+        with pytest.raises(ValueError, match="timeout is nan"):
+            await sent(plugins, mode, float("nan"))
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+@pytest.mark.parametrize("mode", MODES[:-1])
+async def test_what_there_is_no_time_for_is_not_sent(mode: str, timeout: float):
+    async with having(breaker_failures=1) as plugins:
+        await plugins.add("a")
+        if mode.startswith("request"):
+            with pytest.raises(NotAskedError, match="no time was left") as caught:
+                await sent(plugins, mode, timeout)
+            code = caught.value.code
+        else:
+            code = (await sent(plugins, mode, timeout)).results[0].error_code
+        assert code == "deadline_exceeded"
+        counters, breaker = plugins.registry.get("a").counters, plugins.registry.get("a").breaker
+        assert (counters.events, counters.passed_over, breaker.is_open) == (0, 1, False)
+
+
+async def test_the_deadline_of_a_call_that_is_over_lets_nothing_through():
+    async with having() as plugins:
+        await plugins.add("a")
+        origin = Origin(plugins.dispatcher)
+        origin.until = time.monotonic() - 1
+        with origin.inherited(), pytest.raises(NotAskedError):
+            await plugins.dispatcher.request("a", "e", 1)
+        origin.end()
+
+
+@pytest.mark.parametrize("mode", ["request", "request_result"])
+async def test_an_error_in_place_of_a_failure_is_raised(mode: str):
+    default = {"status": "error", "message": "sorry", "code": "no"}
+    async with having(
+        events={"e": EventSettings(on_failure="default", default=default)}
+    ) as plugins:
+        peer = await plugins.add("a")
+        task = asyncio.create_task(getattr(plugins.dispatcher, mode)("a", "e", 1))
+        await answering(peer, {"status": "error", "message": "mine"})
+        with pytest.raises(PluginReplyError, match="sorry") as caught:
+            await task
+        assert caught.value.code == "no"

@@ -128,6 +128,7 @@ async def test_a_function_gets_who_asks_what(host, is_async):
         (KeyError("secret"), ("internal", "f failed; ")),
         (HostCallError("c" * 99, "w" * 9999), ("c" * 64, "w" * 1000)),
         (HostCallError("code", "\ud800"), ("code", "?")),
+        (HostCallError(404, "no such user"), ("404", "no such user")),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.parametrize("is_async", [True, False])
@@ -285,10 +286,10 @@ async def test_so_many_are_served_at_once_and_the_next_one_when_one_ends(host):
 async def test_a_queue_that_is_full_refuses_more(host):
     host.calls.register("f", lambda _: None)
     caller = await host.add()
-    numbers = [caller.asks("f") for _ in range(43)]
+    numbers = [caller.asks("f") for _ in range(AT_ONCE + 43)]
     replies = [await caller.peer.read() for _ in numbers]
     refused = [reply["id"] for reply in replies if reply["status"] == "error"]
-    assert refused == numbers[40:]
+    assert refused == numbers[AT_ONCE + 40 :]
     assert {reply.get("code") for reply in replies} == {None, "overloaded"}
 
 

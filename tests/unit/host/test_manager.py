@@ -18,6 +18,7 @@ from vconnect.dispatch.origin import Origin
 from vconnect.errors import (
     ConfigError,
     InstallError,
+    NotOpenError,
     PluginReplyError,
     PluginStartError,
     PluginTimeoutError,
@@ -353,3 +354,35 @@ def test_a_subclass_may_stand_between_an_application_and_its_requests():
     made._open_sending()
     made.request("nobody", "e", {}).close()
     assert made.count == 1
+
+
+# --- one life --------------------------------------------------------------------------------
+
+
+async def test_a_manager_that_was_closed_is_not_opened_again(tmp_path: Path):
+    options: dict[str, Any] = {
+        "plugin_dir": tmp_path / "p",
+        "socket_path": tmp_path / "s" / "host.sock",
+    }
+    made = PluginRuntimeManager(**options)
+    await made.open()
+    lost = made.required_lost
+    await made.close()
+    assert lost is not None
+    assert lost.cancelled()
+    with pytest.raises(NotOpenError, match="create another one"):
+        await made.open()
+    async with PluginRuntimeManager(**options):  # neither socket nor lock is left
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "vconnect.x", "x" * 256])
+def test_names_that_a_host_call_may_not_have(name: str):
+    with pytest.raises(ConfigError, match="host call's name"):
+        PluginRuntimeManager().host_call(name)(print)
+
+
+@pytest.mark.parametrize("values", [None, [1], "x"])
+async def test_a_configuration_is_a_dictionary(values: Any):
+    with pytest.raises(ConfigError, match="expected a dictionary"):
+        await knowing(plugin("a")).update_config("a", values)

@@ -79,10 +79,10 @@ def test_a_line_does_not_grow_with_the_number_of_events(teller):
 @pytest.mark.parametrize(
     ("own", "seconds", "limit"),
     [
-        (None, 5.02, "5 s, from timeout in the event's table or event_timeout"),
-        (None, 5.9, "5 s, from timeout in the event's table or event_timeout"),
+        (None, 5.0 + 1e-9, "5 s, from timeout in the event's table or event_timeout"),
+        (None, 5.9, "5.9 s, from the caller (its timeout or its own deadline) or chain_timeout"),
         (9.0, 5.0, "5 s, from timeout in the event's table or event_timeout"),
-        (2.0, 2.03, "2 s, from timeout in its options"),
+        (2.0, 2.0, "2 s, from timeout in its options"),
         (None, 0.5, "0.5 s, from the caller (its timeout or its own deadline) or chain_timeout"),
         (2.0, 5.0, "5 s, from the caller (its timeout or its own deadline) or chain_timeout"),
         (None, 0.00001, "0 s, from the caller (its timeout or its own deadline) or chain_timeout"),
@@ -91,6 +91,12 @@ def test_a_line_does_not_grow_with_the_number_of_events(teller):
 def test_the_setting_that_decided_is_named(monkeypatch, own, seconds, limit):
     teller = Teller(monkeypatch, own)
     assert teller.add(seconds=seconds) == f"no answer by the deadline ({limit})"
+
+
+def test_what_was_not_even_sent_is_told_as_such(teller):
+    teller.add(seconds=-0.5)
+    ((_, text),) = teller.said
+    assert text.startswith("m was not sent: it had 0 s, from the caller")
 
 
 def test_an_error_that_several_calls_share_is_explained_once(teller):

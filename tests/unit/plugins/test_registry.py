@@ -30,6 +30,7 @@ def runtime(name: str, *capabilities: str, priority: int = 0, **options: Any) ->
             dialect="classic",
             in_flight=2,
             queued_bytes=0,
+            displaced=0,
             late=1,
             unasked=0,
             dropped=3,

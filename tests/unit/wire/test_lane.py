@@ -21,6 +21,7 @@ from tests.support.wire_kit import (
 from vconnect.errors import (
     PluginOverloadedError,
     PluginReplyError,
+    PluginStuckError,
     PluginTimeoutError,
     PluginUnavailableError,
     RemoteProtocolError,
@@ -186,7 +187,10 @@ async def test_a_head_that_stays_unanswered_ends_the_connection(how):
         assert isinstance(error, PluginUnavailableError)
         assert "oldest event has not been answered for 0.1 s" in str(error)
         if call is not None:
-            assert "before it answered" in str(await failure(call))
+            assert isinstance(await failure(call), PluginStuckError)
+            assert str(call.exception()) == (
+                "example: its oldest event has not been answered for 0.1 s; closing its connection"
+            )
         await peer.read_end()
 
 
@@ -269,7 +273,7 @@ async def test_the_first_reason_wins():
         lane.abort(ValueError("first"))
         lane.abort(ValueError("second"))
         assert str(await owner.end()) == "first"
-        assert "first before it answered" in str(await failure(call))
+        assert "ended before it answered: first" in str(await failure(call))
 
 
 async def test_a_large_frame_pauses_and_its_taking_resumes():

@@ -17,6 +17,7 @@ from vconnect.wire.messages import (
     parse_handshake,
     protobuf_name,
     refusal,
+    reply_error,
 )
 
 
@@ -55,6 +56,36 @@ def test_a_name_that_is_empty_or_no_string(key, name):
     error = refused({key: name})
     assert error.code == "bad_handshake"
     assert f"{key} is " in str(error)
+
+
+def test_the_other_name_is_a_string_too():
+    assert "name is 5; expected a string" in str(refused({"plugin_no": "a", "name": 5}))
+    assert parse_handshake({"plugin_no": "a", "name": "b"}).plugin == "a"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("version", "1" * 65, "version has 65 bytes; the limit is 64"),
+        ("capabilities", ["x"] * 257, "capabilities has 257 entries; the limit is 256"),
+        ("capabilities", ["x" * 256], "capabilities has an entry of 256 bytes"),
+        ("concurrency", -1, "concurrency is -1"),
+    ],
+)
+def test_what_is_too_much_is_refused(key, value, words):
+    error = refused({"name": "x", key: value})
+    assert error.code == "bad_handshake"
+    assert words in str(error)
+
+
+def test_reasons_are_kept_in_part():
+    disable = parse_handshake({"name": "x", "disable": "x" * 1_000_000}).disable
+    assert disable.endswith("… (1000000 bytes)")
+    assert len(disable) < 1100
+    answer = normalize_answer({"status": "error", "message": "y" * 5000, "code": "z" * 5000})
+    error = reply_error("a", answer)
+    assert len(str(error)) < 1100
+    assert len(error.code) < 100
 
 
 NULLS = dict.fromkeys(
