@@ -43,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 NAME_RULE = (
     f"1 to {MAX_NAME_LENGTH} of the characters A-Z a-z 0-9 . _ -, beginning with a letter, "
-    "a digit or _"
+    "a digit or _, with at most one of the prefixes wk.plugin. and v.plugin."
 )
 
 PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
@@ -95,8 +95,15 @@ def canonical_name(name: str) -> str:
 
 
 def is_valid_name(name: str) -> bool:
-    """Return whether ``name`` (canonical) follows `NAME_RULE`."""
-    return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
+    """Return whether ``name`` (canonical) follows `NAME_RULE`.
+
+    A name that still begins with a prefix would be two: its own, and what remains without that.
+
+    >>> is_valid_name("x"), is_valid_name("v.plugin.x")
+    (True, False)
+    """
+    is_short = len(name) <= MAX_NAME_LENGTH and not name.startswith(PREFIXES)
+    return is_short and _NAME.fullmatch(name) is not None
 
 
 def is_pattern(text: str) -> bool:

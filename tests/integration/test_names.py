@@ -6,7 +6,7 @@ import pytest
 from tests.support.lab import ECHO, ORDERLY, Lab
 from tests.support.serving import Serve
 
-from vconnect.errors import ConfigError
+from vconnect.errors import ConfigError, PluginStartError
 
 pytestmark = pytest.mark.both_loops
 
@@ -93,3 +93,40 @@ def test_a_host_stops_for_two_tables_and_warns_of_a_name_of_nobody(lab: Lab) -> 
     with Serve(lab, "--config", str(config)) as host:
         assert host.ends() == 2
         assert "plugins.options has 'auth' and 'number7'" in host.log.read_text()
+
+
+async def test_a_newcomer_does_not_get_a_name_that_another_plugin_has(lab: Lab, caplog) -> None:
+    lab.plugin("mybot", ECHO, plugin_no="wk.plugin.bot")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+    # Put there by hand: what an installation refuses.
+    lab.plugin("bot", "serve(lambda event: {'status': 'ok', 'data': 'evil'})")
+    lab.plugin("other", "serve(lambda event: {'status': 'ok', 'data': 'evil'})", plugin_no="bot")
+    for _ in range(2):  # the decision outlives the host
+        async with lab.manager() as runtime:
+            await runtime.start_all()
+            assert runtime.summary("mybot").status == "Running"
+            assert await runtime.request("wk.plugin.bot", "e", 1) == {"echo": 1}
+            refused = {one.name: one for one in runtime.runtime_summaries() if one.name != "mybot"}
+            assert set(refused) == {"bot", "other"}
+            for summary in refused.values():
+                assert (summary.status, summary.substate) == ("Error", "bad_manifest")
+                assert "its name 'bot' belongs to mybot, which had it before" in summary.reason
+    assert "plugin bot (" in caplog.text
+    assert "is not started: its name 'bot' belongs to mybot" in caplog.text
+
+
+async def test_of_two_directories_for_one_plugin_neither_starts(lab: Lab) -> None:
+    lab.plugin("zulip", ECHO)
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        lab.plugin("v.plugin.zulip", "serve(lambda event: {'status': 'ok', 'data': 'evil'})")
+        await runtime.discover_plugins()
+        assert await runtime.request("zulip", "e", 1) == {"echo": 1}  # what runs goes on
+        with pytest.raises(PluginStartError, match="are the same plugin; remove all but one"):
+            await runtime.restart_plugin("zulip")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        (summary,) = runtime.runtime_summaries()
+        assert (summary.name, summary.status) == ("zulip", "Error")
+        assert "are the same plugin; remove all but one" in summary.reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from enum import Enum
 
 import orjson
@@ -40,9 +39,7 @@ class Label(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize(
-    "value", [Label("x"), {"a": [Label("x")]}, Color.RED, datetime(2026, 1, 2, tzinfo=UTC)]
-)
+@pytest.mark.parametrize("value", [Label("x"), {"a": [Label("x")]}, Color.RED])
 def test_it_has_the_payload_as_it_was_sent(value: object) -> None:
     outcome = Outcome([], None, value)
     assert outcome.to_dict()["payload"] == orjson.loads(orjson.dumps(value))

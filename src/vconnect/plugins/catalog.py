@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.logs.plugin_logs import PluginLogs
+from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
@@ -121,9 +122,20 @@ class Catalog:
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
         self._forget_all_but({installed.home for installed in found})
+        self._settle_names(found)
         for plugin in self._registry:
             self._tables.assign(plugin)
         return {installed.name for installed in found}
+
+    def _settle_names(self, found: list[InstalledPlugin]) -> None:
+        """Decide who has a name that several installed plugins give themselves."""
+        claims: dict[str, set[str]] = {}
+        for installed in found:
+            own = installed.manifest.names if installed.manifest is not None else set()
+            claims[installed.name] = own | {installed.name}
+        owners, problems = settle(claims, self._state.names)
+        self._state.name(owners)
+        self._registry.settle(problems | {one.name: one.conflict for one in found if one.conflict})
 
     async def _read_sources(self) -> None:
         """Learn what idle plugins from source require, which decides who starts first."""

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,8 @@ from vconnect.settings.model import Settings
 
 from .routes import RouteTable
 from .runtime import PluginRuntime
+
+_log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -82,8 +85,11 @@ class Registry:
     def find(self, name: str) -> PluginRuntime | None:
         """Return the plugin that ``name`` refers to, by any alias, with or without prefix."""
         plugin = canonical_name(name)
-        # A canonical name may itself begin with a prefix: wk.plugin.v.plugin.x is v.plugin.x.
-        return self._plugins.get(plugin) or self._by_alias(plugin) or self._plugins.get(name)
+        known = self._plugins.get(plugin)
+        if known is not None and not known.conflict:
+            return known
+        # A plugin that may not have its name is meant only if nobody else is.
+        return self._by_alias(plugin) or known
 
     def get(self, name: str) -> PluginRuntime:
         """Return the plugin that ``name`` refers to.
@@ -225,9 +231,22 @@ class Registry:
         """Map each alias to the plugins that claim it."""
         claims: dict[str, list[PluginRuntime]] = {}
         for plugin in self._plugins.values():
-            for alias in plugin.aliases():
+            for alias in plugin.aliases() if not plugin.conflict else ():
                 claims.setdefault(alias, []).append(plugin)
         return claims
+
+    def settle(self, problems: Mapping[str, str]) -> None:
+        """Set which plugins may not be used because of their names, and why.
+
+        Args:
+            problems: Why, by plugin; the others may be used.
+        """
+        for plugin in self:
+            problem = problems.get(plugin.name, "")
+            if problem and problem != plugin.conflict:
+                _log.error("plugin %s (%s) is not started: %s", plugin.name, plugin.home, problem)
+            plugin.conflict = problem
+        self._rename()
 
     def _policy(self, event: str) -> EventPolicy:
         """Compute the policy of an event, with the plugins that its aliases mean."""

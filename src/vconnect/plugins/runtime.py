@@ -96,6 +96,7 @@ class PluginRuntime:
         current_version: The version that is current; ``None`` for a plain directory and a plugin
             from source.
         next_version: The version that the next start by an order tries, or ``None``.
+        conflict: Why it may not be started: another plugin has one of its names; or empty.
         on_change: Called when something that a route depends on has changed; set by the registry.
         meant_by: Returns the plugin that a name means; set by the registry.
         process: The process that serves, or ``None``.
@@ -128,6 +129,7 @@ class PluginRuntime:
         self.current_version: InstalledVersion | None = None
         self.next_version: InstalledVersion | None = None
         self.manifest = manifest
+        self.conflict = ""
         self.dev = dev
         self.log = log or PluginLog(name)
         self.policy = policy = policy or Settings().plugin_policy(name)

@@ -87,6 +87,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         host: The host that wrote the file.
         instances: The running processes, as far as the host knows.
         desired: What the operator last asked for, by plugin.
+        names: The plugin that has a name, by name.
     """
 
     version: int
@@ -95,6 +96,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     host: Identity
     instances: tuple[RecordedProcess, ...] = ()
     desired: dict[str, Desired] = {}
+    names: dict[str, str] = {}
 
 
 # Decoded first, so that a newer format is recognized before its other fields are checked.
@@ -175,6 +177,9 @@ class HostState:
     Args:
         directory: The directory of the file.
         socket_path: The absolute path of the plugin socket.
+
+    Attributes:
+        names: The plugin that has a name, by name, as last decided.
     """
 
     def __init__(self, directory: Path, socket_path: Path) -> None:
@@ -184,6 +189,7 @@ class HostState:
         self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
         self._instances: dict[int, RecordedProcess] = {}  # by PID
         self._desired: dict[str, Desired] = {}
+        self.names: dict[str, str] = {}
         self._writer = BackgroundWriter(
             f"state file {self._file.path}",
             self._record,
@@ -203,6 +209,7 @@ class HostState:
         if record is None:
             return
         self._desired = dict(record.desired)
+        self.names = dict(record.names)
         # After a reboot the same PID and start time may belong to any process.
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
@@ -223,6 +230,12 @@ class HostState:
         # Starting what is wanted already must not cost a write.
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
+            self._writer.changed()
+
+    def name(self, owners: dict[str, str]) -> None:
+        """Record which plugin has which name."""
+        if owners != self.names:
+            self.names = owners
             self._writer.changed()
 
     def started(self, plugin: str, pid: int, generation: int) -> None:
@@ -256,6 +269,7 @@ class HostState:
             host=self._host,
             instances=tuple(self._instances.values()),
             desired=dict(self._desired),
+            names=dict(self.names),
         )
 
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 from vconnect.errors import InstallError, ManifestError, PluginStartError
-from vconnect.names import PREFIXES
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
 from vconnect.packages.config_schema import check_schema
@@ -258,13 +257,7 @@ class PluginInstaller:
         return plugin, digest
 
     def _check_names(self, manifest: Manifest, origin: str) -> None:
-        """Refuse a name that means another plugin, or would not be found."""
-        for name in manifest.names:
-            if name.startswith(PREFIXES):
-                raise InstallError(
-                    f"{origin}: {MANIFEST_NAME}: a name is {name!r} after one prefix was removed; "
-                    "use one prefix at most"
-                )
+        """Refuse a name that means another plugin."""
         if found := self.store.owner_of(manifest.names, besides=manifest.plugin):
             name, home = found
             raise InstallError(

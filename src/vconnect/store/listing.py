@@ -36,6 +36,7 @@ class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
         manifest: Its manifest; ``None`` if it has none (like packages of the original host) or an
             invalid one.
         problem: Why it cannot be used; empty if it can.
+        conflict: That another directory is the same plugin; or empty.
         current: The current version; ``None`` for a plain directory.
         next: The version that the next start tries, if there is one.
     """
@@ -45,6 +46,7 @@ class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     manifest: Manifest | None = None
     problem: str = ""
+    conflict: str = ""
     current: InstalledVersion | None = None
     next: InstalledVersion | None = None
 
@@ -146,13 +148,17 @@ def _is_program(path: Path) -> bool:
 
 
 def _without_twins(plugins: list[InstalledPlugin]) -> list[InstalledPlugin]:
-    """Sort by name. Of several directories for one plugin, only the first can be used."""
-    first: dict[str, InstalledPlugin] = {}
-    listed = []
-    for plugin in sorted(plugins, key=lambda plugin: (plugin.name, plugin.home.name)):
-        known = first.setdefault(plugin.name, plugin)
-        if known is not plugin and not plugin.problem:
-            problem = f"{plugin.home} and {known.home} are the same plugin; remove one of them"
-            plugin = msgspec.structs.replace(plugin, problem=problem)
-        listed.append(plugin)
-    return listed
+    """Sort by name. Of several directories for one plugin, none can be used."""
+    # Whichever were chosen, it would be by a name that the author of a package has chosen.
+    homes: dict[str, list[Path]] = {}
+    for plugin in plugins:
+        homes.setdefault(plugin.name, []).append(plugin.home)
+    return [
+        _as_twin(plugin, homes[plugin.name]) if len(homes[plugin.name]) > 1 else plugin
+        for plugin in sorted(plugins, key=lambda plugin: (plugin.name, plugin.home.name))
+    ]
+
+
+def _as_twin(plugin: InstalledPlugin, homes: list[Path]) -> InstalledPlugin:
+    conflict = f"{' and '.join(map(str, sorted(homes)))} are the same plugin; remove all but one"
+    return msgspec.structs.replace(plugin, conflict=conflict, problem=plugin.problem or conflict)

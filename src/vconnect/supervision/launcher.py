@@ -202,6 +202,8 @@ class Launcher:
     ) -> Located:
         """Resolve the version to start, once: everything of this start comes from one directory."""
         assert plugin.home is not None, "an external plugin is never launched"
+        if plugin.conflict:
+            raise ManifestError(f"{plugin.home}: {plugin.conflict}")
         if error := self._uncarried.pop(plugin.name, None):
             problem = f"cannot carry its files to its data directory: {error.strerror}"
             raise start_error(plugin.name, problem, error)

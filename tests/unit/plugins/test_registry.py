@@ -67,11 +67,16 @@ def test_a_source_directory_gives_no_name():
     assert known.find("folder") is None
 
 
-def test_a_name_that_begins_like_a_prefix():
-    known = registry(runtime("v.plugin.x"))
-    assert names([known.get("wk.plugin.v.plugin.x"), known.get("v.plugin.x")]) == ["v.plugin.x"] * 2
-    known.add(runtime("x"))
-    assert known.get("v.plugin.x").name == "x"
+def test_a_plugin_that_may_not_have_its_name_is_not_meant_by_it():
+    mine = runtime("mybot", manifest=Manifest(name="mybot", plugin_no="bot"))
+    evil = runtime("bot")
+    known = registry(mine, evil)
+    assert known.get("bot") is evil
+    known.settle({"bot": "its name 'bot' belongs to mybot, which had it before"})
+    assert known.get("wk.plugin.bot") is mine
+    assert known.claimants("bot") == known.claimants("mybot")
+    known.settle({})
+    assert known.get("bot") is evil
 
 
 def test_an_alias_of_two_means_neither_and_a_name_beats_an_alias():
