@@ -9,6 +9,7 @@ from vconnect.errors import HandshakeError
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.processes.peer import is_still
 from vconnect.supervision.admission import check_external
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.supervisor import Supervisor
@@ -52,8 +53,9 @@ class HostGatekeeper:
 
     def owner(self, peer: Peer) -> Owner:
         """Return whose process connected, or ``None`` if this host has not started it."""
-        # The kernel vouches for the PID; the handshake's own claims decide nothing here.
-        return self._roster.owner(peer.pid)
+        # The kernel vouches for the process; the handshake's own claims decide nothing here. If it
+        # has ended, its PID may be that of another plugin now.
+        return self._roster.owner(peer.pid) if is_still(peer) else None
 
     def admit(self, handshake: Handshake, peer: Peer, owner: Owner) -> Admission:
         """Decide about a handshake.
@@ -65,6 +67,12 @@ class HostGatekeeper:
             supervisor, instance = owner
             self._check_name(handshake, supervisor.plugin, instance)
             return supervisor.admit(handshake, peer, instance)
+        if not is_still(peer):
+            raise HandshakeError(
+                "stranger",
+                f"the process that connected (PID {peer.pid}) has ended; connect from the process "
+                "that serves",
+            )
         plugin = self._registry.find(handshake.plugin)
         if plugin is None:
             plugin = self._register_external(handshake, peer)
@@ -129,4 +137,9 @@ class HostGatekeeper:
 
     def _register_external(self, handshake: Handshake, peer: Peer) -> PluginRuntime:
         check_external(handshake.plugin, peer, allowed=self._allow_external)
-        return self._catalog.register_external(handshake.plugin)
+        # Before it is registered: who cannot serve is not remembered.
+        if handshake.disable:
+            raise HandshakeError("disabled", handshake.disable)
+        plugin = self._catalog.register_external(handshake.plugin)
+        self._roster.let_go(lambda known: self._registry.exact(known.name) is known)
+        return plugin

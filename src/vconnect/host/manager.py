@@ -26,6 +26,7 @@ from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Desired
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
+from vconnect.processes.peer import identify
 from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
@@ -460,6 +461,7 @@ class PluginRuntimeManager(Sender):
             self.settings.handshake_timeout,
             listening,
             self._queued,
+            identify,
         )
 
     def _given_up(self, plugin: PluginRuntime) -> None:

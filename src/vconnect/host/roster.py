@@ -67,6 +67,13 @@ class Roster:
         origin = origin_of(pid) if owned else None  # looked up once, because it reads files
         return next((owner for owner in owned if origin and _begat(owner[1], origin)), None)
 
+    def let_go(self, is_known: Callable[[PluginRuntime], bool]) -> None:
+        """End the supervisors of plugins that the host has forgotten."""
+        for supervisor in self:
+            if not is_known(supervisor.plugin):
+                del self._supervisors[supervisor.plugin.name]
+                self._close(supervisor)
+
     def begin_closing(self) -> None:
         """Create no more supervisors."""
         self._is_closing = True

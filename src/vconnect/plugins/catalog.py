@@ -27,6 +27,9 @@ from .tables import PluginTables
 
 _log = logging.getLogger(__name__)
 
+# External plugins that are shown although they have gone.
+_MAX_GONE = 64
+
 
 class Catalog:
     """Fills the registry.
@@ -76,11 +79,20 @@ class Catalog:
 
     def register_external(self, name: str) -> PluginRuntime:
         """Register a plugin that another program started."""
+        self._forget_guests()
         plugin = self._make(name, None)
         # An operator's stop outlives the host, and applies to plugins that attach again, too.
         plugin.want("stopped" if self._state.wants_stopped(name) else "running")
         self._add(plugin)
         return plugin
+
+    def _forget_guests(self) -> None:
+        """Forget external plugins that are gone, if there are many: their names cost nothing."""
+        gone = [one for one in self._registry if one.is_external and one.session is None]
+        for plugin in gone[: max(0, len(gone) + 1 - _MAX_GONE)]:
+            _log.info("plugin %s is forgotten: it has gone, and many others have too", plugin.name)
+            self._registry.remove(plugin)
+            self._logs.forget(plugin.name)
 
     async def install(self, url: str) -> str:
         """Install a package, and return its plugin's name."""

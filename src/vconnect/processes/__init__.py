@@ -4,6 +4,7 @@
 `process`      one child process and all its descendants
 `_spawn`       compiled: start a process, also inside a cgroup
 `tree`         who belongs to a start, signals to all of them, who is left
+`peer`         which process has connected
 `environment`  an allowlist of the host's environment
 `procfs`       process information from the kernel
 `usage`        resource usage of all process trees, in one pass

@@ -4,6 +4,8 @@
 `server`         the socket that plugins connect to, and their handshakes
 `private_socket` a Unix socket that only this user can reach, protected by a lock
 `acceptor`       accepts connections, even if no descriptor is left
+`waiting_room`   connections before their handshakes: how many there may be
+`refusals`       refused connections in the log
 `session`        a connection after its handshake
 `messages`       the meaning of handshakes, events, answers and calls
 `_lane`          compiled: a connection with its events in flight

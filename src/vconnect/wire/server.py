@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,18 +25,13 @@ from ._lane import Lane
 from ._stream import ReadBuffer
 from .acceptor import Acceptor
 from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
-from .private_socket import (
-    PrivateSocket,
-    bind_private_socket,
-)
+from .private_socket import PrivateSocket, bind_private_socket
+from .refusals import Refusals
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
+from .waiting_room import WaitingRoom
 
 # How often the socket's file is checked. Plugins that find no socket retry, so a second is enough.
 _WATCH_SECONDS = 1.0
-# A refused plugin that reconnects forever must not fill the log, nor one that makes up names the
-# memory: at most one line per name and minute, and a limited number of names.
-_REFUSAL_LOG_SECONDS = 60.0
-_MAX_REFUSED_NAMES = 1024
 
 MAX_HANDSHAKE_BYTES = 64 * 1024
 """The maximum payload of a frame from a peer that has not been admitted yet."""
@@ -93,10 +88,12 @@ class UnixSocketServer:
         handshake_timeout: Seconds from connection to handshake.
         listening: A socket that already listens on ``path``, opened by a service manager.
         total: What the events of all plugins together may hold, in bytes; by default no limit.
+        identify: Finds out which process has connected, or raises `OSError` if it has ended.
 
     Attributes:
         path: The socket's absolute path.
-        refusals: How many connections were refused.
+        refusals: Refused connections.
+        waiting: The connections that have not shaken hands.
     """
 
     def __init__(
@@ -107,11 +104,14 @@ class UnixSocketServer:
         handshake_timeout: float,
         listening: socket.socket | None = None,
         total: ByteBudget | None = None,
+        identify: Callable[[asyncio.Transport], Peer] = peer_of,
     ) -> None:
         self.gatekeeper = gatekeeper
         self.limits = limits
         self.handshake_timeout = handshake_timeout
-        self.refusals = 0
+        self.identify = identify
+        self.refusals = Refusals()
+        self.waiting = WaitingRoom()
         self.path = absolute_path(path)
         self._listening = listening
         self.total = total
@@ -121,7 +121,6 @@ class UnixSocketServer:
         self._buffer = ReadBuffer()
         # All connections, those before their handshake too: `close` ends them all.
         self._streams: set[Lane] = set()
-        self._refused: dict[str, float] = {}
         self._is_closed = False
 
     def bind(self) -> PrivateSocket:
@@ -173,6 +172,7 @@ class UnixSocketServer:
         # `abort` only schedules the end; one iteration of the loop later it has been reported.
         while self._streams:
             await asyncio.sleep(0)
+        self.refusals.close()
         self.release()
 
     def release(self) -> None:
@@ -225,24 +225,11 @@ class UnixSocketServer:
         self._streams.discard(stream)
 
     def refuse(self, stream: Lane, error: HandshakeError, name: str, peer: Peer) -> None:
-        """Send the reason, close, and log it at most once a minute per name."""
-        self.refusals += 1
+        """Send the reason, close, and log it."""
         # Sent before closing, since it is all that the plugin's author gets to see.
         stream.send(encode_frame(refusal(error)))
         stream.close()
-        now = time.monotonic()
-        if now - self._refused.get(name, -_REFUSAL_LOG_SECONDS) < _REFUSAL_LOG_SECONDS:
-            return
-        # Losing the times only means that a few refusals are logged again.
-        if len(self._refused) >= _MAX_REFUSED_NAMES:
-            self._refused.clear()
-        self._refused[name] = now
-        _log.warning(
-            "refused a connection%s from PID %s: %s",
-            f" as {name}" if name else "",
-            peer.pid,
-            error,
-        )
+        self.refusals.tell(name, peer.pid, error)
 
 
 class _Greeting:
@@ -267,14 +254,18 @@ class _Greeting:
         transport = stream.transport
         assert transport is not None
         try:
-            self._peer = peer_of(transport)
-        except OSError:  # without credentials it cannot be matched with a plugin
+            self._peer = self._server.identify(transport)
+        except OSError as error:  # without credentials it cannot be matched with a plugin
+            _log.debug("a connection without a process was closed: %s", error)
             stream.abort()
+            return
+        self._server.waiting.enter(self, self._peer.pid, self._turn_away)
+        if stream.is_closing:
             return
         self._expect(self._server.handshake_timeout)
 
     def message(self, message: Any) -> None:
-        self._stop_timer()
+        self._stop_waiting()
         assert self._stream is not None
         assert self._peer is not None
         gatekeeper = self._server.gatekeeper
@@ -316,7 +307,7 @@ class _Greeting:
             self._refuse_unread("bad_handshake", f"expected a handshake: {error}")
 
     def disconnected(self, error: Exception | None) -> None:  # noqa: ARG002 - the owner's interface
-        self._stop_timer()
+        self._stop_waiting()
         if self._stream is not None:
             self._server.ended(self._stream)
 
@@ -338,7 +329,7 @@ class _Greeting:
     def _refuse_unread(self, code: str, message: str, name: str = "") -> None:
         """Refuse a peer that has not sent anything readable."""
         assert self._peer is not None
-        self._stop_timer()
+        self._stop_waiting()
         owner = self._server.gatekeeper.owner(self._peer)
         self._refuse(HandshakeError(code, message), owner, name)
 
@@ -348,7 +339,15 @@ class _Greeting:
         self._server.refuse(self._stream, error, name, self._peer)
         self._server.gatekeeper.refused(owner, error)
 
-    def _stop_timer(self) -> None:
+    def _turn_away(self, words: str) -> None:
+        """Refuse a connection because there are too many, at little cost."""
+        assert self._stream is not None
+        assert self._peer is not None
+        self._stop_waiting()
+        self._server.refuse(self._stream, HandshakeError("overloaded", words), "", self._peer)
+
+    def _stop_waiting(self) -> None:
+        self._server.waiting.leave(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -53,10 +53,13 @@ class Peer(msgspec.Struct, frozen=True):
     Attributes:
         pid: Its PID.
         uid: Its effective user ID.
+        start: When it began, as its system counts; ``None`` if that is unknown. With the PID, it
+            identifies the process.
     """
 
     pid: int
     uid: int
+    start: int | None = None
 
 
 class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):

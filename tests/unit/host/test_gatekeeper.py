@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.paper import (
     ME,
@@ -78,8 +79,13 @@ class Gate:
             await one.close()
 
 
+GONE = -1
+"""The start time of a peer whose process has ended."""
+
+
 @pytest.fixture
-async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
+async def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gate]:
+    monkeypatch.setattr("vconnect.host.gatekeeper.is_still", lambda peer: peer.start != GONE)
     made = Gate(tmp_path)
     yield made
     await made.close()
@@ -183,3 +189,32 @@ async def test_calls_are_served_until_the_session_ends(gate):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert served == ["guest"]
+
+
+async def test_a_process_that_has_ended_is_nobodys_and_not_let_in(gate):
+    _, peer = await gate.starts(plugin("alpha"))
+    assert gate.keeper.owner(peer) is not None
+    peer = msgspec.structs.replace(peer, start=GONE)
+    assert gate.keeper.owner(peer) is None
+    for name in ("alpha", "unheard-of"):
+        with pytest.raises(HandshakeError, match="has ended; connect from the process") as refused:
+            gate.keeper.admit(shaken(name), peer, None)
+        assert refused.value.code == "stranger"
+    assert gate.registry.find("unheard-of") is None
+
+
+async def test_who_cannot_serve_is_not_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("vconnect.host.gatekeeper.is_still", lambda _: True)
+    gate = Gate(tmp_path, allow_external=True)
+    with pytest.raises(HandshakeError, match="no licence"):
+        gate.keeper.admit(shaken("guest", disable="no licence"), ME, None)
+    assert gate.registry.find("guest") is None
+    await gate.close()
+
+
+async def test_guests_that_have_gone_are_forgotten_if_there_are_many(gate, monkeypatch):
+    monkeypatch.setattr("vconnect.plugins.catalog._MAX_GONE", 3)
+    for number in range(6):
+        gate.keeper.admit(shaken(f"guest{number}"), ME, None)
+    assert [one.name for one in gate.registry] == ["guest3", "guest4", "guest5"]
+    assert [one.plugin.name for one in gate.roster] == ["guest3", "guest4", "guest5"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import resource
 import socket
 import stat
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +289,7 @@ async def test_both_spellings_on_one_socket(path):
         await until(lambda: len(gate.ended) == 2)
         assert [session.handshake.plugin for session in gate.sessions] == ["example", "example"]
         assert [error for _, error in gate.ended] == [None, None]
-        assert server.refusals == 0
+        assert server.refusals.count == 0
 
 
 async def test_the_peers_credentials(path):
@@ -314,7 +313,7 @@ async def test_silence_meets_the_deadline(path, data):
         await peer.write(data)
         assert "no handshake within 0.1 s" in await refused(peer, "handshake_timeout")
         assert gate.peers == []
-        assert server.refusals == 1
+        assert server.refusals.count == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\x10{", b"\0\0\x80\0{"])
@@ -369,7 +368,7 @@ async def test_refusals(path, message, code):
         writing = asyncio.create_task(peer.answer(message))
         assert len(await refused(peer, code)) < 1000
         await writing
-        assert (gate.sessions, server.refusals) == ([], 1)
+        assert (gate.sessions, server.refusals.count) == ([], 1)
 
 
 @pytest.mark.parametrize("config", [{"n": 1 << 64}, {"text": "x" * 2000}])
@@ -380,26 +379,6 @@ async def test_a_configuration_that_cannot_be_sent(path, config):
         await peer.answer(ORIGINAL)
         assert "configuration cannot be sent" in await refused(peer, "bad_config")
         assert gate.sessions == []
-
-
-async def test_one_name_is_logged_once_a_minute(path, caplog, monkeypatch):
-    caplog.set_level(logging.WARNING)
-    async with running(path) as (server, _):
-
-        async def knock(message: Any) -> int:
-            async with plugin(server) as peer:
-                await peer.answer(message)
-                assert (await peer.read())["status"] == "error"
-            return sum("refused a connection" in record.getMessage() for record in caplog.records)
-
-        assert await knock({"name": "stranger"}) == 1
-        assert await knock({"plugin_no": "wk.plugin.stranger"}) == 1
-        assert await knock({"version": "1"}) == 2
-        assert await knock({"name": "stranger"}) == 2
-        assert f"as stranger from PID {os.getpid()}: nobody started it" in caplog.text
-        server._refused["stranger"] -= 60  # a minute later
-        assert await knock({"name": "stranger"}) == 3
-        assert server.refusals == 5
 
 
 async def test_a_protobuf_handshake_is_refused_by_that_name(path, caplog):
@@ -461,23 +440,11 @@ async def test_an_admission_may_have_bounds_of_its_own(path):
         await server.close()
 
 
-async def test_many_names_do_not_fill_the_memory(path, monkeypatch):
-    monkeypatch.setattr(server_module, "_MAX_REFUSED_NAMES", 4)
-    async with running(path) as (server, gate):
-        monkeypatch.setattr(gate, "admit", refuse_all)
-        for number in range(20):
-            async with plugin(server) as peer:
-                await peer.answer({"name": f"plugin-{number}"})
-                await refused(peer, "stranger")
-        assert len(server._refused) <= 4
-        assert server.refusals == 20
-
-
 async def test_a_frame_behind_a_refused_one_is_not_read(path):
     async with running(path) as (server, gate), plugin(server) as peer:
         await peer.write(frame({"name": "stranger"}) + frame(ORIGINAL))
         await refused(peer, "stranger")
-        assert (gate.sessions, server.refusals) == ([], 1)
+        assert (gate.sessions, server.refusals.count) == ([], 1)
 
 
 async def test_frames_right_behind_the_handshake_are_ignored(path):
@@ -487,3 +454,45 @@ async def test_frames_right_behind_the_handshake_are_ignored(path):
         call = gate.sessions[0].call(frame({}), soon())
         await peer.answer({"n": 1})
         assert await call == {"n": 1}
+
+
+# --- too many ---------------------------------------------------------------------------------
+
+
+async def test_one_process_may_have_few_connections_that_say_nothing(path, monkeypatch):
+    monkeypatch.setattr("vconnect.wire.waiting_room.MAX_WAITING_OF_ONE", 3)
+    async with running(path) as (server, gate), AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(plugin(server)) for _ in range(3)]
+        await until(lambda: len(server.waiting) == 3)
+        async with plugin(server) as peer:
+            assert "3 connections of PID" in await refused(peer, "overloaded")
+        assert gate.peers == []  # at little cost
+        silent[0].close()
+        await until(lambda: len(server.waiting) == 2)
+        await works(server)
+        assert len(server.waiting) == 2
+
+
+async def test_the_oldest_makes_room_if_there_are_too_many(path, monkeypatch):
+    monkeypatch.setattr("vconnect.wire.waiting_room.MAX_WAITING", 3)
+    async with running(path) as (server, _), AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(plugin(server)) for _ in range(3)]
+        await until(lambda: len(server.waiting) == 3)
+        await works(server)
+        assert "3 other connections have not shaken hands" in await refused(silent[0], "overloaded")
+        await silent[1].answer(ORIGINAL)
+        assert (await silent[1].read())["status"] == "ok"
+
+
+async def test_a_process_that_has_ended_is_not_let_in(path):
+    def gone(_: Any) -> Any:
+        raise ProcessLookupError
+
+    server = UnixSocketServer(path, Gate(), LIMITS, 30.0, identify=gone)
+    await server.start()
+    try:
+        async with plugin(server) as peer:
+            assert await peer.read() is None
+        assert len(server.waiting) == 0
+    finally:
+        await server.close()
