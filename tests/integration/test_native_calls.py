@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -450,3 +451,15 @@ async def test_a_chain_ends_at_its_eighth_plugin(lab: Lab) -> None:
         assert all(not known.hops_in_flight for known in runtime._registry)
         assert (await a.refused("log", {}, hops=8))[0] == "loop"
         assert (await a.call("log", {}, hops=7))["status"] == "ok"
+
+
+async def test_a_function_that_holds_the_loop_is_told_with_the_caller(lab: Lab, caplog) -> None:
+    async with lab.manager(allow_external=True) as runtime:
+        runtime.host_call("slow")(lambda _: time.sleep(0.15))
+        async with attached(runtime, lab, "a", permissions=("slow",)) as plugin:
+            assert (await plugin.call("slow", {}))["status"] == "ok"
+            await until(lambda: runtime.summary("a").stalls == 1)
+            assert runtime.host_summary().stalls == 1
+            assert runtime.host_summary().longest_stall_s >= 0.15
+    assert "plugin a: held the host's event loop for 1" in caplog.text
+    assert "ms: the application's function for its call slow" in caplog.text

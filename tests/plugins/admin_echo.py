@@ -12,7 +12,7 @@ class Echo(Plugin):
     plugin_no = "wk.plugin.echo"
     version = "1.2.3"
     priority = 5
-    capabilities = ["test", "<script>alert(1)</script>"]
+    capabilities = ["test", "<script>alert(1)</script>"]  # noqa: RUF012
 
     async def on_event(self, ctx: Context) -> None:
         wish = ctx.get("wish")

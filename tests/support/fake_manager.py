@@ -61,6 +61,7 @@ _PLUGIN = PluginSummary(
     unasked=0,
     dropped=0,
     refused_changes=0,
+    stalls=0,
     log_suppressed=0,
     breaker="closed",
     next_retry_at=None,
@@ -80,6 +81,8 @@ _HOST = HostSummary(
     cgroup_problem="",
     plugins=1,
     queued_bytes=0,
+    stalls=0,
+    longest_stall_s=0.0,
 )
 
 

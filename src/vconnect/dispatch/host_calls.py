@@ -48,6 +48,8 @@ _CALLS_AT_ONCE = 16
 # Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
 # waits for them.
 _BATCH = 64
+# A call that takes longer without awaiting anything is reported: everybody waits for it.
+_SLOW_S = 0.1
 # Fields of a log record. More could not be told from one another by a reader.
 _MAX_FIELDS = 64
 
@@ -91,12 +93,17 @@ class HostCalls:
         registry: The plugins and their routes, which subscriptions affect.
         dispatcher: Sends events and calls from one plugin to others.
         max_calls: How many calls of one connection may wait.
+
+    Attributes:
+        on_slow: Called with the session, the call and the seconds if a call has held the event loop
+            for more than a tenth of a second.
     """
 
     def __init__(self, registry: Registry, dispatcher: Dispatcher, max_calls: int) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_waiting = max_calls
+        self.on_slow: Callable[[Session, str, float], None] = lambda *_: None
         # By session, not by plugin: during a zero-downtime restart a plugin has two.
         self._queues: dict[Session, _CallQueue] = {}
         self._ready: deque[_CallQueue] = deque()
@@ -194,7 +201,18 @@ class HostCalls:
             self._enqueue(queue)
         self._schedule()
 
+    def is_own(self, call: str) -> bool:
+        """Return whether a call is the host's own, and not a function of the application."""
+        return call in self._own
+
     def _begin(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
+        began = monotonic()
+        self._begin_serving(queue, call, size)
+        took = monotonic() - began
+        if took >= _SLOW_S:
+            self.on_slow(queue.session, call.call, took)
+
+    def _begin_serving(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
         origin = Origin(self._dispatcher)
         with origin.inherited():

@@ -13,6 +13,7 @@ from vconnect.processes.peer import is_still
 from vconnect.supervision.admission import check_external
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.supervisor import Supervisor
+from vconnect.watching.loop_watch import LoopWatch
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
 from vconnect.wire.session import Peer, Session
@@ -31,6 +32,7 @@ class HostGatekeeper:
         catalog: Registers plugins that attach on their own.
         roster: The supervisors.
         calls: Serves the calls of native plugins.
+        loop_watch: Is told of what holds the event loop.
         allow_external: Whether plugins that this host has not started may attach.
     """
 
@@ -41,15 +43,18 @@ class HostGatekeeper:
         roster: Roster,
         calls: HostCalls,
         *,
+        loop_watch: LoopWatch,
         allow_external: bool,
     ) -> None:
         self._registry = registry
         self._catalog = catalog
         self._roster = roster
         self._calls = calls
+        self._loop_watch = loop_watch
         self._allow_external = allow_external
         # By session and not by name: a plugin may be uninstalled or renamed while it is connected.
         self._supervisors: dict[Session, Supervisor] = {}
+        calls.on_slow = self.served_slowly
 
     def owner(self, peer: Peer) -> Owner:
         """Return whose process connected, or ``None`` if this host has not started it."""
@@ -106,6 +111,18 @@ class HostGatekeeper:
         """Called for each call of a native plugin."""
         if (supervisor := self._supervisors.get(session)) is not None:
             self._calls.accept(supervisor.plugin, session, message, size)
+
+    def held_loop(self, session: Session, seconds: float) -> None:
+        """Called if what a plugin sent has held the event loop for so long."""
+        if (supervisor := self._supervisors.get(session)) is not None:
+            self._loop_watch.blame(supervisor, seconds, "reading what it sent", is_its_own=True)
+
+    def served_slowly(self, session: Session, call: str, seconds: float) -> None:
+        """Called if a call of a plugin has held the event loop for so long."""
+        if (supervisor := self._supervisors.get(session)) is not None:
+            is_own = self._calls.is_own(call)
+            kind = "its call" if is_own else "the application's function for its call"
+            self._loop_watch.blame(supervisor, seconds, f"{kind} {call}", is_its_own=is_own)
 
     def refused(self, owner: Owner, error: HandshakeError) -> None:
         """Called when a connection has been refused."""

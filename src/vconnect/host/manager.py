@@ -47,6 +47,7 @@ from vconnect.supervision.start_slots import StartSlots
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.tasks import finish
 from vconnect.threads import in_thread
+from vconnect.watching.loop_watch import LoopWatch
 from vconnect.watching.monitor import Monitor
 from vconnect.watching.reloader import Reloader
 from vconnect.wire._inflight import ByteBudget
@@ -99,6 +100,7 @@ class PluginRuntimeManager(Sender):
         self._logs = PluginLogs(settings.part(LogSettings))
         self._registry = Registry(settings.event_policy)
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
+        self._loop_watch = LoopWatch()
         self._queued = ByteBudget(settings.max_total_queued_bytes)
         self._native = NativeRequests(self._registry)
         self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
@@ -175,7 +177,10 @@ class PluginRuntimeManager(Sender):
         self.required_lost = asyncio.get_running_loop().create_future()
         monitor = Monitor(self.settings.part(HeartbeatSettings))
         beat = monitor.run(lambda: list(self._roster), lambda: list(self._registry))
-        self._tasks = [asyncio.create_task(beat, name="vconnect heartbeat")]
+        self._tasks = [
+            asyncio.create_task(beat, name="vconnect heartbeat"),
+            asyncio.create_task(self._loop_watch.run(), name="vconnect loop watch"),
+        ]
         if self.settings.watch:
             reloader = Reloader(self._registry, self._roster.of)
             self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
@@ -390,6 +395,7 @@ class PluginRuntimeManager(Sender):
             uptime_s=time.monotonic() - self._opened,
             plugins=len(self._registry),
             queued_bytes=self._queued.used,
+            loop_watch=self._loop_watch,
         )
 
     # The native dialect.
@@ -452,6 +458,7 @@ class PluginRuntimeManager(Sender):
             self._catalog,
             self._roster,
             self._calls,
+            loop_watch=self._loop_watch,
             allow_external=self.settings.allow_external,
         )
         return UnixSocketServer(

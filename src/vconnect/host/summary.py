@@ -9,6 +9,7 @@ from vconnect.plain import Plain
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.settings.model import Settings
 from vconnect.version import host_version
+from vconnect.watching.loop_watch import LoopWatch
 
 
 class HostSummary(Plain, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class HostSummary(Plain, frozen=True, kw_only=True):
         cgroup_problem: Why it has none; empty if it has one.
         plugins: How many plugins it knows.
         queued_bytes: The bytes of all events that wait or are in flight, and of plugins' calls.
+        stalls: How often the event loop was held for more than a tenth of a second.
+        longest_stall_s: The longest time that it was held.
     """
 
     pid: int
@@ -41,6 +44,8 @@ class HostSummary(Plain, frozen=True, kw_only=True):
     cgroup_problem: str
     plugins: int
     queued_bytes: int
+    stalls: int
+    longest_stall_s: float
 
 
 def summarize_host(
@@ -51,6 +56,7 @@ def summarize_host(
     uptime_s: float,
     plugins: int,
     queued_bytes: int,
+    loop_watch: LoopWatch,
 ) -> HostSummary:
     """Describe the host that runs in this process and on this loop."""
     return HostSummary(
@@ -66,4 +72,6 @@ def summarize_host(
         cgroup_problem=cgroups.problem,
         plugins=plugins,
         queued_bytes=queued_bytes,
+        stalls=loop_watch.stalls,
+        longest_stall_s=loop_watch.longest_s,
     )

@@ -50,6 +50,7 @@ class Counters:
         timeouts: Events that it did not answer in time.
         dropped: Notifications that it did not get because it was not connected or had no room.
         refused_changes: Protected fields that its replacements tried to change.
+        stalls: How often work for it held the event loop for more than a tenth of a second.
     """
 
     events: int = 0
@@ -58,6 +59,7 @@ class Counters:
     timeouts: int = 0
     dropped: int = 0
     refused_changes: int = 0
+    stalls: int = 0
 
     def take(self, session: Session) -> None:
         """Add what a session that has ended did not send after all."""

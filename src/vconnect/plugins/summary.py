@@ -55,6 +55,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         dropped: Notifications that it did not get because its queue was full or it was not
             connected.
         refused_changes: Protected fields that its replacements tried to change.
+        stalls: How often work for it held the host's event loop for more than a tenth of a second.
         log_suppressed: Lines of its output that exceeded the limits and were not kept.
         breaker: The state of its circuit: ``closed``, ``open`` (calls fail at once) or
             ``half_open``.
@@ -98,6 +99,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
     unasked: int
     dropped: int
     refused_changes: int
+    stalls: int
     log_suppressed: int
     breaker: BreakerState
     next_retry_at: float | None
@@ -129,6 +131,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         passed_over=counters.passed_over,
         timeouts=counters.timeouts,
         refused_changes=counters.refused_changes,
+        stalls=counters.stalls,
         log_suppressed=plugin.log.suppressed,
         breaker=plugin.breaker.state,
         next_retry_at=_next_retry_at(plugin),

@@ -12,10 +12,14 @@ from vconnect.errors import PluginError
 from ._inflight import AnsweredStream, ByteBudget
 
 class LaneOwner(Protocol):
-    """The callbacks of a serving lane; the first two only in the native dialect."""
+    """The callbacks of a serving lane; the first two only in the native dialect.
+
+    ``held_loop`` reports a read that took longer than 100 ms to process.
+    """
 
     def called(self, message: dict[str, Any], size: int) -> None: ...
     def abandoned(self, number: int) -> None: ...
+    def held_loop(self, seconds: float) -> None: ...
     def disconnected(self, error: Exception | None) -> None: ...
 
 @disjoint_base

@@ -57,6 +57,8 @@ cdef extern from "Python.h":
 
 # Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
+# A read that takes longer is told to the owner. Seconds.
+cdef double HELD = 0.1
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
 
@@ -347,6 +349,13 @@ cdef class LaneCore(AnsweredStream):
             self.waiting = deque([call for call in self.waiting if not (<Call>call).is_dropped])
             self.dropped_waiting = 0
         return 0
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        cdef double began = monotonic(), took
+        AnsweredStream.buffer_updated(self, nbytes)
+        took = monotonic() - began
+        if took >= HELD and self.serving:
+            self.owner.held_loop(took)
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
         # One answer per read: the caller waits for each before it sends the next.

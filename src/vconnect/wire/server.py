@@ -290,6 +290,9 @@ class _Greeting:
     def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         self._server.gatekeeper.called(session, message, size)
 
+    def held_loop(self, session: Session, seconds: float) -> None:
+        self._server.gatekeeper.held_loop(session, seconds)
+
     def became_ready(self, session: Session) -> None:
         self._server.gatekeeper.became_ready(session)
 

@@ -103,6 +103,9 @@ class SessionOwner(Protocol):
     def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         """Called for each call of a native plugin to the host, which came in so many bytes."""
 
+    def held_loop(self, session: Session, seconds: float) -> None:
+        """Called if what the plugin sent has held the event loop for so long."""
+
     def became_ready(self, session: Session) -> None:
         """Called once, when a plugin says that it can serve after its handshake said otherwise."""
 
@@ -303,6 +306,10 @@ class Session:
         """Inform a native plugin that its reply is no longer needed."""
         # A notification, which has no reply: whether it is heeded is up to the plugin.
         self._lane.send(encode_frame({"event": CANCEL, "payload": {"id": number}}))
+
+    def held_loop(self, seconds: float) -> None:
+        """Forward it."""
+        self._owner.held_loop(self, seconds)
 
     def disconnected(self, error: Exception | None) -> None:
         """Forward the end."""

@@ -85,6 +85,8 @@ async def test_the_host_describes_itself() -> None:
         "cgroup_problem": "",
         "plugins": 1,
         "queued_bytes": 0,
+        "stalls": 0,
+        "longest_stall_s": 0.0,
     }
 
 

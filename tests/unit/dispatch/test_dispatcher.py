@@ -53,6 +53,9 @@ class SessionOwner:
     def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         raise AssertionError("a classic plugin calls nothing")
 
+    def held_loop(self, session: Session, seconds: float) -> None:
+        raise AssertionError("nothing takes long here")
+
     def became_ready(self, session: Session) -> None:
         raise AssertionError("a classic plugin is ready at once")
 

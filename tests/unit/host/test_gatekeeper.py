@@ -28,6 +28,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.supervision.supervisor import Supervisor
+from vconnect.watching.loop_watch import LoopWatch
 from vconnect.wire.session import Peer, Session
 
 
@@ -49,6 +50,7 @@ class Gate:
             catalog(self.registry, directory),
             self.roster,
             self.calls,
+            loop_watch=LoopWatch(),
             allow_external=allow_external,
         )
 

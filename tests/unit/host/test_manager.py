@@ -245,7 +245,7 @@ def test_a_log_is_read_from_its_end_or_on_from_where_one_was():
     for number in range(5):
         one.log.say("info" if number % 2 else "error", str(number), {})
     made = knowing(one)
-    texts = lambda page: [record.text for record in page.records]
+    texts = lambda page: [record.text for record in page.records]  # noqa: E731
     page = made.plugin_logs("wk.plugin.a", lines=2)
     assert texts(page) == ["3", "4"]
     assert texts(made.plugin_logs("a", level="error")) == ["0", "2", "4"]

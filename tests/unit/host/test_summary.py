@@ -22,6 +22,8 @@ WHOLE: dict[str, Any] = {
     "cgroup": None,
     "plugins": 0,
     "queued_bytes": 0,
+    "stalls": 0,
+    "longest_stall_s": 0.0,
 }
 REASON = next(name for name in HostSummary.__struct_fields__ if name.startswith("cgroup_"))
 

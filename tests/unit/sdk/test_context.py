@@ -5,7 +5,7 @@ from vconnect import Context, Plugin
 
 class Example(Plugin):
     plugin_no = "wk.plugin.example"
-    config = {"name": "Ada"}
+    config = {"name": "Ada"}  # noqa: RUF012
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_handlers_are_the_capabilities_by_default():
 
 def test_listed_capabilities_are_declared_as_they_are():
     class Listed(Example):
-        capabilities = ["message"]
+        capabilities = ["message"]  # noqa: RUF012
 
     assert build_handshake(Listed())["capabilities"] == ["message"]
 

@@ -41,7 +41,7 @@ def plainly(kind: Any) -> Any:
     if kind == tuple[str, ...]:
         return Texts
     if get_origin(kind) is not Literal and get_args(kind):
-        return Union[tuple(plainly(part) for part in get_args(kind))]
+        return Union[tuple(plainly(part) for part in get_args(kind))]  # noqa: UP007
     return kind
 
 

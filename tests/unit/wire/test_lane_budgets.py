@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -310,3 +311,32 @@ async def test_calls_of_the_peer_share_the_bytes() -> None:
             lane.call(event("x" * 600), soon())
         lane.release_call(600)
         lane.charge_call(600)
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+class SlowOwner(NativeOwner):
+    """Holds the loop at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[float] = []
+
+    def called(self, message: dict[str, Any], size: int) -> None:
+        super().called(message, size)
+        time.sleep(message["params"]["seconds"])
+
+    def held_loop(self, seconds: float) -> None:
+        self.held.append(seconds)
+
+
+async def test_a_read_that_holds_the_loop_is_told() -> None:
+    owner = SlowOwner()
+    async with open_lane(owner, native=True) as (_, peer, _):
+        await peer.answer({"call": "x", "params": {"seconds": 0.0}})
+        await until(lambda: len(owner.calls) == 1)
+        assert owner.held == []
+        await peer.answer({"call": "x", "params": {"seconds": 0.12}})
+        await until(lambda: owner.held)
+        assert 0.12 <= owner.held[0] < 5

@@ -77,6 +77,9 @@ class Gate:
     def called(self, session, message, size):
         raise AssertionError("these plugins call nothing")
 
+    def held_loop(self, session, seconds):
+        raise AssertionError("nothing takes long here")
+
     def became_ready(self, session):
         raise AssertionError("these plugins are ready at once")
 

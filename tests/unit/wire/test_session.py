@@ -57,6 +57,9 @@ class Owner:
     def called(self, session: Session, message: dict[str, Any], size: int) -> None:
         self.calls.append(message)
 
+    def held_loop(self, session: Session, seconds: float) -> None:
+        raise AssertionError("nothing takes long here")
+
     def became_ready(self, session: Session) -> None:
         self.ready.append(session)
 

@@ -1,0 +1,116 @@
+"""Watches the event loop of the host itself: what holds it, all plugins wait for."""
+
+# What a plugin makes the host do is bounded, see docs/wire.md; this notices what is not. Who held
+# the loop is known where the work is done: a lane measures each read, and each call of a plugin is
+# measured while it is served. What nobody is blamed for is the application's own, or the machine's.
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Protocol
+
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import Substate
+
+HELD_S = 0.1
+"""What holds the loop longer is told, in seconds."""
+
+# A plugin that holds the loop so often within so many seconds is replaced.
+_TOO_OFTEN = 10
+_WITHIN_S = 60.0
+# One line about each plugin, and one about the rest, in so many seconds; the others are counted.
+_EVERY_S = 60.0
+_TICK_S = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class Condemned(Protocol):
+    """What the watch needs of a supervisor."""
+
+    plugin: PluginRuntime
+
+    def condemn(self, substate: Substate, reason: str) -> None:
+        """End the plugin's process, and let the restart policy decide."""
+
+
+class _Held:
+    """What is remembered of one that has held the loop."""
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque(maxlen=_TOO_OFTEN)
+        self.told_at = -_EVERY_S
+        self.untold = 0
+
+
+class LoopWatch:
+    """Counts and tells what held the loop for longer than `HELD_S`.
+
+    Attributes:
+        stalls: How often that was so, whoever it was.
+        longest_s: The longest time.
+    """
+
+    def __init__(self) -> None:
+        self.stalls = 0
+        self.longest_s = 0.0
+        self._held: dict[str, _Held] = {}
+        self._blamed_at = 0.0
+
+    def blame(self, supervisor: Condemned, seconds: float, work: str, *, is_its_own: bool) -> None:
+        """Record that the loop was held by work for a plugin.
+
+        Args:
+            supervisor: The plugin's.
+            seconds: For how long.
+            work: What was done, such as ``reading what it sent``.
+            is_its_own: Whether the plugin is to blame, and not a function of the application.
+        """
+        plugin = supervisor.plugin
+        plugin.counters.stalls += 1
+        self._blamed_at = time.monotonic()
+        held = self._note(plugin.name, seconds)
+        if words := self._words(held, seconds, work):
+            plugin.say("warn", words)
+        if not is_its_own:
+            return
+        held.times.append(self._blamed_at)
+        if len(held.times) == _TOO_OFTEN and held.times[-1] - held.times[0] < _WITHIN_S:
+            held.times.clear()
+            supervisor.condemn(
+                Substate.WATCHDOG,
+                f"it held the host's event loop {_TOO_OFTEN} times within {_WITHIN_S:g} s, at last "
+                f"for {seconds * 1000:.0f} ms ({work})",
+            )
+
+    async def run(self) -> None:
+        """Notice what nobody is blamed for, until cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            late = time.monotonic() - began - _TICK_S
+            if late < HELD_S or self._blamed_at >= began:
+                continue
+            held = self._note("", late)
+            if words := self._words(
+                held, late, "work of the application, or a pause of the machine"
+            ):
+                _log.warning("something %s", words)
+
+    def _note(self, who: str, seconds: float) -> _Held:
+        self.stalls += 1
+        self.longest_s = max(self.longest_s, seconds)
+        return self._held.setdefault(who, _Held())
+
+    def _words(self, held: _Held, seconds: float, work: str) -> str:
+        """Return the line for the log; empty if there was one a moment ago."""
+        now = time.monotonic()
+        if now - held.told_at < _EVERY_S:
+            held.untold += 1
+            return ""
+        more = f", and {held.untold} times before" if held.untold else ""
+        held.told_at, held.untold = now, 0
+        return f"held the host's event loop for {seconds * 1000:.0f} ms: {work}{more}"
