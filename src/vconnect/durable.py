@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 _NEW_SUFFIX = ".new"
 
@@ -24,18 +25,49 @@ def sync(path: Path) -> None:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Read at most ``limit`` bytes of a file. Blocks, but not for a writer.
-
-    A pipe in a file's place would be waited for without end, and a device has no end.
+    """Read at most ``limit`` bytes of a file, as `open_regular` opens it. Blocks.
 
     Raises:
         OSError: It cannot be read, or is not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    with open_regular(path) as file:
+        return file.read(limit)
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """Open a file for reading. Blocks, but not for a writer.
+
+    A pipe in a file's place would be waited for without end, and a device has no end.
+
+    Args:
+        path: The file.
+        flags: Further flags of ``open(2)``, such as ``O_NOFOLLOW``.
+
+    Raises:
+        OSError: It cannot be opened, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        # Checked on the open descriptor: the path may lead to something else a moment later.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        return file.read(limit)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def make_directories(directory: Path, mode: int = 0o700) -> None:
+    """Create a directory and its missing parents, each with this mode at most, whatever the umask.
+
+    ``Path.mkdir`` gives the mode to the last one only; its parents get all that the umask allows.
+
+    Raises:
+        OSError: One of them cannot be created.
+    """
+    if not directory.exists():  # asked from below: usually everything is there
+        make_directories(directory.parent, mode)
+        directory.mkdir(mode=mode, exist_ok=True)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -48,8 +80,7 @@ def replace_file(path: Path, data: bytes) -> None:
         OSError: Writing failed. The old contents are unchanged, and no temporary file is left.
     """
     directory = path.parent
-    for missing in reversed([one for one in (directory, *directory.parents) if not one.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
+    make_directories(directory)
     # One name for all attempts, so that a kill leaves at most one temporary file.
     new = path.with_name(path.name + _NEW_SUFFIX)
     try:

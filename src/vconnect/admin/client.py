@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from yarl import URL
 
 from vconnect.errors import AdminError, HostUnreachableError
 from vconnect.settings.paths import expand_home
+from vconnect.wire.session import peer_of
 
 # Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0
@@ -47,7 +49,7 @@ class AdminClient:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # One connector for all requests of a command, which are few and to one host.
-            connector=aiohttp.UnixConnector(str(self._path)),
+            connector=_OwnConnector(str(self._path)),
             # Set for each request instead, see `_send`.
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"Content-Type": "application/json"},
@@ -91,6 +93,23 @@ class AdminClient:
         return HostUnreachableError(
             f"no vconnect host answers at {self._path} ({why}); start one with: vconnect serve"
         )
+
+
+class _OwnConnector(aiohttp.UnixConnector):
+    """Connects to a host of ours or root's: another user's would get to know what is sent."""
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        protocol = await super()._create_connection(*args, **options)
+        transport = protocol.transport
+        assert transport is not None, "it has just been connected"
+        uid = peer_of(transport).uid
+        if uid not in (0, os.geteuid()):
+            transport.abort()
+            raise HostUnreachableError(
+                f"the host at {self._path} belongs to user {uid}, and you are user {os.geteuid()}; "
+                f"to talk to it, run this command as that user: sudo -u '#{uid}' vconnect ..."
+            )
+        return protocol
 
 
 def _decode(status: int, body: bytes) -> Any:

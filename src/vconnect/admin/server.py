@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from aiohttp import web
 from vconnect.descriptors import keep_from_children
 from vconnect.settings.model import Settings
 from vconnect.wire.acceptor import Acceptor
+from vconnect.wire.listener import Listener
 from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 
 from .app import Manager, create_app
@@ -44,7 +46,7 @@ class AdminServer:
         self._path = path
         self._socket: PrivateSocket | None = None
         self._runner: web.AppRunner | None = None
-        self._acceptor: Acceptor | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> None:
         """Bind the socket and start serving.
@@ -66,19 +68,18 @@ class AdminServer:
         )
         try:
             await self._runner.setup()
-            assert self._runner.server is not None, "set up above"
-            self._acceptor = Acceptor(
-                self._socket.socket,
-                self._runner.server,
-                _unavailable,
-                "the administration socket",
-            )
+            self._listener = Listener(self._socket, self._listen)
         # Also on a cancellation: the socket's lock must not outlive a start that failed.
         except BaseException:
             await self.stop()
             raise
         keep_from_children(self)
         _log.info("administration socket listening on %s", self._socket.path)
+
+    def _listen(self, bound: socket.socket) -> Acceptor:
+        assert self._runner is not None, "set up by `start`"
+        assert self._runner.server is not None, "set up by `start`"
+        return Acceptor(bound, self._runner.server, _unavailable, "the administration socket")
 
     def descriptors(self) -> list[int]:
         """Return those of its connections, which forked children must not hold."""
@@ -90,9 +91,9 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Stop listening, close every connection and unlink the socket. May be called twice."""
-        if self._acceptor is not None:
-            self._acceptor.close()
-            self._acceptor = None
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
         runner, self._runner = self._runner, None
         private, self._socket = self._socket, None
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from vconnect.errors import ConfigError
+from vconnect.safe_paths import find_danger
 from vconnect.settings.load import DEFAULT_CONFIG_FILE, load_settings
 from vconnect.settings.model import Settings
 from vconnect.settings.paths import absolute_path
@@ -46,7 +48,13 @@ def settings_for(config: Path | None, overrides: dict[str, object] | None = None
     # The file is optional only if it was not asked for: a missing `--config` is an error.
     if config is None and Path(DEFAULT_CONFIG_FILE).exists():
         config = Path(DEFAULT_CONFIG_FILE)
-    return load_settings(config, os.environ, overrides)
+    settings = load_settings(config, os.environ, overrides)
+    if config is not None and not settings.insecure_paths and (danger := find_danger(config)):
+        raise ConfigError(
+            f"{config} is not obeyed: {danger}; it decides what is run. Make it yours, or set "
+            "VCONNECT_INSECURE_PATHS=1 to use it all the same"
+        )
+    return settings
 
 
 def find_admin_socket(state: State, admin: str | None, config: Path | None) -> Path:

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Accept plugins that this host did not start, from processes of the same user.",
 )
+@click.option(
+    "--insecure-paths",
+    is_flag=True,
+    help="Start although other users can change files that the host trusts.",
+)
 @click.option("--uvloop/--no-uvloop", default=None, help="Run on uvloop.  [default: if installed]")
 @click.option(
     "--guardian/--no-guardian",
@@ -66,6 +71,7 @@ def serve(
     debug: bool,
     log_level: str | None,
     allow_external: bool,
+    insecure_paths: bool,
     uvloop: bool | None,
     guardian: bool | None,
 ) -> None:
@@ -84,6 +90,7 @@ def serve(
         "debug": debug or None,
         "log_level": log_level,
         "allow_external": allow_external or None,
+        "insecure_paths": insecure_paths or None,
         "uvloop": uvloop,
         # The setting has three values, of which the pair of options names two.
         "guardian": {None: None, True: "on", False: "off"}[guardian],

@@ -58,7 +58,7 @@ from .in_order import run_in_order, start_in_order
 from .native import NativeRequests
 from .roster import Roster, stop_order
 from .summary import HostSummary, summarize_host
-from .surroundings import log_beginning, warn_of_limit
+from .surroundings import check_paths, log_beginning, warn_of_limit
 from .takeover import Takeover
 
 F = TypeVar("F", bound=HostFunction)
@@ -152,12 +152,14 @@ class PluginRuntimeManager(Sender):
         Raises:
             SocketError: The socket cannot be bound; another host may hold it.
             StateError: The state file was written by a newer vconnect.
-            ConfigError: A dev plugin is invalid, or ``cgroup`` is ``on`` but not available.
+            ConfigError: A dev plugin is invalid, ``cgroup`` is ``on`` but not available, or other
+                users can change a directory that the host trusts.
             InstallError: A local package cannot be installed.
             NotOpenError: It was closed; each manager has one life.
         """
         if self._closing is not None:
             raise NotOpenError("this plugin runtime was closed; create another one")
+        check_paths(self.settings)
         self._server.bind()
         try:
             log_beginning(self.settings)

@@ -10,9 +10,12 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 from vconnect.descriptors import limit, open_standard, raise_limit
+from vconnect.errors import ConfigError
 from vconnect.processes.procfs import has_proc
+from vconnect.safe_paths import find_danger
 from vconnect.settings.model import Settings
 from vconnect.settings.variables import find_mistakes
 
@@ -59,6 +62,31 @@ def log_beginning(settings: Settings) -> None:
             "there is no /proc that shows this process; without it, only a plugin's process group "
             "can be ended, and nothing is measured; mount /proc"
         )
+
+
+def check_paths(settings: Settings) -> None:
+    """Refuse paths that other users can change: what is run and read from there would be theirs.
+
+    Raises:
+        ConfigError: There is one, and the operator has not said ``insecure_paths``.
+    """
+    trusted = {
+        "plugin_dir": settings.plugin_dir,
+        "state_dir": str(settings.state_directory),
+        "socket_path": settings.socket_path,
+        "admin_path": settings.admin_socket,
+        "log_dir": settings.log_dir,
+    }
+    for key, path in trusted.items():
+        if path is None or not (danger := find_danger(Path(path))):
+            continue
+        if not settings.insecure_paths:
+            raise ConfigError(
+                f"plugins.{key} is {path}, but {danger}; whoever can change it decides what this "
+                "host runs. Use a directory of your own, or take the right from others; "
+                "insecure_paths = true (--insecure-paths) starts all the same"
+            )
+        _log.warning("plugins.%s is not safe: %s (insecure_paths)", key, danger)
 
 
 def warn_of_variables(settings: Settings) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import replace_file, sync
+from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import StateError
 from vconnect.plugins.state_file import HostState, Record, StateFile
-from vconnect.processes.directories import make_private, older_hosts, sweep
+from vconnect.processes.directories import older_hosts, sweep
 from vconnect.settings.model import Settings
 from vconnect.store.trees import remove, sync_tree
 from vconnect.threads import in_thread
@@ -121,7 +121,7 @@ class Takeover:
 
     def _sign(self) -> None:
         """Write down whose state directory it is."""
-        make_private(self._state_dir)
+        make_directories(self._state_dir)
         file, text = self._state_dir / "socket", f"{self._socket}\n".encode()
         with suppress(OSError):
             owner = file.read_bytes()
@@ -161,7 +161,7 @@ def _take(source: Path, target: Path) -> bool:
     """Move a file or directory, also to another file system; nothing if the target exists."""
     if not os.path.lexists(source) or os.path.lexists(target):
         return False
-    make_private(target.parent)
+    make_directories(target.parent)
     try:
         source.rename(target)
     except FileNotFoundError:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vconnect.durable import make_directories
+
 from .records import LogRecord
 from .text import escape_controls
 
@@ -64,7 +66,7 @@ class RotatingFile:
 
     def _open(self) -> tuple[int, int]:
         """Open the newest file, creating it if necessary, and return it with its size."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self._path.parent)
         fd = os.open(self._path, _FLAGS, 0o600)
         try:
             found = os.fstat(fd)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import replace_file
+from vconnect.durable import open_regular, replace_file
 from vconnect.errors import StateError
 from vconnect.names import HOST_PID_VARIABLE
 from vconnect.processes.procfs import (
@@ -155,7 +155,7 @@ class StateFile:
 
     def _read_own(self) -> bytes:
         """Read the file if it belongs to us, because it decides which processes are ended."""
-        with self.path.open("rb") as file:
+        with open_regular(self.path, os.O_NOFOLLOW) as file:
             owner = os.fstat(file.fileno()).st_uid
             # Otherwise another user could make this host kill processes of their choice.
             if owner != os.geteuid():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from vconnect.durable import make_directories, read_regular
 from vconnect.errors import PluginStartError
 
 from .procfs import start_time
@@ -36,6 +38,8 @@ _PRIVATE = ".vconnect"
 _RUN = "run"
 # A secret is a key, a token or a certificate. The limit keeps a wrong path from filling the memory.
 _MAX_SECRET_BYTES = 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 class PrivateDirectory:
@@ -59,7 +63,7 @@ class PrivateDirectory:
     def __init__(self, plugin: str, state_dir: Path, *, with_secrets: bool = True) -> None:
         self.data = make_data_directory(plugin, state_dir)
         runs = state_dir / _RUN
-        make_private(runs)
+        make_directories(runs)
         # A random suffix, because one host has many starts, and names must not be guessed.
         self.run = runs / f"{_own_mark(os.getpid())}-{secrets.token_hex(8)}"
         self.run.mkdir(mode=0o700)
@@ -85,6 +89,7 @@ class PrivateDirectory:
         for name, source in sources.items():
             try:
                 content = _read(Path(source))
+                _warn_of_readers(plugin, name, Path(source))
                 file = self.secrets / name
                 # Never over an existing file: that could be a link, or readable by others.
                 file.touch(mode=0o600, exist_ok=False)
@@ -101,17 +106,6 @@ class PrivateDirectory:
         _remove(self.run)
 
 
-def make_private(directory: Path) -> None:
-    """Create a directory and its missing parents, all with mode 0700.
-
-    Raises:
-        OSError: One of them cannot be created.
-    """
-    if not directory.exists():  # asked from below: usually everything is there, at each start
-        make_private(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
-
-
 def data_directory(plugin: str, state_dir: Path) -> Path:
     """Return the path of a plugin's data directory."""
     return state_dir / "data" / plugin
@@ -124,7 +118,7 @@ def make_data_directory(plugin: str, state_dir: Path) -> Path:
         OSError: It cannot be created.
     """
     directory = data_directory(plugin, state_dir)
-    make_private(directory)
+    make_directories(directory)
     return directory
 
 
@@ -166,20 +160,24 @@ def _own_mark(pid: int) -> str:
     return _mark(pid)
 
 
+def _warn_of_readers(plugin: str, name: str, source: Path) -> None:
+    """Say that others can read a secret's file, as ssh does of a key."""
+    mode = source.stat().st_mode
+    if mode & 0o044:
+        _log.warning(
+            "plugin %s: others can read the file of its secret %s (mode %04o); try: chmod 600 %s",
+            plugin,
+            name,
+            stat.S_IMODE(mode),
+            source,
+        )
+
+
 def _read(path: Path) -> bytes:
-    # Checked on the open descriptor: the path may lead to something else a moment later.
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        content = file.read(_MAX_SECRET_BYTES + 1)  # one more, to notice that there is more
+    content = read_regular(path, _MAX_SECRET_BYTES + 1)  # one more, to notice that there is more
     if len(content) > _MAX_SECRET_BYTES:
         raise OSError(errno.EFBIG, f"larger than {_MAX_SECRET_BYTES} bytes")
     return content
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without blocking: a pipe without a writer would block the host forever."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _remove(directory: Path) -> None:

@@ -38,6 +38,7 @@ class SettingsOptions(TypedDict, total=False):
     state_dir: str | Path | None
     allow_external: bool | None
     allow_insecure_http: bool | None
+    insecure_paths: bool | None
     inherit_env: Texts | None
     env: Mapping[str, str] | None
     handshake_timeout: float | None

@@ -150,6 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             where H is made from `socket_path`.
         allow_external: Whether processes of the same user that this host did not start may attach.
         allow_insecure_http: Whether to accept ``http://`` from hosts other than the loopback.
+        insecure_paths: Whether to start although other users can change files that the host trusts.
         inherit_env: Variables that plugins inherit in addition to the built-in allowlist.
         env: Variables set for every plugin.
         handshake_timeout: Time from process start (or connection) to a complete handshake.
@@ -230,6 +231,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_dir: str | None = None
     allow_external: bool = False
     allow_insecure_http: bool = False
+    insecure_paths: bool = False
     inherit_env: tuple[str, ...] = ()
     env: dict[str, str] = {}
     # A plugin that starts loads its libraries, on a machine that may be starting many others.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import replace_file, sync
+from vconnect.durable import make_directories, replace_file, sync
 
 from .home import CARRIED, CARRY
 from .layout import LEGACY, PACKAGE, VERSIONS
@@ -62,7 +62,7 @@ class Pending:
         """
         for legacy in self._legacies():
             target = self._data / plugin
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(target)
             carried = [name for name in written_files(legacy) if _copy(legacy, name, target)]
             if carried:
                 _log.info(
@@ -71,7 +71,7 @@ class Pending:
                     target,
                     _listed(carried),
                 )
-            self._marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self._marks)
             replace_file(self._mark(legacy), b"")
             replace_file(legacy / CARRIED, b"")
 
@@ -131,7 +131,7 @@ def _copy(legacy: Path, name: str, data: Path) -> bool:
     source, target = legacy / PACKAGE / name, data / name
     if os.path.lexists(target):
         return False
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directories(target.parent)
     new = target.with_name(_NEW)
     try:
         new.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import replace_file, sync
+from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import InstallError, ManifestError
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
 
@@ -141,7 +141,7 @@ def _prepare(prepared: Path, plain: Path, version: Path, files: list[str]) -> st
     name = directory_name(receipt.version, receipt.sha256)
     versions = prepared / VERSIONS
     legacy = versions / name
-    legacy.mkdir(mode=0o755, parents=True)
+    make_directories(legacy, 0o755)
     prepared.chmod(0o700)
     replace_file(legacy / CARRY, msgspec.json.encode(files))
     replace_file(legacy / RECEIPT, msgspec.json.encode(receipt))

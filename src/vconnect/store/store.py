@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import replace_file, sync
+from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import InstallError
 from vconnect.names import canonical_name
 from vconnect.settings.paths import expand_home
@@ -344,7 +344,7 @@ class PluginStore:
     def _make_private(self) -> None:
         """Create the directories that are missing."""
         if not self.plugin_dir.exists():
-            self.plugin_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(self.plugin_dir)
         for path in (self.private, self.private / "locks", self.private / _STAGING):
             path.mkdir(mode=0o700, exist_ok=True)
 
@@ -388,7 +388,7 @@ def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
     """Make the directory of a version out of its package, and sync it to disk."""
     name = directory_name(receipt.version, receipt.sha256)
     version = package.parent / "version" / name
-    version.mkdir(mode=0o755, parents=True)
+    make_directories(version, 0o755)
     version.chmod(0o755)
     package.rename(version / "pkg")
     sealed = seal(version / "pkg")
@@ -403,7 +403,7 @@ def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
 def _first(version: Path) -> Path:
     """Make the whole directory of a plugin with its first version, and sync it to disk."""
     whole = version.parent.parent / "whole"
-    (whole / VERSIONS).mkdir(mode=0o755, parents=True)
+    make_directories(whole / VERSIONS, 0o755)
     whole.chmod(0o700)
     target = whole / VERSIONS / version.name
     version.rename(target)

@@ -3,6 +3,7 @@
 ================ ======================================================
 `server`         the socket that plugins connect to, and their handshakes
 `private_socket` a Unix socket that only this user can reach, protected by a lock
+`listener`       accepts on a private socket, and binds it again if it is deleted
 `acceptor`       accepts connections, even if no descriptor is left
 `waiting_room`   connections before their handshakes: how many there may be
 `refusals`       refused connections in the log

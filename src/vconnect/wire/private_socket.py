@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vconnect.descriptors import keep_from_children
+from vconnect.durable import make_directories
 from vconnect.errors import SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
 from vconnect.settings.paths import absolute_path
@@ -124,14 +125,8 @@ def _check_length(path: Path) -> None:
 def _make_private_directory(directory: Path) -> None:
     """Create missing directories with mode 0700; refuse one that other users could write to."""
     try:
-        missing = []
-        parent = directory
-        # Collected one by one, because mkdir(parents=True) applies the mode to the last one only.
-        while not os.path.lexists(parent):
-            missing.append(parent)
-            parent = parent.parent
-        for new in reversed(missing):
-            new.mkdir(mode=0o700, exist_ok=True)
+        if not os.path.lexists(directory):  # a link that leads nowhere is refused below
+            make_directories(directory)
         found = directory.lstat()
     except OSError as error:
         raise SocketError(f"socket directory {directory}: {error.strerror}") from error

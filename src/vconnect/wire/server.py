@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,21 +16,19 @@ import msgspec
 
 from vconnect._framing import encode_frame
 from vconnect.descriptors import keep_from_children
-from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError, SocketError
+from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError
 from vconnect.settings.paths import absolute_path
 
 from ._inflight import ByteBudget
 from ._lane import Lane
 from ._stream import ReadBuffer
 from .acceptor import Acceptor
+from .listener import Listener
 from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
 from .private_socket import PrivateSocket, bind_private_socket
 from .refusals import Refusals
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
 from .waiting_room import WaitingRoom
-
-# How often the socket's file is checked. Plugins that find no socket retry, so a second is enough.
-_WATCH_SECONDS = 1.0
 
 MAX_HANDSHAKE_BYTES = 64 * 1024
 """The maximum payload of a frame from a peer that has not been admitted yet."""
@@ -116,8 +113,7 @@ class UnixSocketServer:
         self._listening = listening
         self.total = total
         self._private: PrivateSocket | None = None
-        self._acceptor: Acceptor | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
         self._buffer = ReadBuffer()
         # All connections, those before their handshake too: `close` ends them all.
         self._streams: set[Lane] = set()
@@ -142,12 +138,11 @@ class UnixSocketServer:
         # The lock is taken with the bind, so this is the only host of this path from here on.
         private = self.bind()
         try:
-            self._acceptor = self._listen(private.socket)
+            self._listener = Listener(private, self._listen)
         except BaseException:
             await self.close()
             raise
         keep_from_children(self)
-        self._watch = asyncio.create_task(self._keep_bound(private), name="vconnect socket")
         _log.info("unix socket server listening on %s", private.path)
 
     def descriptors(self) -> list[int]:
@@ -159,14 +154,9 @@ class UnixSocketServer:
     async def close(self) -> None:
         """Stop listening, end every connection, unlink the socket. May be called twice."""
         self._is_closed = True
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
-            self._watch = None
-        if self._acceptor is not None:
-            self._acceptor.close()
-            self._acceptor = None
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
         for stream in list(self._streams):
             stream.abort()
         # `abort` only schedules the end; one iteration of the loop later it has been reported.
@@ -187,30 +177,6 @@ class UnixSocketServer:
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.
         return Lane(_Greeting(self), self._buffer, MAX_HANDSHAKE_BYTES, "before the handshake")
-
-    async def _keep_bound(self, private: PrivateSocket) -> None:
-        """Bind the socket again within seconds if its file disappears.
-
-        Existing connections continue: they do not need the file.
-        """
-        problem = ""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            if private.is_intact():
-                continue
-            try:
-                bound = private.rebind()
-            except SocketError as error:
-                # Reported once for each reason, not once a second.
-                if str(error) != problem:
-                    problem = str(error)
-                    _log.error("socket file lost and not restored: %s", error)
-                continue
-            problem = ""
-            previous, self._acceptor = self._acceptor, self._listen(bound)
-            if previous is not None:
-                previous.close()
-            _log.warning("socket file %s had disappeared; bound it again", private.path)
 
     # Called by greetings.
 

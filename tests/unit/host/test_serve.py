@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,16 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.lab import Lab
 
 from vconnect import PluginRuntimeManager
-from vconnect.errors import SocketError
+from vconnect.errors import ConfigError, SocketError
 from vconnect.host import serve as module
 from vconnect.host.serve import serve
+from vconnect.host.surroundings import check_paths
 from vconnect.host.systemd import Notifier
 from vconnect.settings.load import load_settings
 from vconnect.settings.model import Settings
+from vconnect.wire.private_socket import bind_private_socket
 
 
 class ServiceManager:
@@ -155,11 +159,30 @@ def test_a_signal_ends_it_with_zero(lab, own_log, capfd):
 
 def test_a_socket_that_another_host_holds_is_an_error(lab, own_log):
     chosen = settings(lab, uvloop=False)
-    lab.socket.parent.mkdir()
-    lab.socket.parent.chmod(0o777)
-    with pytest.raises(SocketError):
+    held = bind_private_socket(lab.socket)
+    with contextlib.closing(held), pytest.raises(SocketError, match="serves"):
         serve(chosen)
     assert own_log.handlers == []
+
+
+@pytest.mark.parametrize("key", ["plugin_dir", "state_dir", "log_dir", "socket_path"])
+def test_a_directory_that_others_can_change_is_an_error(lab, own_log, key):
+    dangerous = lab.directory / "shared"
+    dangerous.mkdir()
+    dangerous.chmod(0o777)
+    path = dangerous / ("x.sock" if key == "socket_path" else "x")
+    chosen = msgspec.structs.replace(settings(lab, uvloop=False), **{key: str(path)})
+    with pytest.raises(ConfigError, match=f"plugins.{key} is .*shared can be changed by everybody"):
+        serve(chosen)
+    assert own_log.handlers == []
+
+
+def test_who_must_may_start_all_the_same(lab, caplog):
+    lab.directory.chmod(0o777)
+    with pytest.raises(ConfigError, match="insecure_paths = true"):
+        check_paths(settings(lab))
+    check_paths(msgspec.structs.replace(settings(lab), insecure_paths=True))
+    assert "plugins.plugin_dir is not safe" in caplog.text
 
 
 @pytest.mark.parametrize(("debug", "level"), [(False, logging.INFO), (True, logging.DEBUG)])

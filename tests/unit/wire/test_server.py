@@ -19,7 +19,6 @@ from tests.support.wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, unt
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
-from vconnect.wire import server as server_module
 from vconnect.wire.messages import acknowledgment
 from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 from vconnect.wire.server import Admission, UnixSocketServer
@@ -199,7 +198,7 @@ async def test_a_second_host_is_told_who_is_first(path):
 
 
 async def test_a_lost_file_is_bound_again_and_connections_go_on(path, caplog, monkeypatch):
-    monkeypatch.setattr(server_module, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("vconnect.wire.listener._WATCH_SECONDS", 0.01)
     async with running(path) as (server, gate), plugin(server) as peer:
         await peer.answer(ORIGINAL)
         await peer.read()
@@ -242,7 +241,7 @@ async def test_nobody_slips_in_while_it_closes(path, turns):
 
 
 async def test_what_stands_in_the_lost_files_place_is_left_and_told_once(path, caplog, monkeypatch):
-    monkeypatch.setattr(server_module, "_WATCH_SECONDS", 0.001)
+    monkeypatch.setattr("vconnect.wire.listener._WATCH_SECONDS", 0.001)
     rebind, tries = PrivateSocket.rebind, []
     monkeypatch.setattr(PrivateSocket, "rebind", lambda own: tries.append(1) or rebind(own))
     async with running(path) as (server, _):
