@@ -67,6 +67,7 @@ async def test_a_daemon_is_told_to_stay_in_the_foreground(
         if not told:  # it is met when it connects
             words = "went into the background; run it in the foreground"
             await until(lambda: words in caplog.text, "its refusal")
+            await runtime.stop_plugin("daemon")  # or the next one is started meanwhile
             for pid in relatives(lab):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from http import HTTPStatus
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from vconnect.descriptors import keep_from_children
 from vconnect.settings.model import Settings
@@ -24,6 +27,10 @@ _log = logging.getLogger(__name__)
 # Seconds for open requests, such as a stop that waits for a plugin's grace period. The manager
 # completes it anyway, so its connection need not stay open.
 _CLOSE_TIMEOUT = 0.5
+# Seconds from a connection to its first request, or half a request would keep it for ever.
+_REQUEST_TIMEOUT = 10.0
+# Of a client's mistake, in the log.
+_SHOWN_CHARS = 200
 
 
 class ConfiguredManager(Manager, Protocol):
@@ -47,6 +54,8 @@ class AdminServer:
         self._socket: PrivateSocket | None = None
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
+        # Connections that have not sent a request. aiohttp has no deadline for the first one.
+        self._silent: set[web.RequestHandler] = set()
 
     async def start(self) -> None:
         """Bind the socket and start serving.
@@ -56,6 +65,7 @@ class AdminServer:
         """
         self._socket = bind_private_socket(self._path)
         app = create_app(self._manager, self._manager.settings.max_frame_bytes)
+        app.middlewares.append(self._note_request)
         self._runner = web.AppRunner(
             app,
             # The host has its own signal handlers.
@@ -64,6 +74,7 @@ class AdminServer:
             handler_cancellation=False,
             # Nothing to log: the manager logs what is done.
             access_log=None,
+            logger=_http_log(),
             shutdown_timeout=_CLOSE_TIMEOUT,
         )
         try:
@@ -79,7 +90,26 @@ class AdminServer:
     def _listen(self, bound: socket.socket) -> Acceptor:
         assert self._runner is not None, "set up by `start`"
         assert self._runner.server is not None, "set up by `start`"
-        return Acceptor(bound, self._runner.server, _unavailable, "the administration socket")
+        return Acceptor(bound, self._new_connection, _unavailable, "the administration socket")
+
+    def _new_connection(self) -> asyncio.BaseProtocol:
+        assert self._runner is not None, "set up by `start`"
+        assert self._runner.server is not None, "set up by `start`"
+        connection = self._runner.server()
+        self._silent.add(connection)
+        asyncio.get_running_loop().call_later(_REQUEST_TIMEOUT, self._expire, connection)
+        return connection
+
+    def _expire(self, connection: web.RequestHandler) -> None:
+        """Close a connection that has not sent a whole request."""
+        if connection in self._silent:
+            self._silent.discard(connection)
+            connection.force_close()
+
+    @web.middleware
+    async def _note_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await handler(request)
 
     def descriptors(self) -> list[int]:
         """Return those of its connections, which forked children must not hold."""
@@ -102,6 +132,24 @@ class AdminServer:
         finally:
             if private is not None:
                 private.close()
+
+
+def _http_log() -> logging.Logger:
+    """Return the log of the HTTP server, in which a bad request is one line."""
+    log = logging.getLogger(f"{__name__}.http")
+    if not log.filters:
+        log.addFilter(_shorten)
+    return log
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Leave out the traceback of what a client did wrong: it is not our mistake."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "bad request: %s", (error.message[:_SHOWN_CHARS],)
+    return True
 
 
 def _unavailable(words: str) -> bytes:

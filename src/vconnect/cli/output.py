@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+
+from vconnect.logs.text import UNSAFE_BEYOND_ASCII
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,9 +35,8 @@ _STYLES = {
 
 _LEVEL_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
 
-# orjson escapes only characters below U+0020. DEL, the C1 controls and the direction overrides
-# would reach a terminal unchanged.
-_UNESCAPED_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# orjson escapes only characters below U+0020.
+_UNESCAPED = re.compile(f"[{UNSAFE_BEYOND_ASCII}]")
 
 # Wider than any row, so that in a file or a pipe each row is one complete line.
 _PIPE_WIDTH = 10_000
@@ -257,7 +259,7 @@ def _latency(microseconds: float) -> str:
 def _escaped(encoded: bytes) -> bytes:
     """Escape characters in JSON that a terminal might interpret."""
     text = encoded.decode("utf-8")
-    text = _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _UNESCAPED.sub(lambda found: json.dumps(found[0])[1:-1], text)
     return text.encode("utf-8")
 
 

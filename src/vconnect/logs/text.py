@@ -14,8 +14,13 @@ _CONTROL = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
-# Also what starts a new line (U+2028) or changes the direction of the text after it.
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# What starts a new line (U+2028), changes the direction of the text after it, or is invisible and
+# makes two texts look alike. Not the joiners of emoji and scripts, U+200C and U+200D.
+UNSAFE_BEYOND_ASCII = (
+    r"\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e0fff"
+)
+_UNSAFE = re.compile(rf"[\x00-\x08\x0a-\x1f{UNSAFE_BEYOND_ASCII}]")
 
 
 def decode_line(line: bytes) -> str:

@@ -236,7 +236,7 @@ class Download:
             yield answer
 
     async def _look_up(self, url: URL, previous: Reach | None) -> tuple[list[ResolveResult], Reach]:
-        """Return the addresses of a hop, and the reach of the nearest one."""
+        """Return the addresses of a hop, and its reach as one that redirects."""
         try:
             addresses = await self._resolve(url)
         except OSError as error:
@@ -244,11 +244,10 @@ class Download:
                 f"the host {url.host!r} could not be resolved: {error.strerror}; "
                 "if this network requires a proxy, set HTTPS_PROXY for the host"
             ) from error
-        reach = _nearest(addresses)
         # The first hop was named by the operator, who may well mean a server nearby.
         if previous is not None:
-            self._check_reach(url, previous, reach)
-        return addresses, reach
+            self._check_reach(url, previous, _nearest(addresses))
+        return addresses, _farthest(addresses)
 
     async def _look_up_behind(
         self, proxy: Proxy, url: URL, previous: Reach | None
@@ -261,13 +260,14 @@ class Download:
             )
         try:
             async with asyncio.timeout(_LOOK_BEHIND_SECONDS):
-                reach = _nearest(await self._resolve(url))
+                found = await self._resolve(url)
+            nearest, farthest = _nearest(found), _farthest(found)
         except OSError:  # also if it takes too long: this network may have no DNS for others' names
-            reach = Reach.PRIVATE if is_private_name(url.host or "") else Reach.PUBLIC
+            nearest = farthest = Reach.PRIVATE if is_private_name(url.host or "") else Reach.PUBLIC
         if previous is not None:
-            self._check_reach(url, previous, reach)
+            self._check_reach(url, previous, nearest)
         try:
-            return await self._resolve(proxy.url), reach
+            return await self._resolve(proxy.url), farthest
         except OSError as error:
             raise self._failure(f"{proxy} could not be resolved: {error.strerror}") from error
 
@@ -432,9 +432,17 @@ def _resolved(
     )
 
 
+# A connection may use any of a host's addresses. So a redirect is followed only if all of them are
+# far enough away, and the host that redirects counts as the farthest of its own: a name that has a
+# public address and a private one must not lead from the former to what is near us.
+
+
 def _nearest(addresses: list[ResolveResult]) -> Reach:
-    # The connection may use any of them.
     return min(reach_of(address["host"]) for address in addresses)
+
+
+def _farthest(addresses: list[ResolveResult]) -> Reach:
+    return max(reach_of(address["host"]) for address in addresses)
 
 
 def _words(error: Exception) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-MAX_WAITING = 256
-MAX_WAITING_OF_ONE = 16
+MAX_WAITING = 512
+MAX_WAITING_OF_ONE = 128
 
 
 class WaitingRoom:

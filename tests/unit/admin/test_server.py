@@ -67,3 +67,30 @@ def test_it_serves_on_both_event_loops(new_loop: Callable[[], asyncio.AbstractEv
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(ask_often())
+
+
+async def test_half_a_request_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vconnect.admin.server._REQUEST_TIMEOUT", 0.05)
+    async with served(FakeManager()) as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /api/host HTTP/1.1\r\nHost: x\r\n")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+        async with AdminClient(path) as client:
+            for _ in range(2):  # one that has sent a request stays
+                assert (await client.get("/api/host"))["pid"] == 99
+                await asyncio.sleep(0.1)
+
+
+async def test_a_bad_request_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with served(FakeManager()) as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"\x00\x01 nonsense\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert b"400" in await reader.read()
+        writer.close()
+    assert "Traceback" not in caplog.text

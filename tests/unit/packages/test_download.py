@@ -232,7 +232,7 @@ async def test_a_redirect_may_lead_outward_and_never_inward(
     second: Reach,
     is_refused: bool,
 ) -> None:
-    reaches = iter([first, second])
+    reaches = iter([first, second, second])  # of the second hop, the nearest and the farthest
     monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
     answers = (redirect(f"http://localhost:{server.port}/b.vp"), answer())
     if is_refused:
@@ -255,6 +255,22 @@ async def test_the_nearest_address_of_a_name_counts(
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
     monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
     assert "link-local" in await refusal(server, tmp_path, redirect("/b.vp"), answer())
+
+
+async def test_who_redirects_counts_as_its_farthest_address(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first hop has a public and a loopback address, and redirects to a loopback one.
+    reaches = iter([Reach.PUBLIC, Reach.LOOPBACK, Reach.LOOPBACK, Reach.LOOPBACK])
+
+    async def two(_: Any, host: str, port: int, **__: Any) -> Any:
+        found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        return [found, found]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
+    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    message = await refusal(server, tmp_path, redirect("/b.vp"), answer())
+    assert "loopback after public" in message
 
 
 async def test_a_name_that_changes_after_the_check_changes_nothing(
