@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cython cimport final, freelist
 
 from ._clock cimport monotonic
-from vconnect._framing cimport NOT_PLAIN, Event, parse_object, plain_data
+from vconnect._framing cimport NOT_PLAIN, Event, plain_data
 
 cdef extern from "../_scan.h":
     struct vc_address:
