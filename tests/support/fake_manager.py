@@ -116,6 +116,9 @@ class FakeManager:
         self.stopped_by: str | None = None
         self.gate: asyncio.Event | None = None
 
+    def is_confined(self, pid: int) -> bool:
+        return False
+
     def runtime_summaries(self) -> list[PluginSummary]:
         return list(self.plugins.values())
 

@@ -18,9 +18,10 @@ from vconnect.settings.model import Settings
 from vconnect.wire.acceptor import Acceptor
 from vconnect.wire.listener import Listener
 from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
+from vconnect.wire.session import peer_of
 
 from .app import Manager, create_app
-from .responses import raw_error_response
+from .responses import error_response, raw_error_response
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ class ConfiguredManager(Manager, Protocol):
     @property
     def settings(self) -> Settings:
         """The host's settings."""
+
+    def is_confined(self, pid: int) -> bool:
+        """Return whether a process belongs to a plugin that runs in a sandbox."""
 
 
 class AdminServer:
@@ -109,6 +113,13 @@ class AdminServer:
     @web.middleware
     async def _note_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
+        transport = request.transport
+        if transport is not None and self._manager.is_confined(peer_of(transport).pid):
+            return error_response(
+                HTTPStatus.FORBIDDEN,
+                "forbidden",
+                "a plugin in a sandbox may not administer its host",
+            )
         return await handler(request)
 
     def descriptors(self) -> list[int]:

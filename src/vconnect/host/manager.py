@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Desired
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
-from vconnect.processes.peer import identify
+from vconnect.processes.peer import gains_no_privileges, identify
 from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
@@ -399,6 +400,19 @@ class PluginRuntimeManager(Sender):
             queued_bytes=self._queued.used,
             loop_watch=self._loop_watch,
         )
+
+    def is_confined(self, pid: int) -> bool:
+        """Return whether a process belongs to a plugin that runs in a sandbox.
+
+        Such a process must not get the operator's power by another way. One that has left its tree
+        is recognized by what it cannot give back: that it gains no privileges.
+        """
+        if all(plugin.policy.sandbox == "off" for plugin in self._registry):
+            return False
+        owner = self._roster.owner(pid)
+        if owner is not None:
+            return owner[0].plugin.policy.sandbox != "off"
+        return gains_no_privileges(pid) and not gains_no_privileges(os.getpid())
 
     # The native dialect.
 

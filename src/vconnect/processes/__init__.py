@@ -11,6 +11,7 @@
 `cgroup`       the cgroup of one start
 `cgroup_tree`  where a host may create cgroups
 `bubblewrap`   the command line of a sandbox
+`landlock`    what the kernel denies to a process, without a sandbox program
 `directories`  a plugin's data, temporary files and secrets
 ============== ============================================================
 """

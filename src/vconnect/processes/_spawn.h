@@ -15,6 +15,7 @@ struct vc_spawn {
     int input, output, error;
     int cgroup;                 /* -1: the caller's own */
     int no_new_privs;
+    int ruleset;                /* of Landlock, by which the child restricts itself; -1: none */
     int held;                   /* inherited as descriptor 3; negative for none */
     long descriptors;           /* the soft limit on descriptors; -1: the caller's own */
     int failure;                /* out: errno of the child's last step, 0 once it executes */
@@ -33,6 +34,9 @@ struct vc_spawn {
 
 #ifndef SYS_clone3
 #define SYS_clone3 435
+#endif
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self 446
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -131,6 +135,8 @@ static __attribute__((noinline)) void vc_child(struct vc_spawn *s)
         goto failed;
     }
     if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        goto failed;
+    if (s->ruleset >= 0 && syscall(SYS_landlock_restrict_self, s->ruleset, 0) < 0)
         goto failed;
     if (vc_close_others(s->held) < 0)
         goto failed;

@@ -31,6 +31,7 @@ cdef extern from "_spawn.h":
         int error
         int cgroup
         int no_new_privs
+        int ruleset
         int held
         long descriptors
         int failure
@@ -77,6 +78,7 @@ def spawn_into(
     bint no_new_privs,
     int held=-1,
     long descriptors=-1,
+    int ruleset=-1,
 ):
     """Start a program as a session leader, in a cgroup from its first instruction. Linux only.
 
@@ -93,6 +95,8 @@ def spawn_into(
         no_new_privs: Whether the program and its descendants can never gain privileges.
         held: A descriptor that the program inherits as its descriptor 3, or -1 for none.
         descriptors: The soft limit on open descriptors; -1 for the caller's own.
+        ruleset: A Landlock ruleset by which the program is restricted, or -1; it needs
+            ``no_new_privs``.
 
     Returns:
         The PID. The caller is the parent and must wait for the process.
@@ -116,7 +120,7 @@ def spawn_into(
         spawn.directory = place
         spawn.input, spawn.output, spawn.error = stdin, stdout, stderr
         spawn.cgroup, spawn.no_new_privs = cgroup, no_new_privs
-        spawn.held, spawn.descriptors = held, descriptors
+        spawn.held, spawn.descriptors, spawn.ruleset = held, descriptors, ruleset
         pid = start(&spawn)
     finally:
         PyMem_Free(spawn.argv)

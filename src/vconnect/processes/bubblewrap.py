@@ -31,9 +31,9 @@ _NAMESPACES = tuple(
     """.split()
 )
 # Distributions differ in which of these exist and which are links, hence `--ro-bind-try` below.
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 # What programs need to find libraries, host names and certificates; no passwords and no keys.
-_ETC = tuple(
+ETC = tuple(
     """
     ld.so.cache ld.so.conf ld.so.conf.d alternatives localtime mime.types passwd group
     nsswitch.conf hosts resolv.conf host.conf gai.conf protocols services ssl/certs
@@ -165,9 +165,9 @@ def _limiter(plugin: str, limits: ResourceLimits) -> list[str]:
 def _mounts(view: View) -> Iterator[str]:
     """List the mounts. Later mounts cover earlier ones, so the order matters."""
     yield from ("--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev")  # noqa: S108 - its own
-    for path in (*_SYSTEM, *(f"/etc/{name}" for name in _ETC)):
+    for path in (*SYSTEM, *(f"/etc/{name}" for name in ETC)):
         yield from ("--ro-bind-try", path, path)
-    for path in _python():
+    for path in python_places():
         yield from ("--ro-bind-try", path, path)
     # After what the operator adds, so that `sandbox_read` cannot hide the plugin's own directories.
     for readable in view.readable:
@@ -182,7 +182,7 @@ def _mounts(view: View) -> Iterator[str]:
     yield from ("--chdir", str(view.directory))
 
 
-def _python() -> list[str]:
+def python_places() -> list[str]:
     """Find the host's own Python and the SDK, for plugins that are written in Python."""
     places = [sys.base_prefix, sys.prefix, str(Path(__file__).parents[1])]
     return [place for place in places if not place.startswith("/usr/") and place != "/usr"]

@@ -60,6 +60,15 @@ def is_still(peer: Peer) -> bool:
     return True
 
 
+def gains_no_privileges(pid: int) -> bool:
+    """Return whether a process has given up for good to gain privileges (``no_new_privs``)."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - once per request
+            return b"\nNoNewPrivs:\t1\n" in file.read()
+    except OSError:
+        return False
+
+
 def _pidfd_of(connection: socket.socket) -> int:
     """Return a descriptor of the process itself, or -1 where the kernel has none.
 

@@ -29,6 +29,7 @@ from vconnect.settings.limits import ResourceLimits
 
 from ._spawn import spawn_into
 from .cgroup import Cgroup
+from .landlock import Landlock
 from .procfs import has_proc
 from .tree import Origin, ProcessTree
 
@@ -60,6 +61,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
         limits: Resource limits, set right after the start.
         no_new_privs: Whether the process and its descendants can never gain privileges, for
             example through a setuid program.
+        landlock: What the process may do at most, or ``None`` for no such restriction.
         is_wrapped: Whether the leader is ``bwrap`` and the plugin its child.
         cgroup: The cgroup to start the process in, if it has one.
         held: A descriptor that the process inherits and its descendants keep, or -1 for none: a
@@ -72,6 +74,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     limits: ResourceLimits = ResourceLimits()
     no_new_privs: bool = False
+    landlock: Landlock | None = None
     is_wrapped: bool = False
     cgroup: Cgroup | None = None
     held: int = -1
@@ -459,6 +462,10 @@ def _spawn_child(spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
         if spec.cgroup is not None:
             cgroup = spec.cgroup.open()
             descriptors.callback(os.close, cgroup)
+        ruleset = -1
+        if spec.landlock is not None:
+            ruleset = spec.landlock.open()
+            descriptors.callback(os.close, ruleset)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         descriptors.callback(os.close, nothing)
         try:
@@ -473,6 +480,7 @@ def _spawn_child(spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
                 spec.no_new_privs,
                 spec.held,
                 inherited_limit(),
+                ruleset,
             )
         except OSError as error:
             is_of_cgroup = error.filename is None and error.errno not in _SHORTAGES

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Sandbox = Literal["off", "nnp", "bwrap"]
+Sandbox = Literal["off", "nnp", "landlock", "bwrap"]
 Amount = Annotated[int, msgspec.Meta(ge=0)]
 
 # The kernel sends SIGXCPU at the soft limit and SIGKILL at the hard limit. Only SIGXCPU shows in

@@ -197,9 +197,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         cgroup: Whether each plugin gets its own cgroup: ``auto`` if possible, ``on`` (refuse to
             start without) or ``off``.
         cgroup_dir: An empty cgroup to use instead of the host's own.
-        sandbox: ``off``, ``nnp`` (no new privileges) or ``bwrap`` (bubblewrap).
-        sandbox_network: Whether plugins in a ``bwrap`` sandbox have network access.
-        sandbox_read: Paths that plugins in a ``bwrap`` sandbox may read, besides the system.
+        sandbox: ``off``, ``nnp`` (no new privileges), ``landlock`` or ``bwrap`` (bubblewrap).
+        sandbox_network: Whether plugins in such a sandbox have network access.
+        sandbox_read: Paths that plugins in such a sandbox may read, besides the system.
         max_frame_bytes: Maximum payload of a frame that the host sends, in bytes.
         max_answer_bytes: Maximum payload of a frame that a plugin sends, in bytes.
         max_answer_values: Maximum number of JSON values in it, keys included.

@@ -43,6 +43,7 @@ from vconnect.processes.directories import (
     data_directory,
 )
 from vconnect.processes.environment import plugin_environment
+from vconnect.processes.landlock import find_obstacle, landlock_for
 from vconnect.processes.process import LaunchSpec, PluginProcess, is_shortage, start_error
 from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
@@ -276,7 +277,7 @@ class Launcher:
         or a sandbox.
         """
         secrets = plugin.policy.secrets
-        must_have = bool(secrets) or plugin.policy.sandbox == "bwrap"
+        must_have = bool(secrets) or plugin.policy.sandbox in ("landlock", "bwrap")
         try:
             state = self._settings.state_directory
             private = PrivateDirectory(plugin.name, state, with_secrets=must_have)
@@ -394,13 +395,19 @@ class Launcher:
             readable=tuple(Path(path) for path in policy.sandbox_read),
             network=policy.sandbox_network,
         )
+        # The user's home is not visible in the sandbox, and programs expect one.
+        environment = spec.environment | {"HOME": str(private.data)}
+        if policy.sandbox == "landlock":
+            if obstacle := find_obstacle(view):
+                raise PluginStartError(spec.plugin, f'sandbox = "landlock": {obstacle}')
+            return msgspec.structs.replace(
+                spec, no_new_privs=True, landlock=landlock_for(view), environment=environment
+            )
         try:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)
         except OSError as error:
             problem = f'sandbox = "bwrap": cannot test it: {error.strerror}'
             raise start_error(spec.plugin, problem, error) from None
-        # The user's home is not visible in the sandbox, and programs expect one.
-        environment = spec.environment | {"HOME": str(private.data)}
         # Inside, the host's PID does not exist, so the SDK would take the host for dead. It is not
         # needed either: the kernel ends the sandbox when the host dies.
         environment.pop(HOST_PID_VARIABLE)

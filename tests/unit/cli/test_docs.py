@@ -151,7 +151,7 @@ def test_every_limit_is_documented() -> None:
 
 def test_every_level_of_isolation_is_documented() -> None:
     assert set(by_word(ISOLATION, "`cgroup` ")) == {"auto", "on", "off"}
-    assert set(by_word(ISOLATION, "`sandbox` ")) == {"off", "nnp", "bwrap"}
+    assert set(by_word(ISOLATION, "`sandbox` ")) == {"off", "nnp", "landlock", "bwrap"}
 
 
 @pytest.mark.parametrize("command", sorted(root.commands))

@@ -1,0 +1,176 @@
+"""The table of SECURITY.md: what a plugin can do in each sandbox, tried by a plugin in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.lab import PLUGINS, Lab
+from tests.support.sandboxes import needs_bwrap
+
+from vconnect.admin.server import AdminServer
+from vconnect.processes.landlock import supported_version
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes need Linux")
+
+ROOT = Path(__file__).parents[2]
+LEVELS = ["off", "nnp", "landlock", "bwrap"]
+#: The versions of Landlock that bring what the table says: files, TCP and signals.
+WHOLE_LANDLOCK = 6
+
+TRY_ALL = """
+def can(what):
+    try:
+        return bool(what())
+    except OSError:
+        return False
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+    return True
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+def tcp():
+    with socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 5):
+        return True
+
+def udp():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        return one.sendto(b"x", ("127.0.0.1", int(os.environ["UDP_PORT"])))
+
+def administer():
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(os.environ["ADMIN"])
+        one.sendall(b"GET /api/host HTTP/1.0\\r\\nHost: vconnect\\r\\n\\r\\n")
+        return b" 200 " in one.recv(4096).split(b"\\r\\n")[0]
+
+def signal_host():
+    os.kill(int(os.environ["HOST"]), 0)
+    return True
+
+def answer(event):
+    data, package = os.environ["VCONNECT_DATA_DIR"], os.path.dirname(sys.argv[0])
+    outside = os.environ["OUTSIDE"]
+    return {"status": "ok", "data": {
+        "change a file outside of its own directories": can(lambda: write(outside + "/new")),
+        "read a file of the host's user": can(lambda: read(outside + "/token")),
+        "gain privileges by a setuid program":
+            can(lambda: "NoNewPrivs:\\t0" in read("/proc/self/status")),
+        "administer its host": can(administer),
+        "send a signal to the host": can(signal_host),
+        "connect by TCP": can(tcp),
+        "send by UDP": can(udp),
+        "see other processes": os.path.exists(f"/proc/{os.environ['HOST']}"),
+        "read its own package and write its data":
+            can(lambda: read(package + "/plugin.json")) and can(lambda: write(data + "/x")),
+    }}
+
+serve(answer)
+"""
+
+
+def table() -> dict[str, dict[str, bool]]:
+    """What SECURITY.md says, by level."""
+    section = (ROOT / "SECURITY.md").read_text().split("## What each sandbox stops")[1]
+    rows = re.findall(
+        r"^\| ([^|`…]+) \| (\w+) \| (\w+) \| (\w+) \| (\w+) \|$", section, re.MULTILINE
+    )
+    return {
+        level: {name: values[number] == "yes" for name, *values in rows}
+        for number, level in enumerate(LEVELS)
+    }
+
+
+def arrived(heard: socket.socket) -> bool:
+    """Return whether there is a datagram; on loopback, it is there once it has been sent."""
+    heard.setblocking(False)
+    try:
+        return bool(heard.recv(16))
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "off",
+        "nnp",
+        pytest.param(
+            "landlock",
+            marks=pytest.mark.skipif(
+                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
+            ),
+        ),
+        pytest.param("bwrap", marks=needs_bwrap),
+    ],
+)
+async def test_a_plugin_can_what_the_table_says(lab: Lab, level: str) -> None:
+    outside = lab.directory / "outside"
+    outside.mkdir()
+    (outside / "token").write_text("secret")
+    (outside / "token").chmod(0o600)
+    lab.plugin("tries", TRY_ALL)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    heard.bind(("127.0.0.1", 0))
+    admin = lab.socket.with_name("admin.sock")
+    env = {
+        "OUTSIDE": str(outside),
+        "UDP_PORT": str(heard.getsockname()[1]),
+        "PORT": str(server.sockets[0].getsockname()[1]),
+        "ADMIN": str(admin),
+        "HOST": str(os.getpid()),
+    }
+    options = {"sandbox": level, "sandbox_read": [str(PLUGINS)], "env": env}
+    async with server, lab.manager(**options) as runtime:
+        administration = AdminServer(runtime, admin)
+        await administration.start()
+        try:
+            await runtime.start_all()
+            said = table()[level]
+            assert len(said) == 9
+            told = await runtime.request("tries", "e", {})
+            told["send by UDP"] = arrived(heard)  # it may be sent, and lead nowhere
+            assert told == said
+            # The operator is not taken for a plugin.
+            assert not runtime.is_confined(os.getpid())
+        finally:
+            await administration.stop()
+            heard.close()
+
+
+async def test_what_cannot_be_had_is_no_start(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.plugin("caged", "serve()")
+    for version, words in ((0, "this kernel has no Landlock"), (3, "cannot take the network away")):
+        monkeypatch.setattr("vconnect.processes.landlock.supported_version", lambda v=version: v)
+        async with lab.manager(sandbox="landlock") as runtime:
+            await runtime.start_all()
+            summary = runtime.summary("caged")
+            assert (summary.status, summary.substate) == ("Error", "spawn_failed")
+            assert words in summary.reason
+
+
+@pytest.mark.skipif(supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less")
+async def test_network_where_it_is_granted(lab: Lab) -> None:
+    code = """
+    def answer(event):
+        with socket.create_connection(("127.0.0.1", event["payload"]), 5):
+            return {"status": "ok", "data": True}
+    serve(answer)
+    """
+    lab.plugin("caged", code)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    options = {"sandbox": "landlock", "sandbox_network": True, "sandbox_read": [str(PLUGINS)]}
+    async with server, lab.manager(**options) as runtime:
+        await runtime.start_all()
+        port = server.sockets[0].getsockname()[1]
+        assert await runtime.request("caged", "e", port) is True
