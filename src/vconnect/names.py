@@ -51,33 +51,43 @@ _PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
 
 
 # Peers and callers choose event names, so their number is not limited by itself. This limit is far
-# above what an application uses, and clearing the cache costs one miss for each name in use.
+# above what an application uses; with names of 255 bytes at most, a full cache is about a megabyte.
 MAX_CACHED_NAMES = 4096
 
 
 class NameCache(dict[str, V]):
     """The value for each name, computed on its first lookup.
 
-    A full cache is cleared; what is in use returns with one miss each. A lookup that raises caches
+    It forgets what has not been used for the longest time, roughly. A lookup that raises caches
     nothing. ``cache[name]`` costs one dictionary lookup.
 
     Args:
         make: Computes the value for a name.
-        limit: The number of names at which the cache is cleared.
+        limit: The maximum number of names.
     """
+
+    # Two generations. A full one becomes the older one, and what is asked for again comes back from
+    # there. So a plugin that makes up names displaces those that are in use only for one lookup,
+    # and a lookup that finds its name keeps no books.
 
     def __init__(self, make: Callable[[str], V], limit: int = MAX_CACHED_NAMES) -> None:
         super().__init__()
         self._make = make
-        self._limit = limit
+        self._half = max(1, limit // 2)
+        self._older: dict[str, V] = {}
 
     def __missing__(self, name: str) -> V:
-        value = self._make(name)
-        # Simpler than forgetting the oldest, and as good: in normal use it never happens.
-        if len(self) >= self._limit:
-            self.clear()
+        value = self._older.pop(name) if name in self._older else self._make(name)
+        if len(self) >= self._half:
+            self._older = dict(self)
+            super().clear()
         self[name] = value
         return value
+
+    def clear(self) -> None:
+        """Forget all names."""
+        super().clear()
+        self._older = {}
 
 
 def canonical_name(name: str) -> str:

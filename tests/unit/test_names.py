@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vconnect.names import (
@@ -77,20 +79,42 @@ def test_capabilities(capability, event, covers):
     assert capability_matches(capability, event) is covers
 
 
-def test_a_cache_of_names_works_each_out_once_and_begins_anew_when_full():
-    made = []
-
-    def make(name):
+def make_upper(made: list[str]) -> Callable[[str], str]:
+    def make(name: str) -> str:
         if name == "bad":
             raise ValueError(name)
         made.append(name)
         return name.upper()
 
-    cache = NameCache(make, limit=2)
+    return make
+
+
+def test_a_cache_of_names_works_each_out_once() -> None:
+    made: list[str] = []
+    cache = NameCache(make_upper(made))
     assert (cache["a"], cache["b"], cache["a"]) == ("A", "B", "A")
-    assert made == ["a", "b"]
     with pytest.raises(ValueError, match="bad"):
         cache["bad"]
-    assert set(cache) == {"a", "b"}
-    assert cache["c"] == "C"
-    assert dict(cache) == {"c": "C"}
+    assert made == ["a", "b"]
+    cache.clear()
+    assert cache["a"] == "A"
+    assert made == ["a", "b", "a"]
+
+
+def test_names_that_are_made_up_do_not_displace_those_in_use() -> None:
+    made: list[str] = []
+    cache = NameCache(make_upper(made), limit=8)
+    for number in range(1000):
+        cache[f"new{number}"]
+        assert cache["used"] == "USED"
+        assert len(cache) + len(cache._older) <= 8
+    assert made.count("used") == 1
+
+
+def test_what_is_not_used_is_forgotten() -> None:
+    made: list[str] = []
+    cache = NameCache(make_upper(made), limit=4)
+    for name in "abcde":
+        cache[name]
+    cache["a"]
+    assert made.count("a") == 2

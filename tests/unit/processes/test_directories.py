@@ -25,7 +25,8 @@ def load(directory: Path, text: str) -> Path:
         ("secrets = { TOKEN = 3 }", "secrets.'TOKEN': expected `str`, got `int`"),
         (
             'sandbox = "docker"',
-            "sandbox: invalid enum value 'docker'; expected one of 'off', 'nnp', 'landlock', 'bwrap'",
+            "sandbox: invalid enum value 'docker'; "
+            "expected one of 'off', 'nnp', 'landlock', 'bwrap'",
         ),
         ("sandbox_netwrok = true", "did you mean 'sandbox_network'?"),
     ],
