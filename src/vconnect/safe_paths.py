@@ -29,6 +29,22 @@ def find_danger(path: Path) -> str:
     return ""
 
 
+def is_given_to(path: Path, uid: int) -> bool:
+    """Return whether a path is a user's because root has given it to them. Blocks.
+
+    So are ``/run/vconnect`` and ``/home/ada``, which nobody but root can have made; what is below
+    ``/tmp`` may be anybody's trap.
+    """
+    way = Path(os.path.realpath(path))
+    for place in (*reversed(way.parents), way):
+        found = place.lstat()
+        if found.st_uid not in _trusted():
+            return found.st_uid == uid
+        if found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+            return False
+    return False
+
+
 def _danger_of(place: Path) -> str:
     try:
         found = place.lstat()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from types import ModuleType
 
 import pytest
-from fuzzing import fuzz_archive, fuzz_framing
+from fuzzing import fuzz_archive, fuzz_framing, fuzz_messages, fuzz_session, fuzz_texts
 from tests.support.package_kit import directory, file, good_members, package_bytes, tar_bytes
 from tests.support.wire_kit import raw_frame
 
@@ -91,3 +93,59 @@ def test_a_mode_that_was_not_reduced_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(fuzz_archive, "unpack", careless)
     with pytest.raises(AssertionError, match="tool"):
         fuzz_archive.check(RAW)
+
+
+# --- what a peer means, what people write, and whole sessions ---------------------------------
+
+CORPUS = Path(fuzz_session.__file__).with_name("corpus")
+HARNESSES: list[ModuleType] = [fuzz_framing, fuzz_messages, fuzz_session, fuzz_texts]
+
+
+@pytest.mark.parametrize("harness", HARNESSES, ids=lambda one: one.__name__.rpartition(".")[2])
+def test_the_corpus_finds_nothing(harness: ModuleType) -> None:
+    files = sorted((CORPUS / harness.__name__.rpartition(".")[2]).iterdir())
+    assert files
+    for found in files:
+        harness.check(found.read_bytes())
+
+
+def test_messages_are_told_apart() -> None:
+    seen = {
+        fuzz_messages.check(data)
+        for data in (
+            b'{"name":"x"}',
+            b'{"status":"error"}',
+            b"[1]",
+            b"{",
+            b"[" * 600,
+        )
+    }
+    assert seen == {"handshake", "object", "json", "bad_json"}
+
+
+def test_random_manifests_and_configurations_are_named() -> None:
+    rng = random.Random(3)
+    seeds = [one.read_bytes() for one in (CORPUS / "fuzz_texts").iterdir()]
+    errors = 0
+    for _ in range(300):
+        damaged = bytearray(rng.choice(seeds))
+        damaged[rng.randrange(1, len(damaged))] = rng.randrange(256)
+        errors += bool(fuzz_texts.check(bytes(damaged)))
+    assert 0 < errors < 300
+
+
+def test_random_sessions_hold_nothing() -> None:
+    rng = random.Random(9)
+    assert max(fuzz_session.check(rng.randbytes(rng.randrange(1, 260))) for _ in range(150)) > 0
+
+
+def test_a_session_that_takes_too_much_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_session, "_MOST_GROWTH_KIB", -1)
+    with pytest.raises(AssertionError, match="the memory grew"):
+        fuzz_session.check(b"\0\0\0\0\0")
+
+
+def test_a_read_that_takes_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_session, "_LONGEST_FRAME_S", 0.0)
+    with pytest.raises(AssertionError, match="a read took"):
+        fuzz_session.check(b"\1" + b"\1\0\5\1")

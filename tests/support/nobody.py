@@ -10,6 +10,10 @@ import pytest
 from tests.support.lab import Lab
 
 NOBODY = 65534
+AS_NOBODY = (
+    *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
 
 
 def as_nobody(lab: Lab) -> tuple[str, ...]:
@@ -20,10 +24,7 @@ def as_nobody(lab: Lab) -> tuple[str, ...]:
     """
     if os.geteuid() != 0:
         return ()
-    words = (
-        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
-        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
-    )
+    words = AS_NOBODY
     if shutil.which("setpriv") is None:
         pytest.skip("the tests run as root, and setpriv is not installed")
     done = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)

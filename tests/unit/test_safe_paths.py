@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from vconnect.safe_paths import find_danger
+from vconnect.safe_paths import find_danger, is_given_to
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -67,6 +68,23 @@ def test_both_ways_of_a_link_count(place: Path, tmp_path: Path) -> None:
     target.parent.chmod(0o755)
     place.chmod(0o777)
     assert find_danger(link) == f"{place} can be changed by everybody (mode 0777)"
+
+
+@AS_ROOT
+def test_what_root_has_given_to_a_user() -> None:
+    with tempfile.TemporaryDirectory(dir="/run") as made:
+        home = Path(made) / "user"
+        (home / "run").mkdir(parents=True)
+        Path(made).chmod(0o755)
+        for one in (home, home / "run"):
+            os.chown(one, 65534, 65534)
+        socket = home / "run" / "x.sock"
+        socket.touch()
+        os.chown(socket, 65534, 65534)
+        assert is_given_to(socket, 65534)
+        assert not is_given_to(socket, 65533)
+        Path(made).chmod(0o1777)  # anybody may have made it there
+        assert not is_given_to(socket, 65534)
 
 
 def test_a_file_counts_as_well(place: Path) -> None:
