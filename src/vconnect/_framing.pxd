@@ -43,7 +43,7 @@ cdef inline int64_t frame_length(
 cdef object broken_length(int64_t verdict, const char* p, uint32_t limit, str limit_name)
 cdef object incomplete(Py_ssize_t have)
 cdef dict parse_object(
-    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys, str where=*
 )
 
 cdef object NOT_PLAIN

@@ -132,9 +132,11 @@ cdef bint may_hold_too_much(
 
 
 cdef int check_contents(
-    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys, str where
 ) except -1:
     """Refuse a frame that would take too long to parse.
+
+    Where no setting has the limits, ``where`` says what they are for.
 
     Raises:
         RemoteProtocolError: ``bad_json``.
@@ -144,10 +146,14 @@ cdef int check_contents(
     if found.is_too_deep:
         problem = f"is nested too deeply; the limit is {MAX_LEVELS - 1} levels in it"
     elif found.values > max_values:
-        problem = f"has {found.values} JSON values; the limit is {max_values} (max_answer_values)"
+        problem = (
+            f"has {found.values} JSON values; the limit is {max_values} "
+            f"({where or 'max_answer_values'})"
+        )
     elif found.keys > max_keys:
         problem = (
-            f"has an object with {found.keys} keys; the limit is {max_keys} (max_answer_keys)"
+            f"has an object with {found.keys} keys; the limit is {max_keys} "
+            f"({where or 'max_answer_keys'})"
         )
     else:
         return 0
@@ -171,11 +177,11 @@ cdef inline object load(const char* p, Py_ssize_t size):
 
 
 cdef object parse_json(
-    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys, str where=None
 ):
     cdef Py_ssize_t huge
     if may_hold_too_much(p, size, max_values, max_keys):
-        check_contents(p, size, max_values, max_keys)
+        check_contents(p, size, max_values, max_keys, where)
     try:
         message = load(p, size)
     except JSONDecodeError as error:
@@ -194,9 +200,9 @@ cdef object parse_json(
 
 
 cdef dict parse_object(
-    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys
+    const char* p, Py_ssize_t size, Py_ssize_t max_values, Py_ssize_t max_keys, str where=None
 ):
-    message = parse_json(p, size, max_values, max_keys)
+    message = parse_json(p, size, max_values, max_keys, where)
     if not isinstance(message, dict):
         raise RemoteProtocolError(
             "not_an_object", f"payload is a JSON {type(message).__name__}; expected an object"

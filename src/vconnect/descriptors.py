@@ -66,6 +66,14 @@ def limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def none_left() -> str:
+    """Say in words that a connection cannot be served for want of a descriptor."""
+    return (
+        "this host has no file descriptor left for another connection; its limit is "
+        f"{limit() or 'the one of the machine'}; raise it: ulimit -n, or LimitNOFILE= in the unit"
+    )
+
+
 class Reserve:
     """One descriptor that is kept, so that there is one when all others are in use."""
 

@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 _NEW_SUFFIX = ".new"
 
+# Far more than any file has that vconnect itself writes.
+_LARGEST = 64 << 20
+
 
 def sync(path: Path) -> None:
     """Flush a file's contents, or a directory's names, to disk. Blocks.
@@ -32,6 +35,18 @@ def read_regular(path: Path, limit: int) -> bytes:
     """
     with open_regular(path) as file:
         return file.read(limit)
+
+
+def read_own(path: Path) -> bytes:
+    """Read a file that vconnect has written, and that others may have replaced since. Blocks.
+
+    Raises:
+        OSError: It cannot be read, is not a regular file, or is too large to be one of those.
+    """
+    data = read_regular(path, _LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST >> 20} MiB", str(path))
+    return data
 
 
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:

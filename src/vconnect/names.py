@@ -105,15 +105,19 @@ def canonical_name(name: str) -> str:
 
 
 def is_valid_name(name: str) -> bool:
-    """Return whether ``name`` (canonical) follows `NAME_RULE`.
+    """Return whether ``name`` (canonical) has the characters of `NAME_RULE`."""
+    return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
 
-    A name that still begins with a prefix would be two: its own, and what remains without that.
 
-    >>> is_valid_name("x"), is_valid_name("v.plugin.x")
+def may_be_named(name: str) -> bool:
+    """Return whether a plugin may have ``name`` (canonical); see `NAME_RULE`.
+
+    One that still begins with a prefix would be two names: its own, and what remains without that.
+
+    >>> may_be_named("x"), may_be_named("v.plugin.x")
     (True, False)
     """
-    is_short = len(name) <= MAX_NAME_LENGTH and not name.startswith(PREFIXES)
-    return is_short and _NAME.fullmatch(name) is not None
+    return is_valid_name(name) and not name.startswith(PREFIXES)
 
 
 def is_pattern(text: str) -> bool:

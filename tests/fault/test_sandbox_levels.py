@@ -39,6 +39,12 @@ def read(path):
     with open(path) as file:
         return file.read()
 
+SOCKET = sys.argv[sys.argv.index("--socket") + 1]
+
+def change_mode(path):
+    os.chmod(path, 0o660)
+    return True
+
 def tcp():
     with socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 5):
         return True
@@ -62,6 +68,7 @@ def answer(event):
     outside = os.environ["OUTSIDE"]
     return {"status": "ok", "data": {
         "change a file outside of its own directories": can(lambda: write(outside + "/new")),
+        "change the mode of a file of the host's user": can(lambda: change_mode(SOCKET)),
         "read a file of the host's user": can(lambda: read(outside + "/token")),
         "gain privileges by a setuid program":
             can(lambda: "NoNewPrivs:\\t0" in read("/proc/self/status")),
@@ -137,7 +144,7 @@ async def test_a_plugin_can_what_the_table_says(lab: Lab, level: str) -> None:
         try:
             await runtime.start_all()
             said = table()[level]
-            assert len(said) == 9
+            assert len(said) == 10
             told = await runtime.request("tries", "e", {})
             told["send by UDP"] = arrived(heard)  # it may be sent, and lead nowhere
             assert told == said

@@ -36,8 +36,9 @@ class NativeOwner(Owner):
     def abandoned(self, number: int) -> None:
         self.given_up.append(number)
 
-    def called(self, message: Any, size: int) -> None:
+    def called(self, message: Any, size: int) -> bool:
         self.calls.append(message)
+        return True
 
 
 class NativeLaneMachine(LaneModel):

@@ -290,6 +290,8 @@ async def test_a_flood_is_served_in_turns_and_has_an_end(lab: Lab) -> None:
             # Those of one read wait together; 16 of them are served, then as many more may wait.
             replies = [await flood.read() for _ in range(1000 - 16 - 50)]
             assert {reply["code"] for reply in replies} == {"overloaded"}
+            await until(lambda: len(order) == 16)
+            await asyncio.sleep(0.05)
             assert order == ["flood"] * 16  # no more at once
             # The other one's calls go through, each at once.
             for _ in range(20):
@@ -463,3 +465,24 @@ async def test_a_function_that_holds_the_loop_is_told_with_the_caller(lab: Lab, 
             assert runtime.host_summary().longest_stall_s >= 0.15
     assert "plugin a: held the host's event loop for 1" in caplog.text
     assert "ms: the application's function for its call slow" in caplog.text
+
+
+async def test_replies_wait_until_they_are_read(lab: Lab) -> None:
+    """What is answered fills the memory of the host, so calls are not served meanwhile."""
+    async with lab.manager(allow_external=True) as runtime:
+        served = 0
+
+        @runtime.host_call("large")
+        def large(_: HostCall) -> str:
+            nonlocal served
+            served += 1
+            return "x" * 3_000_000
+
+        async with attached(runtime, lab, "deaf") as deaf:
+            await deaf.write(*({"id": n, "call": "large"} for n in range(1, 201)))
+            await until(lambda: served)
+            await asyncio.sleep(0.2)
+            assert served <= 3  # of 200
+            for n in range(1, 201):
+                assert (await deaf.read())["id"] == n
+            assert served == 200

@@ -169,8 +169,9 @@ class Heard(Owner):
         self.disconnected(error)
         self.on_end(session, error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
         self.calls.append(message)
+        return True
 
     def held_loop(self, session: Session, seconds: float) -> None:
         raise AssertionError("nothing takes long here")

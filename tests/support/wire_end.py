@@ -45,7 +45,7 @@ class Ends:
     def detached(self, session: Session, error: Exception | None) -> None:
         self._ended.set()
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
         raise AssertionError("a classic plugin calls nothing")
 
     def held_loop(self, session: Session, seconds: float) -> None:

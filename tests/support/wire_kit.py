@@ -72,6 +72,8 @@ class Owner:
     def end_reason(self) -> str:
         return "its connection ended"
 
+    def writable(self) -> None: ...
+
     def disconnected(self, error: Exception | None) -> None:
         self.ends.append(error)
 

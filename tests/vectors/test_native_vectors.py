@@ -49,11 +49,12 @@ class NativeOwner(Owner):
         super().__init__()
         self.calls: list[Any] = []
 
-    def called(self, message: dict[str, Any], size: int) -> None:
+    def called(self, message: dict[str, Any], size: int) -> bool:
         try:
             self.calls.append(msgspec.structs.asdict(parse_call(message)))
         except HostCallError as error:
             self.calls.append(error.code)
+        return True
 
     def abandoned(self, number: int) -> None:
         pass

@@ -114,7 +114,16 @@ class AdminServer:
     async def _note_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
         transport = request.transport
-        if transport is not None and self._manager.is_confined(peer_of(transport).pid):
+        try:
+            may_ask = transport is None or not self._manager.is_confined(peer_of(transport).pid)
+        # It is unknown who asks: the process has ended, or no descriptor is left to look at it.
+        except OSError as error:
+            return error_response(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "unavailable",
+                f"cannot tell which process asks: {error.strerror}",
+            )
+        if not may_ask:
             return error_response(
                 HTTPStatus.FORBIDDEN,
                 "forbidden",

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from vconnect.errors import ConfigError
-from vconnect.names import NAME_RULE, PREFIXES, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, PREFIXES, canonical_name, may_be_named
 
 LANGUAGES = ("python", "rust")
 
@@ -42,7 +42,7 @@ def create_project(name: str, directory: Path, language: str = "python") -> list
         ConfigError: The name, the directory or the language is not allowed, or writing failed.
     """
     plugin = canonical_name(name)
-    if not is_valid_name(plugin):
+    if not may_be_named(plugin):
         raise ConfigError(f"the name is {name!r}; expected {NAME_RULE}")
     if language not in LANGUAGES:
         raise ConfigError(f"the language is {language!r}; expected one of: {', '.join(LANGUAGES)}")

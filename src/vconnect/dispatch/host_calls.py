@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from itertools import islice
 from reprlib import repr as shown  # limits the length and depth of what a plugin sent
 from time import monotonic
@@ -48,6 +49,8 @@ _CALLS_AT_ONCE = 16
 # Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
 # waits for them.
 _BATCH = 64
+# No further call is started in an iteration after so many seconds.
+_TURNS_S = 0.001
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
 # Fields of a log record. More could not be told from one another by a reader.
@@ -137,8 +140,12 @@ class HostCalls:
 
     def accept(
         self, plugin: PluginRuntime, session: Session, message: dict[str, Any], size: int = 0
-    ) -> None:
-        """Queue a call from a plugin, which came in so many bytes, or refuse it."""
+    ) -> bool:
+        """Queue a call from a plugin, which came in so many bytes, or refuse it.
+
+        Returns:
+            Whether it is queued.
+        """
         number = message.get("id")
         try:
             call = parse_call(message)
@@ -151,18 +158,20 @@ class HostCalls:
             session.charge_call(size)
         except HostCallError as error:
             _refuse(session, number, error)
-            return
+            return False
         except PluginOverloadedError as error:
             _refuse(session, number, HostCallError(error.code, error.message))
-            return
+            return False
         queue.waiting.append((call, size))
         self._enqueue(queue)
+        return True
 
     def forget(self, session: Session) -> None:
         """Drop the calls of a session that has ended, and cancel those in progress."""
         queue = self._queues.pop(session, None)
         if queue is not None:
             queue.waiting.clear()
+            session.on_writable = str  # else the two would keep each other
             for task in queue.tasks:
                 task.cancel()
 
@@ -172,15 +181,20 @@ class HostCalls:
         queue = self._queues.get(session)
         if queue is None:
             queue = self._queues[session] = _CallQueue(plugin, session)
+            session.on_writable = partial(self._enqueue, queue)
         return queue
 
     def _enqueue(self, queue: _CallQueue) -> None:
         # A queue is ready at most once, or a plugin with many calls would get several turns per
         # round.
-        if queue.waiting and not queue.is_ready and len(queue.tasks) < _CALLS_AT_ONCE:
-            queue.is_ready = True
-            self._ready.append(queue)
-            self._schedule()
+        if not queue.waiting or queue.is_ready or len(queue.tasks) >= _CALLS_AT_ONCE:
+            return
+        # Whoever does not read replies gets no more of them: they would fill the host's memory.
+        if queue.session.is_full():
+            return
+        queue.is_ready = True
+        self._ready.append(queue)
+        self._schedule()
 
     def _schedule(self) -> None:
         if self._ready and not self._scheduled:
@@ -189,9 +203,10 @@ class HostCalls:
 
     def _take_turns(self) -> None:
         self._scheduled = False
+        ends = monotonic() + _TURNS_S
         # No more turns than there can be calls to start, so that an idle loop ends early.
         for _ in range(min(_BATCH, len(self._ready) * _CALLS_AT_ONCE)):
-            if not self._ready:
+            if not self._ready or monotonic() > ends:
                 break
             queue = self._ready.popleft()
             queue.is_ready = False

@@ -6,6 +6,7 @@ from typing import Any
 
 from vconnect.dispatch.host_calls import HostCalls
 from vconnect.errors import HandshakeError
+from vconnect.names import NAME_RULE, may_be_named
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -107,10 +108,12 @@ class HostGatekeeper:
         if (supervisor := self._supervisors.pop(session, None)) is not None:
             supervisor.detached(session, error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
-        """Called for each call of a native plugin."""
-        if (supervisor := self._supervisors.get(session)) is not None:
-            self._calls.accept(supervisor.plugin, session, message, size)
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+        """Called for each call of a native plugin; return whether it is accepted."""
+        supervisor = self._supervisors.get(session)
+        if supervisor is None:
+            return False
+        return self._calls.accept(supervisor.plugin, session, message, size)
 
     def held_loop(self, session: Session, seconds: float) -> None:
         """Called if what a plugin sent has held the event loop for so long."""
@@ -154,6 +157,8 @@ class HostGatekeeper:
 
     def _register_external(self, handshake: Handshake, peer: Peer) -> PluginRuntime:
         check_external(handshake.plugin, peer, allowed=self._allow_external)
+        if not may_be_named(handshake.plugin):
+            raise HandshakeError("bad_name", f"{handshake.plugin!r} is two names; {NAME_RULE}")
         # Before it is registered: who cannot serve is not remembered.
         if handshake.disable:
             raise HandshakeError("disabled", handshake.disable)

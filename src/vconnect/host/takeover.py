@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import make_directories, replace_file, sync
+from vconnect.durable import make_directories, read_own, replace_file, sync
 from vconnect.errors import StateError
 from vconnect.plugins.state_file import HostState, Record, StateFile
 from vconnect.processes.directories import older_hosts, sweep
@@ -124,7 +124,7 @@ class Takeover:
         make_directories(self._state_dir)
         file, text = self._state_dir / "socket", f"{self._socket}\n".encode()
         with suppress(OSError):
-            owner = file.read_bytes()
+            owner = read_own(file)
             if owner == text:
                 return
             self._check_gone(Path(os.fsdecode(owner).rstrip("\n")))
@@ -133,7 +133,7 @@ class Takeover:
     def _check_gone(self, owner: Path) -> None:
         """Refuse a directory that another host is using: its plugins would share their data."""
         with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-            data = StateFile(self._state_dir, owner).path.read_bytes()
+            data = read_own(StateFile(self._state_dir, owner).path)
             host = msgspec.json.decode(data, type=Record).host
             if host.is_alive():
                 raise StateError(

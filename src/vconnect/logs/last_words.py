@@ -16,7 +16,7 @@ from .records import UNCAUGHT, find_level
 _MAX_LINES = 10
 _MAX_CHARACTERS = 400
 
-_PANIC = re.compile(r"thread '.*'.* panicked at (.*:\d+):$")
+_PANIC = re.compile(r"thread '[^\n]{0,200}? panicked at (.*:\d+):$")
 
 # A frame of a stack. Messages do not go past one.
 _FRAME = re.compile(

@@ -46,7 +46,7 @@ _LOGFMT = re.compile(r"(?:^|\s)(?:level|lvl|severity)=\"?([A-Za-z]+)")
 
 #: How the message of an uncaught error begins. Python, Node, Java and .NET name its type.
 UNCAUGHT = re.compile(
-    r"thread '.*'.* panicked at "
+    r"thread '[^\n]{0,200}? panicked at "
     r"|\s*panic: |fatal error: |FATAL ERROR: |Fatal Python error: "
     r"|terminate called |\S+: .*: Assertion "
     r"|PHP Fatal error: |Unhandled exception\. "
@@ -55,7 +55,9 @@ UNCAUGHT = re.compile(
     r"|(?:\w+\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt)$"
 )
 # What the error itself follows, after lines that are indented or at once.
-_ANNOUNCED = re.compile(r"[\s+|]*(?:Exception Group )?Traceback \(|thread '.*'.* panicked at ")
+_ANNOUNCED = re.compile(
+    r"[\s+|]*(?:Exception Group )?Traceback \(|thread '[^\n]{0,200}? panicked at "
+)
 # What Python writes between the tracebacks of a chain.
 _CHAINED = (
     "During handling of the above exception",

@@ -24,7 +24,7 @@ from vconnect.bounds import (
 from vconnect.durable import read_regular
 from vconnect.errors import ManifestError
 from vconnect.json_rule import find_problem
-from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, canonical_name, may_be_named
 from vconnect.validation import explain_json, place_and_words, without_mark
 
 MANIFEST_NAME = "plugin.json"
@@ -182,7 +182,7 @@ def read_manifest_if_any(path: Path) -> Manifest | None:
 def _check_names(manifest: Manifest, origin: str) -> None:
     for field, name in (("name", manifest.name), ("plugin_no", manifest.plugin_no)):
         required = field == "name"
-        if (name or required) and not is_valid_name(canonical_name(name)):
+        if (name or required) and not may_be_named(canonical_name(name)):
             raise ManifestError(f"{origin}: {field} is {cut(name, _SHOWN)!r}; expected {NAME_RULE}")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from vconnect.durable import replace_file
+from vconnect.durable import read_own, replace_file
 from vconnect.threads import BackgroundWriter
 from vconnect.wire.session import LostEvent
 
@@ -188,7 +188,7 @@ class Crashes:
         if self._file is None:
             return []
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=list[CrashReport])
+            return msgspec.json.decode(read_own(self._file), type=list[CrashReport])
         except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

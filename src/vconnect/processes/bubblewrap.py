@@ -176,7 +176,8 @@ def _mounts(view: View) -> Iterator[str]:
     for writable in view.writable:
         yield from ("--bind", str(writable), str(writable))
     yield from ("--ro-bind", str(view.secrets), str(view.secrets))
-    yield from ("--bind", str(view.socket), str(view.socket))
+    # Who may only read it can connect all the same, but cannot change its mode for the others.
+    yield from ("--ro-bind", str(view.socket), str(view.socket))
     if not view.network:
         yield "--unshare-net"
     yield from ("--chdir", str(view.directory))

@@ -61,11 +61,15 @@ def is_still(peer: Peer) -> bool:
 
 
 def gains_no_privileges(pid: int) -> bool:
-    """Return whether a process has given up for good to gain privileges (``no_new_privs``)."""
+    """Return whether a process has given up for good to gain privileges (``no_new_privs``).
+
+    Raises:
+        OSError: Descriptors or memory ran out, so it is unknown.
+    """
     try:
         with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - once per request
             return b"\nNoNewPrivs:\t1\n" in file.read()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from vconnect.errors import ConfigError
-from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, canonical_name, may_be_named
 from vconnect.validation import place_and_words
 from vconnect.wire.messages import NATIVE_VERSIONS
 
@@ -114,7 +114,7 @@ def check_plugin(plugin: Plugin) -> None:
         TypeError: A class attribute is invalid; the text says which and what is allowed.
     """
     origin = type(plugin).__name__
-    if not isinstance(plugin.plugin_no, str) or not is_valid_name(plugin.name):
+    if not isinstance(plugin.plugin_no, str) or not may_be_named(plugin.name):
         raise TypeError(
             f"{origin}.plugin_no is {plugin.plugin_no!r}; expected a name such as "
             f"'wk.plugin.example': after the prefix, {NAME_RULE}"

@@ -24,7 +24,7 @@ from vconnect.names import (
     canonical_name,
     capability_matches,
     is_pattern,
-    is_valid_name,
+    may_be_named,
 )
 from vconnect.validation import place_and_words, uncapitalized, without_mark
 
@@ -152,7 +152,7 @@ def dev_plugin(name: str, path: str | Path) -> DevPlugin:
         ConfigError: The name is invalid, or there is no home directory for a ``~``.
     """
     plugin = canonical_name(name)
-    if not is_valid_name(plugin):
+    if not may_be_named(plugin):
         raise ConfigError(f"dev plugin '{name}:{path}': the name is {name!r}; expected {NAME_RULE}")
     return DevPlugin(plugin, absolute_path(path))
 

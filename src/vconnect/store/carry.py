@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import make_directories, replace_file, sync
+from vconnect.durable import make_directories, read_own, replace_file, sync
 
 from .home import CARRIED, CARRY
 from .layout import LEGACY, PACKAGE, VERSIONS
@@ -99,7 +99,7 @@ def written_files(legacy: Path) -> list[str]:
         OSError: The directory cannot be read.
     """
     root = legacy / PACKAGE
-    packaged = set(msgspec.json.decode((legacy / CARRY).read_bytes(), type=list[str]))
+    packaged = set(msgspec.json.decode(read_own(legacy / CARRY), type=list[str]))
     try:
         newest = (root / _MANIFEST).stat().st_mtime + _SLACK_S
     except OSError:

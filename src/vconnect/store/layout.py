@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from vconnect.durable import read_own
 from vconnect.errors import InstallError
 
 PRIVATE = ".vconnect"
@@ -155,7 +156,7 @@ def read_head(directory: Path) -> ReceiptHead:
     """
     file = directory / RECEIPT
     try:
-        receipt = msgspec.json.decode(file.read_bytes(), type=ReceiptHead)
+        receipt = msgspec.json.decode(read_own(file), type=ReceiptHead)
     except OSError as error:
         raise InstallError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -186,7 +187,7 @@ def read_version(directory: Path) -> InstalledVersion:
 def is_whole(version: InstalledVersion) -> bool:
     """Return whether every file of a version is still there, whatever is in it. Blocks."""
     try:
-        data = (version.directory / RECEIPT).read_bytes()
+        data = read_own(version.directory / RECEIPT)
         files = msgspec.json.decode(data, type=Receipt).files
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

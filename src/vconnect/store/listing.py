@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from vconnect.errors import InstallError, ManifestError, PluginStartError
-from vconnect.names import NAME_RULE, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, canonical_name, may_be_named
 from vconnect.packages.command import production_command
 from vconnect.packages.config_schema import check_schema
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -98,7 +98,7 @@ def list_plugins(directories: list[Path]) -> list[InstalledPlugin]:
 def inspect(home: Path) -> InstalledPlugin:
     """Describe the plugin in one directory. Blocks."""
     name = canonical_name(home.name)
-    if not is_valid_name(name):
+    if not may_be_named(name):
         problem = f"{home}: the directory's name is not a valid plugin name; expected {NAME_RULE}"
         return InstalledPlugin(name=name, home=home, path=home, problem=problem)
     try:
@@ -129,7 +129,7 @@ def inspect(home: Path) -> InstalledPlugin:
 
 def _is_stranger(path: Path) -> bool:
     """Return whether nothing about a directory looks like a plugin: name, manifest, program."""
-    if is_valid_name(canonical_name(path.name)):
+    if may_be_named(canonical_name(path.name)):
         return False
     if os.path.lexists(path / MANIFEST_NAME) or is_store_directory(path):
         return False

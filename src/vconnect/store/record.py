@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from vconnect.durable import replace_file
+from vconnect.durable import read_own, replace_file
 from vconnect.errors import InstallError
 
 from .layout import FORMAT, RECORD, InstalledVersion
@@ -139,4 +139,4 @@ def write_record(home: Path, record: Record) -> None:
 
 
 def _raw(file: Path) -> dict[str, Any]:
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    return msgspec.json.decode(read_own(file), type=dict[str, Any])

@@ -25,7 +25,7 @@ from vconnect.names import (
     NAME_RULE,
     PACKAGE_DIR_VARIABLE,
     PLUGIN_NAME_VARIABLE,
-    is_valid_name,
+    may_be_named,
 )
 from vconnect.packages.command import dev_command, host_arguments, production_command
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
@@ -208,7 +208,7 @@ class Launcher:
         if error := self._uncarried.pop(plugin.name, None):
             problem = f"cannot carry its files to its data directory: {error.strerror}"
             raise start_error(plugin.name, problem, error)
-        if not plugin.dev and not is_valid_name(plugin.name):
+        if not plugin.dev and not may_be_named(plugin.name):
             raise ManifestError(f"{plugin.home}: is not a valid plugin name; expected {NAME_RULE}")
         if version is not None:
             return Located(version.package, version)

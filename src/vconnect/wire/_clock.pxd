@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The clock for all deadlines. Only a header: there is no module of this name."""
+"""The clock of all deadlines, and the one of work. Only a header: no module has this name."""
 
 cdef extern from *:
     """
@@ -14,5 +14,12 @@ cdef extern from *:
         return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     #endif
     }
+    /* The processor time of this thread: on a busy machine, a frame must not pay for others. */
+    static inline double vc_busy(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
     """
     double monotonic "vc_monotonic"() nogil
+    double busy "vc_busy"() nogil

@@ -121,6 +121,7 @@ cdef class ByNumber(InFlight):
 
     cdef Call take(self, object number)
     cdef object number_of(self, dict message)
+    cdef int hand_over(self, dict message, Py_ssize_t size) except -1
     cdef bint is_asked(self, const char* payload, Py_ssize_t size)
     cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1
     cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1

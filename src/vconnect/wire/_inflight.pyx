@@ -12,7 +12,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cython cimport final, freelist
 
-from ._clock cimport monotonic
+from ._clock cimport busy, monotonic
 from vconnect._framing cimport NOT_PLAIN, Event, plain_data
 
 cdef extern from "../_scan.h":
@@ -53,7 +53,7 @@ cdef enum:
 # What a peer may make us parse that we have not asked for: so many seconds at once, and so many
 # seconds more in a second.
 cdef double UNASKED_BURST = 0.010
-cdef double UNASKED_RATE = 0.005
+cdef double UNASKED_RATE = 0.050
 
 # What a native reply means. Without "data", keys that this version does not know would make the
 # reply look like data itself, as in the classic dialect.
@@ -139,11 +139,11 @@ cdef class AnsweredStream(StreamCore):
         )
 
     cdef int charge(self, double began) except -1:
-        """Charge the time since `began` for a frame that nobody asked for."""
+        """Charge the work since `began`, a time of `busy`, for a frame that nobody asked for."""
         cdef double now = monotonic()
         self.unasked_left = min(
-            UNASKED_BURST, self.unasked_left + (began - self.unasked_at) * UNASKED_RATE
-        ) - (now - began)
+            UNASKED_BURST, self.unasked_left + (now - self.unasked_at) * UNASKED_RATE
+        ) - (busy() - began)
         self.unasked_at = now
         return self.rest(-self.unasked_left / UNASKED_RATE) if self.unasked_left < 0 else 0
 
@@ -430,10 +430,16 @@ cdef class ByNumber(InFlight):
             return self.unread(payload, size, error)
         # Both sides number their own calls, so only `status` distinguishes a reply from a call.
         if "status" not in message:
-            self.lane.owner.called(message, size)
-            return 0
+            return self.hand_over(message, size)
         call = self.take(self.number_of(message))
         return 0 if call is None else self.settle(call, message)
+
+    cdef int hand_over(self, dict message, Py_ssize_t size) except -1:
+        """Pass a call on. One that is refused is work that nobody has asked for."""
+        cdef double began = busy()
+        if not self.lane.owner.called(message, size):
+            self.lane.charge(began)
+        return 0
 
     cdef object number_of(self, dict message):
         """Return the number of a reply.
@@ -457,7 +463,7 @@ cdef class ByNumber(InFlight):
     cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1:
         """Process a large frame that answers nothing: a call, or a reply that nobody waits for."""
         cdef vc_address address
-        cdef double began = monotonic()
+        cdef double began = busy()
         vc_read_address(payload, size, &address)
         # A reply that nobody waits for is counted, and not parsed.
         if address.has_status and address.id:
@@ -470,8 +476,7 @@ cdef class ByNumber(InFlight):
             return self.unread(payload, size, error)
         self.lane.charge(began)
         if "status" not in message:
-            self.lane.owner.called(message, size)
-            return 0
+            return self.hand_over(message, size)
         call = self.take(self.number_of(message))
         return 0 if call is None else self.settle(call, message)
 

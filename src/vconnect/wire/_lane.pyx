@@ -31,6 +31,7 @@ from cython cimport final
 
 from ._clock cimport monotonic
 from vconnect._framing cimport Event, EventName, event_frame
+from ._stream cimport USUAL_READ
 from ._inflight cimport (
     UNASKED_BURST,
     AnsweredStream,
@@ -59,6 +60,13 @@ cdef extern from "Python.h":
 cdef double COARSE = 0.001
 # A read that takes longer is told to the owner. Seconds.
 cdef double HELD = 0.1
+# After one that takes longer, less is read at a time; after one that takes less, more. Seconds.
+cdef double LONG_READ = 0.001
+cdef double SHORT_READ = 0.00025
+
+cdef enum:
+    LEAST_READ = 2 * 1024
+
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
 
@@ -122,6 +130,7 @@ cdef class LaneCore(AnsweredStream):
             self.limit_name = "max_answer_bytes"
         self.max_values = max_values
         self.max_keys = max_keys
+        self.read_window = min(<Py_ssize_t>USUAL_READ, self.buffer.size)
         self.unasked_left = UNASKED_BURST
         self.unasked_at = monotonic()
         self.read_data = read_data
@@ -354,8 +363,13 @@ cdef class LaneCore(AnsweredStream):
         cdef double began = monotonic(), took
         AnsweredStream.buffer_updated(self, nbytes)
         took = monotonic() - began
-        if took >= HELD and self.serving:
-            self.owner.held_loop(took)
+        # A read is as long as its frames are quick: others wait for the end of each.
+        if took > LONG_READ:
+            self.read_window = max(<Py_ssize_t>LEAST_READ, self.read_window // 4)
+            if took >= HELD and self.serving:
+                self.owner.held_loop(took)
+        elif nbytes >= self.read_window and took < SHORT_READ:
+            self.read_window = min(2 * self.read_window, self.buffer.size)
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
         # One answer per read: the caller waits for each before it sends the next.
@@ -407,6 +421,7 @@ cdef class LaneCore(AnsweredStream):
                 self.transport.resume_reading()
         if self.serving:
             self.pump()
+            self.owner.writable()
 
     def reply(self, bytes frame not None):
         """Send a reply to a call; a peer that does not read is not read from either.
@@ -418,6 +433,10 @@ cdef class LaneCore(AnsweredStream):
             self.read_paused = True
             if self.rest_timer is None:
                 self.transport.pause_reading()
+
+    def is_full(self):
+        """Return whether what was sent waits because the peer does not read it."""
+        return self.write_paused
 
     cdef int rest(self, double seconds) except -1:
         """Read nothing for a while: the peer has used up the time for what nobody asked for."""

@@ -4,9 +4,15 @@
 from libc.stdint cimport uint32_t
 
 
+cdef enum:
+    # What is read at a time from a peer whose frames take as long as usual.
+    USUAL_READ = 32 * 1024
+
+
 cdef class ReadBuffer:
     cdef bytearray store            # never resized: `view` exports it
     cdef object view                # memoryview over all of `store`
+    cdef object usual_view          # over the first USUAL_READ bytes of it
     cdef char* data                 # borrowed from `store`, valid as long as this object lives
     cdef Py_ssize_t size
     cdef object loop                # the loop whose streams it serves; set by its first lane
@@ -22,6 +28,7 @@ cdef class StreamCore:
     cdef str limit_name             # what that is called in errors
     cdef Py_ssize_t max_values      # JSON values of a frame, keys included
     cdef Py_ssize_t max_keys        # keys of one object
+    cdef Py_ssize_t read_window     # how many bytes are read at a time
     cdef int fd                     # borrowed from the transport; -1 once it may be closed
     cdef readonly bint is_closing
 

@@ -78,6 +78,7 @@ cdef class ReadBuffer:
             raise ValueError(f"size_bytes is {size_bytes}; expected at least {4 * DIRECT_ABOVE}")
         self.store = PyByteArray_FromStringAndSize(NULL, size_bytes)
         self.view = memoryview(self.store)
+        self.usual_view = self.view[:USUAL_READ]
         self.data = PyByteArray_AS_STRING(self.store)
         self.size = size_bytes
 
@@ -95,16 +96,20 @@ cdef class StreamCore:
         buffer: The loop's shared read buffer.
         max_frame_bytes: A longer frame ends the connection.
         limit_name: What that limit is called in errors.
+        max_values: The maximum number of JSON values in a frame, keys included.
     """
 
     def __init__(self, owner, ReadBuffer buffer not None,
                  uint32_t max_frame_bytes=DEFAULT_MAX_FRAME_BYTES,
-                 str limit_name not None="max_frame_bytes"):
+                 str limit_name not None="max_frame_bytes",
+                 Py_ssize_t max_values=PY_SSIZE_T_MAX):
         self.owner = owner
         self.buffer = buffer
         self.read_limit = max_frame_bytes
         self.limit_name = limit_name
-        self.max_values = self.max_keys = PY_SSIZE_T_MAX
+        self.max_values = max_values
+        self.max_keys = PY_SSIZE_T_MAX
+        self.read_window = buffer.size
         self.fd = -1
 
     def __dealloc__(self):
@@ -123,9 +128,11 @@ cdef class StreamCore:
         if self.direct is not None:
             return memoryview(self.direct)[self.direct_have:]
         if self.kept_bytes == 0:
-            return self.buffer.view
+            if self.read_window == USUAL_READ:
+                return self.buffer.usual_view
+            return self.buffer.view[:self.read_window]
         memcpy(self.buffer.data, self.kept, self.kept_bytes)
-        return self.buffer.view[self.kept_bytes:]
+        return self.buffer.view[self.kept_bytes:self.kept_bytes + self.read_window]
 
     def buffer_updated(self, Py_ssize_t nbytes):
         cdef Py_ssize_t size
@@ -217,7 +224,9 @@ cdef class StreamCore:
         return 0 if self.is_closing else self.batch_read(1)
 
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1:
-        self.owner.message(parse_object(payload, size, self.max_values, self.max_keys))
+        self.owner.message(
+            parse_object(payload, size, self.max_values, self.max_keys, self.limit_name)
+        )
         return 0
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:

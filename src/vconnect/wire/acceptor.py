@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from vconnect.descriptors import Reserve, limit
+from vconnect.descriptors import Reserve, none_left
 
 # No descriptor or no memory for another connection, in this process or on the machine.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -129,7 +129,7 @@ class Acceptor:
             return
         self._loop.remove_reader(visitor.fileno())
         with visitor, suppress(OSError):
-            visitor.send(self._farewell(_words()))
+            visitor.send(self._farewell(none_left()))
             # What is closed unread would reset the connection, and the answer might be lost.
             while visitor.recv(_READ_BYTES):
                 pass
@@ -139,12 +139,5 @@ class Acceptor:
         if now - self._warned >= _WARN_EVERY_S:
             self._warned = now
             _log.warning(
-                "connections to %s are refused: %s; %s", self._name, error.strerror, _words()
+                "connections to %s are refused: %s; %s", self._name, error.strerror, none_left()
             )
-
-
-def _words() -> str:
-    return (
-        "this host has no file descriptor left for another connection; its limit is "
-        f"{limit() or 'the one of the machine'}; raise it: ulimit -n, or LimitNOFILE= in the unit"
-    )

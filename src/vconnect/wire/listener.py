@@ -52,6 +52,7 @@ class Listener:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             if self._private.is_intact():
+                self._keep_open()
                 continue
             try:
                 bound = self._private.rebind()
@@ -65,3 +66,9 @@ class Listener:
             previous, self._acceptor = self._acceptor, self._listen(bound)
             previous.close()
             _log.warning("socket file %s had disappeared; bound it again", self._private.path)
+
+    def _keep_open(self) -> None:
+        """Let plugins connect again if one of them has changed the socket's mode."""
+        with suppress(OSError):  # it has disappeared just now, which the next look tells
+            if self._private.restore_mode():
+                _log.warning("the mode of %s kept plugins out; restored it", self._private.path)

@@ -25,6 +25,8 @@ from vconnect.settings.paths import absolute_path
 
 # Connections that may wait to be accepted: all plugins of a large host that reconnect at once.
 _BACKLOG = 512
+# Both are needed to connect.
+_OWNERS = stat.S_IRUSR | stat.S_IWUSR
 
 
 class PrivateSocket:
@@ -53,6 +55,20 @@ class PrivateSocket:
     def is_intact(self) -> bool:
         """Return whether the path still refers to this socket."""
         return self._inode is not None and _inode(self.path) == self._inode
+
+    def restore_mode(self) -> bool:
+        """Let this user connect again if the socket's mode says otherwise; return whether it did.
+
+        A wider mode is kept: the operator may have let a group in.
+
+        Raises:
+            OSError: The mode cannot be changed.
+        """
+        mode = self.path.lstat().st_mode
+        if mode & _OWNERS == _OWNERS:
+            return False
+        self.path.chmod(stat.S_IMODE(mode) | _OWNERS)
+        return True
 
     def rebind(self) -> socket.socket:
         """Bind the path again, after it was deleted.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from vconnect._framing import encode_frame
-from vconnect.descriptors import keep_from_children
+from vconnect.descriptors import keep_from_children, none_left
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError
 from vconnect.settings.paths import absolute_path
 
@@ -31,6 +32,8 @@ from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
 from .waiting_room import WaitingRoom
 
 MAX_HANDSHAKE_BYTES = 64 * 1024
+# Far more JSON values than there are keys and capabilities. Nobody has let the peer in yet.
+_MAX_HANDSHAKE_VALUES = 4096
 """The maximum payload of a frame from a peer that has not been admitted yet."""
 
 HELD_UP_S = 1.0
@@ -176,7 +179,13 @@ class UnixSocketServer:
 
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.
-        return Lane(_Greeting(self), self._buffer, MAX_HANDSHAKE_BYTES, "before the handshake")
+        return Lane(
+            _Greeting(self),
+            self._buffer,
+            MAX_HANDSHAKE_BYTES,
+            "before the handshake",
+            _MAX_HANDSHAKE_VALUES,
+        )
 
     # Called by greetings.
 
@@ -221,9 +230,8 @@ class _Greeting:
         assert transport is not None
         try:
             self._peer = self._server.identify(transport)
-        except OSError as error:  # without credentials it cannot be matched with a plugin
-            _log.debug("a connection without a process was closed: %s", error)
-            stream.abort()
+        except OSError as error:
+            self._refuse_unidentified(stream, error)
             return
         self._server.waiting.enter(self, self._peer.pid, self._turn_away)
         if stream.is_closing:
@@ -236,7 +244,11 @@ class _Greeting:
         assert self._peer is not None
         gatekeeper = self._server.gatekeeper
         # Looked up before parsing, because a refusal of garbage is reported to the owner as well.
-        owner = gatekeeper.owner(self._peer)
+        try:
+            owner = gatekeeper.owner(self._peer)
+        except OSError as error:
+            self._refuse_unidentified(self._stream, error)
+            return
         # Refusals without a name share one entry in the log's limit.
         name = claimed_name(message)
         try:
@@ -253,8 +265,8 @@ class _Greeting:
         session.open(welcome)
         gatekeeper.attached(session, owner)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
-        self._server.gatekeeper.called(session, message, size)
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+        return self._server.gatekeeper.called(session, message, size)
 
     def held_loop(self, session: Session, seconds: float) -> None:
         self._server.gatekeeper.held_loop(session, seconds)
@@ -307,6 +319,16 @@ class _Greeting:
         assert self._peer is not None
         self._server.refuse(self._stream, error, name, self._peer)
         self._server.gatekeeper.refused(owner, error)
+
+    def _refuse_unidentified(self, stream: Lane, error: OSError) -> None:
+        """End a connection whose process is unknown: it cannot be matched with a plugin."""
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            _log.debug("a connection without a process was closed: %s", error)
+            stream.abort()
+            return
+        assert stream.transport is not None
+        self._peer = peer_of(stream.transport)
+        self._turn_away(none_left())
 
     def _turn_away(self, words: str) -> None:
         """Refuse a connection because there are too many, at little cost."""

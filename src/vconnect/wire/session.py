@@ -100,8 +100,12 @@ class SessionOwner(Protocol):
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called once, when the session has ended."""
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
-        """Called for each call of a native plugin to the host, which came in so many bytes."""
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+        """Called for each call of a native plugin to the host, which came in so many bytes.
+
+        Returns:
+            Whether it is accepted.
+        """
 
     def held_loop(self, session: Session, seconds: float) -> None:
         """Called if what the plugin sent has held the event loop for so long."""
@@ -128,6 +132,7 @@ class Session:
         permissions: The calls that the manifest of the connected version asks for.
         is_ready: Whether the plugin can serve. It gets no events before.
         connected_at: When the session began, in Unix seconds.
+        on_writable: Called when the plugin has read most of what was sent to it.
         why_gone: Returns how the plugin's process has ended, or empty.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
@@ -152,6 +157,7 @@ class Session:
         self.is_ready = handshake.is_ready
         self.connected_at = time.time()
         self.why_gone: Callable[[], str] = str
+        self.on_writable: Callable[[], object] = str
         self._lane = lane
         self._limits = limits
         self._owner = owner
@@ -290,9 +296,9 @@ class Session:
 
     # Called by the lane.
 
-    def called(self, message: dict[str, Any], size: int) -> None:
-        """Forward a call of the plugin."""
-        self._owner.called(self, message, size)
+    def called(self, message: dict[str, Any], size: int) -> bool:
+        """Forward a call of the plugin; return whether it is accepted."""
+        return self._owner.called(self, message, size)
 
     def unread_call(self, number: int, error: Exception) -> None:
         """Refuse a call that is not strict JSON."""
@@ -310,6 +316,14 @@ class Session:
     def held_loop(self, seconds: float) -> None:
         """Forward it."""
         self._owner.held_loop(self, seconds)
+
+    def writable(self) -> None:
+        """Forward it to whoever waits to reply."""
+        self.on_writable()
+
+    def is_full(self) -> bool:
+        """Return whether replies wait because the plugin does not read them."""
+        return self._lane.is_full()
 
     def disconnected(self, error: Exception | None) -> None:
         """Forward the end."""

@@ -50,7 +50,7 @@ class SessionOwner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self._owner.disconnected(error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
         raise AssertionError("a classic plugin calls nothing")
 
     def held_loop(self, session: Session, seconds: float) -> None:

@@ -63,10 +63,18 @@ def test_levels_are_found_behind_colors() -> None:
     assert (content.level, content.text) == ("error", "2024-05-06T07:08:09.1Z ERROR x: lost")
 
 
-@pytest.mark.parametrize("text", [" " * 16384, "a." * 8192, "[" * 16384, "level=" * 2700 + "x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(" " * 16384, "a." * 8192, "[" * 16384, "level=" * 2700 + "x"),
+        *("thread '" + "' " * 8192, "A." * 8192, "a: " * 5400, "+|" * 8192),
+    ],
+)
 def test_no_line_is_expensive(text: str) -> None:
+    parser = LineParser()
     for _ in range(100):
         assert guess_level(text) == "info"
+        assert parser.parse(text.encode()).level == "info"
 
 
 @pytest.mark.parametrize(

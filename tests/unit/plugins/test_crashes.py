@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 from tests.support.clock import Clock
@@ -176,6 +177,16 @@ def test_a_file_that_is_nested_too_deeply_is_passed_over(tmp_path, caplog):
     (tmp_path / "x.json").write_bytes(b'[{"unknown": ' + b"[" * 100_000)
     assert list(Crashes("x", tmp_path).reports) == []
     assert str(tmp_path / "x.json") in caplog.text
+
+
+def test_what_is_no_file_or_has_no_end_is_passed_over(tmp_path, caplog):
+    os.mkfifo(tmp_path / "pipe.json")
+    assert list(Crashes("pipe", tmp_path).reports) == []
+    assert "it is not a regular file" in caplog.text
+    (tmp_path / "large.json").touch()
+    os.truncate(tmp_path / "large.json", 1 << 40)
+    assert list(Crashes("large", tmp_path).reports) == []
+    assert "it has more than 64 MiB" in caplog.text
 
 
 async def test_and_written_anew_at_the_next_crash(tmp_path):

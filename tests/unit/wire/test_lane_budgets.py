@@ -323,9 +323,10 @@ class SlowOwner(NativeOwner):
         super().__init__()
         self.held: list[float] = []
 
-    def called(self, message: dict[str, Any], size: int) -> None:
+    def called(self, message: dict[str, Any], size: int) -> bool:
         super().called(message, size)
         time.sleep(message["params"]["seconds"])
+        return True
 
     def held_loop(self, seconds: float) -> None:
         self.held.append(seconds)

@@ -33,8 +33,9 @@ class NativeOwner(Owner):
         self.calls: list[dict[str, Any]] = []
         self.given_up: list[int] = []
 
-    def called(self, message: dict[str, Any], size: int) -> None:
+    def called(self, message: dict[str, Any], size: int) -> bool:
         self.calls.append(message)
+        return True
 
     def abandoned(self, number: int) -> None:
         self.given_up.append(number)
@@ -451,7 +452,7 @@ async def test_an_answered_call_may_ask_again_at_once():
 @pytest.mark.parametrize("what", ["call", "tell", "reply", "close", "abort"])
 async def test_whoever_is_called_may_do_anything(what):
     class Doing(NativeOwner):
-        def called(self, message: dict[str, Any], size: int) -> None:
+        def called(self, message: dict[str, Any], size: int) -> bool:
             super().called(message, size)
             if what == "call":
                 futures.append(lane.call(event("nested"), soon()))
@@ -461,6 +462,7 @@ async def test_whoever_is_called_may_do_anything(what):
                 lane.reply(frame({"id": message["id"], "status": "ok"}))
             else:
                 getattr(lane, what)()
+            return True
 
     futures: list[asyncio.Future] = []
     async with open_lane(Doing(), native=True) as (lane, peer, owner):
@@ -485,9 +487,10 @@ LARGE = "x" * 4_000_000
 
 async def test_who_reads_no_replies_is_not_read_either():
     class Replying(NativeOwner):
-        def called(self, message: dict[str, Any], size: int) -> None:
+        def called(self, message: dict[str, Any], size: int) -> bool:
             super().called(message, size)
             lane.reply(reply)
+            return True
 
     reply = frame({"id": 1, "status": "ok", "data": "x" * 10_000})
     asked = {"id": 1, "call": "c", "params": {"fill": "x" * 1000}}

@@ -51,6 +51,12 @@ async def test_it_accepts_until_it_is_closed_and_comes_back(tmp_path: Path, monk
     await until(path.exists)
     assert await greeted(path)
     assert "had disappeared; bound it again" in caplog.text
+    path.chmod(0)
+    await until(lambda: path.stat().st_mode & 0o777 == 0o600)
+    assert "kept plugins out; restored it" in caplog.text
+    path.chmod(0o660)  # an operator may let a group in
+    await asyncio.sleep(0.05)
+    assert path.stat().st_mode & 0o777 == 0o660
     await listener.close()
     path.unlink()
     await asyncio.sleep(0.05)

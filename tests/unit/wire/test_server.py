@@ -340,6 +340,7 @@ async def test_a_close_before_the_handshake_disturbs_nobody(path, data):
         (raw_frame(b'{"name":NaN}'), "char 8"),
         (raw_frame(b'{"name":"x","n":99999999999999999999}'), "64 bits at byte 16"),
         (raw_frame(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"), "nested too deeply"),
+        (raw_frame(b'{"a":[' + b"1," * 5000 + b"1]}"), "the limit is 4096 (before the handshake)"),
         (raw_frame(b"[]"), "expected an object"),
         (b"GET / HTTP/1.1\r\n\r\n", "frame of 1195725856 bytes"),
     ],

@@ -54,8 +54,9 @@ class Owner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self.ends.append(error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> None:
+    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
         self.calls.append(message)
+        return True
 
     def held_loop(self, session: Session, seconds: float) -> None:
         raise AssertionError("nothing takes long here")
