@@ -47,6 +47,8 @@ ATTACKS = {
     "keys": "send(b'{' + b'\"k\":1,' * 60000 + b'\"z\":1}')",
     "big-answers": 'answer(b\'{"id":%d,"status":"ok","data":"\' + b\'x\' * 3900000 + b\'"}\')',
     "output": "os.write(1, b'x' * 65536 + b'\\n')",
+    "panics": "os.write(1, b\"thread '\" + b\"' \" * 8000 + b'\\n')",
+    "handshakes": "storm(b'{\"q\":[' + b'[],' * 20000 + b'0]}')",
 }
 CODE = """\
 #!{python}
@@ -86,6 +88,12 @@ def answer(text):
     message = read()
     if "id" in message:
         send(text % message["id"])
+def storm(payload):
+    for _ in range(64):
+        one = socket.socket(socket.AF_UNIX)
+        one.connect(sys.argv[sys.argv.index("--socket") + 1])
+        one.sendall(struct.pack(">I", len(payload)) + payload)
+        one.close()
 def spin():
     end = time.monotonic() + 0.01
     while time.monotonic() < end:

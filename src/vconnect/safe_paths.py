@@ -15,15 +15,22 @@ from functools import cache
 from pathlib import Path
 
 
-def find_danger(path: Path) -> str:
+def find_danger(path: Path, below: Path | None = None) -> str:
     """Return who else can change what is at a path, in words; empty if nobody can. Blocks.
 
     What is missing is no danger: it will be created by us. Of a file, its directories are checked
     and that it is ours or root's.
+
+    Args:
+        path: What we trust.
+        below: A directory that has been checked before, with those above it.
     """
     written = Path(os.path.abspath(path))  # noqa: PTH100 - resolves no links, unlike resolve()
+    checked = {below, below and Path(os.path.realpath(below))}
     for way in dict.fromkeys((written, Path(os.path.realpath(path)))):
         for place in (way, *way.parents):
+            if place in checked:
+                break
             if danger := _danger_of(place):
                 return danger
     return ""

@@ -568,3 +568,23 @@ async def test_an_error_in_the_block_ends_everything_as_well(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         await application()
     assert not is_alive(pids[0])
+
+
+async def test_a_program_that_others_can_replace_is_not_run(lab: Lab, caplog) -> None:
+    directory = lab.plugin("open", ECHO)
+    directory.chmod(0o777)
+    async with lab.manager() as runtime:
+        await runtime.discover_plugins()
+        with pytest.raises(
+            PluginStartError, match=r"open can be changed by everybody \(mode 0777\)"
+        ):
+            await runtime.start_plugin("open")
+        assert "insecure_paths" in runtime.summary("open").reason
+    async with lab.manager(insecure_paths=True) as runtime:
+        await runtime.discover_plugins()
+        await runtime.start_plugin("open")
+        assert "plugin open is not safe" in caplog.text
+    directory.chmod(0o755)
+    async with lab.manager() as runtime:
+        await runtime.discover_plugins()
+        await runtime.start_plugin("open")

@@ -70,6 +70,26 @@ def test_both_ways_of_a_link_count(place: Path, tmp_path: Path) -> None:
     assert find_danger(link) == f"{place} can be changed by everybody (mode 0777)"
 
 
+def test_what_has_been_checked_is_not_checked_again(place: Path, tmp_path: Path) -> None:
+    program = place / "plugin" / "program"
+    program.parent.mkdir()
+    program.touch()
+    place.chmod(0o777)
+    assert find_danger(program, below=place) == ""
+    program.parent.chmod(0o777)
+    assert "can be changed by everybody" in find_danger(program, below=place)
+    # What leads out of it is checked as a whole.
+    program.parent.chmod(0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "program").touch()
+    program.unlink()
+    program.symlink_to(elsewhere / "program")
+    assert find_danger(program, below=place) == ""
+    elsewhere.chmod(0o777)
+    assert "elsewhere can be changed by everybody" in find_danger(program, below=place)
+
+
 @AS_ROOT
 def test_what_root_has_given_to_a_user() -> None:
     with tempfile.TemporaryDirectory(dir="/run") as made:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from vconnect.bounds import cut
 from vconnect.durable import read_own, replace_file
 from vconnect.threads import BackgroundWriter
 from vconnect.wire.session import LostEvent
@@ -26,6 +27,9 @@ from vconnect.wire.session import LostEvent
 _KEPT_REPORTS = 10
 # A busy plugin that crashes often has many events in flight each time; the oldest are forgotten.
 _MAX_SUSPECTS = 4096
+# They are in every summary of the plugin.
+_MAX_QUARANTINED = 256
+_MAX_SHOWN_BYTES = 64 * 1024
 # Seconds after which a suspicion is forgotten.
 _SUSPECT_FOR_S = 3600.0
 
@@ -66,7 +70,8 @@ class QuarantinedEvent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         fingerprint: A digest of event and payload.
         event: The event's name.
-        payload: The payload as JSON text, so that it can be inspected and sent again.
+        payload: The payload as JSON text, so that it can be inspected and sent again; of a large
+            one, the first 64 KiB and its size.
         skipped: How often it has been withheld since.
     """
 
@@ -173,7 +178,16 @@ class Crashes:
                 del self._suspects[next(iter(self._suspects))]
             self._suspects[key] = self._clock()
             return
-        payload = orjson.dumps(lost.payload).decode()
+        payload = cut(orjson.dumps(lost.payload).decode(), _MAX_SHOWN_BYTES)
+        if len(self.quarantine) >= _MAX_QUARANTINED:
+            oldest = self.quarantine.pop(next(iter(self.quarantine)))
+            _log.warning(
+                "plugin %s has %d events in quarantine; it gets the oldest, %s (%s), again",
+                self._plugin,
+                _MAX_QUARANTINED,
+                oldest.event,
+                oldest.fingerprint,
+            )
         self.quarantine[key] = QuarantinedEvent(fingerprint=key, event=lost.event, payload=payload)
         _log.error(
             "plugin %s crashed twice with the event %s (%s), which is in quarantine for it; to end "

@@ -50,6 +50,7 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
     handshake_timeout: float
     dev_handshake_timeout: float
     cgroup: Literal["auto", "on", "off"]
+    insecure_paths: bool
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True):

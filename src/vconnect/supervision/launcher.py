@@ -45,6 +45,7 @@ from vconnect.processes.directories import (
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.landlock import find_obstacle, landlock_for
 from vconnect.processes.process import LaunchSpec, PluginProcess, is_shortage, start_error
+from vconnect.safe_paths import find_danger
 from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import LaunchSettings
@@ -318,6 +319,7 @@ class Launcher:
             _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
         else:
             command = production_command(plugin.name, located.path, manifest)
+            self._check_program(plugin, Path(command[0]))
         arguments = host_arguments(self._socket_path, settings.debug, settings.log_level)
         # After the operator's variables, which must not replace these.
         own = {
@@ -343,6 +345,20 @@ class Launcher:
             ),
         )
         return self._confined(spec, plugin.policy, located.path, private)
+
+    def _check_program(self, plugin: PluginRuntime, program: Path) -> None:
+        """Refuse a program that another user can replace. The host has checked ``plugin_dir``."""
+        assert plugin.home is not None, "an external plugin is never launched"
+        danger = find_danger(program, below=plugin.home.parent.absolute())
+        if not danger:
+            return
+        if not self._settings.insecure_paths:
+            raise PluginStartError(
+                plugin.name,
+                f"{danger}, who would decide what this host runs; take the right from them, or set "
+                "insecure_paths = true (--insecure-paths)",
+            )
+        _log.warning("plugin %s is not safe: %s (insecure_paths)", plugin.name, danger)
 
     def _defaults(self, located: Located) -> dict[str, str]:
         """Return the variables that the operator may set otherwise."""

@@ -95,6 +95,18 @@ def test_what_is_kept_away_can_be_looked_at(caplog):
     assert f"plugin x crashed twice with the event e ({entry.fingerprint})" in caplog.text
 
 
+def test_what_is_kept_away_is_bounded(monkeypatch, caplog):
+    monkeypatch.setattr(module, "_MAX_QUARANTINED", 3)
+    made = Crashes("x", None)
+    for number in range(5):
+        for _ in range(2):
+            made.add(report(), lost([number, "x" * 100_000]))
+    entries = made.quarantine.values()
+    assert [entry.payload[:3] for entry in entries] == ["[2,", "[3,", "[4,"]
+    assert {entry.payload[65536:] for entry in entries} == {"… (100006 bytes)"}
+    assert caplog.text.count("it gets the oldest, e (") == 2
+
+
 def test_suspects_are_forgotten_one_by_one_the_oldest_first(monkeypatch):
     monkeypatch.setattr(module, "_MAX_SUSPECTS", 3)
     made = Crashes("x", None)
