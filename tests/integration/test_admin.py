@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -128,3 +129,26 @@ async def test_many_clients_at_once(web: aiohttp.ClientSession) -> None:
     for status, told in await asyncio.gather(*questions):
         assert status == 200
         assert told["results"][0]["ok"]
+
+
+async def test_a_body_that_is_too_large_is_answered(web: aiohttp.ClientSession) -> None:
+    headers = {"Content-Type": "application/json"}
+    sent = io.BytesIO(b" " * 20_000_000)
+    status, body = await ask(web, "POST", "/api/events", data=sent, headers=headers)
+    assert (status, body["error"]["code"]) == (413, "too_large")
+
+
+async def test_a_body_without_end_is_ended(host: EdgeHost) -> None:
+    _, writer = await asyncio.open_unix_connection(str(host.admin))
+    head = "POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+
+    async def write(mebibytes: int) -> None:
+        for _ in range(mebibytes):
+            writer.write(chunk)
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await write(100)
+    writer.close()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -29,6 +30,9 @@ from .responses import error_response, json_response, response_for
 # The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
 # the proxy's name.
 _HOSTS = ("localhost", "vconnect")
+
+# How long a client may take to send the rest of a body that nobody reads. Seconds.
+_REST_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -123,8 +127,8 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
         max_body_bytes: The largest accepted body.
     """
     app = web.Application(
-        # From the outside in: errors of the other two are answered in our form as well.
-        middlewares=[_answer_errors, _refuse_browsers, _refuse_foreign_bodies],
+        # From the outside in: errors of the inner two are answered in our form as well.
+        middlewares=[_read_on, _answer_errors, _refuse_browsers, _refuse_foreign_bodies],
         client_max_size=max_body_bytes,
     )
     routes = _Routes(manager)
@@ -204,6 +208,25 @@ class _Routes:
             "reason": None,
             "refusal": None,
         }
+
+
+@web.middleware
+async def _read_on(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Read the rest of a body: a client that is still writing it would not get the answer.
+
+    A body may also have no end, so only as much is read as a body may have.
+    """
+    response = await handler(request)
+    left = request.client_max_size
+    try:
+        async with asyncio.timeout(_REST_S):
+            while left > 0 and not request.content.at_eof():
+                left -= len(await request.content.readany())
+    except Exception as error:  # noqa: BLE001 - the answer stands, whatever the rest was
+        _log.debug(
+            "%s %s: its body was not read to the end: %r", request.method, request.path, error
+        )
+    return response
 
 
 @web.middleware

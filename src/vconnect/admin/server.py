@@ -80,6 +80,8 @@ class AdminServer:
             access_log=None,
             logger=_http_log(),
             shutdown_timeout=_CLOSE_TIMEOUT,
+            # What `create_app` leaves unread of a body may have no end.
+            lingering_time=0,
         )
         try:
             await self._runner.setup()
