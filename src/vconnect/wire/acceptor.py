@@ -19,7 +19,7 @@ from vconnect.descriptors import Reserve, none_left
 # No descriptor or no memory for another connection, in this process or on the machine.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Connections per iteration of the loop.
-_AT_ONCE = 64
+_AT_ONCE = 4
 # A client that is turned away is answered once it has sent something, or after this long: closing
 # earlier would lose the answer of one that is still writing. Seconds.
 _LONGEST_VISIT_S = 1.0
@@ -63,14 +63,21 @@ class Acceptor:
         self._loop.add_reader(listening.fileno(), self._accept)
 
     def close(self) -> None:
-        """Stop listening. Connections go on; those that are just being made are closed."""
+        """Stop listening. Connections go on, and so do those that are just being made."""
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening.fileno())
             self._listening.close()
         self._let_out()
         self._reserve.release()
-        for task in self._connecting:
-            task.cancel()
+
+    async def settle(self) -> None:
+        """Wait until no connection is being made any more, after `close`.
+
+        They are not cancelled: the loop may have told the protocol of its transport already, and
+        would never tell it of an end.
+        """
+        if self._connecting:
+            await asyncio.wait(self._connecting)
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
@@ -94,9 +101,6 @@ class Acceptor:
         except OSError as error:
             _log.debug("a connection to %s ended at once: %s", self._name, error)
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
 
     # Without a descriptor.
 

@@ -42,6 +42,7 @@ class Listener:
         with suppress(asyncio.CancelledError):
             await self._watch
         self._acceptor.close()
+        await self._acceptor.settle()
 
     async def _keep_bound(self) -> None:
         """Bind the socket again within seconds if its file disappears.

@@ -226,6 +226,18 @@ async def test_closing_twice_and_with_connections(path):
         assert await silent.read() is None
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_it_closes_while_others_keep_connecting(path, turns):
+    async with running(path) as (server, gate), AsyncExitStack() as peers:
+        for _ in range(100):
+            await peers.enter_async_context(plugin(server))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await server.close()
+        assert gate.sessions == []
+
+
 # With no turn at all asyncio itself has accepted and not yet built the transport; up to Python
 # 3.11 it then drops the socket, which is beyond our reach.
 @pytest.mark.parametrize("turns", range(1, 6))
