@@ -66,6 +66,7 @@ cdef double SHORT_READ = 0.00025
 
 cdef enum:
     LEAST_READ = 2 * 1024
+    MEASURED_READ = 4 * 1024
 
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
@@ -360,7 +361,16 @@ cdef class LaneCore(AnsweredStream):
         return 0
 
     def buffer_updated(self, Py_ssize_t nbytes):
-        cdef double began = monotonic(), took
+        cdef double began, took
+        # So little is quick, and a look at the clock is not nothing beside it.
+        if (
+            self.kept_bytes + nbytes < MEASURED_READ
+            and self.read_window == USUAL_READ
+            and self.direct is None
+        ):
+            AnsweredStream.buffer_updated(self, nbytes)
+            return
+        began = monotonic()
         AnsweredStream.buffer_updated(self, nbytes)
         took = monotonic() - began
         # A read is as long as its frames are quick: others wait for the end of each.

@@ -338,6 +338,6 @@ async def test_a_read_that_holds_the_loop_is_told() -> None:
         await peer.answer({"call": "x", "params": {"seconds": 0.0}})
         await until(lambda: len(owner.calls) == 1)
         assert owner.held == []
-        await peer.answer({"call": "x", "params": {"seconds": 0.12}})
+        await peer.answer({"call": "x", "params": {"seconds": 0.12, "more": "x" * 5000}})
         await until(lambda: owner.held)
         assert 0.12 <= owner.held[0] < 5
