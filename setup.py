@@ -53,7 +53,11 @@ setup(
             extra_link_args=LINK + shlex.split(os.environ.get("VCONNECT_LDFLAGS", "")),
             define_macros=[("CYTHON_TRACE_NOGIL", "1")] if TRACE else [],
         )
-        for name in ("_framing", "wire._stream", "wire._inflight", "wire._lane", "processes._spawn")
+        for name in (
+            "_framing",
+            *("wire._stream", "wire._inflight", "wire._fan_out", "wire._lane"),
+            "processes._spawn",
+        )
     ],
     cmdclass={"build_ext": BuildCore},
 )

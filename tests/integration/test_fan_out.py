@@ -13,7 +13,7 @@ from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.results import Outcome
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.wire._lane import FanOut
+from vconnect.wire._fan_out import FanOut
 
 NAMES = ("a", "b", "c")
 OK = b'{"status":"ok","data":%d}'

@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler
 
 from vconnect.descriptors import keep_from_children
 from vconnect.settings.model import Settings
-from vconnect.wire.acceptor import Acceptor
-from vconnect.wire.listener import Listener
-from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
+from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.listener import Listener
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 from vconnect.wire.session import peer_of
 
 from .app import Manager, create_app

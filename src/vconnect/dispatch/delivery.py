@@ -21,7 +21,7 @@ from vconnect.errors import (
 )
 from vconnect.plugins.routes import Step
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.wire._lane import Delivery
+from vconnect.wire._fan_out import Delivery
 from vconnect.wire.messages import Answer, normalize_answer, reply_error
 from vconnect.wire.session import Session
 

@@ -37,7 +37,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.routes import Route, Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
-from vconnect.wire._lane import FanOut
+from vconnect.wire._fan_out import FanOut
 from vconnect.wire.messages import (
     EVENT_NAMES,
     check_event,

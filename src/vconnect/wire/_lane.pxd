@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Fields of a lane and of a fan-out. Each pointer says who owns it and until when."""
+"""Fields of a lane. Each pointer says who owns it and until when."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -52,20 +52,3 @@ cdef class LaneCore(AnsweredStream):
     cdef int wake_room_waiters(self) except -1
     cdef int arm(self, double when, double now) except -1
     cdef double expire_waiting(self, double now) except -1
-
-
-cdef class FanOut:
-    cdef readonly list deliveries
-    cdef Py_ssize_t missing         # deliveries that are not done
-    cdef object complete            # the future of `wait`; None before
-
-    cdef int one_less(self) except -1
-
-
-cdef class Delivery:
-    cdef FanOut whole               # None once it is done or abandoned
-    cdef readonly object answer
-    cdef readonly object error
-    cdef readonly double ended      # monotonic
-
-    cdef int end(self) except -1

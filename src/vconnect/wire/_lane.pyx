@@ -1,10 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Part four of the compiled core: the lane, a connection with its events in flight.
+"""Part five of the compiled core: the lane, a connection with its events in flight.
 
 A lane is a stream with a window, a queue in front of it, and one timer. How answers find their
-events depends on the dialect, see the tables in ``_inflight``. A `FanOut` is one event in many
-lanes.
+events depends on the dialect, see the tables in ``_inflight``.
 """
 
 # The idea: many events share one connection, and each write and each wake-up serves many of them.
@@ -27,9 +26,9 @@ lanes.
 from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
-from cython cimport final
 
 from ._clock cimport monotonic
+from ._fan_out cimport Delivery
 from vconnect._framing cimport Event, EventName, event_frame
 from ._stream cimport USUAL_READ
 from ._inflight cimport (
@@ -43,7 +42,7 @@ from ._inflight cimport (
     new_call,
 )
 
-from asyncio import BufferedProtocol, Future, InvalidStateError, get_running_loop
+from asyncio import BufferedProtocol, Future
 from collections import deque
 
 from vconnect.errors import (
@@ -626,86 +625,6 @@ cdef class LaneCore(AnsweredStream):
     def queued(self):
         """The number of events that wait for a slot in the window."""
         return self.queue_length()
-
-
-# --- one event to many -----------------------------------------------------------------------
-
-@final
-cdef class FanOut:
-    """The answers to one event from many lanes, with one future for all of them.
-
-    It and its deliveries belong to the running loop.
-    """
-
-    def __cinit__(self):
-        self.deliveries = []
-
-    def add(self):
-        """Return a new delivery, which `wait` waits for."""
-        cdef Delivery delivery = Delivery.__new__(Delivery)
-        delivery.whole = self
-        self.missing += 1
-        self.deliveries.append(delivery)
-        return delivery
-
-    def wait(self):
-        """Return a future that is set once every delivery is done."""
-        self.complete = get_running_loop().create_future()
-        if self.missing == 0:
-            self.complete.set_result(None)
-        return self.complete
-
-    def abandon(self):
-        """Give up deliveries that are not done; their lanes drop answers that still arrive."""
-        cdef Delivery delivery
-        for delivery in self.deliveries:
-            delivery.whole = None
-
-    cdef int one_less(self) except -1:
-        self.missing -= 1
-        if self.missing == 0 and self.complete is not None and not self.complete.done():
-            self.complete.set_result(None)
-        return 0
-
-
-@final
-cdef class Delivery:
-    """One plugin's part of a fan-out; it is in a lane's table in place of a future.
-
-    Attributes:
-        answer: The answer, or ``None``.
-        error: Why there is no answer, or ``None``.
-        ended: When either of them arrived, in seconds of ``time.monotonic()``.
-    """
-
-    def done(self):
-        """Return whether it is done or abandoned."""
-        return self.whole is None
-
-    def set_result(self, answer):
-        """Set the answer.
-
-        Raises:
-            asyncio.InvalidStateError: It is already done.
-        """
-        self.end()
-        self.answer = answer
-
-    def set_exception(self, error):
-        """Set the reason why there is no answer.
-
-        Raises:
-            asyncio.InvalidStateError: It is already done.
-        """
-        self.end()
-        self.error = error
-
-    cdef int end(self) except -1:
-        whole, self.whole = self.whole, None
-        if whole is None:
-            raise InvalidStateError("the delivery is already done")
-        self.ended = monotonic()
-        return (<FanOut>whole).one_less()
 
 
 # asyncio recognizes a BufferedProtocol by `isinstance`, and a compiled class cannot derive from a

@@ -19,14 +19,14 @@ from vconnect._framing import encode_frame
 from vconnect.descriptors import keep_from_children, none_left
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError
 from vconnect.settings.paths import absolute_path
+from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.listener import Listener
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
 from ._inflight import ByteBudget
 from ._lane import Lane
 from ._stream import ReadBuffer
-from .acceptor import Acceptor
-from .listener import Listener
 from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
-from .private_socket import PrivateSocket, bind_private_socket
 from .refusals import Refusals
 from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
 from .waiting_room import WaitingRoom

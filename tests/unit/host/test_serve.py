@@ -27,7 +27,7 @@ from vconnect.host.surroundings import check_paths
 from vconnect.host.systemd import Notifier
 from vconnect.settings.load import load_settings
 from vconnect.settings.model import Settings
-from vconnect.wire.private_socket import bind_private_socket
+from vconnect.sockets.private_socket import bind_private_socket
 
 
 class ServiceManager:

@@ -17,7 +17,7 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from vconnect.wire._lane import FanOut
+from vconnect.wire._fan_out import FanOut
 from vconnect.wire.messages import EVENT_NAMES, encode_event, normalize_answer, reply_error
 
 pytestmark = pytest.mark.both_loops

@@ -19,8 +19,8 @@ from tests.support.wire_kit import PATIENCE_S, Peer, frame, raw_frame, soon, unt
 
 from vconnect.errors import HandshakeError, PluginUnavailableError, SocketError
 from vconnect.names import MAX_SOCKET_PATH_BYTES
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 from vconnect.wire.messages import acknowledgment
-from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
 from vconnect.wire.server import Admission, UnixSocketServer
 from vconnect.wire.session import LaneLimits, Session
 
@@ -40,7 +40,7 @@ ORIGINAL = {"capabilities": ["message"], "name": "example", "priority": 1, "vers
 SECOND_HOST = """
 import sys
 from vconnect.errors import SocketError
-from vconnect.wire.private_socket import bind_private_socket
+from vconnect.sockets.private_socket import bind_private_socket
 try:
     bind_private_socket(sys.argv[1])
 except SocketError as error:
@@ -198,7 +198,7 @@ async def test_a_second_host_is_told_who_is_first(path):
 
 
 async def test_a_lost_file_is_bound_again_and_connections_go_on(path, caplog, monkeypatch):
-    monkeypatch.setattr("vconnect.wire.listener._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("vconnect.sockets.listener._WATCH_SECONDS", 0.01)
     async with running(path) as (server, gate), plugin(server) as peer:
         await peer.answer(ORIGINAL)
         await peer.read()
@@ -253,7 +253,7 @@ async def test_nobody_slips_in_while_it_closes(path, turns):
 
 
 async def test_what_stands_in_the_lost_files_place_is_left_and_told_once(path, caplog, monkeypatch):
-    monkeypatch.setattr("vconnect.wire.listener._WATCH_SECONDS", 0.001)
+    monkeypatch.setattr("vconnect.sockets.listener._WATCH_SECONDS", 0.001)
     rebind, tries = PrivateSocket.rebind, []
     monkeypatch.setattr(PrivateSocket, "rebind", lambda own: tries.append(1) or rebind(own))
     async with running(path) as (server, _):

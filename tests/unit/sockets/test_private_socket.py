@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import SocketError
-from vconnect.wire.private_socket import PrivateSocket, bind_private_socket
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
 
 @pytest.fixture

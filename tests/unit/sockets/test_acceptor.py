@@ -12,8 +12,8 @@ import pytest
 from tests.support.descriptors import free_descriptors
 from tests.support.wire_kit import until
 
-from vconnect.wire import acceptor as module
-from vconnect.wire.acceptor import Acceptor
+from vconnect.sockets import acceptor as module
+from vconnect.sockets.acceptor import Acceptor
 
 pytestmark = pytest.mark.both_loops
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.support.wire_kit import until
 
-from vconnect.wire.acceptor import Acceptor
-from vconnect.wire.listener import Listener
-from vconnect.wire.private_socket import bind_private_socket
+from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.listener import Listener
+from vconnect.sockets.private_socket import bind_private_socket
 
 pytestmark = pytest.mark.both_loops
 
@@ -38,7 +38,7 @@ async def greeted(path: Path) -> bool:
 
 async def test_it_accepts_until_it_is_closed_and_comes_back(tmp_path: Path, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("vconnect.wire.listener._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("vconnect.sockets.listener._WATCH_SECONDS", 0.01)
     path = tmp_path / "run" / "x.sock"
     private = bind_private_socket(path)
 
