@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ from tests.support.lab import PLUGINS, Lab
 from tests.support.sandboxes import needs_bwrap
 
 from vconnect.admin.server import AdminServer
+from vconnect.errors import PluginStartError
 from vconnect.processes.landlock import supported_version
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes need Linux")
@@ -181,3 +183,78 @@ async def test_network_where_it_is_granted(lab: Lab) -> None:
         await runtime.start_all()
         port = server.sockets[0].getsockname()[1]
         assert await runtime.request("caged", "e", port) is True
+
+
+TRY_CALLS = """
+import ctypes, platform, subprocess, threading
+C = ctypes.CDLL(None, use_errno=True)
+# Of x86-64, and of arm64.
+CALLS = {
+    "ptrace": (101, 117), "mount": (165, 40), "add_key": (248, 217), "unshare": (272, 97),
+    "bpf": (321, 280), "io_uring_setup": (425, 425), "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+}
+COLUMN = platform.machine() == "aarch64"
+
+def error_of(number):
+    ctypes.set_errno(0)
+    C.syscall(ctypes.c_long(number), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))
+    return ctypes.get_errno()
+
+def answer(event):
+    errors = {name: error_of(numbers[COLUMN]) for name, numbers in CALLS.items()}
+    try:
+        socket.socket(38, socket.SOCK_SEQPACKET).close()  # AF_ALG
+        errors["socket"] = 0
+    except OSError as error:
+        errors["socket"] = error.errno
+    # What every program does.
+    said = subprocess.run(["echo", "said"], capture_output=True).stdout
+    ran = []
+    thread = threading.Thread(target=ran.append, args=(1,))
+    thread.start()
+    thread.join()
+    return {"status": "ok", "data": {"errors": errors, "said": said.decode(), "ran": ran}}
+
+serve(answer)
+"""
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "nnp",
+        pytest.param(
+            "landlock",
+            marks=pytest.mark.skipif(
+                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
+            ),
+        ),
+        pytest.param("bwrap", marks=needs_bwrap),
+    ],
+)
+async def test_calls_that_no_plugin_needs_are_denied(lab: Lab, level: str) -> None:
+    lab.plugin("tries", TRY_CALLS)
+    options = {"sandbox": level, "sandbox_read": [str(PLUGINS)]}
+    async with lab.manager(**options, sandbox_seccomp=True) as runtime:
+        await runtime.start_all()
+        told = await runtime.request("tries", "e", {})
+    assert told.pop("errors") == {
+        **dict.fromkeys(
+            (
+                *("ptrace", "mount", "add_key", "unshare", "bpf"),
+                *("io_uring_setup", "userfaultfd", "perf_event_open"),
+            ),
+            errno.EPERM,
+        ),
+        "socket": errno.EAFNOSUPPORT,
+    }
+    assert told == {"said": "said\n", "ran": [1]}
+
+
+async def test_a_filter_without_a_sandbox_is_no_start(lab: Lab) -> None:
+    lab.plugin("tries", TRY_CALLS)
+    async with lab.manager(sandbox_seccomp=True) as runtime:
+        await runtime.discover_plugins()
+        with pytest.raises(PluginStartError, match="sandbox_seccomp needs a sandbox"):
+            await runtime.start_plugin("tries")

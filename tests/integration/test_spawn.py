@@ -279,3 +279,40 @@ def test_a_descriptor_that_is_held_is_the_only_other_one(place: Place, low: bool
     assert path == str(lock)
     assert numbers.startswith("0123")
     assert len(numbers) <= 5  # the shell may have one of its own
+
+
+@pytest.mark.parametrize("numbers", [(3, 4), (4, 3), (-1, 3), (-1, 4), (4, -1), (7, 8)])
+def test_two_descriptors_are_kept_whatever_they_were(
+    tmp_path: Path, numbers: tuple[int, int]
+) -> None:
+    """The one that is held becomes 3, the one that is read becomes 4."""
+    code = (
+        "import os, sys\n"
+        "from vconnect.processes._spawn import spawn_into\n"
+        "directory, *numbers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+        "def place(name, number):\n"
+        "    one = os.open(f'{directory}/{name}', os.O_RDWR | os.O_CREAT)\n"
+        "    high = os.dup2(one, number + 100, inheritable=False)\n"
+        "    os.close(one)\n"
+        "    return high\n"
+        "null, out = place('null', 1), place('told', 2)\n"
+        "high = [place(name, number) if number >= 0 else -1\n"
+        "        for name, number in zip(('held', 'read'), numbers)]\n"
+        "for number, one in zip(numbers, high):\n"
+        "    if one >= 0:\n"
+        "        os.dup2(one, number, inheritable=False)\n"
+        "argv = ['sh', '-c', 'for i in 3 4 5 6 7; do readlink /proc/$$/fd/$i || echo none; done']\n"
+        "pid = spawn_into(-1, argv, '/', dict(os.environ), null, out, out, False, numbers[0],\n"
+        "                 read=numbers[1])\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *map(str, numbers)], check=False
+    )
+    assert done.returncode == 0
+    held, read = numbers
+    assert (tmp_path / "told").read_text().splitlines() == [
+        str(tmp_path / "held") if held >= 0 else "none",
+        str(tmp_path / "read") if read >= 0 else "none",
+        *["none"] * 3,
+    ]

@@ -11,7 +11,8 @@
 `cgroup`       the cgroup of one start
 `cgroup_tree`  where a host may create cgroups
 `bubblewrap`   the command line of a sandbox
-`landlock`    what the kernel denies to a process, without a sandbox program
+`landlock`     what the kernel denies to a process, without a sandbox program
+`seccomp`      the system calls that the kernel denies to it
 `directories`  a plugin's data, temporary files and secrets
 ============== ============================================================
 """

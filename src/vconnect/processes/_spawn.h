@@ -16,7 +16,9 @@ struct vc_spawn {
     int cgroup;                 /* -1: the caller's own */
     int no_new_privs;
     int ruleset;                /* of Landlock, by which the child restricts itself; -1: none */
-    int held;                   /* inherited as descriptor 3; negative for none */
+    int kept[2];                /* inherited as descriptors 3 and 4; negative for none */
+    const void *filter;         /* of system calls, for seccomp; NULL: none */
+    unsigned short steps;       /* how many instructions it has */
     long descriptors;           /* the soft limit on descriptors; -1: the caller's own */
     int failure;                /* out: errno of the child's last step, 0 once it executes */
     int is_directory;           /* out: whether that step was chdir */
@@ -25,6 +27,8 @@ struct vc_spawn {
 #if defined(__linux__)
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -77,14 +81,27 @@ static int vc_place(int input, int output, int error)
     return 0;
 }
 
-/* Close every descriptor but the standard three and the one that is held, which becomes 3. */
-static int vc_close_others(int held)
+/* Close every descriptor but the standard three and those that are kept, which become 3 and 4.
+   They are duplicated above these first: each may have the other's number. */
+static int vc_close_others(const int kept[2])
 {
-    /* A descriptor that is duplicated to itself would stay one that execve closes. */
-    if (held >= 0 && (held == 3 ? fcntl(held, F_SETFD, 0) : dup2(held, 3)) < 0)
-        return -1;
-    vc_close_from(held < 0 ? 3 : 4);
+    int from[2];
+    for (int i = 0; i < 2; i++)
+        if ((from[i] = kept[i] < 0 ? -1 : fcntl(kept[i], F_DUPFD, 5)) < 0 && kept[i] >= 0)
+            return -1;
+    for (int i = 0; i < 2; i++)
+        if (from[i] < 0)
+            close(3 + i);
+        else if (dup2(from[i], 3 + i) < 0)
+            return -1;
+    vc_close_from(5);
     return 0;
+}
+
+static int vc_filter_calls(const struct vc_spawn *s)
+{
+    struct sock_fprog program = {s->steps, (struct sock_filter *)s->filter};
+    return s->filter == NULL ? 0 : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 
 static int vc_execute(struct vc_spawn *s)
@@ -138,12 +155,14 @@ static __attribute__((noinline)) void vc_child(struct vc_spawn *s)
         goto failed;
     if (s->ruleset >= 0 && syscall(SYS_landlock_restrict_self, s->ruleset, 0) < 0)
         goto failed;
-    if (vc_close_others(s->held) < 0)
+    if (vc_close_others(s->kept) < 0)
         goto failed;
     /* After the descriptors are closed: before Linux 5.9, the limit tells how many there may be. */
     if (vc_limit_descriptors(s->descriptors) < 0)
         goto failed;
     vc_reset_signals();
+    if (vc_filter_calls(s) < 0)
+        goto failed;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
     errno = vc_execute(s);
 failed:

@@ -32,12 +32,18 @@ cdef extern from "_spawn.h":
         int cgroup
         int no_new_privs
         int ruleset
-        int held
+        int[2] kept
+        const void* filter
+        unsigned short steps
         long descriptors
         int failure
         int is_directory
 
     long start "vc_spawn" (vc_spawn* s)
+
+
+cdef enum:
+    STEP_BYTES = 8  # of struct sock_filter
 
 
 cdef char** pointers(list strings) except NULL:
@@ -79,12 +85,14 @@ def spawn_into(
     int held=-1,
     long descriptors=-1,
     int ruleset=-1,
+    int read=-1,
+    bytes seccomp=b"",
 ):
     """Start a program as a session leader, in a cgroup from its first instruction. Linux only.
 
     Blocks until the program is executed, as ``vfork`` does. Like `subprocess`, it searches the PATH
-    of ``environment``, and leaves only the three standard descriptors and ``held`` open. No signal
-    is blocked or ignored in it, whatever is in the caller.
+    of ``environment``, and leaves only the three standard descriptors, ``held`` and ``read`` open.
+    No signal is blocked or ignored in it, whatever is in the caller.
 
     Args:
         cgroup: A descriptor of the cgroup's directory; -1 for the caller's own cgroup.
@@ -97,6 +105,9 @@ def spawn_into(
         descriptors: The soft limit on open descriptors; -1 for the caller's own.
         ruleset: A Landlock ruleset by which the program is restricted, or -1; it needs
             ``no_new_privs``.
+        read: A descriptor that the program inherits as its descriptor 4, or -1 for none.
+        seccomp: A filter of system calls, see the module of that name; it needs
+            ``no_new_privs`` too.
 
     Returns:
         The PID. The caller is the parent and must wait for the process.
@@ -120,7 +131,10 @@ def spawn_into(
         spawn.directory = place
         spawn.input, spawn.output, spawn.error = stdin, stdout, stderr
         spawn.cgroup, spawn.no_new_privs = cgroup, no_new_privs
-        spawn.held, spawn.descriptors, spawn.ruleset = held, descriptors, ruleset
+        spawn.descriptors, spawn.ruleset = descriptors, ruleset
+        spawn.kept[0], spawn.kept[1] = held, read
+        if seccomp:
+            spawn.filter, spawn.steps = <const char*> seccomp, len(seccomp) // STEP_BYTES
         pid = start(&spawn)
     finally:
         PyMem_Free(spawn.argv)

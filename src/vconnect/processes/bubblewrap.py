@@ -55,6 +55,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         writable: Directories that the plugin may write.
         readable: Additional paths that the plugin may read.
         network: Whether the plugin uses the host's network.
+        is_filtered: Whether its system calls are filtered; the filter is on descriptor 4.
     """
 
     package: Path
@@ -64,6 +65,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     writable: tuple[Path, ...]
     readable: tuple[Path, ...] = ()
     network: bool = False
+    is_filtered: bool = False
 
 
 class Bubblewrap:
@@ -180,6 +182,8 @@ def _mounts(view: View) -> Iterator[str]:
     yield from ("--ro-bind", str(view.socket), str(view.socket))
     if not view.network:
         yield "--unshare-net"
+    if view.is_filtered:
+        yield from ("--seccomp", "4")
     yield from ("--chdir", str(view.directory))
 
 

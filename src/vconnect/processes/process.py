@@ -31,6 +31,7 @@ from ._spawn import spawn_into
 from .cgroup import Cgroup
 from .landlock import Landlock
 from .procfs import has_proc
+from .seccomp import make_filter, open_filter
 from .tree import Origin, ProcessTree
 
 # The machine is short of a resource, which may pass: a start that fails for this is tried again.
@@ -62,6 +63,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
         no_new_privs: Whether the process and its descendants can never gain privileges, for
             example through a setuid program.
         landlock: What the process may do at most, or ``None`` for no such restriction.
+        is_filtered: Whether its system calls are filtered, see `seccomp`. It needs
+            ``no_new_privs``, or ``is_wrapped`` and the program's option.
         is_wrapped: Whether the leader is ``bwrap`` and the plugin its child.
         cgroup: The cgroup to start the process in, if it has one.
         held: A descriptor that the process inherits and its descendants keep, or -1 for none: a
@@ -75,6 +78,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: ResourceLimits = ResourceLimits()
     no_new_privs: bool = False
     landlock: Landlock | None = None
+    is_filtered: bool = False
     is_wrapped: bool = False
     cgroup: Cgroup | None = None
     held: int = -1
@@ -466,6 +470,13 @@ def _spawn_child(spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
         if spec.landlock is not None:
             ruleset = spec.landlock.open()
             descriptors.callback(os.close, ruleset)
+        # `bwrap` needs calls that the plugin may not make, so it is given the filter to read.
+        filtered, read = b"", -1
+        if spec.is_filtered and spec.is_wrapped:
+            read = open_filter()
+            descriptors.callback(os.close, read)
+        elif spec.is_filtered:
+            filtered = make_filter()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         descriptors.callback(os.close, nothing)
         try:
@@ -481,6 +492,8 @@ def _spawn_child(spec: LaunchSpec, stdout: int, stderr: int) -> SpawnedChild:
                 spec.held,
                 inherited_limit(),
                 ruleset,
+                read,
+                filtered,
             )
         except OSError as error:
             is_of_cgroup = error.filename is None and error.errno not in _SHORTAGES

@@ -76,6 +76,7 @@ class SettingsOptions(TypedDict, total=False):
     cgroup_dir: str | Path | None
     sandbox: Sandbox | None
     sandbox_network: bool | None
+    sandbox_seccomp: bool | None
     sandbox_read: Texts | None
     max_frame_bytes: int | None
     max_answer_bytes: int | None

@@ -69,6 +69,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         secrets: Names and files; the plugin gets the contents of each as a private file.
         sandbox: Overrides `Settings.sandbox`.
         sandbox_network: Overrides `Settings.sandbox_network`.
+        sandbox_seccomp: Overrides `Settings.sandbox_seccomp`.
         sandbox_read: Paths in addition to `Settings.sandbox_read`.
         watch_ignore: Files of a plugin from source that do not restart it when they change, as
             lines of ``.gitignore``.
@@ -94,6 +95,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secrets: dict[SecretName, str] = {}
     sandbox: Sandbox | None = None
     sandbox_network: bool | None = None
+    sandbox_seccomp: bool | None = None
     sandbox_read: tuple[str, ...] = ()
     watch_ignore: tuple[str, ...] = ()
     watch_also: tuple[str, ...] = ()
@@ -120,6 +122,7 @@ class PluginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str]
     sandbox: Sandbox
     sandbox_network: bool
+    sandbox_seccomp: bool
     sandbox_read: tuple[str, ...]
     watch_ignore: tuple[str, ...]
     watch_also: tuple[str, ...]
@@ -199,6 +202,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         cgroup_dir: An empty cgroup to use instead of the host's own.
         sandbox: ``off``, ``nnp`` (no new privileges), ``landlock`` or ``bwrap`` (bubblewrap).
         sandbox_network: Whether plugins in such a sandbox have network access.
+        sandbox_seccomp: Whether system calls that plugins do not need are denied; needs a sandbox.
         sandbox_read: Paths that plugins in such a sandbox may read, besides the system.
         max_frame_bytes: Maximum payload of a frame that the host sends, in bytes.
         max_answer_bytes: Maximum payload of a frame that a plugin sends, in bytes.
@@ -278,6 +282,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cgroup_dir: str | None = None
     sandbox: Sandbox = "off"
     sandbox_network: bool = False
+    sandbox_seccomp: bool = False
     sandbox_read: tuple[str, ...] = ()
     max_frame_bytes: FrameLimit = 16 * MIB
     # What a plugin sends is parsed in the loop, for which every other plugin waits.

@@ -45,6 +45,7 @@ from vconnect.processes.directories import (
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.landlock import find_obstacle, landlock_for
 from vconnect.processes.process import LaunchSpec, PluginProcess, is_shortage, start_error
+from vconnect.processes.seccomp import obstacle_to_filter
 from vconnect.safe_paths import find_danger
 from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
@@ -396,9 +397,17 @@ class Launcher:
     ) -> LaunchSpec:
         """Apply the sandbox that the operator configured; if that is impossible, fail."""
         if policy.sandbox == "off":
+            if policy.sandbox_seccomp:
+                raise PluginStartError(
+                    spec.plugin,
+                    'sandbox_seccomp needs a sandbox: set sandbox to "nnp", "landlock" or "bwrap"',
+                )
             return spec
         if sys.platform != "linux":
             raise PluginStartError(spec.plugin, f"sandbox = {policy.sandbox!r} requires Linux")
+        if policy.sandbox_seccomp and (obstacle := obstacle_to_filter()):
+            raise PluginStartError(spec.plugin, f"sandbox_seccomp: {obstacle}")
+        spec = msgspec.structs.replace(spec, is_filtered=policy.sandbox_seccomp)
         if policy.sandbox == "nnp":
             return msgspec.structs.replace(spec, no_new_privs=True)
         assert private is not None, "a sandbox requires it, see `_make_private`"
@@ -410,6 +419,7 @@ class Launcher:
             writable=(private.data, private.tmp),
             readable=tuple(Path(path) for path in policy.sandbox_read),
             network=policy.sandbox_network,
+            is_filtered=policy.sandbox_seccomp,
         )
         # The user's home is not visible in the sandbox, and programs expect one.
         environment = spec.environment | {"HOME": str(private.data)}
