@@ -28,7 +28,7 @@ from vconnect import PluginRuntimeManager
 from .supervision import Ground, ground
 
 NEIGHBOR = "neighbor"
-HONEST = "quiet"
+HONEST = "busy"
 EVENT = "message.incoming"
 ROUNDS, TURN_S = 3, 3.0
 SETTLE_S = 0.5
@@ -37,8 +37,8 @@ MIB = 1 << 20
 
 #: Each attack, as the body of an endless loop in the plugin.
 ATTACKS = {
-    HONEST: "read_all(); time.sleep(0.01)",
-    "busy": "read_all(); spin()",
+    HONEST: "converse()",
+    "quiet": "read_all(); time.sleep(0.01)",
     "bombs": 'send(b\'{"id":99,"status":"ok","data":[\' + b\'[],\' * 100000 + b\'0]}\')',
     "calls": 'send(b\'{"call":"log","params":{"fields":{\' + b\'"k":0,\' * 5000 + b\'"z":0}}}\')',
     "small-calls": "send_raw(small * 1000)",
@@ -95,10 +95,18 @@ def storm(payload):
         one.connect(sys.argv[sys.argv.index("--socket") + 1])
         one.sendall(struct.pack(">I", len(payload)) + payload)
         one.close()
-def spin():
-    end = time.monotonic() + 0.01
-    while time.monotonic() < end:
-        pass
+def converse():
+    for number in range(1, 17):
+        host.sendall(log(number))
+    while True:
+        message = read()
+        if "event" in message:
+            if "id" in message:
+                host.sendall(frame({{"id": message["id"], "status": "ok"}}))
+            continue
+        host.sendall(log(message["id"]))
+def log(number):
+    return frame({{"id": number, "call": "log", "params": {{"message": "x"}}}})
 small = frame({{"call": "log", "params": {{"message": "x"}}}})
 count = 0
 connect()

@@ -129,14 +129,16 @@ def delivered(
 ) -> PluginResult:
     """Turn a delivery that is done into the plugin's result."""
     duration_ms = (delivery.ended - began) * 1000
-    given = min(step.timeout, until - began)
     if delivery.error is not None:
+        given = min(step.timeout, until - began)
         return failed(step, delivery.error, duration_ms, given)
     answer = normalize_answer(delivery.answer)
+    stops = answer.stop and step.may_stop
     if not answer.ok:
+        given = min(step.timeout, until - began)
         error = reply_error(step.plugin.name, answer)
-        return failed(step, error, duration_ms, given, stops=answer.stop and step.may_stop)
-    return answered(step.plugin, answer, duration_ms, message, stops=step.may_stop)
+        return failed(step, error, duration_ms, given, stops=stops)
+    return answered(step.plugin, answer, duration_ms, message, stops)
 
 
 def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
@@ -178,8 +180,7 @@ def answered(
     answer: Answer,
     duration_ms: float,
     message: Event,
-    *,
-    stops: bool = True,
+    stops: bool,
     changed: tuple[str, ...] = (),
 ) -> PluginResult:
     """Build the result of a good answer.
@@ -189,7 +190,7 @@ def answered(
         answer: Its answer.
         duration_ms: How long it took.
         message: What it answered.
-        stops: Whether it may end the chain.
+        stops: Whether it ends the chain.
         changed: The fields of the payload that its replacement has changed.
     """
     if plugin.breaker.failures:
@@ -200,7 +201,7 @@ def answered(
         plugin=plugin.name,
         ok=True,
         data=answer.data,
-        stop=answer.stop and stops,
+        stop=stops,
         changed=changed,
         duration_ms=duration_ms,
     )

@@ -146,11 +146,8 @@ class Dispatcher:
                     asked = route.asked(payload)
                 # After the replacement, which may turn the answer into a failure.
                 duration_ms = milliseconds_since(began)
-                results.append(
-                    answered(
-                        plugin, answer, duration_ms, sent, stops=step.may_stop, changed=changed
-                    )
-                )
+                stops = answer.stop and step.may_stop
+                results.append(answered(plugin, answer, duration_ms, sent, stops, changed))
             except PluginError as error:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop and step.may_stop
@@ -340,7 +337,8 @@ class Dispatcher:
             if not result.ok:
                 raise reply_error(target.name, step.default) from error
             return result
-        return answered(target, answer, milliseconds_since(began), message, stops=step.may_stop)
+        stops = answer.stop and step.may_stop
+        return answered(target, answer, milliseconds_since(began), message, stops)
 
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
