@@ -351,12 +351,12 @@ cdef bytes to_json(object message):
     return encoded
 
 
-cdef int check_size(
-    Py_ssize_t size, Py_ssize_t limit, str limit_name="max_frame_bytes"
-) except -1:
-    if size > limit:
-        raise PayloadError(f"payload of {size} bytes; the limit is {limit} ({limit_name})")
-    return 0
+cdef inline int check_size(Py_ssize_t size, Py_ssize_t limit, str limit_name) except -1:
+    return 0 if size <= limit else refuse_size(size, limit, limit_name)
+
+
+cdef int refuse_size(Py_ssize_t size, Py_ssize_t limit, str limit_name) except -1:
+    raise PayloadError(f"payload of {size} bytes; the limit is {limit} ({limit_name})")
 
 
 cdef bytes new_frame(Py_ssize_t size):
@@ -429,7 +429,7 @@ cdef class Event:
             PyBytes_GET_SIZE(name.classic),
             PyBytes_GET_SIZE(name.native) + PyBytes_GET_SIZE(self.trace) + MAX_HEAD,
         )
-        check_size(size + PyBytes_GET_SIZE(self.payload) + 1, max_frame_bytes)
+        check_size(size + PyBytes_GET_SIZE(self.payload) + 1, max_frame_bytes, "max_frame_bytes")
 
     @property
     def classic_frame(self):
@@ -468,7 +468,8 @@ cdef class Event:
 cdef bytes event_frame(EventName name, object payload, Py_ssize_t max_frame_bytes):
     """Return the classic frame of an event for one connection only."""
     cdef bytes value = to_json(payload)
-    check_size(PyBytes_GET_SIZE(name.classic) + PyBytes_GET_SIZE(value) + 1, max_frame_bytes)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(name.classic) + PyBytes_GET_SIZE(value) + 1
+    check_size(size, max_frame_bytes, "max_frame_bytes")
     return joined(b"", name.classic, value)
 
 

@@ -67,7 +67,14 @@ cdef class AnsweredStream(StreamCore):
         self.held_bytes += size
         self.total.used += size
 
-    cdef int let_go(self, Py_ssize_t size) except -1
+    cdef inline int let_go(self, Py_ssize_t size) except -1:
+        """Record that a message of this size is held no longer."""
+        self.held_bytes -= size
+        self.total.used -= size
+        if self.total.waiters and self.total.used < self.total.limit:
+            return self.total.wake()
+        return 0
+
     cdef int count_unasked(self) except -1
     cdef int charge(self, double began) except -1
     cdef int rest(self, double seconds) except -1

@@ -7,7 +7,10 @@ the classic dialect, `ByNumber` for the native one. A table uses its lane as an 
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cython cimport final, freelist
@@ -116,14 +119,6 @@ cdef Py_ssize_t bytes_of(object message):
 cdef class AnsweredStream(StreamCore):
     """A stream whose peer answers events: the part of a lane that its table uses."""
 
-    cdef int let_go(self, Py_ssize_t size) except -1:
-        """Record that a message of this size is held no longer."""
-        self.held_bytes -= size
-        self.total.used -= size
-        if self.total.waiters and self.total.used < self.total.limit:
-            return self.total.wake()
-        return 0
-
     cdef int count_unasked(self) except -1:
         """Count a frame that answers nothing.
 
@@ -179,6 +174,14 @@ cdef class AnsweredStream(StreamCore):
         raise RemoteProtocolError(
             "bad_answer", f"{self.bad_answers} frames in a row cannot be read; the last: {error}"
         )
+
+
+cdef inline void replace(list items, uint64_t index, object value) noexcept:
+    """Do what ``items[index] = value`` does, without the checks that Cython keeps for a list."""
+    cdef PyObject* old = PyList_GET_ITEM(items, <Py_ssize_t>index)
+    Py_INCREF(value)  # the list steals this one
+    PyList_SET_ITEM(items, <Py_ssize_t>index, value)
+    Py_DECREF(<object>old)
 
 
 cdef class InFlight:
@@ -247,8 +250,8 @@ cdef class InOrder(InFlight):
         if self.tail - self.head == self.capacity:
             self.grow()
         index = self.tail & self.mask
-        self.places[index] = future
-        self.messages[index] = frame
+        replace(self.places, index, future)
+        replace(self.messages, index, frame)
         self.deadlines[index] = deadline
         self.wants_data[index] = wants_data
         self.tail += 1
@@ -289,8 +292,8 @@ cdef class InOrder(InFlight):
         index = self.head & self.mask
         future = self.places[index]
         self.lane.let_go(PyBytes_GET_SIZE(<bytes>self.messages[index]))
-        self.places[index] = None
-        self.messages[index] = None
+        replace(self.places, index, None)
+        replace(self.messages, index, None)
         # The slot is free before the future is set, whose callback may send the next event.
         self.head += 1
         self.lane.answered += 1

@@ -23,7 +23,6 @@ events depends on the dialect, see the tables in ``_inflight``.
 # Deadlines cost nothing while they are met. One timer per lane is set for the nearest of them;
 # when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
 
-from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -130,15 +129,10 @@ cdef class LaneCore(AnsweredStream):
             self.limit_name = "max_answer_bytes"
         self.max_values = max_values
         self.max_keys = max_keys
-        self.read_window = min(<Py_ssize_t>USUAL_READ, self.buffer.size)
+        self.set_read_window(USUAL_READ)
         self.unasked_left = UNASKED_BURST
         self.unasked_at = monotonic()
         self.read_data = read_data
-        # asyncio's futures take the loop by keyword; the dictionary is made once per loop.
-        if self.buffer.loop is not self.loop:
-            self.buffer.loop = self.loop
-            self.buffer.future_options = {"loop": self.loop}
-        self.future_options = self.buffer.future_options
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
@@ -160,7 +154,7 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        future = self.new_future()
+        future = Future()  # of the running loop, which is found faster than a keyword
         self.submit(message, future, deadline, False, hops)
         return future
 
@@ -183,20 +177,13 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        future = self.new_future()
+        future = Future()  # of the running loop, which is found faster than a keyword
         if type(self.table) is ByNumber:
             message = Event(name, payload, self.max_frame_bytes)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
         self.submit(message, future, monotonic() + timeout, True, hops)
         return future
-
-    cdef object new_future(self):
-        """Do what ``loop.create_future()`` does, without building its keywords each time."""
-        # Before `serve` there is no future to make: `submit` raises.
-        if self.future_options is None:
-            return None
-        return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
                 uint32_t hops=0):
@@ -359,26 +346,27 @@ cdef class LaneCore(AnsweredStream):
             self.dropped_waiting = 0
         return 0
 
-    def buffer_updated(self, Py_ssize_t nbytes):
+    cdef int process_read(self, Py_ssize_t nbytes) except -1:
         cdef double began, took
-        # So little is quick, and a look at the clock is not nothing beside it.
+        # So little is quick, and a look at the clock is not nothing beside it. A read that fills
+        # its window is measured even then: there is more, and the window may have to grow.
         if (
             self.kept_bytes + nbytes < MEASURED_READ
-            and self.read_window == USUAL_READ
+            and nbytes < self.read_window
             and self.direct is None
         ):
-            AnsweredStream.buffer_updated(self, nbytes)
-            return
+            return AnsweredStream.process_read(self, nbytes)
         began = monotonic()
-        AnsweredStream.buffer_updated(self, nbytes)
+        AnsweredStream.process_read(self, nbytes)
         took = monotonic() - began
         # A read is as long as its frames are quick: others wait for the end of each.
         if took > LONG_READ:
-            self.read_window = max(<Py_ssize_t>LEAST_READ, self.read_window // 4)
+            self.set_read_window(max(<Py_ssize_t>LEAST_READ, self.read_window // 4))
             if took >= HELD and self.serving:
                 self.owner.held_loop(took)
         elif nbytes >= self.read_window and took < SHORT_READ:
-            self.read_window = min(2 * self.read_window, self.buffer.size)
+            self.set_read_window(2 * self.read_window)
+        return 0
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
         # One answer per read: the caller waits for each before it sends the next.

@@ -15,8 +15,6 @@ cdef class ReadBuffer:
     cdef object usual_view          # over the first USUAL_READ bytes of it
     cdef char* data                 # borrowed from `store`, valid as long as this object lives
     cdef Py_ssize_t size
-    cdef object loop                # the loop whose streams it serves; set by its first lane
-    cdef dict future_options        # the keywords that create a future of that loop; set likewise
 
 
 cdef class StreamCore:
@@ -29,6 +27,7 @@ cdef class StreamCore:
     cdef Py_ssize_t max_values      # JSON values of a frame, keys included
     cdef Py_ssize_t max_keys        # keys of one object
     cdef Py_ssize_t read_window     # how many bytes are read at a time
+    cdef object read_view           # a memoryview over so many bytes of the shared buffer
     cdef int fd                     # borrowed from the transport; -1 once it may be closed
     cdef readonly bint is_closing
 
@@ -50,6 +49,8 @@ cdef class StreamCore:
     cdef bint transport_holds       # bytes went to the transport, which may still hold some
     cdef bint write_paused          # the transport's buffer is above its high-water mark
 
+    cdef int set_read_window(self, Py_ssize_t nbytes) except -1
+    cdef int process_read(self, Py_ssize_t nbytes) except -1
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1
     cdef int batch_read(self, Py_ssize_t frames) except -1
     cdef int read_frames(self, const char* data, Py_ssize_t size) except -1

@@ -109,7 +109,7 @@ cdef class StreamCore:
         self.limit_name = limit_name
         self.max_values = max_values
         self.max_keys = PY_SSIZE_T_MAX
-        self.read_window = buffer.size
+        self.set_read_window(buffer.size)
         self.fd = -1
 
     def __dealloc__(self):
@@ -128,28 +128,12 @@ cdef class StreamCore:
         if self.direct is not None:
             return memoryview(self.direct)[self.direct_have:]
         if self.kept_bytes == 0:
-            if self.read_window == USUAL_READ:
-                return self.buffer.usual_view
-            return self.buffer.view[:self.read_window]
+            return self.read_view
         memcpy(self.buffer.data, self.kept, self.kept_bytes)
         return self.buffer.view[self.kept_bytes:self.kept_bytes + self.read_window]
 
     def buffer_updated(self, Py_ssize_t nbytes):
-        cdef Py_ssize_t size
-        if self.is_closing:
-            return
-        try:
-            if self.direct is not None:
-                self.direct_read(nbytes)
-                return
-            # Freed first: the frames may close the stream, which frees it too.
-            size = self.kept_bytes + nbytes
-            PyMem_Free(self.kept)
-            self.kept = NULL
-            self.kept_bytes = 0
-            self.read_frames(self.buffer.data, size)
-        except RemoteProtocolError as error:
-            self.fail(error)
+        self.process_read(nbytes)
 
     def eof_received(self):
         cdef Py_ssize_t have = self.kept_bytes
@@ -176,6 +160,36 @@ cdef class StreamCore:
         self.write_paused = False
 
     # Reading.
+
+    cdef int set_read_window(self, Py_ssize_t nbytes) except -1:
+        """Read at most so many bytes at a time."""
+        cdef ReadBuffer buffer = self.buffer
+        self.read_window = min(nbytes, buffer.size)
+        # The view is kept: a read is more frequent than a change of the window.
+        if self.read_window == buffer.size:
+            self.read_view = buffer.view
+        elif self.read_window == USUAL_READ:
+            self.read_view = buffer.usual_view
+        else:
+            self.read_view = buffer.view[:self.read_window]
+        return 0
+
+    cdef int process_read(self, Py_ssize_t nbytes) except -1:
+        """Process what was read into the buffer that `get_buffer` returned."""
+        cdef Py_ssize_t size
+        if self.is_closing:
+            return 0
+        try:
+            if self.direct is not None:
+                return self.direct_read(nbytes)
+            # Freed first: the frames may close the stream, which frees it too.
+            size = self.kept_bytes + nbytes
+            PyMem_Free(self.kept)
+            self.kept = NULL
+            self.kept_bytes = 0
+            return self.read_frames(self.buffer.data, size)
+        except RemoteProtocolError as error:
+            return self.fail(error)
 
     cdef int read_frames(self, const char* data, Py_ssize_t size) except -1:
         """Process every complete frame and keep the rest."""
