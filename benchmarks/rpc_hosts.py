@@ -62,7 +62,7 @@ class ZmqHost:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.connect(f"ipc://{socket}")
-        self._descriptor = self._socket.getsockopt(zmq.FD)
+        self._descriptor = self._option(zmq.FD)
         self._loop.add_reader(self._descriptor, self._read)
 
     async def request(self, event: str, payload: Any) -> Any:
@@ -72,12 +72,17 @@ class ZmqHost:
         body = orjson.dumps({"event": event, "payload": payload})
         self._socket.send_multipart((number, body), self._zmq.NOBLOCK)
         # The descriptor tells of changes only: what came while we wrote would never be told of.
-        if len(self._futures) == 1 or self._socket.getsockopt(self._zmq.EVENTS) & self._zmq.POLLIN:
+        if len(self._futures) == 1 or self._option(self._zmq.EVENTS) & self._zmq.POLLIN:
             self._loop.call_soon(self._read)
         answer = await future
         if answer.get("status") != "ok":
             raise RuntimeError(answer.get("message"))
         return answer.get("data")
+
+    def _option(self, option: int) -> int:
+        value = self._socket.getsockopt(option)
+        assert isinstance(value, int)
+        return value
 
     def _read(self) -> None:
         try:

@@ -31,6 +31,10 @@ from .results import PluginResult
 T = TypeVar("T")
 
 
+#: What a fan-out has for one plugin; see `FanOut.results`.
+Delivered = tuple[dict[str, Any] | None, PluginError | None, float]
+
+
 def admit(plugin: PluginRuntime) -> Session:
     """Return the session of a plugin that may be called after all.
 
@@ -104,14 +108,10 @@ async def ask(
         raise
 
 
-def deliver(
-    step: Step, message: Event, delivery: Delivery, began: float, deadline: float, hops: int
-) -> None:
+def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hops: int) -> None:
     """Send, and record a refusal in the delivery, so that the other plugins still get it."""
     plugin = step.plugin
     try:
-        if began >= deadline:
-            raise out_of_time(plugin)
         if plugin.crashes.is_watching:  # first, as in `ask`
             check_quarantine(plugin, message)
         session = plugin.session
@@ -125,20 +125,21 @@ def deliver(
 
 
 def delivered(
-    step: Step, delivery: Delivery, began: float, until: float, message: Event
+    step: Step, delivery: Delivered, began: float, until: float, message: Event
 ) -> PluginResult:
-    """Turn a delivery that is done into the plugin's result."""
-    duration_ms = (delivery.ended - began) * 1000
-    if delivery.error is not None:
-        given = min(step.timeout, until - began)
-        return failed(step, delivery.error, duration_ms, given)
-    answer = normalize_answer(delivery.answer)
-    stops = answer.stop and step.may_stop
-    if not answer.ok:
-        given = min(step.timeout, until - began)
+    """Turn what a fan-out has for a plugin into the plugin's result."""
+    received, error, ended = delivery
+    duration_ms = (ended - began) * 1000
+    stops = False
+    if received is not None:
+        answer = normalize_answer(received)
+        stops = answer.stop and step.may_stop
+        if answer.ok:
+            return answered(step.plugin, answer, duration_ms, message, stops)
         error = reply_error(step.plugin.name, answer)
-        return failed(step, error, duration_ms, given, stops=stops)
-    return answered(step.plugin, answer, duration_ms, message, stops)
+    assert error is not None
+    given = min(step.timeout, until - began)
+    return failed(step, error, duration_ms, given, stops=stops)
 
 
 def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
@@ -181,7 +182,6 @@ def answered(
     duration_ms: float,
     message: Event,
     stops: bool,
-    changed: tuple[str, ...] = (),
 ) -> PluginResult:
     """Build the result of a good answer.
 
@@ -191,7 +191,6 @@ def answered(
         duration_ms: How long it took.
         message: What it answered.
         stops: Whether it ends the chain.
-        changed: The fields of the payload that its replacement has changed.
     """
     if plugin.breaker.failures:
         plugin.breaker.succeeded()
@@ -202,7 +201,6 @@ def answered(
         ok=True,
         data=answer.data,
         stop=stops,
-        changed=changed,
         duration_ms=duration_ms,
     )
 

@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from vconnect._framing import Event, EventName
 from vconnect.errors import (
@@ -147,7 +148,8 @@ class Dispatcher:
                 # After the replacement, which may turn the answer into a failure.
                 duration_ms = milliseconds_since(began)
                 stops = answer.stop and step.may_stop
-                results.append(answered(plugin, answer, duration_ms, sent, stops, changed))
+                result = answered(plugin, answer, duration_ms, sent, stops)
+                results.append(replace(result, changed=changed) if changed else result)
             except PluginError as error:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop and step.may_stop
@@ -194,10 +196,14 @@ class Dispatcher:
         steps = route.asked(payload)
         try:
             for step in steps:
+                delivery = fan_out.add()
+                if until <= began:
+                    delivery.set_exception(out_of_time(step.plugin))
+                    continue
                 deadline = began + step.timeout
                 if deadline > until:
                     deadline = until
-                deliver(step, message, fan_out.add(), began, deadline, hops)
+                deliver(step, message, delivery, deadline, hops)
             done = fan_out.wait()
             if hops:
                 await while_hopping([step.plugin for step in steps], hops, done)
@@ -208,7 +214,7 @@ class Dispatcher:
             fan_out.abandon()
             gave_up_all(step.plugin for step in steps)
             raise
-        deliveries = zip(steps, fan_out.deliveries, strict=True)
+        deliveries = zip(steps, fan_out.results(), strict=True)
         results = [delivered(step, one, began, until, message) for step, one in deliveries]
         for step, result in zip(steps, results, strict=True) if policy.requires else ():
             if step.is_required and not result.ok:

@@ -3,7 +3,7 @@
 
 
 cdef class FanOut:
-    cdef readonly list deliveries
+    cdef list deliveries
     cdef Py_ssize_t missing         # deliveries that are not done
     cdef object complete            # the future of `wait`; None before
 
@@ -12,8 +12,8 @@ cdef class FanOut:
 
 cdef class Delivery:
     cdef FanOut whole               # None once it is done or abandoned
-    cdef readonly object answer
-    cdef readonly object error
-    cdef readonly double ended      # monotonic
+    cdef object answer
+    cdef object error
+    cdef double ended               # monotonic
 
     cdef int end(self) except -1

@@ -9,6 +9,7 @@ from ._inflight cimport AnsweredStream, Call, InFlight
 
 cdef class LaneCore(AnsweredStream):
     cdef bint serving               # after the handshake: frames are answers
+    cdef dict future_options        # shared by all lanes of a loop
     cdef InFlight table             # None before `serve`
     cdef uint32_t max_frame_bytes   # the longest payload that is sent
     cdef Py_ssize_t window
@@ -36,6 +37,7 @@ cdef class LaneCore(AnsweredStream):
     cdef readonly uint64_t dropped  # notifications for which the queue was full
     cdef readonly uint64_t displaced  # those among them that had been queued
 
+    cdef object new_future(self)
     cdef int submit(
         self, object message, object future, double deadline, bint wants_data, uint32_t hops
     ) except -1

@@ -23,6 +23,7 @@ events depends on the dialect, see the tables in ``_inflight``.
 # Deadlines cost nothing while they are met. One timer per lane is set for the nearest of them;
 # when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
 
+from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -133,6 +134,12 @@ cdef class LaneCore(AnsweredStream):
         self.unasked_left = UNASKED_BURST
         self.unasked_at = monotonic()
         self.read_data = read_data
+        # The keyword of a future is made once per loop. Without it a future looks for the running
+        # loop, which costs a system call on Python 3.11.
+        if self.buffer.loop is not self.loop:
+            self.buffer.loop = self.loop
+            self.buffer.future_options = {"loop": self.loop}
+        self.future_options = self.buffer.future_options
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
@@ -154,7 +161,7 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        future = Future()  # of the running loop, which is found faster than a keyword
+        future = self.new_future()
         self.submit(message, future, deadline, False, hops)
         return future
 
@@ -177,13 +184,20 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        future = Future()  # of the running loop, which is found faster than a keyword
+        future = self.new_future()
         if type(self.table) is ByNumber:
             message = Event(name, payload, self.max_frame_bytes)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
         self.submit(message, future, monotonic() + timeout, True, hops)
         return future
+
+    cdef object new_future(self):
+        """Do what ``loop.create_future()`` does, without building its keywords each time."""
+        # Before `serve` there is no future to make: `submit` raises.
+        if self.future_options is None:
+            return None
+        return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
                 uint32_t hops=0):

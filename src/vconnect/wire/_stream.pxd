@@ -15,6 +15,8 @@ cdef class ReadBuffer:
     cdef object usual_view          # over the first USUAL_READ bytes of it
     cdef char* data                 # borrowed from `store`, valid as long as this object lives
     cdef Py_ssize_t size
+    cdef object loop                # the loop whose streams it serves; set by its first lane
+    cdef dict future_options        # the keywords that create a future of that loop; set likewise
 
 
 cdef class StreamCore:
