@@ -6,6 +6,7 @@
 `refusals`     refused connections in the log
 `session`      a connection after its handshake
 `messages`     the meaning of handshakes, events, answers and calls
+`failures`     why an event gets no answer
 `_lane`        compiled: a connection with its events in flight
 `_fan_out`     compiled: one event to many lanes
 `_inflight`    compiled: which event an answer belongs to

@@ -45,11 +45,14 @@ from ._inflight cimport (
 from asyncio import BufferedProtocol, Future
 from collections import deque
 
-from vconnect.errors import (
-    PluginOverloadedError,
-    PluginStuckError,
-    PluginTimeoutError,
-    PluginUnavailableError,
+from vconnect.errors import PluginTimeoutError
+from vconnect.wire.failures import (
+    all_overloaded_in_bytes,
+    closed,
+    lost,
+    overloaded,
+    overloaded_in_bytes,
+    stuck,
 )
 
 cdef extern from "Python.h":
@@ -59,14 +62,6 @@ cdef extern from "Python.h":
 cdef double COARSE = 0.001
 # A read that takes longer is told to the owner. Seconds.
 cdef double HELD = 0.1
-# After one that takes longer, less is read at a time; after one that takes less, more. Seconds.
-cdef double LONG_READ = 0.001
-cdef double SHORT_READ = 0.00025
-
-cdef enum:
-    LEAST_READ = 2 * 1024
-    MEASURED_READ = 4 * 1024
-
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
 
@@ -284,7 +279,7 @@ cdef class LaneCore(AnsweredStream):
             raise self._overloaded_in_bytes()
         if self.must_wait() and not is_own(message):
             if self.queue_length() >= self.max_queued:
-                raise self._overloaded(self.max_queued, "max_queued")
+                raise overloaded(self.plugin, self.max_queued, "max_queued")
             self.line_up(new_call(message, future, deadline, wants_data, hops))
         else:
             self.table.add(message, future, deadline, wants_data, hops)
@@ -335,7 +330,7 @@ cdef class LaneCore(AnsweredStream):
         if overflow == "block":
             if not self.may_hold(size):
                 raise self._overloaded_in_bytes()
-            raise self._overloaded(self.max_notified, "max_notified")
+            raise overloaded(self.plugin, self.max_notified, "max_notified")
         while overflow == "drop_oldest" and self.told:
             self.drop_oldest()
             if self.has_room(size):
@@ -361,25 +356,9 @@ cdef class LaneCore(AnsweredStream):
         return 0
 
     cdef int process_read(self, Py_ssize_t nbytes) except -1:
-        cdef double began, took
-        # So little is quick, and a look at the clock is not nothing beside it. A read that fills
-        # its window is measured even then: there is more, and the window may have to grow.
-        if (
-            self.kept_bytes + nbytes < MEASURED_READ
-            and nbytes < self.read_window
-            and self.direct is None
-        ):
-            return AnsweredStream.process_read(self, nbytes)
-        began = monotonic()
-        AnsweredStream.process_read(self, nbytes)
-        took = monotonic() - began
-        # A read is as long as its frames are quick: others wait for the end of each.
-        if took > LONG_READ:
-            self.set_read_window(max(<Py_ssize_t>LEAST_READ, self.read_window // 4))
-            if took >= HELD and self.serving:
-                self.owner.held_loop(took)
-        elif nbytes >= self.read_window and took < SHORT_READ:
-            self.set_read_window(2 * self.read_window)
+        cdef double took = self.measured_read(nbytes)
+        if took >= HELD and self.serving:
+            self.owner.held_loop(took)
         return 0
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
@@ -488,6 +467,7 @@ cdef class LaneCore(AnsweredStream):
         """
         cdef double now = monotonic(), nearest
         cdef Py_ssize_t abandoned = 0
+        cdef str reason = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -496,9 +476,11 @@ cdef class LaneCore(AnsweredStream):
             return
         nearest = min(self.table.expire(now, &abandoned), self.expire_waiting(now))
         if abandoned >= self.max_abandoned:
-            self.abort(self._stuck(f"{abandoned} events in flight timed out or were cancelled"))
-        elif (reason := self.table.why_stuck(now, bool(self.waiting))) is not None:
-            self.abort(self._stuck(reason))
+            reason = f"{abandoned} events in flight timed out or were cancelled"
+        else:
+            reason = self.table.why_stuck(now, bool(self.waiting))
+        if reason is not None:
+            self.abort(stuck(self.plugin, reason))
         elif self.table.count() or self.table.own or self.waiting:
             self.arm(nearest, now)
 
@@ -534,29 +516,12 @@ cdef class LaneCore(AnsweredStream):
 
     def _check_open(self):
         if self.is_closing or not self.serving:
-            raise PluginUnavailableError(self.plugin or "?", "its connection has ended")
-
-    def _overloaded(self, limit, key):
-        return PluginOverloadedError(
-            self.plugin,
-            f"{limit} events are already waiting ({key}); it is slower than its events arrive",
-        )
+            raise closed(self.plugin)
 
     def _overloaded_in_bytes(self):
         if self.held_bytes and self.total.used >= self.total.limit - FAIR_BYTES:
-            return PluginOverloadedError(
-                self.plugin,
-                f"the events that wait for all plugins together have {self.total.used} bytes; the "
-                f"limit is {self.total.limit} (max_total_queued_bytes)",
-            )
-        return PluginOverloadedError(
-            self.plugin,
-            f"its events that wait or are in flight have {self.held_bytes} bytes; the limit is "
-            f"{self.max_queued_bytes} (max_queued_bytes); it is slower than its events arrive",
-        )
-
-    def _stuck(self, reason):
-        return PluginStuckError(self.plugin, f"{reason}; closing its connection")
+            return all_overloaded_in_bytes(self.plugin, self.total.used, self.total.limit)
+        return overloaded_in_bytes(self.plugin, self.held_bytes, self.max_queued_bytes)
 
     # Ending.
 
@@ -587,10 +552,10 @@ cdef class LaneCore(AnsweredStream):
     def _fail_all(self):
         """Fail every unanswered call now, rather than at its deadline."""
         self.lost = self.table.take_messages()
-        lost = self.table.take_all()
+        futures = self.table.take_all()
         self.table = None  # breaks its reference cycle with the lane
         if self.waiting is not None:
-            lost += [(<Call>call).future for call in self.waiting]
+            futures += [(<Call>call).future for call in self.waiting]
             self.dropped += len(self.told)
             self.displaced += len(self.told)
             self.waiting = self.told = None
@@ -599,19 +564,9 @@ cdef class LaneCore(AnsweredStream):
         self.serving = False
         # The lane is in its final state before anything else can look at it.
         self.wake_room_waiters()
-        for future in lost:
+        for future in futures:
             if future is not None and not future.done():
-                future.set_exception(self._why_lost())
-
-    def _why_lost(self):
-        """Build the error of a call that the end of the connection leaves unanswered."""
-        if isinstance(self.error, PluginStuckError):
-            return PluginStuckError(self.plugin, self.error.message)
-        if self.error is None:
-            return PluginUnavailableError(self.plugin, f"{self.end_reason} before it answered")
-        return PluginUnavailableError(
-            self.plugin, f"its connection ended before it answered: {self.error}"
-        )
+                future.set_exception(lost(self.plugin, self.error, self.end_reason))
 
     @property
     def in_flight(self):

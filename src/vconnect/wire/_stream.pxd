@@ -53,6 +53,7 @@ cdef class StreamCore:
 
     cdef int set_read_window(self, Py_ssize_t nbytes) except -1
     cdef int process_read(self, Py_ssize_t nbytes) except -1
+    cdef double measured_read(self, Py_ssize_t nbytes) except -1.0
     cdef int frame(self, const char* payload, Py_ssize_t size) except -1
     cdef int batch_read(self, Py_ssize_t frames) except -1
     cdef int read_frames(self, const char* data, Py_ssize_t size) except -1

@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 from cython cimport final
 
+from ._clock cimport monotonic
 from vconnect._framing cimport (
     HEADER,
     NEED_MORE,
@@ -60,6 +61,13 @@ cdef enum:
     # or once there are this many: the peer works on them while we write the next ones. With 64
     # events in flight on two cores this took a quarter off each request.
     FLUSH_FRAMES = 32
+    # The least that is read at a time, and the least for which the clock is looked at.
+    LEAST_READ = 2 * 1024
+    MEASURED_READ = 4 * 1024
+
+# After a read that takes longer, less is read at a time; after one that takes less, more. Seconds.
+cdef double LONG_READ = 0.001
+cdef double SHORT_READ = 0.00025
 
 
 @final
@@ -190,6 +198,30 @@ cdef class StreamCore:
             return self.read_frames(self.buffer.data, size)
         except RemoteProtocolError as error:
             return self.fail(error)
+
+    cdef double measured_read(self, Py_ssize_t nbytes) except -1.0:
+        """Do what `process_read` does, adapt the window, and return the seconds that it took.
+
+        A read is as long as its frames are quick: others wait for the end of each.
+        """
+        cdef double began, took
+        # So little is quick, and a look at the clock is not nothing beside it. A read that fills
+        # its window is measured even then: there is more, and the window may have to grow.
+        if (
+            self.kept_bytes + nbytes < MEASURED_READ
+            and nbytes < self.read_window
+            and self.direct is None
+        ):
+            StreamCore.process_read(self, nbytes)
+            return 0.0
+        began = monotonic()
+        StreamCore.process_read(self, nbytes)
+        took = monotonic() - began
+        if took > LONG_READ:
+            self.set_read_window(max(<Py_ssize_t>LEAST_READ, self.read_window // 4))
+        elif nbytes >= self.read_window and took < SHORT_READ:
+            self.set_read_window(2 * self.read_window)
+        return took
 
     cdef int read_frames(self, const char* data, Py_ssize_t size) except -1:
         """Process every complete frame and keep the rest."""
