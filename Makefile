@@ -17,7 +17,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: machine machine-available soak run check test test-slow test-all lint docs bench sanitize wheel clean
+.PHONY: machine machine-available attack soak run check test test-slow test-all lint docs bench sanitize wheel clean
 
 $(VENV)/.made:
 	@# Even Python 2 can run this line. A program that is not Python prints no "yes".
@@ -66,6 +66,10 @@ test-all:
 SECONDS ?= 300
 soak: $(VENV)/.test
 	VCONNECT_SOAK_S=$(SECONDS) $(BIN)/python -m pytest -s tests/fault/test_soak.py
+
+# A hostile plugin beside a good one, for so many seconds in each sandbox: make attack SECONDS=60
+attack: $(VENV)/.test
+	VCONNECT_ATTACK_S=$(SECONDS) $(BIN)/python -m pytest -s tests/fault/test_attacks.py
 
 # What needs the controllers of cgroup v2 or a real systemd: in QEMU, on this machine's files.
 MACHINE := tests/machine tests/fault/test_cgroups.py tests/integration/test_spawn.py

@@ -32,6 +32,9 @@ def find_excess(names: Collection[str], limit: int) -> str:
     """
     if len(names) > limit:
         return f"has {len(names)} entries; the limit is {limit}"
+    # The usual ones need no look at each: a peer may send a thousand, again and again.
+    if max(map(len, names), default=0) <= MAX_NAME_BYTES and "".join(names).isascii():
+        return ""
     for name in names:
         if (size := size_of(name)) > MAX_NAME_BYTES:
             return f"has an entry of {size} bytes; the limit is {MAX_NAME_BYTES}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal, TypeVar
 
 V = TypeVar("V")
@@ -47,7 +47,7 @@ NAME_RULE = (
 )
 
 PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
-_PATTERN = re.compile(r"\*\*?|[^*\s]+?(\.\*\*?)?")
+_PATTERN = re.compile(r"\*\*?|[^*\s]+(\.\*\*?)?")
 
 
 # Peers and callers choose event names, so their number is not limited by itself. This limit is far
@@ -123,6 +123,17 @@ def may_be_named(name: str) -> bool:
 def is_pattern(text: str) -> bool:
     """Return whether ``text`` can match an event; see `PATTERN_RULE`."""
     return _PATTERN.fullmatch(text) is not None
+
+
+def are_patterns(texts: Collection[str]) -> bool:
+    """Return whether each of ``texts`` is what `is_pattern` wants.
+
+    >>> are_patterns(["message", "user.*"]), are_patterns(["message", "a b"]), are_patterns([])
+    (True, False, True)
+    """
+    # The usual ones need no look at each: a peer may send a thousand, again and again.
+    have_no_space = " ".join(texts).split() == list(texts)
+    return have_no_space and all(is_pattern(text) for text in texts if "*" in text)
 
 
 def capability_matches(capability: str, event: str) -> bool:

@@ -27,7 +27,7 @@ from vconnect.errors import (
     PluginError,
     PluginOverloadedError,
 )
-from vconnect.names import PATTERN_RULE, is_pattern
+from vconnect.names import PATTERN_RULE, are_patterns
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire.messages import (
@@ -50,7 +50,7 @@ _CALLS_AT_ONCE = 16
 # waits for them.
 _BATCH = 64
 # No further call is started in an iteration after so many seconds.
-_TURNS_S = 0.001
+_TURNS_S = 0.0002
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
 # Fields of a log record. More could not be told from one another by a reader.
@@ -396,7 +396,7 @@ def _patterns_of(call: HostCall) -> list[str]:
     is_list = isinstance(events, list) and all(isinstance(event, str) for event in events)
     if is_list and (excess := find_excess(events, MAX_SUBSCRIPTIONS)):
         raise HostCallError("bad_request", f"events {excess}")
-    if not is_list or not all(is_pattern(event) for event in events):
+    if not is_list or not are_patterns(events):
         raise HostCallError(
             "bad_request", f"events is {shown(events)}; expected a list of {PATTERN_RULE}"
         )

@@ -18,8 +18,6 @@ from vconnect.descriptors import Reserve, none_left
 
 # No descriptor or no memory for another connection, in this process or on the machine.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# Connections per iteration of the loop.
-_AT_ONCE = 4
 # A client that is turned away is answered once it has sent something, or after this long: closing
 # earlier would lose the answer of one that is still writing. Seconds.
 _LONGEST_VISIT_S = 1.0
@@ -80,20 +78,20 @@ class Acceptor:
             await asyncio.wait(self._connecting)
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                connection, _ = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _SHORTAGES:
-                    raise
-                self._turn_away(error)
-                return
-            connection.setblocking(False)
-            task = self._loop.create_task(self._connect(connection), name="vconnect connection")
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+        """Accept one connection per iteration of the loop: the others are served in between."""
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                raise
+            self._turn_away(error)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._connect(connection), name="vconnect connection")
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

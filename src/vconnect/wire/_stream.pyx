@@ -66,8 +66,8 @@ cdef enum:
     MEASURED_READ = 4 * 1024
 
 # After a read that takes longer, less is read at a time; after one that takes less, more. Seconds.
-cdef double LONG_READ = 0.001
-cdef double SHORT_READ = 0.00025
+cdef double LONG_READ = 0.00025
+cdef double SHORT_READ = 0.0001
 
 
 @final
