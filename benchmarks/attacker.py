@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
-NASTY_TURN_S = 0.05
+TURN_S = 0.05
 IN_FLIGHT = 16
 STORM = 64
 NAME = os.environ.get("VCONNECT_PLUGIN_NAME", "")
@@ -100,7 +100,7 @@ class Attacker:
         self.send(call("event.publish", {"event": f"n{self._count}." + "x" * 240, "payload": 1}))
 
     def answer_at_length(self) -> None:
-        if select.select([self._host], [], [], NASTY_TURN_S)[0]:
+        if select.select([self._host], [], [], TURN_S)[0]:
             self.answer(self.read(), b'"' + b"x" * 3_900_000 + b'"')
 
     def storm(self) -> None:
@@ -141,25 +141,19 @@ TURNS = {**HONEST, **ATTACKS}
 BY_NUMBER = ("small-calls", "names", "unsubscribe", "handshakes")
 
 
-def do(what: Callable[[Attacker], None], seconds: float) -> None:
-    """Do one thing again and again, whatever the host thinks of it."""
-    ends = time.monotonic() + seconds
-    attacker = None
-    while time.monotonic() < ends:
-        try:
-            if attacker is None:
-                attacker = Attacker(sys.argv[sys.argv.index("--socket") + 1])
-            what(attacker)
-        except OSError:
-            attacker = None
-            time.sleep(0.01)
-
-
 def main() -> None:
-    if NAME in TURNS:
-        do(TURNS[NAME], float("inf"))
-    for what in cycle(ATTACKS.values()):
-        do(what, NASTY_TURN_S)
+    """Take turns for ever, whatever the host thinks of it."""
+    attacker = None
+    for turn in cycle([TURNS[NAME]] if NAME in TURNS else ATTACKS.values()):
+        ends = time.monotonic() + TURN_S
+        while time.monotonic() < ends:
+            try:
+                if attacker is None:
+                    attacker = Attacker(sys.argv[sys.argv.index("--socket") + 1])
+                turn(attacker)
+            except OSError:
+                attacker = None
+                time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ import os
 import shutil
 import sys
 import time
+from array import array
+from bisect import bisect_left
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -43,10 +46,11 @@ LEVELS = ("off", "nnp", "landlock", "bwrap")
 WHOLE_LANDLOCK = 4
 SETTLE_S, STOP_S = 0.5, 1.0
 LOOK_EVERY_S = 0.05
-LINE = "{:<9} {:<12} {:<9}" + "{:>8}" * 5 + "{:>8} {:>8}"
+LONGEST_US = 100_000
+LINE = "{:<9} {:<12} {:<9}" + "{:>8}" * 8
 TITLES = (
     *("sandbox", "the other", "against", "p50 us", "p90 us", "p99 us"),
-    *("p90", "p99", "p99 ms", "MiB"),
+    *("p90", "p99", "p99 ms", "MiB", "runs"),
 )
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
@@ -67,16 +71,38 @@ class Plan(NamedTuple):
 
 
 ATTACKS_PLAN = Plan((*HONEST, *ATTACKS), rounds=3, seconds=3.0, callers=1)
-NASTY_PLAN = Plan((BUSY, NASTY), rounds=3, seconds=20.0, callers=16)
+NASTY_PLAN = Plan((BUSY, CHATTY, NASTY), rounds=3, seconds=20.0, callers=16)
 
 
 class Turn(NamedTuple):
-    """What one plugin cost in one turn: seconds, and bytes of the host's memory."""
+    """What one plugin cost in one turn.
+
+    Attributes:
+        p50, p90, p99: Percentiles of the neighbor's round trips, in seconds.
+        growth: By how many bytes the host's memory grew.
+        running: The part of the time in which the plugin ran and was connected.
+    """
 
     p50: float
     p90: float
     p99: float
     growth: int
+    running: float
+
+
+class Durations:
+    """How long requests took, in whole microseconds. Its memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._counts = array("L", bytes(8 * LONGEST_US))
+
+    def add(self, seconds: float) -> None:
+        self._counts[min(int(seconds * 1e6), LONGEST_US - 1)] += 1
+
+    def percentiles(self, *parts: float) -> list[float]:
+        """Return the seconds within which these parts of the requests were answered."""
+        until = list(accumulate(self._counts))
+        return [bisect_left(until, until[-1] * part) / 1e6 for part in parts]
 
 
 class Watch:
@@ -116,31 +142,32 @@ async def ended(task: asyncio.Task[None]) -> None:
 
 async def take_turn(runtime: PluginRuntimeManager, other: str, plan: Plan) -> Turn:
     """Start a plugin, time the neighbor's round trips beside it, and stop it."""
-    took: list[float] = []
+    took = Durations()
     async with Watch() as watch:
         await runtime.start_plugin(other)
         await asyncio.sleep(SETTLE_S)
-        events = asyncio.create_task(send_events(runtime, other))
+        was_running: list[bool] = []
+        events = asyncio.create_task(send_events(runtime, other, was_running))
         ends = time.perf_counter() + plan.seconds
         callers = [time_requests(runtime, took, ends) for _ in range(plan.callers)]
         await asyncio.gather(*callers)
         await ended(events)
         await runtime.stop_plugin(other)
-    ordered = sorted(took)
-    p50, p90, p99 = (ordered[int(len(ordered) * part)] for part in (0.5, 0.9, 0.99))
-    return Turn(p50, p90, p99, watch.growth)
+    p50, p90, p99 = took.percentiles(0.5, 0.9, 0.99)
+    return Turn(p50, p90, p99, watch.growth, sum(was_running) / len(was_running))
 
 
-async def time_requests(runtime: PluginRuntimeManager, took: list[float], ends: float) -> None:
+async def time_requests(runtime: PluginRuntimeManager, took: Durations, ends: float) -> None:
     """Send the neighbor one request after another, and note how long each takes."""
     while (began := time.perf_counter()) < ends:
         await runtime.request(NEIGHBOR, EVENT, {})
-        took.append(time.perf_counter() - began)
+        took.add(time.perf_counter() - began)
 
 
-async def send_events(runtime: PluginRuntimeManager, plugin: str) -> None:
-    """Ask a plugin ten times a second, whatever becomes of it."""
+async def send_events(runtime: PluginRuntimeManager, plugin: str, was_running: list[bool]) -> None:
+    """Ask a plugin ten times a second, whatever becomes of it, and note whether it runs."""
     while True:
+        was_running.append(runtime.summary(plugin).status == "Running")
         asking = asyncio.ensure_future(runtime.request(plugin, EVENT, {}, timeout=1.0))
         asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.sleep(0.1)
@@ -165,7 +192,9 @@ def prepare(made: Ground, others: tuple[str, ...]) -> Path:
 async def compare(made: Ground, sandbox: str, plan: Plan) -> None:
     """Take the plugins in turns, and print a row for each."""
     turns: dict[str, list[Turn]] = {other: [] for other in plan.others}
-    options = {"sandbox": sandbox, "restart": "never", "stop_timeout": STOP_S}
+    # Those that the host ends come back at once: it is not to be rid of them.
+    restarts = {"restart": "always", "restart_delay": 0.05, "crash_limit": 100_000}
+    options = {"sandbox": sandbox, "stop_timeout": STOP_S, **restarts}
     async with made.manager(prepare(made, plan.others), **options) as runtime:
         await runtime.discover_plugins()
         await runtime.start_plugin(NEIGHBOR)
@@ -174,7 +203,7 @@ async def compare(made: Ground, sandbox: str, plan: Plan) -> None:
                 turns[other].append(await take_turn(runtime, other, plan))
         stalls = runtime.host_summary().stalls
     for other, taken in turns.items():
-        beside = CHATTY if other in BY_NUMBER else BUSY
+        beside = CHATTY if other in (NASTY, *BY_NUMBER) else BUSY
         print(row((sandbox, other, beside), taken, turns[beside]), flush=True)
     print(f"the host's event loop was held for more than 100 ms {stalls} times\n", flush=True)
 
@@ -191,6 +220,7 @@ def row(names: tuple[str, str, str], taken: list[Turn], honest: list[Turn]) -> s
         *names,
         *(f"{figure:.0f}" for figure in figures),
         *(f"{p90:.2f}", f"{p99:.2f}", f"{later * 1e3:+.2f}", f"{growth:.1f}"),
+        f"{median(one.running for one in taken):.0%}",
     )
 
 

@@ -89,32 +89,39 @@ def make_upper(made: list[str]) -> Callable[[str], str]:
     return make
 
 
-def test_a_cache_of_names_works_each_out_once() -> None:
+def test_a_cache_keeps_what_is_asked_for_twice() -> None:
     made: list[str] = []
     cache = NameCache(make_upper(made))
-    assert (cache["a"], cache["b"], cache["a"]) == ("A", "B", "A")
+    assert [cache[name] for name in "abaaab"] == list("ABAAAB")
     with pytest.raises(ValueError, match="bad"):
         cache["bad"]
-    assert made == ["a", "b"]
+    assert made == ["a", "b", "a", "b"]
     cache.clear()
     assert cache["a"] == "A"
-    assert made == ["a", "b", "a"]
+    assert made == ["a", "b", "a", "b", "a"]
 
 
-def test_names_that_are_made_up_do_not_displace_those_in_use() -> None:
+def test_names_that_are_made_up_are_not_kept() -> None:
+    cache = NameCache(make_upper([]))
+    for number in range(100_000):
+        cache[f"new{number}"]
+    assert not cache
+
+
+def test_names_that_come_and_go_do_not_displace_those_in_use() -> None:
     made: list[str] = []
     cache = NameCache(make_upper(made), limit=8)
     for number in range(1000):
-        cache[f"new{number}"]
+        assert cache[f"new{number}"] == cache[f"new{number}"]
         assert cache["used"] == "USED"
         assert len(cache) + len(cache._older) <= 8
-    assert made.count("used") == 1
+    assert made.count("used") <= 10  # another name may have its place among the hashes
 
 
 def test_what_is_not_used_is_forgotten() -> None:
     made: list[str] = []
     cache = NameCache(make_upper(made), limit=4)
-    for name in "abcde":
+    for name in "aabbccddee":
         cache[name]
     cache["a"]
-    assert made.count("a") == 2
+    assert made.count("a") == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -148,12 +149,15 @@ def own_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     log.setLevel(before[2])
 
 
-def test_a_signal_ends_it_with_zero(lab, own_log, capfd):
+def test_a_signal_ends_it_with_zero(lab, own_log, capfd, monkeypatch):
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.get_freeze_count()))
     chosen = settings(lab, uvloop=False)
     thread = interrupted_once_it_serves(chosen.admin_socket)
     assert serve(chosen) == 0
     thread.join()
     assert own_log.handlers == []
+    assert frozen == [0]
     assert "received SIGTERM: stopping plugins" in capfd.readouterr().err
 
 

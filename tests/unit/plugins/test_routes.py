@@ -88,7 +88,8 @@ def test_a_table_is_built_when_it_is_needed_and_never_changed():
     known = registry(first)
     before = known.routes
     assert known.routes is before
-    route = before.route("e")
+    before.route("e")
+    route = before.route("e")  # kept from now on
     assert before.route("e") is route
     known.add(second)
     assert known._routes is None
