@@ -71,7 +71,7 @@ class Plan(NamedTuple):
 
 
 ATTACKS_PLAN = Plan((*HONEST, *ATTACKS), rounds=3, seconds=3.0, callers=1)
-NASTY_PLAN = Plan((BUSY, CHATTY, NASTY), rounds=3, seconds=20.0, callers=16)
+NASTY_PLAN = Plan((CHATTY, NASTY), rounds=3, seconds=20.0, callers=16)
 
 
 class Turn(NamedTuple):

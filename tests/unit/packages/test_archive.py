@@ -228,6 +228,8 @@ def test_limits(refuse) -> None:
     assert "more than 2000 bytes" in refuse(good_members(), ArchiveLimits(unpacked_bytes=2000))
     members = [*good_members(), *(file(f"d{i}/f") for i in range(5))]
     assert "one member too many" in refuse(members, ArchiveLimits(members=11))
+    roots = [*good_members(), *[directory("./")] * 12]
+    assert "one member too many" in refuse(roots, ArchiveLimits(members=11))
 
 
 def test_not_a_regular_file(tmp_path: Path) -> None:
