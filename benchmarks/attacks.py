@@ -203,7 +203,8 @@ async def compare(made: Ground, sandbox: str, plan: Plan) -> None:
                 turns[other].append(await take_turn(runtime, other, plan))
         stalls = runtime.host_summary().stalls
     for other, taken in turns.items():
-        beside = CHATTY if other in (NASTY, *BY_NUMBER) else BUSY
+        by_number = other in (NASTY, *BY_NUMBER) or BUSY not in turns
+        beside = CHATTY if by_number else BUSY
         print(row((sandbox, other, beside), taken, turns[beside]), flush=True)
     print(f"the host's event loop was held for more than 100 ms {stalls} times\n", flush=True)
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from vconnect.bounds import cut
 from vconnect.errors import (
     HandshakeError,
     InstallError,
@@ -170,7 +171,7 @@ class Supervisor:
             self.plugin.name,
             handshake.version,
             handshake.priority,
-            ", ".join(handshake.capabilities),
+            cut(", ".join(handshake.capabilities)),
         )
         if session.is_ready:
             self._got_ready(instance)
