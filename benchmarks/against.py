@@ -22,7 +22,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from shutil import ignore_patterns
 from statistics import median, quantiles
 from typing import NamedTuple
 
@@ -178,7 +177,8 @@ def _copied(name: str, path: Path) -> Path:
     """
     copy = CACHE / name
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(path / "vconnect", copy / "vconnect", ignore=ignore_patterns("__pycache__"))
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(path / "vconnect", copy / "vconnect", ignore=compiled)
     compileall.compile_dir(copy, quiet=1)
     return copy
 

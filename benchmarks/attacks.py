@@ -176,17 +176,21 @@ async def send_events(runtime: PluginRuntimeManager, plugin: str, was_running: l
 def prepare(made: Ground, others: tuple[str, ...]) -> Path:
     """Make a plugin directory with the neighbor and the others."""
     plugin_dir = made.plugins(0)
-    for name in (NEIGHBOR, *others):
-        program = plugin_dir / name / name
-        program.parent.mkdir()
-        if name == NEIGHBOR:
-            shutil.copy2(made.echo, program)
-            continue
-        manifest = {"name": name, "permissions": ["*"]}
-        (program.parent / "plugin.json").write_text(json.dumps(manifest))
-        program.write_text(f"#!{sys.executable}\n{ATTACKER.read_text()}")
-        program.chmod(0o755)
+    (plugin_dir / NEIGHBOR).mkdir()
+    shutil.copy2(made.echo, plugin_dir / NEIGHBOR / NEIGHBOR)
+    for name in others:
+        put_attacker(plugin_dir, name)
     return plugin_dir
+
+
+def put_attacker(plugin_dir: Path, name: str) -> None:
+    """Put a plugin that does what its name says into a plugin directory."""
+    program = plugin_dir / name / name
+    program.parent.mkdir()
+    manifest = {"name": name, "permissions": ["*"]}
+    (program.parent / "plugin.json").write_text(json.dumps(manifest))
+    program.write_text(f"#!{sys.executable}\n{ATTACKER.read_text()}")
+    program.chmod(0o755)
 
 
 async def compare(made: Ground, sandbox: str, plan: Plan) -> None:

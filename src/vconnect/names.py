@@ -99,6 +99,7 @@ class NameCache(dict[str, V]):
         return value
 
     def _is_first(self, name: str) -> bool:
+        """Return whether a name is asked for the first time, and remember that it was."""
         mark = hash(name)
         place = mark % _HASHES
         is_first = self._asked_once[place] != mark

@@ -7,34 +7,22 @@ one in time is measured by ``python -m benchmarks.attacks --nasty``.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from benchmarks.attacks import Watch, sandboxes
+from benchmarks.attacks import LEVELS, NASTY, Watch, put_attacker, sandboxes
 from tests.support.lab import PLUGINS, Lab
 from tests.support.sandboxes import needs_bwrap
 
 from vconnect import PluginRuntimeManager
 
 SECONDS = float(os.environ.get("VCONNECT_ATTACK_S", "4"))
-ATTACKER = Path(__file__).parents[2] / "benchmarks" / "attacker.py"
 CALLERS = 16
 MAX_GROWTH_BYTES = 64 * 1024 * 1024
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
-
-
-def attacker(lab: Lab, name: str) -> None:
-    directory = lab.plugins / name
-    directory.mkdir(parents=True)
-    (directory / "plugin.json").write_text(json.dumps({"name": name, "permissions": ["*"]}))
-    program = directory / name
-    program.write_text(f"#!{sys.executable}\n{ATTACKER.read_text()}")
-    program.chmod(0o755)
 
 
 async def ask(runtime: PluginRuntimeManager, plugin: str, ends: float) -> int:
@@ -49,32 +37,29 @@ async def ask(runtime: PluginRuntimeManager, plugin: str, ends: float) -> int:
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize(
     "level",
-    [
-        pytest.param(level, marks=needs_bwrap if level == "bwrap" else [])
-        for level in ("off", "nnp", "landlock", "bwrap")
-    ],
+    [pytest.param(level, marks=needs_bwrap if level == "bwrap" else []) for level in LEVELS],
 )
 async def test_the_others_are_served_and_the_memory_is_bounded(lab: Lab, level: str) -> None:
     if level not in sandboxes():
         pytest.skip(f"{level} is not available here")
     lab.plugin("good", "serve()")
     lab.plugin("late", "serve()")
-    attacker(lab, "nasty")
+    put_attacker(lab.plugins, NASTY)
     options = {"sandbox": level, "sandbox_read": [str(PLUGINS)], "restart": "on-failure"}
     async with lab.manager(**options) as runtime:
         await runtime.discover_plugins()
         await runtime.start_plugin("good")
         async with Watch() as watch:
-            await runtime.start_plugin("nasty")
+            await runtime.start_plugin(NASTY)
             ends = time.monotonic() + SECONDS
             callers = [ask(runtime, "good", ends) for _ in range(CALLERS)]
             answered = sum(await asyncio.gather(*callers))
         assert answered > 100 * SECONDS
         assert watch.growth < MAX_GROWTH_BYTES
-        nasty = runtime.summary("nasty")
+        nasty = runtime.summary(NASTY)
         assert nasty.status == "Running" or nasty.reason, nasty
         # Whoever comes now is served as well, and the attacker can still be stopped.
         await runtime.start_plugin("late")
         assert await runtime.request("late", "e", 1) == {"echo": 1}
-        await runtime.stop_plugin("nasty")
-        assert runtime.summary("nasty").status == "Stopped"
+        await runtime.stop_plugin(NASTY)
+        assert runtime.summary(NASTY).status == "Stopped"

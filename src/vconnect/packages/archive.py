@@ -257,7 +257,7 @@ class _Names:
         self._limits = limits
         # From the digest of the folded path to its kind, and the digest of its spelling.
         self._seen: dict[bytes, bytes] = {}
-        self._members = 0
+        self._roots = 0
 
     def admit(self, member: Member) -> tuple[str, ...]:
         """Check a member, and return its path's components; empty for the root itself."""
@@ -271,10 +271,6 @@ class _Names:
         if member.kind == FILE and member.name.endswith("/"):
             raise _RefusedError("is a regular file with a directory's name")
         parts = self._split(member.name)
-        # The root and its spellings (``./``) are no new path, so they are counted here.
-        self._members += 1
-        if self._members > self._limits.members:
-            raise _RefusedError(self._one_too_many())
         # A path implies its parent directories, which must not collide with files either.
         for end in range(1, len(parts)):
             self._add(parts[:end], b"i")
@@ -282,6 +278,8 @@ class _Names:
             self._add(parts, b"d" if member.kind == DIRECTORY else b"f")
         elif member.kind == FILE:
             raise _RefusedError("is a regular file with the name of the package's root")
+        else:
+            self._add_root()
         return parts
 
     def _split(self, name: str) -> tuple[str, ...]:
@@ -309,13 +307,19 @@ class _Names:
         if known:
             self._check_again(known, kind, _digest(path))
         elif len(self._seen) >= self._limits.members:
-            raise _RefusedError(self._one_too_many())
+            raise self._one_too_many()
         # An implied directory may be listed later, once, which then counts as listed.
         if not known or kind == b"d":
             self._seen[key] = kind + _digest(path)
 
-    def _one_too_many(self) -> str:
-        return f"is one member too many; the limit is {self._limits.members}"
+    def _add_root(self) -> None:
+        """Count an entry for the root: however often it is listed, it is no new path."""
+        self._roots += 1
+        if self._roots > self._limits.members:
+            raise self._one_too_many()
+
+    def _one_too_many(self) -> _RefusedError:
+        return _RefusedError(f"is one member too many; the limit is {self._limits.members}")
 
     @staticmethod
     def _check_again(known: bytes, kind: bytes, spelling: bytes) -> None:
