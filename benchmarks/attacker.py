@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import cycle
 from typing import Any
 
@@ -31,11 +31,23 @@ def call(name: str, params: dict[str, Any], **more: Any) -> bytes:
     return frame(json.dumps({"call": name, "params": params, **more}).encode())
 
 
+def nested(levels: int) -> Any:
+    """Return a list in a list in a list."""
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 BOMB = frame(b'{"id":99,"status":"ok","data":[' + b"[]," * 100_000 + b"0]}")
 FIELDS = frame(b'{"call":"log","params":{"fields":{' + b'"k":0,' * 5000 + b'"z":0}}}')
 SMALL = call("log", {"message": "x"}) * 1000
 SAID = call("event.publish", {"event": "chat.said", "payload": 1}) * 10
 FORGET = call("event.unsubscribe", {"events": [f"e{number}" for number in range(1000)]})
+NESTED = call("log", {"fields": {f"k{n}": nested(230) for n in range(8)}}) * 15
+WIDE = call("log", {"fields": {"k": [[]] * 1300}}) * 15
+ITSELF = {"plugin": NAME, "method": "x"}
+EMPTIES = b"[" + b"[]," * 32_000 + b"0]"
 DEEP = frame(b"[" * 60_000)
 KEYS = frame(b"{" + b'"k":1,' * 60_000 + b'"z":1}')
 UNSHAKEN = frame(b'{"q":[' + b"[]," * 20_000 + b"0]}")
@@ -47,25 +59,34 @@ class Attacker:
     def __init__(self, path: str) -> None:
         self._path = path
         self._count = 0
+        self._asked = 0
         self.connect()
 
-    def connect(self) -> None:
+    def connect(self, capabilities: Iterable[str] = ("*",)) -> None:
+        self._asked = 0
         self._host = socket.socket(socket.AF_UNIX)
         self._host.connect(self._path)
-        hello = {"plugin_no": NAME, "capabilities": ["*"], "protocol_versions": [1]}
+        hello = {
+            "plugin_no": NAME,
+            "capabilities": list(capabilities),
+            "protocol_versions": [1],
+        }
         self.send(frame(json.dumps(hello).encode()))
-        self._reader = self._host.makefile("rb", buffering=1 << 20)
         self.read()
 
     def send(self, data: bytes) -> None:
         self._host.sendall(data)
 
     def read(self) -> dict[str, Any]:
-        head = self._reader.read(4)
-        if len(head) < 4:
-            raise ConnectionError("closed")
-        message: dict[str, Any] = json.loads(self._reader.read(struct.unpack(">I", head)[0]))
+        message: dict[str, Any] = json.loads(self._read(*struct.unpack(">I", self._read(4))))
         return message
+
+    def _read(self, size: int) -> bytes:
+        # Not from a buffer: `select` would not know of what is in it.
+        data = self._host.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            raise ConnectionError("closed")
+        return data
 
     def answer(self, message: dict[str, Any], data: bytes = b"null") -> None:
         if "event" in message and "id" in message:
@@ -103,6 +124,24 @@ class Attacker:
         if select.select([self._host], [], [], TURN_S)[0]:
             self.answer(self.read(), b'"' + b"x" * 3_900_000 + b'"')
 
+    def ask_itself(self) -> None:
+        """Call itself, and answer with tens of thousands of lists."""
+        if self._asked < IN_FLIGHT:
+            self._asked += 1
+            self.send(call("plugin.call", ITSELF, id=self._asked))
+        if not select.select([self._host], [], [], TURN_S)[0]:
+            return
+        message = self.read()
+        if "event" in message:
+            self.answer(message, EMPTIES)
+        else:
+            self.send(call("plugin.call", ITSELF, id=message["id"]))
+
+    def come_and_go(self) -> None:
+        """Connect anew all the time, with all that a handshake may say."""
+        self._host.close()
+        self.connect("c" * 250 for _ in range(200))
+
     def storm(self) -> None:
         """Connect, send what must be parsed, and go."""
         for _ in range(STORM):
@@ -124,6 +163,10 @@ ATTACKS: dict[str, Callable[[Attacker], None]] = {
     "small-calls": lambda one: one.send(SMALL),
     "names": Attacker.publish,
     "unsubscribe": lambda one: one.send(FORGET),
+    "nested-calls": lambda one: one.send(NESTED),
+    "wide-calls": lambda one: one.send(WIDE),
+    "asks-itself": Attacker.ask_itself,
+    "comes-and-goes": Attacker.come_and_go,
     "deep": lambda one: one.send(DEEP),
     "keys": lambda one: one.send(KEYS),
     "big-answers": Attacker.answer_at_length,
@@ -138,7 +181,10 @@ HONEST: dict[str, Callable[[Attacker], None]] = {
 }
 TURNS = {**HONEST, **ATTACKS}
 #: Attacks by the number of things that an honest plugin does too, rather than by their size.
-BY_NUMBER = ("small-calls", "names", "unsubscribe", "handshakes")
+BY_NUMBER = (
+    *("small-calls", "names", "unsubscribe", "handshakes"),
+    *("nested-calls", "wide-calls", "asks-itself", "comes-and-goes"),
+)
 
 
 def main() -> None:

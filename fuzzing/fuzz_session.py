@@ -76,15 +76,19 @@ class _Transport:
 
 
 class _Owner:
-    """A session that takes everything."""
+    """A session that takes everything, and serves each call at once."""
 
     def __init__(self) -> None:
+        self.lane: Lane | None = None
         self.error: Exception | None = None
 
     def connected(self, _: Any) -> None: ...
     def message(self, _: Any) -> None: ...
     def broken(self, _: Exception) -> None: ...
-    def called(self, _: Any, __: int) -> bool:
+    def charged(self, _: float) -> None: ...
+    def called(self, payload: bytes) -> bool:
+        assert self.lane is not None
+        self.lane.read_call(payload)
         return True
 
     def unread_call(self, _: int, __: Exception) -> None: ...
@@ -111,7 +115,7 @@ class Play:
     def __init__(self, *, native: bool) -> None:
         self.total = ByteBudget(1 << 24)
         self.owner = _Owner()
-        self.lane = Lane(self.owner, ReadBuffer(), 64 * 1024)
+        self.lane = self.owner.lane = Lane(self.owner, ReadBuffer(), 64 * 1024)
         self.lane.connection_made(_Transport(self.lane))  # type: ignore[arg-type]
         self.lane.serve(
             self.owner,

@@ -20,6 +20,8 @@ from cython cimport final
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    int PyGC_Disable()
+    int PyGC_Enable()
 
 cdef extern from "_scan.h":
     struct vc_counts:
@@ -172,8 +174,19 @@ cdef object broken_length(int64_t verdict, const char* p, uint32_t limit, str li
 cdef inline object load(const char* p, Py_ssize_t size):
     if size < COPY_BELOW:
         return loads(PyBytes_FromStringAndSize(p, size))
-    # The view is released within this call, before the memory is reused for the next read.
-    return loads(PyMemoryView_FromMemory(<char*>p, size, PyBUF_READ))
+    return load_large(p, size)
+
+
+cdef object load_large(const char* p, Py_ssize_t size):
+    # JSON has no cycles. Without this, the collector would run once per 700 lists and objects, over
+    # those that are just being made.
+    cdef bint collects = PyGC_Disable()
+    try:
+        # The view is released within this call, before the memory is reused for the next read.
+        return loads(PyMemoryView_FromMemory(<char*>p, size, PyBUF_READ))
+    finally:
+        if collects:
+            PyGC_Enable()
 
 
 cdef object parse_json(
@@ -255,23 +268,27 @@ cdef object plain_data(
         return NOT_PLAIN
 
 
-def parse_message(payload):
+def parse_message(payload, Py_ssize_t max_values=PY_SSIZE_T_MAX, str limit_name=None):
     """Parse one payload as strictly as the stream does.
 
     Args:
         payload: ``bytes``, ``bytearray`` or a contiguous ``memoryview``.
+        max_values: The maximum number of JSON values, keys included.
+        limit_name: What that limit is for, in errors.
 
     Returns:
         The JSON value.
 
     Raises:
         RemoteProtocolError: ``bad_json``, with the position: not JSON, not UTF-8, NaN, nested too
-            deeply, or an integer beyond 64 bits.
+            deeply, too many values, or an integer beyond 64 bits.
     """
     cdef Py_buffer view
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
     try:
-        return parse_json(<const char*>view.buf, view.len, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX)
+        return parse_json(
+            <const char*>view.buf, view.len, max_values, PY_SSIZE_T_MAX, limit_name
+        )
     finally:
         PyBuffer_Release(&view)
 

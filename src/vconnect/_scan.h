@@ -152,3 +152,21 @@ static inline void vc_read_address(const char *p, ptrdiff_t size, struct vc_addr
         at = end;
     }
 }
+
+/* Return whether a string of the frame is written with \uXXXX, by which a key can be disguised. */
+static inline int vc_has_spelled_letter(const char *p, ptrdiff_t size)
+{
+    const char *end = p + size, *at = p;
+    while (at < end && (at = memchr(at, '\\', (size_t)(end - at))) != NULL) {
+        if (at + 1 < end && at[1] == 'u')
+            return 1;
+        at += 2;
+    }
+    return 0;
+}
+
+/* Return whether a frame may have the key "status", anywhere in it. */
+static inline int vc_may_have_status(const char *p, ptrdiff_t size)
+{
+    return memmem(p, (size_t)size, "\"status\"", 8) != NULL || vc_has_spelled_letter(p, size);
+}

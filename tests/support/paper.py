@@ -169,7 +169,9 @@ class Heard(Owner):
         self.disconnected(error)
         self.on_end(session, error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+    def called(self, session: Session, payload: bytes) -> bool:
+        message = session.read_call(payload)
+        assert message is not None
         self.calls.append(message)
         return True
 
@@ -390,4 +392,4 @@ def catalog(registry: Registry, directory: Path, **options: Any) -> Catalog:
 def host_calls(registry: Registry, **options: Any) -> HostCalls:
     settings = Settings(**options)
     dispatcher = Dispatcher(registry, settings.max_frame_bytes)
-    return HostCalls(registry, dispatcher, settings.max_calls)
+    return HostCalls(dispatcher, settings.max_calls)

@@ -55,6 +55,7 @@ class Owner:
         self.messages: list[Any] = []
         self.ends: list[Exception | None] = []
         self.breaks: list[Exception] = []
+        self.charged_s: list[float] = []
         self._on_message = on_message
 
     def connected(self, stream: Any) -> None:
@@ -73,6 +74,9 @@ class Owner:
         return "its connection ended"
 
     def writable(self) -> None: ...
+
+    def charged(self, *what: Any) -> None:
+        self.charged_s.append(what[-1])
 
     def disconnected(self, error: Exception | None) -> None:
         self.ends.append(error)

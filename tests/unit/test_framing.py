@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 
@@ -247,3 +248,46 @@ def test_a_read_buffer_has_a_least_size():
     ReadBuffer(64 * 1024)
     with pytest.raises(ValueError, match="at least 65536"):
         ReadBuffer(64 * 1024 - 1)
+
+
+# --- the garbage collector --------------------------------------------------------------------
+
+
+@pytest.fixture
+def collections():
+    """How often the collector has run."""
+    ran: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        ran.append(phase)
+
+    gc.callbacks.append(note)
+    yield ran
+    gc.callbacks.remove(note)
+
+
+def test_the_collector_rests_while_a_large_payload_is_parsed(collections: list[str]):
+    payload = b"[" + b"[]," * 100_000 + b"0]"
+    parsed = parse_message(payload)
+    assert len(collections) <= 2
+    assert len(parsed) == 100_001
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("payload", [b"[" + b"[]," * 1000 + b"0]", b"[" + b"[]," * 1000])
+def test_it_is_left_as_it_was(payload: bytes):
+    gc.disable()
+    try:
+        if payload.endswith(b"]"):
+            parse_message(payload)
+        else:
+            with pytest.raises(RemoteProtocolError):
+                parse_message(payload)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_values_of_a_message_may_be_bounded():
+    with pytest.raises(RemoteProtocolError, match=r"has 1002 JSON values; the limit is 1000 \(x\)"):
+        parse_message(json.dumps([1] * 1001).encode(), 1000, "x")

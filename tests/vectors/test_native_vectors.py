@@ -49,7 +49,10 @@ class NativeOwner(Owner):
         super().__init__()
         self.calls: list[Any] = []
 
-    def called(self, message: dict[str, Any], size: int) -> bool:
+    def called(self, payload: bytes) -> bool:
+        message = self.stream.read_call(payload)
+        if message is None:
+            return True
         try:
             self.calls.append(msgspec.structs.asdict(parse_call(message)))
         except HostCallError as error:

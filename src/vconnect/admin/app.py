@@ -36,6 +36,10 @@ _REST_S = 10.0
 
 _log = logging.getLogger(__name__)
 
+# JSON values in a body. It is parsed in the event loop, which so many hold for some hundredths of a
+# second.
+_MAX_VALUES = 524_288
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -305,7 +309,8 @@ def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response
 
 def _parse_event(body: bytes) -> EventRequest:
     try:
-        wanted = msgspec.convert(parse_message(body), EventRequest)
+        message = parse_message(body, _MAX_VALUES, "a body")
+        wanted = msgspec.convert(message, EventRequest)
     except RemoteProtocolError as error:
         raise _BadRequestError(f"the body is not valid JSON: {why_not_json(error)}") from None
     except msgspec.ValidationError as error:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, gather
 from asyncio import timeout as asyncio_timeout
+from collections.abc import Coroutine
 from math import inf
 from time import monotonic
 from typing import Any
@@ -62,6 +63,7 @@ from .delivery import (
     inherited,
     milliseconds_since,
     out_of_time,
+    payer,
     tell,
     tell_when_room,
     while_hopping,
@@ -276,8 +278,10 @@ class Dispatcher:
                 if timeout <= 0:
                     raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
-            answer = ask(name, payload, timeout, hops)
+            answer = ask(name, payload, timeout, hops, payer() if hops else None)
             target.counters.events += 1
+            # Not kept while it waits: what a plugin asks of another may be many small objects.
+            del payload
             data = await (answer if not hops else while_hopping((target,), hops, answer))
         except PluginError as error:
             # Only after a failure: the usual request needs no route.
@@ -371,6 +375,20 @@ class Dispatcher:
                 not wait.
         """
         route = self._registry.routes.route(event)
+        return self._notify(route, event, payload, hops, publisher)
+
+    def publish(
+        self, event: str, payload: Any, *, hops: int, publisher: PluginRuntime
+    ) -> int | Coroutine[Any, Any, int]:
+        """Do what `notify` does, and what `notify_when_room` does if ``overflow`` is ``block``."""
+        route = self._registry.routes.route(event)
+        if route.policy.overflow == "block":
+            return self._notify_when_room(route, event, payload, None, hops, publisher)
+        return self._notify(route, event, payload, hops, publisher)
+
+    def _notify(
+        self, route: Route, event: str, payload: Any, hops: int, publisher: PluginRuntime | None
+    ) -> int:
         message = self._message_to_tell(route, event, payload)
         if self.serving:
             hops = max(hops, inherited(inf)[0])
@@ -406,6 +424,17 @@ class Dispatcher:
             PluginUnavailableError: See `notify`.
         """
         route = self._registry.routes.route(event)
+        return await self._notify_when_room(route, event, payload, timeout, hops, publisher)
+
+    async def _notify_when_room(
+        self,
+        route: Route,
+        event: str,
+        payload: Any,
+        timeout: float | None,
+        hops: int,
+        publisher: PluginRuntime | None,
+    ) -> int:
         message = self._message_to_tell(route, event, payload)
         timeout = route.policy.timeout if timeout is None else checked(timeout)
         if self.serving:

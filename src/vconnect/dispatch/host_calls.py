@@ -3,6 +3,10 @@
 # Each connection has its own queue. The queues are served round-robin, a limited number of calls
 # per iteration of the event loop, so that a plugin that floods the host delays only itself. A full
 # queue refuses further calls (`overloaded`).
+#
+# A call waits as the bytes that came, and is parsed when its turn comes. Parsed, four kilobytes can
+# be two thousand lists, and what hundreds of them keep in memory the garbage collector looks at
+# again and again.
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from itertools import islice
 from reprlib import repr as shown  # limits the length and depth of what a plugin sent
-from time import monotonic
-from typing import Any
+from time import monotonic, thread_time
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,8 +32,8 @@ from vconnect.errors import (
     PluginOverloadedError,
 )
 from vconnect.names import PATTERN_RULE, are_patterns
-from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.wire._inflight import number_in
 from vconnect.wire.messages import (
     MAX_HOPS,
     READY,
@@ -45,6 +49,8 @@ from .origin import Origin
 
 _CALLS_AT_ONCE = 16
 """Calls of one plugin that are in progress at the same time."""
+# So many bytes of them, or a single call. They are kept parsed, which may take fifty times as much.
+_BYTES_AT_ONCE = 256 * 1024
 
 # Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
 # waits for them.
@@ -53,6 +59,9 @@ _BATCH = 64
 _TURNS_S = 0.0002
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
+_CALL_PLUGIN = "plugin.call"
+# Calls of which no plugin needs many.
+_CHARGED = frozenset({"event.subscribe", "event.unsubscribe"})
 # Fields of a log record. More could not be told from one another by a reader.
 _MAX_FIELDS = 64
 
@@ -78,22 +87,36 @@ class HostCall(msgspec.Struct, frozen=True, kw_only=True):
 HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
 
 
+class _Asked(NamedTuple):
+    """What is kept of a call in progress: its parameters are not."""
+
+    number: int | None
+    name: str
+
+
 class _CallQueue:
     """The calls of one session."""
 
     def __init__(self, plugin: PluginRuntime, session: Session) -> None:
         self.plugin = plugin
         self.session = session
-        self.waiting: deque[tuple[PluginCall, int]] = deque()  # each with its bytes
+        self.waiting: deque[bytes] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.bytes_at_once = 0  # of the calls in progress
         self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
+
+    def may_begin(self) -> bool:
+        """Return whether the next call may be served beside those in progress."""
+        if not self.waiting or len(self.tasks) >= _CALLS_AT_ONCE or self.session.is_held():
+            return False
+        together = self.bytes_at_once + len(self.waiting[0])
+        return not self.tasks or together <= _BYTES_AT_ONCE
 
 
 class HostCalls:
     """Serves the calls of all native plugins.
 
     Args:
-        registry: The plugins and their routes, which subscriptions affect.
         dispatcher: Sends events and calls from one plugin to others.
         max_calls: How many calls of one connection may wait.
 
@@ -102,8 +125,7 @@ class HostCalls:
             for more than a tenth of a second.
     """
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, max_calls: int) -> None:
-        self._registry = registry
+    def __init__(self, dispatcher: Dispatcher, max_calls: int) -> None:
         self._dispatcher = dispatcher
         self._max_waiting = max_calls
         self.on_slow: Callable[[Session, str, float], None] = lambda *_: None
@@ -117,7 +139,7 @@ class HostCalls:
             "event.publish": self._publish,
             "event.subscribe": self._subscribe,
             "event.unsubscribe": self._unsubscribe,
-            "plugin.call": self._call_plugin,
+            _CALL_PLUGIN: self._call_plugin,
         }
         # The application's calls. They cannot replace the host's own, see `register`.
         self._functions: dict[str, HostFunction] = {}
@@ -138,31 +160,27 @@ class HostCalls:
             raise ConfigError(f"host call {name!r} is already registered; use another name")
         self._functions[name] = function
 
-    def accept(
-        self, plugin: PluginRuntime, session: Session, message: dict[str, Any], size: int = 0
-    ) -> bool:
-        """Queue a call from a plugin, which came in so many bytes, or refuse it.
+    def accept(self, plugin: PluginRuntime, session: Session, payload: bytes) -> bool:
+        """Queue a call from a plugin, which is not parsed yet, or refuse it.
 
         Returns:
             Whether it is queued.
         """
-        number = message.get("id")
+        queue = self._queue_of(plugin, session)
         try:
-            call = parse_call(message)
-            queue = self._queue_of(plugin, session)
             # Those that are about to be served are still among the waiting.
             if len(queue.waiting) >= self._max_waiting + _CALLS_AT_ONCE - len(queue.tasks):
                 raise HostCallError(
                     "overloaded", f"{self._max_waiting} calls of {plugin.name} are already waiting"
                 )
-            session.charge_call(size)
+            session.charge_call(len(payload))
         except HostCallError as error:
-            _refuse(session, number, error)
+            _refuse(session, number_in(payload), error)
             return False
         except PluginOverloadedError as error:
-            _refuse(session, number, HostCallError(error.code, error.message))
+            _refuse(session, number_in(payload), HostCallError(error.code, error.message))
             return False
-        queue.waiting.append((call, size))
+        queue.waiting.append(payload)
         self._enqueue(queue)
         return True
 
@@ -187,10 +205,7 @@ class HostCalls:
     def _enqueue(self, queue: _CallQueue) -> None:
         # A queue is ready at most once, or a plugin with many calls would get several turns per
         # round.
-        if not queue.waiting or queue.is_ready or len(queue.tasks) >= _CALLS_AT_ONCE:
-            return
-        # Whoever does not read replies gets no more of them: they would fill the host's memory.
-        if queue.session.is_full():
+        if queue.is_ready or not queue.may_begin():
             return
         queue.is_ready = True
         self._ready.append(queue)
@@ -211,7 +226,7 @@ class HostCalls:
             queue = self._ready.popleft()
             queue.is_ready = False
             if queue.waiting:
-                self._begin(queue, *queue.waiting.popleft())
+                self._begin(queue, queue.waiting.popleft())
             # To the end of the line, if it has more: this is what makes it fair.
             self._enqueue(queue)
         self._schedule()
@@ -220,8 +235,21 @@ class HostCalls:
         """Return whether a call is the host's own, and not a function of the application."""
         return call in self._own
 
-    def _begin(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
+    def _begin(self, queue: _CallQueue, payload: bytes) -> None:
+        """Parse a call and serve it, or refuse it."""
+        size = len(payload)
+        message = queue.session.read_call(payload)
+        if message is None:
+            queue.session.release_call(size)
+            return
         began = monotonic()
+        try:
+            call = parse_call(message)
+        except HostCallError as error:
+            _refuse(queue.session, message.get("id"), error)
+            queue.session.release_call(size)
+            queue.session.charge_work(monotonic() - began)
+            return
         self._begin_serving(queue, call, size)
         took = monotonic() - began
         if took >= _SLOW_S:
@@ -229,35 +257,37 @@ class HostCalls:
 
     def _begin_serving(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
-        origin = Origin(self._dispatcher)
+        asked = _Asked(call.id, call.call)
+        origin = Origin(self._dispatcher, queue.session.account)
         with origin.inherited():
             try:
                 pending = self._serve(queue, call, origin)
             # The application's code; reported to the plugin.
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-                _refuse(queue.session, call.id, _as_call_error(call, error))
+                _refuse(queue.session, asked.number, _as_call_error(asked.name, error))
                 _end(queue, origin, size)
                 return
             # Most calls, such as log lines, wait for nothing, and a task would cost more than they
             # do.
             if not inspect.isawaitable(pending):
-                _answer(queue.session, call, pending)
+                _answer(queue.session, asked, pending)
                 _end(queue, origin, size)
                 return
             # Here, because a task keeps the context in which it was created.
-            task = asyncio.get_running_loop().create_task(self._finish(queue, call, pending))
+            task = asyncio.get_running_loop().create_task(self._finish(queue, asked, pending))
         queue.tasks.add(task)
+        queue.bytes_at_once += size
         task.add_done_callback(lambda task: self._ended(queue, task, pending, origin, size))
 
-    async def _finish(self, queue: _CallQueue, call: PluginCall, pending: Awaitable[Any]) -> None:
+    async def _finish(self, queue: _CallQueue, asked: _Asked, pending: Awaitable[Any]) -> None:
         try:
-            _answer(queue.session, call, await pending)
+            _answer(queue.session, asked, await pending)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # this task itself is cancelled: the plugin is gone
             # Otherwise only something that the function awaited was cancelled.
-            _refuse(queue.session, call.id, _as_call_error(call, error))
+            _refuse(queue.session, asked.number, _as_call_error(asked.name, error))
 
     def _ended(
         self,
@@ -271,6 +301,7 @@ class HostCalls:
         if task.cancelled() and inspect.iscoroutine(pending):
             pending.close()  # the task may have been cancelled before it ran
         queue.tasks.discard(task)
+        queue.bytes_at_once -= size
         self._enqueue(queue)
 
     def _serve(self, queue: _CallQueue, call: PluginCall, origin: Origin) -> Awaitable[Any] | Any:
@@ -286,7 +317,15 @@ class HostCalls:
             origin.until = monotonic() + call.deadline_ms / 1000
         asked = HostCall(plugin=queue.plugin.name, call=call.call, params=call.params, hops=hops)
         own = self._own.get(call.call)
-        return own(queue, asked) if own is not None else self._functions[call.call](asked)
+        if own is None:
+            return self._functions[call.call](asked)
+        if call.call not in _CHARGED:
+            return own(queue, asked)
+        began = thread_time()
+        try:
+            return own(queue, asked)
+        finally:
+            queue.session.charge_work(thread_time() - began)
 
     def _check_permission(
         self, plugin: PluginRuntime, permissions: tuple[str, ...], name: str
@@ -330,18 +369,8 @@ class HostCalls:
         self, queue: _CallQueue, call: HostCall
     ) -> Awaitable[dict[str, int]] | dict[str, int]:
         event, payload = _name_of(call, "event"), call.params.get("payload")
-        if self._registry.policies[event].overflow == "block":
-            return self._publish_when_room(queue.plugin, event, payload, call.hops)
-        sent = self._dispatcher.notify(event, payload, hops=call.hops, publisher=queue.plugin)
-        return {"plugins": sent}
-
-    async def _publish_when_room(
-        self, publisher: PluginRuntime, event: str, payload: Any, hops: int
-    ) -> dict[str, int]:
-        sent = await self._dispatcher.notify_when_room(
-            event, payload, hops=hops, publisher=publisher
-        )
-        return {"plugins": sent}
+        sent = self._dispatcher.publish(event, payload, hops=call.hops, publisher=queue.plugin)
+        return {"plugins": sent} if isinstance(sent, int) else _published(sent)
 
     def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
         # Subscribing twice is not a mistake; a dictionary keeps the order and drops duplicates.
@@ -376,6 +405,10 @@ class HostCalls:
         )
 
 
+async def _published(sending: Awaitable[int]) -> dict[str, int]:
+    return {"plugins": await sending}
+
+
 def _end(queue: _CallQueue, origin: Origin, size: int) -> None:
     """Record that a call is over."""
     origin.end()
@@ -408,7 +441,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _as_call_error(call: PluginCall, error: BaseException) -> HostCallError:
+def _as_call_error(call: str, error: BaseException) -> HostCallError:
     """Convert an exception for the plugin. Details of our own bugs stay in our log."""
     if isinstance(error, HostCallError):
         return error
@@ -418,18 +451,28 @@ def _as_call_error(call: PluginCall, error: BaseException) -> HostCallError:
     if isinstance(error, PayloadError):
         return HostCallError("bad_request", str(error))
     if isinstance(error, asyncio.CancelledError):
-        return HostCallError("cancelled", f"{call.call} was cancelled")
-    _log.error("host call %s failed", call.call, exc_info=error)
-    return HostCallError("internal", f"{call.call} failed; the reason is in the host's log")
+        return HostCallError("cancelled", f"{call} was cancelled")
+    _log.error("host call %s failed", call, exc_info=error)
+    return HostCallError("internal", f"{call} failed; the reason is in the host's log")
 
 
-def _answer(session: Session, call: PluginCall, data: Any) -> None:
-    if call.id is None:
+def _answer(session: Session, asked: _Asked, data: Any) -> None:
+    if asked.number is None:
         return
+    if asked.name != _CALL_PLUGIN:
+        _send_answer(session, asked.number, data)
+        return
+    # What another plugin has answered may be of any size, and the one that asked pays for it.
+    began = thread_time()
+    _send_answer(session, asked.number, data)
+    session.charge_work(thread_time() - began)
+
+
+def _send_answer(session: Session, number: int, data: Any) -> None:
     try:
-        session.send(ok_reply(call.id, data))
+        session.send(ok_reply(number, data))
     except PayloadError as error:
-        _refuse(session, call.id, HostCallError("internal", f"the reply cannot be sent: {error}"))
+        _refuse(session, number, HostCallError("internal", f"the reply cannot be sent: {error}"))
 
 
 def _refuse(session: Session, number: Any, error: HostCallError) -> None:

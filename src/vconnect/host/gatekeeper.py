@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vconnect.dispatch.host_calls import HostCalls
 from vconnect.errors import HandshakeError
 from vconnect.names import NAME_RULE, may_be_named
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import Substate
 from vconnect.processes.peer import is_still
 from vconnect.supervision.admission import check_external
 from vconnect.supervision.instance import Instance
+from vconnect.supervision.reconnects import TOO_OFTEN, Reconnects
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.watching.loop_watch import LoopWatch
 from vconnect.wire.messages import Handshake
@@ -53,6 +53,7 @@ class HostGatekeeper:
         self._calls = calls
         self._loop_watch = loop_watch
         self._allow_external = allow_external
+        self._reconnects = Reconnects()
         # By session and not by name: a plugin may be uninstalled or renamed while it is connected.
         self._supervisors: dict[Session, Supervisor] = {}
         calls.on_slow = self.served_slowly
@@ -82,7 +83,11 @@ class HostGatekeeper:
         plugin = self._registry.find(handshake.plugin)
         if plugin is None:
             plugin = self._register_external(handshake, peer)
-        return self._roster.of(plugin).admit(handshake, peer, None)
+        admission = self._roster.of(plugin).admit(handshake, peer, None)
+        # Nobody can end its process, so its connection is refused.
+        if not self._reconnects.allow(plugin):
+            raise HandshakeError("overloaded", f"{TOO_OFTEN}; let it wait before the next")
+        return admission
 
     def attached(self, session: Session, owner: Owner) -> None:
         """Called when a session has been admitted and acknowledged."""
@@ -95,6 +100,8 @@ class HostGatekeeper:
             supervisor, instance = self._roster.of(plugin), None
         self._supervisors[session] = supervisor
         supervisor.attached(session, instance)
+        if instance is not None and not self._reconnects.allow(instance):
+            supervisor.condemn(Substate.WATCHDOG, TOO_OFTEN)
 
     def became_ready(self, session: Session) -> None:
         """Called when a plugin says that it can serve."""
@@ -108,17 +115,22 @@ class HostGatekeeper:
         if (supervisor := self._supervisors.pop(session, None)) is not None:
             supervisor.detached(session, error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+    def called(self, session: Session, payload: bytes) -> bool:
         """Called for each call of a native plugin; return whether it is accepted."""
         supervisor = self._supervisors.get(session)
         if supervisor is None:
             return False
-        return self._calls.accept(supervisor.plugin, session, message, size)
+        return self._calls.accept(supervisor.plugin, session, payload)
 
     def held_loop(self, session: Session, seconds: float) -> None:
         """Called if what a plugin sent has held the event loop for so long."""
         if (supervisor := self._supervisors.get(session)) is not None:
             self._loop_watch.blame(supervisor, seconds, "reading what it sent", is_its_own=True)
+
+    def charged(self, session: Session, seconds: float) -> None:
+        """Called if work that a plugin has caused unasked has taken long."""
+        if (supervisor := self._supervisors.get(session)) is not None:
+            self._loop_watch.note_work(supervisor, seconds)
 
     def served_slowly(self, session: Session, call: str, seconds: float) -> None:
         """Called if a call of a plugin has held the event loop for so long."""

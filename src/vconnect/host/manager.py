@@ -104,7 +104,7 @@ class PluginRuntimeManager(Sender):
         self._loop_watch = LoopWatch()
         self._queued = ByteBudget(settings.max_total_queued_bytes)
         self._native = NativeRequests(self._registry)
-        self._calls = HostCalls(self._registry, self._dispatcher, settings.max_calls)
+        self._calls = HostCalls(self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller.of(settings, progress)
         self._releases = Releases(installer.store, settings.part(StoreSettings))

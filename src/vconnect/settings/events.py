@@ -99,7 +99,11 @@ def resolve_policy(
         tables: The operator's tables by pattern.
         defaults: The values for keys that no table has.
     """
-    values = msgspec.structs.asdict(defaults) | _merged(event, tables)
+    chosen = _merged(event, tables)
+    # One for all events that the operator has not named: a plugin can make up as many as it likes.
+    if not chosen and not defaults.may_change:
+        return defaults
+    values = msgspec.structs.asdict(defaults) | chosen
     named = values["may_change"]
     values["may_change"] = {canonical_name(plugin): fields for plugin, fields in named.items()}
     return EventPolicy(**values)

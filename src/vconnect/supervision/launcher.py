@@ -43,7 +43,7 @@ from vconnect.processes.directories import (
     data_directory,
 )
 from vconnect.processes.environment import plugin_environment
-from vconnect.processes.landlock import find_obstacle, landlock_for
+from vconnect.processes.landlock import VARIABLES, find_obstacle, landlock_for
 from vconnect.processes.process import LaunchSpec, PluginProcess, is_shortage, start_error
 from vconnect.processes.seccomp import obstacle_to_filter
 from vconnect.safe_paths import find_danger
@@ -427,7 +427,10 @@ class Launcher:
             if obstacle := find_obstacle(view):
                 raise PluginStartError(spec.plugin, f'sandbox = "landlock": {obstacle}')
             return msgspec.structs.replace(
-                spec, no_new_privs=True, landlock=landlock_for(view), environment=environment
+                spec,
+                no_new_privs=True,
+                landlock=landlock_for(view),
+                environment=VARIABLES | environment,
             )
         try:
             argv = self._bubblewrap.wrap(spec.plugin, spec.argv, view, spec.limits)

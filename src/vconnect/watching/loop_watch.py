@@ -2,7 +2,9 @@
 
 # What a plugin makes the host do is bounded, see docs/wire.md; this notices what is not. Who held
 # the loop is known where the work is done: a lane measures each read, and each call of a plugin is
-# measured while it is served. What nobody is blamed for is the application's own, or the machine's.
+# measured while it is served. Many short pieces of work in a row can hold it too: what each plugin
+# was charged since the last look says whose they were. What nobody is blamed for is the
+# application's own, or the machine's.
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _TOO_OFTEN = 10
 _WITHIN_S = 60.0
 # One line about each plugin, and one about the rest, in so many seconds; the others are counted.
 _EVERY_S = 60.0
-_TICK_S = 0.25
+_TICK_S = 0.05
+# Whoever has caused so much of the time is to blame for all of it.
+_SHARE = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,8 @@ class LoopWatch:
         self.longest_s = 0.0
         self._held: dict[str, _Held] = {}
         self._blamed_at = 0.0
+        # Seconds of work since the last look.
+        self._work: dict[Condemned, float] = {}
 
     def blame(self, supervisor: Condemned, seconds: float, work: str, *, is_its_own: bool) -> None:
         """Record that the loop was held by work for a plugin.
@@ -86,19 +92,31 @@ class LoopWatch:
                 f"for {seconds * 1000:.0f} ms ({work})",
             )
 
+    def note_work(self, supervisor: Condemned, seconds: float) -> None:
+        """Record that a plugin was charged for so much work."""
+        self._work[supervisor] = self._work.get(supervisor, 0.0) + seconds
+
     async def run(self) -> None:
-        """Notice what nobody is blamed for, until cancelled."""
+        """Notice what nobody is blamed for at once, until cancelled."""
         while True:
+            self._work.clear()
             began = time.monotonic()
             await asyncio.sleep(_TICK_S)
             late = time.monotonic() - began - _TICK_S
-            if late < HELD_S or self._blamed_at >= began:
-                continue
-            held = self._note("", late)
-            if words := self._words(
-                held, late, "work of the application, or a pause of the machine"
-            ):
-                _log.warning("something %s", words)
+            if late >= HELD_S and self._blamed_at < began:
+                self._find_cause(late)
+
+    def _find_cause(self, seconds: float) -> None:
+        """Blame the plugin that has caused most of the work, or tell that nobody is known."""
+        busiest = max(self._work, key=self._work.__getitem__, default=None)
+        if busiest is not None and self._work[busiest] >= _SHARE * seconds:
+            work = "many pieces of work for its calls"
+            self.blame(busiest, seconds, work, is_its_own=True)
+            return
+        held = self._note("", seconds)
+        work = "work of the application, or a pause of the machine"
+        if words := self._words(held, seconds, work):
+            _log.warning("something %s", words)
 
     def _note(self, who: str, seconds: float) -> _Held:
         self.stalls += 1

@@ -12,7 +12,7 @@ cdef class Call:
     """An event that waits for a slot, or that has one in a table by number."""
 
     cdef object message             # Event, or bytes: a classic frame
-    cdef object future              # Future, Delivery, or None for a notification
+    cdef object future              # Future, Delivery, Paid, or None for a notification
     cdef double deadline            # monotonic; infinity without one
     cdef uint32_t hops
     cdef bint wants_data            # made by `request`: only the answer's data is of interest
@@ -26,6 +26,11 @@ cdef Call new_call(
 
 
 cdef double UNASKED_BURST
+
+cdef enum:
+    # Of a native frame of this size or more, the number is read before the rest is parsed, and
+    # what is done unasked is charged. Below, looking at the clock would cost as much.
+    DEAR_ABOVE = 4 * 1024
 
 
 cdef class ByteBudget:
@@ -53,7 +58,7 @@ cdef class AnsweredStream(StreamCore):
     cdef int bad_answers            # answers in a row that could not be read
     cdef int unasked_in_row         # frames in a row that answer nothing
 
-    # Time that the peer may still make us spend on frames that nobody asked for, in seconds.
+    # Time that the peer may still make us spend on what nobody asked for, in seconds.
     cdef double unasked_left
     cdef double unasked_at          # monotonic; when that was true
 
@@ -77,11 +82,21 @@ cdef class AnsweredStream(StreamCore):
 
     cdef int count_unasked(self) except -1
     cdef int charge(self, double began) except -1
-    cdef int rest(self, double seconds) except -1
+    cdef int spend(self, double seconds) except -1
+    cdef double look_at_budget(self)
+    cdef int rest(self) except -1
 
     cdef int fail_call(self, object future, object error) except -1
     cdef int bad_answer(self, object future, object error) except -1
     cdef int count_bad(self, object error) except -1
+
+
+cdef class Paid:
+    cdef object future              # Future or Delivery
+    cdef AnsweredStream payer
+
+
+cdef object paid(object future, AnsweredStream payer)
 
 
 cdef class InFlight:
@@ -106,7 +121,7 @@ cdef class InOrder(InFlight):
     # by its caller) is abandoned. It stays until its answer arrives, because answers are matched
     # by position only.
     cdef list messages              # parallel to `places`: what was sent, for the crash report
-    cdef list places                # Future, Delivery, or None for a notification
+    cdef list places                # Future, Delivery, Paid, or None for a notification
     cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
     cdef bint* wants_data           # owned, PyMem; parallel too
     cdef uint64_t head
@@ -128,8 +143,11 @@ cdef class ByNumber(InFlight):
 
     cdef Call take(self, object number)
     cdef object number_of(self, dict message)
-    cdef int hand_over(self, dict message, Py_ssize_t size) except -1
-    cdef bint is_asked(self, const char* payload, Py_ssize_t size)
-    cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1
+    cdef int accept_large(self, const char* payload, Py_ssize_t size) except -1
+    cdef int accept_unasked(
+        self, const char* payload, Py_ssize_t size, bint has_status, double began
+    ) except -1
+    cdef int read(self, const char* payload, Py_ssize_t size) except -1
+    cdef int hand_over(self, const char* payload, Py_ssize_t size) except -1
     cdef int unread(self, const char* payload, Py_ssize_t size, object error) except -1
     cdef int settle(self, Call call, dict message) except -1

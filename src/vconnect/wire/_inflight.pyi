@@ -7,6 +7,8 @@ from typing_extensions import disjoint_base
 
 from ._stream import StreamCore
 
+def number_in(payload: bytes) -> int | None: ...
+
 @final
 class Call: ...
 

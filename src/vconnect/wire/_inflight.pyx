@@ -6,7 +6,7 @@ At this level that is the only difference between the dialects, so each has a ta
 the classic dialect, `ByNumber` for the native one. A table uses its lane as an `AnsweredStream`.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
@@ -24,6 +24,9 @@ cdef extern from "../_scan.h":
         int has_status
 
     void vc_read_address(const char* p, Py_ssize_t size, vc_address* found) nogil
+    bint vc_may_have_status(const char* p, Py_ssize_t size) nogil
+    bint vc_has_spelled_letter(const char* p, Py_ssize_t size) nogil
+
 from ._stream cimport StreamCore
 
 from asyncio import InvalidStateError
@@ -49,14 +52,13 @@ cdef enum:
     LENIENT_BELOW = 64 * 1024
     # So many frames in a row that answer nothing end the connection.
     MAX_UNASKED = 1000
-    # Of a native frame of this size or more, the number is read before the rest is parsed, and
-    # what is parsed unasked is charged. Below, looking at the clock would cost as much.
-    DEAR_ABOVE = 4 * 1024
 
-# What a peer may make us parse that we have not asked for: so many seconds at once, and so many
-# seconds more in a second.
+# What a peer may make us do that we have not asked for: so many seconds at once, and so many seconds
+# more in a second.
 cdef double UNASKED_BURST = 0.010
 cdef double UNASKED_RATE = 0.050
+# Work that takes longer is told to the owner. Seconds.
+cdef double TOLD_WORK = 0.0005
 
 # What a native reply means. Without "data", keys that this version does not know would make the
 # reply look like data itself, as in the classic dialect.
@@ -109,6 +111,42 @@ cdef class ByteBudget:
         return 0
 
 
+@final
+cdef class Paid:
+    """A future or a delivery of which another lane's peer pays for the answer.
+
+    Its call has caused the event, so what the answer costs is work for it.
+    """
+
+    def done(self):
+        """Forward it."""
+        return self.future.done()
+
+    def set_result(self, answer):
+        """Forward it."""
+        self.future.set_result(answer)
+
+    def set_exception(self, error):
+        """Forward it."""
+        self.future.set_exception(error)
+
+
+cdef object paid(object future, AnsweredStream payer):
+    """Let a lane's peer pay for an answer, if there is one that has to."""
+    cdef Paid paid
+    if payer is None:
+        return future
+    paid = Paid.__new__(Paid)
+    paid.future = future
+    paid.payer = payer
+    return paid
+
+
+cdef AnsweredStream payer_of(object future):
+    """Return the lane whose peer pays for an answer, or ``None``."""
+    return (<Paid>future).payer if type(future) is Paid else None
+
+
 cdef Py_ssize_t bytes_of(object message):
     """Return the size of a message that waits or is in flight."""
     if type(message) is Event:
@@ -135,15 +173,29 @@ cdef class AnsweredStream(StreamCore):
 
     cdef int charge(self, double began) except -1:
         """Charge the work since `began`, a time of `busy`, for a frame that nobody asked for."""
+        return self.spend(busy() - began)
+
+    cdef int spend(self, double seconds) except -1:
+        """Charge so many seconds of work that nobody asked for."""
+        self.look_at_budget()
+        self.unasked_left -= seconds
+        if seconds >= TOLD_WORK and self.owner is not None:
+            self.owner.charged(seconds)
+        return self.rest() if self.unasked_left < 0 else 0
+
+    cdef double look_at_budget(self):
+        """Bring the budget up to date, and return how many seconds it takes until it is not less
+        than nothing.
+        """
         cdef double now = monotonic()
         self.unasked_left = min(
             UNASKED_BURST, self.unasked_left + (now - self.unasked_at) * UNASKED_RATE
-        ) - (busy() - began)
+        )
         self.unasked_at = now
-        return self.rest(-self.unasked_left / UNASKED_RATE) if self.unasked_left < 0 else 0
+        return max(0.0, -self.unasked_left / UNASKED_RATE)
 
-    cdef int rest(self, double seconds) except -1:
-        """Read nothing for a while."""
+    cdef int rest(self) except -1:
+        """Read nothing, and serve no call, until the budget is not less than nothing."""
         raise NotImplementedError
 
     cdef int fail_call(self, object future, object error) except -1:
@@ -286,6 +338,7 @@ cdef class InOrder(InFlight):
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef uint64_t index
+        cdef double began
         # Nothing is in flight, so it cannot be mistaken for another answer. It is only counted.
         if self.head == self.tail:
             return self.lane.count_unasked()
@@ -300,7 +353,11 @@ cdef class InOrder(InFlight):
         self.lane.unasked_in_row = 0
         if future is None:
             return 0
-        return self.settle(future, self.wants_data[index], payload, size)
+        if size < DEAR_ABOVE or type(future) is not Paid:
+            return self.settle(future, self.wants_data[index], payload, size)
+        began = busy()
+        self.settle(future, self.wants_data[index], payload, size)
+        return (<Paid>future).payer.charge(began)
 
     cdef int settle(
         self, object future, bint wants_data, const char* payload, Py_ssize_t size
@@ -383,14 +440,22 @@ cdef tuple read_leniently(bytes payload):
     return (number, "status" in message) if is_number else (None, False)
 
 
+def number_in(bytes payload not None):
+    """Return the number of a call without parsing the rest; ``None`` if it has none."""
+    cdef vc_address address
+    vc_read_address(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), &address)
+    return address.id or None
+
+
 @final
 cdef class ByNumber(InFlight):
     """Replies carry the number of their event and come in any order (``docs/wire.md``, "Native").
 
     An abandoned event keeps its slot until its reply arrives, so that a peer that ignores
     cancellations does not get ever more work. It counts as abandoned only after `CANCEL_GRACE`. The
-    owner gets ``abandoned(number)`` for each abandoned event, and ``called(message)`` for each
-    frame that is not a reply.
+    owner gets ``abandoned(number)`` for each abandoned event, and ``called(payload)`` for each
+    frame that is not a reply. A call is not parsed here: until its turn comes, its bytes are all
+    that the host keeps of it.
     """
 
     def __cinit__(self, AnsweredStream lane not None):
@@ -423,24 +488,57 @@ cdef class ByNumber(InFlight):
         return self.lane.append(event.numbered(number, left_ms, hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
+        # Both sides number their own calls, so only `status` distinguishes a reply from a call.
+        if size >= DEAR_ABOVE:
+            return self.accept_large(payload, size)
+        if vc_may_have_status(payload, size):
+            return self.read(payload, size)
+        return self.hand_over(payload, size)
+
+    cdef int accept_large(self, const char* payload, Py_ssize_t size) except -1:
+        """Process a frame of which the number is read before the rest is parsed."""
+        cdef vc_address address
+        cdef AnsweredStream payer
+        cdef double began = busy()
+        vc_read_address(payload, size, &address)
+        if not (address.has_status and address.id):
+            return self.accept_unasked(payload, size, address.has_status, began)
+        call = self.calls.get(address.id)
+        if call is None:  # a reply that nobody waits for is counted, and not parsed
+            self.lane.charge(began)
+            return self.lane.count_unasked()
+        payer = payer_of((<Call>call).future)
+        self.read(payload, size)
+        return 0 if payer is None else payer.charge(began)
+
+    cdef int accept_unasked(
+        self, const char* payload, Py_ssize_t size, bint has_status, double began
+    ) except -1:
+        """Process a large frame that appears to answer nothing."""
+        if not has_status and not vc_has_spelled_letter(payload, size):
+            return self.hand_over(payload, size)
+        try:
+            return self.read(payload, size)
+        finally:
+            self.lane.charge(began)
+
+    cdef int read(self, const char* payload, Py_ssize_t size) except -1:
+        """Parse a frame that may be a reply."""
         cdef dict message
         cdef Call call
-        if size >= DEAR_ABOVE and not self.is_asked(payload, size):
-            return self.accept_unasked(payload, size)
         try:
             message = self.lane.parse(payload, size)
         except RemoteProtocolError as error:
             return self.unread(payload, size, error)
-        # Both sides number their own calls, so only `status` distinguishes a reply from a call.
         if "status" not in message:
-            return self.hand_over(message, size)
+            return self.hand_over(payload, size)
         call = self.take(self.number_of(message))
         return 0 if call is None else self.settle(call, message)
 
-    cdef int hand_over(self, dict message, Py_ssize_t size) except -1:
+    cdef int hand_over(self, const char* payload, Py_ssize_t size) except -1:
         """Pass a call on. One that is refused is work that nobody has asked for."""
         cdef double began = busy()
-        if not self.lane.owner.called(message, size):
+        if not self.lane.owner.called(PyBytes_FromStringAndSize(payload, size)):
             self.lane.charge(began)
         return 0
 
@@ -456,32 +554,6 @@ cdef class ByNumber(InFlight):
                 "bad_reply", f"a reply's id is {shown(number)}; expected its event's"
             )
         return number
-
-    cdef bint is_asked(self, const char* payload, Py_ssize_t size):
-        """Return whether a large frame is a reply to an event that waits for it."""
-        cdef vc_address address
-        vc_read_address(payload, size, &address)
-        return address.has_status and address.id and address.id in self.calls
-
-    cdef int accept_unasked(self, const char* payload, Py_ssize_t size) except -1:
-        """Process a large frame that answers nothing: a call, or a reply that nobody waits for."""
-        cdef vc_address address
-        cdef double began = busy()
-        vc_read_address(payload, size, &address)
-        # A reply that nobody waits for is counted, and not parsed.
-        if address.has_status and address.id:
-            self.lane.charge(began)
-            return self.lane.count_unasked()
-        try:
-            message = self.lane.parse(payload, size)
-        except RemoteProtocolError as error:
-            self.lane.charge(began)
-            return self.unread(payload, size, error)
-        self.lane.charge(began)
-        if "status" not in message:
-            return self.hand_over(message, size)
-        call = self.take(self.number_of(message))
-        return 0 if call is None else self.settle(call, message)
 
     cdef Call take(self, object number):
         """Remove an event that is answered, and return it; ``None`` if there is none."""

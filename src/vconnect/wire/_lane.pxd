@@ -25,7 +25,7 @@ cdef class LaneCore(AnsweredStream):
     cdef Py_ssize_t max_notified
     cdef int64_t max_queued_bytes   # of what waits, of what is in flight, and of the peer's calls
     cdef list room_waiters          # futures of callers that wait for room, and for how many bytes
-    cdef object rest_timer          # until when nothing is read; None if it is
+    cdef object rest_timer          # until when nothing is read or served; None if it is
 
     cdef str end_reason             # why its calls failed, if there is no error
 
@@ -50,5 +50,6 @@ cdef class LaneCore(AnsweredStream):
     cdef int drop_oldest(self) except -1
     cdef int pump(self) except -1
     cdef int wake_room_waiters(self) except -1
+    cdef int refuse_unread(self, const char* data, Py_ssize_t size, object error) except -1
     cdef int arm(self, double when, double now) except -1
     cdef double expire_waiting(self, double now) except -1

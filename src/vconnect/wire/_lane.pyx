@@ -23,11 +23,12 @@ events depends on the dialect, see the tables in ``_inflight``.
 # Deadlines cost nothing while they are met. One timer per lane is set for the nearest of them;
 # when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
-from ._clock cimport monotonic
+from ._clock cimport busy, monotonic
 from ._fan_out cimport Delivery
 from vconnect._framing cimport Event, EventName, event_frame
 from ._stream cimport USUAL_READ
@@ -40,12 +41,13 @@ from ._inflight cimport (
     InOrder,
     bytes_of,
     new_call,
+    paid,
 )
 
 from asyncio import BufferedProtocol, Future
 from collections import deque
 
-from vconnect.errors import PluginTimeoutError
+from vconnect.errors import PluginTimeoutError, RemoteProtocolError
 from vconnect.wire.failures import (
     all_overloaded_in_bytes,
     closed,
@@ -58,10 +60,17 @@ from vconnect.wire.failures import (
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
+cdef enum:
+    # What it takes to parse a call of this size or more is charged. Below, the look at the clock
+    # would cost as much.
+    DEAR_CALL = 1024
+
 # Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
 # A read that takes longer is told to the owner. Seconds.
 cdef double HELD = 0.1
+# After a read that takes longer, others have their turn before the next. Seconds.
+cdef double LONG_TURN = 0.0005
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
 
@@ -138,7 +147,7 @@ cdef class LaneCore(AnsweredStream):
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
-    def call(self, message not None, double deadline, uint32_t hops=0):
+    def call(self, message not None, double deadline, uint32_t hops=0, AnsweredStream payer=None):
         """Send an event and return a future for its answer.
 
         Cancelling the future abandons the call without affecting others.
@@ -147,6 +156,8 @@ cdef class LaneCore(AnsweredStream):
             message: An `Event`; in the classic dialect alternatively its frame.
             deadline: When to give up, in seconds of ``time.monotonic()``.
             hops: How many plugins the event came through; sent to native plugins.
+            payer: The lane of the plugin whose call has caused the event, and that is charged for a
+                large answer.
 
         Returns:
             A future of the answer, an unprocessed JSON object. It fails with `PluginTimeoutError`
@@ -157,10 +168,11 @@ cdef class LaneCore(AnsweredStream):
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
         future = self.new_future()
-        self.submit(message, future, deadline, False, hops)
+        self.submit(message, paid(future, payer), deadline, False, hops)
         return future
 
-    def request(self, EventName name not None, payload, double timeout, uint32_t hops=0):
+    def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
+                AnsweredStream payer=None):
         """Send an event and return a future for its answer's data.
 
         This is `call` for answers of which only the data is of interest, in one step.
@@ -170,6 +182,7 @@ cdef class LaneCore(AnsweredStream):
             payload: Any JSON value.
             timeout: When to give up, in seconds from now.
             hops: How many plugins the event came through.
+            payer: As for `call`.
 
         Returns:
             A future of the data. It fails like that of `call`, or with `PluginReplyError`.
@@ -184,7 +197,7 @@ cdef class LaneCore(AnsweredStream):
             message = Event(name, payload, self.max_frame_bytes)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
-        self.submit(message, future, monotonic() + timeout, True, hops)
+        self.submit(message, paid(future, payer), monotonic() + timeout, True, hops)
         return future
 
     cdef object new_future(self):
@@ -195,14 +208,14 @@ cdef class LaneCore(AnsweredStream):
         return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
-                uint32_t hops=0):
+                uint32_t hops=0, AnsweredStream payer=None):
         """Send an event as one part of a fan-out; its answer or error goes to the delivery.
 
         Raises:
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        self.submit(message, delivery, deadline, False, hops)
+        self.submit(message, paid(delivery, payer), deadline, False, hops)
 
     def tell(self, message not None, str overflow not None="block", uint32_t hops=0):
         """Send a notification: an event whose answer is ignored.
@@ -357,9 +370,11 @@ cdef class LaneCore(AnsweredStream):
 
     cdef int process_read(self, Py_ssize_t nbytes) except -1:
         cdef double took = self.measured_read(nbytes)
-        if took >= HELD and self.serving:
+        if took < LONG_TURN or not self.serving:
+            return 0
+        if took >= HELD:
             self.owner.held_loop(took)
-        return 0
+        return self.rest()
 
     cdef int batch_read(self, Py_ssize_t frames) except -1:
         # One answer per read: the caller waits for each before it sends the next.
@@ -424,23 +439,67 @@ cdef class LaneCore(AnsweredStream):
             if self.rest_timer is None:
                 self.transport.pause_reading()
 
-    def is_full(self):
-        """Return whether what was sent waits because the peer does not read it."""
-        return self.write_paused
+    def is_held(self):
+        """Return whether no call of the peer is to be served now.
 
-    cdef int rest(self, double seconds) except -1:
-        """Read nothing for a while: the peer has used up the time for what nobody asked for."""
+        It does not read its replies, or has used up its time.
+        """
+        return self.write_paused or self.rest_timer is not None
+
+    # Calls of the peer.
+
+    def read_call(self, bytes payload not None):
+        """Parse a call, at the peer's expense.
+
+        Returns:
+            The call. ``None`` if it cannot be read: then it is refused, or the connection has ended
+            because it violates the protocol.
+        """
+        cdef const char* data = PyBytes_AS_STRING(payload)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        cdef double began = busy() if size >= DEAR_CALL else 0.0
+        try:
+            return self.parse(data, size)
+        except RemoteProtocolError as error:
+            self.refuse_unread(data, size, error)
+        finally:
+            if size >= DEAR_CALL:
+                self.charge(began)
+
+    cdef int refuse_unread(self, const char* data, Py_ssize_t size, object error) except -1:
+        """Refuse a call that is not strict JSON; one without a number violates the protocol."""
+        if not self.serving:
+            return 0
+        try:
+            return (<ByNumber>self.table).unread(data, size, error)
+        except RemoteProtocolError as violation:
+            return self.fail(violation)
+
+    def charge_work(self, double seconds):
+        """Charge so many seconds of processor time that a call of the peer has cost."""
+        self.spend(seconds)
+
+    cdef int rest(self) except -1:
+        """Read nothing and serve no call in this iteration of the loop, and while time is owed."""
         if self.rest_timer is None and not self.is_closing:
             if not self.read_paused:
                 self.transport.pause_reading()
-            self.rest_timer = self.loop.call_later(seconds, self.end_rest)
+            self.rest_timer = self.loop.call_later(self.look_at_budget(), self.end_rest)
         return 0
 
     def end_rest(self):
-        """Read again."""
+        """Read and serve again, unless more has been charged meanwhile."""
+        cdef double owed = self.look_at_budget()
         self.rest_timer = None
-        if not (self.read_paused or self.is_closing):
+        if self.is_closing:
+            return
+        if owed > 0:
+            self.rest_timer = self.loop.call_later(max(owed, COARSE), self.end_rest)
+            return
+        if not self.read_paused:
             self.transport.resume_reading()
+        if self.serving and not self.write_paused:
+            self.owner.writable()
 
     # Answers.
 

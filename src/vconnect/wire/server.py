@@ -265,11 +265,14 @@ class _Greeting:
         session.open(welcome)
         gatekeeper.attached(session, owner)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
-        return self._server.gatekeeper.called(session, message, size)
+    def called(self, session: Session, payload: bytes) -> bool:
+        return self._server.gatekeeper.called(session, payload)
 
     def held_loop(self, session: Session, seconds: float) -> None:
         self._server.gatekeeper.held_loop(session, seconds)
+
+    def charged(self, session: Session, seconds: float) -> None:
+        self._server.gatekeeper.charged(session, seconds)
 
     def became_ready(self, session: Session) -> None:
         self._server.gatekeeper.became_ready(session)

@@ -100,8 +100,8 @@ class SessionOwner(Protocol):
     def detached(self, session: Session, error: Exception | None) -> None:
         """Called once, when the session has ended."""
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
-        """Called for each call of a native plugin to the host, which came in so many bytes.
+    def called(self, session: Session, payload: bytes) -> bool:
+        """Called for each call of a native plugin to the host, which is not parsed yet.
 
         Returns:
             Whether it is accepted.
@@ -109,6 +109,9 @@ class SessionOwner(Protocol):
 
     def held_loop(self, session: Session, seconds: float) -> None:
         """Called if what the plugin sent has held the event loop for so long."""
+
+    def charged(self, session: Session, seconds: float) -> None:
+        """Called if work that the plugin has caused unasked has taken long."""
 
     def became_ready(self, session: Session) -> None:
         """Called once, when a plugin says that it can serve after its handshake said otherwise."""
@@ -132,8 +135,9 @@ class Session:
         permissions: The calls that the manifest of the connected version asks for.
         is_ready: Whether the plugin can serve. It gets no events before.
         connected_at: When the session began, in Unix seconds.
-        on_writable: Called when the plugin has read most of what was sent to it.
+        on_writable: Called when its calls can be served again, see `is_held`.
         why_gone: Returns how the plugin's process has ended, or empty.
+        account: What is charged for the work that the plugin's calls cause: its lane.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
         deliver: `Lane.deliver`.
@@ -158,7 +162,7 @@ class Session:
         self.connected_at = time.time()
         self.why_gone: Callable[[], str] = str
         self.on_writable: Callable[[], object] = str
-        self._lane = lane
+        self.account = self._lane = lane
         self._limits = limits
         self._owner = owner
         self._total = total
@@ -221,6 +225,14 @@ class Session:
     def release_call(self, size: int) -> None:
         """Hold them no longer; of a session that has ended, nothing is held."""
         self._lane.release_call(size)
+
+    def read_call(self, payload: bytes) -> dict[str, Any] | None:
+        """Parse a call of the plugin, at its expense; ``None`` if it cannot be read."""
+        return self._lane.read_call(payload)
+
+    def charge_work(self, seconds: float) -> None:
+        """Charge so many seconds of processor time that a call of the plugin has cost."""
+        self._lane.charge_work(seconds)
 
     def drop_cancelled(self) -> None:
         """Find calls that were cancelled by their callers, and inform a native plugin of them."""
@@ -296,9 +308,9 @@ class Session:
 
     # Called by the lane.
 
-    def called(self, message: dict[str, Any], size: int) -> bool:
+    def called(self, payload: bytes) -> bool:
         """Forward a call of the plugin; return whether it is accepted."""
-        return self._owner.called(self, message, size)
+        return self._owner.called(self, payload)
 
     def unread_call(self, number: int, error: Exception) -> None:
         """Refuse a call that is not strict JSON."""
@@ -317,13 +329,20 @@ class Session:
         """Forward it."""
         self._owner.held_loop(self, seconds)
 
+    def charged(self, seconds: float) -> None:
+        """Forward it."""
+        self._owner.charged(self, seconds)
+
     def writable(self) -> None:
-        """Forward it to whoever waits to reply."""
+        """Forward it to whoever waits to serve its calls."""
         self.on_writable()
 
-    def is_full(self) -> bool:
-        """Return whether replies wait because the plugin does not read them."""
-        return self._lane.is_full()
+    def is_held(self) -> bool:
+        """Return whether no call is to be served now.
+
+        The plugin does not read its replies, or it has used up its time.
+        """
+        return self._lane.is_held()
 
     def disconnected(self, error: Exception | None) -> None:
         """Forward the end."""

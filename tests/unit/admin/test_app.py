@@ -360,6 +360,7 @@ async def test_bodies_that_are_not_json_are_refused(path: str, kind: str) -> Non
         (b'{"event": }', "the body is not valid JSON: "),
         (b"\xff", "the body is not valid JSON: "),
         (b"[" * 100_000, "the body is not valid JSON: "),
+        (b"[" + b"[]," * 600_000 + b"0]", "the body is not valid JSON: "),
         (b"[]", "expected `object`, got `array`"),
         (b"{}", "object missing required field `event`"),
         (b'{"event": 1}', "event: expected `str`, got `int`"),

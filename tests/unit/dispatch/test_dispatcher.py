@@ -50,11 +50,14 @@ class SessionOwner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self._owner.disconnected(error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+    def called(self, session: Session, payload: bytes) -> bool:
         raise AssertionError("a classic plugin calls nothing")
 
     def held_loop(self, session: Session, seconds: float) -> None:
         raise AssertionError("nothing takes long here")
+
+    def charged(self, session: Session, seconds: float) -> None:
+        """On a busy machine anything may take long."""
 
     def became_ready(self, session: Session) -> None:
         raise AssertionError("a classic plugin is ready at once")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import orjson
 import pytest
 from tests.support.paper import host_calls, opened, plugin
 from tests.support.wire_kit import Peer, until
@@ -36,7 +38,7 @@ class Caller:
         """Send a call without waiting; return its number."""
         self._number += 1
         message = {"id": self._number, "call": call, "params": params or {}, **fields}
-        self._host.calls.accept(self.plugin, self.session, message)
+        self._host.calls.accept(self.plugin, self.session, orjson.dumps(message))
         return self._number
 
     async def call(self, call: Any, params: Any = None, **fields: Any) -> Any:
@@ -174,7 +176,7 @@ async def test_what_wants_no_reply_gets_none(host):
     host.calls.register("f", served.append)
     caller = await host.add()
     for message in ({"call": "f"}, {"call": "unknown"}, {"call": 3}):
-        host.calls.accept(caller.plugin, caller.session, message)
+        host.calls.accept(caller.plugin, caller.session, orjson.dumps(message))
     await caller.call("f")
     assert len(served) == 2
 
@@ -194,7 +196,7 @@ async def test_what_wants_no_reply_gets_none(host):
 async def test_what_is_no_call_is_refused_under_its_number(host, message):
     host.calls.register("f", print)
     caller = await host.add()
-    host.calls.accept(caller.plugin, caller.session, message)
+    host.calls.accept(caller.plugin, caller.session, orjson.dumps(message))
     reply = await caller.peer.read()
     assert (reply["id"], reply["code"]) == (message["id"], "bad_request")
 
@@ -328,6 +330,95 @@ async def test_a_call_that_is_dropped_before_it_began_is_closed(host):
     host.calls._take_turns()
     host.calls.forget(caller.session)  # an unawaited coroutine would be an error here
     await turns()
+
+
+# --- what calls cost -------------------------------------------------------------------------
+
+NESTED: list[Any] = [[[[[]]]]] * 300
+
+
+def containers() -> int:
+    return len(gc.get_objects())
+
+
+async def test_calls_that_wait_are_bytes(host):
+    never = asyncio.Event()
+
+    async def wait(call: HostCall) -> None:
+        await never.wait()
+
+    host.calls.register("f", wait)
+    caller = await host.add()
+    for _ in range(AT_ONCE):
+        caller.asks("f")
+    await turns()
+    before = containers()
+    for _ in range(40):
+        caller.asks("log", {"fields": {"k": NESTED}})
+    await turns()
+    assert containers() - before < 200
+    never.set()
+    await until(lambda: len(caller.plugin.log.ring.newest(100, "trace").records) == 40)
+
+
+async def test_large_calls_are_served_one_after_the_other(host):
+    begun: list[int] = []
+    gates = [asyncio.Event() for _ in range(4)]
+
+    async def wait(call: HostCall) -> None:
+        begun.append(call.params["n"])
+        await gates[call.params["n"]].wait()
+
+    host.calls.register("f", wait)
+    caller = await host.add()
+    for number in range(2):
+        caller.asks("f", {"n": number, "fill": "x" * 200_000})
+    caller.asks("f", {"n": 2})
+    caller.asks("f", {"n": 3})
+    await until(lambda: begun == [0])
+    await turns()
+    assert begun == [0]
+    gates[0].set()
+    await until(lambda: begun == [0, 1, 2, 3])
+    for gate in gates:
+        gate.set()
+
+
+async def test_what_another_plugin_answers_is_paid_by_the_one_that_asks(host):
+    asking, asked = await host.add("a"), await host.add("b")
+    for _ in range(60):
+        number = asking.asks("plugin.call", {"plugin": "b", "method": "m"})
+        event = await asked.peer.read()
+        await asked.peer.answer({"id": event["id"], "status": "ok", "data": [[]] * 30_000})
+        reply = await asking.peer.read()
+        assert (reply["id"], len(reply["data"])) == (number, 30_000)
+        if asking.session.is_held():
+            break
+    assert asking.session.is_held()
+    # Who has answered is not kept from anything.
+    assert await asked.call("log", {"message": "x"}) is None
+    await until(lambda: not asking.session.is_held())
+    assert await asking.call("log", {"message": "x"}) is None
+
+
+async def test_who_subscribes_all_the_time_pays_for_it(host):
+    caller = await host.add()
+    names = [f"e{number}" for number in range(1000)]
+    held = False
+    for _ in range(200):
+        await caller.call("event.subscribe", {"events": names})
+        await caller.call("event.unsubscribe", {"events": names})
+        held = held or caller.session.is_held()
+    assert held
+
+
+async def test_a_call_that_is_not_json_ends_the_connection_at_its_turn(host):
+    caller = await host.add()
+    for _ in range(3):
+        caller.asks("log", {"message": "x"})
+    host.calls.accept(caller.plugin, caller.session, b'{"call":')
+    await until(lambda: len(caller.plugin.log.ring.newest(10, "trace").records) == 3)
+    await caller.peer.read_end()
 
 
 # --- the host's own calls --------------------------------------------------------------------

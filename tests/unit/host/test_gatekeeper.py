@@ -27,6 +27,7 @@ from vconnect.host.roster import Roster
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.supervision import reconnects
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.watching.loop_watch import LoopWatch
 from vconnect.wire.session import Peer, Session
@@ -175,7 +176,32 @@ async def test_a_refusal_is_told_to_the_supervisor_of_the_process(gate):
 async def test_the_end_of_a_session_of_a_plugin_that_is_gone_is_no_news(gate):
     session = unopened("guest")
     gate.keeper.detached(session, None)
-    gate.keeper.called(session, {"id": 1, "call": "log"}, 20)
+    gate.keeper.called(session, b'{"id":1,"call":"log"}')
+
+
+async def test_a_process_that_connects_all_the_time_is_ended(gate, monkeypatch):
+    monkeypatch.setattr(reconnects, "MAX_CONNECTIONS", 3)
+    one, peer = await gate.starts(plugin("a"))
+    for _ in range(4):
+        assert one.plugin.status is not PluginStatus.ERROR
+        session = unopened("a")
+        gate.enters(session, peer)
+        gate.keeper.detached(session, None)
+    gate.sessions.clear()
+    await until(lambda: one.plugin.status is PluginStatus.ERROR)
+    assert one.plugin.reason.startswith("it connected 60 times within 10 s")
+
+
+async def test_a_stranger_that_connects_all_the_time_is_refused(gate, monkeypatch):
+    monkeypatch.setattr(reconnects, "MAX_CONNECTIONS", 3)
+    for _ in range(3):
+        session = unopened("guest")
+        gate.enters(session)
+        gate.keeper.detached(session, None)
+        await asyncio.sleep(0.01)
+    gate.sessions.clear()
+    assert gate.refuses("guest") == "overloaded"
+    gate.enters(unopened("other"))
 
 
 async def test_calls_are_served_until_the_session_ends(gate):
@@ -184,9 +210,9 @@ async def test_calls_are_served_until_the_session_ends(gate):
     async with opened("guest", native=True) as (session, peer, _):
         gate.enters(session)
         session.permissions = ("note",)
-        gate.keeper.called(session, {"id": 1, "call": "note"}, 20)
+        gate.keeper.called(session, b'{"id":1,"call":"note"}')
         assert await peer.read() == {"id": 1, "status": "ok"}
-        gate.keeper.called(session, {"id": 2, "call": "note"}, 20)
+        gate.keeper.called(session, b'{"id":2,"call":"note"}')
         gate.keeper.detached(session, None)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -21,6 +21,8 @@ def resolved(event: str, **tables: dict[str, Any]) -> EventPolicy:
 
 def test_without_tables_the_defaults_hold():
     assert resolve_policy("message.incoming", {}, DEFAULTS) == DEFAULTS
+    # The same object: there is one for all names that a plugin makes up.
+    assert resolve_policy("x", {"message.*": EventSettings(timeout=1.0)}, DEFAULTS) is DEFAULTS
     assert DEFAULTS.on_failure == "open"
     assert DEFAULTS.protected == ("from_uid",)
     assert DEFAULTS.overflow == "drop_oldest"

@@ -113,3 +113,24 @@ async def test_it_can_be_closed_while_someone_is_turned_away(door: Door):
         door.acceptor.close()
         door.acceptor.close()
         assert "no file descriptor left" in await telling
+
+
+async def test_a_storm_waits_in_the_kernel(door: Door, monkeypatch):
+    monkeypatch.setattr(module, "_EVERY_S", 0.05)
+    door.acceptor._left = 2.0
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(door.says(client) for client in door.clients))
+    # Two at once, and one more each time.
+    assert answers == ["echo hello"] * 4
+    assert asyncio.get_running_loop().time() - began >= 0.09
+
+
+async def test_it_can_be_closed_while_others_wait(door: Door, monkeypatch):
+    monkeypatch.setattr(module, "_EVERY_S", 0.05)
+    door.acceptor._left = 1.0
+    assert await door.says(door.clients[0]) == "echo hello"
+    assert door.acceptor._timer is not None
+    door.acceptor.close()
+    await asyncio.sleep(0.1)
+    with pytest.raises(OSError):
+        await door.says(door.clients[1])

@@ -85,3 +85,39 @@ async def test_what_nobody_is_blamed_for_is_the_applications(
     running.cancel()
     assert watch.stalls == 1
     assert ("of the application" in caplog.text) is not is_blamed
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+async def test_who_has_caused_most_of_the_work_is_to_blame(
+    caplog, monkeypatch, share: float
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(module, "_TICK_S", 0.01)
+    watch, one, other = LoopWatch(), Supervised(), Supervised()
+    running = asyncio.create_task(watch.run())
+    await asyncio.sleep(0.05)
+    time.sleep(0.2)
+    for _ in range(10):
+        watch.note_work(one, 0.02 * share)
+    watch.note_work(other, 0.01)
+    await asyncio.sleep(0.05)
+    running.cancel()
+    is_blamed = share > 0.5
+    assert watch.stalls == 1
+    assert one.plugin.counters.stalls == is_blamed
+    assert other.plugin.counters.stalls == 0
+    assert ("many pieces of work for its calls" in caplog.text) is is_blamed
+    assert ("of the application" in caplog.text) is not is_blamed
+
+
+async def test_work_of_long_ago_is_no_reason(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_TICK_S", 0.01)
+    watch, one = LoopWatch(), Supervised()
+    running = asyncio.create_task(watch.run())
+    await asyncio.sleep(0.03)
+    watch.note_work(one, 1.0)
+    await asyncio.sleep(0.05)
+    time.sleep(0.2)
+    await asyncio.sleep(0.05)
+    running.cancel()
+    assert (watch.stalls, one.plugin.counters.stalls) == (1, 0)

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from tests.support.wire_kit import failure, open_lane, raw_frame, soon, until
 
-from vconnect.errors import PluginOverloadedError, PluginReplyError, RemoteProtocolError
+from vconnect.errors import (
+    PluginOverloadedError,
+    PluginReplyError,
+    PluginTimeoutError,
+    PluginUnavailableError,
+    RemoteProtocolError,
+)
+from vconnect.wire._fan_out import FanOut
 from vconnect.wire._inflight import ByteBudget
 
 from .test_lane_native import NAME, NativeOwner, event, ok, open_native, read_data
@@ -29,6 +36,26 @@ def reply(native: bool, data: str) -> bytes:
     """The answer to the first event, with this JSON as its data."""
     number = b'"id":1,' if native else b""
     return raw_frame(b'{%b"status":"ok","data":%b}' % (number, data.encode()))
+
+
+class Unhurried(NativeOwner):
+    """Serves no call by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[bytes] = []
+        self.unread: list[tuple[int, Exception]] = []
+        self.turns = 0
+
+    def called(self, payload: bytes) -> bool:
+        self.waiting.append(payload)
+        return True
+
+    def unread_call(self, number: int, error: Exception) -> None:
+        self.unread.append((number, error))
+
+    def writable(self) -> None:
+        self.turns += 1
 
 
 # --- what a frame holds -----------------------------------------------------------------------
@@ -183,6 +210,112 @@ async def test_who_makes_us_parse_too_much_is_not_read_for_a_while() -> None:
         await until(lambda: len(owner.calls) > heard)  # it is read again
 
 
+async def test_a_call_is_parsed_when_its_turn_comes_and_then_charged() -> None:
+    owner = Unhurried()
+    async with open_lane(owner, native=True) as (lane, peer, _):
+        call = {"call": "log", "params": json.loads(BOMB)}
+        await peer.answer(*[call] * 100)
+        await until(lambda: len(owner.waiting) == 100)
+        assert not lane.is_held()  # what only waits costs nothing
+        for payload in owner.waiting:
+            assert lane.read_call(payload) == call
+        assert lane.is_held()
+        served = owner.turns
+        await until(lambda: not lane.is_held(), "it has its time again")
+        assert owner.turns > served
+
+
+@pytest.mark.parametrize("number", [None, 7])
+async def test_a_call_that_cannot_be_read_is_refused_or_the_end(number: int | None) -> None:
+    owner = Unhurried()
+    async with open_lane(owner, native=True) as (lane, peer, _):
+        named = b"" if number is None else b'"id":%d,' % number
+        await peer.write(raw_frame(b'{%b"call":"log","params":NaN}' % named))
+        await until(lambda: owner.waiting)
+        assert lane.read_call(owner.waiting[0]) is None
+        if number is None:
+            assert "not JSON" in str(await owner.end())
+        else:
+            assert [one for one, _ in owner.unread] == [number]
+            assert owner.ends == []
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+@pytest.mark.parametrize("key", ['"status"', '"\\u0073tatus"', '"st\\u0061tus"'])
+async def test_a_reply_is_one_however_its_key_is_written(key: str, size: int) -> None:
+    async with open_native() as (lane, peer, owner):
+        call = lane.request(NAME, 1, 10.0)
+        text = f'{{"id":1,{key}:"ok","data":"{"x" * size}"}}'
+        await peer.write(raw_frame(text.encode()))
+        assert await call == "x" * size
+        assert owner.calls == []
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+@pytest.mark.parametrize("text", ["status", "\u0430", "\\u"])
+async def test_a_call_is_one_whatever_it_says(text: str, size: int) -> None:
+    async with open_native() as (_, peer, owner):
+        call = {"call": "log", "params": {"status": text, text: "x" * size}}
+        await peer.answer(call)
+        await until(lambda: owner.calls)
+        assert owner.calls == [call]
+
+
+@BOTH
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_who_has_caused_an_event_pays_for_its_answer(native: bool, is_large: bool) -> None:
+    async with (
+        open_one(native=native, window=12) as (lane, peer, owner),
+        open_native() as (payer, _, paying),
+    ):
+        fan_out = FanOut()
+        asked: list[asyncio.Future[Any]] = []
+        for number in range(1, 13):
+            if number % 3 == 0:
+                asked.append(lane.request(NAME, 1, 10.0, 1, payer))
+            elif number % 3 == 1:
+                asked.append(lane.call(event(), soon(), 1, payer))
+            else:
+                lane.deliver(event(), fan_out.add(), soon(), 1, payer)
+            data = json.loads(BOMB) * 3 if is_large else 1
+            await peer.answer(ok(number, data=data) if native else {"status": "ok", "data": data})
+        await asyncio.gather(*asked, fan_out.wait())
+        assert payer.is_held() is is_large
+        assert bool(paying.charged_s) is is_large
+        assert owner.charged_s == []
+
+
+@BOTH
+async def test_a_paid_answer_may_fail_as_any_other(native: bool) -> None:
+    async with open_one(native=native) as (lane, peer, owner), open_native() as (payer, _, _):
+        late = lane.call(event(), soon(0.02), 1, payer)
+        assert isinstance(await failure(late), PluginTimeoutError)
+        lost = lane.call(event(), soon(), 1, payer)
+        peer.close()
+        assert isinstance(await failure(lost), PluginUnavailableError)
+        await owner.end()
+
+
+async def test_nothing_is_charged_to_a_payer_that_has_gone() -> None:
+    async with open_native() as (lane, peer, _):
+        async with open_native() as (payer, _, _):
+            call = lane.request(NAME, 1, 10.0, 1, payer)
+        await peer.write(reply(True, BOMB))
+        assert len(await call) == 8000
+
+
+@BOTH
+async def test_others_have_their_turn_after_a_long_read(native: bool) -> None:
+    async with open_one(native=native) as (lane, peer, _):
+        call = lane.request(NAME, 1, 10.0)
+        seen: list[bool] = []
+        call.add_done_callback(lambda _: seen.append(lane.transport.is_reading()))
+        await peer.write(reply(native, "[" + ",".join(["[[]]"] * 16_000) + "]"))
+        await call
+        assert seen == [False]
+        await until(lane.transport.is_reading)
+
+
 # --- bytes that wait --------------------------------------------------------------------------
 
 
@@ -323,9 +456,9 @@ class SlowOwner(NativeOwner):
         super().__init__()
         self.held: list[float] = []
 
-    def called(self, message: dict[str, Any], size: int) -> bool:
-        super().called(message, size)
-        time.sleep(message["params"]["seconds"])
+    def called(self, payload: bytes) -> bool:
+        super().called(payload)
+        time.sleep(self.calls[-1]["params"]["seconds"])
         return True
 
     def held_loop(self, seconds: float) -> None:

@@ -33,8 +33,10 @@ class NativeOwner(Owner):
         self.calls: list[dict[str, Any]] = []
         self.given_up: list[int] = []
 
-    def called(self, message: dict[str, Any], size: int) -> bool:
-        self.calls.append(message)
+    def called(self, payload: bytes) -> bool:
+        message = self.stream.read_call(payload)
+        if message is not None:
+            self.calls.append(message)
         return True
 
     def abandoned(self, number: int) -> None:
@@ -453,8 +455,9 @@ async def test_an_answered_call_may_ask_again_at_once():
 @pytest.mark.parametrize("what", ["call", "tell", "reply", "close", "abort"])
 async def test_whoever_is_called_may_do_anything(what):
     class Doing(NativeOwner):
-        def called(self, message: dict[str, Any], size: int) -> bool:
-            super().called(message, size)
+        def called(self, payload: bytes) -> bool:
+            super().called(payload)
+            message = self.calls[-1]
             if what == "call":
                 futures.append(lane.call(event("nested"), soon()))
             elif what == "tell":
@@ -488,8 +491,8 @@ LARGE = "x" * 4_000_000
 
 async def test_who_reads_no_replies_is_not_read_either():
     class Replying(NativeOwner):
-        def called(self, message: dict[str, Any], size: int) -> bool:
-            super().called(message, size)
+        def called(self, payload: bytes) -> bool:
+            super().called(payload)
             lane.reply(reply)
             return True
 

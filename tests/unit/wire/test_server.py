@@ -73,11 +73,14 @@ class Gate:
     def detached(self, session, error):
         self.ended.append((session, error))
 
-    def called(self, session, message, size):
+    def called(self, session, payload):
         raise AssertionError("these plugins call nothing")
 
     def held_loop(self, session, seconds):
         raise AssertionError("nothing takes long here")
+
+    def charged(self, session, seconds):
+        """On a busy machine anything may take long."""
 
     def became_ready(self, session):
         raise AssertionError("these plugins are ready at once")

@@ -54,12 +54,17 @@ class Owner:
     def detached(self, session: Session, error: Exception | None) -> None:
         self.ends.append(error)
 
-    def called(self, session: Session, message: dict[str, Any], size: int) -> bool:
+    def called(self, session: Session, payload: bytes) -> bool:
+        message = session.read_call(payload)
+        assert message is not None
         self.calls.append(message)
         return True
 
     def held_loop(self, session: Session, seconds: float) -> None:
         raise AssertionError("nothing takes long here")
+
+    def charged(self, session: Session, seconds: float) -> None:
+        """On a busy machine anything may take long."""
 
     def became_ready(self, session: Session) -> None:
         self.ready.append(session)
