@@ -168,5 +168,14 @@ static inline int vc_has_spelled_letter(const char *p, ptrdiff_t size)
 /* Return whether a frame may have the key "status", anywhere in it. */
 static inline int vc_may_have_status(const char *p, ptrdiff_t size)
 {
+    ptrdiff_t at = 1;
+    /* Most replies begin with it, or with their number. */
+    if (size > 6 && memcmp(p, "{\"id\":", 6) == 0) {
+        for (at = 6; at < size && p[at] >= '0' && p[at] <= '9'; at++)
+            ;
+        at++;
+    }
+    if (size - at >= 8 && memcmp(p + at, "\"status\"", 8) == 0)
+        return 1;
     return memmem(p, (size_t)size, "\"status\"", 8) != NULL || vc_has_spelled_letter(p, size);
 }

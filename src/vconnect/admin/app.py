@@ -312,7 +312,7 @@ def _parse_event(body: bytes) -> EventRequest:
         message = parse_message(body, _MAX_VALUES, "a body")
         wanted = msgspec.convert(message, EventRequest)
     except RemoteProtocolError as error:
-        raise _BadRequestError(f"the body is not valid JSON: {why_not_json(error)}") from None
+        raise _BadRequestError(f"the body cannot be read: {why_not_json(error)}") from None
     except msgspec.ValidationError as error:
         raise _BadRequestError(_field_first(error)) from None
     if wanted.plugin is not None and wanted.mode is not None:

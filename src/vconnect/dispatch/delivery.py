@@ -100,7 +100,7 @@ async def ask(
     if session is None or plugin.breaker.is_open:
         session = admit(plugin)
     call = session.call  # read first: calling an attribute as a method costs more
-    answer = call(message, deadline, hops, payer() if hops else None)
+    answer = call(message, deadline, hops, payer()) if hops else call(message, deadline)
     plugin.counters.events += 1
     try:
         return await (answer if not hops else while_hopping((plugin,), hops, answer))
@@ -119,7 +119,10 @@ def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hop
         if session is None or plugin.breaker.is_open:
             session = admit(plugin)
         send = session.deliver  # as in `ask`
-        send(message, delivery, deadline, hops, payer() if hops else None)
+        if hops:
+            send(message, delivery, deadline, hops, payer())
+        else:
+            send(message, delivery, deadline)
         plugin.counters.events += 1
     except PluginError as error:
         delivery.set_exception(error)

@@ -278,7 +278,10 @@ class Dispatcher:
                 if timeout <= 0:
                     raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
-            answer = ask(name, payload, timeout, hops, payer() if hops else None)
+            if hops:
+                answer = ask(name, payload, timeout, hops, payer())
+            else:
+                answer = ask(name, payload, timeout)
             target.counters.events += 1
             # Not kept while it waits: what a plugin asks of another may be many small objects.
             del payload

@@ -353,14 +353,23 @@ async def test_bodies_that_are_not_json_are_refused(path: str, kind: str) -> Non
     assert manager.calls == []
 
 
+async def test_a_body_of_very_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vconnect.admin.app._MAX_VALUES", 1000)
+    body = b'{"event": "e", "payload": [' + b"[]," * 1000 + b"0]}"
+    async with asking(one_plugin()) as web:
+        _, message = await web.fails("POST", "/api/events", 400, data=body, headers=JSON)
+    assert message == (
+        "the body cannot be read: payload has 1005 JSON values; the limit is 1000 (a body)"
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is not valid JSON: "),
-        (b'{"event": }', "the body is not valid JSON: "),
-        (b"\xff", "the body is not valid JSON: "),
-        (b"[" * 100_000, "the body is not valid JSON: "),
-        (b"[" + b"[]," * 600_000 + b"0]", "the body is not valid JSON: "),
+        (b"", "the body cannot be read: "),
+        (b'{"event": }', "the body cannot be read: "),
+        (b"\xff", "the body cannot be read: "),
+        (b"[" * 100_000, "the body cannot be read: "),
         (b"[]", "expected `object`, got `array`"),
         (b"{}", "object missing required field `event`"),
         (b'{"event": 1}', "event: expected `str`, got `int`"),
