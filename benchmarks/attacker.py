@@ -117,8 +117,9 @@ class Attacker:
 
     def publish(self) -> None:
         """Never use an event's name twice."""
-        self._count += 1
-        self.send(call("event.publish", {"event": f"n{self._count}." + "x" * 240, "payload": 1}))
+        self._count += 10
+        names = (f"n{number}." + "x" * 240 for number in range(self._count - 10, self._count))
+        self.send(b"".join(call("event.publish", {"event": name, "payload": 1}) for name in names))
 
     def answer_at_length(self) -> None:
         if select.select([self._host], [], [], TURN_S)[0]:

@@ -116,7 +116,8 @@ class Play:
         self.total = ByteBudget(1 << 24)
         self.owner = _Owner()
         self.lane = self.owner.lane = Lane(self.owner, ReadBuffer(), 64 * 1024)
-        self.lane.connection_made(_Transport(self.lane))  # type: ignore[arg-type]
+        self._transport = _Transport(self.lane)
+        self.lane.connection_made(self._transport)  # type: ignore[arg-type]
         self.lane.serve(
             self.owner,
             "fuzz",
@@ -154,12 +155,24 @@ class Play:
     def receive(self, data: bytes) -> None:
         """Let the peer's bytes arrive, as many at a time as are read at once."""
         while data and not self.lane.is_closing:
+            if self._transport.is_paused:
+                self._read_on()
+                continue
             room = self.lane.get_buffer(-1)
             piece, data = data[: len(room)], data[len(room) :]
             room[: len(piece)] = piece
-            began = time.thread_time()
-            self.lane.buffer_updated(len(piece))
-            self.longest_s = max(self.longest_s, time.thread_time() - began)
+            self._take_time(lambda piece=piece: self.lane.buffer_updated(len(piece)))
+
+    def _read_on(self) -> None:
+        """Let time pass until the peer is read from again."""
+        self.lane.charge_work(-1.0)
+        self.lane.end_rest()
+        self._take_time(self.lane.read_on)
+
+    def _take_time(self, work: Callable[[], None]) -> None:
+        began = time.thread_time()
+        work()
+        self.longest_s = max(self.longest_s, time.thread_time() - began)
 
 
 def moves(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -5,8 +5,8 @@
 A frame is a big-endian u32 length and that many bytes of JSON. `FrameDecoder` splits a byte stream
 into frames, `encode_frame` builds one, and an `Event` is encoded once for all its recipients.
 
-``_stream`` adds a connection, ``_inflight`` matches answers with events, and ``_lane`` decides
-which events are in flight.
+``_stream`` adds a connection, ``_charged`` makes its peer pay for its work, ``_inflight`` matches
+answers with events, and ``_lane`` decides which events are in flight.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize

@@ -303,6 +303,45 @@ async def test_a_flood_is_served_in_turns_and_has_an_end(lab: Lab) -> None:
             assert 50 <= sum(reply["status"] == "ok" for reply in replies) <= 66
 
 
+async def test_a_flood_that_waits_for_nothing_loses_no_call(lab: Lab) -> None:
+    async with lab.manager(allow_external=True, max_calls=50) as runtime:
+        seen: list[int] = []
+        runtime.host_call("quick")(lambda call: seen.append(call.params["n"]))
+        async with attached(runtime, lab, "flood") as flood:
+            # Nobody could tell it of one that is refused.
+            await flood.write(*({"call": "quick", "params": {"n": n}} for n in range(20_000)))
+            assert (await flood.call("quick", {"n": -1}))["status"] == "ok"
+        assert seen == [*range(20_000), -1]
+
+
+async def test_calls_that_wait_for_their_own_plugin_are_not_kept_waiting(lab: Lab) -> None:
+    async with lab.manager(allow_external=True, max_calls=50) as runtime:
+
+        @runtime.host_call("ask")
+        async def ask(call: HostCall) -> Any:
+            return await runtime.request(call.plugin, "e", call.params["n"], timeout=15.0)
+
+        async with attached(runtime, lab, "a") as plugin:
+            # The answers come behind all of these, in one stream.
+            await plugin.write(
+                *({"id": n, "call": "ask", "params": {"n": n}} for n in range(1, 1001))
+            )
+            replies: dict[int, Any] = {}
+            while len(replies) < 1000:
+                message = await plugin.read()
+                if "event" in message:
+                    data = message["payload"]
+                    await plugin.write({"id": message["id"], "status": "ok", "data": data})
+                else:
+                    replies[message["id"]] = message
+        answered = [n for n, reply in replies.items() if reply["status"] == "ok"]
+        assert len(answered) >= 16
+        assert all(replies[n]["data"] == n for n in answered)
+        # Each of its calls may be made for an event that has come through it before.
+        codes = {reply["code"] for reply in replies.values() if reply["status"] != "ok"}
+        assert codes <= {"overloaded", "loop"}
+
+
 async def test_two_floods_are_served_alternately(lab: Lab) -> None:
     async with lab.manager(allow_external=True, max_calls=2000) as runtime:
         order: list[str] = []

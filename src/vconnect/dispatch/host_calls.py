@@ -1,8 +1,10 @@
 """Calls from native plugins to the host: permissions, fairness and limits."""
 
-# Each connection has its own queue. The queues are served round-robin, a limited number of calls
-# per iteration of the event loop, so that a plugin that floods the host delays only itself. A full
-# queue refuses further calls (`overloaded`).
+# Each connection has its own queue. The queues are served round-robin, for a limited time per
+# iteration of the event loop, so that a plugin that floods the host delays only itself. While a
+# full queue waits for nothing but its turns, its plugin is not read from. If it waits for calls in
+# progress, further ones are refused (`overloaded`): those in progress may wait for an answer of the
+# same plugin, which comes behind them.
 #
 # A call waits as the bytes that came, and is parsed when its turn comes. Parsed, four kilobytes can
 # be two thousand lists, and what hundreds of them keep in memory the garbage collector looks at
@@ -56,7 +58,7 @@ _BYTES_AT_ONCE = 256 * 1024
 # waits for them.
 _BATCH = 64
 # No further call is started in an iteration after so many seconds.
-_TURNS_S = 0.0002
+_TURNS_S = 0.0001
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
 _CALL_PLUGIN = "plugin.call"
@@ -104,6 +106,14 @@ class _CallQueue:
         self.tasks: set[asyncio.Task[None]] = set()
         self.bytes_at_once = 0  # of the calls in progress
         self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
+        self._is_full = False
+
+    def note_length(self, limit: int) -> None:
+        """Let the plugin wait while the queue is full and waits for nothing but its turns."""
+        is_full = self.is_ready and len(self.waiting) >= (limit // 2 if self._is_full else limit)
+        if is_full is not self._is_full:
+            self._is_full = is_full
+            self.session.hold_calls(are_full=is_full)
 
     def may_begin(self) -> bool:
         """Return whether the next call may be served beside those in progress."""
@@ -182,6 +192,7 @@ class HostCalls:
             return False
         queue.waiting.append(payload)
         self._enqueue(queue)
+        queue.note_length(self._max_waiting)
         return True
 
     def forget(self, session: Session) -> None:
@@ -229,6 +240,7 @@ class HostCalls:
                 self._begin(queue, queue.waiting.popleft())
             # To the end of the line, if it has more: this is what makes it fair.
             self._enqueue(queue)
+            queue.note_length(self._max_waiting)
         self._schedule()
 
     def is_own(self, call: str) -> bool:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Part four of the compiled core: one event to many lanes, with one future for their answers."""
+"""Part five of the compiled core: one event to many lanes, with one future for their answers."""
 
 from cython cimport final
 

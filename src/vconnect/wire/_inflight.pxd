@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from vconnect._framing cimport parse_object
 
-from ._stream cimport StreamCore
+from ._charged cimport ChargedStream
 
 
 cdef class Call:
@@ -25,14 +25,6 @@ cdef Call new_call(
 )
 
 
-cdef double UNASKED_BURST
-
-cdef enum:
-    # Of a native frame of this size or more, the number is read before the rest is parsed, and
-    # what is done unasked is charged. Below, looking at the clock would cost as much.
-    DEAR_ABOVE = 4 * 1024
-
-
 cdef class ByteBudget:
     cdef readonly int64_t limit
     cdef readonly int64_t used
@@ -44,7 +36,7 @@ cdef class ByteBudget:
 cdef Py_ssize_t bytes_of(object message)
 
 
-cdef class AnsweredStream(StreamCore):
+cdef class AnsweredStream(ChargedStream):
     """A stream whose peer answers events: the part of a lane that its table uses."""
 
     cdef str plugin                 # for error messages
@@ -57,10 +49,6 @@ cdef class AnsweredStream(StreamCore):
     cdef readonly uint64_t unasked  # answers that belong to no event in flight
     cdef int bad_answers            # answers in a row that could not be read
     cdef int unasked_in_row         # frames in a row that answer nothing
-
-    # Time that the peer may still make us spend on what nobody asked for, in seconds.
-    cdef double unasked_left
-    cdef double unasked_at          # monotonic; when that was true
 
     cdef readonly int64_t held_bytes  # of the events that wait or are in flight
     cdef ByteBudget total           # of all lanes together; None before `serve`
@@ -81,22 +69,9 @@ cdef class AnsweredStream(StreamCore):
         return 0
 
     cdef int count_unasked(self) except -1
-    cdef int charge(self, double began) except -1
-    cdef int spend(self, double seconds) except -1
-    cdef double look_at_budget(self)
-    cdef int rest(self) except -1
-
     cdef int fail_call(self, object future, object error) except -1
     cdef int bad_answer(self, object future, object error) except -1
     cdef int count_bad(self, object error) except -1
-
-
-cdef class Paid:
-    cdef object future              # Future or Delivery
-    cdef AnsweredStream payer
-
-
-cdef object paid(object future, AnsweredStream payer)
 
 
 cdef class InFlight:

@@ -5,7 +5,7 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-from ._stream import StreamCore
+from ._charged import ChargedStream
 
 def number_in(payload: bytes) -> int | None: ...
 
@@ -22,7 +22,7 @@ class ByteBudget:
     def used(self) -> int: ...
 
 @disjoint_base
-class AnsweredStream(StreamCore):
+class AnsweredStream(ChargedStream):
     @property
     def held_bytes(self) -> int: ...
     @property

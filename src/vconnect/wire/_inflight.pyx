@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Part three of the compiled core: the events in flight, and how answers find them.
+"""Part four of the compiled core: the events in flight, and how answers find them.
 
 At this level that is the only difference between the dialects, so each has a table: `InOrder` for
 the classic dialect, `ByNumber` for the native one. A table uses its lane as an `AnsweredStream`.
@@ -27,7 +27,7 @@ cdef extern from "../_scan.h":
     bint vc_may_have_status(const char* p, Py_ssize_t size) nogil
     bint vc_has_spelled_letter(const char* p, Py_ssize_t size) nogil
 
-from ._stream cimport StreamCore
+from ._charged cimport DEAR_ABOVE, ChargedStream, Paid
 
 from asyncio import InvalidStateError
 from json import loads as lenient_loads
@@ -52,13 +52,6 @@ cdef enum:
     LENIENT_BELOW = 64 * 1024
     # So many frames in a row that answer nothing end the connection.
     MAX_UNASKED = 1000
-
-# What a peer may make us do that we have not asked for: so many seconds at once, and so many seconds
-# more in a second.
-cdef double UNASKED_BURST = 0.010
-cdef double UNASKED_RATE = 0.050
-# Work that takes longer is told to the owner. Seconds.
-cdef double TOLD_WORK = 0.0005
 
 # What a native reply means. Without "data", keys that this version does not know would make the
 # reply look like data itself, as in the classic dialect.
@@ -111,42 +104,6 @@ cdef class ByteBudget:
         return 0
 
 
-@final
-cdef class Paid:
-    """A future or a delivery of which another lane's peer pays for the answer.
-
-    Its call has caused the event, so what the answer costs is work for it.
-    """
-
-    def done(self):
-        """Forward it."""
-        return self.future.done()
-
-    def set_result(self, answer):
-        """Forward it."""
-        self.future.set_result(answer)
-
-    def set_exception(self, error):
-        """Forward it."""
-        self.future.set_exception(error)
-
-
-cdef object paid(object future, AnsweredStream payer):
-    """Let a lane's peer pay for an answer, if there is one that has to."""
-    cdef Paid paid
-    if payer is None:
-        return future
-    paid = Paid.__new__(Paid)
-    paid.future = future
-    paid.payer = payer
-    return paid
-
-
-cdef AnsweredStream payer_of(object future):
-    """Return the lane whose peer pays for an answer, or ``None``."""
-    return (<Paid>future).payer if type(future) is Paid else None
-
-
 cdef Py_ssize_t bytes_of(object message):
     """Return the size of a message that waits or is in flight."""
     if type(message) is Event:
@@ -154,7 +111,7 @@ cdef Py_ssize_t bytes_of(object message):
     return PyBytes_GET_SIZE(<bytes>message)
 
 
-cdef class AnsweredStream(StreamCore):
+cdef class AnsweredStream(ChargedStream):
     """A stream whose peer answers events: the part of a lane that its table uses."""
 
     cdef int count_unasked(self) except -1:
@@ -170,33 +127,6 @@ cdef class AnsweredStream(StreamCore):
         raise RemoteProtocolError(
             "bad_reply", f"{self.unasked_in_row} frames in a row answer nothing that was asked"
         )
-
-    cdef int charge(self, double began) except -1:
-        """Charge the work since `began`, a time of `busy`, for a frame that nobody asked for."""
-        return self.spend(busy() - began)
-
-    cdef int spend(self, double seconds) except -1:
-        """Charge so many seconds of work that nobody asked for."""
-        self.look_at_budget()
-        self.unasked_left -= seconds
-        if seconds >= TOLD_WORK and self.owner is not None:
-            self.owner.charged(seconds)
-        return self.rest() if self.unasked_left < 0 else 0
-
-    cdef double look_at_budget(self):
-        """Bring the budget up to date, and return how many seconds it takes until it is not less
-        than nothing.
-        """
-        cdef double now = monotonic()
-        self.unasked_left = min(
-            UNASKED_BURST, self.unasked_left + (now - self.unasked_at) * UNASKED_RATE
-        )
-        self.unasked_at = now
-        return max(0.0, -self.unasked_left / UNASKED_RATE)
-
-    cdef int rest(self) except -1:
-        """Read nothing, and serve no call, until the budget is not less than nothing."""
-        raise NotImplementedError
 
     cdef int fail_call(self, object future, object error) except -1:
         if future.done():
@@ -498,7 +428,7 @@ cdef class ByNumber(InFlight):
     cdef int accept_large(self, const char* payload, Py_ssize_t size) except -1:
         """Process a frame of which the number is read before the rest is parsed."""
         cdef vc_address address
-        cdef AnsweredStream payer
+        cdef ChargedStream payer = None
         cdef double began = busy()
         vc_read_address(payload, size, &address)
         if not (address.has_status and address.id):
@@ -507,7 +437,8 @@ cdef class ByNumber(InFlight):
         if call is None:  # a reply that nobody waits for is counted, and not parsed
             self.lane.charge(began)
             return self.lane.count_unasked()
-        payer = payer_of((<Call>call).future)
+        if type((<Call>call).future) is Paid:
+            payer = (<Paid>(<Call>call).future).payer
         self.read(payload, size)
         return 0 if payer is None else payer.charge(began)
 

@@ -15,7 +15,6 @@ cdef class LaneCore(AnsweredStream):
     cdef Py_ssize_t window
     cdef Py_ssize_t max_abandoned
     cdef bint ping_pong             # the last read had one answer: send a lone event at once
-    cdef bint read_paused           # the peer does not read its replies, so we do not read from it
 
     # Events that wait for a slot in the window.
     cdef object waiting             # deque of Call; None until the first has to wait
@@ -25,7 +24,6 @@ cdef class LaneCore(AnsweredStream):
     cdef Py_ssize_t max_notified
     cdef int64_t max_queued_bytes   # of what waits, of what is in flight, and of the peer's calls
     cdef list room_waiters          # futures of callers that wait for room, and for how many bytes
-    cdef object rest_timer          # until when nothing is read or served; None if it is
 
     cdef str end_reason             # why its calls failed, if there is no error
 

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Part five of the compiled core: the lane, a connection with its events in flight.
+"""Part six of the compiled core: the lane, a connection with its events in flight.
 
 A lane is a stream with a window, a queue in front of it, and one timer. How answers find their
 events depends on the dialect, see the tables in ``_inflight``.
@@ -32,8 +32,8 @@ from ._clock cimport busy, monotonic
 from ._fan_out cimport Delivery
 from vconnect._framing cimport Event, EventName, event_frame
 from ._stream cimport USUAL_READ
+from ._charged cimport REPLIES_UNREAD, ChargedStream, paid
 from ._inflight cimport (
-    UNASKED_BURST,
     AnsweredStream,
     ByNumber,
     ByteBudget,
@@ -41,21 +41,13 @@ from ._inflight cimport (
     InOrder,
     bytes_of,
     new_call,
-    paid,
 )
 
 from asyncio import BufferedProtocol, Future
 from collections import deque
 
 from vconnect.errors import PluginTimeoutError, RemoteProtocolError
-from vconnect.wire.failures import (
-    all_overloaded_in_bytes,
-    closed,
-    lost,
-    overloaded,
-    overloaded_in_bytes,
-    stuck,
-)
+from vconnect.wire import failures
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -135,8 +127,6 @@ cdef class LaneCore(AnsweredStream):
         self.max_values = max_values
         self.max_keys = max_keys
         self.set_read_window(USUAL_READ)
-        self.unasked_left = UNASKED_BURST
-        self.unasked_at = monotonic()
         self.read_data = read_data
         # The keyword of a future is made once per loop. Without it a future looks for the running
         # loop, which costs a system call on Python 3.11.
@@ -147,7 +137,7 @@ cdef class LaneCore(AnsweredStream):
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
-    def call(self, message not None, double deadline, uint32_t hops=0, AnsweredStream payer=None):
+    def call(self, message not None, double deadline, uint32_t hops=0, ChargedStream payer=None):
         """Send an event and return a future for its answer.
 
         Cancelling the future abandons the call without affecting others.
@@ -172,7 +162,7 @@ cdef class LaneCore(AnsweredStream):
         return future
 
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
-                AnsweredStream payer=None):
+                ChargedStream payer=None):
         """Send an event and return a future for its answer's data.
 
         This is `call` for answers of which only the data is of interest, in one step.
@@ -208,7 +198,7 @@ cdef class LaneCore(AnsweredStream):
         return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
-                uint32_t hops=0, AnsweredStream payer=None):
+                uint32_t hops=0, ChargedStream payer=None):
         """Send an event as one part of a fan-out; its answer or error goes to the delivery.
 
         Raises:
@@ -292,7 +282,7 @@ cdef class LaneCore(AnsweredStream):
             raise self._overloaded_in_bytes()
         if self.must_wait() and not is_own(message):
             if self.queue_length() >= self.max_queued:
-                raise overloaded(self.plugin, self.max_queued, "max_queued")
+                raise failures.overloaded(self.plugin, self.max_queued, "max_queued")
             self.line_up(new_call(message, future, deadline, wants_data, hops))
         else:
             self.table.add(message, future, deadline, wants_data, hops)
@@ -343,7 +333,7 @@ cdef class LaneCore(AnsweredStream):
         if overflow == "block":
             if not self.may_hold(size):
                 raise self._overloaded_in_bytes()
-            raise overloaded(self.plugin, self.max_notified, "max_notified")
+            raise failures.overloaded(self.plugin, self.max_notified, "max_notified")
         while overflow == "drop_oldest" and self.told:
             self.drop_oldest()
             if self.has_room(size):
@@ -420,31 +410,10 @@ cdef class LaneCore(AnsweredStream):
 
     def resume_writing(self):
         self.write_paused = False
-        if self.read_paused and not self.is_closing:
-            self.read_paused = False
-            if self.rest_timer is None:
-                self.transport.resume_reading()
+        self.let_read(REPLIES_UNREAD)
         if self.serving:
             self.pump()
             self.owner.writable()
-
-    def reply(self, bytes frame not None):
-        """Send a reply to a call; a peer that does not read is not read from either.
-
-        This applies to replies only: a peer may write its whole answer before it reads more events.
-        """
-        self.send(frame)
-        if self.write_paused and not (self.read_paused or self.is_closing):
-            self.read_paused = True
-            if self.rest_timer is None:
-                self.transport.pause_reading()
-
-    def is_held(self):
-        """Return whether no call of the peer is to be served now.
-
-        It does not read its replies, or has used up its time.
-        """
-        return self.write_paused or self.rest_timer is not None
 
     # Calls of the peer.
 
@@ -475,31 +444,10 @@ cdef class LaneCore(AnsweredStream):
         except RemoteProtocolError as violation:
             return self.fail(violation)
 
-    def charge_work(self, double seconds):
-        """Charge so many seconds of processor time that a call of the peer has cost."""
-        self.spend(seconds)
-
-    cdef int rest(self) except -1:
-        """Read nothing and serve no call in this iteration of the loop, and while time is owed."""
-        if self.rest_timer is None and not self.is_closing:
-            if not self.read_paused:
-                self.transport.pause_reading()
-            self.rest_timer = self.loop.call_later(self.look_at_budget(), self.end_rest)
-        return 0
-
-    def end_rest(self):
-        """Read and serve again, unless more has been charged meanwhile."""
-        cdef double owed = self.look_at_budget()
-        self.rest_timer = None
-        if self.is_closing:
-            return
-        if owed > 0:
-            self.rest_timer = self.loop.call_later(max(owed, COARSE), self.end_rest)
-            return
-        if not self.read_paused:
-            self.transport.resume_reading()
+    cdef int serve_again(self) except -1:
         if self.serving and not self.write_paused:
             self.owner.writable()
+        return 0
 
     # Answers.
 
@@ -539,7 +487,7 @@ cdef class LaneCore(AnsweredStream):
         else:
             reason = self.table.why_stuck(now, bool(self.waiting))
         if reason is not None:
-            self.abort(stuck(self.plugin, reason))
+            self.abort(failures.stuck(self.plugin, reason))
         elif self.table.count() or self.table.own or self.waiting:
             self.arm(nearest, now)
 
@@ -575,12 +523,12 @@ cdef class LaneCore(AnsweredStream):
 
     def _check_open(self):
         if self.is_closing or not self.serving:
-            raise closed(self.plugin)
+            raise failures.closed(self.plugin)
 
     def _overloaded_in_bytes(self):
         if self.held_bytes and self.total.used >= self.total.limit - FAIR_BYTES:
-            return all_overloaded_in_bytes(self.plugin, self.total.used, self.total.limit)
-        return overloaded_in_bytes(self.plugin, self.held_bytes, self.max_queued_bytes)
+            return failures.all_overloaded_in_bytes(self.plugin, self.total.used, self.total.limit)
+        return failures.overloaded_in_bytes(self.plugin, self.held_bytes, self.max_queued_bytes)
 
     # Ending.
 
@@ -603,9 +551,6 @@ cdef class LaneCore(AnsweredStream):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if self.rest_timer is not None:
-            self.rest_timer.cancel()
-            self.rest_timer = None
         return AnsweredStream.release(self)
 
     def _fail_all(self):
@@ -625,7 +570,7 @@ cdef class LaneCore(AnsweredStream):
         self.wake_room_waiters()
         for future in futures:
             if future is not None and not future.done():
-                future.set_exception(lost(self.plugin, self.error, self.end_reason))
+                future.set_exception(failures.lost(self.plugin, self.error, self.end_reason))
 
     @property
     def in_flight(self):

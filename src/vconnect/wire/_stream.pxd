@@ -34,8 +34,10 @@ cdef class StreamCore:
     cdef readonly bint is_closing
 
     # Reading. At most one of the two holds bytes: `kept` has a short partial frame, which is copied
-    # to the front of the shared buffer before the next read; `direct` has one large payload, which
-    # the kernel writes to where it will be parsed.
+    # to the front of the shared buffer before the next read, or what was read before there was a
+    # reason to stop; `direct` has one large payload, which the kernel writes to where it will be
+    # parsed.
+    cdef int holds                  # why nothing is read or processed; 0 if it is
     cdef ReadBuffer buffer          # shared by all streams of the loop; empty between reads
     cdef char* kept                 # owned, PyMem; NULL when empty
     cdef Py_ssize_t kept_bytes
@@ -59,6 +61,7 @@ cdef class StreamCore:
     cdef int read_frames(self, const char* data, Py_ssize_t size) except -1
     cdef int direct_read(self, Py_ssize_t nbytes) except -1
     cdef int keep_partial(self, const char* data, Py_ssize_t size) except -1
+    cdef int keep(self, const char* data, Py_ssize_t size) except -1
     cdef int fail(self, object error) except -1
     cdef int append(self, bytes frame) except -1
     cdef int reserve_out(self, Py_ssize_t nbytes) except -1

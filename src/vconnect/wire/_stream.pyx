@@ -236,6 +236,9 @@ cdef class StreamCore:
             if self.is_closing:
                 return 0
             position += HEADER + <Py_ssize_t>length
+            if self.holds:
+                self.keep(data + position, size - position)
+                return self.batch_read(frames)
         if length != NEED_MORE:
             raise broken_length(length, data + position, self.read_limit, self.limit_name)
         if position < size:
@@ -253,6 +256,12 @@ cdef class StreamCore:
                 self.direct_have = size - HEADER
                 memcpy(PyByteArray_AS_STRING(self.direct), data + HEADER, self.direct_have)
                 return 0
+        return self.keep(data, size)
+
+    cdef int keep(self, const char* data, Py_ssize_t size) except -1:
+        """Keep bytes until there are more, or until they may be processed."""
+        if size == 0:
+            return 0
         self.kept = <char*>PyMem_Malloc(size)
         if self.kept == NULL:
             raise MemoryError()

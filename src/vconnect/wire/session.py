@@ -230,6 +230,10 @@ class Session:
         """Parse a call of the plugin, at its expense; ``None`` if it cannot be read."""
         return self._lane.read_call(payload)
 
+    def hold_calls(self, *, are_full: bool) -> None:
+        """Read nothing more while so many calls wait for their turn, or read again."""
+        self._lane.hold_calls(are_full)
+
     def charge_work(self, seconds: float) -> None:
         """Charge so many seconds of processor time that a call of the plugin has cost."""
         self._lane.charge_work(seconds)
