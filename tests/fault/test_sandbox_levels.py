@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -258,3 +259,35 @@ async def test_a_filter_without_a_sandbox_is_no_start(lab: Lab) -> None:
         await runtime.discover_plugins()
         with pytest.raises(PluginStartError, match="sandbox_seccomp needs a sandbox"):
             await runtime.start_plugin("tries")
+
+
+USE_GIT = """
+import subprocess
+def answer(event):
+    os.chdir(os.environ["VCONNECT_DATA_DIR"])
+    ran = subprocess.run(["git", "init", "-q", "here"], capture_output=True, text=True)
+    return {"status": "ok", "data": [ran.returncode, ran.stderr, os.path.isdir("here/.git")]}
+serve(answer)
+"""
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize(
+    "level",
+    [
+        pytest.param(
+            "landlock",
+            marks=pytest.mark.skipif(
+                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
+            ),
+        ),
+        pytest.param("bwrap", marks=needs_bwrap),
+    ],
+)
+async def test_git_works(lab: Lab, level: str) -> None:
+    # It gives up if it may not read a file of the system's that is there.
+    lab.plugin("tracks", USE_GIT)
+    options = {"sandbox": level, "sandbox_read": [str(PLUGINS)]}
+    async with lab.manager(**options) as runtime:
+        await runtime.start_all()
+        assert await runtime.request("tracks", "e", {}) == [0, "", True]
