@@ -178,8 +178,8 @@ cdef inline object load(const char* p, Py_ssize_t size):
 
 
 cdef object load_large(const char* p, Py_ssize_t size):
-    # JSON has no cycles. Without this, the collector would run once per 700 lists and objects, over
-    # those that are just being made.
+    # JSON has no cycles. Without this, the collector would run once per 700 lists and objects, and
+    # only visit those that are just being created.
     cdef bint collects = PyGC_Disable()
     try:
         # The view is released within this call, before the memory is reused for the next read.

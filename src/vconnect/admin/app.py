@@ -36,8 +36,8 @@ _REST_S = 10.0
 
 _log = logging.getLogger(__name__)
 
-# JSON values in a body. It is parsed in the event loop, which so many hold for some hundredths of a
-# second.
+# The maximum number of JSON values in a body. Parsing this many holds the event loop for some
+# hundredths of a second.
 _MAX_VALUES = 524_288
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

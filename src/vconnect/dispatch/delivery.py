@@ -287,7 +287,7 @@ def inherited(until: float) -> tuple[int, float]:
 
 
 def payer() -> Lane | None:
-    """Return the lane of the plugin whose call is being served: it pays for what that causes."""
+    """Return the lane of the plugin whose call is being served; it is charged for the answer."""
     origin = Origin.current()
     return None if origin is None else origin.account
 

@@ -283,7 +283,7 @@ class Dispatcher:
             else:
                 answer = ask(name, payload, timeout)
             target.counters.events += 1
-            # Not kept while it waits: what a plugin asks of another may be many small objects.
+            # Released before the wait: it may consist of many small objects.
             del payload
             data = await (answer if not hops else while_hopping((target,), hops, answer))
         except PluginError as error:

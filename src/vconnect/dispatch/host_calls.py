@@ -2,13 +2,12 @@
 
 # Each connection has its own queue. The queues are served round-robin, for a limited time per
 # iteration of the event loop, so that a plugin that floods the host delays only itself. While a
-# full queue waits for nothing but its turns, its plugin is not read from. If it waits for calls in
-# progress, further ones are refused (`overloaded`): those in progress may wait for an answer of the
-# same plugin, which comes behind them.
+# full queue only waits for its turns, the host does not read from its plugin. If it is blocked by
+# calls in progress, further calls are refused (`overloaded`): the calls in progress may be waiting
+# for an answer of the same plugin, which is behind them in the stream.
 #
-# A call waits as the bytes that came, and is parsed when its turn comes. Parsed, four kilobytes can
-# be two thousand lists, and what hundreds of them keep in memory the garbage collector looks at
-# again and again.
+# Calls wait as bytes and are parsed when their turn comes. Parsed, 4 KiB can be two thousand lists,
+# and the garbage collector would visit those of hundreds of waiting calls again and again.
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ from .origin import Origin
 
 _CALLS_AT_ONCE = 16
 """Calls of one plugin that are in progress at the same time."""
-# So many bytes of them, or a single call. They are kept parsed, which may take fifty times as much.
+# The same in bytes, unless there is only one. Parsed, a call can take fifty times as much memory.
 _BYTES_AT_ONCE = 256 * 1024
 
 # Calls that are started per iteration of the loop, for all plugins together: the rest of the loop
@@ -62,7 +61,7 @@ _TURNS_S = 0.0001
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
 _CALL_PLUGIN = "plugin.call"
-# Calls of which no plugin needs many.
+# Calls that no plugin needs to make often, and that are charged.
 _CHARGED = frozenset({"event.subscribe", "event.unsubscribe"})
 # Fields of a log record. More could not be told from one another by a reader.
 _MAX_FIELDS = 64
@@ -90,7 +89,7 @@ HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
 
 
 class _Asked(NamedTuple):
-    """What is kept of a call in progress: its parameters are not."""
+    """What is kept of a call in progress. Its parameters are not."""
 
     number: int | None
     name: str
@@ -109,7 +108,7 @@ class _CallQueue:
         self._is_full = False
 
     def note_length(self, limit: int) -> None:
-        """Let the plugin wait while the queue is full and waits for nothing but its turns."""
+        """Stop reading from the plugin while the queue is full and only waits for its turns."""
         is_full = self.is_ready and len(self.waiting) >= (limit // 2 if self._is_full else limit)
         if is_full is not self._is_full:
             self._is_full = is_full
@@ -474,7 +473,7 @@ def _answer(session: Session, asked: _Asked, data: Any) -> None:
     if asked.name != _CALL_PLUGIN:
         _send_answer(session, asked.number, data)
         return
-    # What another plugin has answered may be of any size, and the one that asked pays for it.
+    # The answer of another plugin can be large, and is charged to the plugin that asked.
     began = thread_time()
     _send_answer(session, asked.number, data)
     session.charge_work(thread_time() - began)

@@ -30,10 +30,10 @@ class Origin:
 
     Args:
         counter: Counts it until `end`.
-        account: The lane of the plugin that has made it.
+        account: The lane of the calling plugin.
 
     Attributes:
-        account: The same: it is charged for the answers to what the call causes.
+        account: The same. It is charged for answers to events that the call causes.
         hops: How many plugins it has come through.
         until: When its caller stops waiting, in seconds of ``time.monotonic()``.
     """

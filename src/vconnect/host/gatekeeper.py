@@ -84,7 +84,7 @@ class HostGatekeeper:
         if plugin is None:
             plugin = self._register_external(handshake, peer)
         admission = self._roster.of(plugin).admit(handshake, peer, None)
-        # Nobody can end its process, so its connection is refused.
+        # This host cannot end its process, so it refuses the connection.
         if not self._reconnects.allow(plugin):
             raise HandshakeError("overloaded", f"{TOO_OFTEN}; let it wait before the next")
         return admission
@@ -128,7 +128,7 @@ class HostGatekeeper:
             self._loop_watch.blame(supervisor, seconds, "reading what it sent", is_its_own=True)
 
     def charged(self, session: Session, seconds: float) -> None:
-        """Called if work that a plugin has caused unasked has taken long."""
+        """Called for each long piece of unsolicited work that a plugin caused."""
         if (supervisor := self._supervisors.get(session)) is not None:
             self._loop_watch.note_work(supervisor, seconds)
 

@@ -38,8 +38,8 @@ _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: _REFER, 3: _TRUNCATE, 5: _IOCTL_DEV}
 _NETWORK_SINCE, _SCOPES_SINCE = 4, 6
 
-#: What a confined process finds in its environment. Git gives up if it may not read a file that is
-#: there; in `bwrap` the file is not there.
+#: Added to the environment of a confined process. Git fails if a configuration file exists but
+#: cannot be read; in `bwrap` the file does not exist.
 VARIABLES = {"GIT_CONFIG_NOSYSTEM": "1"}
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")

@@ -100,7 +100,7 @@ def resolve_policy(
         defaults: The values for keys that no table has.
     """
     chosen = _merged(event, tables)
-    # One for all events that the operator has not named: a plugin can make up as many as it likes.
+    # Shared by all events that no table covers: a plugin can make up any number of names.
     if not chosen and not defaults.may_change:
         return defaults
     values = msgspec.structs.asdict(defaults) | chosen

@@ -4,8 +4,9 @@
 # client without a word, and asyncio writes a line for each attempt, a megabyte a second. Here one
 # descriptor is kept in reserve. With it a client is let in, told why it cannot stay, and let out.
 #
-# A connection costs the loop a tenth of a millisecond before anybody knows whose it is. So many can
-# be made at once, as when all plugins start; those of a storm wait in the kernel.
+# A connection costs the loop a tenth of a millisecond before its process is known. So after a
+# burst, such as the start of all plugins, connections are accepted at a limited rate. Those of a
+# storm wait in the kernel.
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ _LONGEST_VISIT_S = 1.0
 _PAUSE_S = 1.0
 _WARN_EVERY_S = 60.0
 _READ_BYTES = 64 * 1024
-# So many connections at once, and one more in so many seconds.
+# The burst, and the seconds per further connection.
 _BURST = 64
 _EVERY_S = 0.001
 
@@ -103,7 +104,7 @@ class Acceptor:
         self._pace()
 
     def _pace(self) -> None:
-        """Count a connection, and accept none for a moment if there have been many."""
+        """Count a connection, and pause if the burst is used up."""
         now = time.monotonic()
         self._left = min(_BURST, self._left + (now - self._left_at) / _EVERY_S) - 1
         self._left_at = now

@@ -12,6 +12,6 @@
 `verdict`       why an instance ends, and the resulting state
 `endings`       from an end to its verdict and its crash report
 `admission`     decides who may connect under a plugin's name
-`reconnects`    notices who connects again and again
+`reconnects`    limits how often a plugin may connect
 =============== =================================================
 """

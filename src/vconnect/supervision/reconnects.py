@@ -1,4 +1,4 @@
-"""Notices who connects again and again: each handshake is work, and a line in the host's log."""
+"""Limits reconnects: each handshake costs time, and a line in the host's log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reconnects:
         self._times: WeakKeyDictionary[object, deque[float]] = WeakKeyDictionary()
 
     def allow(self, who: object) -> bool:
-        """Count a connection, unless there have been too many; return whether it is counted."""
+        """Count a connection and return whether it is within the limit; if not, do not count it."""
         times = self._times.setdefault(who, deque(maxlen=MAX_CONNECTIONS))
         now = self._clock()
         if len(times) == MAX_CONNECTIONS and now - times[0] < WITHIN_S:

@@ -2,9 +2,9 @@
 
 # What a plugin makes the host do is bounded, see docs/wire.md; this notices what is not. Who held
 # the loop is known where the work is done: a lane measures each read, and each call of a plugin is
-# measured while it is served. Many short pieces of work in a row can hold it too: what each plugin
-# was charged since the last look says whose they were. What nobody is blamed for is the
-# application's own, or the machine's.
+# measured while it is served. Many short pieces of work in a row can hold the loop too. Whose they
+# were is known from what each plugin was charged since the last tick. The rest is blamed on the
+# application or the machine.
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WITHIN_S = 60.0
 # One line about each plugin, and one about the rest, in so many seconds; the others are counted.
 _EVERY_S = 60.0
 _TICK_S = 0.05
-# Whoever has caused so much of the time is to blame for all of it.
+# A plugin that caused this part of a stall is blamed for all of it.
 _SHARE = 0.5
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class LoopWatch:
         self.longest_s = 0.0
         self._held: dict[str, _Held] = {}
         self._blamed_at = 0.0
-        # Seconds of work since the last look.
+        # Seconds of work since the last tick.
         self._work: dict[Condemned, float] = {}
 
     def blame(self, supervisor: Condemned, seconds: float, work: str, *, is_its_own: bool) -> None:
@@ -93,7 +93,7 @@ class LoopWatch:
             )
 
     def note_work(self, supervisor: Condemned, seconds: float) -> None:
-        """Record that a plugin was charged for so much work."""
+        """Record that a plugin was charged for work, in seconds."""
         self._work[supervisor] = self._work.get(supervisor, 0.0) + seconds
 
     async def run(self) -> None:
@@ -107,7 +107,7 @@ class LoopWatch:
                 self._find_cause(late)
 
     def _find_cause(self, seconds: float) -> None:
-        """Blame the plugin that has caused most of the work, or tell that nobody is known."""
+        """Blame the plugin that caused most of the work, or the application if none did."""
         busiest = max(self._work, key=self._work.__getitem__, default=None)
         if busiest is not None and self._work[busiest] >= _SHARE * seconds:
             work = "many pieces of work for its calls"

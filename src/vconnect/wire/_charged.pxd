@@ -4,23 +4,22 @@
 from ._stream cimport StreamCore
 
 cdef enum:
-    # Of a native frame of this size or more, the number is read before the rest is parsed, and
-    # what is done unasked is charged. Below, looking at the clock would cost as much.
+    # For a native frame of this size or more, the number is read before the rest is parsed, and
+    # unsolicited work is charged. Below, reading the clock would cost as much.
     DEAR_ABOVE = 4 * 1024
 
-    # Why a peer is not read from: bits of `StreamCore.holds`.
+    # Reasons not to read from a peer: bits of `StreamCore.holds`.
     REPLIES_UNREAD = 1              # it does not read the replies to its calls
-    RESTING = 2                     # it has used up its time, or others have their turn
-    CALLS_FULL = 4                  # as many of its calls as may wait do
+    RESTING = 2                     # it is over budget, or other connections have their turn
+    CALLS_FULL = 4                  # its queue of calls is full
 
 
 cdef double UNASKED_BURST
 
 
 cdef class ChargedStream(StreamCore):
-    # Time that the peer may still make us spend on what nobody asked for, in seconds.
-    cdef double unasked_left
-    cdef double unasked_at          # monotonic; when that was true
+    cdef double unasked_left        # what is left of the budget, in seconds; negative: over budget
+    cdef double unasked_at          # monotonic; when that was computed
     cdef object rest_timer          # while RESTING; None otherwise
     cdef bint is_paused             # the transport does not read
 

@@ -2,9 +2,9 @@
 # cython: cdivision=True, binding=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """Part three of the compiled core: a stream whose peer pays for what it makes the host do.
 
-What nobody has asked for is charged in processor time. A peer that has used up its time is not read
-from until it has some again, so that it delays only itself. It is not read from for other reasons
-either: while it does not read its replies, and while its calls wait for their turn.
+Unsolicited work is charged in processor time. A peer that has used up its budget is not read from
+until the budget refills, so it delays only itself. Reading also stops while the peer does not read
+its replies, and while its calls wait for their turn.
 """
 
 from libc.string cimport memcpy
@@ -12,34 +12,34 @@ from cython cimport final
 
 from ._clock cimport busy, monotonic
 
-# What a peer may make us do that we have not asked for: so many seconds at once, and so many seconds
-# more in a second.
+# The budget for unsolicited work: the seconds of processor time that a peer may use at once, and the
+# refill per second.
 cdef double UNASKED_BURST = 0.010
 cdef double UNASKED_RATE = 0.050
-# Work that takes longer is told to the owner. Seconds.
+# The owner is notified of work that takes at least this many seconds.
 cdef double TOLD_WORK = 0.0005
-# The shortest rest of a peer that owes time. Seconds.
+# The shortest pause of a peer that is over budget, in seconds.
 cdef double SHORTEST_REST = 0.001
 
 
 cdef class ChargedStream(StreamCore):
-    """A stream whose peer is charged for work.
+    """A stream whose peer is charged for unsolicited work.
 
-    Its owner gets ``charged(seconds)`` for each long piece of it.
+    Its owner gets ``charged(seconds)`` for each long piece of work.
     """
 
     def __cinit__(self):
         self.unasked_left = UNASKED_BURST
         self.unasked_at = monotonic()
 
-    # What it costs.
+    # The budget.
 
     cdef int charge(self, double began) except -1:
-        """Charge the work since `began`, a time of `busy`, for a frame that nobody asked for."""
+        """Charge the processor time since `began`, a value of `busy`."""
         return self.spend(busy() - began)
 
     def charge_work(self, double seconds):
-        """Charge so many seconds of processor time that a call of the peer has cost."""
+        """Charge the peer for processor time, in seconds."""
         self.spend(seconds)
 
     cdef int spend(self, double seconds) except -1:
@@ -50,7 +50,7 @@ cdef class ChargedStream(StreamCore):
         return self.rest() if self.unasked_left < 0 else 0
 
     cdef double look_at_budget(self):
-        """Bring the budget up to date, and return in how many seconds it is no longer negative."""
+        """Refill the budget, and return the seconds until it is no longer negative."""
         cdef double now = monotonic()
         self.unasked_left = min(
             UNASKED_BURST, self.unasked_left + (now - self.unasked_at) * UNASKED_RATE
@@ -58,17 +58,17 @@ cdef class ChargedStream(StreamCore):
         self.unasked_at = now
         return max(0.0, -self.unasked_left / UNASKED_RATE)
 
-    # When it is not read from.
+    # Reading, and reasons not to.
 
     cdef int rest(self) except -1:
-        """Read nothing and serve no call in this iteration of the loop, and while time is owed."""
+        """Stop reading and serving calls for the rest of this iteration, and while over budget."""
         if self.rest_timer is None and not self.is_closing:
             self.hold_back(RESTING)
             self.rest_timer = self.loop.call_later(self.look_at_budget(), self.end_rest)
         return 0
 
     def end_rest(self):
-        """Read and serve again, unless more has been charged meanwhile."""
+        """Resume reading and serving, unless the peer is still over budget."""
         cdef double owed = self.look_at_budget()
         self.rest_timer = None
         if self.is_closing:
@@ -80,11 +80,11 @@ cdef class ChargedStream(StreamCore):
         self.serve_again()
 
     cdef int serve_again(self) except -1:
-        """Serve its calls after a rest."""
+        """Resume serving the peer's calls."""
         raise NotImplementedError
 
     cdef int hold_back(self, int why) except -1:
-        """Read nothing, for one more reason; what was read already waits as well."""
+        """Add a reason not to read. Frames that have already been read wait as well."""
         self.holds |= why
         if not (self.is_paused or self.is_closing):
             self.is_paused = True
@@ -92,7 +92,7 @@ cdef class ChargedStream(StreamCore):
         return 0
 
     cdef int let_read(self, int why) except -1:
-        """Read again, unless there is another reason not to."""
+        """Remove a reason not to read, and resume once none is left."""
         if self.holds & why:
             self.holds &= ~why
             # Not at once: another stream may be in the middle of the buffer that they share.
@@ -101,7 +101,7 @@ cdef class ChargedStream(StreamCore):
         return 0
 
     def read_on(self):
-        """Process what had been read, and then read again."""
+        """Process the frames that were read earlier, then resume reading."""
         if self.holds or self.is_closing or not self.is_paused:
             return
         if self.kept_bytes:
@@ -121,16 +121,16 @@ cdef class ChargedStream(StreamCore):
             self.hold_back(REPLIES_UNREAD)
 
     def hold_calls(self, bint are_full):
-        """Read nothing more while so many calls wait for their turn; ``False`` reads again."""
+        """Stop reading while the queue of calls is full, or resume."""
         if are_full:
             self.hold_back(CALLS_FULL)
         else:
             self.let_read(CALLS_FULL)
 
     def is_held(self):
-        """Return whether no call of the peer is to be served now.
+        """Return whether the peer's calls have to wait.
 
-        It does not read its replies, or has used up its time.
+        That is the case while it does not read its replies, or is over budget.
         """
         return self.write_paused or self.rest_timer is not None
 
@@ -143,9 +143,9 @@ cdef class ChargedStream(StreamCore):
 
 @final
 cdef class Paid:
-    """A future or a delivery of which another stream's peer pays for the answer.
+    """A future or a delivery whose answer is charged to the peer of another stream.
 
-    Its call has caused the event, so what the answer costs is work for it.
+    That peer's call caused the event.
     """
 
     def done(self):
@@ -162,7 +162,7 @@ cdef class Paid:
 
 
 cdef object paid(object future, ChargedStream payer):
-    """Let a stream's peer pay for an answer, if there is one that has to."""
+    """Wrap a future so that ``payer`` is charged for the answer; without a payer, return it."""
     cdef Paid paid
     if payer is None:
         return future

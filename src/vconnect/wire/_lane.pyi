@@ -15,9 +15,9 @@ from ._inflight import AnsweredStream, ByteBudget
 class LaneOwner(Protocol):
     """The callbacks of a serving lane; the first two only in the native dialect.
 
-    ``held_loop`` reports a read that took longer than 100 ms, ``charged`` a long piece of work that
-    nobody had asked for, and ``writable`` that calls can be served again: the peer has read most of
-    what was sent, or a rest is over.
+    ``held_loop`` reports a read that took longer than 100 ms, ``charged`` a long piece of
+    unsolicited work, and ``writable`` that calls can be served again: the peer has read most of
+    what was sent, or it is no longer over budget.
     """
 
     def called(self, payload: bytes) -> bool: ...

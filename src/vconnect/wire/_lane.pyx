@@ -53,15 +53,14 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
-    # What it takes to parse a call of this size or more is charged. Below, the look at the clock
-    # would cost as much.
+    # Parsing a call of this size or more is charged. Below, reading the clock would cost as much.
     DEAR_CALL = 1024
 
 # Deadlines closer together than this share one wake-up. Seconds.
 cdef double COARSE = 0.001
 # A read that takes longer is told to the owner. Seconds.
 cdef double HELD = 0.1
-# After a read that takes longer, others have their turn before the next. Seconds.
+# After a read that takes longer than this many seconds, other connections have their turn.
 cdef double LONG_TURN = 0.0005
 # What a lane may hold however much others hold.
 cdef int64_t FAIR_BYTES = 1024 * 1024
@@ -146,8 +145,8 @@ cdef class LaneCore(AnsweredStream):
             message: An `Event`; in the classic dialect alternatively its frame.
             deadline: When to give up, in seconds of ``time.monotonic()``.
             hops: How many plugins the event came through; sent to native plugins.
-            payer: The lane of the plugin whose call has caused the event, and that is charged for a
-                large answer.
+            payer: The lane of the plugin whose call caused the event. It is charged for a large
+                answer.
 
         Returns:
             A future of the answer, an unprocessed JSON object. It fails with `PluginTimeoutError`
@@ -418,11 +417,11 @@ cdef class LaneCore(AnsweredStream):
     # Calls of the peer.
 
     def read_call(self, bytes payload not None):
-        """Parse a call, at the peer's expense.
+        """Parse a call, and charge the peer for it.
 
         Returns:
-            The call. ``None`` if it cannot be read: then it is refused, or the connection has ended
-            because it violates the protocol.
+            The call, or ``None`` if it cannot be read. In that case it has been refused, or the
+            connection has ended because the call violates the protocol.
         """
         cdef const char* data = PyBytes_AS_STRING(payload)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)

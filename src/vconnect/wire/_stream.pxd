@@ -37,7 +37,7 @@ cdef class StreamCore:
     # to the front of the shared buffer before the next read, or what was read before there was a
     # reason to stop; `direct` has one large payload, which the kernel writes to where it will be
     # parsed.
-    cdef int holds                  # why nothing is read or processed; 0 if it is
+    cdef int holds                  # reasons not to read, see `_charged.pxd`; 0 for none
     cdef ReadBuffer buffer          # shared by all streams of the loop; empty between reads
     cdef char* kept                 # owned, PyMem; NULL when empty
     cdef Py_ssize_t kept_bytes

@@ -101,7 +101,7 @@ class SessionOwner(Protocol):
         """Called once, when the session has ended."""
 
     def called(self, session: Session, payload: bytes) -> bool:
-        """Called for each call of a native plugin to the host, which is not parsed yet.
+        """Called for each call of a native plugin to the host, before it is parsed.
 
         Returns:
             Whether it is accepted.
@@ -111,7 +111,7 @@ class SessionOwner(Protocol):
         """Called if what the plugin sent has held the event loop for so long."""
 
     def charged(self, session: Session, seconds: float) -> None:
-        """Called if work that the plugin has caused unasked has taken long."""
+        """Called for each long piece of unsolicited work that the plugin caused."""
 
     def became_ready(self, session: Session) -> None:
         """Called once, when a plugin says that it can serve after its handshake said otherwise."""
@@ -137,7 +137,7 @@ class Session:
         connected_at: When the session began, in Unix seconds.
         on_writable: Called when its calls can be served again, see `is_held`.
         why_gone: Returns how the plugin's process has ended, or empty.
-        account: What is charged for the work that the plugin's calls cause: its lane.
+        account: The lane, which is charged for the work that the plugin's calls cause.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
         deliver: `Lane.deliver`.
@@ -227,15 +227,15 @@ class Session:
         self._lane.release_call(size)
 
     def read_call(self, payload: bytes) -> dict[str, Any] | None:
-        """Parse a call of the plugin, at its expense; ``None`` if it cannot be read."""
+        """Parse a call of the plugin and charge it; return ``None`` if it cannot be read."""
         return self._lane.read_call(payload)
 
     def hold_calls(self, *, are_full: bool) -> None:
-        """Read nothing more while so many calls wait for their turn, or read again."""
+        """Stop reading from the plugin while its queue of calls is full, or resume."""
         self._lane.hold_calls(are_full)
 
     def charge_work(self, seconds: float) -> None:
-        """Charge so many seconds of processor time that a call of the plugin has cost."""
+        """Charge the plugin for processor time, in seconds."""
         self._lane.charge_work(seconds)
 
     def drop_cancelled(self) -> None:
@@ -342,9 +342,9 @@ class Session:
         self.on_writable()
 
     def is_held(self) -> bool:
-        """Return whether no call is to be served now.
+        """Return whether the plugin's calls have to wait.
 
-        The plugin does not read its replies, or it has used up its time.
+        That is the case while it does not read its replies, or is over budget.
         """
         return self._lane.is_held()
 
