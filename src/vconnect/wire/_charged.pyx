@@ -12,7 +12,7 @@ from cython cimport final
 
 from ._clock cimport busy, monotonic
 
-# The budget for unsolicited work: the seconds of processor time that a peer may use at once, and the
+# The budget for unsolicited work: seconds of processor time that a peer may use at once, and the
 # refill per second.
 cdef double UNASKED_BURST = 0.010
 cdef double UNASKED_RATE = 0.050
