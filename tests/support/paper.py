@@ -38,6 +38,7 @@ from vconnect.settings.parts import (
     StoreSettings,
     SupervisionSettings,
 )
+from vconnect.sockets.credentials import Peer
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.listing import Located
@@ -54,7 +55,7 @@ from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Dialect, Handshake
-from vconnect.wire.session import LaneLimits, LostEvent, Peer, Session
+from vconnect.wire.session import LaneLimits, LostEvent, Session
 
 #: No kernel numbers its processes so high.
 FIRST_PID = 5_000_000

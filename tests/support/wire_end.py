@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 import uvloop
 
+from vconnect.sockets.credentials import Peer
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import EVENT_NAMES, Handshake
-from vconnect.wire.session import LaneLimits, Peer, Session
+from vconnect.wire.session import LaneLimits, Session
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 NAME = EVENT_NAMES["message.incoming"]

@@ -16,7 +16,7 @@ from yarl import URL
 from vconnect.errors import AdminError, HostUnreachableError
 from vconnect.safe_paths import is_given_to
 from vconnect.settings.paths import expand_home
-from vconnect.wire.session import peer_of
+from vconnect.sockets.credentials import peer_of
 
 # Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0

@@ -16,9 +16,9 @@ from aiohttp.typedefs import Handler
 from vconnect.descriptors import keep_from_children
 from vconnect.settings.model import Settings
 from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.credentials import peer_of
 from vconnect.sockets.listener import Listener
 from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
-from vconnect.wire.session import peer_of
 
 from .app import Manager, create_app
 from .responses import error_response, raw_error_response

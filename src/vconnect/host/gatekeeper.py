@@ -10,6 +10,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import Substate
 from vconnect.processes.peer import is_still
+from vconnect.sockets.credentials import Peer
 from vconnect.supervision.admission import check_external
 from vconnect.supervision.instance import Instance
 from vconnect.supervision.reconnects import TOO_OFTEN, Reconnects
@@ -17,7 +18,7 @@ from vconnect.supervision.supervisor import Supervisor
 from vconnect.watching.loop_watch import LoopWatch
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
-from vconnect.wire.session import Peer, Session
+from vconnect.wire.session import Session
 
 from .roster import Roster
 

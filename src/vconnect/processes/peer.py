@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import msgspec
 
-from vconnect.wire.session import Peer, peer_of
+from vconnect.sockets.credentials import Peer, peer_of
 
 from .procfs import has_proc, start_time
 

@@ -4,9 +4,10 @@
 # client without a word, and asyncio writes a line for each attempt, a megabyte a second. Here one
 # descriptor is kept in reserve. With it a client is let in, told why it cannot stay, and let out.
 #
-# A connection costs the loop a tenth of a millisecond before its process is known. So after a
-# burst, such as the start of all plugins, connections are accepted at a limited rate. Those of a
-# storm wait in the kernel.
+# A connection costs the loop a tenth of a millisecond before its process is identified. So after a
+# burst, such as the start of all plugins, connections are accepted at a limited rate. A process
+# that exceeds its own rate is turned away at a tenth of the cost. Otherwise its connections would
+# fill the kernel's queue, and those of others would wait behind them or not even be queued.
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ from contextlib import suppress
 
 from vconnect.descriptors import Reserve, none_left
 
+from .credentials import peer_on
+from .pace import Pace, PaceOfEach
+
 # No descriptor or no memory for another connection, in this process or on the machine.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A client that is turned away is answered once it has sent something, or after this long: closing
@@ -32,6 +36,9 @@ _READ_BYTES = 64 * 1024
 # The burst, and the seconds per further connection.
 _BURST = 64
 _EVERY_S = 0.001
+# The same per process: far more than a plugin needs, which connects once.
+_BURST_OF_ONE = 256
+_PER_SECOND_OF_ONE = 20
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +51,7 @@ class Acceptor:
         new_protocol: Creates the protocol of a connection.
         farewell: Returns what a client is told that cannot be served, from the reason in words.
         name: What the socket is called in the log.
+        limits_processes: Whether each process has a limited rate of connections of its own.
     """
 
     def __init__(
@@ -52,7 +60,10 @@ class Acceptor:
         new_protocol: Callable[[], asyncio.BaseProtocol],
         farewell: Callable[[str], bytes],
         name: str,
+        *,
+        limits_processes: bool = False,
     ) -> None:
+        self._limits_processes = limits_processes
         self._listening = listening
         self._new_protocol = new_protocol
         self._farewell = farewell
@@ -64,8 +75,9 @@ class Acceptor:
         self._visitor: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._warned = -_WARN_EVERY_S
-        self._left = float(_BURST)
-        self._left_at = time.monotonic()
+        self._turned_away = -_WARN_EVERY_S
+        self._pace = Pace(_BURST, 1 / _EVERY_S)
+        self._pace_of_each = PaceOfEach(_BURST_OF_ONE, _PER_SECOND_OF_ONE)
         listening.setblocking(False)
         self._loop.add_reader(listening.fileno(), self._accept)
 
@@ -98,19 +110,33 @@ class Acceptor:
             self._turn_away(error)
             return
         connection.setblocking(False)
+        if self._limits_processes and not self._is_in_pace(connection):
+            return
         task = self._loop.create_task(self._connect(connection), name="vconnect connection")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        self._pace()
-
-    def _pace(self) -> None:
-        """Count a connection, and pause if the burst is used up."""
-        now = time.monotonic()
-        self._left = min(_BURST, self._left + (now - self._left_at) / _EVERY_S) - 1
-        self._left_at = now
-        if self._left < 1:
+        self._pace.take()
+        if self._pace.is_used_up():
             self._loop.remove_reader(self._listening.fileno())
             self._timer = self._loop.call_later(_EVERY_S, self._go_on)
+
+    def _is_in_pace(self, connection: socket.socket) -> bool:
+        """Turn a connection away if its process has made too many; return whether it stays."""
+        try:
+            pid = peer_on(connection).pid
+        except OSError:  # already gone
+            connection.close()
+            return False
+        if self._pace_of_each.take(pid):
+            return True
+        words = f"PID {pid} connects more than {_PER_SECOND_OF_ONE} times a second"
+        with connection, suppress(OSError):
+            connection.send(self._farewell(words))
+        now = time.monotonic()
+        if now - self._turned_away >= _WARN_EVERY_S:
+            self._turned_away = now
+            _log.warning("connections to %s are refused: %s", self._name, words)
+        return False
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

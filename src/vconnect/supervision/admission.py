@@ -19,6 +19,7 @@ from vconnect.plugins.status import PluginStatus
 from vconnect.processes.procfs import environment_holds
 from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import ConnectionSettings, SupervisionSettings
+from vconnect.sockets.credentials import Peer
 from vconnect.version import host_version
 from vconnect.wire.messages import (
     CONFIG_UPDATE,
@@ -28,7 +29,7 @@ from vconnect.wire.messages import (
     acknowledgment,
 )
 from vconnect.wire.server import Admission
-from vconnect.wire.session import LaneLimits, Peer, Session
+from vconnect.wire.session import LaneLimits, Session
 
 from .instance import Instance
 

@@ -33,12 +33,13 @@ from vconnect.plugins.restarts import Ended
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
+from vconnect.sockets.credentials import Peer
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.releases import Releases
 from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire.messages import Handshake
 from vconnect.wire.server import Admission
-from vconnect.wire.session import Peer, Session
+from vconnect.wire.session import Session
 
 from .admission import Admissions
 from .endings import (

@@ -20,6 +20,7 @@ from vconnect.descriptors import keep_from_children, none_left
 from vconnect.errors import HandshakeError, PayloadError, RemoteProtocolError
 from vconnect.settings.paths import absolute_path
 from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.credentials import Peer, peer_of
 from vconnect.sockets.listener import Listener
 from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
@@ -28,7 +29,7 @@ from ._lane import Lane
 from ._stream import ReadBuffer
 from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
 from .refusals import Refusals
-from .session import LaneLimits, Peer, Session, SessionOwner, peer_of
+from .session import LaneLimits, Session, SessionOwner
 from .waiting_room import WaitingRoom
 
 MAX_HANDSHAKE_BYTES = 64 * 1024
@@ -175,7 +176,9 @@ class UnixSocketServer:
             self._private = None
 
     def _listen(self, bound: socket.socket) -> Acceptor:
-        return Acceptor(bound, self._new_connection, _overloaded, "the plugin socket")
+        return Acceptor(
+            bound, self._new_connection, _overloaded, "the plugin socket", limits_processes=True
+        )
 
     def _new_connection(self) -> Lane:
         # One read buffer for all connections of the loop, see `ReadBuffer`.

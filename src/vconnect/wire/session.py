@@ -15,11 +15,8 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
 import time
-from asyncio import Future, Transport
+from asyncio import Future
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -27,6 +24,7 @@ import msgspec
 import orjson
 
 from vconnect._framing import HEADER_BYTES, Event, encode_frame
+from vconnect.sockets.credentials import Peer
 
 from ._inflight import ByteBudget
 from ._lane import Lane
@@ -39,27 +37,6 @@ from .messages import (
     normalize_answer,
     reply_error,
 )
-
-_HAS_PEERCRED = sys.platform == "linux"
-# macOS, <sys/un.h>: options that have no names in CPython.
-_SOL_LOCAL = 0
-_LOCAL_PEERCRED = 1
-_LOCAL_PEERPID = 2
-
-
-class Peer(msgspec.Struct, frozen=True):
-    """The credentials of the connected process, as reported by the kernel.
-
-    Attributes:
-        pid: Its PID.
-        uid: Its effective user ID.
-        start: When it began, as its system counts; ``None`` if that is unknown. With the PID, it
-            identifies the process.
-    """
-
-    pid: int
-    uid: int
-    start: int | None = None
 
 
 class LaneLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -357,22 +334,3 @@ class Session:
         if answer.ok:
             return answer.data
         raise reply_error(self.handshake.plugin, answer)
-
-
-def peer_of(transport: Transport) -> Peer:
-    """Read the credentials of the connected process.
-
-    Raises:
-        OSError: The process is already gone.
-    """
-    connection = transport.get_extra_info("socket")
-    if _HAS_PEERCRED:
-        # struct ucred: pid_t, uid_t, gid_t.
-        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, _ = struct.unpack("=iII", raw)
-        return Peer(pid, uid)
-    # macOS has the PID and the user in two separate options.
-    pid = connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
-    # struct xucred has 76 bytes; its version comes before the user ID.
-    _, uid = struct.unpack_from("=II", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76))
-    return Peer(pid, uid)

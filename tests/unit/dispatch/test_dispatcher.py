@@ -26,10 +26,11 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.summary import summarize
 from vconnect.settings.events import EventSettings
 from vconnect.settings.model import PluginOptions, Settings
+from vconnect.sockets.credentials import Peer
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Handshake, encode_event
-from vconnect.wire.session import LaneLimits, Peer, Session
+from vconnect.wire.session import LaneLimits, Session
 
 LIMITS = LaneLimits(
     window=8,

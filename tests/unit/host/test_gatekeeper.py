@@ -27,10 +27,11 @@ from vconnect.host.roster import Roster
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.sockets.credentials import Peer
 from vconnect.supervision import reconnects
 from vconnect.supervision.supervisor import Supervisor
 from vconnect.watching.loop_watch import LoopWatch
-from vconnect.wire.session import Peer, Session
+from vconnect.wire.session import Session
 
 
 class Gate:

@@ -15,7 +15,7 @@ import pytest
 from vconnect.processes import peer as module
 from vconnect.processes.peer import identify, is_still
 from vconnect.processes.procfs import start_time
-from vconnect.wire.session import Peer
+from vconnect.sockets.credentials import Peer
 
 CONNECT = """
 import socket, sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.support.wire_kit import until
 
 from vconnect.sockets import acceptor as module
 from vconnect.sockets.acceptor import Acceptor
+from vconnect.sockets.pace import Pace, PaceOfEach
 
 pytestmark = pytest.mark.both_loops
 
@@ -117,7 +119,7 @@ async def test_it_can_be_closed_while_someone_is_turned_away(door: Door):
 
 async def test_a_storm_waits_in_the_kernel(door: Door, monkeypatch):
     monkeypatch.setattr(module, "_EVERY_S", 0.05)
-    door.acceptor._left = 2.0
+    door.acceptor._pace = Pace(2, 20)
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(door.says(client) for client in door.clients))
     # Two at once, and one more each time.
@@ -127,10 +129,23 @@ async def test_a_storm_waits_in_the_kernel(door: Door, monkeypatch):
 
 async def test_it_can_be_closed_while_others_wait(door: Door, monkeypatch):
     monkeypatch.setattr(module, "_EVERY_S", 0.05)
-    door.acceptor._left = 1.0
+    door.acceptor._pace = Pace(1, 20)
     assert await door.says(door.clients[0]) == "echo hello"
     assert door.acceptor._timer is not None
     door.acceptor.close()
     await asyncio.sleep(0.1)
     with pytest.raises(OSError):
         await door.says(door.clients[1])
+
+
+async def test_a_process_that_exceeds_its_rate_is_turned_away(door: Door, caplog):
+    caplog.set_level("WARNING")
+    door.acceptor._limits_processes = True
+    door.acceptor._pace_of_each = PaceOfEach(2, 5)
+    for client in door.clients[:2]:
+        assert await door.says(client) == "echo hello"
+    told = f"PID {os.getpid()} connects more than 20 times a second"
+    assert await door.says(door.clients[2], b"") == told
+    await asyncio.sleep(0.25)
+    assert await door.says(door.clients[3]) == "echo hello"
+    assert caplog.messages == [f"connections to the door are refused: {told}"]

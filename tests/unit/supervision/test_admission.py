@@ -12,9 +12,9 @@ from vconnect.errors import HandshakeError
 from vconnect.plugins.status import PluginStatus
 from vconnect.settings.model import PluginOptions, Settings
 from vconnect.settings.parts import ConnectionSettings
+from vconnect.sockets.credentials import Peer
 from vconnect.supervision.admission import Admissions, check_external, lane_limits, merge_config
 from vconnect.version import host_version
-from vconnect.wire.session import Peer
 
 STRANGER = Peer(ME.pid, ME.uid + 1)
 UP = (PluginStatus.STARTING, PluginStatus.RUNNING)

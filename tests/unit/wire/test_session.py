@@ -22,10 +22,11 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
+from vconnect.sockets.credentials import Peer, peer_of
 from vconnect.wire._lane import Lane
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import EVENT_NAMES, Dialect, Handshake, encode_event, ok_reply
-from vconnect.wire.session import LaneLimits, LostEvent, Peer, Session, peer_of
+from vconnect.wire.session import LaneLimits, LostEvent, Session
 
 pytestmark = pytest.mark.both_loops
 
