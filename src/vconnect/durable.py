@@ -85,11 +85,16 @@ def make_directories(directory: Path, mode: int = 0o700) -> None:
         directory.mkdir(mode=mode, exist_ok=True)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file atomically: a kill at any moment leaves the old contents or the new ones.
 
-    Missing directories are created with mode 0700; the file has mode 0600. Two writers of one path
-    must not run at the same time. Blocks.
+    Missing directories are created with mode 0700. Two writers of one path must not run at the same
+    time. Blocks.
+
+    Args:
+        path: The file.
+        data: Its new contents.
+        mode: Its mode, whatever the umask is.
 
     Raises:
         OSError: Writing failed. The old contents are unchanged, and no temporary file is left.
@@ -99,7 +104,7 @@ def replace_file(path: Path, data: bytes) -> None:
     # One name for all attempts, so that a kill leaves at most one temporary file.
     new = path.with_name(path.name + _NEW_SUFFIX)
     try:
-        _write_synced(new, data)
+        _write_synced(new, data, mode)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)
@@ -107,10 +112,11 @@ def replace_file(path: Path, data: bytes) -> None:
     sync(directory)  # otherwise the rename itself could be lost
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
     # A link in place of the temporary file is not followed.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

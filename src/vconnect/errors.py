@@ -6,6 +6,7 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
     ├── ConfigError                 the operator's settings
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk that it is written to
+    ├── SignatureError              a key or a signature, or what it was made for
     ├── SocketError                 the host's own socket, directory or lock
     ├── StateError                  the host's state file
     ├── IllegalTransitionError      a bug of ours: a state change that the table does not allow
@@ -46,6 +47,10 @@ class ManifestError(VConnectError):
 
 class InstallError(VConnectError):
     """A package could not be installed. Nothing of it was left behind."""
+
+
+class SignatureError(VConnectError):
+    """A key or a signature is invalid, or the signature is not of this file."""
 
 
 class SocketError(VConnectError):

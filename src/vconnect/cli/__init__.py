@@ -8,6 +8,7 @@
 `logs`     shows a plugin's output, and follows it
 `projects` creates a plugin project, and a package from one
 `scaffold` writes a new project from templates
+`signing`  makes keys, and signs packages
 `bench`    measures this machine
 `context`  what every command needs: the configuration, and a client for the running host
 `progress` the progress bar of a download

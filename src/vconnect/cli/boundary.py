@@ -18,6 +18,7 @@ from vconnect.errors import (
     ConfigError,
     HostUnreachableError,
     ManifestError,
+    SignatureError,
     VConnectError,
 )
 
@@ -27,6 +28,7 @@ from .output import clean, print_json
 FAILED = 1
 WRONG_USAGE = 2
 HOST_UNREACHABLE = 3
+NOT_VERIFIED = 8
 INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
 # Mistakes in what the operator wrote are "wrong usage", wherever they are found. The first class
@@ -35,6 +37,7 @@ _EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ConfigError, WRONG_USAGE, "config_error"),
     (ManifestError, WRONG_USAGE, "manifest_error"),
     (HostUnreachableError, HOST_UNREACHABLE, "host_unreachable"),
+    (SignatureError, NOT_VERIFIED, "signature_error"),
 )
 
 

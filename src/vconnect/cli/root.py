@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import bench, control, logs, projects, serve
+from . import bench, control, logs, projects, serve, signing
 from .context import State, pass_state
 
 
@@ -58,6 +58,8 @@ for _command in (
     control.release,
     projects.pack,
     projects.new,
+    signing.keygen,
+    signing.sign,
     bench.bench,
 ):
     root.add_command(_command)

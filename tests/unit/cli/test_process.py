@@ -63,6 +63,7 @@ def test_every_command_has_help() -> None:
         [
             "bench",
             "emit",
+            "keygen",
             "list",
             "logs",
             "new",
@@ -70,6 +71,7 @@ def test_every_command_has_help() -> None:
             "release",
             "restart",
             "serve",
+            "sign",
             "start",
             "status",
             "stop",

@@ -1,0 +1,151 @@
+"""``vconnect keygen`` and ``vconnect sign``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .output import clean, print_json
+
+_PASSWORD_FILE = click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Read the key's password from the first line of FILE; - is stdin.",
+)
+
+
+@click.command()
+@click.argument("base", metavar="[NAME]", type=click.Path(path_type=Path), default="vconnect")
+@_PASSWORD_FILE
+@click.option("--no-password", is_flag=True, help="Do not encrypt the secret key: for machines.")
+@click.option("--comment", metavar="TEXT", default="", help="A line about the public key.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def keygen(
+    base: Path, password_file: Path | None, no_password: bool, comment: str, as_json: bool
+) -> None:
+    """Make a pair of keys: NAME.key, which is secret, and NAME.pub.
+
+    They are files of minisign, and NAME is "vconnect" by default.
+    """
+    from vconnect.trust.files import write_keys
+    from vconnect.trust.minisign import check_comment
+    from vconnect.trust.passwords import seal
+    from vconnect.trust.signing import generate
+
+    check_comment(comment)
+    if no_password and password_file is not None:
+        raise click.UsageError("--no-password and --password-file exclude each other")
+    key = generate()
+    password = "" if no_password else _password(password_file, is_new=True)
+    public = type(key.public_key())(key.number, key.public, comment)
+    secret_path, public_path = write_keys(base, seal(key, password), public)
+    if as_json:
+        made = {"id": public.id, "secret": secret_path, "public": public_path, "key": public.line()}
+        print_json({name: str(value) for name, value in made.items()})
+        return
+    click.echo(f"wrote {clean(str(secret_path))} (secret) and {clean(str(public_path))}")
+    click.echo(f"key {public.id}: {public.line()}")
+    click.echo(f"next: vconnect sign FILE --key {clean(str(secret_path))}")
+
+
+@click.command()
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+@click.option(
+    "--key",
+    "key_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="vconnect.key",
+    show_default=True,
+    metavar="FILE",
+    help="The secret key.",
+)
+@_PASSWORD_FILE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def sign(
+    files: tuple[Path, ...], key_path: Path, password_file: Path | None, as_json: bool
+) -> None:
+    """Sign each FILE: write FILE.minisig beside it.
+
+    The trusted comment of a package says its name, its version and its SHA-256.
+    """
+    from vconnect.trust.files import is_shared, read_secret
+    from vconnect.trust.passwords import unseal
+
+    secret = read_secret(key_path)
+    if is_shared(key_path):
+        shown = clean(str(key_path))
+        click.echo(f"warning: others may read {shown}; use: chmod 600 {shown}", err=True)
+    password = _password(password_file) if secret.is_encrypted else ""
+    key = unseal(secret, password, str(key_path))
+    signed = [_sign_one(path, key) for path in files]
+    if as_json:
+        print_json({"signed": signed})
+        return
+    for one in signed:
+        click.echo(f"wrote {clean(one['signature'])}: {clean(one['trusted_comment'])}")
+
+
+def _sign_one(path: Path, key: Any) -> Mapping[str, str]:
+    from vconnect.durable import open_regular
+    from vconnect.trust.files import read_signature, write_signature
+    from vconnect.trust.signing import sign as make_signature
+    from vconnect.trust.signing import verify
+
+    comment = _describe(path)
+    with open_regular(path) as file:
+        written = write_signature(path, make_signature(file, key, comment))
+        # What was written, as a reader will find it.
+        file.seek(0)
+        verify(file, read_signature(written), key.public_key())
+    return {
+        "file": str(path),
+        "signature": str(written),
+        "key": key.public_key().id,
+        "trusted_comment": comment,
+    }
+
+
+def _describe(path: Path) -> str:
+    """Return the trusted comment of a file."""
+    import tempfile
+    import time
+    from hashlib import file_digest
+
+    from vconnect.packages.archive import PACKAGE_SUFFIXES, unpack
+
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    what = f"file={path.name}"
+    if path.suffix in PACKAGE_SUFFIXES:
+        # As an installation would: what cannot be installed is not signed.
+        with tempfile.TemporaryDirectory(prefix="vconnect-sign-") as scratch:
+            manifest = unpack(path, Path(scratch, "package"), origin=str(path)).manifest
+        what = f"name={manifest.plugin} version={manifest.version or ''}"
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return f"vconnect 1 {what} sha256={digest} time={at}"
+
+
+def _password(file: Path | None, *, is_new: bool = False) -> str:
+    """Return a password from a file, from stdin or from the terminal; never empty."""
+    from vconnect.errors import ConfigError
+
+    if file is None:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))
+    try:
+        with click.open_file(str(file)) as stream:
+            password = str(stream.readline()).rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"cannot read the password from {file}: {error.strerror}") from None
+    if not password:
+        raise ConfigError(f"the first line of {file} is empty; expected the password")
+    return password

@@ -1,0 +1,9 @@
+"""Who made a package: keys, and signatures in the format of minisign.
+
+=========== ===========================================================
+`minisign`  the files of minisign: public keys, secret keys, signatures
+`signing`   signs a file, and verifies a signature; needs the extra ``sign``
+`passwords` encrypts a secret key with a password
+`files`     keys and signatures on the disk
+=========== ===========================================================
+"""
