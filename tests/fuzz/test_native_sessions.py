@@ -22,8 +22,8 @@ from vconnect import PluginRuntimeManager
 from vconnect.dispatch.host_calls import HostCall
 from vconnect.errors import PluginError, PluginOverloadedError
 from vconnect.packages.manifest import Manifest
-from vconnect.sockets import acceptor
 from vconnect.supervision import reconnects
+from vconnect.wire import server
 from vconnect.wire.messages import encode_event
 
 QUEUE, TOLD = 6, 3
@@ -212,7 +212,7 @@ def any_frame(rng: random.Random) -> bytes:
 @pytest.mark.parametrize("versions", [[1], None])
 async def test_whatever_a_plugin_sends_hurts_nobody_else(versions, monkeypatch):
     monkeypatch.setattr(reconnects, "MAX_CONNECTIONS", 10_000)
-    monkeypatch.setattr(acceptor, "_BURST_OF_ONE", 10_000)
+    monkeypatch.setattr(server, "_BURST_OF_ONE", 10_000)
     rng = random.Random(23)
     with tempfile.TemporaryDirectory(prefix="vc-", dir="/tmp") as directory:
         path = Path(directory).resolve() / "host.sock"

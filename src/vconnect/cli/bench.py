@@ -23,10 +23,14 @@ def bench(quick: bool, uvloop: bool | None, as_json: bool) -> None:
     The command starts its own host and a hundred small plugins in one other process, for half a
     minute, and leaves nothing behind. A running host is not involved.
     """
+    import logging
+
     import msgspec
 
     from vconnect.bench.run import run_bench
 
+    # The loop is loaded on purpose, and a pause of the machine is in the figures.
+    logging.getLogger("vconnect.watching").setLevel(logging.ERROR)
     report = msgspec.to_builtins(run_bench(quick=quick, uvloop=uvloop, progress=_say))
     if as_json:
         print_json(report)

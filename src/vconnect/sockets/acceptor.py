@@ -36,9 +36,6 @@ _READ_BYTES = 64 * 1024
 # The burst, and the seconds per further connection.
 _BURST = 64
 _EVERY_S = 0.001
-# The same per process: far more than a plugin needs, which connects once.
-_BURST_OF_ONE = 256
-_PER_SECOND_OF_ONE = 20
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ class Acceptor:
         new_protocol: Creates the protocol of a connection.
         farewell: Returns what a client is told that cannot be served, from the reason in words.
         name: What the socket is called in the log.
-        limits_processes: Whether each process has a limited rate of connections of its own.
+        pace_of_each: Limits the rate of each process; by default there is no such limit.
     """
 
     def __init__(
@@ -61,9 +58,8 @@ class Acceptor:
         farewell: Callable[[str], bytes],
         name: str,
         *,
-        limits_processes: bool = False,
+        pace_of_each: PaceOfEach | None = None,
     ) -> None:
-        self._limits_processes = limits_processes
         self._listening = listening
         self._new_protocol = new_protocol
         self._farewell = farewell
@@ -77,7 +73,7 @@ class Acceptor:
         self._warned = -_WARN_EVERY_S
         self._turned_away = -_WARN_EVERY_S
         self._pace = Pace(_BURST, 1 / _EVERY_S)
-        self._pace_of_each = PaceOfEach(_BURST_OF_ONE, _PER_SECOND_OF_ONE)
+        self._pace_of_each = pace_of_each
         listening.setblocking(False)
         self._loop.add_reader(listening.fileno(), self._accept)
 
@@ -110,7 +106,7 @@ class Acceptor:
             self._turn_away(error)
             return
         connection.setblocking(False)
-        if self._limits_processes and not self._is_in_pace(connection):
+        if self._pace_of_each is not None and not self._is_in_pace(connection, self._pace_of_each):
             return
         task = self._loop.create_task(self._connect(connection), name="vconnect connection")
         self._connecting.add(task)
@@ -120,16 +116,16 @@ class Acceptor:
             self._loop.remove_reader(self._listening.fileno())
             self._timer = self._loop.call_later(_EVERY_S, self._go_on)
 
-    def _is_in_pace(self, connection: socket.socket) -> bool:
+    def _is_in_pace(self, connection: socket.socket, pace: PaceOfEach) -> bool:
         """Turn a connection away if its process has made too many; return whether it stays."""
         try:
             pid = peer_on(connection).pid
         except OSError:  # already gone
             connection.close()
             return False
-        if self._pace_of_each.take(pid):
+        if pace.take(pid):
             return True
-        words = f"PID {pid} connects more than {_PER_SECOND_OF_ONE} times a second"
+        words = f"PID {pid} connects too often"
         with connection, suppress(OSError):
             connection.send(self._farewell(words))
         now = time.monotonic()

@@ -37,6 +37,10 @@ class Pace:
         self._left -= 1
         return True
 
+    def give_back(self) -> None:
+        """Return a token that was taken."""
+        self._left = min(self._burst, self._left + 1)
+
     def is_used_up(self) -> bool:
         """Return whether there was no further token when one was last taken."""
         return self._left < 1
@@ -64,3 +68,8 @@ class PaceOfEach:
         if len(self._of) > _MAX_PROCESSES:
             del self._of[next(iter(self._of))]
         return pace.take()
+
+    def give_back(self, pid: int) -> None:
+        """Return a token that a process has taken."""
+        if pid in self._of:
+            self._of[pid].give_back()

@@ -22,6 +22,7 @@ from vconnect.settings.paths import absolute_path
 from vconnect.sockets.acceptor import Acceptor
 from vconnect.sockets.credentials import Peer, peer_of
 from vconnect.sockets.listener import Listener
+from vconnect.sockets.pace import PaceOfEach
 from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
 from ._inflight import ByteBudget
@@ -39,6 +40,9 @@ _MAX_HANDSHAKE_VALUES = 4096
 
 HELD_UP_S = 1.0
 """A deadline that is noticed this many seconds late says that the host itself stood still."""
+# Connections of one process that shake no hands: at once, and then per second. A plugin needs one.
+_BURST_OF_ONE = 256
+_PER_SECOND_OF_ONE = 20
 _PROTOBUF = (
     "{} speaks the protobuf wire of v-connect-im, as kits of 2025-12-09 and later do; "
     "this host speaks JSON: build the plugin with an earlier kit, or with one of vconnect's SDKs"
@@ -95,6 +99,7 @@ class UnixSocketServer:
         path: The socket's absolute path.
         refusals: Refused connections.
         waiting: The connections that have not shaken hands.
+        pace_of_each: The rate of connections of each process.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class UnixSocketServer:
         self.identify = identify
         self.refusals = Refusals()
         self.waiting = WaitingRoom()
+        self.pace_of_each = PaceOfEach(_BURST_OF_ONE, _PER_SECOND_OF_ONE)
         self.path = absolute_path(path)
         self._listening = listening
         self.total = total
@@ -177,7 +183,11 @@ class UnixSocketServer:
 
     def _listen(self, bound: socket.socket) -> Acceptor:
         return Acceptor(
-            bound, self._new_connection, _overloaded, "the plugin socket", limits_processes=True
+            bound,
+            self._new_connection,
+            _overloaded,
+            "the plugin socket",
+            pace_of_each=self.pace_of_each,
         )
 
     def _new_connection(self) -> Lane:
@@ -267,6 +277,8 @@ class _Greeting:
         session = Session(handshake, self._peer, self._stream, limits, self, self._server.total)
         session.open(welcome)
         gatekeeper.attached(session, owner)
+        # Limited otherwise, and a process may serve any number of plugins.
+        self._server.pace_of_each.give_back(self._peer.pid)
 
     def called(self, session: Session, payload: bytes) -> bool:
         return self._server.gatekeeper.called(session, payload)

@@ -30,6 +30,16 @@ def test_each_process_has_its_own() -> None:
     assert [pace.take(7), pace.take(7), pace.take(8)] == [True, False, True]
 
 
+def test_a_token_can_be_given_back() -> None:
+    pace = PaceOfEach(1, 0.001, lambda: 0.0)
+    for _ in range(5):
+        assert pace.take(7)
+        pace.give_back(7)
+    pace.give_back(7)  # no more than there were
+    assert [pace.take(7), pace.take(7)] == [True, False]
+    pace.give_back(8)  # unknown
+
+
 def test_the_number_of_processes_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr(module, "_MAX_PROCESSES", 10)
     pace = PaceOfEach(1, 1.0, lambda: 0.0)
