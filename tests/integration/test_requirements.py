@@ -50,6 +50,25 @@ async def test_one_whose_requirement_is_missing_says_so_and_comes_when_it_is_the
         await until_status(runtime, "needs", "Running")
 
 
+@pytest.mark.parametrize(
+    ("version", "problem"),
+    [
+        ("1.4.0", ""),
+        ("2.0.0", "requires base >=1.2 <2, and base 2.0.0 is here; install a version that fits"),
+        ("", "requires base >=1.2 <2, and base without a version is here"),
+        ("latest", "requires base >=1.2 <2, and base latest is here"),
+    ],
+)
+async def test_a_version_may_be_required(lab: Lab, version: str, problem: str) -> None:
+    lab.plugin("needs", ECHO, requires=["wk.plugin.base >=1.2 <2"])
+    lab.plugin("base", ECHO, **({"version": version} if version else {}))
+    async with lab.manager(restart="always") as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("needs")
+        assert summary.status == ("Error" if problem else "Running")
+        assert problem in summary.reason
+
+
 async def test_a_circle_is_an_error_that_names_itself(lab: Lab) -> None:
     lab.plugin("a", ECHO, requires=["b"])
     lab.plugin("b", ECHO, requires=["a"])

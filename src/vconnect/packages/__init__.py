@@ -8,6 +8,7 @@
 `archive`       checks a package and unpacks it below one directory
 `tar`           a bounded reader of gzip-compressed tar archives
 `manifest`      ``plugin.json``, a package's description of itself
+`semver`        versions of packages, and ranges of them
 `config_schema` the schema of a plugin's configuration, checked within limits
 `command`       the command line that starts a plugin
 `selection`     which files of a directory are packed

@@ -27,6 +27,8 @@ from vconnect.json_rule import find_problem
 from vconnect.names import NAME_RULE, canonical_name, may_be_named
 from vconnect.validation import explain_json, place_and_words, without_mark
 
+from .semver import Range, parse_range
+
 MANIFEST_NAME = "plugin.json"
 # It is read into memory as a whole, from packages that are not trusted.
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -111,8 +113,43 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def requirements(self) -> dict[str, bool]:
         """The plugins that it requires, and whether each must be ready or only started."""
-        parted = [text.partition(":") for text in self.requires]
-        return {canonical_name(name): condition != "started" for name, _, condition in parted}
+        parsed = map(parse_requirement, self.requires)
+        return {one.plugin: one.must_be_ready for one in parsed}
+
+    @property
+    def required_versions(self) -> dict[str, Range]:
+        """The plugins of which it requires certain versions."""
+        parsed = map(parse_requirement, self.requires)
+        return {one.plugin: one.versions for one in parsed if one.versions is not None}
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """An entry of ``requires``: ``NAME[:started][ RANGE]``.
+
+    Attributes:
+        plugin: The canonical name of the plugin that is required.
+        must_be_ready: Whether it must be ready, or only started.
+        versions: Which versions of it will do; ``None`` for any.
+    """
+
+    plugin: str
+    must_be_ready: bool
+    versions: Range | None
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Parse an entry of ``requires``.
+
+    >>> parse_requirement("cache:started ^1.2").plugin
+    'cache'
+
+    Raises:
+        ValueError: What follows the name is not a range of versions.
+    """
+    name, _, wanted = text.strip().partition(" ")
+    name, _, condition = name.partition(":")
+    versions = parse_range(wanted.strip()) if wanted.strip() else None
+    return Requirement(canonical_name(name), condition != "started", versions)
 
 
 def parse_manifest(data: bytes, origin: str) -> Manifest:
@@ -151,6 +188,7 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         raise ManifestError(f"{origin}: {problem}")
     _check_names(manifest, origin)
     _check_bounds(manifest, origin)
+    _check_requires(manifest, origin)
     _check_entry(manifest.entry, origin)
     return manifest
 
@@ -194,6 +232,16 @@ def _check_bounds(manifest: Manifest, origin: str) -> None:
     for field, most in (("version", MAX_VERSION_BYTES), ("entry", MAX_WORDS_BYTES)):
         if (size := size_of(getattr(manifest, field))) > most:
             raise ManifestError(f"{origin}: {field} has {size} bytes; the limit is {most}")
+
+
+def _check_requires(manifest: Manifest, origin: str) -> None:
+    for text in manifest.requires:
+        try:
+            parse_requirement(text)
+        except ValueError as error:
+            raise ManifestError(
+                f"{origin}: requires has {cut(text, _SHOWN)!r}: {cut(str(error))}"
+            ) from None
 
 
 def _check_entry(entry: str, origin: str) -> None:

@@ -180,12 +180,13 @@ class Registry:
             ManifestError: The requirements form a cycle; the text names it.
             PluginStartError: A required plugin is not running (yet), or not known.
         """
-        written = manifest.requirements if manifest is not None else {}
-        if not written:
+        if manifest is None or not manifest.requires:
             return  # so it is not in a cycle either
+        written = manifest.requirements
         requirements = {
             self.meant_by(name): must_be_ready for name, must_be_ready in written.items()
         }
+        versions = {self.meant_by(name): one for name, one in manifest.required_versions.items()}
         positions = {other.name: Position(after=other.required_plugins) for other in self}
         positions[plugin.name] = Position(after=tuple(requirements))
         cycle = find_cycle(positions, plugin.name)
@@ -209,6 +210,16 @@ class Registry:
                     plugin.name,
                     f"requires {name}, which is {other.status}; start {name} first",
                     is_transient=True,  # retried soon, since the other plugin may be starting
+                )
+            wanted = versions.get(name)
+            # What was installed under this version; a plugin from elsewhere says its own.
+            version = (other.manifest and other.manifest.version) or other.declared.version
+            if wanted is not None and not wanted.takes(version):
+                raise PluginStartError(
+                    plugin.name,
+                    f"requires {name} {wanted}, and {name} {version or 'without a version'} is "
+                    "here; install a version that fits",
+                    is_transient=True,  # the other plugin may be upgraded
                 )
 
     def _rename(self) -> None:

@@ -37,6 +37,29 @@ def test_all_that_it_knows():
     assert (manifest.config, manifest.entry, manifest.requires) == ({"k": None}, "bin/x", ("z",))
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "must_be_ready", "versions"),
+    [
+        ("users", "users", True, None),
+        ("wk.plugin.users", "users", True, None),
+        ("cache:started", "cache", False, None),
+        ("users >=1.2 <2", "users", True, ">=1.2 <2"),
+        ("cache:started  ^1 ", "cache", False, "^1"),
+    ],
+)
+def test_requirements(text, name, must_be_ready, versions):
+    manifest = parse(requires=[text])
+    assert manifest.requirements == {name: must_be_ready}
+    ranges = {key: str(value) for key, value in manifest.required_versions.items()}
+    assert ranges == ({name: versions} if versions else {})
+
+
+@pytest.mark.parametrize("text", ["users >=", "users ^1 || ^2", "users >=latest", "a b c!"])
+def test_what_is_no_range(text):
+    with pytest.raises(ManifestError, match=r"here: requires has '.*': .*expected"):
+        parse(requires=[text])
+
+
 @pytest.mark.parametrize("name", ["", "wk.plugin.", "../x", "a/b", ".x", "x" * 65, "a\0"])
 def test_names_that_break_the_rule(name):
     with pytest.raises(ManifestError, match=r"here: name is .*; expected 1 to 64"):
