@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from reprlib import Repr
 
 MAX_NAME_BYTES = 255
 """The maximum length of the name of an event, a method, a capability or a pattern, in UTF-8."""
@@ -57,3 +58,19 @@ def cut(words: str, limit: int = MAX_WORDS_BYTES) -> str:
         return words
     kept = words.encode("utf-8", "surrogatepass")[:limit].decode("utf-8", "ignore")
     return f"{kept}… ({size} bytes)"
+
+
+_SHORT = Repr()
+# With reprlib's own limits, a value of 6 x 6 x 6 … lists is shown in 50,000 steps.
+_SHORT.maxlevel = 2
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 4
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def shown(value: object) -> str:
+    """Return a value that a peer sent as an error shows it: some of it, in a few steps.
+
+    >>> shown([[1, [2, [3]]], "x"])
+    "[[1, [...]], 'x']"
+    """
+    return _SHORT.repr(value)

@@ -7,6 +7,7 @@
 `results`    each plugin's result, and the outcome of all
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host
+`accounts`   what the answers of one plugin to another may cost
 `origin`     what a function of the application inherits from the call that it serves
 ============ ====================================================================
 """

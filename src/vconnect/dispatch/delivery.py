@@ -22,7 +22,6 @@ from vconnect.errors import (
 from vconnect.plugins.routes import Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire._fan_out import Delivery
-from vconnect.wire._lane import Lane
 from vconnect.wire.messages import Answer, normalize_answer, reply_error
 from vconnect.wire.session import Session
 
@@ -100,7 +99,7 @@ async def ask(
     if session is None or plugin.breaker.is_open:
         session = admit(plugin)
     call = session.call  # read first: calling an attribute as a method costs more
-    answer = call(message, deadline, hops, payer()) if hops else call(message, deadline)
+    answer = call(message, deadline, hops)
     plugin.counters.events += 1
     try:
         return await (answer if not hops else while_hopping((plugin,), hops, answer))
@@ -119,10 +118,7 @@ def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hop
         if session is None or plugin.breaker.is_open:
             session = admit(plugin)
         send = session.deliver  # as in `ask`
-        if hops:
-            send(message, delivery, deadline, hops, payer())
-        else:
-            send(message, delivery, deadline)
+        send(message, delivery, deadline, hops)
         plugin.counters.events += 1
     except PluginError as error:
         delivery.set_exception(error)
@@ -284,12 +280,6 @@ def inherited(until: float) -> tuple[int, float]:
     """Return the hops of the call that is being served, and the earlier of the two deadlines."""
     origin = Origin.current()
     return (0, until) if origin is None else (origin.hops, min(until, origin.until))
-
-
-def payer() -> Lane | None:
-    """Return the lane of the plugin whose call is being served; it is charged for the answer."""
-    origin = Origin.current()
-    return None if origin is None else origin.account
 
 
 async def while_hopping(plugins: Iterable[PluginRuntime], hops: int, answer: Awaitable[T]) -> T:

@@ -48,6 +48,7 @@ from vconnect.wire.messages import (
     reply_error,
 )
 
+from .accounts import Account
 from .delivery import (
     admit,
     answered,
@@ -63,7 +64,6 @@ from .delivery import (
     inherited,
     milliseconds_since,
     out_of_time,
-    payer,
     tell,
     tell_when_room,
     while_hopping,
@@ -231,6 +231,7 @@ class Dispatcher:
         payload: Any,
         timeout: float | None = None,
         hops: int = 0,
+        account: Account | None = None,
     ) -> Any:
         """Send an event to one plugin, whatever its capabilities, and return its answer's data.
 
@@ -242,6 +243,7 @@ class Dispatcher:
             payload: Any JSON value.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
             hops: How many plugins the event came through.
+            account: Is charged for a large answer.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -278,10 +280,7 @@ class Dispatcher:
                 if timeout <= 0:
                     raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
-            if hops:
-                answer = ask(name, payload, timeout, hops, payer())
-            else:
-                answer = ask(name, payload, timeout)
+            answer = ask(name, payload, timeout, hops, account)
             target.counters.events += 1
             # Released before the wait: it may consist of many small objects.
             del payload
@@ -306,6 +305,14 @@ class Dispatcher:
         if watched is not None:
             target.crashes.answered(watched.classic_frame)
         return data
+
+    def canonical(self, plugin: str) -> str:
+        """Return the canonical name of a plugin.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self._by_spelling[plugin].name
 
     def timeout_of(self, plugin: str, event: str) -> float:
         """Return the seconds that a plugin may take for an event.

@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from itertools import islice
-from reprlib import repr as shown  # limits the length and depth of what a plugin sent
 from time import monotonic, thread_time
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
-from vconnect.bounds import MAX_NAME_BYTES, MAX_SUBSCRIPTIONS, cut, find_excess
+from vconnect.bounds import MAX_NAME_BYTES, MAX_SUBSCRIPTIONS, cut, find_excess, shown
 from vconnect.errors import (
     ConfigError,
     HostCallError,
@@ -45,6 +45,7 @@ from vconnect.wire.messages import (
 )
 from vconnect.wire.session import Session
 
+from .accounts import Account
 from .dispatcher import Dispatcher
 from .origin import Origin
 
@@ -60,11 +61,12 @@ _BATCH = 64
 _TURNS_S = 0.0001
 # A call that takes longer without awaiting anything is reported: everybody waits for it.
 _SLOW_S = 0.1
-_CALL_PLUGIN = "plugin.call"
 # Calls that no plugin needs to make often, and that are charged.
 _CHARGED = frozenset({"event.subscribe", "event.unsubscribe"})
 # Fields of a log record. More could not be told from one another by a reader.
 _MAX_FIELDS = 64
+# Bytes of a field that is not a string.
+_MAX_FIELD_BYTES = 200
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +97,13 @@ class _Asked(NamedTuple):
     name: str
 
 
+class _Charged(NamedTuple):
+    """The answer of another plugin: passing it on is charged to an account."""
+
+    data: Any
+    account: Account
+
+
 class _CallQueue:
     """The calls of one session."""
 
@@ -106,6 +115,11 @@ class _CallQueue:
         self.bytes_at_once = 0  # of the calls in progress
         self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
         self._is_full = False
+        self._accounts: dict[str, Account] = {}  # by the plugin that is called
+
+    def account_of(self, plugin: str) -> Account:
+        """Return the account for calls to a plugin."""
+        return self._accounts.setdefault(plugin, Account())
 
     def note_length(self, limit: int) -> None:
         """Stop reading from the plugin while the queue is full and only waits for its turns."""
@@ -148,7 +162,7 @@ class HostCalls:
             "event.publish": self._publish,
             "event.subscribe": self._subscribe,
             "event.unsubscribe": self._unsubscribe,
-            _CALL_PLUGIN: self._call_plugin,
+            "plugin.call": self._call_plugin,
         }
         # The application's calls. They cannot replace the host's own, see `register`.
         self._functions: dict[str, HostFunction] = {}
@@ -269,7 +283,7 @@ class HostCalls:
     def _begin_serving(self, queue: _CallQueue, call: PluginCall, size: int) -> None:
         """Serve a call: at once if nothing has to be awaited, else in a task."""
         asked = _Asked(call.id, call.call)
-        origin = Origin(self._dispatcher, queue.session.account)
+        origin = Origin(self._dispatcher)
         with origin.inherited():
             try:
                 pending = self._serve(queue, call, origin)
@@ -398,7 +412,7 @@ class HostCalls:
         kept = (pattern for pattern in queue.session.subscriptions if pattern not in unwanted)
         queue.plugin.subscribe(queue.session, tuple(kept))
 
-    def _call_plugin(self, _: _CallQueue, call: HostCall) -> Awaitable[Any]:
+    def _call_plugin(self, queue: _CallQueue, call: HostCall) -> Awaitable[Any]:
         plugin, method = call.params.get("plugin"), _name_of(call, "method")
         deadline_ms = call.params.get("deadline_ms")
         if not isinstance(plugin, str):
@@ -407,17 +421,23 @@ class HostCalls:
             raise HostCallError(
                 "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
             )
+        account = queue.account_of(self._dispatcher.canonical(plugin))
+        account.check(plugin)
         # The caller may wait for less time than the operator allows, but not for more.
         timeout = self._dispatcher.timeout_of(plugin, method)
         if deadline_ms is not None:
             timeout = min(timeout, deadline_ms / 1000)
-        return self._dispatcher.request(
-            plugin, method, call.params.get("params"), timeout=timeout, hops=call.hops
-        )
+        params = call.params.get("params")
+        asking = self._dispatcher.request(plugin, method, params, timeout, call.hops, account)
+        return _charged(asking, account)
 
 
 async def _published(sending: Awaitable[int]) -> dict[str, int]:
     return {"plugins": await sending}
+
+
+async def _charged(asking: Awaitable[Any], account: Account) -> _Charged:
+    return _Charged(await asking, account)
 
 
 def _end(queue: _CallQueue, origin: Origin, size: int) -> None:
@@ -470,13 +490,12 @@ def _as_call_error(call: str, error: BaseException) -> HostCallError:
 def _answer(session: Session, asked: _Asked, data: Any) -> None:
     if asked.number is None:
         return
-    if asked.name != _CALL_PLUGIN:
+    if not isinstance(data, _Charged):
         _send_answer(session, asked.number, data)
         return
-    # The answer of another plugin can be large, and is charged to the plugin that asked.
     began = thread_time()
-    _send_answer(session, asked.number, data)
-    session.charge_work(thread_time() - began)
+    _send_answer(session, asked.number, data.data)
+    data.account.pay(thread_time() - began)
 
 
 def _send_answer(session: Session, number: int, data: Any) -> None:
@@ -502,5 +521,5 @@ def _brief_fields(fields: dict[str, Any]) -> dict[str, str]:
 
 
 def _brief(value: Any) -> str:
-    # Nested fields may be of any size; a string is limited by the frame.
-    return value if isinstance(value, str) else shown(value)
+    # As JSON, which takes no longer for nested values than for a text of the same size.
+    return value if isinstance(value, str) else cut(orjson.dumps(value).decode(), _MAX_FIELD_BYTES)

@@ -14,8 +14,6 @@ from contextvars import ContextVar
 from math import inf
 from typing import Protocol
 
-from vconnect.wire._lane import Lane
-
 _current: ContextVar[Origin | None] = ContextVar("vconnect_origin", default=None)
 
 
@@ -30,18 +28,15 @@ class Origin:
 
     Args:
         counter: Counts it until `end`.
-        account: The lane of the calling plugin.
 
     Attributes:
-        account: The same. It is charged for answers to events that the call causes.
         hops: How many plugins it has come through.
         until: When its caller stops waiting, in seconds of ``time.monotonic()``.
     """
 
-    __slots__ = ("_counter", "_is_over", "account", "hops", "until")
+    __slots__ = ("_counter", "_is_over", "hops", "until")
 
-    def __init__(self, counter: Serving, account: Lane | None = None) -> None:
-        self.account = account
+    def __init__(self, counter: Serving) -> None:
         self.hops = 0
         self.until = inf
         self._counter = counter

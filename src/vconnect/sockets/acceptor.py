@@ -22,7 +22,7 @@ from contextlib import suppress
 from vconnect.descriptors import Reserve, none_left
 
 from .credentials import peer_on
-from .pace import Pace, PaceOfEach
+from .pace import Pace, PaceOfEach, session_of
 
 # No descriptor or no memory for another connection, in this process or on the machine.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -123,7 +123,7 @@ class Acceptor:
         except OSError:  # already gone
             connection.close()
             return False
-        if pace.take(pid):
+        if pace.take(session_of(pid)):
             return True
         words = f"PID {pid} connects too often"
         with connection, suppress(OSError):

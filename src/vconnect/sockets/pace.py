@@ -1,12 +1,24 @@
-"""Limits the rate of connections, in all and per process."""
+"""Limits the rate of connections, in all and per session of processes.
+
+A plugin's processes are a session, so that it gains nothing by starting others.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
-# Processes that are remembered. One that has been idle for long has its whole burst anyway.
-_MAX_PROCESSES = 1024
+# Sessions that are remembered. One that has been idle for long has its whole burst anyway.
+_MAX_SESSIONS = 1024
+
+
+def session_of(pid: int) -> int:
+    """Return the session of a process; its PID if that cannot be told."""
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended, or is hidden
+        return pid
 
 
 class Pace:
@@ -47,7 +59,7 @@ class Pace:
 
 
 class PaceOfEach:
-    """A token bucket per process.
+    """A token bucket per session.
 
     Args:
         burst: As for `Pace`.
@@ -61,15 +73,15 @@ class PaceOfEach:
         self._rate = burst, per_second, clock
         self._of: dict[int, Pace] = {}
 
-    def take(self, pid: int) -> bool:
-        """Take a token of a process; return whether it had one."""
-        pace = self._of.pop(pid, None) or Pace(*self._rate)
-        self._of[pid] = pace  # the most recent is last
-        if len(self._of) > _MAX_PROCESSES:
+    def take(self, session: int) -> bool:
+        """Take a token of a session; return whether it had one."""
+        pace = self._of.pop(session, None) or Pace(*self._rate)
+        self._of[session] = pace  # the most recent is last
+        if len(self._of) > _MAX_SESSIONS:
             del self._of[next(iter(self._of))]
         return pace.take()
 
-    def give_back(self, pid: int) -> None:
-        """Return a token that a process has taken."""
-        if pid in self._of:
-            self._of[pid].give_back()
+    def give_back(self, session: int) -> None:
+        """Return a token that a session has taken."""
+        if session in self._of:
+            self._of[session].give_back()

@@ -34,7 +34,7 @@ cdef class ChargedStream(StreamCore):
 
 cdef class Paid:
     cdef object future              # Future or Delivery
-    cdef ChargedStream payer
+    cdef object account             # has `pay(seconds)`
 
 
-cdef object paid(object future, ChargedStream payer)
+cdef object paid(object future, object account)

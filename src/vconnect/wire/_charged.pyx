@@ -143,10 +143,7 @@ cdef class ChargedStream(StreamCore):
 
 @final
 cdef class Paid:
-    """A future or a delivery whose answer is charged to the peer of another stream.
-
-    That peer's call caused the event.
-    """
+    """A future whose answer is charged to an account, because a plugin's call caused the event."""
 
     def done(self):
         """Forward it."""
@@ -161,12 +158,12 @@ cdef class Paid:
         self.future.set_exception(error)
 
 
-cdef object paid(object future, ChargedStream payer):
-    """Wrap a future so that ``payer`` is charged for the answer; without a payer, return it."""
+cdef object paid(object future, object account):
+    """Wrap a future so that a large answer is charged; without an account, return the future."""
     cdef Paid paid
-    if payer is None:
+    if account is None:
         return future
     paid = Paid.__new__(Paid)
     paid.future = future
-    paid.payer = payer
+    paid.account = account
     return paid

@@ -8,9 +8,13 @@ from typing_extensions import disjoint_base
 
 from vconnect._framing import Event, EventName
 
-from ._charged import ChargedStream
 from ._fan_out import Delivery
 from ._inflight import AnsweredStream, ByteBudget
+
+class Account(Protocol):
+    """Is charged for answers, in seconds of processor time."""
+
+    def pay(self, seconds: float) -> None: ...
 
 class LaneOwner(Protocol):
     """The callbacks of a serving lane; the first two only in the native dialect.
@@ -49,11 +53,7 @@ class LaneCore(AnsweredStream):
         max_keys: int = ...,
     ) -> None: ...
     def call(
-        self,
-        message: Event | bytes,
-        deadline: float,
-        hops: int = ...,
-        payer: ChargedStream | None = ...,
+        self, message: Event | bytes, deadline: float, hops: int = ...
     ) -> Future[dict[str, Any]]: ...
     def request(
         self,
@@ -61,15 +61,10 @@ class LaneCore(AnsweredStream):
         payload: object,
         timeout: float,
         hops: int = ...,
-        payer: ChargedStream | None = ...,
+        account: Account | None = ...,
     ) -> Future[Any]: ...
     def deliver(
-        self,
-        message: Event | bytes,
-        delivery: Delivery,
-        deadline: float,
-        hops: int = ...,
-        payer: ChargedStream | None = ...,
+        self, message: Event | bytes, delivery: Delivery, deadline: float, hops: int = ...
     ) -> None: ...
     def tell(self, message: Event | bytes, overflow: str = ..., hops: int = ...) -> bool: ...
     def room(self, message: Event | bytes) -> Future[None]: ...

@@ -32,7 +32,7 @@ from ._clock cimport busy, monotonic
 from ._fan_out cimport Delivery
 from vconnect._framing cimport Event, EventName, event_frame
 from ._stream cimport USUAL_READ
-from ._charged cimport REPLIES_UNREAD, ChargedStream, paid
+from ._charged cimport REPLIES_UNREAD, paid
 from ._inflight cimport (
     AnsweredStream,
     ByNumber,
@@ -136,7 +136,7 @@ cdef class LaneCore(AnsweredStream):
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
-    def call(self, message not None, double deadline, uint32_t hops=0, ChargedStream payer=None):
+    def call(self, message not None, double deadline, uint32_t hops=0):
         """Send an event and return a future for its answer.
 
         Cancelling the future abandons the call without affecting others.
@@ -145,8 +145,6 @@ cdef class LaneCore(AnsweredStream):
             message: An `Event`; in the classic dialect alternatively its frame.
             deadline: When to give up, in seconds of ``time.monotonic()``.
             hops: How many plugins the event came through; sent to native plugins.
-            payer: The lane of the plugin whose call caused the event. It is charged for a large
-                answer.
 
         Returns:
             A future of the answer, an unprocessed JSON object. It fails with `PluginTimeoutError`
@@ -157,11 +155,11 @@ cdef class LaneCore(AnsweredStream):
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
         future = self.new_future()
-        self.submit(message, paid(future, payer), deadline, False, hops)
+        self.submit(message, future, deadline, False, hops)
         return future
 
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
-                ChargedStream payer=None):
+                account=None):
         """Send an event and return a future for its answer's data.
 
         This is `call` for answers of which only the data is of interest, in one step.
@@ -171,7 +169,7 @@ cdef class LaneCore(AnsweredStream):
             payload: Any JSON value.
             timeout: When to give up, in seconds from now.
             hops: How many plugins the event came through.
-            payer: As for `call`.
+            account: Has ``pay(seconds)``, and is charged for a large answer.
 
         Returns:
             A future of the data. It fails like that of `call`, or with `PluginReplyError`.
@@ -186,7 +184,7 @@ cdef class LaneCore(AnsweredStream):
             message = Event(name, payload, self.max_frame_bytes)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
-        self.submit(message, paid(future, payer), monotonic() + timeout, True, hops)
+        self.submit(message, paid(future, account), monotonic() + timeout, True, hops)
         return future
 
     cdef object new_future(self):
@@ -197,14 +195,14 @@ cdef class LaneCore(AnsweredStream):
         return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
-                uint32_t hops=0, ChargedStream payer=None):
+                uint32_t hops=0):
         """Send an event as one part of a fan-out; its answer or error goes to the delivery.
 
         Raises:
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        self.submit(message, paid(delivery, payer), deadline, False, hops)
+        self.submit(message, delivery, deadline, False, hops)
 
     def tell(self, message not None, str overflow not None="block", uint32_t hops=0):
         """Send a notification: an event whose answer is ignored.

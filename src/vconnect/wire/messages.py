@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from reprlib import Repr
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from vconnect.bounds import (
     MAX_VERSION_BYTES,
     cut,
     find_excess,
+    shown,
     size_of,
 )
 from vconnect.errors import (
@@ -66,12 +66,6 @@ _PROTOBUF_STRING_1 = 0x0A
 # Characters of an error reply, whose texts may come from an application or an exception.
 _MAX_CODE = 64
 _MAX_WORDS = 1000
-
-# Refusals quote what was received, and are logged. A peer must not determine their length, nor a
-# nesting that repr() cannot handle.
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
-_shown = _SHORT.repr
 
 
 class Dialect(StrEnum):
@@ -354,18 +348,18 @@ def check_event(event: object) -> None:
         PayloadError: It is empty, too long, not valid Unicode, or belongs to the host itself.
     """
     if not isinstance(event, str):
-        raise TypeError(f"the event's name is {_shown(event)}; expected a string")
+        raise TypeError(f"the event's name is {shown(event)}; expected a string")
     if not event:
         raise PayloadError("the event's name is empty; expected 1 to 255 bytes")
     try:
         size = len(event.encode())
     except UnicodeEncodeError:
-        raise PayloadError(f"the event's name {_shown(event)} has half a surrogate pair") from None
+        raise PayloadError(f"the event's name {shown(event)} has half a surrogate pair") from None
     if size > MAX_NAME_BYTES:
         raise PayloadError(f"the event's name has {size} bytes; the limit is {MAX_NAME_BYTES}")
     if is_reserved(event):
         raise PayloadError(
-            f"the event's name is {_shown(event)}; names that begin with {RESERVED_PREFIX} belong "
+            f"the event's name is {shown(event)}; names that begin with {RESERVED_PREFIX} belong "
             "to the host itself"
         )
 
@@ -390,13 +384,13 @@ def _parse_name(message: dict[str, Any]) -> str:
         )
     for other in ("plugin_no", "name"):
         if not isinstance(message.get(other), str | None):
-            raise _bad(f"{other} is {_shown(message[other])}; expected a string")
+            raise _bad(f"{other} is {shown(message[other])}; expected a string")
     if not canonical_name(raw):
-        raise _bad(f"{key} is {_shown(raw)}; expected a non-empty string")
+        raise _bad(f"{key} is {shown(raw)}; expected a non-empty string")
     plugin = canonical_name(raw)
     if not is_valid_name(plugin):
         raise HandshakeError(
-            "bad_name", f"the handshake's {key} is {_shown(raw)}; a name is {NAME_RULE}"
+            "bad_name", f"the handshake's {key} is {shown(raw)}; a name is {NAME_RULE}"
         )
     return plugin
 
@@ -407,12 +401,12 @@ def _choose_version(offered: Any, versions: Sequence[int]) -> int | None:
         return None
     # isinstance() would accept true, because Python's bool is an int; 1.0 is not a version either.
     if not isinstance(offered, list) or not all(type(version) is int for version in offered):
-        raise _bad(f"protocol_versions is {_shown(offered)}; expected a list of integers")
+        raise _bad(f"protocol_versions is {shown(offered)}; expected a list of integers")
     common = [version for version in versions if version in offered]
     if not common:
         raise HandshakeError(
             "version_mismatch",
-            f"no protocol version in common: the plugin speaks {_shown(offered)}, "
+            f"no protocol version in common: the plugin speaks {shown(offered)}, "
             f"this host {list(versions)}",
         )
     return max(common)
@@ -422,7 +416,7 @@ def _is_ready(value: Any) -> bool:
     if value is None:
         return True
     if type(value) is not bool:
-        raise _bad(f"ready is {_shown(value)}; expected true or false")
+        raise _bad(f"ready is {shown(value)}; expected true or false")
     return value
 
 
@@ -433,7 +427,7 @@ def _typed(message: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     # The exact type: JSON's true is an int for isinstance().
     if type(value) is not kind:
         expected = "a string" if kind is str else "an integer"
-        raise _bad(f"{key} is {_shown(value)}; expected {expected}")
+        raise _bad(f"{key} is {shown(value)}; expected {expected}")
     return value
 
 
@@ -456,7 +450,7 @@ def _capabilities(message: dict[str, Any]) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(f"capabilities is {_shown(value)}; expected a list of strings")
+        raise _bad(f"capabilities is {shown(value)}; expected a list of strings")
     if excess := find_excess(value, MAX_CAPABILITIES):
         raise _bad(f"capabilities {excess}")
     return tuple(value)
@@ -469,7 +463,7 @@ def _without_null(message: dict[str, Any]) -> dict[str, Any]:
 def _as_text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else _shown(value)
+    return value if isinstance(value, str) else shown(value)
 
 
 def _bad(text: str) -> HandshakeError:

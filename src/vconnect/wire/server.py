@@ -22,7 +22,7 @@ from vconnect.settings.paths import absolute_path
 from vconnect.sockets.acceptor import Acceptor
 from vconnect.sockets.credentials import Peer, peer_of
 from vconnect.sockets.listener import Listener
-from vconnect.sockets.pace import PaceOfEach
+from vconnect.sockets.pace import PaceOfEach, session_of
 from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
 from ._inflight import ByteBudget
@@ -40,7 +40,7 @@ _MAX_HANDSHAKE_VALUES = 4096
 
 HELD_UP_S = 1.0
 """A deadline that is noticed this many seconds late says that the host itself stood still."""
-# Connections of one process that shake no hands: at once, and then per second. A plugin needs one.
+# Connections of one session that shake no hands: at once, and then per second. A plugin needs one.
 _BURST_OF_ONE = 256
 _PER_SECOND_OF_ONE = 20
 _PROTOBUF = (
@@ -99,7 +99,7 @@ class UnixSocketServer:
         path: The socket's absolute path.
         refusals: Refused connections.
         waiting: The connections that have not shaken hands.
-        pace_of_each: The rate of connections of each process.
+        pace_of_each: The rate of connections of each session of processes.
     """
 
     def __init__(
@@ -277,8 +277,8 @@ class _Greeting:
         session = Session(handshake, self._peer, self._stream, limits, self, self._server.total)
         session.open(welcome)
         gatekeeper.attached(session, owner)
-        # Limited otherwise, and a process may serve any number of plugins.
-        self._server.pace_of_each.give_back(self._peer.pid)
+        # Limited otherwise, and a program may serve any number of plugins.
+        self._server.pace_of_each.give_back(session_of(self._peer.pid))
 
     def called(self, session: Session, payload: bytes) -> bool:
         return self._server.gatekeeper.called(session, payload)

@@ -114,7 +114,6 @@ class Session:
         connected_at: When the session began, in Unix seconds.
         on_writable: Called when its calls can be served again, see `is_held`.
         why_gone: Returns how the plugin's process has ended, or empty.
-        account: The lane, which is charged for the work that the plugin's calls cause.
         call: `Lane.call`; it and the following three are called for every event.
         request: `Lane.request`.
         deliver: `Lane.deliver`.
@@ -139,7 +138,7 @@ class Session:
         self.connected_at = time.time()
         self.why_gone: Callable[[], str] = str
         self.on_writable: Callable[[], object] = str
-        self.account = self._lane = lane
+        self._lane = lane
         self._limits = limits
         self._owner = owner
         self._total = total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -384,21 +385,37 @@ async def test_large_calls_are_served_one_after_the_other(host):
         gate.set()
 
 
-async def test_what_another_plugin_answers_is_paid_by_the_one_that_asks(host):
-    asking, asked = await host.add("a"), await host.add("b")
-    for _ in range(60):
-        number = asking.asks("plugin.call", {"plugin": "b", "method": "m"})
-        event = await asked.peer.read()
-        await asked.peer.answer({"id": event["id"], "status": "ok", "data": [[]] * 30_000})
-        reply = await asking.peer.read()
-        assert (reply["id"], len(reply["data"])) == (number, 30_000)
-        if asking.session.is_held():
-            break
-    assert asking.session.is_held()
-    # Who has answered is not kept from anything.
-    assert await asked.call("log", {"message": "x"}) is None
-    await until(lambda: not asking.session.is_held())
-    assert await asking.call("log", {"message": "x"}) is None
+async def ask(asking: Caller, asked: Caller, data: Any) -> Any:
+    """Let one plugin call another, and return the code of the error, or nothing."""
+    number = asking.asks("plugin.call", {"plugin": asked.plugin.name, "method": "m"})
+    event = asyncio.ensure_future(asked.peer.read())
+    reply = asyncio.ensure_future(asking.peer.read())
+    await asyncio.wait([event, reply], return_when=asyncio.FIRST_COMPLETED)
+    if not event.done():
+        event.cancel()
+        assert reply.result()["id"] == number
+        return reply.result()["code"]
+    await asked.peer.answer({"id": event.result()["id"], "status": "ok", "data": data})
+    assert (await reply)["data"] == data
+    return ""
+
+
+async def test_what_plugins_answer_each_other_has_an_account_for_each_pair(host):
+    asking, large, small = await host.add("a"), await host.add("large"), await host.add("small")
+    codes: list[str] = []
+    while not codes or not codes[-1]:
+        codes.append(await ask(asking, large, [[]] * 30_000))
+        assert len(codes) < 60
+    assert codes[-1] == "overloaded"
+    # Nobody is kept from anything else.
+    for one in (asking, large):
+        assert not one.session.is_held()
+        assert await one.call("log", {"message": "x"}) is None
+    assert await ask(asking, small, 1) == ""
+    assert await ask(small, large, 1) == ""
+    async with asyncio.timeout(20):
+        while await ask(asking, large, 1):
+            await asyncio.sleep(0.05)
 
 
 async def test_who_subscribes_all_the_time_pays_for_it(host):
@@ -439,6 +456,25 @@ async def test_log_writes_into_the_plugins_log(host, params, level, message, fie
     assert await caller.call("log", params) is None
     record = caller.plugin.log.ring.newest(1, "trace").records[0]
     assert (record.level, record.text, record.fields) == (level, message, fields)
+
+
+def nested(width: int, depth: int) -> list[Any]:
+    return [nested(width, depth - 1) for _ in range(width)] if depth else []
+
+
+async def test_a_nested_field_takes_no_longer_than_a_text(host):
+    caller = await host.add()
+    fields = {f"k{n}": nested(4, 4) for n in range(64)}
+    began = time.thread_time()
+    for _ in range(5):
+        await caller.call("log", {"fields": fields, "level": nested(6, 5)})
+        await caller.call("log", {"fields": fields})
+    # With reprlib, each takes 54 ms.
+    assert time.thread_time() - began < 5 * 0.05
+    record = caller.plugin.log.ring.newest(1, "trace").records[0]
+    assert len(record.fields) == 64
+    assert record.fields["k0"].startswith("[[[[[],[],[],[]],")
+    assert record.fields["k0"].endswith("… (937 bytes)")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_token_can_be_given_back() -> None:
 
 
 def test_the_number_of_processes_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(module, "_MAX_PROCESSES", 10)
+    monkeypatch.setattr(module, "_MAX_SESSIONS", 10)
     pace = PaceOfEach(1, 1.0, lambda: 0.0)
     for pid in range(100):
         assert pace.take(pid)

@@ -17,7 +17,6 @@ from vconnect.errors import (
     PluginUnavailableError,
     RemoteProtocolError,
 )
-from vconnect.wire._fan_out import FanOut
 from vconnect.wire._inflight import ByteBudget
 
 from .test_lane_native import NAME, NativeOwner, event, ok, open_native, read_data
@@ -261,47 +260,59 @@ async def test_a_call_is_one_whatever_it_says(text: str, size: int) -> None:
         assert owner.calls == [call]
 
 
+class Account:
+    """Adds up what is paid."""
+
+    def __init__(self) -> None:
+        self.paid: list[float] = []
+
+    def pay(self, seconds: float) -> None:
+        self.paid.append(seconds)
+
+
 @BOTH
 @pytest.mark.parametrize("is_large", [True, False])
-async def test_who_has_caused_an_event_pays_for_its_answer(native: bool, is_large: bool) -> None:
-    async with (
-        open_one(native=native, window=12) as (lane, peer, owner),
-        open_native() as (payer, _, paying),
-    ):
-        fan_out = FanOut()
-        asked: list[asyncio.Future[Any]] = []
-        for number in range(1, 13):
-            if number % 3 == 0:
-                asked.append(lane.request(NAME, 1, 10.0, 1, payer))
-            elif number % 3 == 1:
-                asked.append(lane.call(event(), soon(), 1, payer))
-            else:
-                lane.deliver(event(), fan_out.add(), soon(), 1, payer)
-            data = json.loads(BOMB) * 3 if is_large else 1
+async def test_a_large_answer_is_paid_from_the_account_of_its_event(
+    native: bool, is_large: bool
+) -> None:
+    account = Account()
+    async with open_one(native=native) as (lane, peer, owner):
+        data = json.loads(BOMB) if is_large else 1
+        for number in (1, 2, 3):
+            call = lane.request(NAME, 1, 10.0, 1, account if number > 1 else None)
             await peer.answer(ok(number, data=data) if native else {"status": "ok", "data": data})
-        await asyncio.gather(*asked, fan_out.wait())
-        assert payer.is_held() is is_large
-        assert bool(paying.charged_s) is is_large
+            assert await call == data
+        assert len(account.paid) == (2 if is_large else 0)
+        assert all(0 < seconds < 1 for seconds in account.paid)
+        assert not lane.is_held() or is_large  # a long read rests, and nothing is charged
         assert owner.charged_s == []
 
 
 @BOTH
 async def test_a_paid_answer_may_fail_as_any_other(native: bool) -> None:
-    async with open_one(native=native) as (lane, peer, owner), open_native() as (payer, _, _):
-        late = lane.call(event(), soon(0.02), 1, payer)
+    async with open_one(native=native) as (lane, peer, owner):
+        late = lane.request(NAME, 1, 0.02, 1, Account())
         assert isinstance(await failure(late), PluginTimeoutError)
-        lost = lane.call(event(), soon(), 1, payer)
+        lost = lane.request(NAME, 1, 10.0, 1, Account())
         peer.close()
         assert isinstance(await failure(lost), PluginUnavailableError)
         await owner.end()
 
 
-async def test_nothing_is_charged_to_a_payer_that_has_gone() -> None:
+@pytest.mark.parametrize("disguised", ['"\\u0069d":99999999', '"\\u0073tatus":"ok","\\u0069d":7'])
+async def test_a_reply_in_disguise_is_charged_to_its_sender(disguised: str) -> None:
+    account = Account()
     async with open_native() as (lane, peer, _):
-        async with open_native() as (payer, _, _):
-            call = lane.request(NAME, 1, 10.0, 1, payer)
-        await peer.write(reply(True, BOMB))
-        assert len(await call) == 8000
+        call = lane.request(NAME, 1, 10.0, 1, account)
+        text = '{"id":1,"status":"ok","data":%s,%s}' % (BOMB, disguised)  # noqa: UP031
+        for _ in range(60):
+            await peer.write(raw_frame(text.encode()))
+        await until(lambda: lane.is_held() and lane.unasked > 10)
+        assert account.paid == []
+        assert not call.done()
+        await peer.answer(ok(1, data="at last"))
+        async with asyncio.timeout(30):
+            assert await call == "at last"
 
 
 @BOTH
