@@ -52,9 +52,24 @@ static inline void vc_count(const char *p, ptrdiff_t size, struct vc_counts *cou
 /* Return where a string ends that begins at `at`: behind its closing quote. */
 static inline ptrdiff_t vc_string_end(const char *p, ptrdiff_t size, ptrdiff_t at)
 {
-    for (at++; at < size && p[at] != '"'; at++)
+    ptrdiff_t begin = ++at, first;
+    /* Most strings are short. In a long one the C library looks at many bytes at a time. */
+    for (ptrdiff_t near = begin + 16; at < near; at++) {
+        if (at >= size || p[at] == '"')
+            return at + 1;
         at += p[at] == '\\';
-    return at + 1;
+    }
+    for (begin = at; at < size; at++) {
+        const char *quote = memchr(p + at, '"', (size_t)(size - at));
+        if (quote == NULL)
+            break;
+        at = quote - p;
+        for (first = at; first > begin && p[first - 1] == '\\'; first--)
+            ;
+        if ((at - first) % 2 == 0)  /* else the quote itself is escaped */
+            return at + 1;
+    }
+    return size + 1;
 }
 
 static inline int vc_is_space(char c)
