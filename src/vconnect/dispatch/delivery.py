@@ -258,6 +258,20 @@ def count(step: Step, error: PluginError, given: float) -> None:
     plugin.breaker.failed()
 
 
+def count_for_another(plugin: PluginRuntime, error: PluginError) -> None:
+    """Count a failure of an event that another plugin has caused.
+
+    That plugin chooses the parameters and the deadline, so the failure says nothing about the
+    health of this one.
+    """
+    if isinstance(error, NotAskedError | PluginOverloadedError):
+        plugin.counters.passed_over += 1
+    else:
+        plugin.counters.errors += 1
+        plugin.counters.timeouts += isinstance(error, PluginTimeoutError)
+    plugin.breaker.gave_up()
+
+
 def gave_up(plugin: PluginRuntime, session: Session | None) -> None:
     """Record that a caller gave up while its event was in flight."""
     plugin.breaker.gave_up()

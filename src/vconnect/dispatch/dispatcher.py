@@ -56,6 +56,7 @@ from .delivery import (
     check_quarantine,
     checked,
     count,
+    count_for_another,
     deliver,
     delivered,
     failed,
@@ -288,7 +289,10 @@ class Dispatcher:
         except PluginError as error:
             # Only after a failure: the usual request needs no route.
             step = self._registry.routes.step(target, event)
-            count(step, error, step.timeout if timeout is None else timeout)
+            if account is None:
+                count(step, error, step.timeout if timeout is None else timeout)
+            else:
+                count_for_another(target, error)
             default = step.default
             if default is None:
                 raise
@@ -300,7 +304,7 @@ class Dispatcher:
             gave_up(target, session)
             raise
         # A comparison is cheaper than a call; after an ordinary answer there is nothing to reset.
-        if breaker.failures:
+        if breaker.failures and account is None:
             breaker.succeeded()
         if watched is not None:
             target.crashes.answered(watched.classic_frame)

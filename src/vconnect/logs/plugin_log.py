@@ -16,6 +16,7 @@ from .flood import FloodControl
 from .host_log import PLUGIN_LOGGERS
 from .records import Content, LineParser, LogRecord, Stream, from_call
 from .ring import LogRing
+from .text import escape_controls
 
 # Apart from the output, which is numbered without gaps, and which a flood may push out.
 _KEPT_STATES = 200
@@ -151,6 +152,8 @@ class PluginLog:
         # logging has no level "trace", and a level below DEBUG would need its own configuration.
         level = max(LOG_LEVELS[record.level], logging.DEBUG)
         if self._log.isEnabledFor(level):
+            # An application's handler may write a line end as it is: another plugin's line.
+            line = escape_controls(record.line())
             self._log.handle(
-                self._log.makeRecord(self._log.name, level, "", 0, "%s", (record.line(),), None)
+                self._log.makeRecord(self._log.name, level, "", 0, "%s", (line,), None)
             )
