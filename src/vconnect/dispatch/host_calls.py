@@ -15,7 +15,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from itertools import islice
 from time import monotonic, thread_time
@@ -323,7 +323,7 @@ class HostCalls:
         size: int,
     ) -> None:
         _end(queue, origin, size)
-        if task.cancelled() and inspect.iscoroutine(pending):
+        if task.cancelled() and (inspect.iscoroutine(pending) or isinstance(pending, _Then)):
             pending.close()  # the task may have been cancelled before it ran
         queue.tasks.discard(task)
         queue.bytes_at_once -= size
@@ -395,7 +395,9 @@ class HostCalls:
     ) -> Awaitable[dict[str, int]] | dict[str, int]:
         event, payload = _name_of(call, "event"), call.params.get("payload")
         sent = self._dispatcher.publish(event, payload, hops=call.hops, publisher=queue.plugin)
-        return {"plugins": sent} if isinstance(sent, int) else _published(sent)
+        if isinstance(sent, int):
+            return {"plugins": sent}
+        return _Then(sent, lambda count: {"plugins": count})
 
     def _subscribe(self, queue: _CallQueue, call: HostCall) -> None:
         # Subscribing twice is not a mistake; a dictionary keeps the order and drops duplicates.
@@ -429,15 +431,24 @@ class HostCalls:
             timeout = min(timeout, deadline_ms / 1000)
         params = call.params.get("params")
         asking = self._dispatcher.request(plugin, method, params, timeout, call.hops, account)
-        return _charged(asking, account)
+        return _Then(asking, lambda data: _Charged(data, account))
 
 
-async def _published(sending: Awaitable[int]) -> dict[str, int]:
-    return {"plugins": await sending}
+class _Then:
+    """Awaits a coroutine and turns its result into another. Closing it closes the coroutine."""
 
+    def __init__(self, asking: Coroutine[Any, Any, Any], turn: Callable[[Any], Any]) -> None:
+        self._asking = asking
+        self._turn = turn
 
-async def _charged(asking: Awaitable[Any], account: Account) -> _Charged:
-    return _Charged(await asking, account)
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._turned().__await__()
+
+    def close(self) -> None:
+        self._asking.close()
+
+    async def _turned(self) -> Any:
+        return self._turn(await self._asking)
 
 
 def _end(queue: _CallQueue, origin: Origin, size: int) -> None:
