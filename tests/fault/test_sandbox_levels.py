@@ -25,6 +25,13 @@ ROOT = Path(__file__).parents[2]
 LEVELS = ["off", "nnp", "landlock", "bwrap"]
 #: The versions of Landlock that bring what the table says: files, TCP and signals.
 WHOLE_LANDLOCK = 6
+needs_landlock = pytest.mark.skipif(
+    supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
+)
+CONFINED = (
+    pytest.param("landlock", marks=needs_landlock),
+    pytest.param("bwrap", marks=needs_bwrap),
+)
 
 TRY_ALL = """
 def can(what):
@@ -114,13 +121,7 @@ def arrived(heard: socket.socket) -> bool:
     [
         "off",
         "nnp",
-        pytest.param(
-            "landlock",
-            marks=pytest.mark.skipif(
-                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
-            ),
-        ),
-        pytest.param("bwrap", marks=needs_bwrap),
+        *CONFINED,
     ],
 )
 async def test_a_plugin_can_what_the_table_says(lab: Lab, level: str) -> None:
@@ -169,7 +170,7 @@ async def test_what_cannot_be_had_is_no_start(lab: Lab, monkeypatch: pytest.Monk
             assert words in summary.reason
 
 
-@pytest.mark.skipif(supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less")
+@needs_landlock
 async def test_network_where_it_is_granted(lab: Lab) -> None:
     code = """
     def answer(event):
@@ -225,13 +226,7 @@ serve(answer)
     "level",
     [
         "nnp",
-        pytest.param(
-            "landlock",
-            marks=pytest.mark.skipif(
-                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
-            ),
-        ),
-        pytest.param("bwrap", marks=needs_bwrap),
+        *CONFINED,
     ],
 )
 async def test_calls_that_no_plugin_needs_are_denied(lab: Lab, level: str) -> None:
@@ -275,13 +270,7 @@ serve(answer)
 @pytest.mark.parametrize(
     "level",
     [
-        pytest.param(
-            "landlock",
-            marks=pytest.mark.skipif(
-                supported_version() < WHOLE_LANDLOCK, reason="this kernel's Landlock has less"
-            ),
-        ),
-        pytest.param("bwrap", marks=needs_bwrap),
+        *CONFINED,
     ],
 )
 async def test_git_works(lab: Lab, level: str) -> None:

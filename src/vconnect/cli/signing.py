@@ -32,7 +32,7 @@ def keygen(
     They are files of minisign, and NAME is "vconnect" by default.
     """
     from vconnect.trust.files import write_keys
-    from vconnect.trust.minisign import check_comment
+    from vconnect.trust.minisign import PublicKey, check_comment
     from vconnect.trust.passwords import seal
     from vconnect.trust.signing import generate
 
@@ -41,7 +41,7 @@ def keygen(
         raise click.UsageError("--no-password and --password-file exclude each other")
     key = generate()
     password = "" if no_password else _password(password_file, is_new=True)
-    public = type(key.public_key())(key.number, key.public, comment)
+    public = PublicKey(key.number, key.public, comment)
     secret_path, public_path = write_keys(base, seal(key, password), public)
     if as_json:
         made = {"id": public.id, "secret": secret_path, "public": public_path, "key": public.line()}

@@ -244,16 +244,13 @@ def count(step: Step, error: PluginError, given: float) -> None:
     """
     plugin = step.plugin
     # Not sent, so not its failure. A full queue is the host's own: the plugin's health is unknown.
-    if isinstance(error, NotAskedError | PluginOverloadedError):
-        plugin.counters.passed_over += 1
+    if not _tally(plugin, error):
         if isinstance(error, PluginOverloadedError):
             plugin.breaker.gave_up()
         elif error.code == PluginTimeoutError.code:  # no time was left for it
             plugin.missed.add(error, step.event, step.policy, step.timeout, given)
         return
-    plugin.counters.errors += 1
     if isinstance(error, PluginTimeoutError):
-        plugin.counters.timeouts += 1
         plugin.missed.add(error, step.event, step.policy, step.timeout, given)
     plugin.breaker.failed()
 
@@ -264,12 +261,20 @@ def count_for_another(plugin: PluginRuntime, error: PluginError) -> None:
     That plugin chooses the parameters and the deadline, so the failure says nothing about the
     health of this one.
     """
+    _tally(plugin, error)
+    # It may have been the probe of an open circuit. What was not asked was none: another event is.
+    if not isinstance(error, NotAskedError):
+        plugin.breaker.gave_up()
+
+
+def _tally(plugin: PluginRuntime, error: PluginError) -> bool:
+    """Add a failure to the plugin's counters, and return whether the event was sent."""
     if isinstance(error, NotAskedError | PluginOverloadedError):
         plugin.counters.passed_over += 1
-    else:
-        plugin.counters.errors += 1
-        plugin.counters.timeouts += isinstance(error, PluginTimeoutError)
-    plugin.breaker.gave_up()
+        return False
+    plugin.counters.errors += 1
+    plugin.counters.timeouts += isinstance(error, PluginTimeoutError)
+    return True
 
 
 def gave_up(plugin: PluginRuntime, session: Session | None) -> None:

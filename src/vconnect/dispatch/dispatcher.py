@@ -304,7 +304,7 @@ class Dispatcher:
             gave_up(target, session)
             raise
         # A comparison is cheaper than a call; after an ordinary answer there is nothing to reset.
-        if breaker.failures and account is None:
+        if breaker.failures:
             breaker.succeeded()
         if watched is not None:
             target.crashes.answered(watched.classic_frame)

@@ -14,9 +14,6 @@ cdef enum:
     CALLS_FULL = 4                  # its queue of calls is full
 
 
-cdef double UNASKED_BURST
-
-
 cdef class ChargedStream(StreamCore):
     cdef double unasked_left        # what is left of the budget, in seconds; negative: over budget
     cdef double unasked_at          # monotonic; when that was computed
@@ -33,7 +30,7 @@ cdef class ChargedStream(StreamCore):
 
 
 cdef class Paid:
-    cdef object future              # Future or Delivery
+    cdef object future
     cdef object account             # has `pay(seconds)`
 
 

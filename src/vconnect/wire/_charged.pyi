@@ -1,11 +1,9 @@
 """Types of a stream whose peer pays; the docstrings are in ``_charged.pyx``."""
 
-from asyncio import Future
 from typing import Any, final
 
 from typing_extensions import disjoint_base
 
-from ._fan_out import Delivery
 from ._stream import StreamCore
 
 @disjoint_base
@@ -19,7 +17,6 @@ class ChargedStream(StreamCore):
 
 @final
 class Paid:
-    future: Future[Any] | Delivery
     def done(self) -> bool: ...
     def set_result(self, answer: Any) -> None: ...
     def set_exception(self, error: BaseException) -> None: ...

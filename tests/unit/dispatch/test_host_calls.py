@@ -588,3 +588,26 @@ async def test_a_callers_deadlines_and_parameters_do_not_harm_the_other(host):
     assert not asked.plugin.breaker.is_open
     assert asked.plugin.breaker.failures == 0
     assert (asked.plugin.counters.errors, asked.plugin.counters.timeouts) == (20, 10)
+
+
+@pytest.fixture
+async def half_open(host):
+    """Two plugins, of which the second has an open circuit that takes a probe."""
+    asking, asked = await host.add("a"), await host.add("b", breaker_failures=1, breaker_cooldown=0)
+    asked.plugin.breaker.failed()
+    assert asked.plugin.breaker.is_open
+    return asking, asked
+
+
+async def test_a_call_may_be_the_probe_of_an_open_circuit(half_open):
+    asking, asked = half_open
+    assert await ask(asking, asked, 1) == ""
+    assert not asked.plugin.breaker.is_open
+
+
+async def test_a_call_that_is_not_let_through_frees_no_probe(half_open):
+    asking, asked = half_open
+    assert asked.plugin.breaker.takes_probe()  # the application's
+    for _ in range(3):
+        assert await ask(asking, asked, 1) == "unavailable"
+    assert not asked.plugin.breaker.takes_probe()
