@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from vconnect.bucket import Bucket
 from vconnect.errors import HostCallError
 
 # Seconds of processor time: at once, and per second.
@@ -24,17 +25,14 @@ class Account:
         clock: Returns monotonic seconds.
     """
 
-    __slots__ = ("_at", "_clock", "_left")
+    __slots__ = ("_bucket",)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._left = _BURST
-        self._at = clock()
+        self._bucket = Bucket(_BURST, _RATE, clock)
 
     def pay(self, seconds: float) -> None:
         """Charge processor time."""
-        self._refill()
-        self._left -= seconds
+        self._bucket.take(seconds)
 
     def check(self, plugin: str) -> None:
         """Refuse another call while the account is overdrawn.
@@ -42,15 +40,9 @@ class Account:
         Raises:
             HostCallError: ``overloaded``; it says when the next call is possible.
         """
-        self._refill()
-        if self._left < 0:
+        if self._bucket.level() < 0:
             raise HostCallError(
                 "overloaded",
                 f"the answers of {plugin} to this plugin are too large for their number; the next "
-                f"call is possible in {-self._left / _RATE:.1f} s",
+                f"call is possible in {self._bucket.seconds_until(0):.1f} s",
             )
-
-    def _refill(self) -> None:
-        now = self._clock()
-        self._left = min(_BURST, self._left + (now - self._at) * _RATE)
-        self._at = now

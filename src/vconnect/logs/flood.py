@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from vconnect.bucket import Bucket
+
 # Up to this rate, output that exceeds the limits is still read and its lines are counted. Beyond
 # it the pipe fills up and slows the plugin down. Bytes per second and pipe.
 COUNTED_BYTES_PER_SECOND = 8 * 1024 * 1024
@@ -30,22 +32,17 @@ class FloodControl:
     ) -> None:
         self.lines_per_second = lines_per_second
         self.bytes_per_second = bytes_per_second
-        self._clock = clock
         # Full at first: a plugin prints most when it starts.
-        self._lines = float(lines_per_second)
-        self._bytes = float(bytes_per_second)
-        self._filled_at = clock()
+        self._lines = Bucket(lines_per_second, lines_per_second, clock)
+        self._bytes = Bucket(bytes_per_second, bytes_per_second, clock)
 
     def room(self) -> int:
         """Return how many lines may pass now."""
-        now = self._clock()
-        passed, self._filled_at = now - self._filled_at, now
-        self._lines = min(self._lines + passed * self.lines_per_second, self.lines_per_second)
-        self._bytes = min(self._bytes + passed * self.bytes_per_second, self.bytes_per_second)
+        lines = int(self._lines.level())
         # Bytes are not compared with a line's size, which is not known yet; see `take`.
-        return int(self._lines) if self._bytes >= 1 else 0
+        return lines if self._bytes.level() >= 1 else 0
 
     def take(self, size: int) -> None:
         """Let a line of ``size`` bytes pass. Bytes may go negative, by one read at most."""
-        self._lines -= 1
-        self._bytes -= size
+        self._lines.take(1)
+        self._bytes.take(size)

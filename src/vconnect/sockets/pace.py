@@ -9,6 +9,8 @@ import os
 import time
 from collections.abc import Callable
 
+from vconnect.bucket import Bucket
+
 # Sessions that are remembered. One that has been idle for long has its whole burst anyway.
 _MAX_SESSIONS = 1024
 
@@ -22,7 +24,7 @@ def session_of(pid: int) -> int:
 
 
 class Pace:
-    """A token bucket.
+    """Limits a rate: each connection takes a token.
 
     Args:
         burst: How many tokens there are at most, and at first.
@@ -33,29 +35,22 @@ class Pace:
     def __init__(
         self, burst: int, per_second: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._clock = clock
-        self._left = float(burst)
-        self._at = clock()
+        self._bucket = Bucket(burst, per_second, clock)
 
     def take(self) -> bool:
         """Take a token; return whether there was one."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
+        if self.is_used_up():
             return False
-        self._left -= 1
+        self._bucket.take(1)
         return True
 
     def give_back(self) -> None:
         """Return a token that was taken."""
-        self._left = min(self._burst, self._left + 1)
+        self._bucket.take(-1)
 
     def is_used_up(self) -> bool:
-        """Return whether there was no further token when one was last taken."""
-        return self._left < 1
+        """Return whether there is no token."""
+        return self._bucket.level() < 1
 
 
 class PaceOfEach:
