@@ -1,4 +1,4 @@
-"""A token bucket: so much at once, and so much per second."""
+"""A token bucket: a burst, and a refill per second."""
 
 from __future__ import annotations
 

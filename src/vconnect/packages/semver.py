@@ -129,8 +129,8 @@ class Range(msgspec.Struct, frozen=True):
     def takes(self, version: Version | str) -> bool:
         """Return whether a version is in the range.
 
-        A pre-release is only if a condition names one of the same version: whoever asks for
-        ``^1.2.0`` has not asked for ``1.3.0-beta``.
+        A pre-release is in it only if a condition names one of the same version: ``^1.2.0`` does
+        not ask for ``1.3.0-beta``.
         """
         if isinstance(version, str):
             version = Version(version)

@@ -39,7 +39,7 @@ class PublicKey(msgspec.Struct, frozen=True):
     Attributes:
         number: Its number, 8 random bytes.
         key: The ed25519 key, 32 bytes.
-        comment: What its file says about it, which nobody vouches for.
+        comment: The untrusted comment of its file.
     """
 
     number: bytes
@@ -122,7 +122,7 @@ class Signature(msgspec.Struct, frozen=True):
         trusted_comment: What the signer says about it.
         seal: The signature of the signature and the trusted comment, 64 bytes.
         is_prehashed: Whether the file's BLAKE2b hash is signed, rather than the file itself.
-        comment: What anybody may have said about it.
+        comment: The untrusted comment, which is not signed.
     """
 
     number: bytes

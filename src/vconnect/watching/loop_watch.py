@@ -97,7 +97,7 @@ class LoopWatch:
         self._work[supervisor] = self._work.get(supervisor, 0.0) + seconds
 
     async def run(self) -> None:
-        """Notice what nobody is blamed for at once, until cancelled."""
+        """Find the cause of stalls that were not blamed on a plugin at once, until cancelled."""
         while True:
             self._work.clear()
             began = time.monotonic()

@@ -436,7 +436,7 @@ cdef class ByNumber(InFlight):
         if not (address.has_status and address.id):
             return self.accept_unasked(payload, size, address.has_status, began)
         call = self.calls.get(address.id)
-        if call is None:  # a reply that nobody waits for is counted, and not parsed
+        if call is None:  # an unsolicited reply is counted, and not parsed
             self.lane.charge(began)
             return self.lane.count_unasked()
         if type((<Call>call).future) is Paid:

@@ -40,7 +40,7 @@ _MAX_HANDSHAKE_VALUES = 4096
 
 HELD_UP_S = 1.0
 """A deadline that is noticed this many seconds late says that the host itself stood still."""
-# Connections of one session that shake no hands: at once, and then per second. A plugin needs one.
+# Unacknowledged connections of one session: the burst, and the rate per second. A plugin needs one.
 _BURST_OF_ONE = 256
 _PER_SECOND_OF_ONE = 20
 _PROTOBUF = (

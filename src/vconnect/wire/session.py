@@ -314,7 +314,7 @@ class Session:
         self._owner.charged(self, seconds)
 
     def writable(self) -> None:
-        """Forward it to whoever waits to serve its calls."""
+        """Forward it to the owner of the queue of calls."""
         self.on_writable()
 
     def is_held(self) -> bool:

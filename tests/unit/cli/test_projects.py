@@ -11,12 +11,9 @@ import pytest
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 
+pytestmark = pytest.mark.usefixtures("clean_surroundings")
+
 Printed = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def vconnect(*arguments: str) -> int:

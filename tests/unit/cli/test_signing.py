@@ -14,12 +14,9 @@ from vconnect.cli.root import root
 from vconnect.trust.files import read_public, read_signature
 from vconnect.trust.signing import verify
 
+pytestmark = pytest.mark.usefixtures("clean_surroundings")
+
 Printed = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def vconnect(*arguments: str) -> int:
