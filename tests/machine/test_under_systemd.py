@@ -24,7 +24,7 @@ sys.path.insert(0, str(PLUGINS))
 UNITS = Path("/run/systemd/system")
 FIRST = Path("/proc/1/comm")
 VCONNECT = f"{sys.executable} -m vconnect"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 pytestmark = pytest.mark.skipif(
     not (UNITS.exists() and FIRST.read_text() == "systemd\n" and os.geteuid() == 0),
@@ -66,7 +66,7 @@ class Service:
             "KillMode": "mixed",
             "Delegate": "yes",
             "StandardError": f"append:{lab.directory}/log",
-            "TimeoutStartSec": "60",
+            "TimeoutStartSec": "120",
             **service,
         }
         self.write(self.name, "Service", lines)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .procfs import ProcessStat, read_stat
+from .procfs import ProcessStat, living
 
 # A killed process leaves its cgroup a moment after SIGKILL, so removal polls instead of failing.
 _POLL_S = 0.005
@@ -102,17 +102,24 @@ class Cgroup:
                 return False
             raise
 
-    def living(self) -> list[ProcessStat]:
-        """List the living processes in it and in cgroups that they created below it.
+    def all_pids(self) -> Iterator[int]:
+        """Yield the PIDs in it and in cgroups that its processes created below it, of zombies too.
 
         Raises:
             OSError: It cannot be read, for example without a free descriptor.
         """
         # One read for the common case; a walk over the tree opens a file per directory.
-        if not self.is_populated():
-            return []
-        stats = [read_stat(pid) for place in self._all() for pid in place.pids()]
-        return [stat for stat in stats if stat is not None and stat.is_alive]
+        if self.is_populated():
+            for place in self._all():
+                yield from filter(None, place.pids())
+
+    def living(self) -> Iterator[ProcessStat]:
+        """Yield the living processes in it and in cgroups that they created below it.
+
+        Raises:
+            OSError: It cannot be read, for example without a free descriptor.
+        """
+        return living(self.all_pids())
 
     def kill(self) -> None:
         """Send SIGKILL to all processes in it atomically, so that a fork cannot escape."""
@@ -121,9 +128,9 @@ class Cgroup:
             return
         # Linux before 5.14, or a threaded cgroup. A fork can escape this loop, so callers repeat.
         with suppress(OSError):
-            for stat in self.living():
+            for pid in self.all_pids():
                 with suppress(ProcessLookupError, PermissionError):
-                    os.kill(stat.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
 
     def was_out_of_memory(self) -> bool:
         """Return whether its processes reached its own memory limit and were killed for that.

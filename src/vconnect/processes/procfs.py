@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -125,6 +125,36 @@ def processes() -> Iterator[ProcessStat]:
                 yield stat
 
 
+def pids_of(session: int) -> Iterator[int]:
+    """Find the processes of one session, zombies included, in one pass over all processes.
+
+    Takes a system call for each process of the machine, and reads nothing of any.
+
+    Raises:
+        OSError: ``/proc`` cannot be read, for example without a free descriptor.
+    """
+    return (pid for pid, found in _sessions() if found == session)
+
+
+def _sessions() -> Iterator[tuple[int, int]]:
+    """Yield the PID and the session of every process."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
+        if not name.isdigit():
+            continue
+        pid = int(name)
+        with suppress(OSError):  # it ended while we looked
+            yield pid, os.getsid(pid)
+
+
+def living(pids: Iterable[int]) -> Iterator[ProcessStat]:
+    """Inspect processes, without those that have ended or may not be inspected.
+
+    Raises:
+        OSError: See `read_stat`.
+    """
+    return (stat for pid in pids if (stat := read_stat(pid)) is not None and stat.is_alive)
+
+
 def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
     """Find the living members of sessions, in one pass over all processes.
 
@@ -136,19 +166,23 @@ def members(sessions: Collection[int]) -> Iterator[ProcessStat]:
     Raises:
         OSError: ``/proc`` cannot be read, for example without a free descriptor.
     """
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
-        if not name.isdigit():
+    for pid, session in _sessions():
+        if session not in sessions:
             continue
-        pid = int(name)
-        try:
-            if os.getsid(pid) not in sessions:
-                continue
-        except OSError:
-            continue  # it ended while we looked
         # Compared again: the PID may have been reused between the two looks.
         stat = _described(pid)
         if stat is not None and stat.is_alive and stat.session in sessions:
             yield stat
+
+
+def is_living(pid: int) -> bool:
+    """Return whether a process is alive, that is, neither gone nor a zombie.
+
+    Raises:
+        OSError: See `read_stat`.
+    """
+    stat = _described(pid)
+    return stat is not None and stat.is_alive
 
 
 def _described(pid: int) -> ProcessStat | None:

@@ -12,17 +12,30 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from .cgroup import Cgroup
-from .procfs import ProcessStat, command_name, has_proc, members, owner_of, read_stat
+from .procfs import (
+    ProcessStat,
+    command_name,
+    has_proc,
+    is_living,
+    living,
+    members,
+    owner_of,
+    pids_of,
+    read_stat,
+)
 
 # A process that is deeper below its leader than this is not looked for.
 _MAX_DEPTH = 64
 # How many processes a reason names.
 _MOST_NAMED = 3
+# How many dead processes a look reads about, at some 30 µs each.
+_MOST_READ = 200
 
 
 class Origin(NamedTuple):
@@ -104,13 +117,12 @@ class ProcessTree:
         if not has_proc():
             return
         yield from members((self.pid,))
-        if self.cgroup is not None:
-            yield from (stat for stat in self.cgroup.living() if stat.session != self.pid)
+        yield from living(self._strays())
 
     def has_followers(self) -> bool:
         """Return whether a living process other than the leader is seen."""
         try:
-            return any(stat.pid != self.pid for stat in self.members())
+            return self._has_living()
         except OSError:
             return False
 
@@ -123,8 +135,7 @@ class ProcessTree:
         """
         if has_proc():
             try:
-                # One that /proc shows but does not describe may be the dead leader.
-                return all(stat.pid == self.pid for stat in self.members())
+                return not self._has_living()
             except OSError:  # no descriptor left to look with; assume the worse
                 return False
         if not is_reaped and sys.platform == "linux":
@@ -135,29 +146,27 @@ class ProcessTree:
             return True
         return False
 
-    def send(self, number: signal.Signals) -> bool:
-        """Send a signal to the group, and to processes that have left it for one of their own.
-
-        Returns:
-            Whether any of them is stopped, and so cannot handle it.
-        """
-        if self._is_wrapped and number is not signal.SIGKILL:
-            return self._signal_wrapped(number)
+    def send(self, *numbers: signal.Signals) -> None:
+        """Send signals to the group, and to processes that have left it for one of their own."""
+        if self._is_wrapped and signal.SIGKILL not in numbers:
+            self._signal_wrapped(numbers)
+            return
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-        is_stopped = False
+            for number in numbers:
+                os.killpg(self.pid, number)
         with suppress(OSError):  # no descriptor left to look with; the next round may have one
-            for member in self.members():
-                is_stopped = is_stopped or member.state == "T"
-                # The others of the group already have the signal.
-                if member.group != self.pid:
-                    _send(member.pid, number)
-        return is_stopped
+            for pid in self._pids():
+                # The others of the group already have the signals.
+                if not _is_in_group(pid, self.pid):
+                    _send(pid, numbers)
 
     def ask(self, number: signal.Signals) -> None:
-        """Send a signal that processes may handle, and wake the stopped ones, so that they can."""
-        if self.send(number):
-            self.send(signal.SIGCONT)
+        """Send a signal that processes may handle, and wake the stopped ones, so that they can.
+
+        All are woken, as systemd does it: to look for those that are stopped, the host would have
+        to read about each, and there can be thousands.
+        """
+        self.send(number, signal.SIGCONT)
 
     def kill(self) -> None:
         """Send SIGKILL to all of it."""
@@ -166,33 +175,59 @@ class ProcessTree:
         if self.cgroup is not None:
             self.cgroup.kill()
 
-    def _signal_wrapped(self, number: signal.Signals) -> bool:
+    def _pids(self) -> Iterator[int]:
+        """Yield its processes, zombies included, without reading about any."""
+        if not has_proc():
+            return
+        yield from pids_of(self.pid)
+        yield from self._strays()
+
+    def _has_living(self) -> bool:
+        """Return whether another process than the leader is alive, or there is no end of dead ones.
+
+        A dead process is seen to be dead only by reading about it, and a plugin can leave thousands
+        to a parent that does not reap them. So the look ends early; there is another one soon.
+        """
+        # The leader is known from elsewhere. One that /proc shows but does not describe may be it.
+        others = (pid for pid in self._pids() if pid != self.pid)
+        return any(is_living(pid) for pid in islice(others, _MOST_READ)) or next(others, 0) > 0
+
+    def _strays(self) -> Iterator[int]:
+        """Yield what is in its cgroup but has left its session."""
+        if self.cgroup is not None:
+            yield from (pid for pid in self.cgroup.all_pids() if not _is_in_session(pid, self.pid))
+
+    def _signal_wrapped(self, numbers: Iterable[signal.Signals]) -> None:
         """Signal all but `bwrap`, whose exit would kill the plugin before its grace period ends."""
-        try:
-            found = list(self.members())
-        except OSError:
-            return False
-        # If only `bwrap` is left, it gets the signal after all.
-        for member in [one for one in found if one.pid != self.pid] or found:
-            _send(member.pid, number)
-        return any(member.state == "T" for member in found)
+        with suppress(OSError):
+            # If only `bwrap` is left, it gets the signal after all.
+            has_others = self.has_followers()
+            for pid in self._pids():
+                if not has_others or pid != self.pid:
+                    _send(pid, numbers)
 
     # What does not end.
 
     def is_beyond_reach(self) -> bool:
         """Return whether all that is left refuses our signals: more patience changes nothing."""
-        try:
-            left = list(self.members())
-        except OSError:
-            return False
-        return bool(left) and all(_refuses(stat.pid) for stat in left)
+        refuses = None
+        with suppress(OSError):
+            # Ends at the first that obeys.
+            for stat in self.members():
+                refuses = _refuses(stat.pid)
+                if not refuses:
+                    break
+        return bool(refuses)
 
     def who_is_left(self) -> str:
         """Name the living processes, and say why each cannot be ended."""
         try:
             left = list(self.members())
+            has_more_dead = not left and self._has_living()
         except OSError as error:
             return f"processes that cannot be listed: {_lower(error.strerror)}"
+        if has_more_dead:
+            return "more dead processes than are looked at, which their parent does not reap"
         if not left:
             return f"PID {self.pid} cannot be ended: it does not die of SIGKILL"
         words = "; ".join(_in_words(stat) for stat in left[:_MOST_NAMED])
@@ -200,9 +235,24 @@ class ProcessTree:
         return f"{words}; and {more} more" if more > 0 else words
 
 
-def _send(pid: int, number: signal.Signals) -> None:
+def _is_in_group(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except OSError:  # it has ended, so no signal is due
+        return True
+
+
+def _is_in_session(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except OSError:
+        return True
+
+
+def _send(pid: int, numbers: Iterable[signal.Signals]) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+        for number in numbers:
+            os.kill(pid, number)
 
 
 def _refuses(pid: int) -> bool:

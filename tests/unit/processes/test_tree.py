@@ -211,3 +211,55 @@ asyncio.run(main())
     assert "(root, rootsleep) cannot be ended: operation not permitted" in done.stdout, done
     assert done.stdout.splitlines()[1] in ("killed by SIGTERM True", "exited: code 143 True")
     assert time.monotonic() - began < 6
+
+
+# The session's processes die, and their parent leaves the session without reaping them.
+DEAD = """
+import os, signal, sys
+if os.fork():
+    sys.exit()
+signal.signal(signal.SIGINT, lambda *_: sys.exit())
+for _ in range({dead}):
+    if not os.fork():
+        os._exit(0)
+os.setsid()
+print(os.getpid(), flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("dead", "is_empty"), [(20, True), (600, False)])
+def test_a_look_at_the_dead_has_an_end(dead: int, is_empty: bool):
+    with session(sys.executable, "-c", DEAD.format(dead=dead)) as leader:
+        pid = said(leader)
+        own = ProcessTree(leader.pid)
+        leader.wait()
+        try:
+            eventually(lambda: own.is_empty(is_reaped=True) is is_empty)
+            assert own.has_followers() is not is_empty
+            assert ("dead processes" in own.who_is_left()) is not is_empty
+            assert not own.is_beyond_reach()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: own.is_empty(is_reaped=True))
+
+
+def test_thousands_of_living_are_not_read_about(monkeypatch: pytest.MonkeyPatch):
+    """The group has its signal by one call, so only others are looked for."""
+    read: list[int] = []
+    really_read = procfs._read_stat
+
+    def noted(pid: int) -> ProcessStat:
+        read.append(pid)
+        return really_read(pid)
+
+    monkeypatch.setattr(procfs, "_read_stat", noted)
+    with session("sh", "-c", "for i in $(seq 100); do sleep 60 & done; echo $$; wait") as leader:
+        said(leader)
+        own = ProcessTree(leader.pid)
+        own.ask(signal.SIGURG)  # which nobody minds
+        assert not own.is_empty(is_reaped=False)
+        assert len(read) <= 2
+        own.kill()
+        assert len(read) <= 2
+        eventually(lambda: own.is_empty(is_reaped=False))
