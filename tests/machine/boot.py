@@ -51,8 +51,8 @@ umount /proc /sys
 rm -f /new/.dockerenv  # by which systemd would know a container
 exec switch_root /new /lib/systemd/systemd --unit=machine.service --show-status=no
 """
-# No wish for any other unit: what this machine would start at its boot has no place in there. Python
-# keeps what it has compiled, since without KVM compiling takes longer than most tests.
+# No wish for any other unit: what this machine would start at its boot has no place in there.
+# Python keeps what it has compiled, since without KVM compiling takes longer than most tests.
 UNIT = """\
 [Unit]
 DefaultDependencies=no

@@ -310,13 +310,13 @@ class Dispatcher:
             target.crashes.answered(watched.classic_frame)
         return data
 
-    def canonical(self, plugin: str) -> str:
-        """Return the canonical name of a plugin.
+    def find(self, plugin: str) -> PluginRuntime:
+        """Return a plugin by any of its names.
 
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        return self._by_spelling[plugin].name
+        return self._by_spelling[plugin]
 
     def timeout_of(self, plugin: str, event: str) -> float:
         """Return the seconds that a plugin may take for an event.

@@ -45,7 +45,7 @@ from vconnect.wire.messages import (
 )
 from vconnect.wire.session import Session
 
-from .accounts import Account
+from .accounts import Account, Accounts
 from .dispatcher import Dispatcher
 from .origin import Origin
 
@@ -115,11 +115,6 @@ class _CallQueue:
         self.bytes_at_once = 0  # of the calls in progress
         self.is_ready = False  # it is in `HostCalls._ready`, waiting for its turn
         self._is_full = False
-        self._accounts: dict[str, Account] = {}  # by the plugin that is called
-
-    def account_of(self, plugin: str) -> Account:
-        """Return the account for calls to a plugin."""
-        return self._accounts.setdefault(plugin, Account())
 
     def note_length(self, limit: int) -> None:
         """Stop reading from the plugin while the queue is full and only waits for its turns."""
@@ -154,6 +149,7 @@ class HostCalls:
         self.on_slow: Callable[[Session, str, float], None] = lambda *_: None
         # By session, not by plugin: during a zero-downtime restart a plugin has two.
         self._queues: dict[Session, _CallQueue] = {}
+        self._accounts = Accounts()
         self._ready: deque[_CallQueue] = deque()
         self._scheduled = False
         self._own: Mapping[str, Callable[[_CallQueue, HostCall], Awaitable[Any] | Any]] = {
@@ -423,7 +419,7 @@ class HostCalls:
             raise HostCallError(
                 "bad_request", f"deadline_ms is {shown(deadline_ms)}; expected a positive number"
             )
-        account = queue.account_of(self._dispatcher.canonical(plugin))
+        account = self._accounts.between(queue.plugin, self._dispatcher.find(plugin))
         account.check(plugin)
         # The caller may wait for less time than the operator allows, but not for more.
         timeout = self._dispatcher.timeout_of(plugin, method)

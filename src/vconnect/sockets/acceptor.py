@@ -125,7 +125,7 @@ class Acceptor:
             return False
         if pace.take(session_of(pid)):
             return True
-        words = f"PID {pid} connects too often"
+        words = f"PID {pid} connects too often; {pace.allowed}"
         with connection, suppress(OSError):
             connection.send(self._farewell(words))
         now = time.monotonic()

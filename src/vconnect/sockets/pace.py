@@ -60,12 +60,16 @@ class PaceOfEach:
         burst: As for `Pace`.
         per_second: As for `Pace`.
         clock: Returns monotonic seconds.
+
+    Attributes:
+        allowed: What is allowed, in words.
     """
 
     def __init__(
         self, burst: int, per_second: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._rate = burst, per_second, clock
+        self.allowed = f"{burst} at once and {per_second:g} per second are allowed"
         self._of: dict[int, Pace] = {}
 
     def take(self, session: int) -> bool:

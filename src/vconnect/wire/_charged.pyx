@@ -143,7 +143,14 @@ cdef class ChargedStream(StreamCore):
 
 @final
 cdef class Paid:
-    """A future whose answer is charged to an account, because a plugin's call caused the event."""
+    """A future whose answer is charged to an account, because a plugin's call caused the event.
+
+    It lives as long as the event has a slot or a place in the queue, although its caller may have
+    given up long before. The account counts it for so long.
+    """
+
+    def __del__(self):
+        self.account.leave()
 
     def done(self):
         """Forward it."""
@@ -165,5 +172,6 @@ cdef object paid(object future, object account):
         return future
     paid = Paid.__new__(Paid)
     paid.future = future
+    account.enter()
     paid.account = account
     return paid

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vconnect.dispatch.accounts import Account
+from vconnect.dispatch.accounts import MAX_UNANSWERED, Account, Accounts
 from vconnect.errors import HostCallError
+from vconnect.plugins.runtime import PluginRuntime
 
 
 def test_an_overdrawn_account_refuses_until_it_is_even() -> None:
@@ -32,3 +33,25 @@ def test_it_saves_no_more_than_a_burst() -> None:
     account.pay(0.011)
     with pytest.raises(HostCallError):
         account.check("b")
+
+
+def test_a_pair_has_one_account_as_long_as_its_plugins_live() -> None:
+    a, b, c = (PluginRuntime(name, None) for name in "abc")
+    accounts = Accounts()
+    account = accounts.between(a, b)
+    assert accounts.between(a, b) is account
+    assert accounts.between(b, a) is not account is not accounts.between(a, c)
+    del b
+    assert list(accounts._of[a]) == [c]
+
+
+def test_calls_count_until_they_are_answered() -> None:
+    account = Account()
+    for _ in range(MAX_UNANSWERED):
+        account.check("b")
+        account.enter()
+    with pytest.raises(HostCallError, match=r"16 calls .* 16 are allowed") as caught:
+        account.check("b")
+    assert caught.value.code == "overloaded"
+    account.leave()
+    account.check("b")

@@ -143,7 +143,7 @@ async def test_a_process_that_exceeds_its_rate_is_turned_away(door: Door, caplog
     door.acceptor._pace_of_each = PaceOfEach(2, 5)
     for client in door.clients[:2]:
         assert await door.says(client) == "echo hello"
-    told = f"PID {os.getpid()} connects too often"
+    told = f"PID {os.getpid()} connects too often; 2 at once and 5 per second are allowed"
     assert await door.says(door.clients[2], b"") == told
     await asyncio.sleep(0.25)
     assert await door.says(door.clients[3]) == "echo hello"

@@ -261,10 +261,17 @@ async def test_a_call_is_one_whatever_it_says(text: str, size: int) -> None:
 
 
 class Account:
-    """Adds up what is paid."""
+    """Adds up what is paid, and counts what is not answered."""
 
     def __init__(self) -> None:
         self.paid: list[float] = []
+        self.unanswered = 0
+
+    def enter(self) -> None:
+        self.unanswered += 1
+
+    def leave(self) -> None:
+        self.unanswered -= 1
 
     def pay(self, seconds: float) -> None:
         self.paid.append(seconds)
@@ -297,6 +304,24 @@ async def test_a_paid_answer_may_fail_as_any_other(native: bool) -> None:
         peer.close()
         assert isinstance(await failure(lost), PluginUnavailableError)
         await owner.end()
+
+
+@BOTH
+async def test_an_event_counts_until_its_answer_and_not_until_its_caller_gives_up(
+    native: bool,
+) -> None:
+    account = Account()
+    async with open_one(native=native) as (lane, peer, owner):
+        late = [lane.request(NAME, 1, 0.02, 1, account) for _ in range(3)]
+        for call in late:
+            assert isinstance(await failure(call), PluginTimeoutError)
+        assert account.unanswered == 3
+        for number in (1, 2):
+            await peer.answer(ok(number) if native else {"status": "ok"})
+        await until(lambda: account.unanswered == 1)
+        peer.close()
+        await owner.end()
+        await until(lambda: account.unanswered == 0)
 
 
 @pytest.mark.parametrize("disguised", ['"\\u0069d":99999999', '"\\u0073tatus":"ok","\\u0069d":7'])
