@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from vconnect.dispatch.accounts import MAX_UNANSWERED, Account, Accounts
@@ -42,6 +44,7 @@ def test_a_pair_has_one_account_as_long_as_its_plugins_live() -> None:
     assert accounts.between(a, b) is account
     assert accounts.between(b, a) is not account is not accounts.between(a, c)
     del b
+    gc.collect()
     assert list(accounts._of[a]) == [c]
 
 
