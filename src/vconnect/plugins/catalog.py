@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vconnect.errors import ConfigError, InstallError, ManifestError
+from vconnect.bucket import Bucket
+from vconnect.errors import ConfigError, HandshakeError, InstallError, ManifestError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
@@ -27,8 +28,11 @@ from .tables import PluginTables
 
 _log = logging.getLogger(__name__)
 
-# External plugins that are shown although they have gone.
+# External plugins that are shown although they have gone. How many of them make room for others: at
+# once, and per second. Each costs the host some work and a few lines in its log.
 _MAX_GONE = 64
+_FORGOTTEN_AT_ONCE = 16
+_FORGOTTEN_PER_S = 5
 
 
 class Catalog:
@@ -56,6 +60,7 @@ class Catalog:
         self._logs = logs
         self._state = state
         self._tables = PluginTables(settings, registry)
+        self._forgetting = Bucket(_FORGOTTEN_AT_ONCE, _FORGOTTEN_PER_S)
 
     def check_tables(self) -> None:
         """Check the names of plugins in the settings; see `PluginTables.check`."""
@@ -78,21 +83,39 @@ class Catalog:
         _log_names(plugin, directory, manifest)
 
     def register_external(self, name: str) -> PluginRuntime:
-        """Register a plugin that another program started."""
-        self._forget_guests()
+        """Register a plugin that another program started.
+
+        Raises:
+            HandshakeError: There are too many, or too many new names.
+        """
+        self._make_room()
         plugin = self._make(name, None)
         # An operator's stop outlives the host, and applies to plugins that attach again, too.
         plugin.want("stopped" if self._state.wants_stopped(name) else "running")
         self._add(plugin)
         return plugin
 
-    def _forget_guests(self) -> None:
-        """Forget external plugins that are gone, if there are many: their names cost nothing."""
-        gone = [one for one in self._registry if one.is_external and one.session is None]
-        for plugin in gone[: max(0, len(gone) + 1 - _MAX_GONE)]:
-            _log.info("plugin %s is forgotten: it has gone, and many others have too", plugin.name)
-            self._registry.remove(plugin)
-            self._logs.forget(plugin.name)
+    def _make_room(self) -> None:
+        """Refuse another external plugin if there are too many; forget one that has gone."""
+        guests = [one for one in self._registry if one.is_external]
+        gone = [one for one in guests if one.session is None]
+        limit = self._settings.max_external
+        if len(guests) - len(gone) >= limit:
+            raise HandshakeError(
+                "overloaded", f"{limit} external plugins are connected; max_external allows no more"
+            )
+        if len(gone) < _MAX_GONE:
+            return
+        if self._forgetting.level() < 1:
+            raise HandshakeError(
+                "overloaded",
+                f"too many new names: {_MAX_GONE} external plugins that have gone are remembered, "
+                f"and {_FORGOTTEN_PER_S} per second may make room for others; keep a name",
+            )
+        self._forgetting.take(1)
+        _log.info("plugin %s is forgotten: it has gone, and many others have too", gone[0].name)
+        self._registry.remove(gone[0])
+        self._logs.forget(gone[0].name)
 
     async def install(self, url: str) -> str:
         """Install a package, and return its plugin's name."""

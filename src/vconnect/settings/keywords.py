@@ -37,6 +37,7 @@ class SettingsOptions(TypedDict, total=False):
     guardian: Literal["auto", "on", "off"] | None
     state_dir: str | Path | None
     allow_external: bool | None
+    max_external: int | None
     allow_insecure_http: bool | None
     insecure_paths: bool | None
     inherit_env: Texts | None

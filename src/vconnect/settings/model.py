@@ -152,6 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             stops, and keeps the plugins' data; by default ``.vconnect/hosts/H`` in `plugin_dir`,
             where H is made from `socket_path`.
         allow_external: Whether processes of the same user that this host did not start may attach.
+        max_external: Maximum number of such plugins that are connected at the same time.
         allow_insecure_http: Whether to accept ``http://`` from hosts other than the loopback.
         insecure_paths: Whether to start although other users can change files that the host trusts.
         inherit_env: Variables that plugins inherit in addition to the built-in allowlist.
@@ -234,6 +235,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     guardian: Literal["auto", "on", "off"] = "auto"
     state_dir: str | None = None
     allow_external: bool = False
+    max_external: Count = 256
     allow_insecure_http: bool = False
     insecure_paths: bool = False
     inherit_env: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ import pytest
 from tests.support.package_kit import write_package
 from tests.support.paper import catalog, unopened
 
-from vconnect.errors import ConfigError, InstallError
+from vconnect.bucket import Bucket
+from vconnect.errors import ConfigError, HandshakeError, InstallError
 from vconnect.packages.download import Download
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
@@ -198,6 +199,37 @@ async def test_an_installed_one_takes_the_place_of_a_guest_that_has_gone(
     known.put("a")
     await known.catalog.discover()
     assert known.get("a").is_external is is_external
+
+
+async def test_guests_that_have_gone_make_room_at_a_limited_rate(known, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(known.catalog, "_forgetting", Bucket(16, 5, lambda: clock[0]))
+    for number in range(64 + 16):
+        known.catalog.register_external(f"guest{number}")
+    assert len(known.names) == 64
+    assert "guest15" not in known.names
+    assert "guest16" in known.names
+    with pytest.raises(HandshakeError, match=r"64 external .* 5 per second .* keep a name") as told:
+        known.catalog.register_external("another")
+    assert told.value.code == "overloaded"
+    assert len(known.names) == 64
+    clock[0] += 0.2
+    known.catalog.register_external("another")
+    with pytest.raises(HandshakeError, match="too many new names"):
+        known.catalog.register_external("yet-another")
+
+
+async def test_no_more_guests_are_connected_than_the_operator_allows(tmp_path):
+    known = Known(tmp_path, max_external=2)
+    for name in "abc":
+        plugin = known.catalog.register_external(name)
+        assert plugin.is_external
+    for name in "ab":
+        known.get(name).session = unopened(name)
+    with pytest.raises(HandshakeError, match="2 external plugins are connected; max_external"):
+        known.catalog.register_external("d")
+    known.get("a").session = None
+    known.catalog.register_external("d")
 
 
 async def test_guests_and_sources_are_not_missed_in_the_directory(known, tmp_path):
