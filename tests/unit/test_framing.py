@@ -7,6 +7,7 @@ import json
 import tracemalloc
 
 import pytest
+from tests.support.heap import bytes_in_use
 from tests.support.wire_kit import raw_frame
 
 from vconnect._framing import (
@@ -152,6 +153,15 @@ def test_an_event_is_measured_with_all_that_a_dialect_may_add():
     assert Event(NAME, "x", size).classic_frame == raw_frame(CLASSIC + b'"x"}')
     with pytest.raises(PayloadError, match=f"payload of {size} bytes"):
         Event(NAME, "x", size - 1)
+
+
+def test_an_event_that_waits_takes_no_more_memory_than_its_text():
+    """The encoder reserves 64 bytes for an empty list, and keeps them."""
+    lists = [[]] * 32_000
+    before = bytes_in_use()
+    waiting = [Event(NAME, lists) for _ in range(20)]
+    assert bytes_in_use() - before < 1.2 * 20 * 96_000
+    assert parsed(waiting[0].native_frame(1, 1))["payload"] == lists
 
 
 def test_a_native_frame_has_what_differs_from_call_to_call():

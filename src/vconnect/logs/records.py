@@ -260,7 +260,9 @@ def _encode(fields: Mapping[str, Any]) -> bytes | None:
     if not fields:
         return _NO_FIELDS
     try:
-        return orjson.dumps(fields)
+        # A copy, because the record is kept, and the encoder does not give back what its buffer has
+        # too much: that can be eighty times the text.
+        return bytes(memoryview(orjson.dumps(fields)))
     except orjson.JSONEncodeError:
         return None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.support.heap import bytes_in_use
 
 from vconnect.logs.records import (
     LineParser,
@@ -224,3 +225,10 @@ def test_a_level_is_not_told_twice(text, shown):
     assert without_level(text, guess_level(text)) == shown
     assert LogRecord(1, 0, "stderr", guess_level(text), text).line() == shown
     assert without_level(text, "trace") == text  # shown after another level
+
+
+def test_the_fields_of_a_kept_record_take_no_more_memory_than_their_text() -> None:
+    fields = {"k": [[]] * 5_000}
+    before = bytes_in_use()
+    kept = [from_call("info", "x", fields) for _ in range(20)]
+    assert bytes_in_use() - before < 1.2 * sum(len(one.fields_json) for one in kept)
