@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from vconnect.errors import ConfigError, ManifestError
-from vconnect.packages.config_schema import check_schema
+from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.manifest import parse_manifest
 from vconnect.settings.load import load_settings
 

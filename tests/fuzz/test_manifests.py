@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vconnect.errors import ManifestError
-from vconnect.packages import config_schema
-from vconnect.packages.config_schema import check_schema, find_violation
+from vconnect.packages.config_schema import rules
+from vconnect.packages.config_schema.check import check_schema, find_violation
 from vconnect.packages.manifest import parse_manifest
 from vconnect.settings import load
 from vconnect.settings.model import PluginOptions, Settings
@@ -65,7 +65,7 @@ def test_a_schema_is_refused_or_can_be_used(schema, config):
     if not isinstance(schema, dict):
         return
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(config_schema, "_TIMEOUT_S", 0.2)
+        patched.setattr(rules, "_LONGEST_S", 0.2)
         with suppress(ManifestError):
             check_schema(schema, "here")
             assert isinstance(find_violation(schema, config), str)

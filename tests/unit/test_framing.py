@@ -157,7 +157,7 @@ def test_an_event_is_measured_with_all_that_a_dialect_may_add():
 
 def test_an_event_that_waits_takes_no_more_memory_than_its_text():
     """The encoder reserves 64 bytes for an empty list, and keeps them."""
-    lists = [[]] * 32_000
+    lists: list[list[int]] = [[]] * 32_000
     before = bytes_in_use()
     waiting = [Event(NAME, lists) for _ in range(20)]
     assert bytes_in_use() - before < 1.2 * 20 * 96_000

@@ -11,7 +11,7 @@ from typing import Any
 
 from vconnect.dispatch.delivery import inherited
 from vconnect.errors import ConfigError, PluginUnavailableError
-from vconnect.packages.config_schema import find_violation
+from vconnect.packages.config_schema.check import find_violation
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.supervision.admission import merge_config

@@ -20,7 +20,7 @@ from vconnect.errors import InstallError, PluginStartError
 
 from .archive import PACKAGE_SUFFIXES, unpack
 from .command import production_command
-from .config_schema import check_schema
+from .config_schema.check import check_schema
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 from .selection import LeftOut, Selection, select
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
-from vconnect.packages.config_schema import check_schema
+from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.fetch import fetch
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest
 from vconnect.packages.source import FetchLimits, Progress, Source, parse_source

@@ -16,7 +16,7 @@ import msgspec
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.names import NAME_RULE, canonical_name, may_be_named
 from vconnect.packages.command import production_command
-from vconnect.packages.config_schema import check_schema
+from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 from .home import PluginHome

@@ -2,17 +2,19 @@
 
 # Checking may take a second, so it is done in a thread before the start, for every version that the
 # start may choose. The start itself then only looks the result up. If the files have changed in
-# between, it checks again where it is: rarely, and within the same limits.
+# between, it checks again where it is, rarely: what takes more than a moment is tried again later.
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import orjson
-
-from vconnect.errors import ConfigError, ManifestError
-from vconnect.packages.config_schema import check_schema, find_violation
+from vconnect.errors import ConfigError, ManifestError, PluginStartError
+from vconnect.packages.config_schema.check import answer, answer_at_once, refuse
+from vconnect.packages.config_schema.rules import Verdict
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.threads import in_thread
@@ -28,7 +30,7 @@ class ConfigChecks:
     def __init__(self) -> None:
         # For each plugin, what was checked: its files and its configuration.
         self._prepared: dict[str, tuple[object, ...]] = {}
-        self._results: dict[bytes, str] = {}
+        self._results: dict[bytes, Verdict] = {}
 
     def is_prepared(self, plugin: PluginRuntime) -> bool:
         """Return whether `check` has nothing to do that takes long."""
@@ -54,28 +56,48 @@ class ConfigChecks:
         Raises:
             ManifestError: Its ``config_schema`` cannot be used.
             ConfigError: The configuration violates it; the text says where, and what is expected.
+            PluginStartError: The manifest has changed since it was checked, and that takes long.
         """
         if manifest is None or not manifest.config_schema:
             return
-        check_schema(manifest.config_schema, str(origin))
         config = merge_config(manifest.config, plugin.config)
-        key = hashlib.sha256(orjson.dumps(manifest.config_schema) + repr(config).encode()).digest()
-        if key not in self._results:
+        verdict = self._look_up(manifest.config_schema, config, answer_at_once)
+        if verdict is None:
+            self._prepared.pop(plugin.name, None)
+            words = f"{origin} has changed since its config_schema was checked; it is checked again"
+            raise PluginStartError(plugin.name, words, is_momentary=True)
+        refuse(verdict, str(origin))
+        if verdict.violation:
+            raise ConfigError(
+                f"invalid configuration: {verdict.violation}; "
+                f"set it in [plugins.config.{plugin.name}]"
+            )
+
+    def _look_up(
+        self, schema: dict[str, Any], config: dict[str, Any], ask: Callable[..., Verdict | None]
+    ) -> Verdict | None:
+        """Return the verdict that is remembered; else ask for it."""
+        key = hashlib.sha256(
+            repr(schema).encode("utf-8", "surrogatepass")
+            + repr(config).encode("utf-8", "surrogatepass")
+        ).digest()
+        verdict = self._results.get(key)
+        if verdict is None and (verdict := ask(schema, config)) is not None:
             # In normal use there is one result for each plugin.
             if len(self._results) >= _MAX_RESULTS:
                 self._results.clear()
-            self._results[key] = find_violation(manifest.config_schema, config)
-        if violation := self._results[key]:
-            raise ConfigError(
-                f"invalid configuration: {violation}; set it in [plugins.config.{plugin.name}]"
-            )
+                self._prepared.clear()
+            self._results[key] = verdict
+        return verdict
 
     def _check_versions(self, plugin: PluginRuntime) -> None:
         for file in _manifests_of(plugin):
-            try:
-                self.check(plugin, read_manifest_if_any(file), file)
-            except (ManifestError, ConfigError):
-                continue  # the start reports it, if it chooses this version
+            # What is wrong with it, the start reports, if it chooses this version.
+            with suppress(ManifestError):
+                manifest = read_manifest_if_any(file)
+                if manifest is not None and manifest.config_schema:
+                    config = merge_config(manifest.config, plugin.config)
+                    self._look_up(manifest.config_schema, config, answer)
 
 
 def _manifests_of(plugin: PluginRuntime) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -29,6 +30,12 @@ def result_of(work: Work) -> Result:
         deliveries_per_second=5678.0,
         bytes_per_second=9e6,
     )
+
+
+@pytest.fixture(autouse=True)
+def levels(caplog: pytest.LogCaptureFixture) -> None:
+    """Undo what the command does to the log of this process."""
+    caplog.set_level(logging.NOTSET, logger="vconnect.watching")
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ def test_a_level_is_not_told_twice(text, shown):
 
 
 def test_the_fields_of_a_kept_record_take_no_more_memory_than_their_text() -> None:
-    fields = {"k": [[]] * 5_000}
+    fields: dict[str, Any] = {"k": [[]] * 5_000}
     before = bytes_in_use()
     kept = [from_call("info", "x", fields) for _ in range(20)]
     assert bytes_in_use() - before < 1.2 * sum(len(one.fields_json) for one in kept)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from vconnect.errors import ConfigError, ManifestError
-from vconnect.packages import config_schema
+from vconnect.errors import ConfigError, ManifestError, PluginStartError
+from vconnect.packages.config_schema import check
+from vconnect.packages.config_schema.rules import Verdict
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.supervision import config_checks
@@ -27,11 +28,11 @@ class Place:
         self.checks = ConfigChecks()
         self.threads: list[threading.Thread] = []
 
-        def find_violation(*arguments: Any) -> str:
+        def asked(*arguments: Any) -> Verdict:
             self.threads.append(threading.current_thread())
-            return config_schema.find_violation(*arguments)
+            return check.answer(*arguments)
 
-        monkeypatch.setattr(config_checks, "find_violation", find_violation)
+        monkeypatch.setattr(config_checks, "answer", asked)
 
     def write(self, **fields: Any) -> Manifest:
         file = self.directory / MANIFEST_NAME
@@ -113,3 +114,25 @@ async def test_results_are_forgotten_at_some_point(place, monkeypatch):
     for port in range(5):
         place.check(place.plugin({"port": port}, config_schema=NEEDS_PORT))
     assert len(place.checks._results) <= 2
+
+
+async def test_what_takes_long_is_not_checked_where_it_starts(place):
+    """The manifest changes after the check, into one that another process would have to look at."""
+    plugin = place.plugin({"k1": 1}, config_schema=NEEDS_PORT)
+    await place.checks.prepare(plugin)
+    large = {"properties": {f"k{n}": {"type": "integer"} for n in range(150)}}
+    plugin.manifest = place.write(config_schema=large)
+    with pytest.raises(PluginStartError, match=r"plugin\.json has changed since") as caught:
+        place.check(plugin)
+    assert caught.value.is_momentary
+    assert not place.checks.is_prepared(plugin)
+    await place.checks.prepare(plugin)
+    place.check(plugin)
+
+
+async def test_who_loses_its_result_is_checked_again(place, monkeypatch):
+    monkeypatch.setattr(config_checks, "_MAX_RESULTS", 1)
+    plugin = place.plugin({"port": 1}, config_schema=NEEDS_PORT)
+    await place.checks.prepare(plugin)
+    place.check(place.plugin({"port": 2}, config_schema=NEEDS_PORT))
+    assert not place.checks.is_prepared(plugin)

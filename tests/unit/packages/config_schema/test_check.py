@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from vconnect.errors import ManifestError
-from vconnect.packages import config_schema
-from vconnect.packages.config_schema import MAX_SCHEMA_BYTES, check_schema, find_violation
+from vconnect.packages.config_schema import rules
+from vconnect.packages.config_schema.check import answer_at_once, check_schema, find_violation
+from vconnect.packages.config_schema.rules import MAX_SCHEMA_BYTES, judge_patiently
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -160,13 +161,15 @@ DOUBLING = {f"a{i}": {"allOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in ran
     ids=["references", "pattern", "names", "other-names", "dialect"],
 )
 def test_a_check_has_an_end(schema, config, monkeypatch):
-    monkeypatch.setattr(config_schema, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rules, "_LONGEST_S", 0.1)
     check_schema(schema, "here")
     began = time.monotonic()
-    assert find_violation(schema, config) == (
+    assert judge_patiently(schema, config).violation == (
         "$: checking it against config_schema takes longer than 0.1 s"
     )
     assert time.monotonic() - began < 1
+    assert answer_at_once(schema, config) is None
+    assert "takes longer than 1 s" in find_violation(schema, config)
 
 
 def test_a_long_list_of_unique_items_takes_a_moment():
