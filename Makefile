@@ -73,7 +73,7 @@ attack: $(VENV)/.test
 
 # What needs the controllers of cgroup v2 or a real systemd: in QEMU, on this machine's files.
 MACHINE := tests/machine tests/fault/test_cgroups.py tests/integration/test_spawn.py
-# Some of it only: make machine SELECT='not no-uvloop'
+# Some of it only: make machine SELECT='systemd or spawn'
 machine: $(VENV)/.test
 	$(BIN)/python tests/machine/boot.py $(MACHINE) $(if $(SELECT),-k '$(SELECT)')
 

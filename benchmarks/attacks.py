@@ -24,6 +24,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -255,14 +256,19 @@ def main() -> int:
     if options.quick:
         plan = plan._replace(rounds=1, seconds=1.0)
     levels = sandboxes() if options.nasty else ["off"]
+    show([options.sandbox] if options.sandbox else levels, plan)
+    return 0
+
+
+def show(levels: Iterable[str], plan: Plan) -> None:
+    """Measure in each sandbox, and print the table."""
     logging.disable()  # what the host says of the attacks
     print("an echo plugin's round trips, beside another plugin")
     print(LINE.format(*TITLES))
     with ground() as made:
-        for level in [options.sandbox] if options.sandbox else levels:
+        for level in levels:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(compare(made, level, plan))
-    return 0
 
 
 if __name__ == "__main__":

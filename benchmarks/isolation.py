@@ -3,7 +3,8 @@
 A host serves an echo plugin in C, whose round trips are timed one after another. Beside it a
 second plugin gets a thousand events a second, in turns of a fraction of a second: one that
 behaves, one that answers garbage, one that never reads. The rows differ in nothing else, so the
-ratios to the first row are what bad manners cost a neighbour.
+ratios to the first row are what bad manners cost a neighbour. A second table has a row for each
+attack over the wire; see ``attacks.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import uvloop
 from vconnect import PluginRuntimeManager
 from vconnect.errors import PluginError
 
+from . import attacks
 from .supervision import Ground, ground
 
 ROUNDS = 15
@@ -149,6 +151,8 @@ def main() -> int:
     print(f"{'the other plugin':<28} {titles}  what became of its events")
     with ground() as made, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(compare(made))
+    print()
+    attacks.show(["off"], attacks.ATTACKS_PLAN)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import bench, control, logs, projects, serve, signing
+from .commands import bench, control, logs, projects, serve, signing
 from .context import State, pass_state
 
 

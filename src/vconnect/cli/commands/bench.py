@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import print_bench, print_json
+from vconnect.cli.output import print_bench, print_json
 
 if TYPE_CHECKING:
     from vconnect.bench.works import Work

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vconnect.cli.context import State, admin_option, config_option, pass_state, settings_for
+from vconnect.cli.progress import DownloadBar
 from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import Settings
-
-from .context import State, admin_option, config_option, pass_state, settings_for
-from .progress import DownloadBar
 
 if TYPE_CHECKING:
     from vconnect.host.guardian import Lifeline

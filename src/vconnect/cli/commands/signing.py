@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .output import clean, print_json
+from vconnect.cli.output import clean, print_json
 
 _PASSWORD_FILE = click.option(
     "--password-file",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .output import clean, print_json, print_packed
+from vconnect.cli.output import clean, print_json, print_packed
 
 LANGUAGES = ("python", "rust")
 
@@ -24,9 +24,8 @@ LANGUAGES = ("python", "rust")
 )
 def new(name: str, lang: str, directory: Path | None) -> None:
     """Create a plugin called NAME: a project that runs as it is."""
+    from vconnect.cli.scaffold import create_project
     from vconnect.names import canonical_name
-
-    from .scaffold import create_project
 
     # Named like the plugin is listed, without the prefix.
     target = directory or Path(canonical_name(name))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from tests.support.fake_manager import FakeManager
 
-from vconnect.cli import logs as logs_module
 from vconnect.cli.boundary import run
+from vconnect.cli.commands import logs as logs_module
 from vconnect.cli.root import root
 from vconnect.logs.ring import LogRing
 

@@ -13,12 +13,18 @@ import click
 from orjson import JSONDecodeError
 
 from vconnect._framing import parse_message
+from vconnect.cli.boundary import FAILED
+from vconnect.cli.context import State, admin_option, config_option, find_admin_socket, pass_state
+from vconnect.cli.output import (
+    print_done,
+    print_host,
+    print_json,
+    print_outcome,
+    print_plugin,
+    print_plugins,
+)
 from vconnect.errors import RemoteProtocolError
 from vconnect.wire.messages import why_not_json
-
-from .boundary import FAILED
-from .context import State, admin_option, config_option, find_admin_socket, pass_state
-from .output import print_done, print_host, print_json, print_outcome, print_plugin, print_plugins
 
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vconnect.cli.output import print_json, print_json_lines, print_records
 from vconnect.names import LOG_LEVELS
 
 from .control import RunningHost, asks_host, name_argument
-from .output import print_json, print_json_lines, print_records
 
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient

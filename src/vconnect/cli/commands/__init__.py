@@ -1,0 +1,11 @@
+"""The commands.
+
+========== ================================================================================
+`serve`    runs a host in the foreground
+`control`  queries and controls a running host over its administration socket
+`logs`     shows a plugin's output, and follows it
+`projects` creates a plugin project, and a package from one
+`signing`  makes keys, and signs packages
+`bench`    measures this machine
+========== ================================================================================
+"""
