@@ -166,7 +166,7 @@ class PluginProcess:
         self.max_rss_bytes: int | None = None
         self.cpu_s: float | None = None
         #: Removes what was created on disk for this start alone. Blocks.
-        self.remove_leftovers: Callable[[], None] = _nothing
+        self.remove_leftovers: Callable[[], None] = lambda: None
         self._plugin = spec.plugin
         self._is_wrapped = spec.is_wrapped
         self._tree = ProcessTree(child.pid, spec.cgroup, is_wrapped=spec.is_wrapped)
@@ -417,10 +417,6 @@ class PluginProcess:
                 waited >= _REFUSED_PATIENCE_S and self._tree.is_beyond_reach()
             ):
                 return self._tree.who_is_left()
-
-
-def _nothing() -> None:
-    """Do nothing: the default where nothing has to be removed."""
 
 
 def _two_pipes(spec: LaunchSpec) -> tuple[int, int, int, int]:
