@@ -6,6 +6,7 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
     ├── ConfigError                 the operator's settings
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk that it is written to
+    │   └── ConflictError           … or what is installed already, or is being done
     ├── SignatureError              a key or a signature, or what it was made for
     ├── SocketError                 the host's own socket, directory or lock
     ├── StateError                  the host's state file
@@ -47,6 +48,10 @@ class ManifestError(VConnectError):
 
 class InstallError(VConnectError):
     """A package could not be installed. Nothing of it was left behind."""
+
+
+class ConflictError(InstallError):
+    """What was asked for does not go together with what there is. Nothing was changed."""
 
 
 class SignatureError(VConnectError):

@@ -31,8 +31,8 @@ import asyncio, hashlib, json, os, shutil, signal, sys, threading
 from pathlib import Path
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import StoreSettings
-from vconnect.store import migration
-from vconnect.store.carry import Pending
+from vconnect.store.plain import migration
+from vconnect.store.plain.carry import Pending
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
 from vconnect.store.trees import remove

@@ -109,7 +109,7 @@ async def test_a_full_disk_during_a_migration(
     tmp_path: Path, packages: list[str], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "renames":
-        monkeypatch.setattr("vconnect.store.migration.exchange", lambda *_: False)
+        monkeypatch.setattr("vconnect.store.plain.migration.exchange", lambda *_: False)
     outcomes, refused = set(), []
     for number, size in enumerate(f"{size}k" for size in range(20, 120, 4)):
         place = tmp_path / str(number)

@@ -19,6 +19,7 @@ from vconnect.errors import NotOpenError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
+from vconnect.operations.packages import Packages
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
@@ -109,6 +110,10 @@ class PluginRuntimeManager(Sender):
         installer = PluginInstaller.of(settings, progress)
         self._releases = Releases(installer.store, settings.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
+        #: Installs, upgrades, rolls back and removes plugins.
+        self.packages = Packages(
+            self, self._catalog, self._registry, installer.store, settings.state_directory
+        )
         self._guardian_pid = guardian_pid
         self._cgroups = CgroupTree(
             settings.part(CgroupSettings), settings.socket_path, settings.needed_controllers

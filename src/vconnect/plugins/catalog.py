@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from vconnect.bucket import Bucket
@@ -16,7 +17,7 @@ from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.settings.load import dev_plugin
 from vconnect.settings.model import Settings
-from vconnect.store.installer import PluginInstaller
+from vconnect.store.installer import Offer, PluginInstaller
 from vconnect.store.listing import InstalledPlugin
 from vconnect.threads import in_thread
 
@@ -114,14 +115,19 @@ class Catalog:
             )
         self._forgetting.take(1)
         _log.info("plugin %s is forgotten: it has gone, and many others have too", gone[0].name)
-        self._registry.remove(gone[0])
-        self._logs.forget(gone[0].name)
+        self.forget(gone[0])
 
     async def install(self, url: str) -> str:
         """Install a package, and return its plugin's name."""
-        installed = await self._installer.install(self._installer.parse(url))
-        self._adopt(installed)
-        return installed.name
+        return (await self.install_checked(url)).name
+
+    async def install_checked(
+        self, url: str, check: Callable[[Offer], None] | None = None
+    ) -> InstalledPlugin:
+        """Install a package, if ``check`` does not refuse it; see `PluginInstaller.install`."""
+        installed = await self._installer.install(self._installer.parse(url), check)
+        self.adopt(installed)
+        return installed
 
     async def install_all(self) -> None:
         """Install the packages that the settings name, unless that was done before.
@@ -136,7 +142,7 @@ class Catalog:
         # All sources are parsed first, so that a mistake is reported before anything is downloaded.
         for source in [self._installer.parse(url) for url in self._settings.install]:
             try:
-                self._adopt(await self._installer.apply(source))
+                self.adopt(await self._installer.apply(source))
             except InstallError as error:
                 if not source.is_remote:
                     raise
@@ -152,7 +158,7 @@ class Catalog:
         _log.info("discovered %d installed plugin(s)", len(found))
         for installed in found:
             _log_found(installed)
-            self._adopt(installed)
+            self.adopt(installed)
         await self._read_sources()
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
@@ -207,7 +213,7 @@ class Catalog:
         made.is_expected = path is not None and not self._state.wants_stopped(plugin)
         return made
 
-    def _adopt(self, installed: InstalledPlugin) -> None:
+    def adopt(self, installed: InstalledPlugin) -> None:
         """Register an installed plugin, or update it to its new version."""
         known = self._registry.exact(installed.name)
         # An external plugin that is gone leaves its name behind, which an installed one may take.
@@ -234,8 +240,12 @@ class Catalog:
             gone = not (plugin.dev or plugin.is_external) and plugin.home not in homes
             if gone and not plugin.is_up:
                 _log.info("plugin %s is no longer installed", plugin.name)
-                self._registry.remove(plugin)
-                self._logs.forget(plugin.name)
+                self.forget(plugin)
+
+    def forget(self, plugin: PluginRuntime) -> None:
+        """Forget a plugin of which nothing is running."""
+        self._registry.remove(plugin)
+        self._logs.forget(plugin.name)
 
 
 def _manifest_of(directory: Path) -> Manifest | None:

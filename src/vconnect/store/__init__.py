@@ -8,10 +8,9 @@
 `home`      one plugin's directory: its versions, which is current, which are kept
 `record`    ``store.json``: what happened to the versions of a plugin
 `listing`   what is in ``plugin_dir``, as far as plugins are concerned
-`migration` from a plain directory to a store directory
-`carry`     what a plugin wrote into its package directory, to its data directory
+`plain`     plain directories, and how they become store directories
+`verify`    compares what is installed with what was installed
 `locks`     locks between processes and hosts that share one ``plugin_dir``
 `trees`     directories as a whole: sealed, synced, removed
-`swap`      exchanges two directories atomically
 =========== ===============================================================================
 """

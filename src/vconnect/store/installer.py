@@ -14,7 +14,9 @@ import re
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from vconnect.errors import InstallError, ManifestError, PluginStartError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
@@ -36,6 +38,30 @@ from .trees import digest_of
 _NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
 _log = logging.getLogger(__name__)
+
+
+class Offer(NamedTuple):
+    """A package that was fetched and checked, and would be installed.
+
+    Attributes:
+        plugin: The plugin's name.
+        version: Its version, as its manifest has it.
+        digest: The sha256 of the package file.
+        size: The size of the package file in bytes; 0 if it is in the store already.
+        manifest: Its manifest; ``None`` if it is in the store already.
+        is_stored: Whether it is in the store already.
+    """
+
+    plugin: str
+    version: str
+    digest: str
+    size: int = 0
+    manifest: Manifest | None = None
+    is_stored: bool = False
+
+
+def _accept(_: Offer) -> None:
+    """Accept any package: the default of `PluginInstaller.install`."""
 
 
 class PluginInstaller:
@@ -98,7 +124,9 @@ class PluginInstaller:
         """Parse the source ``url`` and install the package; see `parse` and `install`."""
         return await self.install(self.parse(url))
 
-    async def install(self, source: Source) -> InstalledPlugin:
+    async def install(
+        self, source: Source, check: Callable[[Offer], None] | None = None
+    ) -> InstalledPlugin:
         """Install a package.
 
         The first version of a plugin becomes current. Another version is put beside it, and becomes
@@ -111,23 +139,28 @@ class PluginInstaller:
 
         Args:
             source: The source of the package.
+            check: Called in a thread with what would be installed, before anything is changed; what
+                it raises is raised here.
 
         Raises:
             InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
                 started, or writing failed.
         """
-        plugin, _ = await self._install_as(source)
+        plugin, _ = await self._install_as(source, check)
         return plugin
 
-    async def _install_as(self, source: Source) -> tuple[InstalledPlugin, str]:
+    async def _install_as(
+        self, source: Source, check: Callable[[Offer], None] | None = None
+    ) -> tuple[InstalledPlugin, str]:
         """Install a package, and return it with its digest."""
         _log.info("installing plugin from %s", source.shown)
+        check = check or _accept
         stop = threading.Event()
         staging = self.store.staging(stop)
         try:
             if source.path is not None:
                 # The usual case at a host's start, which then writes nothing.
-                known = await in_thread(stop, self._known, source, source.path, stop)
+                known = await in_thread(stop, self._known, source, source.path, check, stop)
                 if known is not None:
                     return known
             await in_thread(stop, staging.open)
@@ -139,7 +172,7 @@ class PluginInstaller:
                 progress=self._progress,
                 limits=self._fetch_limits,
             )
-            return await in_thread(stop, self._install, source, archive, staging, stop)
+            return await in_thread(stop, self._install, source, archive, staging, check, stop)
         finally:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
@@ -189,21 +222,29 @@ class PluginInstaller:
         return self.store.installed()
 
     def _known(
-        self, source: Source, archive: Path, stop: threading.Event
+        self,
+        source: Source,
+        archive: Path,
+        check: Callable[[Offer], None],
+        stop: threading.Event,
     ) -> tuple[InstalledPlugin, str] | None:
         """Return the plugin if its store has this package, which is then current or next."""
         try:
             digest, _ = _digest_of(archive)
         except OSError:
             return None  # unpacking will report what is wrong with it
-        return self._chosen(source, digest, stop)
+        return self._chosen(source, digest, check, stop)
 
     def _chosen(
-        self, source: Source, digest: str, stop: threading.Event
+        self, source: Source, digest: str, check: Callable[[Offer], None], stop: threading.Event
     ) -> tuple[InstalledPlugin, str] | None:
         plugin = self.store.with_digest(digest)
         if plugin is None:
             return None
+        version = self.store.home(plugin.home.name).find(digest)
+        if version is None:
+            return None
+        check(Offer(plugin.home.name, version.version, digest, is_stored=True))
         is_current = plugin.current is not None and plugin.current.digest == digest
         if is_current and plugin.next is None:
             _log.info("%s: %s is installed already", source.shown, _shown(plugin))
@@ -215,7 +256,12 @@ class PluginInstaller:
         return plugin, digest
 
     def _install(
-        self, source: Source, archive: Path, staging: Staging, stop: threading.Event
+        self,
+        source: Source,
+        archive: Path,
+        staging: Staging,
+        check: Callable[[Offer], None],
+        stop: threading.Event,
     ) -> tuple[InstalledPlugin, str]:
         """Unpack, check and commit. Blocks."""
         origin = source.shown
@@ -223,7 +269,7 @@ class PluginInstaller:
             digest, size = _digest_of(archive)
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
-        if known := self._chosen(source, digest, stop):
+        if known := self._chosen(source, digest, check, stop):
             return known
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         manifest = unpacked.manifest
@@ -244,6 +290,7 @@ class PluginInstaller:
             # The staging directory's path would mean nothing to the operator.
             message = error.message.replace(str(unpacked.path), manifest.plugin)
             raise InstallError(f"{origin}: could not be started: {message}") from error
+        check(Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest))
         receipt = Receipt(
             name=manifest.plugin,
             version=manifest.version,

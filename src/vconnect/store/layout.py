@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -119,6 +120,9 @@ class Receipt(ReceiptHead, frozen=True, kw_only=True):
     files: dict[str, tuple[str, bool]] = {}
 
 
+R = TypeVar("R", bound=ReceiptHead)
+
+
 def check_version(version: str, origin: str) -> None:
     """Refuse a version that cannot be a part of a directory's name.
 
@@ -154,9 +158,22 @@ def read_head(directory: Path) -> ReceiptHead:
     Raises:
         InstallError: It is missing, unreadable, or of another version than the directory.
     """
+    return _read(directory, ReceiptHead)
+
+
+def read_receipt(directory: Path) -> Receipt:
+    """Read the whole receipt of a version. Blocks.
+
+    Raises:
+        InstallError: See `read_head`.
+    """
+    return _read(directory, Receipt)
+
+
+def _read(directory: Path, kind: type[R]) -> R:
     file = directory / RECEIPT
     try:
-        receipt = msgspec.json.decode(read_own(file), type=ReceiptHead)
+        receipt = msgspec.json.decode(read_own(file), type=kind)
     except OSError as error:
         raise InstallError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -187,9 +204,8 @@ def read_version(directory: Path) -> InstalledVersion:
 def is_whole(version: InstalledVersion) -> bool:
     """Return whether every file of a version is still there, whatever is in it. Blocks."""
     try:
-        data = read_own(version.directory / RECEIPT)
-        files = msgspec.json.decode(data, type=Receipt).files
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        files = read_receipt(version.directory).files
+    except InstallError:
         return False
     return all(os.path.lexists(version.package / name) for name in files)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.errors import InstallError
+from vconnect.errors import ConflictError, InstallError
 from vconnect.processes.procfs import start_time
 
 # A change of one plugin may wait for the disk; a second one waits this long. Seconds.
@@ -69,7 +69,8 @@ def locked(
         patience: How long to wait, in seconds; by default a minute.
 
     Raises:
-        InstallError: The lock was not released in time, or the waiting was cancelled.
+        ConflictError: The lock was not released in time.
+        InstallError: The waiting was cancelled.
         OSError: The file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -99,7 +100,7 @@ def _wait(descriptor: int, path: Path, stop: threading.Event, plugin: str, patie
         if stop.wait(_POLL_S):
             raise InstallError(f"{path}: the installation was cancelled")
         if time.monotonic() > deadline:
-            raise InstallError(_why_locked(descriptor, path, plugin, patience))
+            raise ConflictError(_why_locked(descriptor, path, plugin, patience))
 
 
 def _why_locked(descriptor: int, path: Path, plugin: str, patience: float) -> str:

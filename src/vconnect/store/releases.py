@@ -17,10 +17,10 @@ from vconnect.errors import InstallError
 from vconnect.settings.parts import StoreSettings
 from vconnect.threads import in_thread
 
-from .carry import Pending
 from .home import PluginHome, acquire
 from .layout import VERSIONS, InstalledVersion, is_store_directory
 from .listing import Located, locate
+from .plain.carry import Pending
 from .record import Result
 from .store import PluginStore
 

@@ -42,7 +42,7 @@ from .layout import (
 )
 from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
 from .locks import locked, try_lock
-from .migration import migrate, settle
+from .plain.migration import migrate, settle
 from .record import Configured, Record
 from .trees import remove, seal
 
@@ -259,6 +259,22 @@ class PluginStore:
                 # A version that waited is not wanted any more.
                 home.set_next(version if version.digest != current.digest else None)
             return inspect(home.path)
+
+    def uninstall(self, plugin: str, stop: threading.Event | None = None) -> None:
+        """Remove a plugin's directory with all of its versions, plain or not.
+
+        It is moved away in one step and then deleted, so a kill leaves all of it or none.
+
+        Raises:
+            InstallError: There is none, it cannot be moved, or a lock was not released in time.
+        """
+        home = self.home(plugin)
+        with self.staging(stop) as staging, self.changing(plugin, "the removal", stop):
+            if not os.path.lexists(home.path):
+                raise InstallError(f"{home.path} is not there")
+            with self.locked(stop):
+                home.path.rename(staging.path / plugin)
+                sync(self.plugin_dir)
 
     @contextmanager
     def changing(

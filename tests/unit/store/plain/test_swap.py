@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.package_kit import tree
 
-from vconnect.store.swap import exchange
+from vconnect.store.plain.swap import exchange
 
 
 @pytest.fixture

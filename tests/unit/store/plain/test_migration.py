@@ -9,10 +9,10 @@ import pytest
 from tests.support.package_kit import leftovers
 from tests.support.store_kit import add, current, install, plain, waiting
 
-from vconnect.store import migration
 from vconnect.store.home import CARRIED
+from vconnect.store.plain import migration
+from vconnect.store.plain.swap import exchange
 from vconnect.store.store import PluginStore
-from vconnect.store.swap import exchange
 
 
 @pytest.fixture

@@ -20,9 +20,8 @@ from pathlib import Path
 import msgspec
 
 from vconnect.durable import make_directories, read_own, replace_file, sync
-
-from .home import CARRIED, CARRY
-from .layout import LEGACY, PACKAGE, VERSIONS
+from vconnect.store.home import CARRIED, CARRY
+from vconnect.store.layout import LEGACY, PACKAGE, VERSIONS
 
 _MANIFEST = "plugin.json"
 # What was unpacked with the manifest was written at about the same time. Seconds.

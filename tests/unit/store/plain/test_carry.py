@@ -10,7 +10,7 @@ import pytest
 from tests.support.package_kit import tree
 from tests.support.store_kit import install, plain
 
-from vconnect.store.carry import Pending, written_files
+from vconnect.store.plain.carry import Pending, written_files
 from vconnect.store.store import PluginStore
 
 
@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_halfway_leaves_no_half(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vconnect.store.carry.shutil.copy2", full)
+        patched.setattr("vconnect.store.plain.carry.shutil.copy2", full)
         with pytest.raises(OSError, match="No space left"):
             Pending(home, state).carry("example")
     assert [name for name, data in carried(state).items() if data is not None] == []

@@ -24,9 +24,8 @@ import msgspec
 from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import InstallError, ManifestError
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
-
-from .home import CARRY, PluginHome
-from .layout import (
+from vconnect.store.home import CARRY, PluginHome
+from vconnect.store.layout import (
     CURRENT,
     IN_USE,
     LEGACY,
@@ -42,9 +41,10 @@ from .layout import (
     is_store_directory,
     read_head,
 )
-from .record import Record
+from vconnect.store.record import Record
+from vconnect.store.trees import remove
+
 from .swap import exchange
-from .trees import remove
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,7 @@
+"""Changes of a running host, by command, route or method.
+
+========== ==================================================================================
+`packages` installs, upgrades, rolls back, removes and verifies plugins
+`changes`  what a change did, and the line in the log that says who asked for it
+========== ==================================================================================
+"""

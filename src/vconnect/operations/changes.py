@@ -1,0 +1,99 @@
+"""What a change of a plugin did, and who asked for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import time
+from typing import Literal
+
+import msgspec
+
+from vconnect.errors import ConflictError, InstallError, PluginError, VConnectError
+
+#: ``unchanged``: it was so already. ``installed``: the first version. ``switched``: another version
+#: serves. ``waiting``: the next start tries it. ``failed``: what was there before is there still.
+Outcome = Literal[
+    "unchanged", "installed", "switched", "waiting", "removed", "found", "gone", "planned", "failed"
+]
+
+_log = logging.getLogger(__name__)
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change did to one plugin.
+
+    Attributes:
+        name: The plugin's canonical name; what was given instead, if it is not known.
+        action: What was asked for, such as ``upgrade``.
+        before: The version before; empty for none.
+        after: The version afterwards, or that would be; empty for none.
+        digest: The sha256 of the package of the version afterwards; empty if there is none.
+        result: See `Outcome`.
+        code: A code for the failure, such as ``conflict``; empty without one.
+        reason: Why it failed, or what is to be done; empty if there is nothing to say.
+        took_s: How many seconds it took.
+    """
+
+    name: str
+    action: str
+    before: str = ""
+    after: str = ""
+    digest: str = ""
+    result: Outcome
+    code: str = ""
+    reason: str = ""
+    took_s: float = 0.0
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether what was asked for was not done."""
+        return self.result == "failed"
+
+
+def failure(action: str, name: str, error: VConnectError) -> Change:
+    """Describe a change that was refused or failed."""
+    return Change(name=name, action=action, result="failed", code=code_of(error), reason=str(error))
+
+
+def code_of(error: VConnectError) -> str:
+    """Return a code for an error of a change."""
+    if isinstance(error, PluginError):
+        return error.code
+    if isinstance(error, ConflictError):
+        return "conflict"
+    return "install_error" if isinstance(error, InstallError) else "failed"
+
+
+def user_in_words(uid: int) -> str:
+    """Name a user: ``uid 1000 (ann)``."""
+    try:
+        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+def this_user() -> str:
+    """Name the user of this process."""
+    return user_in_words(os.geteuid())
+
+
+def audit(change: Change, by: str, began: float) -> Change:
+    """Log who asked for a change and what came of it; return it with the time it took.
+
+    Args:
+        change: The change.
+        by: Who asked for it.
+        began: When it began, in seconds of `time.monotonic()`.
+    """
+    change = msgspec.structs.replace(change, took_s=round(time.monotonic() - began, 3))
+    versions = " → ".join(filter(None, (change.before, change.after))) or "-"
+    level = logging.WARNING if change.is_failure else logging.INFO
+    words = f": {change.reason}" if change.reason else ""
+    _log.log(
+        level,
+        "audit: %s %s %s by %s: %s in %.2f s%s",
+        *(change.action, change.name, versions, by, change.result, change.took_s, words),
+    )
+    return change

@@ -1,0 +1,610 @@
+"""Installs, upgrades, rolls back, removes and verifies the plugins of a running host."""
+
+# The steps themselves are elsewhere: the installer puts a version into the store, and a supervisor
+# tries the next version beside the current one and makes it current when it is ready. Here they are
+# put together, one plugin after the other, and what came of it is told. A failure of one plugin is
+# a row, and the others go on.
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from vconnect.errors import (
+    ConflictError,
+    InstallError,
+    PluginError,
+    PluginStartError,
+    UnknownPluginError,
+    VConnectError,
+)
+from vconnect.order import dependents
+from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.processes.directories import data_directory
+from vconnect.store.home import PluginHome
+from vconnect.store.installer import Offer
+from vconnect.store.layout import InstalledVersion, is_store_directory, read_receipt
+from vconnect.store.store import PluginStore
+from vconnect.store.trees import remove
+from vconnect.store.verify import Verified, verify
+from vconnect.threads import in_thread
+
+from .changes import Change, audit, failure, this_user
+
+# A digest, or the begin of one that is long enough to mean only one version.
+_MIN_DIGEST = 8
+
+
+class Orders(Protocol):
+    """What is asked of the host."""
+
+    async def start_plugin(self, name: str) -> None:
+        """Start a plugin."""
+
+    async def restart_plugin(self, name: str) -> None:
+        """Restart a plugin."""
+
+    async def stop_plugin(self, name: str) -> bool:
+        """Stop a plugin."""
+
+
+class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One version in the store.
+
+    Attributes:
+        version: The version, as its manifest has it.
+        digest: The sha256 of its package; begins with ``legacy-`` for what was a plain directory.
+        states: Some of ``current``, ``running``, ``next`` (the next start tries it) and ``failed``
+            (its last start); empty for one that is kept.
+        size: The size of its package in bytes; 0 if that is not known.
+        source: Where it came from, without credentials.
+        installed_at: When, in Unix seconds; 0 if that is not known.
+    """
+
+    version: str
+    digest: str
+    states: tuple[str, ...]
+    size: int
+    source: str
+    installed_at: float
+
+
+class _PreviewError(Exception):
+    """Ends an installation that was only to be shown."""
+
+    def __init__(self, offer: Offer) -> None:
+        super().__init__()
+        self.offer = offer
+
+
+class Packages:
+    """The packages of a running host; `PluginRuntimeManager.packages`.
+
+    Every method takes several plugins, and returns a `Change` for each, also for one that failed.
+    The changes are logged with who asked for them. Cancelling a method ends the change that is in
+    progress as the installer and the supervisor do, and those behind it are not begun.
+
+    Args:
+        orders: Starts and stops plugins.
+        catalog: Installs packages, and knows what is installed.
+        registry: The plugins.
+        store: What is installed.
+        state_dir: Where the plugins' data is.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        catalog: Catalog,
+        registry: Registry,
+        store: PluginStore,
+        state_dir: Path,
+    ) -> None:
+        self._orders = orders
+        self._catalog = catalog
+        self._registry = registry
+        self._store = store
+        self._state_dir = state_dir
+
+    async def install(
+        self,
+        sources: Iterable[str],
+        *,
+        upgrade: bool = False,
+        start: bool = True,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> list[Change]:
+        """Install packages and start their plugins.
+
+        Args:
+            sources: Paths or URLs.
+            upgrade: Whether a package may replace another version of its plugin. The new version is
+                started beside the old one, and takes over when it is ready; if it is not ready, the
+                old one serves on.
+            start: Whether to start the plugins. Otherwise their next start tries the new versions.
+            dry_run: Fetch and check only.
+            by: Who asks for it; by default the user of this process.
+        """
+
+        async def change(source: str) -> Change:
+            return await self._install(
+                "install", source, may_replace=upgrade, start=start, dry_run=dry_run
+            )
+
+        return await self._each("install", sources, change, by)
+
+    async def upgrade(
+        self, names: Iterable[str], *, dry_run: bool = False, by: str = ""
+    ) -> list[Change]:
+        """Install what the plugins' sources have now, as `install` does with ``upgrade``.
+
+        Args:
+            names: The plugins.
+            dry_run: Fetch and check only.
+            by: Who asks for it.
+        """
+
+        async def change(name: str) -> Change:
+            plugin = self._installed(name)
+            source = await in_thread(None, _source_of, plugin)
+            return await self._install(
+                "upgrade", source, may_replace=True, dry_run=dry_run, only=plugin.name
+            )
+
+        return await self._each("upgrade", self._dependencies_first(names), change, by)
+
+    async def rollback(
+        self, name: str, version: str = "", *, dry_run: bool = False, by: str = ""
+    ) -> Change:
+        """Return to a version that is in the store.
+
+        Args:
+            name: The plugin.
+            version: The version, ``VERSION+DIGEST``, or the begin of a digest; by default the one
+                that was ready last before the current one.
+            dry_run: Show only which it is.
+            by: Who asks for it.
+        """
+
+        async def change(name: str) -> Change:
+            plugin = self._installed(name)
+            target = await in_thread(None, _target_of, plugin, version)
+            before = plugin.current_version
+            planned = _change("rollback", plugin.name, before, target, "planned")
+            if dry_run:
+                return planned
+            chosen = await in_thread(None, self._store.choose, _directory(plugin), target.digest)
+            if chosen is None:
+                raise InstallError(f"{target.directory} has just been removed")
+            self._catalog.adopt(chosen)
+            return await self._try_next(planned)
+
+        return (await self._each("rollback", [name], change, by))[0]
+
+    async def uninstall(
+        self,
+        names: Iterable[str],
+        *,
+        purge: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> list[Change]:
+        """Stop plugins and remove them with all of their versions.
+
+        Args:
+            names: The plugins.
+            purge: Whether to remove their data too.
+            force: Whether to remove what others require.
+            dry_run: Remove nothing.
+            by: Who asks for it.
+        """
+        wanted = list(names)
+        going = {self._registry.get(name).name for name in wanted if self._is_known(name)}
+
+        async def change(name: str) -> Change:
+            plugin = self._installed(name)
+            if not force:
+                self._check_not_required(plugin, going)
+            done = _change("uninstall", plugin.name, plugin.current_version, None, "planned")
+            if not dry_run:
+                await self._remove(plugin, purge=purge)
+                done = msgspec.structs.replace(done, result="removed")
+            return done if purge else _with_words(done, await self._what_stays(plugin))
+
+        order = list(reversed(self._dependencies_first(wanted)))
+        return await self._each("uninstall", order, change, by)
+
+    async def rescan(self, *, dry_run: bool = False, by: str = "") -> list[Change]:
+        """Take in what was put into ``plugin_dir`` or removed from it by hand.
+
+        New plugins are started. One whose directory is gone is forgotten; if it runs, it runs on.
+
+        Args:
+            dry_run: Show only what is new or gone.
+            by: Who asks for it.
+
+        Raises:
+            InstallError: The directory cannot be read.
+        """
+        began = time.monotonic()
+        there = {one.name: one for one in await in_thread(None, self._store.installed)}
+        known = {one.name for one in self._registry if not (one.dev or one.is_external)}
+        new, gone = sorted(there.keys() - known), sorted(known - there.keys())
+        if dry_run:
+            planned = [_change("rescan", name, None, there[name].current, "found") for name in new]
+            return planned + [_change("rescan", name, None, None, "gone") for name in gone]
+        await self._catalog.discover()
+        started = [name for name in new if self._is_known(name)]
+        changes = await asyncio.gather(*(self._take_in(name) for name in started))
+        left = [_change("rescan", name, None, None, "gone") for name in gone]
+        return [audit(one, by or this_user(), began) for one in (*changes, *left)]
+
+    async def versions(self, name: str) -> list[VersionSummary]:
+        """List the versions of a plugin in the store, the current one first.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        plugin = self._registry.get(name)
+        running = plugin.current_version if plugin.process is not None else None
+        home = plugin.home
+        if home is None or plugin.dev or not is_store_directory(home):
+            return []
+        return await in_thread(None, _summarize, home, running)
+
+    async def verify(self, names: Iterable[str] = ()) -> list[Verified]:
+        """Compare what is installed with what was installed; by default of all plugins.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        wanted = [self._registry.get(name) for name in names] or list(self._registry)
+        found: list[Verified] = []
+        for plugin in sorted(wanted, key=lambda one: one.name):
+            if plugin.home is not None and not plugin.dev:
+                found += await in_thread(None, verify, plugin.name, plugin.home)
+        return found
+
+    # Each plugin.
+
+    async def _each(
+        self,
+        action: str,
+        names: Iterable[str],
+        change: Callable[[str], Awaitable[Change]],
+        by: str,
+    ) -> list[Change]:
+        """Make a change to one after the other, and log what came of each."""
+        done: list[Change] = []
+        for name in names:
+            began = time.monotonic()
+            try:
+                made = await change(name)
+            except VConnectError as error:
+                made = failure(action, name, error)
+            done.append(audit(made, by or this_user(), began))
+        return done
+
+    async def _install(
+        self,
+        action: str,
+        source: str,
+        *,
+        may_replace: bool,
+        start: bool = True,
+        dry_run: bool = False,
+        only: str = "",
+    ) -> Change:
+        before: dict[str, InstalledVersion | None] = {}
+
+        def check(offer: Offer) -> None:
+            before[offer.plugin] = self._current(offer.plugin)
+            self._check(offer, before[offer.plugin], may_replace=may_replace, only=only)
+            if dry_run:
+                raise _PreviewError(offer)
+
+        try:
+            installed = await self._catalog.install_checked(source, check)
+        except _PreviewError as preview:
+            offer = preview.offer
+            old = before[offer.plugin]
+            same = old is not None and old.digest == offer.digest
+            return Change(
+                name=offer.plugin,
+                action=action,
+                before=old.version if old is not None else "",
+                after=offer.version,
+                digest=offer.digest,
+                result="unchanged" if same else "planned",
+            )
+        new = installed.next or installed.current
+        old = before.get(installed.name)
+        planned = _change(action, installed.name, old, new, "unchanged")
+        if installed.next is None and old is not None:
+            return planned
+        if not start:
+            result = "waiting" if installed.next is not None else "installed"
+            return msgspec.structs.replace(planned, result=result)
+        if installed.next is not None:
+            return await self._try_next(planned)
+        return await self._start_first(planned)
+
+    def _check(
+        self, offer: Offer, current: InstalledVersion | None, *, may_replace: bool, only: str
+    ) -> None:
+        if only and offer.plugin != only:
+            raise InstallError(
+                f"its source has a package of {offer.plugin} now, not of {only}; to install that, "
+                "use: vconnect install SOURCE"
+            )
+        known = self._registry.exact(offer.plugin)
+        if known is not None and known.dev:
+            raise ConflictError(
+                f"{offer.plugin} runs from {known.path}; an installed version would not be used"
+            )
+        if may_replace or (current is not None and current.digest == offer.digest):
+            return
+        if current is not None or self._store.home(offer.plugin).path.exists():
+            version = current.version if current is not None else "a version without a package"
+            raise ConflictError(
+                f"{offer.plugin} is installed ({version}), and this is {offer.version or 'another'}"
+                " one; to replace it, use --upgrade"
+            )
+
+    def _current(self, plugin: str) -> InstalledVersion | None:
+        return self._store.home(plugin).current()
+
+    async def _start_first(self, planned: Change) -> Change:
+        """Start a plugin whose first version was installed. It stays installed in any case."""
+        done = msgspec.structs.replace(planned, result="installed")
+        try:
+            await self._orders.start_plugin(planned.name)
+        except PluginError as error:
+            words = f"{_message(error)}; it is installed: correct that, and use: vconnect start"
+            return msgspec.structs.replace(
+                done, result="failed", code="spawn_failed", reason=f"{words} {planned.name}"
+            )
+        return done
+
+    async def _try_next(self, planned: Change) -> Change:
+        """Let the next version take over, if it gets ready."""
+        plugin = self._registry.get(planned.name)
+        if plugin.desired == "stopped" and plugin.process is None:
+            words = f"it is stopped; the next start tries it: vconnect start {plugin.name}"
+            return msgspec.structs.replace(planned, result="waiting", reason=words)
+        try:
+            await self._orders.restart_plugin(planned.name)
+        except PluginStartError as error:
+            return self._not_ready(planned, _message(error))
+        current = await in_thread(None, self._current, _directory(plugin))
+        if current is not None and current.digest == planned.digest:
+            return msgspec.structs.replace(planned, result="switched")
+        return self._not_ready(planned, await in_thread(None, _last_words, plugin, planned.digest))
+
+    def _not_ready(self, planned: Change, reason: str) -> Change:
+        old = f"; {planned.before} serves on" if planned.before else ""
+        words = f"{planned.after or 'it'} did not get ready: {reason}{old}"
+        return msgspec.structs.replace(
+            planned, result="failed", code="spawn_failed", reason=words, after=planned.before
+        )
+
+    async def _take_in(self, name: str) -> Change:
+        plugin = self._registry.get(name)
+        done = _change("rescan", name, None, plugin.current_version, "found")
+        try:
+            await self._orders.start_plugin(name)
+        except PluginError as error:
+            return msgspec.structs.replace(
+                done, result="failed", code=error.code, reason=str(error)
+            )
+        return done
+
+    # Removal.
+
+    async def _remove(self, plugin: PluginRuntime, *, purge: bool) -> None:
+        if not await self._orders.stop_plugin(plugin.name):
+            raise ConflictError(f"{plugin.name} was started again meanwhile; it is not removed")
+        await in_thread(None, self._store.uninstall, _directory(plugin))
+        if purge:
+            await in_thread(None, _purge, data_directory(plugin.name, self._state_dir))
+        self._catalog.forget(plugin)
+
+    def _check_not_required(self, plugin: PluginRuntime, going: set[str]) -> None:
+        required = {other.name: other.required_plugins for other in self._registry}
+        if others := sorted(dependents(required).get(plugin.name, set()) - going):
+            raise ConflictError(
+                f"{plugin.name} is required by {', '.join(others)}; remove them too, or use --force"
+            )
+
+    async def _what_stays(self, plugin: PluginRuntime) -> str:
+        data = data_directory(plugin.name, self._state_dir)
+        if not await in_thread(None, _has_files, data):
+            return ""
+        return f"its data stays in {data}; to remove it too, use --purge"
+
+    # Names.
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            self._registry.get(name)
+        except UnknownPluginError:
+            return False
+        return True
+
+    def _installed(self, name: str) -> PluginRuntime:
+        """Return an installed plugin.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            ConflictError: It is not installed, but runs from source or attached on its own.
+        """
+        plugin = self._registry.get(name)
+        if plugin.is_external:
+            raise ConflictError(f"{plugin.name} was started by another program; end it there")
+        if plugin.dev:
+            raise ConflictError(
+                f"{plugin.name} runs from {plugin.path}; take it out of dev_plugins instead"
+            )
+        return plugin
+
+    def _dependencies_first(self, names: Iterable[str]) -> list[str]:
+        """Order plugins so that each comes after those that it requires; unknown ones come last."""
+        wanted = list(dict.fromkeys(names))
+        plugins = {name: self._registry.get(name) for name in wanted if self._is_known(name)}
+        placed: list[str] = []
+
+        def place(name: str, above: tuple[str, ...] = ()) -> None:
+            if name in placed or name in above:
+                return
+            for other, plugin in plugins.items():
+                if plugin.name in plugins[name].required_plugins:
+                    place(other, (*above, name))
+            placed.append(name)
+
+        for name in plugins:
+            place(name)
+        return placed + [name for name in wanted if name not in plugins]
+
+
+def _change(
+    action: str,
+    name: str,
+    before: InstalledVersion | None,
+    after: InstalledVersion | None,
+    result: str,
+) -> Change:
+    return msgspec.convert(
+        {
+            "name": name,
+            "action": action,
+            "before": before.version if before is not None else "",
+            "after": after.version if after is not None else "",
+            "digest": after.digest if after is not None else "",
+            "result": result,
+        },
+        Change,
+    )
+
+
+def _with_words(change: Change, words: str) -> Change:
+    return msgspec.structs.replace(change, reason=words)
+
+
+def _message(error: PluginError) -> str:
+    return error.message
+
+
+def _directory(plugin: PluginRuntime) -> str:
+    assert plugin.home is not None, "it is installed"
+    return plugin.home.name
+
+
+def _source_of(plugin: PluginRuntime) -> str:
+    """Return where the current version came from. Blocks.
+
+    Raises:
+        InstallError: That is not known, or has credentials that are not kept.
+    """
+    assert plugin.home is not None, "it is installed"
+    current = PluginHome(plugin.home).current()
+    if current is None or current.is_legacy:
+        raise InstallError(
+            f"{plugin.name} was not installed from a package; use: vconnect install SOURCE --upgrade"
+        )
+    source = read_receipt(current.directory).source
+    if not source:
+        raise InstallError(
+            f"where {plugin.name} came from is not known; use: vconnect install SOURCE --upgrade"
+        )
+    return source
+
+
+def _target_of(plugin: PluginRuntime, version: str) -> InstalledVersion:
+    """Return the version to go back to. Blocks.
+
+    Raises:
+        InstallError: There is none, or more than one.
+    """
+    assert plugin.home is not None, "it is installed"
+    home = PluginHome(plugin.home)
+    current = home.current()
+    others = [one for one in home.all_versions() if current is None or one.digest != current.digest]
+    if version:
+        return _only(plugin.name, version, [one for one in others if _is_meant(one, version)])
+    there = {one.digest: one for one in others}
+    for entry in reversed(home.record().history):
+        if entry.result != "failed" and entry.digest in there:
+            return there[entry.digest]
+    raise InstallError(f"{plugin.name} has no earlier version in the store")
+
+
+def _is_meant(one: InstalledVersion, version: str) -> bool:
+    is_digest = len(version) >= _MIN_DIGEST and one.digest.startswith(version)
+    return version in (one.version, one.directory.name) or is_digest
+
+
+def _only(plugin: str, version: str, found: list[InstalledVersion]) -> InstalledVersion:
+    if not found:
+        raise InstallError(
+            f"{plugin} has no other version {version} in the store; to see which there are, use: "
+            f"vconnect list --versions {plugin}"
+        )
+    if len(found) > 1:
+        names = ", ".join(one.directory.name for one in found)
+        raise InstallError(f"{plugin} {version} may be {names}; use one of these")
+    return found[0]
+
+
+def _last_words(plugin: PluginRuntime, digest: str) -> str:
+    assert plugin.home is not None, "it is installed"
+    entry = PluginHome(plugin.home).record().last(digest)
+    return entry.reason if entry is not None and entry.reason else "see its log"
+
+
+def _summarize(home: Path, running: InstalledVersion | None) -> list[VersionSummary]:
+    versions = PluginHome(home)
+    current, waiting, record = versions.current(), versions.next_version(), versions.record()
+    found = []
+    for one in versions.all_versions():
+        last = record.last(one.digest)
+        marks = {
+            "current": current is not None and one.digest == current.digest,
+            "running": running is not None and one.digest == running.digest,
+            "next": waiting is not None and one.digest == waiting.digest,
+            "failed": last is not None and last.result == "failed",
+        }
+        receipt = read_receipt(one.directory)
+        found.append(
+            VersionSummary(
+                version=one.version,
+                digest=one.digest,
+                states=tuple(mark for mark, applies in marks.items() if applies),
+                size=receipt.size,
+                source=receipt.source,
+                installed_at=receipt.time,
+            )
+        )
+    return sorted(found, key=lambda one: ("current" not in one.states, -one.installed_at))
+
+
+def _has_files(directory: Path) -> bool:
+    try:
+        return next(directory.iterdir(), None) is not None
+    except OSError:
+        return False
+
+
+def _purge(directory: Path) -> None:
+    try:
+        remove(directory)
+    except OSError as error:
+        raise InstallError(f"{directory}: cannot be removed: {error.strerror}") from error

@@ -1,0 +1,241 @@
+"""A running host is given plugins and versions, and loses them, with real processes and files."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.lab import Lab, until_status
+
+from vconnect import PluginRuntimeManager
+from vconnect.operations.changes import Change
+from vconnect.packages.pack import pack
+
+pytestmark = pytest.mark.both_loops
+
+ANSWER = """
+def answer(event):
+    with open("rows", "a") as rows:
+        rows.write("x")
+    return {"status": "ok", "data": VERSION}
+serve(answer, version=VERSION)
+"""
+BROKEN = "sys.exit('no token')"
+
+
+def package(lab: Lab, version: str, code: str = ANSWER, name: str = "one", **manifest: Any) -> str:
+    """Pack a version of a plugin that answers with it."""
+    code = f"VERSION = {version!r}\n{code}"
+    below = f"source-{name}-{version}-{len(code)}"
+    source = lab.source(name, code, below=below, version=version, **manifest)
+    return str(pack(source, lab.directory / f"{name}-{version}.vp").path)
+
+
+def facts(change: Change) -> tuple[str, str, str, str]:
+    return change.name, change.before, change.after, change.result
+
+
+async def ask(runtime: PluginRuntimeManager, name: str = "one") -> Any:
+    return await runtime.request(name, "e", {})
+
+
+@pytest.fixture
+async def runtime(lab: Lab) -> AsyncIterator[PluginRuntimeManager]:
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        yield runtime
+
+
+async def test_the_life_of_a_plugin(lab: Lab, runtime: PluginRuntimeManager, caplog) -> None:
+    caplog.set_level("INFO")
+    first, second = package(lab, "1"), package(lab, "2")
+    (made,) = await runtime.packages.install([first])
+    assert facts(made) == ("one", "", "1", "installed")
+    assert await ask(runtime) == "1"
+    (again,) = await runtime.packages.install([first])
+    assert facts(again) == ("one", "1", "1", "unchanged")
+    (refused,) = await runtime.packages.install([second])
+    assert (refused.result, refused.code) == ("failed", "conflict")
+    assert refused.reason == "one is installed (1), and this is 2 one; to replace it, use --upgrade"
+    (switched,) = await runtime.packages.install([second], upgrade=True, by="ann")
+    assert facts(switched) == ("one", "1", "2", "switched")
+    assert await ask(runtime) == "2"
+    back = await runtime.packages.rollback("one")
+    assert facts(back) == ("one", "2", "1", "switched")
+    assert await ask(runtime) == "1"
+    forth = await runtime.packages.rollback("one", "2")
+    assert facts(forth) == ("one", "1", "2", "switched")
+    versions = await runtime.packages.versions("one")
+    assert [(one.version, one.states) for one in versions] == [
+        ("2", ("current", "running")),
+        ("1", ()),
+    ]
+    data = lab.state / "data" / "one"
+    (gone,) = await runtime.packages.uninstall(["one"])
+    assert facts(gone) == ("one", "2", "", "removed")
+    assert gone.reason == f"its data stays in {data}; to remove it too, use --purge"
+    assert runtime.runtime_summaries() == []
+    assert not (lab.plugins / "one").exists()
+    assert (data / "rows").exists()
+    audited = [text for text in caplog.messages if text.startswith("audit: ")]
+    assert len(audited) == 7
+    assert audited[3].startswith("audit: install one 1 → 2 by ann: switched in ")
+
+
+async def test_an_upgrade_takes_what_its_source_has_now(lab: Lab, runtime) -> None:
+    source = package(lab, "1")
+    await runtime.packages.install([source])
+    (same,) = await runtime.packages.upgrade(["one"])
+    assert facts(same) == ("one", "1", "1", "unchanged")
+    shutil.copy(package(lab, "2"), source)
+    (planned,) = await runtime.packages.upgrade(["one"], dry_run=True)
+    assert facts(planned) == ("one", "1", "2", "planned")
+    assert await ask(runtime) == "1"
+    (made,) = await runtime.packages.upgrade(["v.plugin.one"])
+    assert facts(made) == ("one", "1", "2", "switched")
+    assert await ask(runtime) == "2"
+    shutil.copy(package(lab, "1", name="other"), source)
+    (other,) = await runtime.packages.upgrade(["one"])
+    assert other.reason.startswith("its source has a package of other now, not of one")
+    (unknown,) = await runtime.packages.upgrade(["nobody"])
+    assert (unknown.name, unknown.code) == ("nobody", "unknown_plugin")
+
+
+async def test_what_does_not_get_ready_leaves_the_old_version_serving(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    pid = runtime.summary("one").pid
+    (made,) = await runtime.packages.install([package(lab, "2", BROKEN)], upgrade=True)
+    assert facts(made) == ("one", "1", "1", "failed")
+    assert "2 did not get ready" in made.reason
+    assert made.reason.endswith("; 1 serves on")
+    assert await ask(runtime) == "1"
+    assert runtime.summary("one").pid == pid
+    versions = await runtime.packages.versions("one")
+    assert [(one.version, one.states) for one in versions] == [
+        ("1", ("current", "running")),
+        ("2", ("failed",)),
+    ]
+    # It is no version to go back to.
+    back = await runtime.packages.rollback("one")
+    assert back.reason == "one has no earlier version in the store"
+
+
+async def test_a_first_version_that_does_not_start_is_installed_all_the_same(lab, runtime) -> None:
+    (made,) = await runtime.packages.install([package(lab, "1", BROKEN)])
+    assert (made.result, made.code) == ("failed", "spawn_failed")
+    assert "it is installed: correct that, and use: vconnect start one" in made.reason
+    assert runtime.summary("one").name == "one"
+
+
+async def test_an_upgrade_under_load_loses_no_event(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    answers: list[Any] = []
+    done = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not done.is_set():
+            answers.append(await ask(runtime))
+            await asyncio.sleep(0.001)
+
+    askers = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    await runtime.packages.install([package(lab, "2")], upgrade=True)
+    await runtime.packages.rollback("one")
+    await asyncio.sleep(0.05)
+    done.set()
+    await asyncio.gather(*askers)  # raises if one was lost
+    assert set(answers) == {"1", "2"}
+    assert answers[-1] == "1"
+
+
+async def test_a_stopped_plugin_waits_for_its_start(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    await runtime.stop_plugin("one")
+    (made,) = await runtime.packages.install([package(lab, "2")], upgrade=True)
+    assert facts(made) == ("one", "1", "2", "waiting")
+    assert runtime.summary("one").status == "Stopped"
+    await runtime.start_plugin("one")
+    assert await ask(runtime) == "2"
+
+
+async def test_a_dry_run_changes_nothing(lab: Lab, runtime) -> None:
+    (made,) = await runtime.packages.install([package(lab, "1")], dry_run=True)
+    assert facts(made) == ("one", "", "1", "planned")
+    assert len(made.digest) == 64
+    assert not (lab.plugins / "one").exists()
+    assert runtime.runtime_summaries() == []
+    await runtime.packages.install([package(lab, "1")])
+    await runtime.packages.install([package(lab, "2")], upgrade=True)
+    assert facts(await runtime.packages.rollback("one", dry_run=True)) == (
+        "one",
+        "2",
+        "1",
+        "planned",
+    )
+    (gone,) = await runtime.packages.uninstall(["one"], dry_run=True)
+    assert facts(gone) == ("one", "2", "", "planned")
+    assert await ask(runtime) == "2"
+
+
+async def test_several_at_once_and_a_bad_one_among_them(lab: Lab, runtime) -> None:
+    good = package(lab, "1", name="good"), package(lab, "1", name="other")
+    made = await runtime.packages.install([good[0], str(lab.directory / "nothing.vp"), good[1]])
+    assert [one.result for one in made] == ["installed", "failed", "installed"]
+    assert "nothing.vp" in made[1].name
+    assert await ask(runtime, "other") == "1"
+
+
+async def test_what_others_require_stays_unless_they_go_too(lab: Lab, runtime) -> None:
+    users = package(lab, "1", name="users")
+    await runtime.packages.install([users, package(lab, "1", name="chat", requires=["users"])])
+    (refused,) = await runtime.packages.uninstall(["users"])
+    assert (refused.code, runtime.summary("users").status) == ("conflict", "Running")
+    assert refused.reason == "users is required by chat; remove them too, or use --force"
+    gone = await runtime.packages.uninstall(["users", "chat"], purge=True)
+    assert [(one.name, one.result) for one in gone] == [("chat", "removed"), ("users", "removed")]
+    assert not (lab.state / "data" / "users").exists()
+
+
+async def test_what_was_put_there_by_hand_is_taken_in(lab: Lab, runtime) -> None:
+    lab.plugin("hand", "serve()")
+    (planned,) = await runtime.packages.rescan(dry_run=True)
+    assert (planned.name, planned.result) == ("hand", "found")
+    assert runtime.runtime_summaries() == []
+    (found,) = await runtime.packages.rescan()
+    assert (found.name, found.result) == ("hand", "found")
+    await until_status(runtime, "hand", "Running")
+    assert await runtime.packages.rescan() == []
+    shutil.rmtree(lab.plugins / "hand")
+    (gone,) = await runtime.packages.rescan()
+    assert (gone.name, gone.result) == ("hand", "gone")
+    assert runtime.summary("hand").status == "Running"  # as long as it runs
+
+
+async def test_a_changed_file_is_found(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    lab.plugin("hand", "serve()")
+    await runtime.packages.rescan()
+    found = {one.name: one for one in await runtime.packages.verify()}
+    assert found["hand"].verdict == "not from a package"
+    assert (found["one"].verdict, found["one"].is_sound) == ("ok", True)
+    (program,) = (lab.plugins / "one").glob("versions/*/pkg/one")
+    program.chmod(0o755)
+    program.write_text(program.read_text() + "# changed\n")
+    program.parent.chmod(0o755)
+    (program.parent / "new.py").symlink_to("/etc/passwd")
+    (program.parent / "plugin.json").unlink()
+    (one,) = await runtime.packages.verify(["one"])
+    assert not one.is_sound
+    assert (one.changed, one.missing, one.extra) == (("one",), ("plugin.json",), ("new.py",))
+
+
+async def test_a_plugin_from_source_is_not_removed(lab: Lab) -> None:
+    source = lab.source("dev", "serve()")
+    async with lab.manager(dev_plugins=(f"dev:{source}",)) as runtime:
+        await runtime.start_all()
+        (refused,) = await runtime.packages.uninstall(["dev"])
+        assert refused.reason.endswith("take it out of dev_plugins instead")
+        assert Path(source).exists()
