@@ -175,7 +175,7 @@ class PluginStartError(PluginError):
         is_momentary: Whether that may be within milliseconds: its program is still being written.
     """
 
-    code = "unavailable"
+    code = "start_failed"
 
     def __init__(
         self,

@@ -89,12 +89,12 @@ def test_a_failed_answer_is_a_failure(host: EdgeHost) -> None:
 
 def test_a_plugin_that_is_too_slow_is_a_failure(host: EdgeHost) -> None:
     options = ("--timeout", "0.2", "--plugin", "echo")
-    error = host.json("emit", "test.event", '{"wish": "sleep"}', *options, code=1)["error"]
+    error = host.json("emit", "test.event", '{"wish": "sleep"}', *options, code=124)["error"]
     assert error["code"] == "deadline_exceeded"
 
 
 def test_a_plugin_that_does_not_run_is_unavailable(host: EdgeHost) -> None:
-    error = host.json("emit", "test.event", "{}", "--plugin", "crash", code=1)["error"]
+    error = host.json("emit", "test.event", "{}", "--plugin", "crash", code=3)["error"]
     assert error["code"] == "unavailable"
 
 
@@ -189,4 +189,4 @@ def test_a_host_ends_in_order(loop: str) -> None:
             os.kill(pid, 0)
         assert not host.admin.exists()
         assert not (host.directory / "r.sock").exists()
-        assert host.vconnect("list").returncode == 3
+        assert host.vconnect("list").returncode == 5

@@ -60,7 +60,9 @@ async def test_the_life_of_a_plugin(lab: Lab, runtime: PluginRuntimeManager, cap
     assert facts(again) == ("one", "1", "1", "unchanged")
     (refused,) = await runtime.packages.install([second])
     assert (refused.result, refused.code) == ("failed", "conflict")
-    assert refused.reason == "one is installed (1), and this is 2 one; to replace it, use --upgrade"
+    assert refused.reason == (
+        "one is installed (1), and the package is version 2; to replace it, use --upgrade"
+    )
     (switched,) = await runtime.packages.install([second], upgrade=True, by="ann")
     assert facts(switched) == ("one", "1", "2", "switched")
     assert await ask(runtime) == "2"
@@ -126,7 +128,7 @@ async def test_what_does_not_get_ready_leaves_the_old_version_serving(lab: Lab, 
 
 async def test_a_first_version_that_does_not_start_is_installed_all_the_same(lab, runtime) -> None:
     (made,) = await runtime.packages.install([package(lab, "1", BROKEN)])
-    assert (made.result, made.code) == ("failed", "spawn_failed")
+    assert (made.result, made.code) == ("failed", "start_failed")
     assert "it is installed: correct that, and use: vconnect start one" in made.reason
     assert runtime.summary("one").name == "one"
 

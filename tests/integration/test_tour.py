@@ -81,5 +81,5 @@ def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
         if tour.poll() is None:
             os.killpg(tour.pid, signal.SIGTERM)
             tour.wait(DEADLINE_S)
-    assert ask(directory, "list").returncode == 3
+    assert ask(directory, "list").returncode == 5
     assert "Traceback" not in output.read_text()

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,26 @@ def failed(plugin: str, error: str) -> PluginResult:
     return PluginResult(plugin=plugin, ok=False, error=error, duration_ms=1.5)
 
 
+class FakePackages:
+    """Writes down what it is asked, and answers with what a test has put there.
+
+    Attributes:
+        asked: The method, the positional and the other arguments of each call.
+        answer: What each method returns.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answer: Any = []
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        async def ask(*arguments: Any, **options: Any) -> Any:
+            self.asked.append((method, arguments, options))
+            return self.answer
+
+        return ask
+
+
 class FakeManager:
     """Keeps plugins in a dict, writes every action down, and fails as it is told to."""
 
@@ -115,6 +135,7 @@ class FakeManager:
         self.results: list[PluginResult] | None = None
         self.stopped_by: str | None = None
         self.gate: asyncio.Event | None = None
+        self.packages = FakePackages()
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -146,6 +167,12 @@ class FakeManager:
         await self._act("stop", name, PluginStatus.STOPPED)
         self._change(name, desired="stopped")
         return True
+
+    async def enable_plugin(self, name: str) -> None:
+        await self._act("enable", name, PluginStatus.RUNNING)
+
+    async def disable_plugin(self, name: str) -> None:
+        await self._act("disable", name, PluginStatus.STOPPED)
 
     async def release_plugin(self, name: str) -> int:
         await self._act("release", name, self.summary(name).status)

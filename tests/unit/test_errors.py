@@ -63,7 +63,7 @@ def test_a_plugins_error_names_it_and_keeps_the_words() -> None:
         (PluginUnavailableError, "unavailable"),
         (errors.PluginStuckError, "unavailable"),
         (errors.PluginOverloadedError, "overloaded"),
-        (PluginStartError, "unavailable"),
+        (PluginStartError, "start_failed"),
         (PluginReplyError, "internal"),
     ],
 )

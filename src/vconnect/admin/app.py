@@ -14,17 +14,16 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from aiohttp import web
 
-from vconnect._framing import parse_message
 from vconnect.errors import (
     IllegalTransitionError,
     PayloadError,
-    RemoteProtocolError,
     VConnectError,
 )
 from vconnect.names import LogLevel
-from vconnect.validation import place_and_words
-from vconnect.wire.messages import check_event, why_not_json
+from vconnect.wire.messages import check_event
 
+from .bodies import BadRequestError, field_first, parse_body
+from .package_routes import add_package_routes
 from .responses import error_response, json_response, response_for
 
 # The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
@@ -36,15 +35,15 @@ _REST_S = 10.0
 
 _log = logging.getLogger(__name__)
 
-# The maximum number of JSON values in a body. Parsing this many holds the event loop for some
-# hundredths of a second.
-_MAX_VALUES = 524_288
+_ACTIONS = ("start", "stop", "restart", "release", "enable", "disable")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Manager(Protocol):
     """The part of ``PluginRuntimeManager`` that this interface uses."""
+
+    packages: Any
 
     def runtime_summaries(self) -> Sequence[Any]:
         """Describe every plugin."""
@@ -65,6 +64,12 @@ class Manager(Protocol):
 
     async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin."""
+
+    async def enable_plugin(self, name: str) -> None:
+        """Allow a plugin to be started, and start it."""
+
+    async def disable_plugin(self, name: str) -> None:
+        """Stop a plugin, and let nobody start it."""
 
     async def release_plugin(self, name: str) -> int:
         """Lift a plugin's quarantine."""
@@ -119,10 +124,6 @@ class LogRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states: bool = False
 
 
-class _BadRequestError(Exception):
-    """The request's body or a field of it is invalid."""
-
-
 def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     """Create the application that administers ``manager``.
 
@@ -141,8 +142,9 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     app.router.add_get("/v1/plugins/runtime/list", routes.original_list)
     app.router.add_get("/api/plugins/{name}/status", routes.status)
     app.router.add_get("/api/plugins/{name}/logs", routes.logs)
-    app.router.add_post("/api/plugins/{name}/{action:start|stop|restart|release}", routes.act)
+    app.router.add_post("/api/plugins/{name}/{action:" + "|".join(_ACTIONS) + "}", routes.act)
     app.router.add_post("/api/events", routes.events)
+    add_package_routes(app, manager)
     return app
 
 
@@ -182,14 +184,8 @@ class _Routes:
 
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        actions = {
-            # The route's pattern only lets these through.
-            "start": self._manager.start_plugin,
-            "stop": self._manager.stop_plugin,
-            "restart": self._manager.restart_plugin,
-            "release": self._manager.release_plugin,
-        }
-        await actions[request.match_info["action"]](name)
+        # The route's pattern only lets through what there is.
+        await getattr(self._manager, f"{request.match_info['action']}_plugin")(name)
         # The state after the action, which saves the client a second request.
         return json_response(self._manager.summary(name))
 
@@ -240,7 +236,7 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return await handler(request)
     except web.HTTPException as error:
         return _in_our_form(request, error)
-    except _BadRequestError as error:
+    except BadRequestError as error:
         return error_response(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
     except VConnectError as error:
         if isinstance(error, IllegalTransitionError):
@@ -308,19 +304,13 @@ def _in_our_form(request: web.Request, error: web.HTTPException) -> web.Response
 
 
 def _parse_event(body: bytes) -> EventRequest:
-    try:
-        message = parse_message(body, _MAX_VALUES, "a body")
-        wanted = msgspec.convert(message, EventRequest)
-    except RemoteProtocolError as error:
-        raise _BadRequestError(f"the body cannot be read: {why_not_json(error)}") from None
-    except msgspec.ValidationError as error:
-        raise _BadRequestError(_field_first(error)) from None
+    wanted = parse_body(body, EventRequest)
     if wanted.plugin is not None and wanted.mode is not None:
-        raise _BadRequestError("mode: cannot be combined with plugin; omit one of them")
+        raise BadRequestError("mode: cannot be combined with plugin; omit one of them")
     try:
         check_event(wanted.event)
     except PayloadError as error:
-        raise _BadRequestError(f"event: {error}") from None
+        raise BadRequestError(f"event: {error}") from None
     return wanted
 
 
@@ -328,11 +318,4 @@ def _parse_query(query: Mapping[str, str]) -> LogRequest:
     try:
         return msgspec.convert(dict(query), LogRequest, strict=False)
     except msgspec.ValidationError as error:
-        raise _BadRequestError(_field_first(error)) from None
-
-
-def _field_first(error: msgspec.ValidationError) -> str:
-    """Put the field before what was expected of it."""
-    place, words = place_and_words(error)
-    field = place.removeprefix("$").removeprefix(".")
-    return f"{field}: {words}" if field else words
+        raise BadRequestError(field_first(error)) from None

@@ -16,28 +16,36 @@ import click
 from vconnect.errors import (
     AdminError,
     ConfigError,
+    ConflictError,
     HostUnreachableError,
     ManifestError,
     SignatureError,
+    UnknownPluginError,
     VConnectError,
 )
 
 from .context import State
+from .exit_codes import (
+    CONFLICT,
+    FAILED,
+    HOST_UNREACHABLE,
+    INTERRUPTED,
+    NO_SUCH_PLUGIN,
+    NOT_VERIFIED,
+    WRONG_USAGE,
+    exit_code_of,
+)
 from .output import clean, print_json
-
-FAILED = 1
-WRONG_USAGE = 2
-HOST_UNREACHABLE = 3
-NOT_VERIFIED = 8
-INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 
 # Mistakes in what the operator wrote are "wrong usage", wherever they are found. The first class
 # that matches decides.
-_EXIT_CODE_OF: tuple[tuple[type[VConnectError], int, str], ...] = (
+_KINDS: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ConfigError, WRONG_USAGE, "config_error"),
     (ManifestError, WRONG_USAGE, "manifest_error"),
     (HostUnreachableError, HOST_UNREACHABLE, "host_unreachable"),
     (SignatureError, NOT_VERIFIED, "signature_error"),
+    (ConflictError, CONFLICT, "conflict"),
+    (UnknownPluginError, NO_SUCH_PLUGIN, "unknown_plugin"),
 )
 
 
@@ -101,10 +109,12 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _sort(error: VConnectError) -> tuple[int, str]:
     """Return the exit code for an error, and its code in JSON."""
-    for kind, exit_code, word in _EXIT_CODE_OF:
+    if isinstance(error, AdminError):
+        return exit_code_of(error.code), error.code
+    for kind, exit_code, word in _KINDS:
         if isinstance(error, kind):
             return exit_code, word
-    return FAILED, error.code if isinstance(error, AdminError) else "failed"
+    return FAILED, "failed"
 
 
 # On stdout, because a program that asked for JSON reads its result there, even if it is an error.

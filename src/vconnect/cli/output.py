@@ -56,6 +56,19 @@ def clean(text: str) -> str:
     )
 
 
+_CHANGE_WORDS = {
+    "unchanged": "is installed already",
+    "installed": "installed",
+    "switched": "took over",
+    "waiting": "waits for the next start",
+    "removed": "removed",
+    "found": "found",
+    "gone": "is gone from the plugin directory",
+    "planned": "(nothing was done)",
+    "failed": "failed",
+}
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON value, in UTF-8 regardless of the locale."""
     click.echo(_escaped(orjson.dumps(value, option=orjson.OPT_INDENT_2)))
@@ -156,6 +169,49 @@ def print_done(plugin: Mapping[str, Any]) -> None:
     pid = f" (pid {plugin['pid']})" if plugin["pid"] else ""
     reason = f": {plugin['reason']}" if plugin["reason"] else ""
     click.echo(clean(f"{plugin['name']} is {plugin['status']}{pid}{reason}"))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print one line for each plugin after an action, or why it failed."""
+    for row in rows:
+        if "error" in row:
+            click.echo(clean(f"{row['name']}: {row['error']['message']}"), err=True)
+        else:
+            print_done(row)
+
+
+def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """Print what became of each plugin, in one line each."""
+    if not changes:
+        click.echo("nothing to do")
+    for change in changes:
+        versions = " → ".join(dict.fromkeys(filter(None, (change["before"], change["after"]))))
+        words = _CHANGE_WORDS[change["result"]]
+        reason = f": {change['reason']}" if change["reason"] else ""
+        line = " ".join(filter(None, (change["name"], versions, words)))
+        click.echo(clean(f"{line}{reason}"), err=change["result"] == "failed")
+
+
+def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
+    """Print the versions of a plugin in the store."""
+    table = _table("version", "digest", "state", ">size", "installed", "source")
+    for one in versions:
+        moment = _clock(one["installed_at"] or None)
+        states = ", ".join(one["states"]) or "kept"
+        size = f"{one['size'] / 1024:,.0f} KiB" if one["size"] else ""
+        _add_row(table, one["version"], one["digest"][:16], states, size, moment, one["source"])
+    _print_table(table)
+
+
+def print_verified(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print what became of each installed version."""
+    for one in found:
+        click.echo(clean(f"{one['name']} {one['version']}".rstrip() + f": {one['verdict']}"))
+        if one["reason"]:
+            click.echo(clean(f"  {one['reason']}"))
+        for kind in ("changed", "missing", "extra"):
+            for path in one[kind]:
+                click.echo(clean(f"  {kind}: {path}"))
 
 
 def _print_fields(fields: Mapping[str, Any]) -> None:

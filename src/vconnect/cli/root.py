@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .commands import bench, control, logs, projects, serve, signing
+from .commands import bench, control, logs, packages, projects, serve, signing
 from .context import State, pass_state
 
 
@@ -39,7 +39,8 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 def root(state: State, debug: bool, admin: str | None) -> None:
     """Run and control out-of-process plugins.
 
-    Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 no host answers,
+    Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 not running, 4 no such
+    plugin, 5 no host answers, 6 not permitted, 7 conflict, 8 not verified, 124 timeout,
     130 interrupted.
     """
     state.debug = debug
@@ -55,7 +56,15 @@ for _command in (
     control.start,
     control.stop,
     control.restart,
+    control.enable,
+    control.disable,
     control.release,
+    packages.install,
+    packages.upgrade,
+    packages.rollback,
+    packages.uninstall,
+    packages.rescan,
+    packages.verify,
     projects.pack,
     projects.new,
     signing.keygen,

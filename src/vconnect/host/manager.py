@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.dispatch.sending import Sender
-from vconnect.errors import NotOpenError
+from vconnect.errors import ConflictError, NotOpenError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -25,7 +25,7 @@ from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
-from vconnect.plugins.status import Desired
+from vconnect.plugins.status import Ordered
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.peer import gains_no_privileges, identify
@@ -282,9 +282,10 @@ class PluginRuntimeManager(Sender):
 
         Raises:
             UnknownPluginError: There is no such plugin.
+            ConflictError: It is disabled.
             PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
         """
-        await self._ordered(name, "running").start()
+        await self._to_start(name).start()
 
     async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin, and wait until no process of it is left.
@@ -297,9 +298,25 @@ class PluginRuntimeManager(Sender):
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        is_stopped = await self._ordered(name, "stopped").stop()
+        is_disabled = self._state.is_disabled(self._registry.get(name).name)
+        is_stopped = await self._ordered(name, "disabled" if is_disabled else "stopped").stop()
         await self._state.flush()  # the stop must survive a kill right after this call
         return is_stopped
+
+    async def disable_plugin(self, name: str) -> None:
+        """Stop a plugin, and let nobody start it until `enable_plugin`, not even the next host.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        await self._ordered(name, "disabled").stop()
+        await self._state.flush()
+
+    async def enable_plugin(self, name: str) -> None:
+        """Allow a plugin to be started again, and start it, see `start_plugin`."""
+        supervisor = self._ordered(name, "running")
+        await self._state.flush()
+        await supervisor.start()
 
     async def release_plugin(self, name: str) -> int:
         """Lift a plugin's quarantine, as `start_plugin` and `restart_plugin` do, too.
@@ -323,7 +340,7 @@ class PluginRuntimeManager(Sender):
             UnknownPluginError: There is no such plugin.
             PluginStartError: See `start_plugin`; also raised if the old process keeps running.
         """
-        await self._ordered(name, "running").restart()
+        await self._to_start(name).restart()
 
     async def start_all(self) -> None:
         """Discover and start all installed and dev plugins; required plugins come first.
@@ -508,7 +525,18 @@ class PluginRuntimeManager(Sender):
             None if plugin.dev else self._releases,
         )
 
-    def _ordered(self, name: str, desired: Desired) -> Supervisor:
+    def _to_start(self, name: str) -> Supervisor:
+        """Return the supervisor of a plugin that is to be started.
+
+        Raises:
+            ConflictError: The operator has disabled it.
+        """
+        plugin = self._registry.get(name).name
+        if self._state.is_disabled(plugin):
+            raise ConflictError(f"{plugin} is disabled; to allow it, use: vconnect enable {plugin}")
+        return self._ordered(name, "running")
+
+    def _ordered(self, name: str, desired: Ordered) -> Supervisor:
         """Return the plugin's supervisor, and record what the operator asked for."""
         self._check_open()
         supervisor = self._roster.of(self._registry.get(name))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import time
 from typing import Literal
 
 import msgspec
 
 from vconnect.errors import ConflictError, InstallError, PluginError, VConnectError
+from vconnect.sockets.credentials import user_in_words
 
 #: ``unchanged``: it was so already. ``installed``: the first version. ``switched``: another version
 #: serves. ``waiting``: the next start tries it. ``failed``: what was there before is there still.
@@ -54,7 +54,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def failure(action: str, name: str, error: VConnectError) -> Change:
     """Describe a change that was refused or failed."""
-    return Change(name=name, action=action, result="failed", code=code_of(error), reason=str(error))
+    words = error.message if isinstance(error, PluginError) else str(error)
+    return Change(name=name, action=action, result="failed", code=code_of(error), reason=words)
 
 
 def code_of(error: VConnectError) -> str:
@@ -64,14 +65,6 @@ def code_of(error: VConnectError) -> str:
     if isinstance(error, ConflictError):
         return "conflict"
     return "install_error" if isinstance(error, InstallError) else "failed"
-
-
-def user_in_words(uid: int) -> str:
-    """Name a user: ``uid 1000 (ann)``."""
-    try:
-        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
-    except KeyError:
-        return f"uid {uid}"
 
 
 def this_user() -> str:

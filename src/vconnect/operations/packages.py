@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,9 @@ from .changes import Change, audit, failure, this_user
 
 # A digest, or the begin of one that is long enough to mean only one version.
 _MIN_DIGEST = 8
+# How long the disk may take to learn that a version has failed.
+_RECORDED_S = 5.0
+_POLL_S = 0.01
 
 
 class Orders(Protocol):
@@ -354,10 +358,10 @@ class Packages:
         if may_replace or (current is not None and current.digest == offer.digest):
             return
         if current is not None or self._store.home(offer.plugin).path.exists():
-            version = current.version if current is not None else "a version without a package"
+            version = current.version if current is not None else "not from a package"
             raise ConflictError(
-                f"{offer.plugin} is installed ({version}), and this is {offer.version or 'another'}"
-                " one; to replace it, use --upgrade"
+                f"{offer.plugin} is installed ({version}), and the package is version "
+                f"{offer.version or 'unknown'}; to replace it, use --upgrade"
             )
 
     def _current(self, plugin: str) -> InstalledVersion | None:
@@ -369,9 +373,9 @@ class Packages:
         try:
             await self._orders.start_plugin(planned.name)
         except PluginError as error:
-            words = f"{_message(error)}; it is installed: correct that, and use: vconnect start"
+            words = f"{error.message}; it is installed: correct that, and use: vconnect start"
             return msgspec.structs.replace(
-                done, result="failed", code="spawn_failed", reason=f"{words} {planned.name}"
+                done, result="failed", code="start_failed", reason=f"{words} {planned.name}"
             )
         return done
 
@@ -384,17 +388,23 @@ class Packages:
         try:
             await self._orders.restart_plugin(planned.name)
         except PluginStartError as error:
-            return self._not_ready(planned, _message(error))
+            return await self._not_ready(planned, plugin, error.message)
         current = await in_thread(None, self._current, _directory(plugin))
         if current is not None and current.digest == planned.digest:
             return msgspec.structs.replace(planned, result="switched")
-        return self._not_ready(planned, await in_thread(None, _last_words, plugin, planned.digest))
+        return await self._not_ready(planned, plugin, "see its log")
 
-    def _not_ready(self, planned: Change, reason: str) -> Change:
+    async def _not_ready(self, planned: Change, plugin: PluginRuntime, reason: str) -> Change:
+        # The supervisor writes down why, after it has told those who wait.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RECORDED_S):
+                while not (words := await in_thread(None, _last_words, plugin, planned.digest)):
+                    await asyncio.sleep(_POLL_S)
+                reason = words
         old = f"; {planned.before} serves on" if planned.before else ""
         words = f"{planned.after or 'it'} did not get ready: {reason}{old}"
         return msgspec.structs.replace(
-            planned, result="failed", code="spawn_failed", reason=words, after=planned.before
+            planned, result="failed", code="start_failed", reason=words, after=planned.before
         )
 
     async def _take_in(self, name: str) -> Change:
@@ -499,10 +509,6 @@ def _with_words(change: Change, words: str) -> Change:
     return msgspec.structs.replace(change, reason=words)
 
 
-def _message(error: PluginError) -> str:
-    return error.message
-
-
 def _directory(plugin: PluginRuntime) -> str:
     assert plugin.home is not None, "it is installed"
     return plugin.home.name
@@ -518,7 +524,7 @@ def _source_of(plugin: PluginRuntime) -> str:
     current = PluginHome(plugin.home).current()
     if current is None or current.is_legacy:
         raise InstallError(
-            f"{plugin.name} was not installed from a package; use: vconnect install SOURCE --upgrade"
+            f"{plugin.name} is not from a package; use: vconnect install SOURCE --upgrade"
         )
     source = read_receipt(current.directory).source
     if not source:
@@ -567,7 +573,7 @@ def _only(plugin: str, version: str, found: list[InstalledVersion]) -> Installed
 def _last_words(plugin: PluginRuntime, digest: str) -> str:
     assert plugin.home is not None, "it is installed"
     entry = PluginHome(plugin.home).record().last(digest)
-    return entry.reason if entry is not None and entry.reason else "see its log"
+    return entry.reason if entry is not None and entry.result == "failed" else ""
 
 
 def _summarize(home: Path, running: InstalledVersion | None) -> list[VersionSummary]:

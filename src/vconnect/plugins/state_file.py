@@ -33,7 +33,7 @@ from vconnect.processes.procfs import (
 )
 from vconnect.threads import BackgroundWriter
 
-from .status import Desired
+from .status import Ordered
 
 _FORMAT_VERSION = 1
 STOPPED_BY_OPERATOR = "stopped by the operator"
@@ -95,7 +95,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     host: Identity
     instances: tuple[RecordedProcess, ...] = ()
-    desired: dict[str, Desired] = {}
+    desired: dict[str, Ordered] = {}
     names: dict[str, str] = {}
 
 
@@ -188,7 +188,7 @@ class HostState:
         self._boot = boot_id()
         self._host = Identity(os.getpid(), start_time(os.getpid()) or 0)
         self._instances: dict[int, RecordedProcess] = {}  # by PID
-        self._desired: dict[str, Desired] = {}
+        self._desired: dict[str, Ordered] = {}
         self.names: dict[str, str] = {}
         self._writer = BackgroundWriter(
             f"state file {self._file.path}",
@@ -222,14 +222,23 @@ class HostState:
         await self._writer.flush()
 
     def wants_stopped(self, plugin: str) -> bool:
-        """Return whether the operator has stopped the plugin and not started it since."""
-        return self._desired.get(plugin) == "stopped"
+        """Return whether the operator has stopped or disabled the plugin."""
+        return self._desired.get(plugin) in ("stopped", "disabled")
 
-    def want(self, plugin: str, desired: Desired) -> None:
+    def is_disabled(self, plugin: str) -> bool:
+        """Return whether the operator has disabled the plugin."""
+        return self._desired.get(plugin) == "disabled"
+
+    def want(self, plugin: str, desired: Ordered) -> None:
         """Record what the operator asks for."""
         # Starting what is wanted already must not cost a write.
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
+            self._writer.changed()
+
+    def forget(self, plugin: str) -> None:
+        """Drop what was asked for a plugin that is removed."""
+        if self._desired.pop(plugin, None) is not None:
             self._writer.changed()
 
     def name(self, owners: dict[str, str]) -> None:

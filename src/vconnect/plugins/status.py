@@ -12,6 +12,8 @@ from vconnect.errors import IllegalTransitionError
 
 #: The state that the operator asked for.
 Desired = Literal["running", "stopped"]
+#: What the operator asked for last. One that is ``disabled`` is not started until it is enabled.
+Ordered = Literal["running", "stopped", "disabled"]
 
 
 class PluginStatus(StrEnum):

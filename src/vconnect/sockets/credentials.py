@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import socket
 import struct
 import sys
@@ -56,3 +57,11 @@ def peer_on(connection: socket.socket) -> Peer:
     # struct xucred has 76 bytes; its version comes before the user ID.
     _, uid = struct.unpack_from("=II", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 76))
     return Peer(pid, uid)
+
+
+def user_in_words(uid: int) -> str:
+    """Name a user: ``uid 1000 (ann)``."""
+    try:
+        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"uid {uid}"

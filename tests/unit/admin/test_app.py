@@ -256,7 +256,7 @@ async def test_markup_of_a_plugin_stays_text() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (PluginStartError("example", "exited: code 2"), 409, "unavailable"),
+        (PluginStartError("example", "exited: code 2"), 409, "start_failed"),
         (PluginReplyError("example", "no", "plugin_error"), 502, "plugin_error"),
         (PluginTimeoutError("example", "no answer in 5 s"), 504, "deadline_exceeded"),
         (PluginUnavailableError("example", "not connected"), 503, "unavailable"),
@@ -354,7 +354,7 @@ async def test_bodies_that_are_not_json_are_refused(path: str, kind: str) -> Non
 
 
 async def test_a_body_of_very_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vconnect.admin.app._MAX_VALUES", 1000)
+    monkeypatch.setattr("vconnect.admin.bodies._MAX_VALUES", 1000)
     body = b'{"event": "e", "payload": [' + b"[]," * 1000 + b"0]}"
     async with asking(one_plugin()) as web:
         _, message = await web.fails("POST", "/api/events", 400, data=body, headers=JSON)

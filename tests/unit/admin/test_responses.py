@@ -118,7 +118,7 @@ def test_every_error_has_one_form():
     ("error", "status", "code"),
     [
         (UnknownPluginError("x", "no such plugin"), 404, "unknown_plugin"),
-        (PluginStartError("x", "no"), 409, "unavailable"),
+        (PluginStartError("x", "no"), 409, "start_failed"),
         (PluginReplyError("x", "no"), 502, "internal"),
         (PluginReplyError("x", "no", "own_code"), 502, "own_code"),
         (PluginTimeoutError("x", "no"), 504, "deadline_exceeded"),

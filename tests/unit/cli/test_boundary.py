@@ -13,10 +13,13 @@ from vconnect.cli.context import State, pass_state
 from vconnect.errors import (
     AdminError,
     ConfigError,
+    ConflictError,
     HostUnreachableError,
     InstallError,
     ManifestError,
     PluginTimeoutError,
+    SignatureError,
+    UnknownPluginError,
 )
 
 
@@ -44,8 +47,11 @@ ERRORS = [
     (ConfigError("plugins.debug: expected `bool`"), 2, "config_error"),
     (ManifestError("plugin.json: name is missing"), 2, "manifest_error"),
     (click.UsageError("Too much."), 2, "usage"),
-    (HostUnreachableError("no vconnect host answers"), 3, "host_unreachable"),
-    (AdminError(404, "unknown_plugin", "nobody: no such plugin"), 1, "unknown_plugin"),
+    (HostUnreachableError("no vconnect host answers"), 5, "host_unreachable"),
+    (AdminError(404, "unknown_plugin", "nobody: no such plugin"), 4, "unknown_plugin"),
+    (UnknownPluginError("nobody", "no such plugin"), 4, "unknown_plugin"),
+    (ConflictError("example is installed"), 7, "conflict"),
+    (SignatureError("the signature is not of this file"), 8, "signature_error"),
     (InstallError("not a package"), 1, "failed"),
     (PluginTimeoutError("example", "no answer"), 1, "failed"),
     (PermissionError(13, "Permission denied", "/etc/x"), 1, "os_error"),

@@ -24,11 +24,11 @@ def vconnect(*arguments: str) -> int:
 @pytest.mark.parametrize("command", [("list",), ("status",), ("emit", "e", "{}"), ("stop", "x")])
 def test_no_host_exits_with_3(command: tuple[str, ...], tmp_path: Path, capsys: Printed) -> None:
     path = str(tmp_path / "admin.sock")
-    assert vconnect(*command, "--admin", path) == 3
+    assert vconnect(*command, "--admin", path) == 5
     err = capsys.readouterr().err
     assert err.startswith(f"error: no vconnect host answers at {path} (")
     assert err.endswith("; start one with: vconnect serve\n")
-    assert vconnect(*command, "--admin", path, "--json") == 3
+    assert vconnect(*command, "--admin", path, "--json") == 5
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "host_unreachable"
 
 
@@ -38,8 +38,8 @@ def test_the_socket_may_stand_before_the_command_or_in_the_environment(
     assert vconnect("--admin", admin, "list") == 0
     monkeypatch.setenv("VCONNECT_ADMIN", admin)
     assert vconnect("list") == 0
-    assert vconnect("list", "--admin", "/nowhere.sock") == 3
-    assert vconnect("--admin", "/nowhere.sock", "list") == 3
+    assert vconnect("list", "--admin", "/nowhere.sock") == 5
+    assert vconnect("--admin", "/nowhere.sock", "list") == 5
 
 
 def test_the_socket_is_found_by_the_configuration(admin: str, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_socket_is_found_by_the_configuration(admin: str, tmp_path: Path) ->
     (tmp_path / "vconnect.toml").write_text(f"[plugins]\nsocket_path = '{beside}'\n")
     assert vconnect("list") == 0
     (tmp_path / "vconnect.toml").write_text("[plugins]\nadmin_path = 'none.sock'\n")
-    assert vconnect("list") == 3
+    assert vconnect("list") == 5
     (tmp_path / "other.toml").write_text(f"[plugins]\nadmin_path = '{admin}'\n")
     assert vconnect("list", "--config", "other.toml") == 0
 
@@ -65,7 +65,7 @@ def test_a_broken_configuration_matters_only_if_it_is_asked(
 
 
 def test_home_is_expanded(tmp_path: Path, capsys: Printed) -> None:
-    assert vconnect("list") == 3
+    assert vconnect("list") == 5
     assert f"at {tmp_path}/vp/sockets/admin.sock (" in capsys.readouterr().err
 
 

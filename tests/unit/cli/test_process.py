@@ -62,19 +62,27 @@ def test_every_command_has_help() -> None:
     assert commands == sorted(
         [
             "bench",
+            "disable",
             "emit",
+            "enable",
+            "install",
             "keygen",
             "list",
             "logs",
             "new",
             "pack",
             "release",
+            "rescan",
             "restart",
+            "rollback",
             "serve",
             "sign",
             "start",
             "status",
             "stop",
+            "uninstall",
+            "upgrade",
+            "verify",
         ]
     )
 
@@ -235,7 +243,7 @@ def test_debug_prints_the_traceback(tmp_path: Path) -> None:
     arguments = ("list", "--admin", str(tmp_path / "none.sock"))
     assert "Traceback" not in vconnect(*arguments).stderr
     done = vconnect("--debug", *arguments)
-    assert done.returncode == 3
+    assert done.returncode == 5
     assert "Traceback" in done.stderr
 
 
@@ -244,5 +252,5 @@ def test_no_secret_of_the_surroundings_is_told(tmp_path: Path) -> None:
     for arguments in (("list",), ("--debug", "list"), ("list", "--json")):
         path = str(tmp_path / "none.sock")
         done = vconnect("--admin", path, *arguments, env=environment)
-        assert done.returncode == 3
+        assert done.returncode == 5
         assert "hunter2" not in done.stdout + done.stderr

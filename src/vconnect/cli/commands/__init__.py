@@ -3,6 +3,7 @@
 ========== ================================================================================
 `serve`    runs a host in the foreground
 `control`  queries and controls a running host over its administration socket
+`packages` installs, upgrades, rolls back, removes and verifies plugins of a running host
 `logs`     shows a plugin's output, and follows it
 `projects` creates a plugin project, and a package from one
 `signing`  makes keys, and signs packages

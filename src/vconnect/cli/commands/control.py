@@ -1,20 +1,21 @@
-"""The commands that talk to a running host: list, status, emit, start, stop, restart, release."""
+"""Commands that talk to a running host: list, status, emit, start, stop, restart and others."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from orjson import JSONDecodeError
 
 from vconnect._framing import parse_message
-from vconnect.cli.boundary import FAILED
 from vconnect.cli.context import State, admin_option, config_option, find_admin_socket, pass_state
+from vconnect.cli.exit_codes import FAILED, exit_code_of, worst
 from vconnect.cli.output import (
     print_done,
     print_host,
@@ -22,8 +23,10 @@ from vconnect.cli.output import (
     print_outcome,
     print_plugin,
     print_plugins,
+    print_rows,
+    print_versions,
 )
-from vconnect.errors import RemoteProtocolError
+from vconnect.errors import AdminError, RemoteProtocolError
 from vconnect.wire.messages import why_not_json
 
 if TYPE_CHECKING:
@@ -53,10 +56,49 @@ class RunningHost:
         return self._ask(lambda client: client.post(route, body))
 
     def act(self, name: str, action: str) -> Any:
-        """Start, stop, restart or release a plugin; return its summary afterwards."""
+        """Start, stop, restart, release, enable or disable a plugin; return its summary."""
         from vconnect.admin.client import plugin_route
 
         return self.post(plugin_route(name, action))
+
+    def act_on(self, names: Sequence[str], everybody: bool, action: str) -> None:
+        """Do the same with several plugins at once; print what came of it, and exit."""
+        if len(names) == 1 and not everybody and not _is_pattern(names[0]):
+            plugin = self.act(names[0], action)
+            self.show(plugin, print_done)
+            self.exit(FAILED if _is_overtaken(plugin, action) else 0)
+        rows = self._ask(lambda client: _act_on(client, self.choose, names, everybody, action))
+        self.show(rows, print_rows)
+        codes = (exit_code_of(row["error"]["code"]) for row in rows if "error" in row)
+        overtaken = any("error" not in row and _is_overtaken(row, action) for row in rows)
+        self.exit(worst([*codes, FAILED if overtaken else 0]))
+
+    def choose(self, plugins: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+        """Return the plugins that names and patterns mean, all if there are none.
+
+        Raises:
+            click.UsageError: A pattern means none.
+        """
+        there = [plugin["name"] for plugin in plugins]
+        chosen: dict[str, None] = {} if names else dict.fromkeys(there)
+        for name in names:
+            found = [name]
+            if _is_pattern(name) and not (found := fnmatch.filter(there, name)):
+                raise click.UsageError(f"no plugin is named like {name!r}")
+            chosen.update(dict.fromkeys(found))
+        return list(chosen)
+
+    def installed(self, names: Sequence[str], everybody: bool) -> list[str]:
+        """Return the installed plugins that names and patterns mean, or all of them."""
+        if not everybody and not any(map(_is_pattern, names)):
+            return list(names)
+        plugins = self.get("/api/plugins")["plugins"]
+        there = [one for one in plugins if not (one["dev"] or one["external"])]
+        return self.choose(there, [] if everybody else names)
+
+    def exit(self, code: int) -> NoReturn:
+        """End the command with an exit code."""
+        click.get_current_context().exit(code)
 
     def show(self, value: Any, printer: _Printer) -> None:
         """Print ``value`` as JSON if that was requested, else with ``printer``."""
@@ -97,6 +139,37 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
     return admin_option(config_option(json_option(pass_state(wrapper))))
 
 
+async def _act_on(
+    client: AdminClient,
+    choose: Callable[[Sequence[Mapping[str, Any]], Sequence[str]], list[str]],
+    names: Sequence[str],
+    everybody: bool,
+    action: str,
+) -> list[Any]:
+    import asyncio
+
+    from vconnect.admin.client import plugin_route
+
+    async def act(name: str) -> Any:
+        try:
+            return await client.post(plugin_route(name, action))
+        except AdminError as error:
+            return {"name": name, "error": {"code": error.code, "message": str(error)}}
+
+    plugins = (await client.get("/api/plugins"))["plugins"]
+    chosen = choose(plugins, [] if everybody else names)
+    return await asyncio.gather(*map(act, chosen))
+
+
+def _is_pattern(name: str) -> bool:
+    return any(char in name for char in "*?[")
+
+
+def _is_overtaken(plugin: Mapping[str, Any], action: str) -> bool:
+    """Return whether a later start has overtaken a stop."""
+    return action == "stop" and plugin["desired"] == "running"
+
+
 def check_word(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
     """Reject what the host would misread: an empty name, or bytes that are not UTF-8."""
     if word == "":
@@ -107,14 +180,51 @@ def check_word(_: click.Context, __: click.Parameter, word: str | None) -> str |
     return word
 
 
+def check_words(
+    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Check each of several words, see `check_word`."""
+    for word in words:
+        check_word(context, parameter, word)
+    return words
+
+
 name_argument = click.argument("name", callback=check_word)
+names_argument = click.argument("names", metavar="NAME...", nargs=-1, callback=check_words)
+
+
+def on_plugins(*, dry: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the arguments that choose plugins: names, patterns, or ``--all``.
+
+    Args:
+        dry: Whether there is ``--dry-run``.
+    """
+    dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done only.")
+    return lambda command: _with_plugins(dry_run(command) if dry else command)
+
+
+def _with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(host: RunningHost, names: tuple[str, ...], everybody: bool, **more: Any) -> Any:
+        if bool(names) == everybody:
+            raise click.UsageError("give the names of plugins, or --all")
+        return command(host, names, everybody, **more)
+
+    update_wrapper(wrapper, command)
+    everybody = click.option("--all", "everybody", is_flag=True, help="All plugins.")
+    return names_argument(everybody(asks_host(wrapper)))
 
 
 @click.command("list")
+@click.option("--versions", metavar="NAME", callback=check_word, help="List the versions of NAME.")
 @asks_host
-def list_plugins(host: RunningHost) -> None:
-    """List the plugins with their status."""
-    host.show(host.get("/api/plugins")["plugins"], print_plugins)
+def list_plugins(host: RunningHost, versions: str | None) -> None:
+    """List the plugins with their status, or the versions of one."""
+    from vconnect.admin.client import plugin_route
+
+    if versions is None:
+        host.show(host.get("/api/plugins")["plugins"], print_plugins)
+    else:
+        host.show(host.get(plugin_route(versions, "versions"))["versions"], print_versions)
 
 
 @click.command()
@@ -131,45 +241,59 @@ def status(host: RunningHost, name: str | None) -> None:
 
 
 @click.command()
-@name_argument
-@asks_host
-def start(host: RunningHost, name: str) -> None:
-    """Start the plugin NAME and wait until it is ready."""
-    host.show(host.act(name, "start"), print_done)
+@on_plugins()
+def start(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Start plugins and wait until they are ready.
 
-
-@click.command()
-@name_argument
-@asks_host
-def stop(host: RunningHost, name: str) -> None:
-    """Stop the plugin NAME and wait until its last process has ended.
-
-    The exit code is 1 if a later start or restart has overtaken the stop.
+    NAME may be a pattern, such as 'chat-*'.
     """
-    plugin = host.act(name, "stop")
-    host.show(plugin, print_done)
-    if plugin["desired"] == "running":
-        click.get_current_context().exit(FAILED)
+    host.act_on(names, everybody, "start")
 
 
 @click.command()
-@name_argument
-@asks_host
-def restart(host: RunningHost, name: str) -> None:
-    """Start a new process of the plugin NAME, which takes over from the running one."""
-    host.show(host.act(name, "restart"), print_done)
+@on_plugins()
+def stop(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Stop plugins and wait until their last processes have ended.
+
+    NAME may be a pattern, such as 'chat-*'. The exit code is 1 if a later start or restart has
+    overtaken the stop.
+    """
+    host.act_on(names, everybody, "stop")
 
 
 @click.command()
-@name_argument
-@asks_host
-def release(host: RunningHost, name: str) -> None:
-    """Lift the quarantine of the plugin NAME, so that it gets these events again.
+@on_plugins()
+def restart(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Start new processes of plugins, which take over from the running ones.
+
+    NAME may be a pattern, such as 'chat-*'.
+    """
+    host.act_on(names, everybody, "restart")
+
+
+@click.command()
+@on_plugins()
+def enable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Allow plugins to be started again, and start them."""
+    host.act_on(names, everybody, "enable")
+
+
+@click.command()
+@on_plugins()
+def disable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Stop plugins; nobody starts them until they are enabled, not even the next host."""
+    host.act_on(names, everybody, "disable")
+
+
+@click.command()
+@on_plugins()
+def release(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+    """Lift the quarantine of plugins, so that they get these events again.
 
     An event is quarantined for a plugin that has crashed with it twice. A start, a restart, and
     another version of the plugin release it too.
     """
-    host.show(host.act(name, "release"), print_done)
+    host.act_on(names, everybody, "release")
 
 
 @click.command()

@@ -69,9 +69,9 @@ def test_status_as_json_is_the_object(admin: str, capsys: Printed) -> None:
 def test_an_unknown_name_is_an_error(
     command: str, name: str, admin: str, manager: FakeManager, capsys: Printed
 ) -> None:
-    assert vconnect(command, name, "--admin", admin) == 1
+    assert vconnect(command, name, "--admin", admin) == 4
     assert capsys.readouterr().err == f"error: {name}: no such plugin\n"
-    assert vconnect(command, name, "--json", "--admin", admin) == 1
+    assert vconnect(command, name, "--json", "--admin", admin) == 4
     error = json.loads(capsys.readouterr().out)["error"]
     assert error == {"code": "unknown_plugin", "message": f"{name}: no such plugin"}
     assert manager.calls == []
@@ -153,16 +153,18 @@ def test_emit_to_nobody_and_a_stopped_chain_are_no_failures(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "exit_code"),
     [
-        (PluginTimeoutError("example", "no answer within 5 s"), "deadline_exceeded"),
-        (PluginUnavailableError("example", "not connected"), "unavailable"),
+        (PluginTimeoutError("example", "no answer within 5 s"), "deadline_exceeded", 124),
+        (PluginUnavailableError("example", "not connected"), "unavailable", 3),
     ],
 )
-def test_emit_to_one_plugin_that_fails(error: Exception, code: str, capsys: Printed) -> None:
+def test_emit_to_one_plugin_that_fails(
+    error: Exception, code: str, exit_code: int, capsys: Printed
+) -> None:
     with served_beside(failing(error)) as path:
         arguments = ("emit", "e", "{}", "--plugin", "example", "--json", "--admin", str(path))
-        assert vconnect(*arguments) == 1
+        assert vconnect(*arguments) == exit_code
     assert json.loads(capsys.readouterr().out)["error"] == {"code": code, "message": str(error)}
 
 

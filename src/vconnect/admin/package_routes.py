@@ -1,0 +1,146 @@
+"""The routes for packages: install, upgrade, roll back, remove, verify."""
+
+# Each change is logged with the user of the process that asks, as the kernel says it.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from vconnect.sockets.credentials import peer_of, user_in_words
+
+from .bodies import parse_body
+from .responses import json_response
+
+
+class Manager(Protocol):
+    """The part of ``PluginRuntimeManager`` that these routes use."""
+
+    packages: Any
+
+
+class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/install``; see `Packages.install`."""
+
+    sources: list[str]
+    upgrade: bool = False
+    start: bool = True
+    dry_run: bool = False
+
+
+class UpgradeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/upgrade``; see `Packages.upgrade`."""
+
+    names: list[str]
+    dry_run: bool = False
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/plugins/{name}/rollback``; see `Packages.rollback`."""
+
+    version: str = ""
+    dry_run: bool = False
+
+
+class UninstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/uninstall``; see `Packages.uninstall`."""
+
+    names: list[str]
+    purge: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+class RescanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/rescan``; see `Packages.rescan`."""
+
+    dry_run: bool = False
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/verify``; see `Packages.verify`."""
+
+    names: list[str] = []
+
+
+def add_package_routes(app: web.Application, manager: Manager) -> None:
+    """Add the routes to an application that answers errors."""
+    routes = _Routes(manager)
+    app.router.add_post("/api/install", routes.install)
+    app.router.add_post("/api/upgrade", routes.upgrade)
+    app.router.add_post("/api/plugins/{name}/rollback", routes.rollback)
+    app.router.add_post("/api/uninstall", routes.uninstall)
+    app.router.add_post("/api/rescan", routes.rescan)
+    app.router.add_post("/api/verify", routes.verify)
+    app.router.add_get("/api/plugins/{name}/versions", routes.versions)
+
+
+class _Routes:
+    """The handlers. Those that change something respond with a row for each plugin."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def install(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read(), InstallRequest)
+        return await _changed(
+            self._manager.packages.install(
+                body.sources,
+                upgrade=body.upgrade,
+                start=body.start,
+                dry_run=body.dry_run,
+                by=_who(request),
+            ),
+        )
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read(), UpgradeRequest)
+        return await _changed(
+            self._manager.packages.upgrade(body.names, dry_run=body.dry_run, by=_who(request)),
+        )
+
+    async def rollback(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read() or b"{}", RollbackRequest)
+        name = request.match_info["name"]
+        change = await self._manager.packages.rollback(
+            name, body.version, dry_run=body.dry_run, by=_who(request)
+        )
+        return json_response({"changes": [change]})
+
+    async def uninstall(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read(), UninstallRequest)
+        return await _changed(
+            self._manager.packages.uninstall(
+                body.names,
+                purge=body.purge,
+                force=body.force,
+                dry_run=body.dry_run,
+                by=_who(request),
+            ),
+        )
+
+    async def rescan(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read() or b"{}", RescanRequest)
+        return await _changed(self._manager.packages.rescan(dry_run=body.dry_run, by=_who(request)))
+
+    async def verify(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read() or b"{}", VerifyRequest)
+        return json_response({"versions": await self._manager.packages.verify(body.names)})
+
+    async def versions(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return json_response({"versions": await self._manager.packages.versions(name)})
+
+
+async def _changed(changing: Awaitable[Any]) -> web.Response:
+    return json_response({"changes": await changing})
+
+
+def _who(request: web.Request) -> str:
+    """Name the user of the process that asks."""
+    if request.transport is None:  # it has gone already
+        return "somebody who has gone"
+    return f"{user_in_words(peer_of(request.transport).uid)} over the administration socket"

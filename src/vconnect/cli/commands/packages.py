@@ -1,0 +1,113 @@
+"""Commands that change which plugins and versions a running host has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from vconnect.cli.exit_codes import NOT_VERIFIED, exit_code_of, worst
+from vconnect.cli.output import print_changes, print_verified
+
+from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
+
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, callback=check_words)
+@click.option("--upgrade", is_flag=True, help="Replace another version of the plugin.")
+@click.option("--start/--no-start", default=True, help="Start the plugins.  [default: --start]")
+@_dry_run
+@asks_host
+def install(
+    host: RunningHost, sources: Sequence[str], upgrade: bool, start: bool, dry_run: bool
+) -> None:
+    """Install packages from paths or URLs, and start their plugins.
+
+    With --upgrade, a new version of a running plugin is started beside the old one and takes over
+    when it is ready. If it does not get ready, the old one serves on.
+    """
+    body = {"sources": [_absolute(one) for one in sources], "upgrade": upgrade, "start": start}
+    _change(host, "/api/install", {**body, "dry_run": dry_run})
+
+
+@click.command()
+@on_plugins(dry=True)
+def upgrade(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
+    """Install what the sources of plugins have now, as `install --upgrade` does."""
+    chosen = host.installed(names, everybody)
+    _change(host, "/api/upgrade", {"names": chosen, "dry_run": dry_run})
+
+
+@click.command()
+@name_argument
+@click.argument("version", required=False, callback=check_word)
+@_dry_run
+@asks_host
+def rollback(host: RunningHost, name: str, version: str | None, dry_run: bool) -> None:
+    """Return to an earlier version of the plugin NAME.
+
+    VERSION is one that `list --versions` shows; by default the one before. It takes over when it is
+    ready, without a gap.
+    """
+    from vconnect.admin.client import plugin_route
+
+    body = {"version": version or "", "dry_run": dry_run}
+    _change(host, plugin_route(name, "rollback"), body)
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Remove their data too.")
+@click.option("--force", is_flag=True, help="Remove what other plugins require.")
+@on_plugins(dry=True)
+def uninstall(
+    host: RunningHost,
+    names: Sequence[str],
+    everybody: bool,
+    purge: bool,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Stop plugins and remove them with all of their versions. Their data stays."""
+    chosen = host.installed(names, everybody)
+    body = {"names": chosen, "purge": purge, "force": force, "dry_run": dry_run}
+    _change(host, "/api/uninstall", body)
+
+
+@click.command()
+@_dry_run
+@asks_host
+def rescan(host: RunningHost, dry_run: bool) -> None:
+    """Take in what was put into the plugin directory, or removed from it, by hand."""
+    _change(host, "/api/rescan", {"dry_run": dry_run})
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1, callback=check_words)
+@asks_host
+def verify(host: RunningHost, names: Sequence[str]) -> None:
+    """Compare the files of installed plugins with those of their packages.
+
+    The exit code is 8 if any differs.
+    """
+    found = host.post("/api/verify", {"names": list(names)})["versions"]
+    host.show(found, print_verified)
+    sound = all(one["verdict"] in ("ok", "not from a package") for one in found)
+    host.exit(0 if sound else NOT_VERIFIED)
+
+
+def _change(host: RunningHost, route: str, body: dict[str, Any]) -> None:
+    """Ask for a change, print a row for each plugin, and exit."""
+    changes = host.post(route, body)["changes"]
+    host.show(changes, print_changes)
+    failed = [one for one in changes if one["result"] == "failed"]
+    host.exit(worst(exit_code_of(one["code"]) for one in failed))
+
+
+def _absolute(source: str) -> str:
+    """Make a path absolute, since the host works elsewhere; leave a URL as it is."""
+    from vconnect.settings.paths import absolute_path
+
+    return source if "://" in source or source.startswith("file:") else str(absolute_path(source))
