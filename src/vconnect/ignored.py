@@ -2,17 +2,30 @@
 
 # `pathspec` knows the syntax. Here is which rule wins: those of the file whose name ranks higher,
 # then those of the deepest directory, then the last line.
+#
+# The files may be a plugin's. Some patterns take exponential time with `re`, which stops for nobody
+# and lets nobody else run. So they are matched by `regex`, with a deadline, and a line that has
+# missed it has no effect any more.
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
+from .bounds import cut
+from .durable import read_regular
+
 # A file of rules is read into memory as a whole, also from directories that hold anything.
 _MAX_BYTES = 1024 * 1024
+_MAX_LINES = 10_000
 _MAX_KNOWN = 50_000
+# How long one line may look at one path, in seconds, and how many lines of a file may take longer.
+_DEADLINE_S = 0.02
+_MAX_SLOW = 20
+_SHOWN_BYTES = 80
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -56,6 +69,13 @@ class Patterns:
 
         self._known: dict[str, Rule | None] = {}
         self._spec = GitIgnoreSpec.from_lines([line for _, line in self._lines])
+        #: What is said of lines that have no effect, because they take too long.
+        self.slow: list[str] = []
+        # In place of what `pathspec` has compiled, whose interface is the same.
+        self._compiled: list[Any] = list(self._spec.patterns)
+        for pattern in self._compiled:
+            if pattern.regex is not None:
+                pattern.regex = _Limited(pattern.regex.pattern)
 
     @property
     def takes_back(self) -> bool:
@@ -75,11 +95,58 @@ class Patterns:
         return self._known[asked]
 
     def _find(self, path: str) -> Rule | None:
+        while len(self.slow) < _MAX_SLOW:
+            try:
+                return self._match(path)
+            except _SlowError as error:
+                self._disable(error.regex)
+        return None
+
+    def _disable(self, regex: _Limited) -> None:
+        """Take the effect from a line."""
+        for (number, line), pattern in zip(self._lines, self._compiled, strict=True):
+            if pattern.regex is regex:
+                pattern.include = None
+                self.slow.append(
+                    f"line {number} of {self._origin} ({cut(line.strip(), _SHOWN_BYTES)}) takes "
+                    "too long and has no effect; write it with fewer asterisks"
+                )
+
+    def _match(self, path: str) -> Rule | None:
         found = self._spec.check_file(path)
         if found.include is None or found.index is None:
             return None
         number, line = self._lines[found.index]
         return Rule(found.include, self._origin, number, line.strip())
+
+
+class _SlowError(Exception):
+    """A line has missed its deadline."""
+
+    def __init__(self, regex: _Limited) -> None:
+        super().__init__()
+        self.regex = regex
+
+
+class _Limited:
+    """Stands for a compiled pattern of `re` in `pathspec`, and has a deadline."""
+
+    def __init__(self, pattern: str) -> None:
+        import regex
+
+        self._regex = regex.compile(pattern)
+
+    def search(self, text: str) -> Any:
+        """Match like a compiled pattern; other threads run meanwhile."""
+        try:
+            return self._match(text)
+        except TimeoutError:
+            raise _SlowError(self) from None
+
+    def _match(self, text: str) -> Any:
+        return self._regex.search(text, timeout=_DEADLINE_S, concurrent=True)
+
+    match = search  # every pattern is anchored; older versions of `pathspec` use this name
 
 
 class IgnoreFiles:
@@ -102,6 +169,11 @@ class IgnoreFiles:
         """Return whether a file of this name, read so far, has a line that begins with ``!``."""
         return any(patterns.takes_back for patterns in self._read[name].values())
 
+    def slow(self) -> list[str]:
+        """Return what is said of the lines that have turned out to take too long."""
+        read = (patterns for files in self._read.values() for patterns in files.values())
+        return [words for patterns in read for words in patterns.slow]
+
     def enter(self, root: Path, relative: str) -> list[str]:
         """Read the files of one directory, before its entries are asked about.
 
@@ -112,13 +184,16 @@ class IgnoreFiles:
         for name in self._names:
             shown = str(PurePosixPath(relative, name))
             try:
-                with (root / relative / name).open(encoding="utf-8", errors="replace") as file:
-                    lines = file.read(_MAX_BYTES).splitlines()
+                text = read_regular(root / relative / name, _MAX_BYTES).decode("utf-8", "replace")
+                lines = text.splitlines()
+                if len(lines) > _MAX_LINES:
+                    problems.append(f"{shown}: has more than {_MAX_LINES} lines")
+                    continue
                 known = self._previous.get(name, {}).get(relative)
                 if known is None or known.lines != tuple(lines):
                     known = Patterns(lines, shown)
                 self._read[name][relative] = known
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 problems.append(f"{shown}: cannot be read: {error.strerror}")

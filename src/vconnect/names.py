@@ -183,6 +183,28 @@ def capability_matches(capability: str, event: str) -> bool:
     return event.startswith(capability + ".")
 
 
+def matching_patterns(event: str) -> frozenset[str]:
+    """Return every pattern that matches an event; see `capability_matches`.
+
+    There are two for each level of its name. So a name is compared with thousands of patterns by
+    looking a few up, and who declares many costs nobody anything.
+
+    >>> sorted(matching_patterns("user.added"))
+    ['*', '**', 'user', 'user.*', 'user.**', 'user.added']
+    """
+    found = {"*", "**", event}
+    end = event.find(".")
+    while end >= 0:
+        family = event[:end]
+        if not family.endswith(".*"):  # that is a pattern itself, and stands for one level only
+            found.add(family)
+        found.add(f"{family}.**")
+        if "." not in event[end + 1 :]:
+            found.add(f"{family}.*")
+        end = event.find(".", end + 1)
+    return frozenset(found)
+
+
 def specificity(pattern: str) -> tuple[int, int]:
     """Rank patterns that match the same event; more specific patterns rank higher.
 

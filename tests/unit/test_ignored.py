@@ -1,7 +1,11 @@
 """Rules as in ``.gitignore``: which line decides."""
 
+import os
+import time
+
 import pytest
 
+from vconnect import ignored
 from vconnect.ignored import IgnoreFiles, Patterns, check_patterns
 
 
@@ -96,3 +100,59 @@ def test_what_an_operator_may_not_write(pattern, words):
 
 def test_ordinary_patterns_are_right():
     assert check_patterns(["*.html", "/config.yaml", "!a", "data/"]) == ""
+
+
+def test_many_asterisks_take_no_time():
+    """With `re`, this takes longer than anybody waits."""
+    patterns = Patterns(["*a" * 14 + "*b.py"], "x")
+    began = time.monotonic()
+    assert patterns.rule("a" * 120 + ".py") is None
+    assert ignores(patterns.rule("a" * 120 + "b.py")) is True
+    assert time.monotonic() - began < 1
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Lets all patterns with an "s" miss their deadline."""
+    really_match = ignored._Limited._match
+
+    def match(self, text):
+        if "s" in self._regex.pattern:
+            raise TimeoutError
+        return really_match(self, text)
+
+    monkeypatch.setattr(ignored._Limited, "_match", match)
+
+
+def test_a_line_that_takes_too_long_has_no_effect_and_is_told(tmp_path, slow):
+    (tmp_path / ".gitignore").write_text("*.log\n*slow*\n*.txt\n")
+    files = IgnoreFiles()
+    assert files.enter(tmp_path, "") == []
+    assert files.slow() == []
+    assert files.rule("slow.py") is None
+    assert files.slow() == [
+        "line 2 of .gitignore (*slow*) takes too long and has no effect; write it with fewer "
+        "asterisks"
+    ]
+    assert ignores(files.rule("x.txt")) is ignores(files.rule("x.log")) is True
+
+
+def test_a_file_of_slow_lines_has_no_effect_at_all(slow):
+    patterns = Patterns([f"s{number}" for number in range(25)] + ["*.py"], "x")
+    assert patterns.rule("x.py") is None
+    assert len(patterns.slow) == 20
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "long"])
+def test_what_is_no_file_of_rules_is_told_and_not_waited_for(tmp_path, kind):
+    file = tmp_path / ".gitignore"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "directory":
+        file.mkdir()
+    else:
+        file.write_text("x\n" * 20_000)
+    (problem,) = IgnoreFiles().enter(tmp_path, "")
+    assert ("more than 10000 lines" if kind == "long" else "not a regular file") in problem

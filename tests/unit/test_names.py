@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vconnect.names import (
     MAX_NAME_LENGTH,
@@ -12,6 +14,7 @@ from vconnect.names import (
     canonical_name,
     capability_matches,
     is_valid_name,
+    matching_patterns,
 )
 
 
@@ -125,3 +128,12 @@ def test_what_is_not_used_is_forgotten() -> None:
         cache[name]
     cache["a"]
     assert made.count("a") == 3
+
+
+WORDS = st.sampled_from(["a", "b", "*", "**", "", "ab"])
+DOTTED = st.lists(WORDS, min_size=1, max_size=5).map(".".join)
+
+
+@given(DOTTED, DOTTED)
+def test_the_patterns_of_an_event_are_those_that_match_it(pattern: str, event: str) -> None:
+    assert (pattern in matching_patterns(event)) is capability_matches(pattern, event)

@@ -19,8 +19,9 @@ from vconnect.durable import make_directories, read_own, replace_file, sync
 from vconnect.errors import StateError
 from vconnect.plugins.state_file import HostState, Record, StateFile
 from vconnect.processes.directories import older_hosts, sweep
+from vconnect.removal import remove_tree
 from vconnect.settings.model import Settings
-from vconnect.store.trees import remove, sync_tree
+from vconnect.store.trees import sync_tree
 from vconnect.threads import in_thread
 
 _NOTE = "moved"
@@ -177,7 +178,7 @@ def _take(source: Path, target: Path) -> bool:
 def _take_across(source: Path, target: Path) -> None:
     """Copy, sync, and only then remove: a kill leaves one whole copy at least."""
     new = target.with_name(_NEW + target.name)
-    remove(new)
+    remove_tree(new)
     if source.is_dir():
         shutil.copytree(source, new, symlinks=True)
         sync_tree(new)
@@ -186,7 +187,7 @@ def _take_across(source: Path, target: Path) -> None:
         sync(new)
     new.rename(target)
     sync(target.parent)
-    remove(source)
+    remove_tree(source)
 
 
 def _remove_empty(directory: Path) -> None:

@@ -29,11 +29,11 @@ from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.processes.directories import data_directory
+from vconnect.removal import remove_tree
 from vconnect.store.home import PluginHome
 from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion, is_store_directory, read_receipt
 from vconnect.store.store import PluginStore
-from vconnect.store.trees import remove
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
@@ -611,6 +611,6 @@ def _has_files(directory: Path) -> bool:
 
 def _purge(directory: Path) -> None:
     try:
-        remove(directory)
+        remove_tree(directory)
     except OSError as error:
         raise InstallError(f"{directory}: cannot be removed: {error.strerror}") from error

@@ -111,6 +111,8 @@ class _Walk:
 
     def run(self) -> Selection:
         self._enter("", "")
+        for problem in self._rules.slow():
+            raise InstallError(f"{self._source}: {problem}")
         return Selection(tuple(sorted(self._members)), tuple(self._left_out))
 
     def _enter(self, relative: str, inherited: str, *, only_included: bool = False) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from vconnect.names import MAX_CACHED_NAMES, NameCache, canonical_name, capability_matches
+from vconnect.names import MAX_CACHED_NAMES, NameCache, canonical_name, matching_patterns
 from vconnect.order import chain_order
 from vconnect.settings.events import EventPolicy, resolve_choices
 from vconnect.settings.match import Matcher, compile_match
@@ -93,8 +93,10 @@ class RouteTable:
         # Without those that are down, a filter that crashed would be skipped silently.
         wanted = {plugin.name: plugin for plugin in self._all if plugin.is_wanted}
         positions = {name: plugin.position for name, plugin in wanted.items()}
+        # With what it handles and what it has subscribed to; a change makes another table.
         self._plugins = [
-            (wanted[name], wanted[name].capabilities) for name in chain_order(positions)
+            (wanted[name], frozenset(wanted[name].capabilities), _subscribed(wanted[name]))
+            for name in chain_order(positions)
         ]
         self._policies = policies
         self._routes = NameCache(self._work_out)
@@ -124,10 +126,11 @@ class RouteTable:
         policy = self._policies[event]
         required = {name: self._find(name) for name in policy.requires}
         steps, told = [], []
-        for plugin, capabilities in self._plugins:
-            is_asked = _covers(capabilities, event)
+        patterns = matching_patterns(event)
+        for plugin, capabilities, subscriptions in self._plugins:
+            is_asked = not capabilities.isdisjoint(patterns)
             # A capability includes the notification, so a subscription adds nothing to it.
-            if is_asked or _covers(plugin.subscriptions, event):
+            if is_asked or not subscriptions.isdisjoint(patterns):
                 is_required = plugin in required.values()
                 step = make_step(plugin, event, policy, is_required=is_required)
                 told.append(step)
@@ -178,5 +181,5 @@ def make_step(plugin: PluginRuntime, event: str, policy: EventPolicy, *, is_requ
 _ORDINARY = resolve_choices("", {})
 
 
-def _covers(patterns: Iterable[str], event: str) -> bool:
-    return any(capability_matches(pattern, event) for pattern in patterns)
+def _subscribed(plugin: PluginRuntime) -> frozenset[str]:
+    return frozenset(plugin.subscriptions)

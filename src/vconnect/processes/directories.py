@@ -19,7 +19,6 @@ import functools
 import logging
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from vconnect.durable import make_directories, read_regular
 from vconnect.errors import PluginStartError
+from vconnect.removal import remove_tree
 
 from .procfs import start_time
 
@@ -181,11 +181,8 @@ def _read(path: Path) -> bytes:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a plugin's directory, even if the plugin has revoked our permission to do so."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if not directory.exists():
-        return
-    for path, _, _ in os.walk(directory):
-        with suppress(OSError):
-            Path(path).chmod(0o700)  # walk enters no symbolic links
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove a plugin's directory, whatever the plugin has made of it."""
+    try:
+        remove_tree(directory)
+    except OSError as error:
+        _log.warning("%s cannot be removed: %s", directory, error.strerror or error)

@@ -145,6 +145,7 @@ class Scanner:
                     f"leave some out with watch_ignore, or in {_RULES}"
                 )
                 break
+        scan.problems += rules.slow()
         return scan
 
     def concerns(self, path: str, last: Scan) -> bool:

@@ -11,6 +11,6 @@
 `plain`     plain directories, and how they become store directories
 `verify`    compares what is installed with what was installed
 `locks`     locks between processes and hosts that share one ``plugin_dir``
-`trees`     directories as a whole: sealed, synced, removed
+`trees`     directories as a whole: sealed, synced
 =========== ===============================================================================
 """

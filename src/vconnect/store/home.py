@@ -16,6 +16,7 @@ import msgspec
 
 from vconnect.durable import sync
 from vconnect.errors import InstallError
+from vconnect.removal import remove_tree
 
 from .layout import (
     CURRENT,
@@ -30,7 +31,6 @@ from .layout import (
 )
 from .locks import try_lock
 from .record import Record, read_record, write_record
-from .trees import remove
 
 #: What of a replaced plain directory belongs to its package; until its files are carried.
 CARRY = "carry.json"
@@ -160,7 +160,7 @@ class PluginHome:
         if self.versions.is_dir():
             for path in self.versions.iterdir():
                 if path.name.startswith(DOOMED):
-                    remove(path)
+                    remove_tree(path)
 
     def collect(self, keep_versions: int) -> None:
         """Delete the versions that are neither kept nor run by any host.
@@ -212,9 +212,9 @@ class PluginHome:
 
     def _discard(self, path: Path) -> None:
         doomed = path.with_name(DOOMED + path.name)
-        remove(doomed)
+        remove_tree(doomed)
         path.rename(doomed)
-        remove(doomed)
+        remove_tree(doomed)
 
 
 def acquire(version: InstalledVersion) -> int:

@@ -23,6 +23,7 @@ import msgspec
 from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import InstallError
 from vconnect.names import canonical_name
+from vconnect.removal import remove_tree
 from vconnect.settings.paths import expand_home
 
 from .home import PluginHome
@@ -44,7 +45,7 @@ from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
 from .locks import locked, try_lock
 from .plain.migration import migrate, settle
 from .record import Configured, Record
-from .trees import remove, seal
+from .trees import seal
 
 _STAGING = "staging"
 _RECOVERY_PATIENCE_S = 5.0
@@ -86,7 +87,7 @@ class Staging:
         if self._lock < 0:
             return
         try:
-            remove(self.path)
+            remove_tree(self.path)
         finally:
             os.close(self._lock)
             self._lock = -1
@@ -397,7 +398,7 @@ class PluginStore:
         """Remove the staging directories of processes that are gone."""
         for path in self._staged():
             if _is_dead(path):
-                remove(path)
+                remove_tree(path)
 
 
 def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:

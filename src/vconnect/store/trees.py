@@ -1,4 +1,4 @@
-"""Directories as a whole: sealed against changes, synced to disk, removed."""
+"""Directories as a whole: sealed against changes, and synced to disk."""
 
 # A version is sealed after it was unpacked: read-only directories and files, so that neither the
 # plugin nor an operator's editor changes what the receipt says. Before it is moved into place, its
@@ -10,9 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -99,20 +97,3 @@ def sync_tree(directory: Path) -> None:
             if stat.S_ISREG(path.lstat().st_mode):
                 sync(path)
         sync(Path(parent))
-
-
-def remove(path: Path) -> None:
-    """Remove a tree, sealed or not, or a link to one, even if something else is removing it.
-
-    Raises:
-        OSError: It cannot be removed; the text has the first path that cannot.
-    """
-    with suppress(FileNotFoundError):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-            return
-        # A name cannot be removed from a directory that is read-only.
-        for parent, _, _ in os.walk(path):  # walk enters no symbolic links
-            with suppress(PermissionError):
-                Path(parent).chmod(0o700)
-        shutil.rmtree(path)

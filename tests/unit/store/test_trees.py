@@ -1,4 +1,4 @@
-"""Directories as a whole: sealed, synced and removed."""
+"""Directories as a whole: sealed and synced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vconnect.store.trees import digest_of, remove, seal, sync_tree
+from vconnect.removal import remove_tree
+from vconnect.store.trees import digest_of, seal, sync_tree
 
 
 @pytest.fixture
@@ -64,18 +65,9 @@ def test_a_link_is_not_followed(directory: Path, tmp_path: Path) -> None:
 
 def test_what_is_sealed_can_be_removed(directory: Path) -> None:
     seal(directory)
-    remove(directory)
+    remove_tree(directory)
     assert not directory.exists()
-    remove(directory)  # nothing to remove is no trouble
-
-
-def test_a_link_is_removed_and_its_target_kept(directory: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(directory)
-    (directory / "out").symlink_to(tmp_path)
-    remove(tmp_path / "link")
-    assert not (tmp_path / "link").is_symlink()
-    remove(directory)
-    assert tmp_path.exists()
+    remove_tree(directory)  # nothing to remove is no trouble
 
 
 def test_syncing_passes_over_what_is_no_file(directory: Path) -> None:

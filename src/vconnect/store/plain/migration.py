@@ -24,6 +24,7 @@ import msgspec
 from vconnect.durable import make_directories, replace_file, sync
 from vconnect.errors import InstallError, ManifestError
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest
+from vconnect.removal import remove_tree
 from vconnect.store.home import CARRY, PluginHome
 from vconnect.store.layout import (
     CURRENT,
@@ -42,7 +43,6 @@ from vconnect.store.layout import (
     read_head,
 )
 from vconnect.store.record import Record
-from vconnect.store.trees import remove
 
 from .swap import exchange
 
@@ -67,11 +67,11 @@ def migrate(private: Path, plain: Path, version: Path, files: list[str]) -> Inst
         OSError: Something cannot be written or moved.
     """
     prepared = private / f"{REPLACED}{plain.name}"
-    remove(prepared)
+    remove_tree(prepared)
     try:
         legacy = _prepare(prepared, plain, version, files)
     except OSError:
-        remove(prepared)  # the disk may be full, of this among others
+        remove_tree(prepared)  # the disk may be full, of this among others
         raise
     is_link = plain.is_symlink()
     if exchange(prepared, plain):
@@ -111,7 +111,7 @@ def settle(private: Path, replaced: Path) -> None:
         return
     # Prepared and never used; an older vconnect left its old version so. Or only a link.
     if not is_store_directory(target) or is_store_directory(replaced) or replaced.is_symlink():
-        remove(replaced)
+        remove_tree(replaced)
         return
     for path in sorted((target / VERSIONS).glob(f"*{LEGACY}*")):
         link = path / PACKAGE
