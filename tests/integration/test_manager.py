@@ -334,6 +334,36 @@ async def test_an_external_plugin_is_stopped_and_let_in_again(lab: Lab) -> None:
         await until_status(runtime, "guest", "Stopped")
 
 
+async def test_another_process_takes_a_plugins_place_only_while_the_operator_has_stopped_it(
+    lab: Lab,
+) -> None:
+    lab.plugin("echo", "serve()")
+    async with lab.manager(allow_external=True) as runtime:
+        await runtime.start_all()
+        await runtime.stop_plugin("echo")
+        peer = await connect(lab)
+        await peer.write({"name": "echo"})
+        assert (await peer.read())["status"] == "ok"
+        for order in (runtime.start_plugin, runtime.restart_plugin):
+            with pytest.raises(PluginStartError, match="serves in its place; end that first"):
+                await order("echo")
+        await peer.close()
+        await until_status(runtime, "echo", "Stopped")
+        await runtime.start_plugin("echo")
+        assert runtime.summary("echo").pid is not None
+
+
+async def test_the_name_of_a_plugin_that_waits_for_its_restart_is_taken(lab: Lab) -> None:
+    lab.plugin("broken", "sys.exit(3)")
+    async with lab.manager(allow_external=True) as runtime:
+        await runtime.start_all()
+        await until_status(runtime, "broken", "Error")
+        peer = await connect(lab)
+        await peer.write({"name": "broken"})
+        assert (await peer.read())["code"] == "stranger"
+        await peer.close()
+
+
 async def test_the_configuration_is_the_defaults_and_the_operators_values(lab: Lab) -> None:
     code = """
     connection = Connection()

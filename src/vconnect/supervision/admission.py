@@ -117,6 +117,13 @@ class Admissions:
             )
         name = self._plugin.name
         check_external(name, peer, allowed=self._settings.allow_external)
+        # Its place is its own while the host runs it, also between two processes of it.
+        if not self._plugin.is_external and self._plugin.desired == "running":
+            raise HandshakeError(
+                "stranger",
+                f"this host starts {name} itself; to run it in another way, use: "
+                f"vconnect stop {name}",
+            )
         # Otherwise an external plugin that reconnects by itself would undo the operator's stop.
         if self._plugin.is_external and self._plugin.desired == "stopped":
             raise HandshakeError(

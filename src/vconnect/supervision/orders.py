@@ -73,6 +73,7 @@ class Orders:
         Raises:
             PluginStartError: It did not start or get ready, or was stopped meanwhile.
         """
+        self._check_place()
         self._plugin.want("running")
         self._check_startable()
         self._plugin.crashes.release()
@@ -113,6 +114,7 @@ class Orders:
             raise PluginStartError(
                 self._plugin.name, "it is started by another program; restart it there"
             )
+        self._check_place()
         self._plugin.want("running")
         self._check_startable()
         self._plugin.crashes.release()
@@ -177,6 +179,14 @@ class Orders:
             and self._plugin.status is not PluginStatus.STOPPING
             and not self._generations.are_leaving
         )
+
+    def _check_place(self) -> None:
+        current = self._generations.current
+        if not self._plugin.is_external and current is not None and current.process is None:
+            raise PluginStartError(
+                self._plugin.name,
+                "a process that this host has not started serves in its place; end that first",
+            )
 
     def _check_startable(self) -> None:
         if self._plugin.is_external and self._generations.current is None:

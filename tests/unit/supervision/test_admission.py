@@ -71,10 +71,10 @@ async def test_a_stranger_never_takes_the_place_of_a_process_of_ours(allowed):
         (False, STRANGER, "stranger"),
     ],
 )
-@pytest.mark.parametrize("path", [None, "/p/x"])
-def test_one_that_nobody_started_needs_permission_and_our_user(path, allowed, peer, code):
+@pytest.mark.parametrize(("path", "desired"), [(None, "running"), ("/p/x", "stopped")])
+def test_one_that_nobody_started_needs_permission_and_our_user(path, desired, allowed, peer, code):
     runtime = plugin(path=path)
-    runtime.want("running")
+    runtime.want(desired)
     assert code_for(admissions(runtime, allow_external=allowed), peer=peer) == code
 
 
@@ -86,6 +86,15 @@ def test_a_guest_that_the_operator_stopped_stays_out(path, desired, code):
     runtime = plugin(path=path)
     runtime.want(desired)
     assert code_for(admissions(runtime, allow_external=True)) == code
+
+
+def test_the_place_of_a_plugin_that_the_host_runs_is_taken_even_without_a_process():
+    """It may have crashed, or wait for its next start."""
+    runtime = plugin()
+    runtime.want("running")
+    with pytest.raises(HandshakeError, match=r"starts x itself; .*: vconnect stop x") as caught:
+        admissions(runtime, allow_external=True).decide(shaken(), ME, None, [])
+    assert caught.value.code == "stranger"
 
 
 async def test_a_second_guest_finds_the_name_taken():
@@ -106,7 +115,7 @@ async def test_one_that_cannot_serve_here_says_why():
 
 
 def told(runtime, *, native=False, **options):
-    runtime.want("running")
+    runtime.want("stopped")
     made = admissions(runtime, allow_external=True, **options)
     return made.decide(shaken(native=native), ME, None, [])
 
