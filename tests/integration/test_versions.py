@@ -316,7 +316,7 @@ async def test_a_disk_that_has_no_room_for_what_is_carried_keeps_it_from_startin
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("vconnect.store.plain.carry.shutil.copy2", full)
+            patched.setattr("vconnect.store.plain.carry._copy_data", full)
             with pytest.raises(Exception, match=r"cannot carry its files .* No space left"):
                 await runtime.start_plugin("keeper")
         await runtime.start_plugin("keeper")

@@ -56,6 +56,7 @@ def clean(text: str) -> str:
     )
 
 
+_SEVERAL = re.compile(r'[\s="]')
 _CHANGE_WORDS = {
     "unchanged": "is installed already",
     "installed": "installed",
@@ -146,7 +147,9 @@ def print_records(records: Sequence[Mapping[str, Any]]) -> None:
         words = [without_level(record["text"], record["level"])]
         if record["stream"] in ("host", "state"):
             words.insert(0, "vconnect:")
-        words += [f"{name}={_field(value)}" for name, value in record["fields"].items()]
+        elif words[0].startswith("vconnect:"):
+            words.insert(0, f"{record['stream']}:")  # only what the host says begins so
+        words += [f"{_quoted(name)}={_field(value)}" for name, value in record["fields"].items()]
         color = _LEVEL_COLORS.get(record["level"]) if colored else None
         shown = click.style(level, fg=color) if color else level
         line = clean(" ".join(filter(None, words)))
@@ -320,7 +323,12 @@ def _escaped(encoded: bytes) -> bytes:
 
 
 def _field(value: Any) -> str:
-    return value if isinstance(value, str) else _compact(value)
+    return _quoted(value) if isinstance(value, str) else _compact(value)
+
+
+def _quoted(text: str) -> str:
+    """Quote what would look like several fields."""
+    return _compact(text) if not text or _SEVERAL.search(text) else text
 
 
 def _compact(value: Any) -> str:

@@ -249,6 +249,11 @@ def _check_bounds(manifest: Manifest, origin: str) -> None:
     for field, most in (("version", MAX_VERSION_BYTES), ("entry", MAX_WORDS_BYTES)):
         if (size := size_of(getattr(manifest, field))) > most:
             raise ManifestError(f"{origin}: {field} has {size} bytes; the limit is {most}")
+    # It stands in paths, in logs and in the comments of signatures.
+    if not manifest.version.isprintable():
+        raise ManifestError(
+            f"{origin}: version is {manifest.version!a}; expected one without control characters"
+        )
 
 
 def _check_requires(manifest: Manifest, origin: str) -> None:

@@ -163,6 +163,8 @@ class Catalog:
         # After the new ones are known, so that a plugin whose directory was renamed is never
         # missing.
         self._forget_all_but({installed.home for installed in found})
+        self._state.see(one.name for one in self._registry if not one.is_external)
+        self._registry.rank(self._state.seen)
         self._settle_names(found)
         for plugin in self._registry:
             self._tables.assign(plugin)

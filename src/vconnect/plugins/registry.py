@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,9 @@ from vconnect.settings.model import Settings
 
 from .routes import RouteTable
 from .runtime import PluginRuntime
+
+# The rank of a plugin that is not installed.
+_LAST = 1 << 30
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Registry:
         self.by_spelling = NameCache(self.get)
         self._plugins: dict[str, PluginRuntime] = {}
         self._aliases: dict[str, PluginRuntime] | None = None  # computed on demand
+        self._ranks: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[PluginRuntime]:
         # A copy, because plugins may be added or removed during the iteration.
@@ -77,6 +81,10 @@ class Registry:
         """
         plugin.learn(manifest, path)
         self._rename()
+
+    def rank(self, plugins: Iterable[str]) -> None:
+        """Set the order in which plugins came; the first one ranks highest, unknown ones lowest."""
+        self._ranks = {name: rank for rank, name in enumerate(plugins)}
 
     def exact(self, plugin: str) -> PluginRuntime | None:
         """Return the plugin with this canonical name, ignoring aliases."""
@@ -145,7 +153,10 @@ class Registry:
         self._routes = None
 
     def check_order(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
-        """Refuse a version whose ``before`` and ``after`` contradict those of running plugins.
+        """Refuse a version whose ``before`` and ``after`` contradict those of others.
+
+        Plugins that run count, and those that were there first, whether they run or not: else a
+        newcomer could shut one of them out, by closing a cycle while it is down.
 
         Args:
             plugin: The plugin that is about to start.
@@ -155,13 +166,16 @@ class Registry:
             ManifestError: They form a cycle; the text names it.
         """
         position = plugin.position_with(manifest)
-        others = self._plugins.values()
+        mine = self._ranks.get(plugin.name, _LAST)
+        others = [
+            other
+            for other in self._plugins.values()
+            if other.is_up or self._ranks.get(other.name, _LAST) < mine
+        ]
         is_placed = position.before or position.after
-        if not is_placed and not any(other.is_placed and other.is_up for other in others):
+        if not is_placed and not any(other.is_placed for other in others):
             return
-        # Only plugins that are up: one that is not running must not keep others from starting.
-        up = [other for other in others if other.is_up]
-        positions = {other.name: other.position for other in up} | {plugin.name: position}
+        positions = {other.name: other.position for other in others} | {plugin.name: position}
         cycle = find_cycle(positions, plugin.name)
         if cycle:
             raise ManifestError(

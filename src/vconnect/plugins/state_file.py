@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,6 +89,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         instances: The running processes, as far as the host knows.
         desired: What the operator last asked for, by plugin.
         names: The plugin that has a name, by name.
+        seen: The plugins that have been installed, in the order in which they were first seen.
     """
 
     version: int
@@ -97,6 +99,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[RecordedProcess, ...] = ()
     desired: dict[str, Ordered] = {}
     names: dict[str, str] = {}
+    seen: tuple[str, ...] = ()
 
 
 # Decoded first, so that a newer format is recognized before its other fields are checked.
@@ -180,6 +183,7 @@ class HostState:
 
     Attributes:
         names: The plugin that has a name, by name, as last decided.
+        seen: The installed plugins, in the order in which they were first seen.
     """
 
     def __init__(self, directory: Path, socket_path: Path) -> None:
@@ -190,6 +194,7 @@ class HostState:
         self._instances: dict[int, RecordedProcess] = {}  # by PID
         self._desired: dict[str, Ordered] = {}
         self.names: dict[str, str] = {}
+        self.seen: list[str] = []
         self._writer = BackgroundWriter(
             f"state file {self._file.path}",
             self._record,
@@ -210,6 +215,7 @@ class HostState:
             return
         self._desired = dict(record.desired)
         self.names = dict(record.names)
+        self.seen = list(record.seen)
         # After a reboot the same PID and start time may belong to any process.
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
@@ -247,6 +253,16 @@ class HostState:
             self.names = owners
             self._writer.changed()
 
+    def see(self, plugins: Iterable[str]) -> None:
+        """Record which plugins are installed: those that were there before keep their rank."""
+        there = set(plugins)
+        # One that is gone and comes back is new.
+        seen = [name for name in self.seen if name in there]
+        seen += sorted(there - set(seen))
+        if seen != self.seen:
+            self.seen = seen
+            self._writer.changed()
+
     def started(self, plugin: str, pid: int, generation: int) -> None:
         """Record a process. Call it before the process can have been reaped."""
         try:
@@ -279,6 +295,7 @@ class HostState:
             instances=tuple(self._instances.values()),
             desired=dict(self._desired),
             names=dict(self.names),
+            seen=tuple(self.seen),
         )
 
 

@@ -261,3 +261,22 @@ def test_a_refusal_is_told_even_if_nobody_was_asked(capsys, refusal, shown) -> N
     outcome = {"results": [], "stopped_by": "f", "payload": 1, "reason": None, "refusal": refusal}
     output.print_outcome(outcome, 1)
     assert capsys.readouterr().out == shown
+
+
+def record(text: str, stream: str = "stdout", **fields: Any) -> dict[str, Any]:
+    return {"time": 0.0, "level": "info", "text": text, "stream": stream, "fields": fields}
+
+
+def test_only_the_host_speaks_in_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = "vconnect: the plugin neighbor has ended"
+    output.print_records([record("it is ready", "host"), record(forged), record(forged, "log")])
+    shown = [line.split("INFO  ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["vconnect: it is ready", f"stdout: {forged}", f"log: {forged}"]
+
+
+def test_fields_do_not_look_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"a b=c": "x y=z", "plain": "word", "empty": "", "number": 3, "quote": 'say "x"'}
+    output.print_records([record("text", "log", **fields)])
+    assert capsys.readouterr().out.split("text ")[1] == (
+        '"a b=c"="x y=z" plain=word empty="" number=3 quote="say \\"x\\""\n'
+    )

@@ -140,3 +140,9 @@ def test_what_could_not_be_written_again_is_refused(field, words):
     with pytest.raises(ManifestError) as refused:
         parse_manifest(b'{"name": "x", %b}' % field.encode(), "plugin.json")
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["1\u202e9", "1\n2", "1\x00", "1\u2028"])
+def test_a_version_is_shown_everywhere_so_it_must_be_printable(version):
+    with pytest.raises(ManifestError, match=r"version is .* expected one without control"):
+        parse_manifest(json.dumps({"name": "x", "version": version}).encode(), "here")

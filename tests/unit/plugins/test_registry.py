@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vconnect.errors import IllegalTransitionError, UnknownPluginError
+from vconnect.errors import IllegalTransitionError, ManifestError, UnknownPluginError
 from vconnect.names import MAX_CACHED_NAMES
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
@@ -143,3 +143,28 @@ def test_a_life_in_summaries():
     assert plugin.status is PluginStatus.ERROR
     assert not plugin.is_external
     assert runtime("x").is_external
+
+
+def placed(name: str, **order: Any) -> PluginRuntime:
+    return runtime(name, path=Path("/p"), manifest=Manifest(name=name, **order))
+
+
+def test_a_newcomer_does_not_shut_out_who_was_there_before_it():
+    bot = placed("bot", after=("filter",))
+    newcomer = placed("aaa", before=("filter",), after=("bot",))
+    known = registry(placed("filter"), bot, newcomer)
+    known.rank(["bot", "filter", "aaa"])
+    # Nobody runs, and the order of the starts is any.
+    with pytest.raises(ManifestError, match=r"before and after form a cycle: .*aaa"):
+        known.check_order(newcomer, newcomer.manifest)
+    for name in ("filter", "bot"):
+        known.check_order(known.get(name), known.get(name).manifest)
+
+
+def test_one_that_is_not_installed_is_a_newcomer():
+    bot = placed("bot", after=("filter",))
+    known = registry(placed("filter", after=("bot",)), bot)
+    known.rank(["bot"])
+    with pytest.raises(ManifestError, match="form a cycle"):
+        known.check_order(known.get("filter"), known.get("filter").manifest)
+    known.check_order(bot, bot.manifest)

@@ -206,3 +206,21 @@ async def test_a_disk_that_refuses_is_told_once(
     record = StateFile(place, SOCKET).read()
     assert record is not None
     assert record.desired == {"x": "stopped", "y": "stopped"}
+
+
+async def test_who_came_first_and_what_was_asked_survives(tmp_path: Path) -> None:
+    state = HostState(tmp_path, SOCKET)
+    state.see(["b", "a"])
+    state.see(["c", "b", "0"])  # a is gone
+    state.want("b", "disabled")
+    state.want("c", "stopped")
+    await state.flush()
+    later = HostState(tmp_path, SOCKET)
+    await later.open()
+    assert later.seen == ["b", "0", "c"]
+    assert (later.is_disabled("b"), later.wants_stopped("b")) == (True, True)
+    assert (later.is_disabled("c"), later.wants_stopped("c")) == (False, True)
+    later.forget("b")
+    assert not later.wants_stopped("b")
+    later.see(["a", "b", "0", "c"])  # one that comes back is new
+    assert later.seen == ["b", "0", "c", "a"]

@@ -472,7 +472,7 @@ async def test_files_that_cannot_be_carried_are_a_failed_start(place, monkeypatc
     made = launcher(place.registry, place.directory)
     with monkeypatch.context() as patched:
         full = OSError(errno.ENOSPC, "No space left on device")
-        patched.setattr("vconnect.store.plain.carry.shutil.copy2", refusing(full))
+        patched.setattr("vconnect.store.plain.carry._copy_data", refusing(full))
         await made.prepare(plain)
     assert made.is_prepared(plain)
     verdict = made.begin(plain, place.wake)

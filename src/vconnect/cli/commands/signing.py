@@ -36,6 +36,8 @@ def keygen(
     from vconnect.trust.passwords import seal
     from vconnect.trust.signing import generate
 
+    if not base.name:
+        raise click.UsageError("NAME is empty; expected the path of the files without .key")
     check_comment(comment)
     if no_password and password_file is not None:
         raise click.UsageError("--no-password and --password-file exclude each other")
@@ -119,12 +121,13 @@ def _describe(path: Path) -> str:
     """Return the trusted comment of a file."""
     import tempfile
     import time
-    from hashlib import file_digest
 
+    from vconnect.durable import open_regular
     from vconnect.packages.archive import PACKAGE_SUFFIXES, unpack
+    from vconnect.store.trees import digest_of
 
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        digest = digest_of(file.fileno())
     what = f"file={path.name}"
     if path.suffix in PACKAGE_SUFFIXES:
         # As an installation would: what cannot be installed is not signed.

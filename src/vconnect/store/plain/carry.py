@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import make_directories, read_own, replace_file, sync
+from vconnect.durable import make_directories, open_regular, read_own, replace_file, sync
 from vconnect.store.home import CARRIED, CARRY
 from vconnect.store.layout import LEGACY, PACKAGE, VERSIONS
 
@@ -29,6 +30,7 @@ _SLACK_S = 2.0
 # Enough to recognize what was carried.
 _SHOWN = 50
 _NEW = ".vconnect-carried.new"
+_CHUNK_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +105,14 @@ def written_files(legacy: Path) -> list[str]:
         newest = (root / _MANIFEST).stat().st_mtime + _SLACK_S
     except OSError:
         newest = float("inf")
-    written = []
+    try:
+        return sorted(_written(root, packaged, newest))
+    except RecursionError:
+        words = "its directories are nested too deeply"
+        raise OSError(errno.ENAMETOOLONG, words, str(root)) from None
+
+
+def _written(root: Path, packaged: set[str], newest: float) -> Iterator[str]:
     for parent, directories, files in os.walk(root):
         directories[:] = [name for name in directories if name != "__pycache__"]
         links = [name for name in directories if Path(parent, name).is_symlink()]
@@ -114,8 +123,7 @@ def written_files(legacy: Path) -> list[str]:
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
                 continue  # a socket or a pipe: its program creates it again
             if relative != _MANIFEST and (relative not in packaged or status.st_mtime > newest):
-                written.append(relative)
-    return sorted(written)
+                yield relative
 
 
 def _listed(names: list[str]) -> str:
@@ -123,6 +131,30 @@ def _listed(names: list[str]) -> str:
     shown = [name if name.isprintable() else repr(name) for name in names[:_SHOWN]]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(shown) + more
+
+
+def _copy_data(source: Path, new: Path) -> None:
+    """Copy the contents, but not the holes: a file may have many of these and no block."""
+    with open_regular(source, os.O_NOFOLLOW) as file, new.open("xb", buffering=0) as copy:
+        reader, writer, offset = file.fileno(), copy.fileno(), 0
+        while (offset := _next_data(reader, offset)) >= 0:
+            end = os.lseek(reader, offset, os.SEEK_HOLE)
+            while offset < end:
+                chunk = os.pread(reader, min(_CHUNK_BYTES, end - offset), offset)
+                if not chunk:
+                    return  # it has just been cut
+                offset += os.pwrite(writer, chunk, offset)
+        os.ftruncate(writer, os.fstat(reader).st_size)
+
+
+def _next_data(descriptor: int, offset: int) -> int:
+    """Return where the next contents are; -1 if there are only holes."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return -1
+        raise
 
 
 def _copy(legacy: Path, name: str, data: Path) -> bool:
@@ -134,9 +166,11 @@ def _copy(legacy: Path, name: str, data: Path) -> bool:
     new = target.with_name(_NEW)
     try:
         new.unlink(missing_ok=True)
-        # Checked: its close is explicit, and it keeps mode and time.
-        shutil.copy2(source, new, follow_symlinks=False)
-        if not new.is_symlink():
+        if source.is_symlink():
+            new.symlink_to(source.readlink())
+        else:
+            _copy_data(source, new)
+            shutil.copystat(source, new)
             sync(new)
         new.rename(target)
     except OSError:

@@ -127,3 +127,14 @@ def test_a_password(password: str, code: int, capsys: Printed) -> None:
     told = capsys.readouterr()
     assert "right" not in told.out + told.err.replace("expected", "")
     assert Path("file.minisig").exists() is (code == 0)
+
+
+def test_a_pipe_is_not_waited_for(package: Path, capsys: Printed) -> None:
+    os.mkfifo("pipe")
+    assert vconnect("sign", "pipe", "--key", "me.key") == 1
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_keys_need_a_name(capsys: Printed) -> None:
+    assert vconnect("keygen", "", "--no-password") == 2
+    assert "NAME is empty" in capsys.readouterr().err

@@ -148,10 +148,46 @@ def test_a_disk_that_is_full_halfway_leaves_no_half(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vconnect.store.plain.carry.shutil.copy2", full)
+        patched.setattr("vconnect.store.plain.carry._copy_data", full)
         with pytest.raises(OSError, match="No space left"):
             Pending(home, state).carry("example")
     assert [name for name, data in carried(state).items() if data is not None] == []
     assert Pending(home, state)
     Pending(home, state).carry("example")
     assert carried(state)["data/deep/rows"] == b"rows"
+
+
+@pytest.mark.parametrize("ends_with", ["data", "hole"])
+def test_holes_of_a_file_stay_holes(
+    store: PluginStore, home: Path, state: Path, ends_with: str
+) -> None:
+    with (home / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(50_000_000)
+        if ends_with == "data":
+            file.write(b"end")
+        file.truncate(60_000_000 if ends_with == "hole" else 50_000_003)
+    install(store, "1")
+    Pending(home, state).carry("example")
+    carried_file = state / "data" / "example" / "sparse"
+    status = carried_file.stat()
+    assert status.st_size == (60_000_000 if ends_with == "hole" else 50_000_003)
+    assert status.st_blocks * 512 < 1_000_000
+    with carried_file.open("rb") as file:
+        assert file.read(5) == b"begin"
+        file.seek(50_000_000)
+        assert file.read(3) == (b"end" if ends_with == "data" else b"\0\0\0")
+
+
+def test_directories_that_are_nested_too_deeply_are_an_error(
+    store: PluginStore, home: Path, state: Path
+) -> None:
+    start = Path.cwd()
+    os.chdir(home)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    os.chdir(start)
+    install(store, "1")
+    with pytest.raises(OSError, match="nested too deeply"):
+        Pending(home, state).carry("example")
