@@ -142,8 +142,17 @@ def delivered(
     return failed(step, error, duration_ms, given, stops=stops)
 
 
-def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
+def tell(
+    plugin: PluginRuntime, message: Event, overflow: str, hops: int, *, published: bool = False
+) -> bool:
     """Send or queue a notification; return whether the plugin gets it.
+
+    Args:
+        plugin: The plugin.
+        message: The event.
+        overflow: What to do if its queue is full; see `Lane.tell`.
+        hops: How many plugins the event came through.
+        published: Whether another plugin has published it.
 
     Raises:
         PluginOverloadedError: ``overflow`` is ``block``, and the queue is full.
@@ -154,7 +163,7 @@ def tell(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> boo
     try:
         if plugin.crashes.is_watching:
             check_quarantine(plugin, message)
-        sent = plugin.session.tell(message, overflow, hops)
+        sent = plugin.session.tell(message, overflow, hops, published)
     except PluginUnavailableError:
         plugin.counters.dropped += 1
         return False

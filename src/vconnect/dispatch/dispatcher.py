@@ -566,7 +566,7 @@ def _tell_all(
         if step.matches is not None and not step.matches(payload):
             continue
         try:
-            sent += tell(plugin, message, overflow, hops)
+            sent += tell(plugin, message, overflow, hops, published=publisher is not None)
         except PluginOverloadedError as error:
             full.append((plugin, error))
     return sent, full

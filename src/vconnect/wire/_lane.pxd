@@ -21,7 +21,7 @@ cdef class LaneCore(AnsweredStream):
     cdef object told                # deque of the notifications among them; None likewise
     cdef Py_ssize_t dropped_waiting  # how many of `waiting` are marked as dropped
     cdef Py_ssize_t max_queued
-    cdef Py_ssize_t max_notified
+    cdef Py_ssize_t max_notified, max_published
     cdef int64_t max_queued_bytes   # of what waits, of what is in flight, and of the peer's calls
     cdef list room_waiters          # futures of callers that wait for room, and for how many bytes
 

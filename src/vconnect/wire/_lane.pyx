@@ -115,6 +115,7 @@ cdef class LaneCore(AnsweredStream):
         self.window = window
         self.max_queued = max_queued
         self.max_notified = max_notified
+        self.max_published = max(1, max_notified // 4)
         self.max_abandoned = max_abandoned
         self.stuck_after = stuck_after
         self.max_queued_bytes = max_queued_bytes
@@ -204,7 +205,8 @@ cdef class LaneCore(AnsweredStream):
         """
         self.submit(message, delivery, deadline, False, hops)
 
-    def tell(self, message not None, str overflow not None="block", uint32_t hops=0):
+    def tell(self, message not None, str overflow not None="block", uint32_t hops=0,
+             bint published=False):
         """Send a notification: an event whose answer is ignored.
 
         Args:
@@ -213,6 +215,8 @@ cdef class LaneCore(AnsweredStream):
                 ``drop_oldest`` drops the one that has waited longest, ``drop_newest`` drops this
                 one, ``block`` refuses it (see `room`).
             hops: How many plugins the event came through.
+            published: Whether another plugin has published it. Such events fill at most a quarter
+                of the queue; above that this one is dropped, unless ``overflow`` is ``block``.
 
         Returns:
             Whether it was sent or queued; false if it was dropped, which `dropped` counts.
@@ -225,6 +229,10 @@ cdef class LaneCore(AnsweredStream):
         self._check_open()
         if not self.must_wait() and self.may_hold(size):
             self.table.add(message, None, INFINITY, False, hops)
+        elif (published and overflow != "block" and self.waiting
+              and len(self.told) >= self.max_published):
+            self.dropped += 1
+            return False
         elif self.has_room(size) or self.makes_room(size, overflow):
             call = new_call(message, None, INFINITY, False, hops)
             self.line_up(call)

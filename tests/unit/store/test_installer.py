@@ -134,10 +134,7 @@ async def test_a_name_that_means_something_else_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
-    [("1/2", "without '/'"), ("v" * 65, "65 bytes"), ("\0", "control")][
-        ("1/2", "without '/'"), ("v" * 65, "65 bytes"), ("\0", "control characters")
-    ],
+    ("version", "words"), [("1/2", "without '/'"), ("v" * 65, "65 bytes"), ("\0", "control")]
 )
 async def test_a_version_that_cannot_name_a_directory_is_refused(
     installer: PluginInstaller, plugin_dir: Path, tmp_path: Path, version: str, words: str

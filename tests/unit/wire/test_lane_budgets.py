@@ -510,3 +510,27 @@ async def test_a_read_that_holds_the_loop_is_told() -> None:
         await peer.answer({"call": "x", "params": {"seconds": 0.12, "more": "x" * 5000}})
         await until(lambda: owner.held)
         assert 0.12 <= owner.held[0] < 5
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+async def test_what_plugins_publish_fills_a_quarter_of_a_queue(overflow: str) -> None:
+    async with open_one(native=True, window=1, max_notified=16) as (lane, peer, _):
+        asked = lane.request(NAME, 1, 10.0, 1)  # fills the window
+        told = [lane.tell(event("x"), overflow, 0, True) for _ in range(10)]
+        assert told == [True] * 4 + [False] * 6
+        assert lane.dropped == 6
+        # The application's own still find room, and displace nothing of theirs.
+        assert all(lane.tell(event("x"), overflow) for _ in range(12))
+        assert lane.dropped == 6
+        await peer.answer(ok(1))
+        await asked
+
+
+async def test_a_publisher_that_may_wait_is_not_dropped() -> None:
+    async with open_one(native=True, window=1, max_notified=4) as (lane, peer, _):
+        asked = lane.request(NAME, 1, 10.0, 1)
+        assert all(lane.tell(event("x"), "block", 0, True) for _ in range(4))
+        with pytest.raises(PluginOverloadedError):
+            lane.tell(event("x"), "block", 0, True)
+        await peer.answer(ok(1))
+        await asked

@@ -37,7 +37,7 @@ def keygen(
     from vconnect.trust.signing import generate
 
     if not base.name:
-        raise click.UsageError("NAME is empty; expected the path of the files without .key")
+        raise click.UsageError("the NAME is empty; expected the path of the files without .key")
     check_comment(comment)
     if no_password and password_file is not None:
         raise click.UsageError("--no-password and --password-file exclude each other")
