@@ -10,6 +10,7 @@ import pytest
 from tests.support.package_kit import tree
 from tests.support.store_kit import install, plain
 
+from vconnect.removal import remove_tree
 from vconnect.store.plain.carry import Pending, written_files
 from vconnect.store.store import PluginStore
 
@@ -189,5 +190,8 @@ def test_directories_that_are_nested_too_deeply_are_an_error(
         os.chdir("d")
     os.chdir(start)
     install(store, "1")
-    with pytest.raises(OSError, match="nested too deeply"):
-        Pending(home, state).carry("example")
+    try:
+        with pytest.raises(OSError, match="nested too deeply"):
+            Pending(home, state).carry("example")
+    finally:
+        remove_tree(home)  # pytest could not
