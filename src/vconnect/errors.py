@@ -6,7 +6,8 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
     ├── ConfigError                 the operator's settings
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk that it is written to
-    │   └── ConflictError           … or what is installed already, or is being done
+    │   ├── ConflictError           … or what is installed already, or is being done
+    │   └── VerificationError       … or a package that is not the one that was meant
     ├── SignatureError              a key or a signature, or what it was made for
     ├── SocketError                 the host's own socket, directory or lock
     ├── StateError                  the host's state file
@@ -52,6 +53,10 @@ class InstallError(VConnectError):
 
 class ConflictError(InstallError):
     """What was asked for does not go together with what there is. Nothing was changed."""
+
+
+class VerificationError(InstallError):
+    """A package is not the one that was meant. Nothing of it was unpacked, or it was removed."""
 
 
 class SignatureError(VConnectError):

@@ -98,6 +98,10 @@ class NameCache(dict[str, V]):
         self[name] = value
         return value
 
+    def knows(self, name: str) -> bool:
+        """Return whether a value is kept for a name."""
+        return name in self or name in self._older
+
     def _is_first(self, name: str) -> bool:
         """Return whether a name is asked for the first time, and remember that it was."""
         mark = hash(name)

@@ -35,12 +35,13 @@ from vconnect.store.plain import migration
 from vconnect.store.plain.carry import Pending
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
-from vconnect.store.trees import remove
+from vconnect.removal import remove_tree
+from vconnect.store.lock_file import LockFile
 
 root, mode = Path(sys.argv[1]), sys.argv[2]
 plugins, template, state = root / "plugins", root / "template", root / "state"
 old, new = str(root / "old.vp"), str(root / "new.vp")
-home = plugins / "example"
+home, lock = plugins / "example", root / "vconnect.lock"
 if mode == "renames":
     migration.exchange = lambda *_: False  # a file system that cannot exchange
 STEPS = {
@@ -49,7 +50,7 @@ STEPS = {
 }
 
 def installer():
-    return PluginInstaller(plugins, host="/run/host.sock")
+    return PluginInstaller(plugins, host="/run/host.sock", lock_file=lock)
 
 def releases():
     settings = Settings(plugin_dir=str(plugins), socket_path="/run/host.sock", state_dir=str(state))
@@ -76,6 +77,8 @@ def act():
         asyncio.run(releases().collect("example"))
     elif mode == "carry":
         Pending(plugins / "example", state).carry("example")
+    elif mode == "uninstall" and home.exists():
+        installer().store.uninstall("example")
 
 def prepare():
     if mode == "first":
@@ -103,8 +106,8 @@ def prepare():
         shutil.move(plugins, template)
 
 def reset():
-    for path in (plugins, state):
-        remove(path)
+    for path in (plugins, state, lock):
+        remove_tree(path)
     shutil.copytree(template, plugins, symlinks=True)
 
 def act_and_die(step):
@@ -139,7 +142,7 @@ def seen():
     listed = installer().discover()
     assert all(plugin.problem == "" for plugin in listed), listed
     if not listed:
-        assert mode == "first"
+        assert mode in ("first", "uninstall")
         return ("", "")
     [plugin] = listed
     for version in (plugin.current, plugin.next):
@@ -156,6 +159,8 @@ def seen():
 
 def check():
     found = seen()
+    locked = LockFile(lock).entries()
+    assert all(one.version in ("0.1.0", "0.2.0", "0.3.0") for one in locked.values()), locked
     left = [path for path in (plugins / ".vconnect").glob("*") if path.name not in
             ("store.lock", "locks", "staging")] + list((plugins / ".vconnect/staging").glob("*"))
     assert left == [], left
@@ -188,6 +193,9 @@ for step in range(1, 3000):
     doomed = [path.name for path in home.glob("versions/.*")]
     assert doomed == [], doomed
     if over:
+        locked = {one.version for one in LockFile(lock).entries().values()}
+        assert locked == ({last[0]} if mode in ("first", "switch") else locked), locked
+        assert not locked or mode != "uninstall", locked
         break
 json.dump([outcomes, last, sorted(path.name for path in home.glob("versions/*"))], sys.stdout)
 """
@@ -238,6 +246,7 @@ def package(tmp_path: Path) -> Path:
         ("switch", ("0.1.0", "0.2.0"), ("0.2.0", "")),
         ("collect", ("0.3.0", ""), ("0.3.0", "")),
         ("carry", ("0.1.0", "0.2.0"), ("0.1.0", "0.2.0")),
+        ("uninstall", ("0.1.0", ""), ("", "")),
     ],
 )
 def test_killed_at_every_step(
@@ -251,7 +260,7 @@ def test_killed_at_every_step(
     assert tuple(last) == after
     assert len(outcomes) > (1 if mode == "equal" else 15)
     # Only the two that are kept.
-    assert len(versions) == (1 if mode in ("first", "equal") else 2)
+    assert len(versions) == {"first": 1, "equal": 1, "uninstall": 0}.get(mode, 2)
 
 
 INSTALL = r"""

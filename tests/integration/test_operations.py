@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from tests.support.lab import Lab, until_status
 
 from vconnect import PluginRuntimeManager
+from vconnect.errors import InstallError
 from vconnect.operations.changes import Change
 from vconnect.packages.pack import pack
+from vconnect.store.lock_file import LockFile
 
 pytestmark = pytest.mark.both_loops
 
@@ -241,3 +244,84 @@ async def test_a_plugin_from_source_is_not_removed(lab: Lab) -> None:
         (refused,) = await runtime.packages.uninstall(["dev"])
         assert refused.reason.endswith("take it out of dev_plugins instead")
         assert Path(source).exists()
+
+
+def digest_of(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+async def test_a_package_changed_by_one_byte_is_refused_while_the_old_one_serves(lab: Lab) -> None:
+    lock = lab.directory / "vconnect.lock"
+    source = package(lab, "1")
+    async with lab.manager(lock_file=str(lock)) as runtime:
+        await runtime.start_all()
+        await runtime.packages.install([source])
+        assert await ask(runtime) == "1"
+        before = lock.read_text()
+        assert digest_of(source) in before
+        assert package(lab, "1", ANSWER + "# changed") == source
+        for change in (
+            await runtime.packages.upgrade(["one"]),
+            await runtime.packages.install([source], upgrade=True),
+        ):
+            assert (change[0].result, change[0].code) == ("failed", "not_verified")
+            assert digest_of(source) in change[0].reason
+        assert await ask(runtime) == "1"
+        assert lock.read_text() == before
+        assert len(await runtime.packages.versions("one")) == 1
+
+
+async def test_the_lock_follows_what_is_current(lab: Lab) -> None:
+    lock = lab.directory / "vconnect.lock"
+
+    def locked() -> str:
+        return LockFile(lock).entries()["one"].version
+
+    async with lab.manager(lock_file=str(lock)) as runtime:
+        await runtime.start_all()
+        await runtime.packages.install([package(lab, "1")])
+        assert locked() == "1"
+        await runtime.packages.install([package(lab, "2")], upgrade=True)
+        assert locked() == "2"
+        await runtime.packages.install([package(lab, "3", BROKEN)], upgrade=True)
+        assert locked() == "2"
+        await runtime.packages.rollback("one")
+        assert locked() == "1"
+        (refused,) = await runtime.packages.install([package(lab, "2")], upgrade=True, frozen=True)
+        assert (refused.code, locked()) == ("not_verified", "1")
+        await runtime.packages.uninstall(["one"])
+        assert LockFile(lock).entries() == {}
+
+
+async def test_a_lock_file_that_cannot_be_used_stops_installations_and_no_plugin(lab: Lab) -> None:
+    lock = lab.directory / "vconnect.lock"
+    async with lab.manager(lock_file=str(lock)) as runtime:
+        await runtime.start_all()
+        await runtime.packages.install([package(lab, "1")])
+        lock.write_text("format = 99\n")
+        (refused,) = await runtime.packages.install([package(lab, "2")], upgrade=True)
+        assert refused.code == "config_error"
+        assert "format is 99" in refused.reason
+        assert await ask(runtime) == "1"
+        assert lock.read_text() == "format = 99\n"
+
+
+async def test_a_digest_that_is_asked_for_must_be_the_packages(lab: Lab, runtime) -> None:
+    source = package(lab, "1")
+    (refused,) = await runtime.packages.install([f"{source}#sha256={'0' * 64}"])
+    assert (refused.code, runtime.runtime_summaries()) == ("not_verified", [])
+    assert not (lab.plugins / "one").exists()
+    (made,) = await runtime.packages.install([f"{source}#sha256={digest_of(source)}"])
+    assert made.result == "installed"
+    (bad,) = await runtime.packages.install([f"{source}#sha256=12"])
+    assert "expected 64 hex digits" in bad.reason
+
+
+async def test_the_configuration_may_name_a_digest_too(lab: Lab) -> None:
+    source = package(lab, "1")
+    with pytest.raises(InstallError, match="was asked for"):
+        async with lab.manager(install=(f"{source}#sha256={'0' * 64}",)):
+            pass
+    async with lab.manager(install=(f"{source}#sha256={digest_of(source)}",)) as runtime:
+        await runtime.start_all()
+        assert await ask(runtime) == "1"

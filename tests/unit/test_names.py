@@ -121,6 +121,19 @@ def test_names_that_come_and_go_do_not_displace_those_in_use() -> None:
     assert made.count("used") <= 10  # another name may have its place among the hashes
 
 
+def test_it_knows_what_was_asked_for_twice() -> None:
+    cache = NameCache(str.upper, limit=4)
+    assert not cache.knows("a")
+    assert cache["a"] == "A"
+    assert not cache.knows("a")
+    assert cache["a"] == "A"
+    assert cache.knows("a")
+    for other in "bcdef":
+        _ = cache[other], cache[other]
+    assert cache.knows("f")
+    assert not cache.knows("a")
+
+
 def test_what_is_not_used_is_forgotten() -> None:
     made: list[str] = []
     cache = NameCache(make_upper(made), limit=4)

@@ -28,6 +28,7 @@ class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: list[str]
     upgrade: bool = False
     start: bool = True
+    frozen: bool = False
     dry_run: bool = False
 
 
@@ -91,6 +92,7 @@ class _Routes:
                 body.sources,
                 upgrade=body.upgrade,
                 start=body.start,
+                frozen=body.frozen,
                 dry_run=body.dry_run,
                 by=_who(request),
             ),

@@ -22,6 +22,7 @@ from vconnect.errors import (
     SignatureError,
     UnknownPluginError,
     VConnectError,
+    VerificationError,
 )
 
 from .context import State
@@ -44,6 +45,7 @@ _KINDS: tuple[tuple[type[VConnectError], int, str], ...] = (
     (ManifestError, WRONG_USAGE, "manifest_error"),
     (HostUnreachableError, HOST_UNREACHABLE, "host_unreachable"),
     (SignatureError, NOT_VERIFIED, "signature_error"),
+    (VerificationError, NOT_VERIFIED, "not_verified"),
     (ConflictError, CONFLICT, "conflict"),
     (UnknownPluginError, NO_SUCH_PLUGIN, "unknown_plugin"),
 )

@@ -26,6 +26,7 @@ _OF_CODE = {
     "conflict": CONFLICT,
     "conflict_error": CONFLICT,
     "signature_error": NOT_VERIFIED,
+    "not_verified": NOT_VERIFIED,
     "deadline_exceeded": TIMED_OUT,
 }
 # With several plugins, the first of these that occurs is the command's.

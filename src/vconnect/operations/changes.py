@@ -9,7 +9,14 @@ from typing import Literal
 
 import msgspec
 
-from vconnect.errors import ConflictError, InstallError, PluginError, VConnectError
+from vconnect.errors import (
+    ConfigError,
+    ConflictError,
+    InstallError,
+    PluginError,
+    VConnectError,
+    VerificationError,
+)
 from vconnect.sockets.credentials import user_in_words
 
 #: ``unchanged``: it was so already. ``installed``: the first version. ``switched``: another version
@@ -62,8 +69,12 @@ def code_of(error: VConnectError) -> str:
     """Return a code for an error of a change."""
     if isinstance(error, PluginError):
         return error.code
+    if isinstance(error, VerificationError):
+        return "not_verified"
     if isinstance(error, ConflictError):
         return "conflict"
+    if isinstance(error, ConfigError):
+        return "config_error"
     return "install_error" if isinstance(error, InstallError) else "failed"
 
 

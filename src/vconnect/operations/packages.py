@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from vconnect.errors import (
+    ConfigError,
     ConflictError,
     InstallError,
     PluginError,
@@ -25,22 +26,21 @@ from vconnect.errors import (
     VConnectError,
 )
 from vconnect.order import dependents
+from vconnect.packages.source import platform_name
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.processes.directories import data_directory
 from vconnect.removal import remove_tree
-from vconnect.store.home import PluginHome
 from vconnect.store.installer import Offer
-from vconnect.store.layout import InstalledVersion, is_store_directory, read_receipt
+from vconnect.store.layout import InstalledVersion, is_store_directory
 from vconnect.store.store import PluginStore
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
 from .changes import Change, audit, failure, this_user
+from .versions import VersionSummary, last_words, source_of, summarize_versions, target_of
 
-# A digest, or the begin of one that is long enough to mean only one version.
-_MIN_DIGEST = 8
 # How long the disk may take to learn that a version has failed.
 _RECORDED_S = 5.0
 _POLL_S = 0.01
@@ -57,27 +57,6 @@ class Orders(Protocol):
 
     async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin."""
-
-
-class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One version in the store.
-
-    Attributes:
-        version: The version, as its manifest has it.
-        digest: The sha256 of its package; begins with ``legacy-`` for what was a plain directory.
-        states: Some of ``current``, ``running``, ``next`` (the next start tries it) and ``failed``
-            (its last start); empty for one that is kept.
-        size: The size of its package in bytes; 0 if that is not known.
-        source: Where it came from, without credentials.
-        installed_at: When, in Unix seconds; 0 if that is not known.
-    """
-
-    version: str
-    digest: str
-    states: tuple[str, ...]
-    size: int
-    source: str
-    installed_at: float
 
 
 class _PreviewError(Exception):
@@ -123,6 +102,7 @@ class Packages:
         *,
         upgrade: bool = False,
         start: bool = True,
+        frozen: bool = False,
         dry_run: bool = False,
         by: str = "",
     ) -> list[Change]:
@@ -134,13 +114,19 @@ class Packages:
                 started beside the old one, and takes over when it is ready; if it is not ready, the
                 old one serves on.
             start: Whether to start the plugins. Otherwise their next start tries the new versions.
+            frozen: Whether to install only exactly what the lock file has.
             dry_run: Fetch and check only.
             by: Who asks for it; by default the user of this process.
         """
 
         async def change(source: str) -> Change:
             return await self._install(
-                "install", source, may_replace=upgrade, start=start, dry_run=dry_run
+                "install",
+                source,
+                may_replace=upgrade,
+                start=start,
+                frozen=frozen,
+                dry_run=dry_run,
             )
 
         return await self._each("install", sources, change, by)
@@ -158,7 +144,7 @@ class Packages:
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
-            source = await in_thread(None, _source_of, plugin)
+            source = await in_thread(None, source_of, plugin)
             return await self._install(
                 "upgrade", source, may_replace=True, dry_run=dry_run, only=plugin.name
             )
@@ -180,7 +166,7 @@ class Packages:
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
-            target = await in_thread(None, _target_of, plugin, version)
+            target = await in_thread(None, target_of, plugin, version)
             before = plugin.current_version
             planned = _change("rollback", plugin.name, before, target, "planned")
             if dry_run:
@@ -263,7 +249,7 @@ class Packages:
         home = plugin.home
         if home is None or plugin.dev or not is_store_directory(home):
             return []
-        return await in_thread(None, _summarize, home, running)
+        return await in_thread(None, summarize_versions, home, running)
 
     async def verify(self, names: Iterable[str] = ()) -> list[Verified]:
         """Compare what is installed with what was installed; by default of all plugins.
@@ -305,6 +291,7 @@ class Packages:
         *,
         may_replace: bool,
         start: bool = True,
+        frozen: bool = False,
         dry_run: bool = False,
         only: str = "",
     ) -> Change:
@@ -313,6 +300,8 @@ class Packages:
         def check(offer: Offer) -> None:
             before[offer.plugin] = self._current(offer.plugin)
             self._check(offer, before[offer.plugin], may_replace=may_replace, only=only)
+            if frozen:
+                self._check_frozen(offer)
             if dry_run:
                 raise _PreviewError(offer)
 
@@ -364,6 +353,13 @@ class Packages:
                 f"{offer.version or 'unknown'}; to replace it, use --upgrade"
             )
 
+    def _check_frozen(self, offer: Offer) -> None:
+        if self._store.locks is None:
+            raise ConfigError(
+                "this host has no lock file; set lock_file, or start it with --config"
+            )
+        self._store.locks.check_frozen(offer.plugin, offer.version, offer.digest, platform_name())
+
     def _current(self, plugin: str) -> InstalledVersion | None:
         return self._store.home(plugin).current()
 
@@ -398,7 +394,7 @@ class Packages:
         # The supervisor writes down why, after it has told those who wait.
         with suppress(TimeoutError):
             async with asyncio.timeout(_RECORDED_S):
-                while not (words := await in_thread(None, _last_words, plugin, planned.digest)):
+                while not (words := await in_thread(None, last_words, plugin, planned.digest)):
                     await asyncio.sleep(_POLL_S)
                 reason = words
         old = f"; {planned.before} serves on" if planned.before else ""
@@ -512,94 +508,6 @@ def _with_words(change: Change, words: str) -> Change:
 def _directory(plugin: PluginRuntime) -> str:
     assert plugin.home is not None, "it is installed"
     return plugin.home.name
-
-
-def _source_of(plugin: PluginRuntime) -> str:
-    """Return where the current version came from. Blocks.
-
-    Raises:
-        InstallError: That is not known, or has credentials that are not kept.
-    """
-    assert plugin.home is not None, "it is installed"
-    current = PluginHome(plugin.home).current()
-    if current is None or current.is_legacy:
-        raise InstallError(
-            f"{plugin.name} is not from a package; use: vconnect install SOURCE --upgrade"
-        )
-    source = read_receipt(current.directory).source
-    if not source:
-        raise InstallError(
-            f"where {plugin.name} came from is not known; use: vconnect install SOURCE --upgrade"
-        )
-    return source
-
-
-def _target_of(plugin: PluginRuntime, version: str) -> InstalledVersion:
-    """Return the version to go back to. Blocks.
-
-    Raises:
-        InstallError: There is none, or more than one.
-    """
-    assert plugin.home is not None, "it is installed"
-    home = PluginHome(plugin.home)
-    current = home.current()
-    others = [one for one in home.all_versions() if current is None or one.digest != current.digest]
-    if version:
-        return _only(plugin.name, version, [one for one in others if _is_meant(one, version)])
-    there = {one.digest: one for one in others}
-    for entry in reversed(home.record().history):
-        if entry.result != "failed" and entry.digest in there:
-            return there[entry.digest]
-    raise InstallError(f"{plugin.name} has no earlier version in the store")
-
-
-def _is_meant(one: InstalledVersion, version: str) -> bool:
-    is_digest = len(version) >= _MIN_DIGEST and one.digest.startswith(version)
-    return version in (one.version, one.directory.name) or is_digest
-
-
-def _only(plugin: str, version: str, found: list[InstalledVersion]) -> InstalledVersion:
-    if not found:
-        raise InstallError(
-            f"{plugin} has no other version {version} in the store; to see which there are, use: "
-            f"vconnect list --versions {plugin}"
-        )
-    if len(found) > 1:
-        names = ", ".join(one.directory.name for one in found)
-        raise InstallError(f"{plugin} {version} may be {names}; use one of these")
-    return found[0]
-
-
-def _last_words(plugin: PluginRuntime, digest: str) -> str:
-    assert plugin.home is not None, "it is installed"
-    entry = PluginHome(plugin.home).record().last(digest)
-    return entry.reason if entry is not None and entry.result == "failed" else ""
-
-
-def _summarize(home: Path, running: InstalledVersion | None) -> list[VersionSummary]:
-    versions = PluginHome(home)
-    current, waiting, record = versions.current(), versions.next_version(), versions.record()
-    found = []
-    for one in versions.all_versions():
-        last = record.last(one.digest)
-        marks = {
-            "current": current is not None and one.digest == current.digest,
-            "running": running is not None and one.digest == running.digest,
-            "next": waiting is not None and one.digest == waiting.digest,
-            "failed": last is not None and last.result == "failed",
-        }
-        receipt = read_receipt(one.directory)
-        found.append(
-            VersionSummary(
-                version=one.version,
-                digest=one.digest,
-                states=tuple(mark for mark, applies in marks.items() if applies),
-                size=receipt.size,
-                source=receipt.source,
-                installed_at=receipt.time,
-            )
-        )
-    return sorted(found, key=lambda one: ("current" not in one.states, -one.installed_at))
 
 
 def _has_files(directory: Path) -> bool:

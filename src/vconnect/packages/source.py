@@ -36,6 +36,8 @@ _MACHINES = {
 
 # A slash is missing, as in ``https:/host``. For ``file:`` that is another spelling.
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
+_PIN = "#sha256="
+_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 
 
@@ -69,6 +71,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         path: The file on this machine; ``None`` for a URL.
         decoded: The file if the path is percent-encoded, as in a ``file:`` URI; ``None`` if there
             is nothing to decode.
+        sha256: The digest that the package must have, in hex; empty if any will do.
     """
 
     text: str
@@ -76,6 +79,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str
     path: Path | None
     decoded: Path | None = None
+    sha256: str = ""
+
+    @property
+    def entry(self) -> str:
+        """The text with the digest, which is another entry of a configuration."""
+        return f"{self.text}{_PIN}{self.sha256}" if self.sha256 else self.text
 
     @property
     def is_remote(self) -> bool:
@@ -87,13 +96,38 @@ def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
     """Parse a source, without accessing the disk or the network.
 
     Args:
-        text: A path or URL; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded.
+        text: A path or URL; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded, and
+            ``#sha256=…`` at the end is the digest that the package must have.
         allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
 
     Raises:
         InstallError: It has an unknown placeholder, scheme or extension, or a URL without a host.
     """
-    text = expand_source(text)
+    text, sha256 = _unpinned(expand_source(text))
+    source = _parse(text, allow_insecure_http=allow_insecure_http)
+    return msgspec.structs.replace(source, sha256=sha256)
+
+
+def _unpinned(text: str) -> tuple[str, str]:
+    """Split off ``#sha256=…`` at the end."""
+    rest, pin, digest = text.rpartition(_PIN)
+    if not pin:
+        return text, ""
+    if not _DIGEST.fullmatch(digest):
+        raise InstallError(
+            f"{shown_source(rest)}: sha256 is {digest!r}; expected 64 hex digits, as sha256sum "
+            "prints them"
+        )
+    return rest, digest.lower()
+
+
+def platform_name() -> str:
+    """Name this platform as packages do: ``linux-amd64``."""
+    machine = platform.machine().lower()
+    return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{_MACHINES.get(machine, machine)}"
+
+
+def _parse(text: str, *, allow_insecure_http: bool) -> Source:
     if slash := _ONE_SLASH.match(text):
         scheme = slash[1].lower()
         if scheme != "file":

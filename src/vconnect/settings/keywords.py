@@ -84,6 +84,7 @@ class SettingsOptions(TypedDict, total=False):
     max_answer_values: int | None
     max_answer_keys: int | None
     keep_versions: int | None
+    lock_file: str | Path | None
     max_package_bytes: int | None
     log_lines: int | None
     log_lines_per_second: int | None

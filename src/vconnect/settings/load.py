@@ -42,6 +42,7 @@ _SHOWN_KEYS = 20
 _NAME_IN = " - at `key` in `"
 _TOML_PLACE = re.compile(r"(?P<words>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
 
+LOCK_FILE = "vconnect.lock"
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 
 # The tables in which a key may be at home that was put into another one.
@@ -92,7 +93,8 @@ def load_settings(
         ConfigError: The file cannot be read or parsed, or a value is invalid.
     """
     values: dict[str, Any] = dict(_DEFAULT_PATHS)
-    values |= _read_file(file) if file is not None else {}
+    if file is not None:
+        values |= {"lock_file": str(file.resolve().with_name(LOCK_FILE)), **_read_file(file)}
     values |= _read_environment(environ or {})
     # The command line last, so that it wins over everything else.
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}

@@ -211,6 +211,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_answer_keys: Maximum number of keys of one object in it.
         keep_versions: Number of versions kept of each installed plugin, including the current one;
             besides these, those that run.
+        lock_file: The file that says which packages were meant; by default ``vconnect.lock`` beside
+            the configuration file, and none without one or if empty.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
         log_lines: Lines of output kept in memory per plugin, and at most 4 MiB of them.
         log_lines_per_second: Lines of output accepted per plugin and second; the rest is counted.
@@ -292,6 +294,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_answer_values: Count = 32_768
     max_answer_keys: Count = 8192
     keep_versions: Count = 2
+    lock_file: str | None = None
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     log_lines_per_second: Count = 1000

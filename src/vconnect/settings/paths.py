@@ -14,7 +14,10 @@ from typing import Any
 
 from vconnect.errors import ConfigError
 
-_PATHS = ("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir")
+_PATHS = (
+    *("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"),
+    "lock_file",
+)
 _LISTS = ("sandbox_read",)
 # As in ``file:/path``, or in a URL that lacks a slash.
 _ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
@@ -67,7 +70,7 @@ def absolute_paths(table: Mapping[str, Any], base: Path | None = None) -> dict[s
 
 def _absolute_value(key: str, value: Any, base: Path | None) -> Any:
     # Validation comes later, and reports what is skipped here for its type.
-    if key in _PATHS and isinstance(value, str):
+    if key in _PATHS and isinstance(value, str) and not (key == "lock_file" and not value):
         return str(absolute_path(value, base))
     if key in _LISTS and _is_list(value):
         return [str(absolute_path(path, base)) for path in value]

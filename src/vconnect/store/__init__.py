@@ -10,6 +10,7 @@
 `listing`   what is in ``plugin_dir``, as far as plugins are concerned
 `plain`     plain directories, and how they become store directories
 `verify`    compares what is installed with what was installed
+`lock_file` ``vconnect.lock``: which package of each plugin was meant
 `locks`     locks between processes and hosts that share one ``plugin_dir``
 `trees`     directories as a whole: sealed, synced
 =========== ===============================================================================

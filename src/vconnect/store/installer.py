@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from vconnect.errors import InstallError, ManifestError, PluginStartError
+from vconnect.errors import InstallError, ManifestError, PluginStartError, VerificationError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
 from vconnect.packages.config_schema.check import check_schema
@@ -74,6 +74,7 @@ class PluginInstaller:
         progress: Called during a download, with the bytes so far and the total if it is known.
         fetch_limits: Timeouts and retries of downloads.
         host: The host's plugin socket, for the messages of others that wait.
+        lock_file: Where it is written down which packages were meant; ``None`` for nowhere.
 
     Attributes:
         store: What is installed.
@@ -88,8 +89,9 @@ class PluginInstaller:
         progress: Progress | None = None,
         fetch_limits: FetchLimits | None = None,
         host: str = "",
+        lock_file: Path | None = None,
     ) -> None:
-        self.store = PluginStore(plugin_dir, host)
+        self.store = PluginStore(plugin_dir, host, lock_file)
         self._limits = ArchiveLimits(
             packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
         )
@@ -106,6 +108,7 @@ class PluginInstaller:
             allow_insecure_http=settings.allow_insecure_http,
             progress=progress,
             host=settings.socket_path,
+            lock_file=Path(settings.lock_file) if settings.lock_file else None,
         )
 
     def parse(self, url: str) -> Source:
@@ -190,11 +193,11 @@ class PluginInstaller:
         if plugin := await in_thread(stop, self._applied, source):
             return plugin
         plugin, digest = await self._install_as(source)
-        await in_thread(None, self.store.remember, plugin.name, source.text, digest)
+        await in_thread(None, self.store.remember, plugin.name, source.entry, digest)
         return plugin
 
     def _applied(self, source: Source) -> InstalledPlugin | None:
-        found = self.store.configured(source.text)
+        found = self.store.configured(source.entry)
         if found is None:
             return None
         plugin, digest = found
@@ -233,6 +236,7 @@ class PluginInstaller:
             digest, _ = _digest_of(archive)
         except OSError:
             return None  # unpacking will report what is wrong with it
+        _verify(source, digest)
         return self._chosen(source, digest, check, stop)
 
     def _chosen(
@@ -244,6 +248,7 @@ class PluginInstaller:
         version = self.store.home(plugin.home.name).find(digest)
         if version is None:
             return None
+        self.store.check_locked(plugin.home.name, version.version, digest)
         check(Offer(plugin.home.name, version.version, digest, is_stored=True))
         is_current = plugin.current is not None and plugin.current.digest == digest
         if is_current and plugin.next is None:
@@ -269,6 +274,7 @@ class PluginInstaller:
             digest, size = _digest_of(archive)
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
+        _verify(source, digest)
         if known := self._chosen(source, digest, check, stop):
             return known
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
@@ -290,6 +296,7 @@ class PluginInstaller:
             # The staging directory's path would mean nothing to the operator.
             message = error.message.replace(str(unpacked.path), manifest.plugin)
             raise InstallError(f"{origin}: could not be started: {message}") from error
+        self.store.check_locked(manifest.plugin, manifest.version, digest)
         check(Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest))
         receipt = Receipt(
             name=manifest.plugin,
@@ -311,6 +318,15 @@ class PluginInstaller:
                 f"{origin}: {MANIFEST_NAME} gives the name {name!r}, which the plugin in {home} "
                 "has; use another name and plugin_no, or remove that plugin"
             )
+
+
+def _verify(source: Source, digest: str) -> None:
+    """Refuse a package that has not the digest that was asked for."""
+    if source.sha256 and source.sha256 != digest:
+        raise VerificationError(
+            f"{source.shown} has sha256 {digest}, and {source.sha256} was asked for: it was "
+            "changed at its source, or something else was sent in its place"
+        )
 
 
 def _digest_of(archive: Path) -> tuple[str, int]:

@@ -117,6 +117,7 @@ class Releases:
             elif (last := home.record().last(version.digest)) and last.result == "ready":
                 return
             self._note(plugin, version, "ready")
+            self._store.lock(home.path.name)
 
     def _failed(self, plugin: str, version: InstalledVersion, reason: str) -> None:
         try:

@@ -21,8 +21,10 @@ from pathlib import Path
 import msgspec
 
 from vconnect.durable import make_directories, replace_file, sync
-from vconnect.errors import InstallError
+from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.names import canonical_name
+from vconnect.packages.manifest import MANIFEST_NAME, read_manifest_if_any
+from vconnect.packages.source import platform_name
 from vconnect.removal import remove_tree
 from vconnect.settings.paths import expand_home
 
@@ -36,12 +38,15 @@ from .layout import (
     REPLACED,
     RESERVED_NAMES,
     VERSIONS,
+    InstalledVersion,
     Receipt,
     directory_name,
     is_store_directory,
+    read_receipt,
     read_version,
 )
 from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
+from .lock_file import Locked, LockedFile, LockFile
 from .locks import locked, try_lock
 from .plain.migration import migrate, settle
 from .record import Configured, Record
@@ -106,15 +111,17 @@ class PluginStore:
     Args:
         plugin_dir: The directory, created when the first package is installed.
         host: The host's plugin socket, for the messages of others that wait; empty for a command.
+        lock_file: Where it is written down which packages were meant; ``None`` for nowhere.
 
     Attributes:
         plugin_dir: The directory, absolute, with ``~`` expanded.
         private: The directory in which installations are prepared.
     """
 
-    def __init__(self, plugin_dir: Path, host: str = "") -> None:
+    def __init__(self, plugin_dir: Path, host: str = "", lock_file: Path | None = None) -> None:
         self.plugin_dir = expand_home(plugin_dir).absolute()
         self.private = self.plugin_dir / PRIVATE
+        self.locks = LockFile(lock_file) if lock_file is not None else None
         self._host = host
 
     def home(self, plugin: str) -> PluginHome:
@@ -200,6 +207,37 @@ class PluginStore:
         except InstallError as error:
             _log.warning("%s", error)
 
+    def check_locked(self, plugin: str, version: str, digest: str) -> None:
+        """Refuse a package that is not the one that was locked under its version.
+
+        Raises:
+            VerificationError: It is another one.
+            ConfigError: The lock file cannot be used.
+        """
+        if self.locks is not None:
+            self.locks.check(plugin, version, digest, platform_name())
+
+    def lock(self, plugin: str) -> None:
+        """Write down that the current version of a plugin is the one that is meant.
+
+        What is installed already is not undone for this, so a failure is a warning.
+        """
+        version = self.home(plugin).current()
+        if self.locks is None or version is None or version.is_legacy:
+            return
+        try:
+            self.locks.put(_locked(version))
+        except (InstallError, ConfigError, ManifestError, OSError) as error:
+            _log.warning("plugin %s is not locked: %s", plugin, error)
+
+    def unlock(self, plugin: str) -> None:
+        """Forget what is locked of a plugin that was removed; see `lock`."""
+        try:
+            if self.locks is not None:
+                self.locks.remove(plugin)
+        except (InstallError, ConfigError, OSError) as error:
+            _log.warning("plugin %s stays in the lock file: %s", plugin, error)
+
     def staging(self, stop: threading.Event | None = None) -> Staging:
         """Return a private directory for one installation, which the caller opens and closes."""
         return Staging(self, stop)
@@ -235,7 +273,10 @@ class PluginStore:
             raise _unusable(self.plugin_dir, "written", error) from error
         with self.changing(plugin, f"the installation of {receipt.version}", stop):
             self._put(home, version, receipt)
-            return inspect(home.path)
+            installed = inspect(home.path)
+            if installed.next is None:
+                self.lock(plugin)
+            return installed
 
     def choose(
         self, plugin: str, digest: str, stop: threading.Event | None = None
@@ -256,6 +297,7 @@ class PluginStore:
             current = home.current()
             if current is None:
                 home.switch(version)
+                self.lock(plugin)
             else:
                 # A version that waited is not wanted any more.
                 home.set_next(version if version.digest != current.digest else None)
@@ -276,6 +318,7 @@ class PluginStore:
             with self.locked(stop):
                 home.path.rename(staging.path / plugin)
                 sync(self.plugin_dir)
+            self.unlock(plugin)
 
     @contextmanager
     def changing(
@@ -444,6 +487,19 @@ def _is_dead(staging: Path) -> bool:
         return try_lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locked(version: InstalledVersion) -> Locked:
+    receipt = read_receipt(version.directory)
+    manifest = read_manifest_if_any(version.package / MANIFEST_NAME)
+    return Locked(
+        name=version.name,
+        version=version.version,
+        requested=receipt.source,
+        tree=f"sha256:{receipt.tree}" if receipt.tree else "",
+        permissions=manifest.permissions if manifest is not None else (),
+        files={platform_name(): LockedFile(sha256=version.digest, size=receipt.size)},
+    )
 
 
 def _mark(text: str) -> str:

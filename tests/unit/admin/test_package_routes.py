@@ -23,7 +23,7 @@ BY = f"uid {os.geteuid()} ({getpass.getuser()}) over the administration socket"
             {"sources": ["/x.vp"], "upgrade": True},
             "install",
             (["/x.vp"],),
-            {"upgrade": True, "start": True, "dry_run": False, "by": BY},
+            {"upgrade": True, "start": True, "frozen": False, "dry_run": False, "by": BY},
         ),
         ("/api/upgrade", {"names": ["a"]}, "upgrade", (["a"],), {"dry_run": False, "by": BY}),
         (

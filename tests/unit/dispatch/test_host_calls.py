@@ -428,6 +428,18 @@ async def test_who_subscribes_all_the_time_pays_for_it(host):
     assert held
 
 
+async def test_who_publishes_under_ever_new_names_pays_for_them(host):
+    caller = await host.add()
+    held = {}
+    for kind in ("one name", "new names"):
+        held[kind] = False
+        for number in range(2000):
+            event = "said" if kind == "one name" else f"said.{number}"
+            await caller.call("event.publish", {"event": event, "payload": 1})
+            held[kind] = held[kind] or caller.session.is_held()
+    assert held == {"one name": False, "new names": True}
+
+
 async def test_a_call_that_is_not_json_ends_the_connection_at_its_turn(host):
     caller = await host.add()
     for _ in range(3):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import InstallError
-from vconnect.packages.source import FetchLimits, Source, parse_source
+from vconnect.packages.source import FetchLimits, Source, parse_source, platform_name
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +193,21 @@ def test_a_download_is_bounded_by_default() -> None:
     limits = FetchLimits()
     assert 0 < limits.connect_timeout <= limits.idle_timeout <= limits.total_timeout
     assert limits.retries * limits.retry_delay < limits.total_timeout
+
+
+def test_a_digest_at_the_end_is_not_a_part_of_the_source():
+    pinned = parse_source(f"https://example.com/x.vp?a=b#sha256={'AB' * 32}")
+    assert (pinned.text, pinned.sha256) == ("https://example.com/x.vp?a=b", "ab" * 32)
+    assert pinned.entry == f"{pinned.text}#sha256={'ab' * 32}"
+    plain = parse_source("./x.vp")
+    assert (plain.sha256, plain.entry) == ("", "./x.vp")
+
+
+@pytest.mark.parametrize("digest", ["", "12", "g" * 64, "a" * 65])
+def test_what_is_no_digest_is_refused(digest):
+    with pytest.raises(InstallError, match="expected 64 hex digits"):
+        parse_source(f"/x.vp#sha256={digest}")
+
+
+def test_a_platform_has_the_name_that_packages_use():
+    assert platform_name().count("-") == 1

@@ -19,18 +19,38 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, callback=check_words)
 @click.option("--upgrade", is_flag=True, help="Replace another version of the plugin.")
 @click.option("--start/--no-start", default=True, help="Start the plugins.  [default: --start]")
+@click.option("--sha256", metavar="HEX", help="The digest that the package must have.")
+@click.option("--frozen", is_flag=True, help="Install only exactly what vconnect.lock has.")
 @_dry_run
 @asks_host
 def install(
-    host: RunningHost, sources: Sequence[str], upgrade: bool, start: bool, dry_run: bool
+    host: RunningHost,
+    sources: Sequence[str],
+    upgrade: bool,
+    start: bool,
+    sha256: str | None,
+    frozen: bool,
+    dry_run: bool,
 ) -> None:
     """Install packages from paths or URLs, and start their plugins.
 
     With --upgrade, a new version of a running plugin is started beside the old one and takes over
     when it is ready. If it does not get ready, the old one serves on.
     """
-    body = {"sources": [_absolute(one) for one in sources], "upgrade": upgrade, "start": start}
-    _change(host, "/api/install", {**body, "dry_run": dry_run})
+    if sha256 is not None:
+        if len(sources) > 1:
+            raise click.UsageError(
+                "--sha256 is of one package; write SOURCE#sha256=HEX for several"
+            )
+        sources = [f"{sources[0]}#sha256={sha256}"]
+    body = {
+        "sources": [_absolute(one) for one in sources],
+        "upgrade": upgrade,
+        "start": start,
+        "frozen": frozen,
+        "dry_run": dry_run,
+    }
+    _change(host, "/api/install", body)
 
 
 @click.command()

@@ -153,3 +153,15 @@ def test_several_plugins_are_ordered_at_once(host: Host, capsys: Printed) -> Non
         "chat-b",
         "other",
     ]
+
+
+def test_a_digest_is_given_for_one_package(host: Host) -> None:
+    assert host.vconnect("install", "/x.vp", "--sha256", "ab") == 0
+    assert host.asked[1] == (["/x.vp#sha256=ab"],)
+    assert host.vconnect("install", "/x.vp", "/y.vp", "--sha256", "ab") == 2
+
+
+def test_a_package_that_is_not_the_one_that_was_meant_is_8(host: Host) -> None:
+    host.answers(change("failed", code="not_verified", reason="it has another digest"))
+    assert host.vconnect("install", "/x.vp", "--frozen") == 8
+    assert host.asked[2]["frozen"] is True
