@@ -1,0 +1,109 @@
+"""What a plugin makes of its own directories: the host goes on, stops, and starts again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.lab import PLUGINS, Lab, until_status
+from tests.support.sandboxes import IN_BWRAP, needs_bwrap
+
+from vconnect.plugins.status import PluginStatus
+from vconnect.processes.landlock import supported_version
+
+pytestmark = pytest.mark.both_loops
+
+# Deeper than Python's limit on recursion, and longer than any path can be.
+DEEP = """
+os.chdir(os.environ["TMPDIR"])
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+open("file", "w").close()
+"""
+SANDBOXES = [
+    pytest.param({}, id="off"),
+    pytest.param(
+        {"sandbox": "landlock", "sandbox_read": [str(PLUGINS)]},
+        id="landlock",
+        marks=pytest.mark.skipif(supported_version() < 1, reason="this kernel has no Landlock"),
+    ),
+    pytest.param(IN_BWRAP, id="bwrap", marks=needs_bwrap),
+]
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+async def test_directories_in_directories_go_with_the_plugin(
+    lab: Lab, sandbox: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.plugin("deep", f"connection = Connection(); connection.greet()\n{DEEP}")
+    for _ in range(2):  # the second host is the next one
+        async with lab.manager(restart="never", options={"deep": sandbox}) as runtime:
+            await runtime.start_all()
+            await until_status(runtime, "deep", PluginStatus.STOPPED)
+    assert list((lab.state / "run").iterdir()) == []
+    assert "internal error" not in caplog.text
+
+
+async def test_what_a_killed_host_left_is_removed_too(lab: Lab) -> None:
+    lab.plugin("echo", "serve()")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        (run,) = (lab.state / "run").iterdir()
+    # As it is left by a host that is gone.
+    left = run.with_name("1.1-0123456789abcdef")
+    left.mkdir(parents=True)
+    await asyncio.to_thread(nest, left)
+    async with lab.manager():
+        assert not left.exists()
+
+
+def nest(top: Path) -> None:
+    import os
+
+    start = Path.cwd()
+    os.chdir(top)
+    for _ in range(2000):
+        Path("d").mkdir()
+        os.chdir("d")
+    os.chdir(start)
+
+
+async def test_a_link_in_place_of_a_directory_is_not_followed(lab: Lab) -> None:
+    outside = lab.directory / "outside"
+    (outside / "inner").mkdir(parents=True)
+    (outside / "file").write_text("x")
+    for path in (outside, outside / "inner"):
+        path.chmod(0o755)
+    code = f"""
+    connection = Connection(); connection.greet()
+    os.rmdir(os.environ["TMPDIR"])
+    os.symlink({str(outside)!r}, os.environ["TMPDIR"])
+    """
+    lab.plugin("linker", code)
+    async with lab.manager(restart="never") as runtime:
+        await runtime.start_all()
+        await until_status(runtime, "linker", PluginStatus.STOPPED)
+    assert (outside / "file").read_text() == "x"
+    assert [path.stat().st_mode & 0o777 for path in (outside, outside / "inner")] == [0o755] * 2
+
+
+@pytest.mark.parametrize("kind", ["pipe", "pattern"])
+async def test_a_source_with_a_hostile_ignore_file_stops_nobody(lab: Lab, kind: str) -> None:
+    make = {
+        "pipe": 'os.mkfifo(".gitignore")',
+        "pattern": 'open(".gitignore", "w").write("*a" * 14 + "*b.py\\\\n"); '
+        'open("a" * 120 + ".py", "w").close()',
+    }
+    command = {"command": ["./dev"]}
+    source = lab.source("dev", f"{make[kind]}\nserve()", below="sources", dev=command)
+    lab.plugin("echo", "serve()")
+    async with lab.manager(dev_plugins=(f"dev:{source}",), watch=True) as runtime:
+        await runtime.start_all()
+        async with asyncio.timeout(20):
+            for _ in range(20):
+                assert await runtime.request("echo", "e", {}) is not None
+                await asyncio.sleep(0.05)
+    assert (source / ".gitignore").exists()
