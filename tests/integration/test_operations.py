@@ -13,7 +13,7 @@ import pytest
 from tests.support.lab import Lab, until_status
 
 from vconnect import PluginRuntimeManager
-from vconnect.errors import InstallError
+from vconnect.errors import ConflictError, InstallError
 from vconnect.operations.changes import Change
 from vconnect.packages.pack import pack
 from vconnect.store.lock_file import LockFile
@@ -325,3 +325,33 @@ async def test_the_configuration_may_name_a_digest_too(lab: Lab) -> None:
     async with lab.manager(install=(f"{source}#sha256={digest_of(source)}",)) as runtime:
         await runtime.start_all()
         assert await ask(runtime) == "1"
+
+
+async def test_a_disabled_plugin_is_started_by_nobody_until_it_is_enabled(lab: Lab) -> None:
+    lab.plugin("one", "serve()")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        await runtime.disable_plugin("one")
+        for order in (runtime.start_plugin, runtime.restart_plugin):
+            with pytest.raises(ConflictError, match="vconnect enable one"):
+                await order("one")
+        await runtime.stop_plugin("one")  # which does not enable it
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        summary = runtime.summary("one")
+        assert (summary.status, summary.reason) == ("Installed", "disabled by the operator")
+        await runtime.enable_plugin("one")
+        assert runtime.summary("one").status == "Running"
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        assert runtime.summary("one").status == "Running"
+
+
+async def test_a_disabled_plugin_is_upgraded_and_stays_so(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    await runtime.disable_plugin("one")
+    (made,) = await runtime.packages.install([package(lab, "2")], upgrade=True)
+    assert made.result == "waiting"
+    assert runtime.summary("one").status == "Stopped"
+    await runtime.enable_plugin("one")
+    assert await ask(runtime) == "2"

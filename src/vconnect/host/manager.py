@@ -24,7 +24,11 @@ from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.plugins.state_file import STOPPED_BY_OPERATOR, HostState
+from vconnect.plugins.state_file import (
+    DISABLED_BY_OPERATOR,
+    STOPPED_BY_OPERATOR,
+    HostState,
+)
 from vconnect.plugins.status import Ordered
 from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.cgroup_tree import CgroupTree
@@ -309,8 +313,10 @@ class PluginRuntimeManager(Sender):
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        await self._ordered(name, "disabled").stop()
+        supervisor = self._ordered(name, "disabled")
+        await supervisor.stop()
         await self._state.flush()
+        supervisor.plugin.explain(supervisor.plugin.substate, DISABLED_BY_OPERATOR)
 
     async def enable_plugin(self, name: str) -> None:
         """Allow a plugin to be started again, and start it, see `start_plugin`."""
@@ -547,10 +553,14 @@ class PluginRuntimeManager(Sender):
         """Return whether the operator has stopped it; if so, say so in its summary and the log."""
         stopped = self._state.wants_stopped(plugin.name)
         if stopped:
-            plugin.explain(plugin.substate, STOPPED_BY_OPERATOR)
+            is_disabled = self._state.is_disabled(plugin.name)
+            words = DISABLED_BY_OPERATOR if is_disabled else STOPPED_BY_OPERATOR
+            plugin.explain(plugin.substate, words)
             _log.info(
-                "plugin %s stays stopped (by the operator); to start it: vconnect start %s",
+                "plugin %s stays stopped (%s); to start it: vconnect %s %s",
                 plugin.name,
+                words,
+                "enable" if is_disabled else "start",
                 plugin.name,
             )
         return stopped

@@ -38,6 +38,7 @@ from .status import Ordered
 
 _FORMAT_VERSION = 1
 STOPPED_BY_OPERATOR = "stopped by the operator"
+DISABLED_BY_OPERATOR = "disabled by the operator"
 
 _BROKEN_SUFFIX = ".broken"
 _HASH_CHARS = 12

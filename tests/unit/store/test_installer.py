@@ -22,7 +22,7 @@ from tests.support.package_kit import (
 from vconnect.errors import InstallError
 from vconnect.packages.manifest import Manifest, parse_manifest
 from vconnect.store import installer as installer_module
-from vconnect.store.installer import PluginInstaller, check_host_version
+from vconnect.store.installer import Offer, PluginInstaller, check_host_version
 
 
 @pytest.fixture
@@ -420,3 +420,26 @@ async def test_a_name_with_two_prefixes_is_refused(
     members = good_members(**{"entry": "example", field: "wk.plugin.v.plugin.x"})
     words = await refusal(installer, write_package(tmp_path / "a.vp", members))
     assert "at most one of the prefixes" in words
+
+
+async def test_what_is_refused_before_it_is_put_in_place_leaves_nothing(
+    installer: PluginInstaller, plugin_dir: Path, tmp_path: Path
+) -> None:
+    seen: list[Offer] = []
+
+    def refuse(offer: Offer) -> None:
+        seen.append(offer)
+        raise InstallError("not this one")
+
+    package = write_package(tmp_path / "a.vp", version="1")
+    source = installer.parse(str(package))
+    with pytest.raises(InstallError, match="not this one"):
+        await installer.install(source, refuse)
+    assert installed(plugin_dir) == {}
+    assert (seen[0].plugin, seen[0].version, seen[0].is_stored) == ("example", "1", False)
+    assert (len(seen[0].digest), seen[0].size) == (64, package.stat().st_size)
+    await installer.install(source, seen.append)
+    # What is there already is asked about too.
+    with pytest.raises(InstallError, match="not this one"):
+        await installer.install(source, refuse)
+    assert seen[-1].is_stored

@@ -11,7 +11,7 @@ import pytest
 from tests.support.package_kit import leftovers, manifest_bytes, tree
 from tests.support.store_kit import add, current, install, plain, waiting
 
-from vconnect.errors import InstallError
+from vconnect.errors import ConflictError, InstallError, VerificationError
 from vconnect.store import locks as locks_module
 from vconnect.store.layout import Receipt
 from vconnect.store.store import PluginStore
@@ -215,3 +215,53 @@ def test_plugin_dir_that_cannot_be_made(tmp_path: Path) -> None:
         store.staging().open()
     with pytest.raises(InstallError, match="cannot be read: Not a directory"):
         PluginStore(tmp_path / "file").installed()
+
+
+@pytest.mark.parametrize("kind", ["store", "plain"])
+def test_a_plugin_is_removed_with_all_of_its_versions(store: PluginStore, kind: str) -> None:
+    if kind == "store":
+        install(store, "1")
+        install(store, "2")
+    else:
+        plain(store)
+    store.uninstall("example")
+    assert store.installed() == []
+    assert not (store.plugin_dir / "example").exists()
+    assert leftovers(store.plugin_dir) == []
+    with pytest.raises(InstallError, match="example is not there"):
+        store.uninstall("example")
+
+
+def test_a_removal_waits_for_another_change(store: PluginStore, monkeypatch) -> None:
+    install(store)
+    monkeypatch.setattr(locks_module, "_TIMEOUT_S", 0.1)
+    refused = pytest.raises(ConflictError, match=r"an upgrade .* is under way")
+    with store.changing("example", "an upgrade"), refused:
+        PluginStore(store.plugin_dir).uninstall("example")
+    assert len(store.installed()) == 1
+
+
+def test_what_is_locked_follows_what_is_current(tmp_path: Path) -> None:
+    store = PluginStore(tmp_path / "plugins", lock_file=tmp_path / "vconnect.lock")
+    assert store.locks is not None
+    first = install(store, "1")
+    install(store, "2")  # it waits
+    entry = store.locks.entries()["example"]
+    (file,) = entry.files.values()
+    assert (entry.version, file.sha256) == ("1", first.digest)
+    store.check_locked("example", "1", first.digest)
+    with pytest.raises(VerificationError):
+        store.check_locked("example", "1", "0" * 64)
+    store.uninstall("example")
+    assert store.locks.entries() == {}
+
+
+def test_a_lock_file_that_cannot_be_written_is_told_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    store = PluginStore(tmp_path / "plugins", lock_file=tmp_path / "file" / "vconnect.lock")
+    store.lock("example")  # nothing is installed
+    home = install(store, "1").home
+    assert home.exists()
+    assert "plugin example is not locked: " in caplog.text
