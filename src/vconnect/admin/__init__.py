@@ -4,6 +4,7 @@
 `server`         the host's end: the socket
 `app`            the host's end: routes, and what each asks of the manager
 `package_routes` the routes for packages
+`asking`         who sends a request
 `bodies`         bodies of requests: JSON within limits, turned into structs
 `responses`      JSON bodies, and every error in one form
 `client`         the command line's end

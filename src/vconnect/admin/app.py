@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from aiohttp import web
 
+from vconnect.bounds import cut
 from vconnect.errors import (
     IllegalTransitionError,
     PayloadError,
@@ -22,6 +23,7 @@ from vconnect.errors import (
 from vconnect.names import LogLevel
 from vconnect.wire.messages import check_event
 
+from .asking import who_asks
 from .bodies import BadRequestError, field_first, parse_body
 from .package_routes import add_package_routes
 from .responses import error_response, json_response, response_for
@@ -184,8 +186,10 @@ class _Routes:
 
     async def act(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
+        action = request.match_info["action"]
+        _log.info("audit: %s %s by %s", action, cut(name), who_asks(request))
         # The route's pattern only lets through what there is.
-        await getattr(self._manager, f"{request.match_info['action']}_plugin")(name)
+        await getattr(self._manager, f"{action}_plugin")(name)
         # The state after the action, which saves the client a second request.
         return json_response(self._manager.summary(name))
 

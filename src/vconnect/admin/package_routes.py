@@ -1,7 +1,5 @@
 """The routes for packages: install, upgrade, roll back, remove, verify."""
 
-# Each change is logged with the user of the process that asks, as the kernel says it.
-
 from __future__ import annotations
 
 from collections.abc import Awaitable
@@ -10,8 +8,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from vconnect.sockets.credentials import peer_of, user_in_words
-
+from .asking import who_asks
 from .bodies import parse_body
 from .responses import json_response
 
@@ -94,21 +91,21 @@ class _Routes:
                 start=body.start,
                 frozen=body.frozen,
                 dry_run=body.dry_run,
-                by=_who(request),
+                by=who_asks(request),
             ),
         )
 
     async def upgrade(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read(), UpgradeRequest)
         return await _changed(
-            self._manager.packages.upgrade(body.names, dry_run=body.dry_run, by=_who(request)),
+            self._manager.packages.upgrade(body.names, dry_run=body.dry_run, by=who_asks(request)),
         )
 
     async def rollback(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read() or b"{}", RollbackRequest)
         name = request.match_info["name"]
         change = await self._manager.packages.rollback(
-            name, body.version, dry_run=body.dry_run, by=_who(request)
+            name, body.version, dry_run=body.dry_run, by=who_asks(request)
         )
         return json_response({"changes": [change]})
 
@@ -120,13 +117,15 @@ class _Routes:
                 purge=body.purge,
                 force=body.force,
                 dry_run=body.dry_run,
-                by=_who(request),
+                by=who_asks(request),
             ),
         )
 
     async def rescan(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read() or b"{}", RescanRequest)
-        return await _changed(self._manager.packages.rescan(dry_run=body.dry_run, by=_who(request)))
+        return await _changed(
+            self._manager.packages.rescan(dry_run=body.dry_run, by=who_asks(request))
+        )
 
     async def verify(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read() or b"{}", VerifyRequest)
@@ -139,10 +138,3 @@ class _Routes:
 
 async def _changed(changing: Awaitable[Any]) -> web.Response:
     return json_response({"changes": await changing})
-
-
-def _who(request: web.Request) -> str:
-    """Name the user of the process that asks."""
-    if request.transport is None:  # it has gone already
-        return "somebody who has gone"
-    return f"{user_in_words(peer_of(request.transport).uid)} over the administration socket"
