@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from tests.support.lab import Lab, until_status
 
 from vconnect import PluginRuntimeManager
-from vconnect.errors import ConflictError, InstallError
+from vconnect.errors import ConflictError, InstallError, PluginError
 from vconnect.operations.changes import Change
 from vconnect.packages.pack import pack
 from vconnect.store.lock_file import LockFile
@@ -207,7 +208,7 @@ async def test_what_others_require_stays_unless_they_go_too(lab: Lab, runtime) -
 async def test_what_was_put_there_by_hand_is_taken_in(lab: Lab, runtime) -> None:
     lab.plugin("hand", "serve()")
     (planned,) = await runtime.packages.rescan(dry_run=True)
-    assert (planned.name, planned.result) == ("hand", "found")
+    assert (planned.name, planned.result) == ("hand", "planned")
     assert runtime.runtime_summaries() == []
     (found,) = await runtime.packages.rescan()
     assert (found.name, found.result) == ("hand", "found")
@@ -355,3 +356,93 @@ async def test_a_disabled_plugin_is_upgraded_and_stays_so(lab: Lab, runtime) -> 
     assert runtime.summary("one").status == "Stopped"
     await runtime.enable_plugin("one")
     assert await ask(runtime) == "2"
+
+
+async def test_changes_of_one_plugin_come_one_after_the_other(lab: Lab, runtime) -> None:
+    slow = "time.sleep(0.5)\n" + ANSWER
+    await runtime.packages.install([package(lab, "1")])
+    first, second, gone = await asyncio.gather(
+        runtime.packages.install([package(lab, "2", slow)], upgrade=True),
+        runtime.packages.install([package(lab, "3")], upgrade=True),
+        runtime.packages.uninstall(["one"]),
+    )
+    assert [facts(one[0]) for one in (first, second, gone)] == [
+        ("one", "1", "2", "switched"),
+        ("one", "2", "3", "switched"),
+        ("one", "3", "", "removed"),
+    ]
+
+
+async def test_a_stop_during_an_upgrade_is_told_as_it_is(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    slow = package(lab, "2", "time.sleep(5)\n" + ANSWER)
+    upgrade = asyncio.create_task(runtime.packages.install([slow], upgrade=True))
+    await asyncio.sleep(0.5)
+    await runtime.stop_plugin("one")
+    (made,) = await upgrade
+    assert facts(made) == ("one", "1", "1", "failed")
+    assert "serves on" not in made.reason
+    # What has failed is not what the next start tries.
+    await runtime.start_plugin("one")
+    assert await ask(runtime) == "1"
+
+
+async def test_what_was_changed_by_hand_is_mended_by_an_installation(lab: Lab, runtime) -> None:
+    source = package(lab, "1")
+    await runtime.packages.install([source])
+    (program,) = (lab.plugins / "one").glob("versions/*/pkg/one")
+    program.chmod(0o755)
+    program.write_text(program.read_text().replace("data", "dat"))
+    assert not (await runtime.packages.verify())[0].is_sound
+    await runtime.packages.install([source])
+    assert (await runtime.packages.verify())[0].is_sound
+    await runtime.restart_plugin("one")
+    assert await ask(runtime) == "1"
+
+
+async def test_nothing_is_remembered_of_a_plugin_that_was_removed(lab: Lab) -> None:
+    source = package(lab, "1")
+    async with lab.manager() as runtime:
+        await runtime.start_all()
+        await runtime.packages.install([source])
+        await runtime.disable_plugin("one")
+        await runtime.packages.uninstall(["one"])
+        (made,) = await runtime.packages.install([source])
+        assert made.result == "installed"
+        await runtime.packages.uninstall(["one"])
+    async with lab.manager(install=(source,)) as runtime:
+        await runtime.start_all()
+        assert await ask(runtime) == "1"
+
+
+async def test_a_removal_that_fails_leaves_the_plugin_running(
+    lab: Lab, runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runtime.packages.install([package(lab, "1")])
+
+    def refuse(*_: object) -> None:
+        raise InstallError("Read-only file system")
+
+    monkeypatch.setattr("vconnect.store.store.PluginStore.uninstall", refuse)
+    (made,) = await runtime.packages.uninstall(["one"])
+    assert (made.result, made.reason) == ("failed", "Read-only file system")
+    assert await ask(runtime) == "1"
+
+
+async def test_what_the_old_process_left_does_not_open_the_circuit_of_the_new_one(lab: Lab) -> None:
+    hangs = """
+    def answer(event):
+        time.sleep(60)
+    serve(answer, version=VERSION)
+    """
+    async with lab.manager(drain_timeout=0.2, stop_timeout=0.2, breaker_failures=2) as runtime:
+        await runtime.start_all()
+        await runtime.packages.install([package(lab, "1", textwrap.dedent(hangs))])
+        waiting = [asyncio.create_task(ask(runtime)) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        (made,) = await runtime.packages.install([package(lab, "2")], upgrade=True)
+        assert made.result == "switched"
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(one, PluginError) for one in results)
+        assert await ask(runtime) == "2"
+        assert runtime.summary("one").breaker == "closed"

@@ -261,7 +261,11 @@ def count(step: Step, error: PluginError, given: float) -> None:
         return
     if isinstance(error, PluginTimeoutError):
         plugin.missed.add(error, step.event, step.policy, step.timeout, given)
-    plugin.breaker.failed()
+    # What an earlier process left unanswered says nothing about the one that serves now.
+    if isinstance(error, PluginUnavailableError) and plugin.session is not None:
+        plugin.breaker.gave_up()
+    else:
+        plugin.breaker.failed()
 
 
 def count_for_another(plugin: PluginRuntime, error: PluginError) -> None:

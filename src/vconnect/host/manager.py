@@ -318,6 +318,14 @@ class PluginRuntimeManager(Sender):
         await self._state.flush()
         supervisor.plugin.explain(supervisor.plugin.substate, DISABLED_BY_OPERATOR)
 
+    def is_disabled(self, name: str) -> bool:
+        """Return whether the operator has disabled a plugin.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self._state.is_disabled(self._registry.get(name).name)
+
     async def enable_plugin(self, name: str) -> None:
         """Allow a plugin to be started again, and start it, see `start_plugin`."""
         supervisor = self._ordered(name, "running")

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from vconnect.bounds import cut
 from vconnect.errors import (
     ConfigError,
     ConflictError,
@@ -26,7 +27,7 @@ from vconnect.errors import (
     VConnectError,
 )
 from vconnect.order import dependents
-from vconnect.packages.source import platform_name
+from vconnect.packages.source import platform_name, shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -57,6 +58,9 @@ class Orders(Protocol):
 
     async def stop_plugin(self, name: str) -> bool:
         """Stop a plugin."""
+
+    def is_disabled(self, name: str) -> bool:
+        """Return whether the operator has disabled a plugin."""
 
 
 class _PreviewError(Exception):
@@ -95,6 +99,7 @@ class Packages:
         self._registry = registry
         self._store = store
         self._state_dir = state_dir
+        self._turn = asyncio.Lock()
 
     async def install(
         self,
@@ -129,7 +134,7 @@ class Packages:
                 dry_run=dry_run,
             )
 
-        return await self._each("install", sources, change, by)
+        return await self._each("install", _several(sources), change, by)
 
     async def upgrade(
         self, names: Iterable[str], *, dry_run: bool = False, by: str = ""
@@ -149,7 +154,7 @@ class Packages:
                 "upgrade", source, may_replace=True, dry_run=dry_run, only=plugin.name
             )
 
-        return await self._each("upgrade", self._dependencies_first(names), change, by)
+        return await self._each("upgrade", self._dependencies_first(_several(names)), change, by)
 
     async def rollback(
         self, name: str, version: str = "", *, dry_run: bool = False, by: str = ""
@@ -166,8 +171,10 @@ class Packages:
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
-            target = await in_thread(None, target_of, plugin, version)
             before = plugin.current_version
+            target = await in_thread(None, target_of, plugin, version)
+            if before is not None and target.digest == before.digest:
+                return _change("rollback", plugin.name, before, before, "unchanged")
             planned = _change("rollback", plugin.name, before, target, "planned")
             if dry_run:
                 return planned
@@ -197,7 +204,7 @@ class Packages:
             dry_run: Remove nothing.
             by: Who asks for it.
         """
-        wanted = list(names)
+        wanted = _several(names)
         going = {self._registry.get(name).name for name in wanted if self._is_known(name)}
 
         async def change(name: str) -> Change:
@@ -230,8 +237,8 @@ class Packages:
         known = {one.name for one in self._registry if not (one.dev or one.is_external)}
         new, gone = sorted(there.keys() - known), sorted(known - there.keys())
         if dry_run:
-            planned = [_change("rescan", name, None, there[name].current, "found") for name in new]
-            return planned + [_change("rescan", name, None, None, "gone") for name in gone]
+            found = [_change("rescan", name, None, there[name].current, "planned") for name in new]
+            return found + [_change("rescan", name, None, None, "gone") for name in gone]
         await self._catalog.discover()
         started = [name for name in new if self._is_known(name)]
         changes = await asyncio.gather(*(self._take_in(name) for name in started))
@@ -257,7 +264,7 @@ class Packages:
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        wanted = [self._registry.get(name) for name in names] or list(self._registry)
+        wanted = [self._registry.get(name) for name in _several(names)] or list(self._registry)
         found: list[Verified] = []
         for plugin in sorted(wanted, key=lambda one: one.name):
             if plugin.home is not None and not plugin.dev:
@@ -273,14 +280,18 @@ class Packages:
         change: Callable[[str], Awaitable[Change]],
         by: str,
     ) -> list[Change]:
-        """Make a change to one after the other, and log what came of each."""
+        """Make a change to one after the other, and log what came of each.
+
+        Only one change is in progress at a time: what it finds must hold until it is done.
+        """
         done: list[Change] = []
         for name in names:
             began = time.monotonic()
             try:
-                made = await change(name)
+                async with self._turn:
+                    made = await change(name)
             except VConnectError as error:
-                made = failure(action, name, error)
+                made = failure(action, shown_source(name), error)
             done.append(audit(made, by or this_user(), began))
         return done
 
@@ -379,12 +390,16 @@ class Packages:
         """Let the next version take over, if it gets ready."""
         plugin = self._registry.get(planned.name)
         if plugin.desired == "stopped" and plugin.process is None:
-            words = f"it is stopped; the next start tries it: vconnect start {plugin.name}"
+            verb = "enable" if self._orders.is_disabled(plugin.name) else "start"
+            words = f"it is stopped; the next start tries it: vconnect {verb} {plugin.name}"
             return msgspec.structs.replace(planned, result="waiting", reason=words)
         try:
             await self._orders.restart_plugin(planned.name)
         except PluginStartError as error:
-            return await self._not_ready(planned, plugin, error.message)
+            # What else it says, the row says itself.
+            reason = error.message.removeprefix("a new process failed: ")
+            reason = reason.removesuffix("; the old one keeps running")
+            return await self._not_ready(planned, plugin, reason)
         current = await in_thread(None, self._current, _directory(plugin))
         if current is not None and current.digest == planned.digest:
             return msgspec.structs.replace(planned, result="switched")
@@ -397,11 +412,25 @@ class Packages:
                 while not (words := await in_thread(None, last_words, plugin, planned.digest)):
                     await asyncio.sleep(_POLL_S)
                 reason = words
-        old = f"; {planned.before} serves on" if planned.before else ""
-        words = f"{planned.after or 'it'} did not get ready: {reason}{old}"
+        # It may have been stopped meanwhile; then it is not what the next start tries, either.
+        current = await in_thread(None, self._withdraw, plugin)
+        old = f"; {planned.before} serves on" if planned.before and plugin.session else ""
         return msgspec.structs.replace(
-            planned, result="failed", code="start_failed", reason=words, after=planned.before
+            planned,
+            result="failed",
+            code="start_failed",
+            reason=f"{planned.after or 'it'} did not get ready: {reason}{old}",
+            after=current.version if current is not None else "",
+            digest=current.digest if current is not None else "",
         )
+
+    def _withdraw(self, plugin: PluginRuntime) -> InstalledVersion | None:
+        """Let the next start try no other version; return the current one. Blocks."""
+        home = _directory(plugin)
+        current = self._current(home)
+        if current is not None:
+            self._store.choose(home, current.digest)
+        return current
 
     async def _take_in(self, name: str) -> Change:
         plugin = self._registry.get(name)
@@ -417,12 +446,19 @@ class Packages:
     # Removal.
 
     async def _remove(self, plugin: PluginRuntime, *, purge: bool) -> None:
+        was_wanted = plugin.desired == "running"
         if not await self._orders.stop_plugin(plugin.name):
             raise ConflictError(f"{plugin.name} was started again meanwhile; it is not removed")
-        await in_thread(None, self._store.uninstall, _directory(plugin))
+        try:
+            await in_thread(None, self._store.uninstall, _directory(plugin))
+        except InstallError:
+            if was_wanted:
+                with suppress(PluginError):  # its own state says why
+                    await self._orders.start_plugin(plugin.name)
+            raise
+        self._catalog.uninstalled(plugin)
         if purge:
             await in_thread(None, _purge, data_directory(plugin.name, self._state_dir))
-        self._catalog.forget(plugin)
 
     def _check_not_required(self, plugin: PluginRuntime, going: set[str]) -> None:
         required = {other.name: other.required_plugins for other in self._registry}
@@ -479,6 +515,12 @@ class Packages:
         for name in plugins:
             place(name)
         return placed + [name for name in wanted if name not in plugins]
+
+
+def _several(names: Iterable[str]) -> list[str]:
+    if isinstance(names, str):  # which has letters
+        raise TypeError(f"expected several names or sources, got one text: {cut(names)!r}")
+    return list(names)
 
 
 def _change(

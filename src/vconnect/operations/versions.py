@@ -67,7 +67,10 @@ def target_of(plugin: PluginRuntime, version: str) -> InstalledVersion:
     current = home.current()
     others = [one for one in home.all_versions() if current is None or one.digest != current.digest]
     if version:
-        return _only(plugin.name, version, [one for one in others if _is_meant(one, version)])
+        found = [one for one in others if _is_meant(one, version)]
+        if not found and current is not None and _is_meant(current, version):
+            return current
+        return _only(plugin.name, version, found)
     there = {one.digest: one for one in others}
     for entry in reversed(home.record().history):
         if entry.result != "failed" and entry.digest in there:
@@ -109,7 +112,7 @@ def summarize_versions(home: Path, running: InstalledVersion | None) -> list[Ver
         marks = {
             "current": current is not None and one.digest == current.digest,
             "running": running is not None and one.digest == running.digest,
-            "next": waiting is not None and one.digest == waiting.digest,
+            "next": waiting is not None and one.digest == waiting.digest and one != current,
             "failed": last is not None and last.result == "failed",
         }
         receipt = read_receipt(one.directory)

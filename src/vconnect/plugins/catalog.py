@@ -244,6 +244,11 @@ class Catalog:
                 _log.info("plugin %s is no longer installed", plugin.name)
                 self.forget(plugin)
 
+    def uninstalled(self, plugin: PluginRuntime) -> None:
+        """Forget a plugin that was removed, and what was asked for it."""
+        self._state.forget(plugin.name)
+        self.forget(plugin)
+
     def forget(self, plugin: PluginRuntime) -> None:
         """Forget a plugin of which nothing is running."""
         self._registry.remove(plugin)

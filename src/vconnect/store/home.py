@@ -18,6 +18,7 @@ from vconnect.durable import sync
 from vconnect.errors import InstallError
 from vconnect.removal import remove_tree
 
+from .integrity import is_sound
 from .layout import (
     CURRENT,
     DOOMED,
@@ -93,7 +94,7 @@ class PluginHome:
         target = self.versions / directory.name
         if os.path.lexists(target):
             ours, other = read_version(directory), _readable(target)
-            if other is not None and other.digest == ours.digest and is_whole(other):
+            if other is not None and other.digest == ours.digest and is_sound(other):
                 return other  # another process has just installed it, and may already run it
             if other is not None and other.digest != ours.digest:
                 raise InstallError(

@@ -30,6 +30,7 @@ from vconnect.threads import in_thread
 from vconnect.version import host_version
 
 from .home import PluginHome
+from .integrity import is_sound
 from .layout import InstalledVersion, Receipt, check_version
 from .listing import InstalledPlugin
 from .store import PluginStore, Staging
@@ -246,13 +247,14 @@ class PluginInstaller:
         if plugin is None:
             return None
         version = self.store.home(plugin.home.name).find(digest)
-        if version is None:
-            return None
+        if version is None or not is_sound(version):
+            return None  # changed by hand: it is unpacked again
         self.store.check_locked(plugin.home.name, version.version, digest)
         check(Offer(plugin.home.name, version.version, digest, is_stored=True))
         is_current = plugin.current is not None and plugin.current.digest == digest
         if is_current and plugin.next is None:
             _log.info("%s: %s is installed already", source.shown, _shown(plugin))
+            self.store.lock(plugin.home.name)
             return plugin, digest
         plugin = self.store.choose(plugin.home.name, digest, stop)
         if plugin is None:

@@ -101,7 +101,7 @@ class LockFile:
             raise VerificationError(
                 f"{plugin} {version} has sha256 {digest}, and {self.path} has {meant}: it was "
                 "changed at its source, or something else was sent in its place; if the change is "
-                f"meant, remove the table of {plugin} from the file"
+                f"meant, remove [[plugin]] and [plugin.files] of {plugin} from the file"
             )
 
     def check_frozen(self, plugin: str, version: str, digest: str, platform: str) -> None:
@@ -156,8 +156,13 @@ class LockFile:
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{self.path}: is not a valid lock file: {error}") from None
-        if not isinstance(written := document.get("format"), int) or written > FORMAT:
+            raise ConfigError(
+                f"{self.path}: is not a valid lock file: {error}; mend it (a plugin has [[plugin]] "
+                "and [plugin.files]), or remove it to begin anew"
+            ) from None
+        if "format" not in document:
+            raise ConfigError(f"{self.path}: format is missing; remove the file to begin anew")
+        if not isinstance(written := document["format"], int) or written > FORMAT:
             raise ConfigError(
                 f"{self.path}: format is {written!r}; this vconnect supports at most {FORMAT}"
             )

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from vconnect.errors import InstallError
 
+from .integrity import entries
 from .layout import LEGACY, PACKAGE, VERSIONS, is_version_name, read_receipt
 from .listing import locate
-from .trees import digest_of
 
 #: How many paths of each kind a report names.
 MAX_NAMED = 20
@@ -83,7 +81,7 @@ def _compare(plugin: str, directory: Path, *, is_current: bool) -> Verified:
         found = msgspec.structs.replace(found, version=receipt.version, digest=receipt.sha256)
         if receipt.sha256.startswith(LEGACY):
             return msgspec.structs.replace(found, verdict="not from a package")
-        expected, there = receipt.files, dict(_entries(directory / PACKAGE))
+        expected, there = receipt.files, entries(directory / PACKAGE)
     except (InstallError, OSError) as error:
         return msgspec.structs.replace(found, verdict="unusable", reason=str(error))
     changed = [name for name in expected.keys() & there.keys() if expected[name] != there[name]]
@@ -94,33 +92,6 @@ def _compare(plugin: str, directory: Path, *, is_current: bool) -> Verified:
     }
     verdict = "changed" if any(differences.values()) else "ok"
     return msgspec.structs.replace(found, verdict=verdict, **differences)
-
-
-def _entries(package: Path) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Yield everything but directories, with its digest and whether it is executable.
-
-    Raises:
-        OSError: Something cannot be read.
-    """
-    for parent, directories, files in os.walk(package, onerror=_raise):
-        for name in (*files, *(one for one in directories if Path(parent, one).is_symlink())):
-            path = Path(parent, name)
-            yield str(path.relative_to(package)), _digest(path)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _digest(path: Path) -> tuple[str, bool]:
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        return "not a file", False
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return digest_of(descriptor), bool(status.st_mode & 0o111)
-    finally:
-        os.close(descriptor)
 
 
 def _named(paths: Iterable[str]) -> tuple[str, ...]:

@@ -37,6 +37,9 @@ class Orders:
         self.given.append(("stop", name))
         return True
 
+    def is_disabled(self, name: str) -> bool:
+        return False
+
 
 class Ground:
     """Packages of a host that has no processes."""
@@ -91,13 +94,35 @@ async def test_a_version_is_named_in_three_ways(ground: Ground, wanted: str) -> 
     assert (made.after, made.digest, made.result) == ("2", other.digest, "planned")
 
 
-@pytest.mark.parametrize("version", ["1", "9", "e9", ""])
+@pytest.mark.parametrize("version", ["9", "e9", ""])
 async def test_one_that_is_not_there_is_refused(ground: Ground, version: str) -> None:
     await ground.packages.install([ground.package("1")], start=False)
     made = await ground.packages.rollback("example", version)
     assert made.result == "failed"
     words = f"no other version {version}" if version else "no earlier version"
     assert words in made.reason
+
+
+async def test_the_current_one_is_no_change(ground: Ground) -> None:
+    await ground.packages.install([ground.package("1")], start=False)
+    made = await ground.packages.rollback("example", "1")
+    assert (made.result, ground.orders.given) == ("unchanged", [])
+
+
+async def test_one_text_is_not_several_names(ground: Ground) -> None:
+    for use in (ground.packages.install, ground.packages.upgrade, ground.packages.uninstall):
+        with pytest.raises(TypeError, match="several names"):
+            await use("example")
+    assert ground.orders.given == []
+
+
+async def test_credentials_of_a_source_are_nowhere(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    (made,) = await ground.packages.install(["ftp://ann:secret@example.com/x.vp?key=TOPSECRET"])
+    assert made.result == "failed"
+    for text in (*caplog.messages, made.name, made.reason):
+        assert "secret" not in text.lower()
 
 
 async def test_two_packages_of_one_version_need_a_digest(ground: Ground) -> None:

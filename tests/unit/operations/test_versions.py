@@ -69,6 +69,7 @@ def test_one_is_meant_by_version_directory_or_digest(plugin: PluginRuntime) -> N
     digest = digest_of(plugin, "2")
     for name in ("2", f"2+{digest[:16]}", digest[:8], digest):
         assert target_of(plugin, name).version == "2"
-    for name in ("1", "9", digest[:7]):
+    assert target_of(plugin, "1").version == "1"  # the current one: nothing is to be done
+    for name in ("9", digest[:7]):
         with pytest.raises(InstallError, match="no other version"):
             target_of(plugin, name)

@@ -110,7 +110,7 @@ def test_what_a_newer_one_has_written_is_kept(file: LockFile) -> None:
     ("text", "words"),
     [
         ("format = 2\n", "format is 2; this vconnect supports at most 1"),
-        ("x = 1\n", "format is None"),
+        ("x = 1\n", "format is missing"),
         ("format = 1\n[[plugin]\n", r"not a valid lock file: .*line 2"),
         ("format = 1\n[[plugin]]\nversion = '1'\n", "name"),
         (
