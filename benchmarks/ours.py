@@ -23,6 +23,7 @@ class Host(PluginRuntimeManager):
             plugin_dir=str(socket.with_suffix(".plugins")),
             socket_path=str(socket),
             allow_external=True,
+            max_external=10_000,
         )
 
     @property

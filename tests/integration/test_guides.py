@@ -252,19 +252,14 @@ def test_a_plugin_is_upgraded_and_rolled_back_while_the_host_runs(lab: Lab) -> N
         assert "0.1.0" in text
         (project / file).write_text(text.replace("0.1.0", "0.2.0"))
     new = pack(project, lab.directory / "greeter-0.2.0.vp").path
-    (lab.directory / "install.py").write_text(saved_files("upgrading")["install.py"])
+    lines = blocks("upgrading", "console")[0].splitlines()
     with Serve(lab, "--install", str(old)) as host:
         host.wait_until("greeter", "Running")
-        for package, version in ((new, "0.2.0"), (old, "0.1.0")):
-            done = subprocess.run(
-                [sys.executable, "install.py", str(lab.plugins), str(package)],
-                cwd=lab.directory,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert done.stdout == f"installed greeter {version}\n"
-            assert host.ask("restart", "greeter").returncode == 0
+        for command, told in zip(lines[::2], lines[1::2], strict=True):
+            words = command.removeprefix("$ vconnect ").split()
+            done = host.ask(*(str(new) if word.endswith(new.name) else word for word in words))
+            assert (done.returncode, done.stdout) == (0, f"{told}\n")
+            version = "0.2.0" if "install" in words else "0.1.0"
             assert host.status("greeter")["version"] == version
 
 

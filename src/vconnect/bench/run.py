@@ -117,7 +117,10 @@ async def _measure_all(
     # Ended by a service manager or a timeout, the benchmark cleans up like after Ctrl-C.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     manager = PluginRuntimeManager(
-        plugin_dir=directory / "plugins", socket_path=directory / "r.sock", allow_external=True
+        plugin_dir=directory / "plugins",
+        socket_path=directory / "r.sock",
+        allow_external=True,
+        max_external=10_000,
     )
     async with manager:
         with _peer(directory) as peer:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 _MAX_GONE = 64
 _FORGOTTEN_AT_ONCE = 16
 _FORGOTTEN_PER_S = 5
+# How long it may take from the handshake to the acknowledgment.
+_LET_IN_S = 10.0
 
 
 class Catalog:
@@ -99,9 +102,9 @@ class Catalog:
     def _make_room(self) -> None:
         """Refuse another external plugin if there are too many; forget one that has gone."""
         guests = [one for one in self._registry if one.is_external]
-        gone = [one for one in guests if one.session is None]
+        gone = [one for one in guests if _has_gone(one)]
         limit = self._settings.max_external
-        if len(guests) - len(gone) >= limit:
+        if sum(one.session is not None for one in guests) >= limit:
             raise HandshakeError(
                 "overloaded", f"{limit} external plugins are connected; max_external allows no more"
             )
@@ -253,6 +256,13 @@ class Catalog:
         """Forget a plugin of which nothing is running."""
         self._registry.remove(plugin)
         self._logs.forget(plugin.name)
+
+
+def _has_gone(plugin: PluginRuntime) -> bool:
+    """Return whether an external plugin is not here any more, or was never let in."""
+    if plugin.status is PluginStatus.INSTALLED:
+        return time.time() - plugin.forgotten_at > _LET_IN_S
+    return plugin.session is None and plugin.status in (PluginStatus.STOPPED, PluginStatus.ERROR)
 
 
 def _manifest_of(directory: Path) -> Manifest | None:

@@ -205,7 +205,7 @@ async def test_guests_that_have_gone_make_room_at_a_limited_rate(known, monkeypa
     clock = [100.0]
     monkeypatch.setattr(known.catalog, "_forgetting", Bucket(16, 5, lambda: clock[0]))
     for number in range(64 + 16):
-        known.catalog.register_external(f"guest{number}")
+        known.catalog.register_external(f"guest{number}").status = PluginStatus.STOPPED
     assert len(known.names) == 64
     assert "guest15" not in known.names
     assert "guest16" in known.names
@@ -214,9 +214,21 @@ async def test_guests_that_have_gone_make_room_at_a_limited_rate(known, monkeypa
     assert told.value.code == "overloaded"
     assert len(known.names) == 64
     clock[0] += 0.2
-    known.catalog.register_external("another")
+    known.catalog.register_external("another").status = PluginStatus.STOPPED
     with pytest.raises(HandshakeError, match="too many new names"):
         known.catalog.register_external("yet-another")
+
+
+async def test_guests_that_come_at_once_are_not_taken_for_gone(known):
+    for number in range(200):  # none is acknowledged yet
+        known.catalog.register_external(f"guest{number}")
+    assert len(known.names) == 200
+    for name in known.names:
+        known.get(name).forgotten_at -= 60  # nor will they be
+    for number in range(200, 216):
+        known.catalog.register_external(f"guest{number}")
+    with pytest.raises(HandshakeError, match="too many new names"):
+        known.catalog.register_external("another")
 
 
 async def test_no_more_guests_are_connected_than_the_operator_allows(tmp_path):
