@@ -66,7 +66,7 @@ async def test_versions_and_what_became_of_them() -> None:
     [
         ("/api/install", {}, "sources"),
         ("/api/install", {"sources": "x"}, "sources: expected `array`, got `str`"),
-        ("/api/upgrade", {"names": [], "upgade": True}, "upgade"),
+        ("/api/upgrade", {"names": [], "more": True}, "more"),
         ("/api/plugins/a/rollback", {"version": 1}, "version: expected `str`, got `int`"),
         ("/api/uninstall", {"names": ["a"], "purge": 1}, "purge: expected `bool`, got `int`"),
     ],
