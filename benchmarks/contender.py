@@ -100,7 +100,6 @@ def serving(peers: Peers) -> Iterator[tuple[asyncio.Runner, vconnect.PluginRunti
             plugin_dir=str(socket.with_suffix(".plugins")),
             socket_path=str(socket),
             allow_external=True,
-            max_external=10_000,
         )
         runner.run(runtime.open())
         try:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+from vconnect import Settings
 from vconnect.host.manager import PluginRuntimeManager
 from vconnect.wire.session import Session
 
 _POLL_S = 0.002
+
+
+# More plugins than the default admits; an older build, in `against`, has no such limit.
+LIMITS: dict[str, Any] = {"max_external": 10_000} if hasattr(Settings, "max_external") else {}
 
 
 class Host(PluginRuntimeManager):
@@ -23,7 +29,7 @@ class Host(PluginRuntimeManager):
             plugin_dir=str(socket.with_suffix(".plugins")),
             socket_path=str(socket),
             allow_external=True,
-            max_external=10_000,
+            **LIMITS,
         )
 
     @property
