@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.deep import nest
 from tests.support.lab import PLUGINS, Lab, until_status
 from tests.support.sandboxes import IN_BWRAP, needs_bwrap
 
@@ -55,20 +55,9 @@ async def test_what_a_killed_host_left_is_removed_too(lab: Lab) -> None:
     # As it is left by a host that is gone.
     left = run.with_name("1.1-0123456789abcdef")
     left.mkdir(parents=True)
-    await asyncio.to_thread(nest, left)
+    await asyncio.to_thread(nest, left, 2000)
     async with lab.manager():
         assert not left.exists()
-
-
-def nest(top: Path) -> None:
-    import os
-
-    start = Path.cwd()
-    os.chdir(top)
-    for _ in range(2000):
-        Path("d").mkdir()
-        os.chdir("d")
-    os.chdir(start)
 
 
 async def test_a_link_in_place_of_a_directory_is_not_followed(lab: Lab) -> None:

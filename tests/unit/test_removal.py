@@ -6,20 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.deep import nest
 
 from vconnect.removal import remove_tree
-
-
-def nest(top: Path, levels: int) -> None:
-    """Make directories in directories, by steps: no path can be so long."""
-    start = Path.cwd()
-    os.chdir(top)
-    try:
-        for _ in range(levels):
-            Path("d").mkdir()
-            os.chdir("d")
-    finally:
-        os.chdir(start)
 
 
 def test_a_tree_of_files_and_directories_goes(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from vconnect.errors import (
     InstallError,
     PluginError,
     PluginStartError,
-    UnknownPluginError,
     VConnectError,
 )
 from vconnect.order import dependents
@@ -39,7 +38,7 @@ from vconnect.store.store import PluginStore
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
-from .changes import Change, audit, failure, this_user
+from .changes import Change, Outcome, audit, failure, this_user
 from .versions import VersionSummary, last_words, source_of, summarize_versions, target_of
 
 # How long the disk may take to learn that a version has failed.
@@ -205,7 +204,7 @@ class Packages:
             by: Who asks for it.
         """
         wanted = _several(names)
-        going = {self._registry.get(name).name for name in wanted if self._is_known(name)}
+        going = {plugin.name for plugin in map(self._registry.find, wanted) if plugin is not None}
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
@@ -215,7 +214,8 @@ class Packages:
             if not dry_run:
                 await self._remove(plugin, purge=purge)
                 done = msgspec.structs.replace(done, result="removed")
-            return done if purge else _with_words(done, await self._what_stays(plugin))
+            stays = "" if purge else await self._what_stays(plugin)
+            return msgspec.structs.replace(done, reason=stays)
 
         order = list(reversed(self._dependencies_first(wanted)))
         return await self._each("uninstall", order, change, by)
@@ -233,17 +233,15 @@ class Packages:
             InstallError: The directory cannot be read.
         """
         began = time.monotonic()
-        there = {one.name: one for one in await in_thread(None, self._store.installed)}
         known = {one.name for one in self._registry if not (one.dev or one.is_external)}
-        new, gone = sorted(there.keys() - known), sorted(known - there.keys())
         if dry_run:
+            there = {one.name: one for one in await in_thread(None, self._store.installed)}
+            new = sorted(there.keys() - known)
             found = [_change("rescan", name, None, there[name].current, "planned") for name in new]
-            return found + [_change("rescan", name, None, None, "gone") for name in gone]
-        await self._catalog.discover()
-        started = [name for name in new if self._is_known(name)]
-        changes = await asyncio.gather(*(self._take_in(name) for name in started))
-        left = [_change("rescan", name, None, None, "gone") for name in gone]
-        return [audit(one, by or this_user(), began) for one in (*changes, *left)]
+            return found + _gone(known - there.keys())
+        names = await self._catalog.discover()
+        changes = await asyncio.gather(*map(self._take_in, sorted(names - known)))
+        return [audit(one, by or this_user(), began) for one in (*changes, *_gone(known - names))]
 
     async def versions(self, name: str) -> list[VersionSummary]:
         """List the versions of a plugin in the store, the current one first.
@@ -475,13 +473,6 @@ class Packages:
 
     # Names.
 
-    def _is_known(self, name: str) -> bool:
-        try:
-            self._registry.get(name)
-        except UnknownPluginError:
-            return False
-        return True
-
     def _installed(self, name: str) -> PluginRuntime:
         """Return an installed plugin.
 
@@ -501,7 +492,8 @@ class Packages:
     def _dependencies_first(self, names: Iterable[str]) -> list[str]:
         """Order plugins so that each comes after those that it requires; unknown ones come last."""
         wanted = list(dict.fromkeys(names))
-        plugins = {name: self._registry.get(name) for name in wanted if self._is_known(name)}
+        found = {name: self._registry.find(name) for name in wanted}
+        plugins = {name: plugin for name, plugin in found.items() if plugin is not None}
         placed: list[str] = []
 
         def place(name: str, above: tuple[str, ...] = ()) -> None:
@@ -528,23 +520,20 @@ def _change(
     name: str,
     before: InstalledVersion | None,
     after: InstalledVersion | None,
-    result: str,
+    result: Outcome,
 ) -> Change:
-    return msgspec.convert(
-        {
-            "name": name,
-            "action": action,
-            "before": before.version if before is not None else "",
-            "after": after.version if after is not None else "",
-            "digest": after.digest if after is not None else "",
-            "result": result,
-        },
-        Change,
+    return Change(
+        name=name,
+        action=action,
+        before=before.version if before is not None else "",
+        after=after.version if after is not None else "",
+        digest=after.digest if after is not None else "",
+        result=result,
     )
 
 
-def _with_words(change: Change, words: str) -> Change:
-    return msgspec.structs.replace(change, reason=words)
+def _gone(names: set[str]) -> list[Change]:
+    return [_change("rescan", name, None, None, "gone") for name in sorted(names)]
 
 
 def _directory(plugin: PluginRuntime) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,15 @@ class LockFile:
             if tables.pop(plugin, None) is not None:
                 document["plugin"] = [tables[name] for name in sorted(tables)]
 
-    def _changing(self) -> _Change:
-        return _Change(self)
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """Yield the document under the file's lock; write it if that makes a difference."""
+        with locked(self.path.with_name(self.path.name + ".flock")):
+            document = self._read()
+            before = dump(document)
+            yield document
+            if (text := dump(document)) != before:
+                replace_file(self.path, (_HEAD + text).encode(), _MODE)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -189,33 +197,6 @@ class LockFile:
                     f"{file.sha256!r}; expected 64 hex digits"
                 )
         return entry
-
-
-class _Change:
-    """A change of a lock file, under its lock; written only if it makes a difference."""
-
-    def __init__(self, file: LockFile) -> None:
-        self._file = file
-
-    def __enter__(self) -> dict[str, Any]:
-        path = self._file.path
-        self._lock = locked(path.with_name(path.name + ".flock"))
-        self._lock.__enter__()
-        try:
-            self._document = self._file._read()
-            self._before = dump(self._document)
-        except BaseException:
-            self._lock.__exit__(None, None, None)
-            raise
-        return self._document
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            text = dump(self._document)
-            if kind is None and text != self._before:
-                replace_file(self._file.path, (_HEAD + text).encode(), _MODE)
-        finally:
-            self._lock.__exit__(None, None, None)
 
 
 def _merged(known: Locked, entry: Locked) -> Locked:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.wire_kit import failure, open_lane, raw_frame, soon, until
 
+from vconnect.dispatch import accounts
 from vconnect.errors import (
     PluginOverloadedError,
     PluginReplyError,
@@ -260,18 +261,12 @@ async def test_a_call_is_one_whatever_it_says(text: str, size: int) -> None:
         assert owner.calls == [call]
 
 
-class Account:
-    """Adds up what is paid, and counts what is not answered."""
+class Account(accounts.Account):
+    """Adds up what is paid."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.paid: list[float] = []
-        self.unanswered = 0
-
-    def enter(self) -> None:
-        self.unanswered += 1
-
-    def leave(self) -> None:
-        self.unanswered -= 1
 
     def pay(self, seconds: float) -> None:
         self.paid.append(seconds)

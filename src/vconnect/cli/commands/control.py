@@ -193,17 +193,9 @@ name_argument = click.argument("name", callback=check_word)
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, callback=check_words)
 
 
-def on_plugins(*, dry: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the arguments that choose plugins: names, patterns, or ``--all``.
+def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments that choose plugins: names, patterns, or ``--all``."""
 
-    Args:
-        dry: Whether there is ``--dry-run``.
-    """
-    dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done only.")
-    return lambda command: _with_plugins(dry_run(command) if dry else command)
-
-
-def _with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(host: RunningHost, names: tuple[str, ...], everybody: bool, **more: Any) -> Any:
         if bool(names) == everybody:
             raise click.UsageError("give the names of plugins, or --all")
@@ -241,7 +233,7 @@ def status(host: RunningHost, name: str | None) -> None:
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def start(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Start plugins and wait until they are ready.
 
@@ -251,7 +243,7 @@ def start(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def stop(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Stop plugins and wait until their last processes have ended.
 
@@ -262,7 +254,7 @@ def stop(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def restart(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Start new processes of plugins, which take over from the running ones.
 
@@ -272,21 +264,21 @@ def restart(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def enable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Allow plugins to be started again, and start them."""
     host.act_on(names, everybody, "enable")
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def disable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Stop plugins; nobody starts them until they are enabled, not even the next host."""
     host.act_on(names, everybody, "disable")
 
 
 @click.command()
-@on_plugins()
+@on_plugins
 def release(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
     """Lift the quarantine of plugins, so that they get these events again.
 

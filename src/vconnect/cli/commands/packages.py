@@ -54,7 +54,8 @@ def install(
 
 
 @click.command()
-@on_plugins(dry=True)
+@on_plugins
+@_dry_run
 def upgrade(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Install what the sources of plugins have now, as `install --upgrade` does."""
     chosen = host.installed(names, everybody)
@@ -81,7 +82,8 @@ def rollback(host: RunningHost, name: str, version: str | None, dry_run: bool) -
 @click.command()
 @click.option("--purge", is_flag=True, help="Remove their data too.")
 @click.option("--force", is_flag=True, help="Remove what other plugins require.")
-@on_plugins(dry=True)
+@on_plugins
+@_dry_run
 def uninstall(
     host: RunningHost,
     names: Sequence[str],

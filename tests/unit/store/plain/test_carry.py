@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.deep import nest
 from tests.support.package_kit import tree
 from tests.support.store_kit import install, plain
 
@@ -183,12 +184,7 @@ def test_holes_of_a_file_stay_holes(
 def test_directories_that_are_nested_too_deeply_are_an_error(
     store: PluginStore, home: Path, state: Path
 ) -> None:
-    start = Path.cwd()
-    os.chdir(home)
-    for _ in range(1500):
-        Path("d").mkdir()
-        os.chdir("d")
-    os.chdir(start)
+    nest(home, 1500)
     install(store, "1")
     try:
         with pytest.raises(OSError, match="nested too deeply"):
