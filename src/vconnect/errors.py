@@ -4,6 +4,7 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
 
     VConnectError
     ├── ConfigError                 the operator's settings
+    │   └── ConfigRefusedError      … or what a plugin does not accept of them
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk that it is written to
     │   ├── ConflictError           … or what is installed already, or is being done
@@ -41,6 +42,10 @@ class VConnectError(Exception):
 
 class ConfigError(VConnectError):
     """A setting is invalid. The text names the file or option, the key and what was expected."""
+
+
+class ConfigRefusedError(ConfigError):
+    """A plugin's configuration is not what its schema allows, or the plugin refuses it."""
 
 
 class ManifestError(VConnectError):

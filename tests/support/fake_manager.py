@@ -136,6 +136,8 @@ class FakeManager:
         self.stopped_by: str | None = None
         self.gate: asyncio.Event | None = None
         self.packages = FakePackages()
+        self.configuration = FakePackages()
+        self.reloaded: Any = {}
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -222,6 +224,12 @@ class FakeManager:
     def _change(self, name: str, **fields: Any) -> None:
         summary = self.summary(name)
         self.plugins[summary.name] = msgspec.structs.replace(summary, **fields)
+
+    async def reload(self, *, dry_run: bool = False, by: str = "") -> Any:
+        self.calls.append(("reload", dry_run, by))
+        if self.failure is not None:
+            raise self.failure
+        return self.reloaded
 
     def _send(self, how: str, event: str, payload: Any, timeout: float | None) -> Outcome:
         if self.failure is not None:

@@ -28,6 +28,7 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.cgroup import Cgroup
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.process import ExitStatus, LaunchSpec, PluginProcess, SpawnedChild
+from vconnect.settings.live import LiveSettings
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
     CgroupSettings,
@@ -384,7 +385,7 @@ def catalog(registry: Registry, directory: Path, **options: Any) -> Catalog:
     return Catalog(
         registry,
         PluginInstaller(directory),
-        settings,
+        LiveSettings(settings),
         PluginLogs(settings.part(LogSettings)),
         HostState(settings.state_directory, Path("/run/host.sock")),
     )

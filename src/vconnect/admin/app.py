@@ -27,6 +27,7 @@ from .asking import who_asks
 from .bodies import BadRequestError, field_first, parse_body
 from .package_routes import add_package_routes
 from .responses import error_response, json_response, response_for
+from .settings_routes import add_settings_routes
 
 # The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
 # the proxy's name.
@@ -46,6 +47,10 @@ class Manager(Protocol):
     """The part of ``PluginRuntimeManager`` that this interface uses."""
 
     packages: Any
+    configuration: Any
+
+    async def reload(self, *, dry_run: bool = False, by: str = "") -> Any:
+        """Read the settings again."""
 
     def runtime_summaries(self) -> Sequence[Any]:
         """Describe every plugin."""
@@ -147,6 +152,7 @@ def create_app(manager: Manager, max_body_bytes: int) -> web.Application:
     app.router.add_post("/api/plugins/{name}/{action:" + "|".join(_ACTIONS) + "}", routes.act)
     app.router.add_post("/api/events", routes.events)
     add_package_routes(app, manager)
+    add_settings_routes(app, manager)
     return app
 
 

@@ -73,6 +73,10 @@ class AdminClient:
         """Request an action, and wait until it is done."""
         return await self._send("POST", route, body, None)
 
+    async def put(self, route: str, body: Any) -> Any:
+        """Replace something, and wait until it is done."""
+        return await self._send("PUT", route, body, None)
+
     async def _send(self, method: str, route: str, body: Any, timeout: float | None) -> Any:
         try:
             async with self._session.request(

@@ -1,16 +1,17 @@
 """The command line: parse, ask, print.
 
-============ ==================================================================================
-`main`       the entry point
-`root`       ``vconnect`` itself: its options and commands
-`commands`   the commands themselves
-`scaffold`   writes a new project from templates
-`context`    what every command needs: the configuration, and a client for the running host
-`progress`   the progress bar of a download
-`output`     tables for people, JSON for programs
-`boundary`   turns exceptions into one line and an exit code
-`exit_codes` the exit codes of all commands
-============ ==================================================================================
+=================== =========================================================================
+`main`              the entry point
+`root`              ``vconnect`` itself: its options and commands
+`commands`          the commands themselves
+`scaffold`          writes a new project from templates
+`context`           what every command needs: the configuration, and a client for the running host
+`progress`          the progress bar of a download
+`output`            tables for people, JSON for programs
+`printing_settings` the same for changes of settings
+`boundary`          turns exceptions into one line and an exit code
+`exit_codes`        the exit codes of all commands
+=================== =========================================================================
 
 Slow imports (aiohttp, rich, the host) happen inside the commands that need them, so that
 ``vconnect --help`` responds at once.

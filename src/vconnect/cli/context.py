@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 
-from vconnect.errors import ConfigError
-from vconnect.safe_paths import find_danger
-from vconnect.settings.load import DEFAULT_CONFIG_FILE, load_settings
+from vconnect.settings.load import DEFAULT_CONFIG_FILE
 from vconnect.settings.model import Settings
 from vconnect.settings.paths import absolute_path
+from vconnect.settings.source import SettingsSource
 from vconnect.settings.variables import find_mistakes
 
 
@@ -43,18 +42,31 @@ admin_option = click.option(
 )
 
 
-def settings_for(config: Path | None, overrides: dict[str, object] | None = None) -> Settings:
-    """Load the settings from ``config``, or from ``./vconnect.toml`` if it exists."""
+def source_for(
+    config: Path | None,
+    overrides: dict[str, object] | None = None,
+    options: dict[str, str] | None = None,
+) -> SettingsSource:
+    """Return the settings' source: ``config``, or ``./vconnect.toml`` if it exists.
+
+    Args:
+        config: The file of ``--config``.
+        overrides: What the command line gave, by key.
+        options: The name of the option that sets a key, where it is not the key itself.
+    """
     # The file is optional only if it was not asked for: a missing `--config` is an error.
     if config is None and Path(DEFAULT_CONFIG_FILE).exists():
         config = Path(DEFAULT_CONFIG_FILE)
-    settings = load_settings(config, os.environ, overrides)
-    if config is not None and not settings.insecure_paths and (danger := find_danger(config)):
-        raise ConfigError(
-            f"{config} is not obeyed: {danger}; it decides what is run. Make it yours, or set "
-            "VCONNECT_INSECURE_PATHS=1 to use it all the same"
-        )
-    return settings
+    # Absolute, for a host that reads it again after its working directory has gone.
+    file = absolute_path(config) if config is not None else None
+    return SettingsSource(
+        file=file, environ=dict(os.environ), overrides=overrides or {}, options=options or {}
+    )
+
+
+def settings_for(config: Path | None) -> Settings:
+    """Load the settings from ``config``, or from ``./vconnect.toml`` if it exists."""
+    return source_for(config).load()
 
 
 def find_admin_socket(state: State, admin: str | None, config: Path | None) -> Path:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +193,14 @@ def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
         reason = f": {change['reason']}" if change["reason"] else ""
         line = " ".join(filter(None, (change["name"], versions, words)))
         click.echo(clean(f"{line}{reason}"), err=change["result"] == "failed")
+
+
+def print_table_of(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text under headings."""
+    table = _table(*headings)
+    for row in rows:
+        _add_row(table, *row)
+    _print_table(table)
 
 
 def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:

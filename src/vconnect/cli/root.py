@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .commands import bench, control, logs, packages, projects, serve, signing
+from .commands import bench, control, logs, packages, projects, serve, settings, signing
 from .context import State, pass_state
 
 
@@ -65,6 +65,8 @@ for _command in (
     packages.uninstall,
     packages.rescan,
     packages.verify,
+    settings.reload,
+    settings.config,
     projects.pack,
     projects.new,
     signing.keygen,

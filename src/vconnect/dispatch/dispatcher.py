@@ -310,6 +310,10 @@ class Dispatcher:
             target.crashes.answered(watched.classic_frame)
         return data
 
+    def forget_policies(self) -> None:
+        """Look up the events' timeouts anew: the settings have changed."""
+        self._asked.clear()
+
     def find(self, plugin: str) -> PluginRuntime:
         """Return a plugin by any of its names.
 

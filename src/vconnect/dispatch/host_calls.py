@@ -140,13 +140,14 @@ class HostCalls:
         max_calls: How many calls of one connection may wait.
 
     Attributes:
+        max_calls: How many calls of one connection may wait.
         on_slow: Called with the session, the call and the seconds if a call has held the event loop
             for more than a tenth of a second.
     """
 
     def __init__(self, dispatcher: Dispatcher, max_calls: int) -> None:
         self._dispatcher = dispatcher
-        self._max_waiting = max_calls
+        self.max_calls = max_calls
         self.on_slow: Callable[[Session, str, float], None] = lambda *_: None
         # By session, not by plugin: during a zero-downtime restart a plugin has two.
         self._queues: dict[Session, _CallQueue] = {}
@@ -189,9 +190,9 @@ class HostCalls:
         queue = self._queue_of(plugin, session)
         try:
             # Those that are about to be served are still among the waiting.
-            if len(queue.waiting) >= self._max_waiting + _CALLS_AT_ONCE - len(queue.tasks):
+            if len(queue.waiting) >= self.max_calls + _CALLS_AT_ONCE - len(queue.tasks):
                 raise HostCallError(
-                    "overloaded", f"{self._max_waiting} calls of {plugin.name} are already waiting"
+                    "overloaded", f"{self.max_calls} calls of {plugin.name} are already waiting"
                 )
             session.charge_call(len(payload))
         except HostCallError as error:
@@ -202,7 +203,7 @@ class HostCalls:
             return False
         queue.waiting.append(payload)
         self._enqueue(queue)
-        queue.note_length(self._max_waiting)
+        queue.note_length(self.max_calls)
         return True
 
     def forget(self, session: Session) -> None:
@@ -250,7 +251,7 @@ class HostCalls:
                 self._begin(queue, queue.waiting.popleft())
             # To the end of the line, if it has more: this is what makes it fair.
             self._enqueue(queue)
-            queue.note_length(self._max_waiting)
+            queue.note_length(self.max_calls)
         self._schedule()
 
     def is_own(self, call: str) -> bool:

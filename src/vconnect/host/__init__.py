@@ -2,6 +2,7 @@
 
 ============== ===============================================================
 `manager`      `PluginRuntimeManager`, the only object that owns the others
+`orders`       what an operator orders, and sees
 `gatekeeper`   who may connect, and which plugin a connection belongs to
 `roster`       the supervisors of all plugins
 `native`       what only native plugins can be asked

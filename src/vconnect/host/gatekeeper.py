@@ -36,6 +36,9 @@ class HostGatekeeper:
         calls: Serves the calls of native plugins.
         loop_watch: Is told of what holds the event loop.
         allow_external: Whether plugins that this host has not started may attach.
+
+    Attributes:
+        allow_external: The same; it may be changed.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class HostGatekeeper:
         self._roster = roster
         self._calls = calls
         self._loop_watch = loop_watch
-        self._allow_external = allow_external
+        self.allow_external = allow_external
         self._reconnects = Reconnects()
         # By session and not by name: a plugin may be uninstalled or renamed while it is connected.
         self._supervisors: dict[Session, Supervisor] = {}
@@ -169,7 +172,7 @@ class HostGatekeeper:
         )
 
     def _register_external(self, handshake: Handshake, peer: Peer) -> PluginRuntime:
-        check_external(handshake.plugin, peer, allowed=self._allow_external)
+        check_external(handshake.plugin, peer, allowed=self.allow_external)
         if not may_be_named(handshake.plugin):
             raise HandshakeError("bad_name", f"{handshake.plugin!r} is two names; {NAME_RULE}")
         # Before it is registered: who cannot serve is not remembered.

@@ -14,26 +14,26 @@ from typing import Any, Self, TypeVar, Unpack
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
-from vconnect.dispatch.sending import Sender
-from vconnect.errors import ConflictError, NotOpenError
+from vconnect.errors import NotOpenError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
+from vconnect.operations.configuration import Configuration
 from vconnect.operations.packages import Packages
+from vconnect.operations.reload import Reload, Reloaded
+from vconnect.operations.turns import Turns
 from vconnect.packages.source import Progress
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import (
-    DISABLED_BY_OPERATOR,
-    STOPPED_BY_OPERATOR,
     HostState,
 )
-from vconnect.plugins.status import Ordered
-from vconnect.plugins.summary import PluginSummary, summarize
+from vconnect.plugins.summary import PluginSummary
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.peer import gains_no_privileges, identify
 from vconnect.settings.keywords import SettingsOptions
+from vconnect.settings.live import LiveSettings
 from vconnect.settings.load import parse_dev_plugin, with_options
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
@@ -45,6 +45,7 @@ from vconnect.settings.parts import (
     StoreSettings,
     SupervisionSettings,
 )
+from vconnect.settings.source import SettingsSource
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
 from vconnect.supervision.admission import lane_limits
@@ -60,11 +61,12 @@ from vconnect.wire._inflight import ByteBudget
 from vconnect.wire.server import UnixSocketServer
 
 from .gatekeeper import HostGatekeeper
-from .in_order import run_in_order, start_in_order
+from .in_order import run_in_order
 from .native import NativeRequests
+from .orders import Orders
 from .roster import Roster, stop_order
 from .summary import HostSummary, summarize_host
-from .surroundings import check_paths, log_beginning, warn_of_limit
+from .surroundings import check_paths, log_beginning
 from .takeover import Takeover
 
 F = TypeVar("F", bound=HostFunction)
@@ -72,7 +74,7 @@ F = TypeVar("F", bound=HostFunction)
 _log = logging.getLogger(__name__)
 
 
-class PluginRuntimeManager(Sender):
+class PluginRuntimeManager(Orders):
     """Installs, starts, watches and talks to plugins.
 
     Use it as ``async with PluginRuntimeManager(...) as runtime``. The block serves the plugin
@@ -85,6 +87,7 @@ class PluginRuntimeManager(Sender):
         settings: The host's settings; by default those of ``Settings``.
         progress: Called during a download, with the bytes so far and the total if it is known.
         guardian_pid: The PID of the host's guardian, shown in `host_summary`.
+        source: Where the settings come from, for `reload`.
         listening: A socket that already listens on ``socket_path``, opened by a service manager;
             by default the host opens its own.
         **options: Any key of `Settings`, overriding ``settings``: ``plugin_dir="./plugins"``.
@@ -99,12 +102,14 @@ class PluginRuntimeManager(Sender):
         *,
         progress: Progress | None = None,
         guardian_pid: int | None = None,
+        source: SettingsSource | None = None,
         listening: socket.socket | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        self.settings = settings = with_options(settings, options)
-        self._logs = PluginLogs(settings.part(LogSettings))
-        self._registry = Registry(settings.event_policy)
+        settings = with_options(settings, options)
+        self._live = live = LiveSettings(settings)
+        self._logs = PluginLogs(live.part(LogSettings))
+        self._registry = Registry(lambda event: live.now.event_policy(event))
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
         self._loop_watch = LoopWatch()
         self._queued = ByteBudget(settings.max_total_queued_bytes)
@@ -112,27 +117,54 @@ class PluginRuntimeManager(Sender):
         self._calls = HostCalls(self._dispatcher, settings.max_calls)
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller.of(settings, progress)
-        self._releases = Releases(installer.store, settings.part(StoreSettings))
-        self._catalog = Catalog(self._registry, installer, settings, self._logs, self._state)
+        self._installer = installer
+        self._releases = Releases(installer.store, live.part(StoreSettings))
+        self._catalog = Catalog(self._registry, installer, live, self._logs, self._state)
+        turns = Turns()
         #: Installs, upgrades, rolls back and removes plugins.
         self.packages = Packages(
-            self, self._catalog, self._registry, installer.store, settings.state_directory
+            self, self._catalog, self._registry, installer.store, settings.state_directory, turns
+        )
+        #: Shows and changes the configurations of plugins.
+        self.configuration = Configuration(
+            self.restart_plugin,
+            self._native.ask_config,
+            self._registry,
+            self._catalog.tables,
+            live,
+            turns,
+            source.file if source is not None else None,
         )
         self._guardian_pid = guardian_pid
         self._cgroups = CgroupTree(
-            settings.part(CgroupSettings), settings.socket_path, settings.needed_controllers
+            live.part(CgroupSettings), settings.socket_path, settings.needed_controllers
         )
         self._launcher = Launcher(
-            settings.part(LaunchSettings),
+            live.part(LaunchSettings),
             self._registry,
             self._state,
             self._cgroups,
             self._releases,
         )
-        self._supervision = settings.part(SupervisionSettings)
+        self._supervision = live.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)
         self._roster = Roster(self._new_supervisor)
+        self._gatekeeper = self._make_gatekeeper()
         self._server = self._make_server(listening)
+        self._reload = Reload(
+            live,
+            source,
+            self._follow,
+            self._registry,
+            self._catalog,
+            self._roster.of,
+            self._launcher,
+            self.configuration,
+            self.packages,
+            turns,
+        )
+        #: Called with the settings when others come into force.
+        self.on_settings: Callable[[Settings], None] = lambda _: None
         #: Set to the name of a required plugin when it is in a crash loop; cancelled at the close.
         self.required_lost: asyncio.Future[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -180,6 +212,7 @@ class PluginRuntimeManager(Sender):
                 dev = parse_dev_plugin(text)
                 self.register_dev_plugin(dev.name, dev.path)
             await self._catalog.install_all()
+            await self._reload.remember_file()
             await self._server.start()
         except BaseException:
             await self.close()
@@ -187,15 +220,14 @@ class PluginRuntimeManager(Sender):
         self._opened = time.monotonic()
         self._open_sending()
         self.required_lost = asyncio.get_running_loop().create_future()
-        monitor = Monitor(self.settings.part(HeartbeatSettings))
+        monitor = Monitor(self._live.part(HeartbeatSettings))
         beat = monitor.run(lambda: list(self._roster), lambda: list(self._registry))
         self._tasks = [
             asyncio.create_task(beat, name="vconnect heartbeat"),
             asyncio.create_task(self._loop_watch.run(), name="vconnect loop watch"),
         ]
-        if self.settings.watch:
-            reloader = Reloader(self._registry, self._roster.of)
-            self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
+        reloader = Reloader(self._registry, self._roster.of, lambda: self.settings.watch)
+        self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))
 
     async def close(self) -> None:
         """Stop every plugin, required ones last, then close the socket. May be called twice.
@@ -269,136 +301,6 @@ class PluginRuntimeManager(Sender):
             InstallError: See `PluginInstaller.install_from_url`; the old version is unchanged.
         """
         return self.summary(await self._catalog.install(url))
-
-    async def discover_plugins(self) -> list[PluginSummary]:
-        """Read ``plugin_dir`` again, and return what is installed there, by name.
-
-        Raises:
-            InstallError: The directory exists but cannot be read.
-        """
-        names = await self._catalog.discover()
-        return [summary for summary in self.runtime_summaries() if summary.name in names]
-
-    async def start_plugin(self, name: str) -> None:
-        """Start a plugin and wait for its handshake; do nothing if it is running.
-
-        Cancelling it only ends the waiting.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-            ConflictError: It is disabled.
-            PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
-        """
-        await self._to_start(name).start()
-
-    async def stop_plugin(self, name: str) -> bool:
-        """Stop a plugin, and wait until no process of it is left.
-
-        It stays stopped even if the host restarts, until `start_plugin` or `restart_plugin`.
-
-        Returns:
-            Whether it is stopped; false if a later start or restart has overtaken the stop.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        is_disabled = self._state.is_disabled(self._registry.get(name).name)
-        is_stopped = await self._ordered(name, "disabled" if is_disabled else "stopped").stop()
-        await self._state.flush()  # the stop must survive a kill right after this call
-        return is_stopped
-
-    async def disable_plugin(self, name: str) -> None:
-        """Stop a plugin, and let nobody start it until `enable_plugin`, not even the next host.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        supervisor = self._ordered(name, "disabled")
-        await supervisor.stop()
-        await self._state.flush()
-        supervisor.plugin.explain(supervisor.plugin.substate, DISABLED_BY_OPERATOR)
-
-    def is_disabled(self, name: str) -> bool:
-        """Return whether the operator has disabled a plugin.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        return self._state.is_disabled(self._registry.get(name).name)
-
-    async def enable_plugin(self, name: str) -> None:
-        """Allow a plugin to be started again, and start it, see `start_plugin`."""
-        supervisor = self._ordered(name, "running")
-        await self._state.flush()
-        await supervisor.start()
-
-    async def release_plugin(self, name: str) -> int:
-        """Lift a plugin's quarantine, as `start_plugin` and `restart_plugin` do, too.
-
-        Returns:
-            How many events it gets again.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        self._check_open()
-        return self._registry.get(name).crashes.release()
-
-    async def restart_plugin(self, name: str) -> None:
-        """Restart a plugin and wait for the new process's handshake.
-
-        The old process runs until then, and keeps running if the new one fails. An ``exclusive``
-        plugin is stopped first.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-            PluginStartError: See `start_plugin`; also raised if the old process keeps running.
-        """
-        await self._to_start(name).restart()
-
-    async def start_all(self) -> None:
-        """Discover and start all installed and dev plugins; required plugins come first.
-
-        A failure does not affect other plugins; it is logged and shown in the summary. Plugins
-        stopped with `stop_plugin`, even in an earlier run of the host, are left out.
-
-        Raises:
-            NotOpenError: The manager is not open.
-            InstallError: ``plugin_dir`` exists but cannot be read.
-            ConfigError: Two tables of the settings are for one plugin, or one is for two; or a
-                ``required`` plugin is not installed.
-        """
-        self._check_open()
-        await self.discover_plugins()
-        self._catalog.check_tables()
-        startable = [
-            self._roster.of(plugin)
-            for plugin in self._registry
-            if not plugin.is_external and not self._stays_stopped(plugin)
-        ]
-        warn_of_limit(len(startable))
-        await start_in_order(startable)
-
-    async def stop_all(self) -> None:
-        """Stop every plugin, required ones last. The socket stays open."""
-        self._check_open()
-        supervisors = [self._roster.of(plugin) for plugin in self._registry]
-        await run_in_order({s.plugin.name: s.stop for s in supervisors}, stop_order(supervisors))
-        await self._state.flush()
-
-    def runtime_summaries(self) -> list[PluginSummary]:
-        """Describe every plugin, by name."""
-        return [
-            summarize(plugin) for plugin in sorted(self._registry, key=lambda known: known.name)
-        ]
-
-    def summary(self, name: str) -> PluginSummary:
-        """Describe one plugin.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        return summarize(self._registry.get(name))
 
     def plugin_logs(
         self,
@@ -500,12 +402,56 @@ class PluginRuntimeManager(Sender):
             PluginError: The plugin is not connected, not native, or did not answer.
         """
         self._check_open()
-        await self._native.update_config(name, values, timeout)
+        await self.configuration.replace(name, values, timeout=timeout)
+
+    # The host's own settings.
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._live.now
+
+    async def reload(
+        self, settings: Settings | None = None, *, dry_run: bool = False, by: str = ""
+    ) -> Reloaded:
+        """Bring other settings into force, and touch only what has changed.
+
+        Keys that need nothing else change at once. A plugin whose configuration has changed is
+        asked for it; one that cannot be asked, or needs another process for what has changed, is
+        replaced without a gap. A plugin that refuses keeps its old tables. What only another host
+        can have is named, and stays.
+
+        Args:
+            settings: The new settings; by default ``source`` is read again.
+            dry_run: Say only what would be done.
+            by: Who asks for it; by default the user of this process.
+
+        Raises:
+            ConfigError: The new settings are invalid, and nothing was done; or there are none.
+            NotOpenError: The manager is not open.
+        """
+        self._check_open()
+        return await self._reload.run(settings, dry_run=dry_run, by=by)
 
     # Internals.
 
-    def _make_server(self, listening: socket.socket | None) -> UnixSocketServer:
-        gatekeeper = HostGatekeeper(
+    def _follow(self, settings: Settings) -> None:
+        """Bring settings into force, with everything that needs no plugin."""
+        self._live.follow(settings)
+        self._registry.forget_policies()
+        self._dispatcher.forget_policies()
+        self._slots.resize(settings.start_concurrency)
+        self._calls.max_calls = settings.max_calls
+        self._gatekeeper.allow_external = settings.allow_external
+        self._installer.configure(
+            max_package_bytes=settings.max_package_bytes,
+            allow_insecure_http=settings.allow_insecure_http,
+        )
+        self._logs.follow(settings.log_lines_per_second, settings.log_bytes_per_second)
+        self.on_settings(settings)
+
+    def _make_gatekeeper(self) -> HostGatekeeper:
+        return HostGatekeeper(
             self._registry,
             self._catalog,
             self._roster,
@@ -513,9 +459,11 @@ class PluginRuntimeManager(Sender):
             loop_watch=self._loop_watch,
             allow_external=self.settings.allow_external,
         )
+
+    def _make_server(self, listening: socket.socket | None) -> UnixSocketServer:
         return UnixSocketServer(
             Path(self.settings.socket_path),
-            gatekeeper,
+            self._gatekeeper,
             lane_limits(self.settings.part(ConnectionSettings), self.settings.plugin_policy("")),
             self.settings.handshake_timeout,
             listening,
@@ -538,37 +486,3 @@ class PluginRuntimeManager(Sender):
             self._given_up,
             None if plugin.dev else self._releases,
         )
-
-    def _to_start(self, name: str) -> Supervisor:
-        """Return the supervisor of a plugin that is to be started.
-
-        Raises:
-            ConflictError: The operator has disabled it.
-        """
-        plugin = self._registry.get(name).name
-        if self._state.is_disabled(plugin):
-            raise ConflictError(f"{plugin} is disabled; to allow it, use: vconnect enable {plugin}")
-        return self._ordered(name, "running")
-
-    def _ordered(self, name: str, desired: Ordered) -> Supervisor:
-        """Return the plugin's supervisor, and record what the operator asked for."""
-        self._check_open()
-        supervisor = self._roster.of(self._registry.get(name))
-        self._state.want(supervisor.plugin.name, desired)
-        return supervisor
-
-    def _stays_stopped(self, plugin: PluginRuntime) -> bool:
-        """Return whether the operator has stopped it; if so, say so in its summary and the log."""
-        stopped = self._state.wants_stopped(plugin.name)
-        if stopped:
-            is_disabled = self._state.is_disabled(plugin.name)
-            words = DISABLED_BY_OPERATOR if is_disabled else STOPPED_BY_OPERATOR
-            plugin.explain(plugin.substate, words)
-            _log.info(
-                "plugin %s stays stopped (%s); to start it: vconnect %s %s",
-                plugin.name,
-                words,
-                "enable" if is_disabled else "start",
-                plugin.name,
-            )
-        return stopped

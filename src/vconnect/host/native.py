@@ -10,12 +10,9 @@ import time
 from typing import Any
 
 from vconnect.dispatch.delivery import inherited
-from vconnect.errors import ConfigError, PluginUnavailableError
-from vconnect.packages.config_schema.check import find_violation
+from vconnect.errors import PluginUnavailableError
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.supervision.admission import merge_config
-from vconnect.threads import in_thread
 from vconnect.wire.messages import CONFIG_CHECK, CONFIG_UPDATE, EVENT_NAMES, PING
 
 
@@ -35,27 +32,22 @@ class NativeRequests:
         await self._ask(name, PING, {}, timeout)
         return time.monotonic() - began
 
-    async def update_config(self, name: str, values: dict[str, Any], timeout: float | None) -> None:
-        """See `PluginRuntimeManager.update_config`."""
-        plugin = self._registry.get(name)
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"plugin {plugin.name}: the configuration is of type {type(values).__name__}; "
-                "expected a dictionary"
-            )
-        defaults = plugin.manifest.config if plugin.manifest is not None else {}
-        merged = merge_config(defaults, values)
-        await self._check(plugin, merged)
-        config = {"config": merged}
-        await self._ask(name, CONFIG_CHECK, config, timeout)
-        await self._ask(name, CONFIG_UPDATE, config, timeout)
-        plugin.config = values
+    async def ask_config(
+        self, plugin: PluginRuntime, config: dict[str, Any], timeout: float | None = None
+    ) -> None:
+        """Let a native plugin check a configuration, and then take it over.
 
-    async def _check(self, plugin: PluginRuntime, config: dict[str, Any]) -> None:
-        """Refuse what the schema in the plugin's manifest does not allow."""
-        schema = plugin.manifest.config_schema if plugin.manifest is not None else {}
-        if schema and (violation := await in_thread(None, find_violation, schema, config)):
-            raise ConfigError(f"plugin {plugin.name}: invalid configuration: {violation}")
+        Args:
+            plugin: The plugin.
+            config: The whole configuration.
+            timeout: Seconds for the check, and again for the update.
+
+        Raises:
+            PluginReplyError: It has refused it; ``unknown_event`` if it cannot be asked.
+            PluginError: It is not connected, or did not answer.
+        """
+        for event in (CONFIG_CHECK, CONFIG_UPDATE):
+            await self._ask(plugin.name, event, {"config": config}, timeout)
 
     async def _ask(
         self, name: str, event: str, payload: dict[str, Any], timeout: float | None

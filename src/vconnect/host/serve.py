@@ -7,16 +7,19 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vconnect.admin.server import AdminServer
+from vconnect.errors import VConnectError
 from vconnect.logs.host_log import HostFormatter, HostHandler
 from vconnect.loop import loop_factory
 from vconnect.packages.source import Progress
 from vconnect.plugins.status import PluginStatus
 from vconnect.settings.model import Settings
+from vconnect.settings.source import SettingsSource
 
 from .manager import PluginRuntimeManager
 from .signals import Interrupts
@@ -32,18 +35,23 @@ _log = logging.getLogger(__name__)
 
 
 def serve(
-    settings: Settings, lifeline: Lifeline | None = None, progress: Progress | None = None
+    settings: Settings,
+    lifeline: Lifeline | None = None,
+    progress: Progress | None = None,
+    source: SettingsSource | None = None,
 ) -> int:
-    """Run a host in the foreground until SIGTERM, SIGHUP, SIGQUIT or Ctrl-C.
+    """Run a host in the foreground until SIGTERM, SIGQUIT or Ctrl-C.
 
     The first signal stops every plugin in order, the second kills them, the third ends the process
-    immediately. What the process has inherited and would be in the way is put right first: blocked
-    and ignored signals, closed standard descriptors, a low limit on descriptors.
+    immediately. SIGHUP reads the settings again, unless the terminal is gone. What the process has
+    inherited and would be in the way is put right first: blocked and ignored signals, closed
+    standard descriptors, a low limit on descriptors.
 
     Args:
         settings: The host's settings.
         lifeline: The connection to the guardian; when that dies, the host shuts down in order.
         progress: Called during a download; see `PluginRuntimeManager`.
+        source: Where the settings come from, to read them again.
 
     Returns:
         The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or if a
@@ -57,7 +65,7 @@ def serve(
         warn_of_variables(settings)
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
         try:
-            return runner.run(_serve(settings, lifeline, progress))
+            return runner.run(_serve(settings, lifeline, progress, source))
         finally:
             _close(runner)
 
@@ -70,18 +78,28 @@ def _close(runner: asyncio.Runner) -> None:
         _log.warning("not waiting for threads that are still running: %s", error)
 
 
-async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progress | None) -> int:
+async def _serve(
+    settings: Settings,
+    lifeline: Lifeline | None,
+    progress: Progress | None,
+    source: SettingsSource | None,
+) -> int:
     manager = PluginRuntimeManager(
         settings,
         progress=progress,
+        source=source,
         guardian_pid=lifeline.guardian_pid if lifeline is not None else None,
         listening=activated_socket(os.environ, os.getpid()),
     )
+    manager.on_settings = _set_log_level
+    notifier = Notifier(os.environ)
+    reloads = _Reloads(manager, notifier)
     work = asyncio.current_task()
     assert work is not None
-    with Interrupts(work, manager.kill_all, lifeline).handled() as interrupts:
+    interrupts = Interrupts(work, manager.kill_all, lifeline, reloads.wish)
+    with interrupts.handled():
         try:
-            await _work(manager, Notifier(os.environ))
+            await _work(manager, notifier)
         except asyncio.CancelledError:
             # Cancelled by something other than a signal: not ours to swallow.
             if not interrupts.count:
@@ -89,6 +107,37 @@ async def _serve(settings: Settings, lifeline: Lifeline | None, progress: Progre
         else:
             return EXIT_REQUIRED_LOST
     return interrupts.exit_code
+
+
+class _Reloads:
+    """Reads the settings again for each SIGHUP, and tells the service manager."""
+
+    def __init__(self, manager: PluginRuntimeManager, notifier: Notifier) -> None:
+        self._manager = manager
+        self._notifier = notifier
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def wish(self) -> None:
+        """Begin a reload, which waits for one that is in progress."""
+        task = asyncio.create_task(self._reload(), name="vconnect reload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        # In one datagram: the service manager takes no time stamp that comes later.
+        now_us = time.monotonic_ns() // 1000
+        self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
+        try:
+            await self._manager.reload(by="a signal")
+        except VConnectError as error:
+            _log.error("cannot reload: %s; the old settings stay in force", error)
+        finally:
+            # Whatever came of it: it waits for this.
+            self._notifier.tell("READY=1", f"STATUS={_readiness(self._manager)}")
+
+
+def _set_log_level(settings: Settings) -> None:
+    logging.getLogger("vconnect").setLevel(logging.DEBUG if settings.debug else logging.INFO)
 
 
 async def _work(manager: PluginRuntimeManager, notifier: Notifier) -> None:

@@ -21,11 +21,21 @@ EXIT_UNGUARDED = 1
 # GNU timeout signals a process and then its group, and others do likewise. Two signals of one kind
 # within this time are one wish; a human who repeats one takes longer. Seconds.
 _ONE_WISH_S = 0.5
+# SIGHUP is also among these, if the terminal is gone.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 # By default these kill, and some programs send them without asking, such as log rotation.
 _MEANINGLESS = (signal.SIGUSR1, signal.SIGUSR2)
 
 _log = logging.getLogger(__name__)
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError:  # ENXIO: there is none, or it was closed
+        return False
+    return True
 
 
 class Interrupts:
@@ -35,6 +45,7 @@ class Interrupts:
         work: The task to cancel at the first request.
         kill_plugins: Called at the second request.
         lifeline: The connection to the guardian, if there is one.
+        reload: Called at each SIGHUP; by default it ends the host.
 
     Attributes:
         count: How many requests there were.
@@ -46,7 +57,10 @@ class Interrupts:
         work: asyncio.Task[object],
         kill_plugins: Callable[[], None],
         lifeline: Lifeline | None,
+        reload: Callable[[], None] | None = None,
     ) -> None:
+        self._reload = reload
+        self._had_terminal = has_terminal()
         self.count = 0
         self.exit_code = 0
         # When each kind of signal was last counted.
@@ -61,10 +75,12 @@ class Interrupts:
         loop = asyncio.get_running_loop()
         numbers = list(_ENDING)
         # nohup ignores SIGHUP, and expects that to stay so.
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
+        hears_hangup = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         for number in numbers:
             loop.add_signal_handler(number, self._interrupt, number)
+        if hears_hangup:
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            numbers.append(signal.SIGHUP)
         for number in _MEANINGLESS:
             loop.add_signal_handler(number, self._ignore, number)
         if self._lifeline is not None:
@@ -95,6 +111,24 @@ class Interrupts:
         else:
             # Something hangs that even SIGKILL does not end. The guardian or systemd cleans up.
             os._exit(EXIT_KILLED)
+
+    def _hang_up(self) -> None:
+        """Reload, unless the terminal that the host was started from is gone."""
+        is_closed = self._had_terminal and not has_terminal()
+        if self._reload is None or is_closed:
+            self._interrupt(signal.SIGHUP)
+            return
+        # Asked in any case, once for each signal. An echo means no second reload, but the kernel's
+        # signal after the guardian's death means none.
+        if not (self._lifeline is not None and self._lifeline.is_echo(signal.SIGHUP)):
+            self._begin_reload(self._reload)
+
+    def _begin_reload(self, reload: Callable[[], None]) -> None:
+        if self.count:
+            _log.info("received SIGHUP, which has no effect while the host is stopping")
+            return
+        _log.info("received SIGHUP: reading the configuration again")
+        reload()
 
     def _ignore(self, number: signal.Signals) -> None:
         if self._lifeline is None or not self._lifeline.is_echo(number):

@@ -30,11 +30,19 @@ class FloodControl:
         bytes_per_second: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lines_per_second = lines_per_second
-        self.bytes_per_second = bytes_per_second
+        self._clock = clock
+        self.lines_per_second = self.bytes_per_second = 0
+        self.follow(lines_per_second, bytes_per_second)
+
+    def follow(self, lines_per_second: int, bytes_per_second: int) -> None:
+        """Follow other rates, unless they are the same."""
+        rates = lines_per_second, bytes_per_second
+        if rates == (self.lines_per_second, self.bytes_per_second):
+            return
+        self.lines_per_second, self.bytes_per_second = rates
         # Full at first: a plugin prints most when it starts.
-        self._lines = Bucket(lines_per_second, lines_per_second, clock)
-        self._bytes = Bucket(bytes_per_second, bytes_per_second, clock)
+        self._lines = Bucket(lines_per_second, lines_per_second, self._clock)
+        self._bytes = Bucket(bytes_per_second, bytes_per_second, self._clock)
 
     def room(self) -> int:
         """Return how many lines may pass now."""

@@ -64,6 +64,10 @@ class PluginLog:
         self._unfiled = 0
         self._told_at = clock() - _TELL_EVERY
 
+    def follow(self, lines_per_second: int, bytes_per_second: int) -> None:
+        """Let other amounts of output pass from now on."""
+        self._flood.follow(lines_per_second, bytes_per_second)
+
     def room(self) -> int:
         """Return how many lines may pass now."""
         return self._flood.room()

@@ -45,6 +45,11 @@ class PluginLogs:
             log = self._logs[plugin] = PluginLog(plugin, self._settings, file)
         return log
 
+    def follow(self, lines_per_second: int, bytes_per_second: int) -> None:
+        """Let other amounts of output pass from now on."""
+        for log in self._logs.values():
+            log.follow(lines_per_second, bytes_per_second)
+
     def forget(self, plugin: str) -> None:
         """Forget a plugin that is gone. Its files remain."""
         self._logs.pop(plugin, None)

@@ -1,8 +1,11 @@
 """Changes of a running host, by command, route or method.
 
-========== ==================================================================================
-`packages` installs, upgrades, rolls back, removes and verifies plugins
-`versions` which versions a plugin has, and which one is meant
-`changes`  what a change did, and the line in the log that says who asked for it
-========== ==================================================================================
+=============== =============================================================================
+`packages`      installs, upgrades, rolls back, removes and verifies plugins
+`versions`      which versions a plugin has, and which one is meant
+`configuration` shows and changes the configurations of plugins
+`reload`        brings another configuration file into force
+`turns`         changes of one plugin come one after the other
+`changes`       what a change did, and the line in the log that says who asked for it
+=============== =============================================================================
 """

@@ -61,8 +61,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def failure(action: str, name: str, error: VConnectError) -> Change:
     """Describe a change that was refused or failed."""
-    words = error.message if isinstance(error, PluginError) else str(error)
-    return Change(name=name, action=action, result="failed", code=code_of(error), reason=words)
+    code, reason = code_of(error), words_of(error)
+    return Change(name=name, action=action, result="failed", code=code, reason=reason)
+
+
+def words_of(error: VConnectError) -> str:
+    """Return the words of an error, without the name of the plugin, which the reader knows."""
+    return error.message if isinstance(error, PluginError) else str(error)
+
+
+def given_up(action: str, name: str) -> Change:
+    """Describe a change whose caller was cancelled."""
+    reason = "its caller was cancelled; a start that has begun goes on"
+    return Change(name=name, action=action, result="failed", code="cancelled", reason=reason)
 
 
 def code_of(error: VConnectError) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -34,11 +34,13 @@ from vconnect.processes.directories import data_directory
 from vconnect.removal import remove_tree
 from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion, is_store_directory
+from vconnect.store.listing import InstalledPlugin
 from vconnect.store.store import PluginStore
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
-from .changes import Change, Outcome, audit, failure, this_user
+from .changes import Change, Outcome, audit, failure, given_up, this_user
+from .turns import Turns
 from .versions import VersionSummary, last_words, source_of, summarize_versions, target_of
 
 # How long the disk may take to learn that a version has failed.
@@ -74,8 +76,9 @@ class Packages:
     """The packages of a running host; `PluginRuntimeManager.packages`.
 
     Every method takes several plugins, and returns a `Change` for each, also for one that failed.
-    The changes are logged with who asked for them. Cancelling a method ends the change that is in
-    progress as the installer and the supervisor do, and those behind it are not begun.
+    The changes are logged with who asked for them. Changes of one plugin come one after the other;
+    a download delays nobody. Cancelling a method ends the change that is in progress as the
+    installer and the supervisor do, which is logged too, and those behind it are not begun.
 
     Args:
         orders: Starts and stops plugins.
@@ -83,6 +86,7 @@ class Packages:
         registry: The plugins.
         store: What is installed.
         state_dir: Where the plugins' data is.
+        turns: Changes of one plugin come one after the other; by default those of this object.
     """
 
     def __init__(
@@ -92,13 +96,14 @@ class Packages:
         registry: Registry,
         store: PluginStore,
         state_dir: Path,
+        turns: Turns | None = None,
     ) -> None:
         self._orders = orders
         self._catalog = catalog
         self._registry = registry
         self._store = store
         self._state_dir = state_dir
-        self._turn = asyncio.Lock()
+        self._turns = turns or Turns()
 
     async def install(
         self,
@@ -170,6 +175,10 @@ class Packages:
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
+            async with self._turns.of(plugin.name):
+                return await return_to_version(plugin)
+
+        async def return_to_version(plugin: PluginRuntime) -> Change:
             before = plugin.current_version
             target = await in_thread(None, target_of, plugin, version)
             if before is not None and target.digest == before.digest:
@@ -212,7 +221,8 @@ class Packages:
                 self._check_not_required(plugin, going)
             done = _change("uninstall", plugin.name, plugin.current_version, None, "planned")
             if not dry_run:
-                await self._remove(plugin, purge=purge)
+                async with self._turns.of(plugin.name):
+                    await self._remove(plugin, purge=purge)
                 done = msgspec.structs.replace(done, result="removed")
             stays = "" if purge else await self._what_stays(plugin)
             return msgspec.structs.replace(done, reason=stays)
@@ -278,18 +288,17 @@ class Packages:
         change: Callable[[str], Awaitable[Change]],
         by: str,
     ) -> list[Change]:
-        """Make a change to one after the other, and log what came of each.
-
-        Only one change is in progress at a time: what it finds must hold until it is done.
-        """
+        """Make a change to one after the other, and log what came of each."""
         done: list[Change] = []
         for name in names:
             began = time.monotonic()
             try:
-                async with self._turn:
-                    made = await change(name)
+                made = await change(name)
             except VConnectError as error:
                 made = failure(action, shown_source(name), error)
+            except asyncio.CancelledError:
+                audit(given_up(action, shown_source(name)), by or this_user(), began)
+                raise
             done.append(audit(made, by or this_user(), began))
         return done
 
@@ -304,37 +313,37 @@ class Packages:
         dry_run: bool = False,
         only: str = "",
     ) -> Change:
-        before: dict[str, InstalledVersion | None] = {}
+        before: InstalledVersion | None = None
+        turn = AsyncExitStack()
 
-        def check(offer: Offer) -> None:
-            before[offer.plugin] = self._current(offer.plugin)
-            self._check(offer, before[offer.plugin], may_replace=may_replace, only=only)
+        async def check(offer: Offer) -> None:
+            nonlocal before
+            # From here on: before, it is not known whose package it is.
+            await turn.enter_async_context(self._turns.of(offer.plugin))
+            before = await in_thread(None, self._current, offer.plugin)
+            self._check(offer, before, may_replace=may_replace, only=only)
             if frozen:
-                self._check_frozen(offer)
+                await in_thread(None, self._check_frozen, offer)
             if dry_run:
                 raise _PreviewError(offer)
 
-        try:
-            installed = await self._catalog.install_checked(source, check)
-        except _PreviewError as preview:
-            offer = preview.offer
-            old = before[offer.plugin]
-            same = old is not None and old.digest == offer.digest
-            return Change(
-                name=offer.plugin,
-                action=action,
-                before=old.version if old is not None else "",
-                after=offer.version,
-                digest=offer.digest,
-                result="unchanged" if same else "planned",
-            )
-        new = installed.next or installed.current
-        old = before.get(installed.name)
-        planned = _change(action, installed.name, old, new, "unchanged")
-        if installed.next is None and old is not None:
-            return planned
+        async with turn:
+            try:
+                installed = await self._catalog.install_checked(source, check)
+            except _PreviewError as preview:
+                return _preview(action, preview.offer, before)
+            new = installed.next or installed.current
+            planned = _change(action, installed.name, before, new, "unchanged")
+            if installed.next is None and before is not None:
+                return planned
+            return await self._bring_into_service(planned, installed, start=start)
+
+    async def _bring_into_service(
+        self, planned: Change, installed: InstalledPlugin, *, start: bool
+    ) -> Change:
+        """Start what was installed, if that is wished."""
         if not start:
-            result = "waiting" if installed.next is not None else "installed"
+            result: Outcome = "waiting" if installed.next is not None else "installed"
             return msgspec.structs.replace(planned, result=result)
         if installed.next is not None:
             return await self._try_next(planned)
@@ -529,6 +538,19 @@ def _change(
         after=after.version if after is not None else "",
         digest=after.digest if after is not None else "",
         result=result,
+    )
+
+
+def _preview(action: str, offer: Offer, before: InstalledVersion | None) -> Change:
+    """Describe what an installation would do."""
+    same = before is not None and before.digest == offer.digest
+    return Change(
+        name=offer.plugin,
+        action=action,
+        before=before.version if before is not None else "",
+        after=offer.version,
+        digest=offer.digest,
+        result="unchanged" if same else "planned",
     )
 
 

@@ -1,17 +1,18 @@
 """What the host knows of its plugins.
 
-============ ============================================================================
-`runtime`    the record of one plugin
-`summary`    what an operator sees of a plugin
-`status`     the states, and the legal transitions between them
-`registry`   the plugins by name and alias
-`routes`     which plugins get an event, in which order, under which policy
-`catalog`    installed plugins, plugins from source, and those that attached on their own
-`tables`     whose the tables of the settings are
-`breaker`    the circuit breaker, which stops calls to a failing plugin
-`deadlines`  tells what a plugin does not answer in time
-`restarts`   when a plugin that ended is started again
-`crashes`    crash reports and the quarantine
-`state_file` what survives the host
-============ ============================================================================
+=============== ============================================================================
+`runtime`       the record of one plugin
+`summary`       what an operator sees of a plugin
+`status`        the states, and the legal transitions between them
+`registry`      the plugins by name and alias
+`routes`        which plugins get an event, in which order, under which policy
+`catalog`       installed plugins, plugins from source, and those that attached on their own
+`tables`        whose the tables of the settings are
+`configuration` nested tables, and what was set in them while the host runs
+`breaker`       the circuit breaker, which stops calls to a failing plugin
+`deadlines`     tells what a plugin does not answer in time
+`restarts`      when a plugin that ended is started again
+`crashes`       crash reports and the quarantine
+`state_file`    what survives the host
+=============== ============================================================================
 """

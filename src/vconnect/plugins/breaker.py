@@ -55,6 +55,13 @@ class Breaker:
         self.failures = 0
         self.is_open = False
 
+    def follow(self, failures: int, cooldown: float) -> None:
+        """Follow other limits, with the failures so far."""
+        self._limit = failures
+        self._cooldown = cooldown
+        if not failures:
+            self.is_open = self._probing = False
+
     @property
     def state(self) -> BreakerState:
         """The current state."""

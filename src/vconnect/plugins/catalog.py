@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 from vconnect.bucket import Bucket
@@ -16,9 +16,9 @@ from vconnect.errors import ConfigError, HandshakeError, InstallError, ManifestE
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.settings.live import LiveSettings
 from vconnect.settings.load import dev_plugin
-from vconnect.settings.model import Settings
-from vconnect.store.installer import Offer, PluginInstaller
+from vconnect.store.installer import Check, PluginInstaller
 from vconnect.store.listing import InstalledPlugin
 from vconnect.threads import in_thread
 
@@ -54,21 +54,22 @@ class Catalog:
         self,
         registry: Registry,
         installer: PluginInstaller,
-        settings: Settings,
+        settings: LiveSettings,
         logs: PluginLogs,
         state: HostState,
     ) -> None:
         self._registry = registry
         self._installer = installer
-        self._settings = settings
+        self._live = settings
         self._logs = logs
         self._state = state
-        self._tables = PluginTables(settings, registry)
+        #: Whose the tables of the settings are.
+        self.tables = PluginTables(settings, registry)
         self._forgetting = Bucket(_FORGOTTEN_AT_ONCE, _FORGOTTEN_PER_S)
 
     def check_tables(self) -> None:
         """Check the names of plugins in the settings; see `PluginTables.check`."""
-        self._tables.check()
+        self.tables.check()
 
     def register_dev(self, name: str, path: str | Path) -> None:
         """Register a source directory; see `PluginRuntimeManager.register_dev_plugin`."""
@@ -85,6 +86,12 @@ class Catalog:
         self._add(self._make(plugin, directory, manifest, dev=True))
         _log.info("registered dev plugin: %s", plugin)
         _log_names(plugin, directory, manifest)
+
+    def move_dev(self, plugin: PluginRuntime, path: str | Path) -> None:
+        """Let the next start of a plugin from source use another directory."""
+        dev = dev_plugin(plugin.name, path)
+        _log.info("dev plugin %s: from %s instead of %s", plugin.name, dev.path, plugin.path)
+        plugin.path = plugin.home = dev.path
 
     def register_external(self, name: str) -> PluginRuntime:
         """Register a plugin that another program started.
@@ -103,7 +110,7 @@ class Catalog:
         """Refuse another external plugin if there are too many; forget one that has gone."""
         guests = [one for one in self._registry if one.is_external]
         gone = [one for one in guests if _has_gone(one)]
-        limit = self._settings.max_external
+        limit = self._live.now.max_external
         if sum(one.session is not None for one in guests) >= limit:
             raise HandshakeError(
                 "overloaded", f"{limit} external plugins are connected; max_external allows no more"
@@ -124,9 +131,7 @@ class Catalog:
         """Install a package, and return its plugin's name."""
         return (await self.install_checked(url)).name
 
-    async def install_checked(
-        self, url: str, check: Callable[[Offer], None] | None = None
-    ) -> InstalledPlugin:
+    async def install_checked(self, url: str, check: Check | None = None) -> InstalledPlugin:
         """Install a package, if ``check`` does not refuse it; see `PluginInstaller.install`."""
         installed = await self._installer.install(self._installer.parse(url), check)
         self.adopt(installed)
@@ -143,13 +148,31 @@ class Catalog:
             InstallError: A source is invalid, or a local package cannot be installed.
         """
         # All sources are parsed first, so that a mistake is reported before anything is downloaded.
-        for source in [self._installer.parse(url) for url in self._settings.install]:
+        for source in [self._installer.parse(url) for url in self._live.now.install]:
             try:
                 self.adopt(await self._installer.apply(source))
             except InstallError as error:
                 if not source.is_remote:
                     raise
                 _log.error("cannot install: %s", error)
+
+    async def unapplied(self, entries: Iterable[str]) -> list[str]:
+        """Return the entries of a configuration that are new, or whose local file has changed.
+
+        Raises:
+            InstallError: One of them is not a valid source.
+        """
+        sources = [(entry, self._installer.parse(entry)) for entry in entries]
+        return [
+            entry
+            for entry, source in sources
+            if not await in_thread(None, self._installer.is_applied, source)
+        ]
+
+    async def remember(self, entry: str, plugin: str, digest: str) -> None:
+        """Write down that an entry of the configuration was installed."""
+        source = self._installer.parse(entry)
+        await in_thread(None, self._installer.remember, source, plugin, digest)
 
     async def discover(self) -> set[str]:
         """Read ``plugin_dir`` again, and return the names of what is installed there.
@@ -170,7 +193,7 @@ class Catalog:
         self._registry.rank(self._state.seen)
         self._settle_names(found)
         for plugin in self._registry:
-            self._tables.assign(plugin)
+            self.tables.assign(plugin)
         return {installed.name for installed in found}
 
     def _settle_names(self, found: list[InstalledPlugin]) -> None:
@@ -200,7 +223,7 @@ class Catalog:
     def _add(self, plugin: PluginRuntime) -> None:
         """Add a plugin to the registry, with the tables that it has by its aliases."""
         self._registry.add(plugin)
-        self._tables.assign(plugin)
+        self.tables.assign(plugin)
 
     def _make(
         self, plugin: str, path: Path | None, manifest: Manifest | None = None, *, dev: bool = False
@@ -210,10 +233,10 @@ class Catalog:
             path,
             manifest,
             dev=dev,
-            policy=self._settings.plugin_policy(plugin),
-            config=self._settings.plugin_config(plugin),
+            policy=self._live.now.plugin_policy(plugin),
+            config=self._live.now.plugin_config(plugin),
             log=self._logs.of(plugin),
-            crash_dir=self._settings.state_directory / "crashes",
+            crash_dir=self._live.now.state_directory / "crashes",
         )
         made.is_expected = path is not None and not self._state.wants_stopped(plugin)
         return made
@@ -233,7 +256,7 @@ class Catalog:
             # While a process runs, its manifest stays; the next start reads the new one.
             if known.process is None:
                 self._registry.learn(known, installed.manifest)
-                self._tables.assign(known)
+                self.tables.assign(known)
         elif known.dev:
             _log.info(
                 "plugin %s runs from %s; its installed version is not used", known.name, known.path

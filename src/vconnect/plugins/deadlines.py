@@ -29,13 +29,16 @@ class MissedDeadlines:
     Args:
         say: Writes a line.
         own_timeout: The timeout in the plugin's options, or ``None``.
+
+    Attributes:
+        own_timeout: The timeout in the plugin's options, or ``None``.
     """
 
-    __slots__ = ("_counts", "_own", "_say", "_timer", "_why")
+    __slots__ = ("_counts", "_say", "_timer", "_why", "own_timeout")
 
     def __init__(self, say: Say, own_timeout: float | None) -> None:
         self._say = say
-        self._own = own_timeout
+        self.own_timeout = own_timeout
         self._counts: Counter[str] = Counter()
         self._why = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +71,7 @@ class MissedDeadlines:
             return f"{max(0.0, round(given, 2)):g} s, from {key}"
         if limit == policy.timeout:
             key = "timeout in the event's table or event_timeout"
-        elif limit == self._own:
+        elif limit == self.own_timeout:
             key = "timeout in its options"
         else:
             key = "timeout in its options for the event"

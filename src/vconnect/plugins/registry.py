@@ -152,6 +152,11 @@ class Registry:
         # Patching the table would save microseconds when a process has just started or ended.
         self._routes = None
 
+    def forget_policies(self) -> None:
+        """Compute the policies of events anew: the settings have changed."""
+        self.policies.clear()
+        self._reroute()
+
     def check_order(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
         """Refuse a version whose ``before`` and ``after`` contradict those of others.
 

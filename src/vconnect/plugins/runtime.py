@@ -106,7 +106,6 @@ class PluginRuntime:
         handshake: Its last handshake, or ``None``.
         usage: The last sample of its process tree, or ``None``.
         config: The operator's configuration, which is merged into the manifest's defaults.
-        config_table: The canonical form of the name of its table; set by `tables`.
         hops_in_flight: The hops of each event in flight that came through other plugins.
         forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
             operator's start. Earlier crashes explain nothing.
@@ -151,7 +150,6 @@ class PluginRuntime:
         self.generation = 0
         self.begun_at = 0.0
         self.config: dict[str, Any] = config or {}
-        self.config_table = ""
 
         self.process: PluginProcess | None = None
         self.session: Session | None = None
@@ -321,11 +319,13 @@ class PluginRuntime:
         self.path = path or self.path
 
     def follow(self, policy: PluginPolicy) -> None:
-        """Follow other settings, with the failures so far."""
+        """Follow other settings, with the failures so far, and what a route needs of them."""
         self.policy = policy
         self.has_timeouts = _has_timeouts(policy)
-        self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown)
+        self.breaker.follow(policy.breaker_failures, policy.breaker_cooldown)
+        self.missed.own_timeout = policy.timeout
         self.restarts.policy = policy.restart
+        self.on_change()
 
     def forget_past(self) -> None:
         """Show no reasons from before an operator's start."""

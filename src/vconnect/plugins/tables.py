@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from vconnect.errors import ConfigError
 from vconnect.names import canonical_name
 from vconnect.packages.manifest import MANIFEST_NAME
-from vconnect.settings.model import Settings
+from vconnect.settings.live import LiveSettings
+from vconnect.settings.load import parse_dev_plugin
+from vconnect.settings.model import PluginOptions, Settings
 
+from .configuration import ConfigOverride, with_overrides
 from .registry import Registry
 from .runtime import PluginRuntime
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -30,39 +36,83 @@ def named_plugins(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield f"events.{pattern!r}.{key}", name
 
 
+def _check_required(settings: Settings, place: str, name: str) -> None:
+    """Refuse to go on without a plugin that the operator requires."""
+    if place == "plugins.options" and settings.options[name].required:
+        raise ConfigError(
+            f"{place}.{name!r}: the plugin is required and not installed; install it, correct "
+            "the name, or remove required"
+        )
+
+
+def _table(tables: Mapping[str, T], name: str) -> T | None:
+    return next((one for key, one in tables.items() if canonical_name(key) == name), None)
+
+
 class PluginTables:
     """Assigns tables to plugins, and finds names in tables that are wrong.
 
     Args:
         settings: The settings with the tables.
         registry: Knows the plugins by any of their names.
+
+    Attributes:
+        overrides: What was set in a plugin's configuration while the host runs, by plugin.
     """
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        self._settings = settings
+    def __init__(self, settings: LiveSettings, registry: Registry) -> None:
+        self._live = settings
         self._registry = registry
+        self.overrides: dict[str, tuple[ConfigOverride, ...]] = {}
         self._told: set[tuple[str, str]] = set()
 
     def assign(self, plugin: PluginRuntime) -> None:
         """Give a plugin of the registry its tables, whichever of its names they have."""
-        options = self._name_for(plugin, self._settings.options)
-        policy = self._settings.plugin_policy(options)
+        policy = self._settings.plugin_policy(self._name_for(plugin, self._settings.options))
         if policy != plugin.policy:
             plugin.follow(policy)
-        config = self._name_for(plugin, self._settings.config)
-        # Only then: the same table may have been overridden by a live update.
-        if config != plugin.config_table:
-            plugin.config_table = config
-            plugin.config = self._settings.plugin_config(config)
+        overrides = self.overrides.get(plugin.name, ())
+        plugin.config = with_overrides(self.config_of(plugin), overrides)
 
-    def check(self) -> None:
+    def options_of(self, plugin: PluginRuntime, settings: Settings | None = None) -> PluginOptions:
+        """Return a plugin's own table of options.
+
+        Args:
+            plugin: The plugin.
+            settings: The settings to look it up in; by default those in force.
+        """
+        tables = (settings or self._settings).options
+        return _table(tables, self._name_for(plugin, tables)) or PluginOptions()
+
+    def config_of(self, plugin: PluginRuntime, settings: Settings | None = None) -> dict[str, Any]:
+        """Return the operator's configuration of a plugin, without what was set since.
+
+        Args:
+            plugin: The plugin.
+            settings: The settings to look it up in; by default those in force.
+        """
+        tables = (settings or self._settings).config
+        return _table(tables, self._name_for(plugin, tables)) or {}
+
+    @property
+    def _settings(self) -> Settings:
+        return self._live.now
+
+    def check(self, settings: Settings | None = None) -> None:
         """Warn of names that are nobody's, once for each, when all plugins are known.
 
+        Args:
+            settings: The settings to check; by default those in force.
+
         Raises:
-            ConfigError: Two names in one place mean the same plugin, or one name means two.
+            ConfigError: Two names in one place mean the same plugin, one name means two, or a
+                required plugin is not there.
         """
+        settings = settings or self._settings
+        # From source, and not registered yet.
+        coming = {parse_dev_plugin(text).name for text in settings.dev_plugins}
         first: dict[tuple[str, str], str] = {}
-        for place, name in named_plugins(self._settings):
+        for place, name in named_plugins(settings):
             plugin = self._registry.find(name)
             if plugin is None and (owners := self._registry.claimants(name)):
                 # A limit or a sandbox that nobody has any more must not be a line in a log.
@@ -70,8 +120,10 @@ class PluginTables:
                     f"{place}.{name!r}: it is a name of {owners}; use another name of the one that "
                     "is meant"
                 )
+            if plugin is None and canonical_name(name) in coming:
+                continue
             if plugin is None:
-                self._check_required(place, name)
+                _check_required(settings, place, name)
                 self._tell(place, name, f"{place}.{name!r}")
                 continue
             twin = first.setdefault((place, plugin.name), name)
@@ -107,14 +159,6 @@ class PluginTables:
             for name in names:
                 if self._registry.find(name) is None:
                     self._tell(place, name, f"{place} names {name!r}", is_optional=True)
-
-    def _check_required(self, place: str, name: str) -> None:
-        """Refuse to go on without a plugin that the operator requires."""
-        if place == "plugins.options" and self._settings.options[name].required:
-            raise ConfigError(
-                f"{place}.{name!r}: the plugin is required and not installed; install it, correct "
-                "the name, or remove required"
-            )
 
     def _tell(self, place: str, name: str, where: str, *, is_optional: bool = False) -> None:
         if (place, name) in self._told:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import logging
 import os
 import secrets
@@ -73,6 +74,7 @@ class PrivateDirectory:
             self.tmp = self.run / "tmp"
             self.tmp.mkdir(mode=0o700)
             self.secrets.mkdir(mode=0o700)
+        self._digest = hashlib.sha256()
         self._variables = {DATA_VARIABLE: str(self.data), _TMP_VARIABLE: str(self.tmp)}
 
     @property
@@ -94,6 +96,7 @@ class PrivateDirectory:
                 # Never over an existing file: that could be a link, or readable by others.
                 file.touch(mode=0o600, exist_ok=False)
                 file.write_bytes(content)
+                self._digest.update(_digest_of(name, content))
             except OSError as error:
                 words = error.strerror or str(error)
                 raise PluginStartError(
@@ -101,9 +104,30 @@ class PrivateDirectory:
                 ) from None
             self._variables[_SECRET_VARIABLE.format(name)] = str(file)
 
+    @property
+    def secrets_digest(self) -> bytes:
+        """What tells these secrets from others, see `digest_secrets`."""
+        return self._digest.digest()
+
     def remove(self) -> None:
         """Remove everything that belongs to this start alone. Blocks."""
         _remove(self.run)
+
+
+def digest_secrets(sources: Mapping[str, str]) -> bytes:
+    """Return what tells the contents of secrets from others. Blocks.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name, source in sources.items():
+        digest.update(_digest_of(name, _read(Path(source))))
+    return digest.digest()
+
+
+def _digest_of(name: str, content: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 
 def data_directory(plugin: str, state_dir: Path) -> Path:

@@ -14,7 +14,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +61,20 @@ class Offer(NamedTuple):
     is_stored: bool = False
 
 
-def _accept(_: Offer) -> None:
+#: Refuses an offer by raising.
+Check = Callable[[Offer], Awaitable[None]]
+
+
+class _Found(NamedTuple):
+    """A package that may be installed: what it is, and what to write down about it."""
+
+    offer: Offer
+    #: Where it was unpacked; ``None`` if it is in the store already.
+    package: Path | None = None
+    receipt: Receipt | None = None
+
+
+async def _accept(_: Offer) -> None:
     """Accept any package: the default of `PluginInstaller.install`."""
 
 
@@ -93,10 +106,7 @@ class PluginInstaller:
         lock_file: Path | None = None,
     ) -> None:
         self.store = PluginStore(plugin_dir, host, lock_file)
-        self._limits = ArchiveLimits(
-            packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
-        )
-        self._allow_insecure_http = allow_insecure_http
+        self.configure(max_package_bytes=max_package_bytes, allow_insecure_http=allow_insecure_http)
         self._progress = progress
         self._fetch_limits = fetch_limits
 
@@ -111,6 +121,13 @@ class PluginInstaller:
             host=settings.socket_path,
             lock_file=Path(settings.lock_file) if settings.lock_file else None,
         )
+
+    def configure(self, *, max_package_bytes: int, allow_insecure_http: bool) -> None:
+        """Follow other settings, from the next installation on."""
+        self._limits = ArchiveLimits(
+            packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
+        )
+        self._allow_insecure_http = allow_insecure_http
 
     def parse(self, url: str) -> Source:
         """Parse the source of a package, for `install`.
@@ -128,9 +145,7 @@ class PluginInstaller:
         """Parse the source ``url`` and install the package; see `parse` and `install`."""
         return await self.install(self.parse(url))
 
-    async def install(
-        self, source: Source, check: Callable[[Offer], None] | None = None
-    ) -> InstalledPlugin:
+    async def install(self, source: Source, check: Check | None = None) -> InstalledPlugin:
         """Install a package.
 
         The first version of a plugin becomes current. Another version is put beside it, and becomes
@@ -143,8 +158,8 @@ class PluginInstaller:
 
         Args:
             source: The source of the package.
-            check: Called in a thread with what would be installed, before anything is changed; what
-                it raises is raised here.
+            check: Called with what would be installed, before anything is changed; what it raises
+                is raised here.
 
         Raises:
             InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
@@ -154,32 +169,36 @@ class PluginInstaller:
         return plugin
 
     async def _install_as(
-        self, source: Source, check: Callable[[Offer], None] | None = None
+        self, source: Source, check: Check | None = None
     ) -> tuple[InstalledPlugin, str]:
         """Install a package, and return it with its digest."""
         _log.info("installing plugin from %s", source.shown)
-        check = check or _accept
         stop = threading.Event()
         staging = self.store.staging(stop)
         try:
-            if source.path is not None:
-                # The usual case at a host's start, which then writes nothing.
-                known = await in_thread(stop, self._known, source, source.path, check, stop)
-                if known is not None:
-                    return known
-            await in_thread(stop, staging.open)
-            archive = await fetch(
-                source,
-                staging.path,
-                max_bytes=self._limits.packed_bytes,
-                allow_insecure_http=self._allow_insecure_http,
-                progress=self._progress,
-                limits=self._fetch_limits,
-            )
-            return await in_thread(stop, self._install, source, archive, staging, check, stop)
+            # The usual case at a host's start, which then writes nothing.
+            found = await in_thread(stop, self._find_stored, source)
+            if found is None:
+                found = await self._fetched(source, staging, stop)
+            await (check or _accept)(found.offer)
+            plugin = await in_thread(stop, self._put, source, found, stop)
+            return plugin, found.offer.digest
         finally:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
+
+    async def _fetched(self, source: Source, staging: Staging, stop: threading.Event) -> _Found:
+        """Fetch a package into a staging directory, and look at it."""
+        await in_thread(stop, staging.open)
+        archive = await fetch(
+            source,
+            staging.path,
+            max_bytes=self._limits.packed_bytes,
+            allow_insecure_http=self._allow_insecure_http,
+            progress=self._progress,
+            limits=self._fetch_limits,
+        )
+        return await in_thread(stop, self._examine, source, archive, staging, stop)
 
     async def apply(self, source: Source) -> InstalledPlugin:
         """Install a package that the configuration names, unless that was done before.
@@ -194,8 +213,16 @@ class PluginInstaller:
         if plugin := await in_thread(stop, self._applied, source):
             return plugin
         plugin, digest = await self._install_as(source)
-        await in_thread(None, self.store.remember, plugin.name, source.entry, digest)
+        await in_thread(None, self.remember, source, plugin.name, digest)
         return plugin
+
+    def is_applied(self, source: Source) -> bool:
+        """Return whether a configuration's entry was installed before, see `apply`. Blocks."""
+        return self._applied(source) is not None
+
+    def remember(self, source: Source, plugin: str, digest: str) -> None:
+        """Write down that a configuration's entry was installed, see `apply`. Blocks."""
+        self.store.remember(plugin, source.entry, digest)
 
     def _applied(self, source: Source) -> InstalledPlugin | None:
         found = self.store.configured(source.entry)
@@ -225,24 +252,19 @@ class PluginInstaller:
         """
         return self.store.installed()
 
-    def _known(
-        self,
-        source: Source,
-        archive: Path,
-        check: Callable[[Offer], None],
-        stop: threading.Event,
-    ) -> tuple[InstalledPlugin, str] | None:
-        """Return the plugin if its store has this package, which is then current or next."""
+    def _find_stored(self, source: Source) -> _Found | None:
+        """Return a local package if the store has it. Blocks."""
+        if source.path is None:
+            return None
         try:
-            digest, _ = _digest_of(archive)
+            digest, _ = _digest_of(source.path)
         except OSError:
             return None  # unpacking will report what is wrong with it
         _verify(source, digest)
-        return self._chosen(source, digest, check, stop)
+        return self._stored(digest)
 
-    def _chosen(
-        self, source: Source, digest: str, check: Callable[[Offer], None], stop: threading.Event
-    ) -> tuple[InstalledPlugin, str] | None:
+    def _stored(self, digest: str) -> _Found | None:
+        """Return the package with this digest if the store has it, unchanged."""
         plugin = self.store.with_digest(digest)
         if plugin is None:
             return None
@@ -250,56 +272,27 @@ class PluginInstaller:
         if version is None or not is_sound(version):
             return None  # changed by hand: it is unpacked again
         self.store.check_locked(plugin.home.name, version.version, digest)
-        check(Offer(plugin.home.name, version.version, digest, is_stored=True))
-        is_current = plugin.current is not None and plugin.current.digest == digest
-        if is_current and plugin.next is None:
-            _log.info("%s: %s is installed already", source.shown, _shown(plugin))
-            self.store.lock(plugin.home.name)
-            return plugin, digest
-        plugin = self.store.choose(plugin.home.name, digest, stop)
-        if plugin is None:
-            return None
-        _log.info("%s: is in the store already; %s", source.shown, _outcome(plugin))
-        return plugin, digest
+        return _Found(Offer(plugin.home.name, version.version, digest, is_stored=True))
 
-    def _install(
-        self,
-        source: Source,
-        archive: Path,
-        staging: Staging,
-        check: Callable[[Offer], None],
-        stop: threading.Event,
-    ) -> tuple[InstalledPlugin, str]:
-        """Unpack, check and commit. Blocks."""
+    def _examine(
+        self, source: Source, archive: Path, staging: Staging, stop: threading.Event
+    ) -> _Found:
+        """Unpack and check a package. Blocks."""
         origin = source.shown
         try:
             digest, size = _digest_of(archive)
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
         _verify(source, digest)
-        if known := self._chosen(source, digest, check, stop):
-            return known
+        if stored := self._stored(digest):
+            return stored
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
-        manifest = unpacked.manifest
         # What was unpacked must be what was digested; another user's file may change meanwhile.
         if _digest_of(archive)[0] != digest:
             raise InstallError(f"{origin}: was changed while it was read; try again")
-        check_version(manifest.version, origin)
-        check_host_version(manifest, host_version(), origin)
-        self._check_names(manifest, origin)
-        try:
-            check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
-        except ManifestError as error:
-            raise InstallError(str(error)) from error
-        # Before the commit: a package that cannot be started must not replace one that can.
-        try:
-            production_command(manifest.plugin, unpacked.path, manifest)
-        except PluginStartError as error:
-            # The staging directory's path would mean nothing to the operator.
-            message = error.message.replace(str(unpacked.path), manifest.plugin)
-            raise InstallError(f"{origin}: could not be started: {message}") from error
+        manifest = unpacked.manifest
+        self._check_manifest(manifest, unpacked.path, origin)
         self.store.check_locked(manifest.plugin, manifest.version, digest)
-        check(Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest))
         receipt = Receipt(
             name=manifest.plugin,
             version=manifest.version,
@@ -308,9 +301,49 @@ class PluginInstaller:
             source=origin,
             time=time.time(),
         )
-        plugin = self.store.commit(unpacked.path, receipt, stop)
-        _log.info("installed %s %s%s", plugin.name, manifest.version, _waits(plugin))
-        return plugin, digest
+        offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
+        return _Found(offer, unpacked.path, receipt)
+
+    def _put(self, source: Source, found: _Found, stop: threading.Event) -> InstalledPlugin:
+        """Make a package the current or the next version. Blocks."""
+        offer = found.offer
+        if found.package is None or found.receipt is None:
+            return self._choose(source, offer, stop)
+        plugin = self.store.commit(found.package, found.receipt, stop)
+        _log.info("installed %s %s%s", plugin.name, offer.version, _waits(plugin))
+        return plugin
+
+    def _choose(self, source: Source, offer: Offer, stop: threading.Event) -> InstalledPlugin:
+        """Make a version that is in the store the current or the next one."""
+        plugin = self.store.with_digest(offer.digest)
+        is_current = (
+            plugin is not None and plugin.next is None and _is_current(plugin, offer.digest)
+        )
+        if plugin is not None and is_current:
+            _log.info("%s: %s is installed already", source.shown, _shown(plugin))
+            self.store.lock(offer.plugin)
+            return plugin
+        plugin = self.store.choose(offer.plugin, offer.digest, stop)
+        if plugin is None:
+            raise InstallError(f"{source.shown}: was just removed from the store; try again")
+        _log.info("%s: is in the store already; %s", source.shown, _outcome(plugin))
+        return plugin
+
+    def _check_manifest(self, manifest: Manifest, package: Path, origin: str) -> None:
+        """Refuse a package that cannot run here, before it replaces one that can."""
+        check_version(manifest.version, origin)
+        check_host_version(manifest, host_version(), origin)
+        self._check_names(manifest, origin)
+        try:
+            check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
+        except ManifestError as error:
+            raise InstallError(str(error)) from error
+        try:
+            production_command(manifest.plugin, package, manifest)
+        except PluginStartError as error:
+            # The staging directory's path would mean nothing to the operator.
+            message = error.message.replace(str(package), manifest.plugin)
+            raise InstallError(f"{origin}: could not be started: {message}") from error
 
     def _check_names(self, manifest: Manifest, origin: str) -> None:
         """Refuse a name that means another plugin."""
@@ -370,6 +403,10 @@ def _release(version: str) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
+
+
+def _is_current(plugin: InstalledPlugin, digest: str) -> bool:
+    return plugin.current is not None and plugin.current.digest == digest
 
 
 def _shown(plugin: InstalledPlugin) -> str:

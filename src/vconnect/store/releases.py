@@ -37,8 +37,7 @@ class Releases:
 
     def __init__(self, store: PluginStore, settings: StoreSettings) -> None:
         self._store = store
-        self._state_dir = settings.state_directory
-        self._keep_versions = settings.keep_versions
+        self._settings = settings
 
     def locate(self, home: Path) -> Located:
         """Resolve the current version once. Blocks for a few small reads; see `listing.locate`."""
@@ -69,7 +68,7 @@ class Releases:
 
     def must_carry(self, home: Path) -> bool:
         """Return whether `carry` has something to do; looks at a few names only."""
-        return bool(Pending(home, self._state_dir))
+        return bool(Pending(home, self._settings.state_directory))
 
     async def carry(self, plugin: str, home: Path) -> None:
         """Copy what the plugin wrote into its package directory to its data directory.
@@ -77,7 +76,7 @@ class Releases:
         Raises:
             OSError: A file cannot be read or written.
         """
-        await in_thread(None, Pending(home, self._state_dir).carry, plugin)
+        await in_thread(None, Pending(home, self._settings.state_directory).carry, plugin)
 
     async def make_current(self, plugin: str, version: InstalledVersion) -> None:
         """Make a version current that has been ready; only record that if it is current already.
@@ -148,7 +147,7 @@ class Releases:
         try:
             # Without waiting: the process that is changing the plugin now collects afterwards.
             with self._store.changing(plugin, "a clean-up", patience=0.0):
-                self._store.home(plugin).collect(self._keep_versions)
+                self._store.home(plugin).collect(self._settings.keep_versions)
         except InstallError as error:
             _log.info("plugin %s: old versions are kept: %s", plugin, error)
 

@@ -16,6 +16,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -41,6 +42,7 @@ from vconnect.processes.directories import (
     DATA_VARIABLE,
     PrivateDirectory,
     data_directory,
+    digest_secrets,
 )
 from vconnect.processes.environment import plugin_environment
 from vconnect.processes.landlock import VARIABLES, find_obstacle, landlock_for
@@ -92,6 +94,8 @@ class Launcher:
         self._configs = ConfigChecks()
         # Why a plugin's files could not be carried, until `begin` has reported it.
         self._uncarried: dict[str, OSError] = {}
+        # What tells the secrets that a process was given from others.
+        self._secrets: WeakKeyDictionary[PluginProcess, bytes] = WeakKeyDictionary()
         # What failed starts have left, being removed.
         self._removals: set[asyncio.Task[None]] = set()
 
@@ -170,6 +174,15 @@ class Launcher:
             plugin.crashes.release()  # this version may handle what the other one could not
             self._registry.learn(plugin, instance.manifest, instance.package)
 
+    def has_old_secrets(self, plugin: PluginRuntime) -> bool:
+        """Return whether a plugin runs with other secrets than its files have now. Blocks."""
+        if plugin.process is None or not plugin.policy.secrets:
+            return False
+        try:
+            return self._secrets.get(plugin.process) != digest_secrets(plugin.policy.secrets)
+        except OSError:
+            return False  # its next start will report that
+
     def look(self, plugin: PluginRuntime) -> Located | None:
         """Find out what is installed now: others change it too. Blocks for a few small reads.
 
@@ -246,6 +259,8 @@ class Launcher:
         except BaseException:
             self._remove_later(leftovers)
             raise
+        if private is not None:
+            self._secrets[process] = private.secrets_digest
         # Recorded right after the spawn: a host that is killed in between leaves it unrecorded.
         self._state.started(plugin.name, process.pid, plugin.generation)
         plugin.log.note("info", f"generation {plugin.generation} has started (pid {process.pid})")

@@ -31,6 +31,11 @@ class StartSlots:
         self._installed = _Pool(count)
         self._builds = _Pool(count)
 
+    def resize(self, count: int) -> None:
+        """Allow another number of simultaneous starts. Those in progress go on."""
+        self._installed.resize(count)
+        self._builds.resize(count)
+
     def slot(self, plugin: str, wake: Callable[[], None], *, is_build: bool = False) -> StartSlot:
         """Return a supervisor's handle, which does not hold a slot yet.
 
@@ -107,6 +112,10 @@ class _Pool:
         self._urgent: dict[StartSlot, None] = {}
         self._queue: dict[StartSlot, None] = {}
         self._called: set[StartSlot] = set()  # have been woken, and a slot is kept for each
+
+    def resize(self, count: int) -> None:
+        self._count = count
+        self._wake_next()
 
     def acquire(self, slot: StartSlot, *, is_urgent: bool) -> bool:
         if slot in self._called:

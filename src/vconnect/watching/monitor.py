@@ -56,7 +56,7 @@ class Monitor:
     """
 
     def __init__(self, settings: HeartbeatSettings) -> None:
-        self._patience_s = settings.patience
+        self._settings = settings
         self._sampler = Sampler()
         self._past: dict[str, _Past] = {}
         self._looked_at = time.monotonic()
@@ -148,7 +148,7 @@ class Monitor:
         if one.stopped_at is None:
             one.stopped_at = self._looked_at
         stopped_for = self._looked_at - one.stopped_at
-        if stopped_for >= self._patience_s:
+        if stopped_for >= self._settings.patience:
             supervisor.condemn(
                 Substate.WATCHDOG, f"stopped by a signal (SIGSTOP) for {stopped_for:.1f} s"
             )

@@ -41,11 +41,16 @@ class Reloader:
     Args:
         registry: The plugins.
         supervise: Returns a plugin's supervisor.
+        is_on: Returns whether sources are watched at present.
     """
 
     def __init__(
-        self, registry: Registry, supervise: Callable[[PluginRuntime], Restartable]
+        self,
+        registry: Registry,
+        supervise: Callable[[PluginRuntime], Restartable],
+        is_on: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._is_on = is_on
         self._registry = registry
         self._supervise = supervise
         self._watch = SourceWatch()
@@ -88,7 +93,10 @@ class Reloader:
         running = [
             plugin
             for plugin in self._registry
-            if plugin.dev and plugin.path is not None and plugin.desired == "running"
+            if plugin.dev
+            and plugin.path is not None
+            and plugin.desired == "running"
+            and self._is_on()
         ]
         known = self._reloads
         self._reloads = {plugin: known.get(plugin) or _Reloads() for plugin in running}

@@ -29,7 +29,7 @@ cdef extern from "../_scan.h":
 
 from ._charged cimport DEAR_ABOVE, ChargedStream, Paid
 
-from asyncio import InvalidStateError
+from asyncio import Future, InvalidStateError
 from json import loads as lenient_loads
 
 from vconnect.bounds import shown
@@ -56,6 +56,10 @@ cdef enum:
 # What a native reply means. Without "data", keys that this version does not know would make the
 # reply look like data itself, as in the classic dialect.
 cdef tuple REPLY_KEYS = ("status", "flow", "payload")
+
+
+# Looked up once, instead of by its name for each answer.
+cdef object set_result = Future.set_result
 
 
 @final
@@ -308,7 +312,10 @@ cdef class InOrder(InFlight):
             return self.lane.bad_answer(future, error)
         self.lane.bad_answers = 0
         try:
-            future.set_result(answer)
+            if type(future) is Future:
+                set_result(future, answer)
+            else:
+                future.set_result(answer)
         except InvalidStateError:
             self.lane.late += 1
         return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.cli.boundary import run
-from vconnect.cli.context import State, find_admin_socket, settings_for
+from vconnect.cli.context import State, find_admin_socket, settings_for, source_for
 from vconnect.cli.root import root
 from vconnect.errors import ConfigError
 
@@ -91,7 +91,7 @@ def test_the_file_here_is_read_only_if_none_is_named(tmp_path: Path) -> None:
 
 def test_overrides_come_last() -> None:
     Path("vconnect.toml").write_text("[plugins]\nwindow = 7\n")
-    assert settings_for(None, {"window": 9, "debug": None}).window == 9
+    assert source_for(None, {"window": 9, "debug": None}).load().window == 9
 
 
 def test_a_file_that_is_named_must_be_there() -> None:

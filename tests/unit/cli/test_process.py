@@ -62,6 +62,7 @@ def test_every_command_has_help() -> None:
     assert commands == sorted(
         [
             "bench",
+            "config",
             "disable",
             "emit",
             "enable",
@@ -72,6 +73,7 @@ def test_every_command_has_help() -> None:
             "new",
             "pack",
             "release",
+            "reload",
             "rescan",
             "restart",
             "rollback",

@@ -11,9 +11,11 @@ import pytest
 from vconnect.errors import ConfigError
 from vconnect.names import canonical_name
 from vconnect.packages.manifest import Manifest
+from vconnect.plugins.configuration import ConfigOverride
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.tables import PluginTables
+from vconnect.settings.live import LiveSettings
 from vconnect.settings.load import load_settings
 
 #: A plugin has this many names: of its directory, its manifest, its number, each with prefixes.
@@ -35,7 +37,7 @@ def plugin(directory: str = "wk.plugin.folder", **fields: Any) -> PluginRuntime:
 def tables(*plugins: PluginRuntime, **overrides: Any) -> PluginTables:
     settings = load_settings(overrides=overrides)
     registry = Registry(settings.event_policy)
-    made = PluginTables(settings, registry)
+    made = PluginTables(LiveSettings(settings), registry)
     for one in plugins:
         registry.add(one)
         made.assign(one)
@@ -58,7 +60,9 @@ def test_a_table_may_have_any_alias(alias: str) -> None:
 def test_a_live_update_stays_when_the_tables_are_assigned_again() -> None:
     one = plugin()
     made = tables(one, config={"shown": {"greeting": "hello"}})
-    one.config = {"greeting": "good day"}
+    made.overrides["folder"] = (
+        ConfigOverride(path=("greeting",), value="good day", by="ann", at=0.0),
+    )
     made.assign(one)
     assert one.config == {"greeting": "good day"}
 

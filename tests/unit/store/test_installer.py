@@ -427,7 +427,10 @@ async def test_what_is_refused_before_it_is_put_in_place_leaves_nothing(
 ) -> None:
     seen: list[Offer] = []
 
-    def refuse(offer: Offer) -> None:
+    async def look(offer: Offer) -> None:
+        seen.append(offer)
+
+    async def refuse(offer: Offer) -> None:
         seen.append(offer)
         raise InstallError("not this one")
 
@@ -438,7 +441,7 @@ async def test_what_is_refused_before_it_is_put_in_place_leaves_nothing(
     assert installed(plugin_dir) == {}
     assert (seen[0].plugin, seen[0].version, seen[0].is_stored) == ("example", "1", False)
     assert (len(seen[0].digest), seen[0].size) == (64, package.stat().st_size)
-    await installer.install(source, seen.append)
+    await installer.install(source, look)
     # What is there already is asked about too.
     with pytest.raises(InstallError, match="not this one"):
         await installer.install(source, refuse)

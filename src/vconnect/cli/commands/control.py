@@ -55,6 +55,10 @@ class RunningHost:
         """Request an action and wait until it is done."""
         return self._ask(lambda client: client.post(route, body))
 
+    def put(self, route: str, body: Any) -> Any:
+        """Replace something, and wait until it is done."""
+        return self._ask(lambda client: client.put(route, body))
+
     def act(self, name: str, action: str) -> Any:
         """Start, stop, restart, release, enable or disable a plugin; return its summary."""
         from vconnect.admin.client import plugin_route

@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.cli.context import State, admin_option, config_option, pass_state, settings_for
+from vconnect.cli.context import State, admin_option, config_option, pass_state, source_for
 from vconnect.cli.progress import DownloadBar
 from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import Settings
 
 if TYPE_CHECKING:
     from vconnect.host.guardian import Lifeline
+
+
+# The options that are not named like their keys.
+_OPTIONS = {
+    "socket_path": "--socket",
+    "admin_path": "--admin",
+    "dev_plugins": "--dev",
+    "guardian": "--guardian/--no-guardian",
+    "uvloop": "--uvloop/--no-uvloop",
+}
 
 
 @click.command()
@@ -74,7 +84,7 @@ def serve(
     uvloop: bool | None,
     guardian: bool | None,
 ) -> None:
-    """Run the host in the foreground until SIGTERM or Ctrl-C.
+    """Run the host in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
 
     An option overrides its VCONNECT_* variable, which overrides the configuration file. --dev and
     --install replace the lists of the file rather than adding to them.
@@ -94,7 +104,8 @@ def serve(
         # The setting has three values, of which the pair of options names two.
         "guardian": {None: None, True: "on", False: "off"}[guardian],
     }
-    settings = settings_for(config, overrides)
+    source = source_for(config, overrides, _OPTIONS)
+    settings = source.load()
     lifeline = _lifeline(settings)
     # The host and its event loop are imported only once the settings are valid, and never in the
     # guardian, which must stay small and single-threaded.
@@ -103,7 +114,7 @@ def serve(
     # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:
         progress = bar if sys.stderr is not None and sys.stderr.isatty() else None
-        code = serve_host(settings, lifeline, progress)
+        code = serve_host(settings, lifeline, progress, source)
     context.exit(code)
 
 

@@ -32,8 +32,9 @@ def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     taken: list[Settings] = []
     runtime = ModuleType("vconnect.host.serve")
 
-    def serve(settings: Settings, lifeline: object, progress: object) -> int:
+    def serve(settings: Settings, lifeline: object, progress: object, source: Any) -> int:
         taken.append(settings)
+        assert source.load() == settings
         assert lifeline is None
         assert progress is None  # stderr is no terminal
         return 4
@@ -169,7 +170,7 @@ def test_the_guardian_is_left_behind_before_the_host_begins(
         leftovers()
         return lifeline
 
-    host.serve = lambda settings, line, progress: taken.append(line) or 0  # type: ignore[attr-defined]
+    host.serve = lambda settings, line, *_: taken.append(line) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vconnect.host.serve", host)
     monkeypatch.setattr("vconnect.host.serve", host, raising=False)
     monkeypatch.setattr(guardian, "is_wanted", lambda *_: True)

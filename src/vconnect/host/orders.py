@@ -1,0 +1,196 @@
+"""What an operator orders: start, stop, restart, enable, disable; and what they see."""
+
+from __future__ import annotations
+
+import logging
+
+from vconnect.dispatch.sending import Sender
+from vconnect.errors import ConflictError
+from vconnect.plugins.catalog import Catalog
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.state_file import DISABLED_BY_OPERATOR, STOPPED_BY_OPERATOR, HostState
+from vconnect.plugins.status import Ordered
+from vconnect.plugins.summary import PluginSummary, summarize
+from vconnect.supervision.supervisor import Supervisor
+
+from .in_order import run_in_order, start_in_order
+from .roster import Roster, stop_order
+from .surroundings import warn_of_limit
+
+_log = logging.getLogger(__name__)
+
+
+class Orders(Sender):
+    """Takes orders for plugins; the manager gives it what it needs."""
+
+    _registry: Registry
+    _catalog: Catalog
+    _roster: Roster
+    _state: HostState
+
+    async def discover_plugins(self) -> list[PluginSummary]:
+        """Read ``plugin_dir`` again, and return what is installed there, by name.
+
+        Raises:
+            InstallError: The directory exists but cannot be read.
+        """
+        names = await self._catalog.discover()
+        return [summary for summary in self.runtime_summaries() if summary.name in names]
+
+    async def start_plugin(self, name: str) -> None:
+        """Start a plugin and wait for its handshake; do nothing if it is running.
+
+        Cancelling it only ends the waiting.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            ConflictError: It is disabled.
+            PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
+        """
+        await self._to_start(name).start()
+
+    async def stop_plugin(self, name: str) -> bool:
+        """Stop a plugin, and wait until no process of it is left.
+
+        It stays stopped even if the host restarts, until `start_plugin` or `restart_plugin`.
+
+        Returns:
+            Whether it is stopped; false if a later start or restart has overtaken the stop.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        is_disabled = self._state.is_disabled(self._registry.get(name).name)
+        is_stopped = await self._ordered(name, "disabled" if is_disabled else "stopped").stop()
+        await self._state.flush()  # the stop must survive a kill right after this call
+        return is_stopped
+
+    async def disable_plugin(self, name: str) -> None:
+        """Stop a plugin, and let nobody start it until `enable_plugin`, not even the next host.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        supervisor = self._ordered(name, "disabled")
+        await supervisor.stop()
+        await self._state.flush()
+        supervisor.plugin.explain(supervisor.plugin.substate, DISABLED_BY_OPERATOR)
+
+    def is_disabled(self, name: str) -> bool:
+        """Return whether the operator has disabled a plugin.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self._state.is_disabled(self._registry.get(name).name)
+
+    async def enable_plugin(self, name: str) -> None:
+        """Allow a plugin to be started again, and start it, see `start_plugin`."""
+        supervisor = self._ordered(name, "running")
+        await self._state.flush()
+        await supervisor.start()
+
+    async def release_plugin(self, name: str) -> int:
+        """Lift a plugin's quarantine, as `start_plugin` and `restart_plugin` do, too.
+
+        Returns:
+            How many events it gets again.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        self._check_open()
+        return self._registry.get(name).crashes.release()
+
+    async def restart_plugin(self, name: str) -> None:
+        """Restart a plugin and wait for the new process's handshake.
+
+        The old process runs until then, and keeps running if the new one fails. An ``exclusive``
+        plugin is stopped first.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            PluginStartError: See `start_plugin`; also raised if the old process keeps running.
+        """
+        await self._to_start(name).restart()
+
+    async def start_all(self) -> None:
+        """Discover and start all installed and dev plugins; required plugins come first.
+
+        A failure does not affect other plugins; it is logged and shown in the summary. Plugins
+        stopped with `stop_plugin`, even in an earlier run of the host, are left out.
+
+        Raises:
+            NotOpenError: The manager is not open.
+            InstallError: ``plugin_dir`` exists but cannot be read.
+            ConfigError: Two tables of the settings are for one plugin, or one is for two; or a
+                ``required`` plugin is not installed.
+        """
+        self._check_open()
+        await self.discover_plugins()
+        self._catalog.check_tables()
+        startable = [
+            self._roster.of(plugin)
+            for plugin in self._registry
+            if not plugin.is_external and not self._stays_stopped(plugin)
+        ]
+        warn_of_limit(len(startable))
+        await start_in_order(startable)
+
+    async def stop_all(self) -> None:
+        """Stop every plugin, required ones last. The socket stays open."""
+        self._check_open()
+        supervisors = [self._roster.of(plugin) for plugin in self._registry]
+        await run_in_order({s.plugin.name: s.stop for s in supervisors}, stop_order(supervisors))
+        await self._state.flush()
+
+    def runtime_summaries(self) -> list[PluginSummary]:
+        """Describe every plugin, by name."""
+        return [
+            summarize(plugin) for plugin in sorted(self._registry, key=lambda known: known.name)
+        ]
+
+    def summary(self, name: str) -> PluginSummary:
+        """Describe one plugin.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return summarize(self._registry.get(name))
+
+    # Internals.
+
+    def _to_start(self, name: str) -> Supervisor:
+        """Return the supervisor of a plugin that is to be started.
+
+        Raises:
+            ConflictError: The operator has disabled it.
+        """
+        plugin = self._registry.get(name).name
+        if self._state.is_disabled(plugin):
+            raise ConflictError(f"{plugin} is disabled; to allow it, use: vconnect enable {plugin}")
+        return self._ordered(name, "running")
+
+    def _ordered(self, name: str, desired: Ordered) -> Supervisor:
+        """Return the plugin's supervisor, and record what the operator asked for."""
+        self._check_open()
+        supervisor = self._roster.of(self._registry.get(name))
+        self._state.want(supervisor.plugin.name, desired)
+        return supervisor
+
+    def _stays_stopped(self, plugin: PluginRuntime) -> bool:
+        """Return whether the operator has stopped it; if so, say so in its summary and the log."""
+        stopped = self._state.wants_stopped(plugin.name)
+        if stopped:
+            is_disabled = self._state.is_disabled(plugin.name)
+            words = DISABLED_BY_OPERATOR if is_disabled else STOPPED_BY_OPERATOR
+            plugin.explain(plugin.substate, words)
+            _log.info(
+                "plugin %s stays stopped (%s); to start it: vconnect %s %s",
+                plugin.name,
+                words,
+                "enable" if is_disabled else "start",
+                plugin.name,
+            )
+        return stopped
