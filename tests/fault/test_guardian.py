@@ -203,7 +203,7 @@ def test_a_host_without_its_guardian_ends_in_order(lab: Lab, loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_signal_arrives_once(lab: Lab, loop: str, number: signal.Signals) -> None:
     lab.plugin("polite", ORDERLY)
     with Serve(lab, loop) as host:

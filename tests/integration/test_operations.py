@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
 import textwrap
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.lab import Lab, until_status
+from tests.support.lab import Lab, until, until_status
 
 from vconnect import PluginRuntimeManager
 from vconnect.errors import ConflictError, InstallError, PluginError
@@ -41,6 +44,40 @@ def package(lab: Lab, version: str, code: str = ANSWER, name: str = "one", **man
 
 def facts(change: Change) -> tuple[str, str, str, str]:
     return change.name, change.before, change.after, change.result
+
+
+class SlowServer:
+    """Sends a file once it is told to go on."""
+
+    def __init__(self, content: bytes) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self._content = content
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> SlowServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on.set()
+        self._listener.close()
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.recv(65536)
+            self.asked.set()
+            self.go_on.wait(10)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._content)}\r\n\r\n"
+            with suppress(OSError):
+                connection.sendall(head.encode() + self._content)
+
+
+async def until_substate(runtime: PluginRuntimeManager, name: str, substate: str) -> None:
+    await until(lambda: runtime.summary(name).substate == substate, substate)
 
 
 async def ask(runtime: PluginRuntimeManager, name: str = "one") -> Any:
@@ -361,16 +398,65 @@ async def test_a_disabled_plugin_is_upgraded_and_stays_so(lab: Lab, runtime) -> 
 async def test_changes_of_one_plugin_come_one_after_the_other(lab: Lab, runtime) -> None:
     slow = "time.sleep(0.5)\n" + ANSWER
     await runtime.packages.install([package(lab, "1")])
-    first, second, gone = await asyncio.gather(
-        runtime.packages.install([package(lab, "2", slow)], upgrade=True),
-        runtime.packages.install([package(lab, "3")], upgrade=True),
-        runtime.packages.uninstall(["one"]),
+    first = asyncio.create_task(runtime.packages.install([package(lab, "2", slow)], upgrade=True))
+    await until_substate(runtime, "one", "replacing")
+    back, gone = await asyncio.gather(
+        runtime.packages.rollback("one", "1"), runtime.packages.uninstall(["one"])
     )
-    assert [facts(one[0]) for one in (first, second, gone)] == [
+    assert [facts(one) for one in (*await first, back, *gone)] == [
         ("one", "1", "2", "switched"),
-        ("one", "2", "3", "switched"),
-        ("one", "3", "", "removed"),
+        ("one", "2", "1", "switched"),
+        ("one", "1", "", "removed"),
     ]
+
+
+@pytest.mark.parametrize("uninstalled", [False, True])
+async def test_a_download_delays_nobody(lab: Lab, runtime, uninstalled: bool) -> None:
+    await runtime.packages.install([package(lab, "1"), package(lab, "1", name="two")])
+    with SlowServer(Path(package(lab, "2")).read_bytes()) as server:
+        hanging = asyncio.create_task(
+            runtime.packages.install([f"http://127.0.0.1:{server.port}/one.vp"], upgrade=True)
+        )
+        await asyncio.to_thread(server.asked.wait, 10)
+        (other,) = await runtime.packages.install([package(lab, "2", name="two")], upgrade=True)
+        assert facts(other) == ("two", "1", "2", "switched")
+        if uninstalled:
+            await runtime.packages.uninstall(["one"])
+        server.go_on.set()
+        (change,) = await hanging
+    expected = ("", "2", "installed") if uninstalled else ("1", "2", "switched")
+    assert facts(change)[1:] == expected
+
+
+async def test_an_upgrade_does_not_bring_back_what_was_removed_meanwhile(lab: Lab, runtime) -> None:
+    source = package(lab, "1")
+    await runtime.packages.install([source])
+    async with runtime.packages._turns.of("one"):
+        upgrading = asyncio.create_task(runtime.packages.upgrade(["one"]))
+        await asyncio.sleep(0.2)
+        assert not upgrading.done()
+        removing = asyncio.create_task(runtime.stop_plugin("one"))
+        await removing
+        shutil.rmtree(lab.plugins / "one")
+    (change,) = await upgrading
+    assert (change.result, change.code) == ("failed", "conflict")
+    assert not (lab.plugins / "one").exists()
+
+
+async def test_a_cancelled_change_is_told(lab: Lab, runtime, caplog) -> None:
+    caplog.set_level("INFO")
+    with SlowServer(b"") as server:
+        hanging = asyncio.create_task(
+            runtime.packages.install([f"http://127.0.0.1:{server.port}/one.vp"], by="ann")
+        )
+        await asyncio.to_thread(server.asked.wait, 10)
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
+        server.go_on.set()
+    (audited,) = [text for text in caplog.messages if text.startswith("audit: ")]
+    assert "by ann: failed" in audited
+    assert "its caller was cancelled" in audited
 
 
 async def test_a_stop_during_an_upgrade_is_told_as_it_is(lab: Lab, runtime) -> None:

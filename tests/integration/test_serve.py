@@ -32,7 +32,7 @@ LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 
 
 @LOOPS
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_signal_stops_everything_in_order(lab: Lab, loop: str, number: signal.Signals) -> None:
     lab.plugin("echo", "print('ready', flush=True)\n" + ECHO)
     with Serve(lab, loop) as host:

@@ -357,6 +357,8 @@ class Packages:
                 f"its source has a package of {offer.plugin} now, not of {only}; to install that, "
                 "use: vconnect install SOURCE"
             )
+        if only and current is None:
+            raise ConflictError(f"{only} was removed meanwhile; it is not installed again")
         known = self._registry.exact(offer.plugin)
         if known is not None and known.dev:
             raise ConflictError(

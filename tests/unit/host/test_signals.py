@@ -13,6 +13,7 @@ import pytest
 from tests.support.wire_kit import until
 
 from vconnect import PluginRuntimeManager
+from vconnect.host import signals
 from vconnect.host.guardian import Lifeline
 from vconnect.host.signals import Interrupts
 
@@ -188,3 +189,39 @@ async def test_a_second_signal_outweighs_the_guardians_death(guarded):
         os.close(guardian)
         await until(lambda: host.interrupts._lifeline._loop is None)
     assert host.state == (2, 1, 130)
+
+
+async def test_a_hangup_reloads_until_the_host_is_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes: list[str] = []
+    work = asyncio.create_task(asyncio.Event().wait())
+    interrupts = Interrupts(work, lambda: None, None, lambda: wishes.append("reload"))
+    with interrupts.handled():
+        for count in (1, 2):  # also at once: each may be about another change of the file
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda count=count: len(wishes) == count, "a reload")
+        assert interrupts.count == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: interrupts.count == 1, "SIGTERM")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        assert (len(wishes), interrupts.count) == (2, 1)
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_a_hangup_ends_the_host_if_its_terminal_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_there = [True]
+    monkeypatch.setattr(signals, "has_terminal", lambda: is_there[0])
+    wishes: list[str] = []
+    work = asyncio.create_task(asyncio.Event().wait())
+    interrupts = Interrupts(work, lambda: None, None, lambda: wishes.append("reload"))
+    with interrupts.handled():
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: bool(wishes), "a reload")
+        is_there[0] = False
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: interrupts.count == 1, "the end")
+    with suppress(asyncio.CancelledError):
+        await work
