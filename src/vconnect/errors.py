@@ -8,6 +8,7 @@ The tree is sorted by who made the mistake, so that a caller can catch by that:
     ├── ManifestError               a package's plugin.json
     ├── InstallError                a package, its source, or the disk that it is written to
     │   ├── ConflictError           … or what is installed already, or is being done
+    │   ├── ConsentRequiredError    … or permissions that nobody has granted
     │   └── VerificationError       … or a package that is not the one that was meant
     ├── SignatureError              a key or a signature, or what it was made for
     ├── SocketError                 the host's own socket, directory or lock
@@ -58,6 +59,19 @@ class InstallError(VConnectError):
 
 class ConflictError(InstallError):
     """What was asked for does not go together with what there is. Nothing was changed."""
+
+
+class ConsentRequiredError(InstallError):
+    """A package asks for permissions that nobody has granted. Nothing of it was kept.
+
+    Args:
+        message: The text.
+        permissions: Those that it asks for.
+    """
+
+    def __init__(self, message: str, permissions: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.permissions = permissions
 
 
 class VerificationError(InstallError):

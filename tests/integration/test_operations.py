@@ -532,3 +532,78 @@ async def test_what_the_old_process_left_does_not_open_the_circuit_of_the_new_on
         assert all(isinstance(one, PluginError) for one in results)
         assert await ask(runtime) == "2"
         assert runtime.summary("one").breaker == "closed"
+
+
+# --- permissions ------------------------------------------------------------------------------
+
+CALLER = """
+connection = Connection()
+connection.greet(protocol_versions=[1], version=VERSION)
+for event in connection.events():
+    if "id" in event:
+        connection.send({"id": 1, "call": "secret.read", "params": {}})
+        while "event" in (answer := connection.receive()):
+            pass
+        connection.send({"id": event["id"], "status": "ok", "data": answer})
+"""
+
+
+async def test_new_permissions_wait_for_consent_while_the_old_version_serves(
+    lab: Lab, runtime
+) -> None:
+    runtime.host_call("secret.read")(lambda _: "s3cret")
+    first = package(lab, "1", CALLER)
+    second = package(lab, "2", CALLER, permissions=["secret.read", "log"])
+    await runtime.packages.install([first])
+    (refused,) = await runtime.packages.install([second], upgrade=True)
+    assert facts(refused) == ("one", "1", "2", "failed")
+    assert (refused.code, refused.permissions) == ("consent_required", ("secret.read", "log"))
+    assert (await ask(runtime))["code"] == "permission_denied"
+    assert [one.version for one in await runtime.packages.versions("one")] == ["1"]
+    (planned,) = await runtime.packages.install([second], upgrade=True, dry_run=True)
+    assert (planned.result, planned.permissions) == ("planned", ("secret.read", "log"))
+    (partly,) = await runtime.packages.install([second], upgrade=True, grant=["log"])
+    assert partly.result == "switched"
+    assert (await ask(runtime))["code"] == "permission_denied"
+    third = package(lab, "3", CALLER, permissions=["secret.read", "log"])
+    (same,) = await runtime.packages.install([third], upgrade=True)
+    assert same.result == "switched"
+    assert (await ask(runtime))["code"] == "permission_denied"
+    fourth = package(lab, "4", CALLER, permissions=["secret.read", "other"])
+    (given,) = await runtime.packages.install([fourth], upgrade=True, grant=["secret.read"])
+    assert given.result == "switched"
+    assert (await ask(runtime))["data"] == "s3cret"
+    assert await runtime.packages.rollback("one", "3")
+    assert (await ask(runtime))["code"] == "permission_denied"
+
+
+async def test_the_lock_file_grants_on_another_machine(lab: Lab) -> None:
+    source = package(lab, "1", CALLER, permissions=["secret.read"])
+    lock = lab.directory / "vconnect.lock"
+    async with lab.manager(lock_file=lock) as runtime:
+        await runtime.packages.install([source], grant=["*"], start=False)
+        assert LockFile(lock).entries()["one"].permissions == ("secret.read",)
+    shutil.rmtree(lab.plugins)
+    async with lab.manager(lock_file=lock) as runtime:
+        runtime.host_call("secret.read")(lambda _: "s3cret")
+        (change,) = await runtime.packages.install([source])
+        assert change.result == "installed"
+        assert (await ask(runtime))["data"] == "s3cret"
+
+
+async def test_the_configuration_grants_the_first_version_only(lab: Lab, caplog) -> None:
+    caplog.set_level("INFO")
+    first = package(lab, "1", CALLER, permissions=["secret.read"])
+    second = package(lab, "2", CALLER, permissions=["secret.read", "log"])
+    async with lab.manager(install=[first]) as runtime:
+        runtime.host_call("secret.read")(lambda _: "s3cret")
+        await runtime.start_all()
+        assert (await ask(runtime))["data"] == "s3cret"
+    assert "one: granted by the configuration: secret.read" in caplog.text
+    async with lab.manager(install=[second]) as runtime:
+        await runtime.start_all()
+        assert runtime.summary("one").version == "1"
+    assert "one 2 asks for new permissions: log" in caplog.text
+    async with lab.manager(install=[second], consent="allow") as runtime:
+        await runtime.start_all()
+        assert runtime.summary("one").version == "2"

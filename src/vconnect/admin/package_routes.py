@@ -26,6 +26,7 @@ class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upgrade: bool = False
     start: bool = True
     frozen: bool = False
+    grant: list[str] | None = None
     dry_run: bool = False
 
 
@@ -33,6 +34,8 @@ class UpgradeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /api/upgrade``; see `Packages.upgrade`."""
 
     names: list[str]
+    grant: list[str] | None = None
+    digests: dict[str, str] = {}
     dry_run: bool = False
 
 
@@ -90,6 +93,7 @@ class _Routes:
                 upgrade=body.upgrade,
                 start=body.start,
                 frozen=body.frozen,
+                grant=body.grant,
                 dry_run=body.dry_run,
                 by=who_asks(request),
             ),
@@ -98,7 +102,13 @@ class _Routes:
     async def upgrade(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read(), UpgradeRequest)
         return await _changed(
-            self._manager.packages.upgrade(body.names, dry_run=body.dry_run, by=who_asks(request)),
+            self._manager.packages.upgrade(
+                body.names,
+                grant=body.grant,
+                digests=body.digests,
+                dry_run=body.dry_run,
+                by=who_asks(request),
+            ),
         )
 
     async def rollback(self, request: web.Request) -> web.Response:

@@ -23,6 +23,8 @@ _OF_CODE = {
     "unavailable": NOT_RUNNING,
     "unknown_plugin": NO_SUCH_PLUGIN,
     "forbidden": NOT_PERMITTED,
+    "consent_required": NOT_PERMITTED,
+    "consent_required_error": NOT_PERMITTED,
     "conflict": CONFLICT,
     "conflict_error": CONFLICT,
     "signature_error": NOT_VERIFIED,

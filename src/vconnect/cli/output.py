@@ -192,7 +192,30 @@ def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
         words = _CHANGE_WORDS[change["result"]]
         reason = f": {change['reason']}" if change["reason"] else ""
         line = " ".join(filter(None, (change["name"], versions, words)))
+        if change["result"] == "planned" and change["permissions"]:
+            reason = f"; it asks for permissions: {', '.join(change['permissions'])}"
         click.echo(clean(f"{line}{reason}"), err=change["result"] == "failed")
+
+
+# The host's own calls, in words; others are the application's.
+_CALLS = {
+    "log": "write structured log records",
+    "event.publish": "publish events",
+    "event.subscribe": "subscribe to events",
+    "event.unsubscribe": "unsubscribe from events",
+    "plugin.call": "call other plugins",
+}
+
+
+def print_consent(change: Mapping[str, Any]) -> None:
+    """Print what a package asks for, and which one it is."""
+    versions = " → ".join(filter(None, (change["before"], change["after"])))
+    click.echo(clean(f"{change['name']} {versions}   sha256 {change['digest']}"), err=True)
+    click.echo("  it asks for these permissions:", err=True)
+    for one in change["permissions"]:
+        words = f" ({_CALLS[one]})" if one in _CALLS else ""
+        # A wildcard stands for more than can be read here.
+        click.secho(clean(f"    {one}{words}"), bold="*" in one, err=True)
 
 
 def print_table_of(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -209,7 +232,7 @@ def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
     for one in versions:
         moment = _clock(one["installed_at"] or None)
         states = ", ".join(one["states"]) or "kept"
-        size = f"{one['size'] / 1024:,.0f} KiB" if one["size"] else ""
+        size = _size(one["size"]) if one["size"] else ""
         _add_row(table, one["version"], one["digest"][:16], states, size, moment, one["source"])
     _print_table(table)
 

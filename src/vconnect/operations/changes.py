@@ -12,6 +12,7 @@ import msgspec
 from vconnect.errors import (
     ConfigError,
     ConflictError,
+    ConsentRequiredError,
     InstallError,
     PluginError,
     VConnectError,
@@ -40,6 +41,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         result: See `Outcome`.
         code: A code for the failure, such as ``conflict``; empty without one.
         reason: Why it failed, or what is to be done; empty if there is nothing to say.
+        permissions: What it asks for that nobody has granted yet.
         took_s: How many seconds it took.
     """
 
@@ -51,6 +53,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     result: Outcome
     code: str = ""
     reason: str = ""
+    permissions: tuple[str, ...] = ()
     took_s: float = 0.0
 
     @property
@@ -61,8 +64,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def failure(action: str, name: str, error: VConnectError) -> Change:
     """Describe a change that was refused or failed."""
-    code, reason = code_of(error), words_of(error)
-    return Change(name=name, action=action, result="failed", code=code, reason=reason)
+    permissions = error.permissions if isinstance(error, ConsentRequiredError) else ()
+    return Change(
+        name=name,
+        action=action,
+        result="failed",
+        code=code_of(error),
+        reason=words_of(error),
+        permissions=permissions,
+    )
 
 
 def words_of(error: VConnectError) -> str:
@@ -84,6 +94,8 @@ def code_of(error: VConnectError) -> str:
         return "not_verified"
     if isinstance(error, ConflictError):
         return "conflict"
+    if isinstance(error, ConsentRequiredError):
+        return "consent_required"
     if isinstance(error, ConfigError):
         return "config_error"
     return "install_error" if isinstance(error, InstallError) else "failed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from vconnect.bounds import cut
 from vconnect.errors import (
     ConfigError,
     ConflictError,
+    ConsentRequiredError,
     InstallError,
     PluginError,
     PluginStartError,
@@ -32,6 +33,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.processes.directories import data_directory
 from vconnect.removal import remove_tree
+from vconnect.store.consent import configured_grant, decide, new_permissions
 from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion, is_store_directory
 from vconnect.store.listing import InstalledPlugin
@@ -40,6 +42,7 @@ from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
 from .changes import Change, Outcome, audit, failure, given_up, this_user
+from .rows import change_of, gone, preview, waits_for_consent
 from .turns import Turns
 from .versions import VersionSummary, last_words, source_of, summarize_versions, target_of
 
@@ -67,9 +70,10 @@ class Orders(Protocol):
 class _PreviewError(Exception):
     """Ends an installation that was only to be shown."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, permissions: tuple[str, ...]) -> None:
         super().__init__()
         self.offer = offer
+        self.permissions = permissions
 
 
 class Packages:
@@ -112,6 +116,7 @@ class Packages:
         upgrade: bool = False,
         start: bool = True,
         frozen: bool = False,
+        grant: Collection[str] | None = None,
         dry_run: bool = False,
         by: str = "",
     ) -> list[Change]:
@@ -124,6 +129,9 @@ class Packages:
                 old one serves on.
             start: Whether to start the plugins. Otherwise their next start tries the new versions.
             frozen: Whether to install only exactly what the lock file has.
+            grant: The permissions that the packages may have, besides those that their plugins had
+                before; ``("*",)`` for what they ask for. By default one that asks for more is
+                refused with ``consent_required``.
             dry_run: Fetch and check only.
             by: Who asks for it; by default the user of this process.
         """
@@ -135,27 +143,59 @@ class Packages:
                 may_replace=upgrade,
                 start=start,
                 frozen=frozen,
+                grant=grant,
                 dry_run=dry_run,
             )
 
         return await self._each("install", _several(sources), change, by)
 
+    async def apply(self, entries: Iterable[str], consent: str, *, by: str = "") -> list[Change]:
+        """Install what the configuration names, as `install` does with ``upgrade``.
+
+        Args:
+            entries: Entries of ``install``.
+            consent: The setting of that name.
+            by: Who has changed the configuration.
+        """
+
+        async def change(source: str) -> Change:
+            return await self._install("install", source, may_replace=True, consent=consent)
+
+        return await self._each("install", _several(entries), change, by)
+
     async def upgrade(
-        self, names: Iterable[str], *, dry_run: bool = False, by: str = ""
+        self,
+        names: Iterable[str],
+        *,
+        grant: Collection[str] | None = None,
+        digests: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        by: str = "",
     ) -> list[Change]:
         """Install what the plugins' sources have now, as `install` does with ``upgrade``.
 
         Args:
             names: The plugins.
+            grant: See `install`.
+            digests: The sha256 that the package of a plugin must have: the one that was consented
+                to.
             dry_run: Fetch and check only.
             by: Who asks for it.
         """
+        pins = digests or {}
 
         async def change(name: str) -> Change:
             plugin = self._installed(name)
             source = await in_thread(None, source_of, plugin)
+            if pin := pins.get(name):
+                source = f"{source}#sha256={pin}"
             return await self._install(
-                "upgrade", source, may_replace=True, dry_run=dry_run, only=plugin.name
+                "upgrade",
+                source,
+                may_replace=True,
+                grant=grant,
+                dry_run=dry_run,
+                only=plugin.name,
             )
 
         return await self._each("upgrade", self._dependencies_first(_several(names)), change, by)
@@ -182,8 +222,8 @@ class Packages:
             before = plugin.current_version
             target = await in_thread(None, target_of, plugin, version)
             if before is not None and target.digest == before.digest:
-                return _change("rollback", plugin.name, before, before, "unchanged")
-            planned = _change("rollback", plugin.name, before, target, "planned")
+                return change_of("rollback", plugin.name, before, before, "unchanged")
+            planned = change_of("rollback", plugin.name, before, target, "planned")
             if dry_run:
                 return planned
             chosen = await in_thread(None, self._store.choose, _directory(plugin), target.digest)
@@ -219,7 +259,7 @@ class Packages:
             plugin = self._installed(name)
             if not force:
                 self._check_not_required(plugin, going)
-            done = _change("uninstall", plugin.name, plugin.current_version, None, "planned")
+            done = change_of("uninstall", plugin.name, plugin.current_version, None, "planned")
             if not dry_run:
                 async with self._turns.of(plugin.name):
                     await self._remove(plugin, purge=purge)
@@ -247,11 +287,13 @@ class Packages:
         if dry_run:
             there = {one.name: one for one in await in_thread(None, self._store.installed)}
             new = sorted(there.keys() - known)
-            found = [_change("rescan", name, None, there[name].current, "planned") for name in new]
-            return found + _gone(known - there.keys())
+            found = [
+                change_of("rescan", name, None, there[name].current, "planned") for name in new
+            ]
+            return found + gone(known - there.keys())
         names = await self._catalog.discover()
         changes = await asyncio.gather(*map(self._take_in, sorted(names - known)))
-        return [audit(one, by or this_user(), began) for one in (*changes, *_gone(known - names))]
+        return [audit(one, by or this_user(), began) for one in (*changes, *gone(known - names))]
 
     async def versions(self, name: str) -> list[VersionSummary]:
         """List the versions of a plugin in the store, the current one first.
@@ -310,30 +352,44 @@ class Packages:
         may_replace: bool,
         start: bool = True,
         frozen: bool = False,
+        grant: Collection[str] | None = None,
+        consent: str = "",
         dry_run: bool = False,
         only: str = "",
     ) -> Change:
         before: InstalledVersion | None = None
+        refused: Offer | None = None
         turn = AsyncExitStack()
 
-        async def check(offer: Offer) -> None:
-            nonlocal before
+        async def check(offer: Offer) -> tuple[str, ...] | None:
+            nonlocal before, refused
             # From here on: before, it is not known whose package it is.
             await turn.enter_async_context(self._turns.of(offer.plugin))
             before = await in_thread(None, self._current, offer.plugin)
             self._check(offer, before, may_replace=may_replace, only=only)
             if frozen:
                 await in_thread(None, self._check_frozen, offer)
+            known = await in_thread(None, self._store.consent_before, offer.plugin)
+            granted = configured_grant(known, consent) if consent else grant
+            asked = offer.manifest.permissions if offer.manifest is not None else ()
             if dry_run:
-                raise _PreviewError(offer)
+                raise _PreviewError(offer, new_permissions(asked, known))
+            try:
+                return decide(offer.plugin, offer.version, asked, known, granted)
+            except ConsentRequiredError:
+                refused = offer
+                raise
 
         async with turn:
             try:
                 installed = await self._catalog.install_checked(source, check)
-            except _PreviewError as preview:
-                return _preview(action, preview.offer, before)
+            except _PreviewError as shown:
+                return preview(action, shown.offer, before, shown.permissions)
+            except ConsentRequiredError as error:
+                assert refused is not None, "it was offered"
+                return waits_for_consent(action, refused, before, error)
             new = installed.next or installed.current
-            planned = _change(action, installed.name, before, new, "unchanged")
+            planned = change_of(action, installed.name, before, new, "unchanged")
             if installed.next is None and before is not None:
                 return planned
             return await self._bring_into_service(planned, installed, start=start)
@@ -443,7 +499,7 @@ class Packages:
 
     async def _take_in(self, name: str) -> Change:
         plugin = self._registry.get(name)
-        done = _change("rescan", name, None, plugin.current_version, "found")
+        done = change_of("rescan", name, None, plugin.current_version, "found")
         try:
             await self._orders.start_plugin(name)
         except PluginError as error:
@@ -524,40 +580,6 @@ def _several(names: Iterable[str]) -> list[str]:
     if isinstance(names, str):  # which has letters
         raise TypeError(f"expected several names or sources, got one text: {cut(names)!r}")
     return list(names)
-
-
-def _change(
-    action: str,
-    name: str,
-    before: InstalledVersion | None,
-    after: InstalledVersion | None,
-    result: Outcome,
-) -> Change:
-    return Change(
-        name=name,
-        action=action,
-        before=before.version if before is not None else "",
-        after=after.version if after is not None else "",
-        digest=after.digest if after is not None else "",
-        result=result,
-    )
-
-
-def _preview(action: str, offer: Offer, before: InstalledVersion | None) -> Change:
-    """Describe what an installation would do."""
-    same = before is not None and before.digest == offer.digest
-    return Change(
-        name=offer.plugin,
-        action=action,
-        before=before.version if before is not None else "",
-        after=offer.version,
-        digest=offer.digest,
-        result="unchanged" if same else "planned",
-    )
-
-
-def _gone(names: set[str]) -> list[Change]:
-    return [_change("rescan", name, None, None, "gone") for name in sorted(names)]
 
 
 def _directory(plugin: PluginRuntime) -> str:

@@ -221,7 +221,7 @@ class Reload:
         changes: list[Change] = []
         failed |= await self._change_sources(plan)
         if entries := await self._catalog.unapplied(in_force.install):
-            changes = await self._packages.install(entries, upgrade=True, by=by)
+            changes = await self._packages.apply(entries, in_force.consent, by=by)
             for entry, change in zip(entries, changes, strict=True):
                 if not change.is_failure:
                     await self._catalog.remember(entry, change.name, change.digest)

@@ -12,7 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vconnect.bucket import Bucket
-from vconnect.errors import ConfigError, HandshakeError, InstallError, ManifestError
+from vconnect.errors import (
+    ConfigError,
+    ConsentRequiredError,
+    HandshakeError,
+    InstallError,
+    ManifestError,
+)
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
@@ -150,9 +156,10 @@ class Catalog:
         # All sources are parsed first, so that a mistake is reported before anything is downloaded.
         for source in [self._installer.parse(url) for url in self._live.now.install]:
             try:
-                self.adopt(await self._installer.apply(source))
+                self.adopt(await self._installer.apply(source, self._live.now.consent))
             except InstallError as error:
-                if not source.is_remote:
+                # What waits for consent is no mistake; the version before it serves on.
+                if not (source.is_remote or isinstance(error, ConsentRequiredError)):
                     raise
                 _log.error("cannot install: %s", error)
 

@@ -30,7 +30,8 @@ EFFECTS = _rows(
         memory_limit_bytes handshake_timeout dev_handshake_timeout start_timeout drain_timeout
         interrupt_timeout stop_timeout restart restart_delay restart_max_delay restart_reset_after
         crash_limit crash_window after_crash_loop crash_hold start_concurrency watch allow_external
-        max_external allow_insecure_http max_package_bytes keep_versions log_lines_per_second
+        max_external allow_insecure_http max_package_bytes keep_versions consent
+        log_lines_per_second
         log_bytes_per_second
     """,
     connection="""

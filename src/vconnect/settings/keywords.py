@@ -83,6 +83,7 @@ class SettingsOptions(TypedDict, total=False):
     max_answer_bytes: int | None
     max_answer_values: int | None
     max_answer_keys: int | None
+    consent: Literal["ask", "allow"] | None
     keep_versions: int | None
     lock_file: str | Path | None
     max_package_bytes: int | None

@@ -26,6 +26,7 @@ from .events import (
 from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
+Consent = Literal["ask", "allow"]
 OnDisconnect = Literal["wait", "replace"]
 
 MIB = 1024 * 1024
@@ -209,6 +210,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_answer_bytes: Maximum payload of a frame that a plugin sends, in bytes.
         max_answer_values: Maximum number of JSON values in it, keys included.
         max_answer_keys: Maximum number of keys of one object in it.
+        consent: Whether a later version of a package in `install` gets the permissions that it asks
+            for and did not have before: ``ask`` keeps the old version until an operator grants
+            them, ``allow`` grants them.
         keep_versions: Number of versions kept of each installed plugin, including the current one;
             besides these, those that run.
         lock_file: The file that says which packages were meant; by default ``vconnect.lock`` beside
@@ -293,6 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_answer_bytes: FrameLimit = 4 * MIB
     max_answer_values: Count = 32_768
     max_answer_keys: Count = 8192
+    consent: Consent = "ask"
     keep_versions: Count = 2
     lock_file: str | None = None
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024

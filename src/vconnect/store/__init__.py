@@ -9,6 +9,7 @@
 `record`    ``store.json``: what happened to the versions of a plugin
 `listing`   what is in ``plugin_dir``, as far as plugins are concerned
 `plain`     plain directories, and how they become store directories
+`consent`   which permissions a package asks for, and which were granted
 `verify`    compares what is installed with what was installed, for a report
 `integrity` what is in an installed package now
 `lock_file` ``vconnect.lock``: which package of each plugin was meant

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from vconnect.errors import InstallError, ManifestError, PluginStartError, VerificationError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
@@ -29,6 +31,7 @@ from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 from vconnect.version import host_version
 
+from .consent import configured_grant, decide, new_permissions
 from .home import PluginHome
 from .integrity import is_sound
 from .layout import InstalledVersion, Receipt, check_version
@@ -61,8 +64,8 @@ class Offer(NamedTuple):
     is_stored: bool = False
 
 
-#: Refuses an offer by raising.
-Check = Callable[[Offer], Awaitable[None]]
+#: Refuses an offer by raising, or returns the permissions that are granted to it; ``None`` for all.
+Check = Callable[[Offer], Awaitable[tuple[str, ...] | None]]
 
 
 class _Found(NamedTuple):
@@ -74,8 +77,9 @@ class _Found(NamedTuple):
     receipt: Receipt | None = None
 
 
-async def _accept(_: Offer) -> None:
-    """Accept any package: the default of `PluginInstaller.install`."""
+async def _accept(_: Offer) -> tuple[str, ...] | None:
+    """Accept any package, with what it asks for: the default of `PluginInstaller.install`."""
+    return None
 
 
 class PluginInstaller:
@@ -159,7 +163,7 @@ class PluginInstaller:
         Args:
             source: The source of the package.
             check: Called with what would be installed, before anything is changed; what it raises
-                is raised here.
+                is raised here, and what it returns are the permissions that are granted.
 
         Raises:
             InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
@@ -180,7 +184,10 @@ class PluginInstaller:
             found = await in_thread(stop, self._find_stored, source)
             if found is None:
                 found = await self._fetched(source, staging, stop)
-            await (check or _accept)(found.offer)
+            granted = await (check or _accept)(found.offer)
+            if found.receipt is not None:
+                receipt = msgspec.structs.replace(found.receipt, granted=granted)
+                found = found._replace(receipt=receipt)
             plugin = await in_thread(stop, self._put, source, found, stop)
             return plugin, found.offer.digest
         finally:
@@ -200,19 +207,36 @@ class PluginInstaller:
         )
         return await in_thread(stop, self._examine, source, archive, staging, stop)
 
-    async def apply(self, source: Source) -> InstalledPlugin:
+    async def apply(self, source: Source, consent: str = "allow") -> InstalledPlugin:
         """Install a package that the configuration names, unless that was done before.
 
         It is done when the entry is new for its plugin, or its local file has changed. Otherwise
         nothing is fetched: what was made current since stays current.
 
+        Args:
+            source: The entry.
+            consent: Whether a later version may have more permissions than it had before: ``ask``
+                or ``allow``.
+
         Raises:
             InstallError: See `install`.
+            ConsentRequiredError: It asks for more than it had before.
         """
+
+        async def grant(offer: Offer) -> tuple[str, ...]:
+            before = await in_thread(None, self.store.consent_before, offer.plugin)
+            asked = offer.manifest.permissions if offer.manifest is not None else ()
+            granted = decide(
+                offer.plugin, offer.version, asked, before, configured_grant(before, consent)
+            )
+            if new := new_permissions(granted, before):
+                _log.info("%s: granted by the configuration: %s", offer.plugin, ", ".join(new))
+            return granted
+
         stop = threading.Event()
         if plugin := await in_thread(stop, self._applied, source):
             return plugin
-        plugin, digest = await self._install_as(source)
+        plugin, digest = await self._install_as(source, grant)
         await in_thread(None, self.remember, source, plugin.name, digest)
         return plugin
 

@@ -63,12 +63,14 @@ class InstalledVersion(msgspec.Struct, frozen=True):
         digest: The sha256 of the package file, in hex; begins with ``legacy-`` for what was a plain
             directory.
         directory: Its directory, ``plugin_dir/NAME/versions/V+D``.
+        granted: The permissions that were granted to it; ``None`` for all that it asks for.
     """
 
     name: str
     version: str
     digest: str
     directory: Path
+    granted: tuple[str, ...] | None = None
 
     @property
     def package(self) -> Path:
@@ -94,12 +96,14 @@ class ReceiptHead(msgspec.Struct, frozen=True, kw_only=True):
         name: The plugin's canonical name.
         version: The version as its manifest has it.
         sha256: The digest of the package file; see `InstalledVersion.digest`.
+        granted: See `InstalledVersion.granted`.
     """
 
     format: int = FORMAT
     name: str
     version: str
     sha256: str
+    granted: tuple[str, ...] | None = None
 
 
 class Receipt(ReceiptHead, frozen=True, kw_only=True):
@@ -198,7 +202,9 @@ def read_version(directory: Path) -> InstalledVersion:
     receipt = read_head(directory)
     if not (directory / PACKAGE).is_dir():
         raise InstallError(f"{directory / PACKAGE} is missing")
-    return InstalledVersion(receipt.name, receipt.version, receipt.sha256, directory)
+    return InstalledVersion(
+        receipt.name, receipt.version, receipt.sha256, directory, receipt.granted
+    )
 
 
 def is_whole(version: InstalledVersion) -> bool:

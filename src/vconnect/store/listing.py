@@ -75,6 +75,14 @@ def locate(home: Path) -> Located:
     return Located(version.package, version)
 
 
+def granted_to(manifest: Manifest, version: InstalledVersion | None) -> Manifest:
+    """Return the manifest of a version with the permissions that were granted to it."""
+    if version is None or version.granted is None:
+        return manifest
+    allowed = tuple(one for one in manifest.permissions if one in version.granted)
+    return msgspec.structs.replace(manifest, permissions=allowed)
+
+
 def may_be_plugin(path: Path) -> bool:
     """Return whether a path in ``plugin_dir`` is a directory that is not hidden."""
     # Hidden directories are ours or a tool's, such as `.git`.
@@ -115,7 +123,7 @@ def inspect(home: Path) -> InstalledPlugin:
         # A dangling link is an error to report, not a missing manifest; hence lexists.
         if os.path.lexists(plugin.path / MANIFEST_NAME):
             file = plugin.path / MANIFEST_NAME
-            manifest = read_manifest(file)
+            manifest = granted_to(read_manifest(file), plugin.current)
             check_schema(manifest.config_schema, str(file))
             return msgspec.structs.replace(plugin, manifest=manifest)
         production_command(name, plugin.path, None)

@@ -28,6 +28,7 @@ from vconnect.packages.source import platform_name
 from vconnect.removal import remove_tree
 from vconnect.settings.paths import expand_home
 
+from .consent import Before, consent_before
 from .home import PluginHome
 from .layout import (
     CURRENT,
@@ -45,7 +46,7 @@ from .layout import (
     read_receipt,
     read_version,
 )
-from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
+from .listing import InstalledPlugin, granted_to, inspect, list_plugins, may_be_plugin
 from .lock_file import Locked, LockedFile, LockFile
 from .locks import locked, try_lock
 from .plain.migration import migrate, settle
@@ -206,6 +207,15 @@ class PluginStore:
                     home.write(msgspec.structs.replace(record, configured=configured))
         except InstallError as error:
             _log.warning("%s", error)
+
+    def consent_before(self, plugin: str) -> Before:
+        """Find out which permissions a plugin was granted before.
+
+        Raises:
+            ConfigError: The lock file cannot be used.
+        """
+        locked = self.locks.entries().get(plugin) if self.locks is not None else None
+        return consent_before(self.home(plugin).current(), locked)
 
     def check_locked(self, plugin: str, version: str, digest: str) -> None:
         """Refuse a package that is not the one that was locked under its version.
@@ -497,7 +507,7 @@ def _locked(version: InstalledVersion) -> Locked:
         version=version.version,
         requested=receipt.source,
         tree=f"sha256:{receipt.tree}" if receipt.tree else "",
-        permissions=manifest.permissions if manifest is not None else (),
+        permissions=granted_to(manifest, version).permissions if manifest is not None else (),
         files={platform_name(): LockedFile(sha256=version.digest, size=receipt.size)},
     )
 

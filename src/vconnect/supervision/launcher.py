@@ -53,7 +53,7 @@ from vconnect.settings.limits import ResourceLimits
 from vconnect.settings.model import PluginPolicy
 from vconnect.settings.parts import LaunchSettings
 from vconnect.store.layout import InstalledVersion
-from vconnect.store.listing import Located
+from vconnect.store.listing import Located, granted_to
 from vconnect.store.releases import Releases
 from vconnect.threads import in_thread
 
@@ -233,6 +233,8 @@ class Launcher:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
         file = located.path / MANIFEST_NAME
         manifest = read_manifest_if_any(file)
+        if manifest is not None:
+            manifest = granted_to(manifest, located.version)
         self._registry.check_order(plugin, manifest)
         self._registry.check_requirements(plugin, manifest)
         self._configs.check(plugin, manifest, file)

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper
 from typing import Any
 
 import click
 
 from vconnect.cli.exit_codes import NOT_VERIFIED, exit_code_of, worst
-from vconnect.cli.output import print_changes, print_verified
+from vconnect.cli.output import print_changes, print_consent, print_verified
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+def _consent(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that grant permissions; pass them as ``grant``."""
+
+    def wrapper(*arguments: Any, yes: bool, grant: str | None, **options: Any) -> None:
+        if yes and grant is not None:
+            raise click.UsageError("give --yes, which grants everything, or --grant")
+        granted = ["*"] if yes else grant
+        if isinstance(granted, str):
+            granted = [one.strip() for one in granted.split(",") if one.strip()]
+        command(*arguments, grant=granted, **options)
+
+    update_wrapper(wrapper, command)
+    everything = click.option(
+        "--yes", "-y", is_flag=True, help="Grant the permissions that are asked for."
+    )
+    some = click.option("--grant", metavar="NAME,...", help="Grant these permissions only.")
+    return everything(some(wrapper))
 
 
 @click.command()
@@ -23,6 +45,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done
 @click.option("--frozen", is_flag=True, help="Install only exactly what vconnect.lock has.")
 @_dry_run
 @asks_host
+@_consent
 def install(
     host: RunningHost,
     sources: Sequence[str],
@@ -31,35 +54,60 @@ def install(
     sha256: str | None,
     frozen: bool,
     dry_run: bool,
+    grant: list[str] | None,
 ) -> None:
     """Install packages from paths or URLs, and start their plugins.
 
     With --upgrade, a new version of a running plugin is started beside the old one and takes over
     when it is ready. If it does not get ready, the old one serves on.
+
+    The permissions that a package asks for are shown and asked about; without a terminal, give
+    --yes or --grant.
     """
     if sha256 is not None:
         if len(sources) > 1:
             raise click.UsageError(
                 "--sha256 is of one package; write SOURCE#sha256=HEX for several"
             )
-        sources = [f"{sources[0]}#sha256={sha256}"]
+        sources = [f"{sources[0]}#sha256={_checked(sha256)}"]
+    wanted = [_absolute(one) for one in sources]
     body = {
-        "sources": [_absolute(one) for one in sources],
+        "sources": wanted,
         "upgrade": upgrade,
         "start": start,
         "frozen": frozen,
+        "grant": grant,
         "dry_run": dry_run,
     }
-    _change(host, "/api/install", body)
+
+    def again(row: int, change: Mapping[str, Any]) -> dict[str, Any]:
+        # What was shown is what is installed, and nothing that the source has by then.
+        pinned = f"{wanted[row].partition('#sha256=')[0]}#sha256={change['digest']}"
+        return {**body, "sources": [pinned], "grant": ["*"]}
+
+    _change(host, "/api/install", body, again)
 
 
 @click.command()
 @on_plugins
 @_dry_run
-def upgrade(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
+@_consent
+def upgrade(
+    host: RunningHost,
+    names: Sequence[str],
+    everybody: bool,
+    dry_run: bool,
+    grant: list[str] | None,
+) -> None:
     """Install what the sources of plugins have now, as `install --upgrade` does."""
     chosen = host.installed(names, everybody)
-    _change(host, "/api/upgrade", {"names": chosen, "dry_run": dry_run})
+    body = {"names": chosen, "grant": grant, "dry_run": dry_run}
+
+    def again(_: int, change: Mapping[str, Any]) -> dict[str, Any]:
+        name, digest = change["name"], change["digest"]
+        return {**body, "names": [name], "grant": ["*"], "digests": {name: digest}}
+
+    _change(host, "/api/upgrade", body, again)
 
 
 @click.command()
@@ -120,16 +168,50 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
     host.exit(0 if sound else NOT_VERIFIED)
 
 
-def _change(host: RunningHost, route: str, body: dict[str, Any]) -> None:
-    """Ask for a change, print a row for each plugin, and exit."""
+def _change(
+    host: RunningHost,
+    route: str,
+    body: dict[str, Any],
+    again: Callable[[int, Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Ask for a change, print a row for each plugin, and exit.
+
+    Args:
+        host: The host.
+        route: The route.
+        body: The request.
+        again: Returns the request for one row whose permissions were granted on the terminal.
+    """
     changes = host.post(route, body)["changes"]
+    if again is not None and not host.as_json and sys.stdin.isatty():
+        for row, change in enumerate(changes):
+            if change["code"] == "consent_required" and _is_granted(change):
+                (changes[row],) = host.post(route, again(row, change))["changes"]
     host.show(changes, print_changes)
     failed = [one for one in changes if one["result"] == "failed"]
     host.exit(worst(exit_code_of(one["code"]) for one in failed))
+
+
+def _is_granted(change: Mapping[str, Any]) -> bool:
+    """Show what a package asks for, and ask the operator."""
+    print_consent(change)
+    return click.confirm("Go on?", err=True)
+
+
+def _checked(digest: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", digest):
+        raise click.BadParameter(
+            f"{digest!r} is no sha256; expected 64 hex digits, as sha256sum prints them",
+            param_hint="--sha256",
+        )
+    return digest
 
 
 def _absolute(source: str) -> str:
     """Make a path absolute, since the host works elsewhere; leave a URL as it is."""
     from vconnect.settings.paths import absolute_path
 
+    for prefix in ("file://./", "file://../"):
+        if source.startswith(prefix):
+            return f"file://{absolute_path(source.removeprefix('file://'))}"
     return source if "://" in source or source.startswith("file:") else str(absolute_path(source))

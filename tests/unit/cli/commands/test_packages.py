@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -137,9 +138,9 @@ def test_the_versions_of_a_plugin_are_a_table(host: Host, capsys: Printed) -> No
     host.answers({**one, "installed_at": 0.0}, {**one, "states": ["current"], "installed_at": 9e8})
     assert host.vconnect("list", "--versions", "example") == 0
     _, kept, current = capsys.readouterr().out.splitlines()
-    assert kept.split() == ["1", "e981e981e981e981", "kept", "2", "KiB", "/x.vp"]
+    assert kept.split() == ["1", "e981e981e981e981", "kept", "2.0", "kB", "/x.vp"]
     assert "current" in current
-    assert "2 KiB" in current
+    assert "2.0 kB" in current
 
 
 def test_several_plugins_are_ordered_at_once(host: Host, capsys: Printed) -> None:
@@ -156,12 +157,72 @@ def test_several_plugins_are_ordered_at_once(host: Host, capsys: Printed) -> Non
 
 
 def test_a_digest_is_given_for_one_package(host: Host) -> None:
-    assert host.vconnect("install", "/x.vp", "--sha256", "ab") == 0
-    assert host.asked[1] == (["/x.vp#sha256=ab"],)
-    assert host.vconnect("install", "/x.vp", "/y.vp", "--sha256", "ab") == 2
+    digest = "ab" * 32
+    assert host.vconnect("install", "/x.vp", "--sha256", digest) == 0
+    assert host.asked[1] == ([f"/x.vp#sha256={digest}"],)
+    assert host.vconnect("install", "/x.vp", "/y.vp", "--sha256", digest) == 2
 
 
 def test_a_package_that_is_not_the_one_that_was_meant_is_8(host: Host) -> None:
     host.answers(change("failed", code="not_verified", reason="it has another digest"))
     assert host.vconnect("install", "/x.vp", "--frozen") == 8
     assert host.asked[2]["frozen"] is True
+
+
+NEEDS = {"code": "consent_required", "digest": "ab" * 32, "permissions": ("log", "user.*")}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 6), ("", 130)])
+def test_permissions_are_asked_about_on_a_terminal(
+    host: Host, capsys: Printed, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    asked: list[Any] = []
+
+    async def install(sources: list[str], **options: Any) -> list[Change]:
+        asked.append((sources, options["grant"]))
+        refused = change("failed", reason="no", **NEEDS)
+        return [refused if options["grant"] is None else change("switched")]
+
+    monkeypatch.setattr(host.manager.packages, "install", install, raising=False)
+    assert host.vconnect("install", "/x.vp") == code
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[:4] == [
+        f"example 1 → 2   sha256 {'ab' * 32}",
+        "  it asks for these permissions:",
+        "    log (write structured log records)",
+        "    user.*",
+    ]
+    pinned = (["/x.vp#sha256=" + "ab" * 32], ["*"])
+    assert asked == [(["/x.vp"], None), *([pinned] if code == 0 else [])]
+
+
+def test_without_a_terminal_nobody_is_asked(host: Host, capsys: Printed) -> None:
+    host.answers(change("failed", reason="it asks for log", **NEEDS))
+    assert host.vconnect("install", "/x.vp") == 6
+    assert capsys.readouterr().err == "example 1 → 2 failed: it asks for log\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "grant"),
+    [((), None), (("--yes",), ["*"]), (("--grant", "log, a.b,"), ["log", "a.b"])],
+)
+def test_permissions_are_granted_by_options(host: Host, options: Any, grant: Any) -> None:
+    assert host.vconnect("upgrade", "example", *options) == 0
+    assert host.asked[2]["grant"] == grant
+
+
+def test_wrong_options_are_told(host: Host, capsys: Printed) -> None:
+    assert host.vconnect("install", "/x.vp", "--yes", "--grant", "log") == 2
+    assert host.vconnect("install", "/x.vp", "--sha256", "0000") == 2
+    assert "'0000' is no sha256; expected 64 hex digits" in capsys.readouterr().err
+
+
+def test_a_relative_file_uri_is_made_absolute_too(host: Host) -> None:
+    assert host.vconnect("install", "file://./x.vp", "file:///y.vp") == 0
+    assert host.asked[1][0] == [f"file://{os.path.abspath('x.vp')}", "file:///y.vp"]  # noqa: PTH100
