@@ -1,8 +1,9 @@
-"""Reads and writes files: durably, and without waiting for what only looks like a file."""
+"""Reads, writes and locks files: durably, and without waiting for what only looks like one."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -70,6 +71,15 @@ def open_regular(path: Path, flags: int = 0) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file unless it is locked; the lock ends when its last descriptor is closed."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make_directories(directory: Path, mode: int = 0o700) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tests.support.package_kit import good_members, leftovers, package_bytes
 
 from vconnect.errors import InstallError
-from vconnect.packages import proxy
 from vconnect.packages.fetch import fetch
+from vconnect.packages.fetching import proxy
 from vconnect.packages.source import FetchLimits, parse_source
 from vconnect.store.installer import PluginInstaller
 
@@ -138,7 +138,7 @@ async def get(server: Server, tmp_path: Path, path: str = "/a.vp", **options: ob
     settings: dict = {"max_bytes": MAX_BYTES, "limits": LIMITS, **options}
     insecure = bool(settings.get("allow_insecure_http"))
     source = parse_source(server.base + path, allow_insecure_http=insecure)
-    return await fetch(source, tmp_path, **settings)
+    return (await fetch(source, tmp_path, **settings)).path
 
 
 async def refused(server: Server, tmp_path: Path, path: str = "/a.vp", **options: object) -> str:

@@ -19,11 +19,11 @@ from tests.support.lab import Lab, until, until_status
 from tests.support.serving import Serve, wait_until
 
 from vconnect import PluginRuntimeManager
+from vconnect.durable import try_lock
 from vconnect.errors import PluginError
 from vconnect.packages.pack import pack
 from vconnect.store.home import PluginHome
 from vconnect.store.installer import PluginInstaller
-from vconnect.store.locks import try_lock
 
 pytestmark = pytest.mark.both_loops
 

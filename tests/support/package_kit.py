@@ -65,8 +65,9 @@ def tree(directory: Path) -> dict[str, bytes | None]:
 def leftovers(plugin_dir: Path) -> list[str]:
     """What an installation has left in the store's private directory, besides its locks."""
     private = plugin_dir / ".vconnect"
-    kept = {"store.lock", "locks", "staging"}
+    kept = {"store.lock", "locks", "staging", "partial"}
     return [
         *sorted(path.name for path in private.glob("*") if path.name not in kept),
         *sorted(path.name for path in private.glob("staging/*")),
+        *sorted(path.name for path in private.glob("partial/*")),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vconnect.errors import InstallError
 
-from .source import FetchLimits, Progress, Source
+from .source import Fetched, FetchLimits, Progress, Source
 
 
 async def fetch(
@@ -17,10 +17,11 @@ async def fetch(
     allow_insecure_http: bool = False,
     progress: Progress | None = None,
     limits: FetchLimits | None = None,
-) -> Path:
-    """Return the path of the package that ``source`` refers to, downloading it if necessary.
+    partial: Path | None = None,
+) -> Fetched:
+    """Return the package that ``source`` refers to, downloading it if necessary.
 
-    A local package stays where it is. A download goes into ``directory``, and is removed if it
+    A local package stays where it is. A download goes into ``directory``, and is not there if it
     fails or is cancelled.
 
     Args:
@@ -30,15 +31,18 @@ async def fetch(
         allow_insecure_http: Accept redirects to ``http://`` on hosts other than the loopback.
         progress: Called with the bytes so far, and the total if the server sends it.
         limits: Timeouts and retries.
+        partial: The directory for interrupted downloads, which a later one continues; ``None`` to
+            keep none. The directory above it exists and is private.
 
     Raises:
         InstallError: There is no such package, it cannot be downloaded, or it exceeds a limit.
     """
     if source.path is not None:
-        return _local_file(source.path, source)
+        return Fetched(_local_file(source.path, source))
 
     # Imported here because it imports aiohttp, which local packages do not need.
-    from .download import Download
+    from .fetching.download import Download
+    from .fetching.partial import Parts
 
     download = Download(
         source,
@@ -47,6 +51,7 @@ async def fetch(
         allow_insecure_http=allow_insecure_http,
         progress=progress,
         limits=limits or FetchLimits(),
+        parts=Parts(partial, max_bytes) if partial is not None else None,
     )
     return await download.run()
 

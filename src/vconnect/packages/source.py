@@ -61,6 +61,20 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay: float = 0.5
 
 
+class Fetched(msgspec.Struct, frozen=True):
+    """A package file on this machine.
+
+    Attributes:
+        path: The file.
+        sha256: The digest of what was downloaded, in hex; empty for a file that was there already.
+        size: The bytes that were downloaded.
+    """
+
+    path: Path
+    sha256: str = ""
+    size: int = 0
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a package comes from.
 

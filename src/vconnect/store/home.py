@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import sync
+from vconnect.durable import sync, try_lock
 from vconnect.errors import InstallError
 from vconnect.removal import remove_tree
 
@@ -30,7 +30,6 @@ from .layout import (
     is_whole,
     read_version,
 )
-from .locks import try_lock
 from .record import Record, read_record, write_record
 
 #: What of a replaced plain directory belongs to its package; until its files are carried.

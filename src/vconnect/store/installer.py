@@ -26,7 +26,7 @@ from vconnect.packages.command import production_command
 from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.fetch import fetch
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest
-from vconnect.packages.source import FetchLimits, Progress, Source, parse_source
+from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 from vconnect.version import host_version
@@ -197,15 +197,16 @@ class PluginInstaller:
     async def _fetched(self, source: Source, staging: Staging, stop: threading.Event) -> _Found:
         """Fetch a package into a staging directory, and look at it."""
         await in_thread(stop, staging.open)
-        archive = await fetch(
+        fetched = await fetch(
             source,
             staging.path,
             max_bytes=self._limits.packed_bytes,
             allow_insecure_http=self._allow_insecure_http,
             progress=self._progress,
             limits=self._fetch_limits,
+            partial=self.store.partial,
         )
-        return await in_thread(stop, self._examine, source, archive, staging, stop)
+        return await in_thread(stop, self._examine, source, fetched, staging, stop)
 
     async def apply(self, source: Source, consent: str = "allow") -> InstalledPlugin:
         """Install a package that the configuration names, unless that was done before.
@@ -274,7 +275,21 @@ class PluginInstaller:
         Raises:
             InstallError: The directory exists but cannot be read.
         """
-        return self.store.installed()
+        found = self.store.installed()
+        self._sweep_parts()
+        return found
+
+    def _sweep_parts(self) -> None:
+        """Remove interrupted downloads that are too old, of which there are rarely any."""
+        if not self.store.partial.exists():
+            return
+        # Imported here because it imports what only downloads need.
+        from vconnect.packages.fetching.partial import Parts
+
+        try:
+            Parts(self.store.partial, self._limits.packed_bytes).sweep()
+        except OSError as error:
+            _log.warning("%s: old downloads cannot be removed: %s", self.store.partial, error)
 
     def _find_stored(self, source: Source) -> _Found | None:
         """Return a local package if the store has it. Blocks."""
@@ -299,12 +314,15 @@ class PluginInstaller:
         return _Found(Offer(plugin.home.name, version.version, digest, is_stored=True))
 
     def _examine(
-        self, source: Source, archive: Path, staging: Staging, stop: threading.Event
+        self, source: Source, fetched: Fetched, staging: Staging, stop: threading.Event
     ) -> _Found:
         """Unpack and check a package. Blocks."""
-        origin = source.shown
+        origin, archive = source.shown, fetched.path
         try:
-            digest, size = _digest_of(archive)
+            # Of a download, it was computed while it arrived.
+            digest, size = fetched.sha256, fetched.size
+            if not digest:
+                digest, size = _digest_of(archive)
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
         _verify(source, digest)

@@ -15,6 +15,7 @@
             store.lock           held while names are compared, and while example/ is made or moved
             locks/example.lock   held during a whole change of the plugin
             staging/XXXX/        a change in progress, locked by it
+            partial/             interrupted downloads; see `vconnect.packages.fetching.partial`
             replaced-example/    a plain directory that is being replaced by a store directory
             hosts/               the state and data of each host
 """
@@ -32,6 +33,7 @@ from vconnect.durable import read_own
 from vconnect.errors import InstallError
 
 PRIVATE = ".vconnect"
+PARTIAL = "partial"
 CURRENT = "current"
 VERSIONS = "versions"
 PACKAGE = "pkg"

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from vconnect.durable import try_lock
 from vconnect.errors import ConflictError, InstallError
 from vconnect.processes.procfs import start_time
 
@@ -82,15 +82,6 @@ def locked(
         yield
     finally:
         os.close(descriptor)
-
-
-def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file unless it is locked; the lock ends when its last descriptor is closed."""
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _wait(descriptor: int, path: Path, stop: threading.Event, plugin: str, patience: float) -> None:

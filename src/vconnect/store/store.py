@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import make_directories, replace_file, sync
+from vconnect.durable import make_directories, replace_file, sync, try_lock
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.names import canonical_name
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest_if_any
@@ -33,6 +33,7 @@ from .home import PluginHome
 from .layout import (
     CURRENT,
     IN_USE,
+    PARTIAL,
     PRIVATE,
     RECEIPT,
     RECORD,
@@ -48,7 +49,7 @@ from .layout import (
 )
 from .listing import InstalledPlugin, granted_to, inspect, list_plugins, may_be_plugin
 from .lock_file import Locked, LockedFile, LockFile
-from .locks import locked, try_lock
+from .locks import locked
 from .plain.migration import migrate, settle
 from .record import Configured, Record
 from .trees import seal
@@ -117,11 +118,13 @@ class PluginStore:
     Attributes:
         plugin_dir: The directory, absolute, with ``~`` expanded.
         private: The directory in which installations are prepared.
+        partial: The directory of interrupted downloads.
     """
 
     def __init__(self, plugin_dir: Path, host: str = "", lock_file: Path | None = None) -> None:
         self.plugin_dir = expand_home(plugin_dir).absolute()
         self.private = self.plugin_dir / PRIVATE
+        self.partial = self.private / PARTIAL
         self.locks = LockFile(lock_file) if lock_file is not None else None
         self._host = host
 

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import InstallError
-from vconnect.packages.download import Reach, check_redirect, reach_of
 from vconnect.packages.fetch import fetch
-from vconnect.packages.source import check_scheme, expand_source, parse_source, shown_source
+from vconnect.packages.fetching.addresses import Reach, reach_of
+from vconnect.packages.fetching.hops import check_redirect
+from vconnect.packages.source import (
+    Fetched,
+    check_scheme,
+    expand_source,
+    parse_source,
+    shown_source,
+)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,7 @@ async def test_local_packages_stay_where_they_are(
         "~/A.VP",
     ):
         found = await fetch(parse_source(source), tmp_path, max_bytes=1)
-        assert found.samefile(package)
+        assert found.path.samefile(package)
     spaced = tmp_path / "my größe 1.vp"
     spaced.touch()
     for source in (
@@ -164,13 +171,14 @@ async def test_local_packages_stay_where_they_are(
         f"file://localhost{spaced}",
         f"file://{spaced}",
     ):
-        assert await fetch(parse_source(source), tmp_path, max_bytes=1) == spaced
+        assert await fetch(parse_source(source), tmp_path, max_bytes=1) == Fetched(spaced)
     # The literal name comes first, and outside of URIs nothing is decoded.
     literal = tmp_path / "my%20gr%C3%B6%C3%9Fe%201.vp"
     with pytest.raises(InstallError, match="no such file"):
         await fetch(parse_source(str(literal)), tmp_path, max_bytes=1)
     literal.touch()
-    assert await fetch(parse_source(spaced.as_uri()), tmp_path, max_bytes=1) == literal
+    found = await fetch(parse_source(spaced.as_uri()), tmp_path, max_bytes=1)
+    assert found == Fetched(literal)
     (tmp_path / "dir.vp").mkdir()
     with pytest.raises(InstallError, match="not a regular file"):
         await fetch(parse_source("dir.vp"), tmp_path, max_bytes=1)

@@ -13,7 +13,7 @@ from tests.support.paper import catalog, unopened
 
 from vconnect.bucket import Bucket
 from vconnect.errors import ConfigError, HandshakeError, InstallError
-from vconnect.packages.download import Download
+from vconnect.packages.fetching.download import Download
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime

@@ -179,9 +179,9 @@ def test_a_file_system_without_locks_keeps_nothing_from_starting(
 
         return flock
 
-    monkeypatch.setattr("vconnect.store.locks.fcntl.flock", fails(errno.ENOLCK))
+    monkeypatch.setattr("vconnect.durable.fcntl.flock", fails(errno.ENOLCK))
     os.close(acquire(version))
-    monkeypatch.setattr("vconnect.store.locks.fcntl.flock", fails(errno.EIO))
+    monkeypatch.setattr("vconnect.durable.fcntl.flock", fails(errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         acquire(version)
 
@@ -196,7 +196,7 @@ def test_the_lock_of_a_version_that_was_moved_away_is_none(
         version.directory.rename(version.directory.with_name(".del-x"))
         lock(descriptor, operation)
 
-    monkeypatch.setattr("vconnect.store.locks.fcntl.flock", late)
+    monkeypatch.setattr("vconnect.durable.fcntl.flock", late)
     with pytest.raises(FileNotFoundError, match="is being removed"):
         acquire(version)
 

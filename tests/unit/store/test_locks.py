@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from vconnect.durable import try_lock
 from vconnect.errors import InstallError
 from vconnect.store import locks
-from vconnect.store.locks import locked, try_lock
+from vconnect.store.locks import locked
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

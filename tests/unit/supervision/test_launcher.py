@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tests.support.paper import launcher, plugin, unopened
 
+from vconnect.durable import try_lock
 from vconnect.packages import manifest as manifest_module
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
@@ -27,7 +28,6 @@ from vconnect.processes.process import PluginProcess, start_error
 from vconnect.settings.limits import ResourceLimits, TreeLimits
 from vconnect.settings.model import PluginOptions
 from vconnect.store.layout import InstalledVersion, Receipt
-from vconnect.store.locks import try_lock
 from vconnect.store.store import PluginStore
 from vconnect.supervision import launcher as module
 from vconnect.supervision.instance import Instance

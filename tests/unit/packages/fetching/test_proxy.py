@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from vconnect.packages.proxy import is_private_name, proxy_for
+from vconnect.packages.fetching.proxy import is_private_name, proxy_for
 
 HTTPS = {"HTTPS_PROXY": "http://proxy.example:3128"}
 

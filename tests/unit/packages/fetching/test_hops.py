@@ -1,128 +1,20 @@
-"""Downloads from a server in this process: redirects and addresses, retries, bounds."""
+"""The way to a package: redirects and addresses, proxies, and what is sent on it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.package_kit import good_members, leftovers, package_bytes
+from tests.support.download_kit import Server, answer, install, redirect, refusal
 
 from vconnect.errors import InstallError
-from vconnect.packages import download
-from vconnect.packages.download import Reach, as_given, check_redirect, reach_of
-from vconnect.packages.source import FetchLimits
-from vconnect.store.installer import PluginInstaller
-
-PACKAGE = package_bytes(good_members())
-LIMITS = FetchLimits(redirects=2, retries=2, retry_delay=0.001, idle_timeout=10.0)
-
-
-def answer(status: str = "200 OK", body: bytes = PACKAGE, **headers: object) -> bytes:
-    fields: dict[str, object] = {"Content-Length": len(body), "Connection": "close", **headers}
-    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in fields.items() if v is not None)]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def redirect(location: str) -> bytes:
-    return answer("302 Found", b"", Location=location)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what is set for whoever runs the tests out of them."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-class Server:
-    """Answers each request with the next of its answers, and the last one again and again."""
-
-    def __init__(self) -> None:
-        self.answers: list[bytes] = []
-        self.requests: list[str] = []
-        self.port = 0
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.requests.append(head.decode())
-            writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    def paths(self) -> list[str]:
-        return [request.split()[1] for request in self.requests]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    made = Server()
-    listening = await asyncio.start_server(made.accept, "127.0.0.1", 0)
-    made.port = listening.sockets[0].getsockname()[1]
-    yield made
-    listening.close()
-    await listening.wait_closed()
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What the resolver says next of a name; the last word holds."""
-    known: dict[str, list[str]] = {}
-    loop_class = asyncio.BaseEventLoop
-    getaddrinfo = loop_class.getaddrinfo
-
-    async def look_up(loop: Any, host: str, port: int, **options: Any) -> Any:
-        if host not in known:
-            return await getaddrinfo(loop, host, port, **options)
-        words = known[host]
-        address = words.pop(0) if len(words) > 1 else words[0]
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return [(family, socket.SOCK_STREAM, 6, "", (address, port))]
-
-    monkeypatch.setattr(loop_class, "getaddrinfo", look_up)
-    return known
-
-
-async def install(server: Server, directory: Path, *answers: bytes, **options: Any) -> str:
-    """Install from the server; returns the plugin's name."""
-    server.answers = list(answers)
-    source = options.pop("source", f"{server.base}/a.vp")
-    installer = PluginInstaller(directory / "plugins", fetch_limits=LIMITS, **options)
-    return (await installer.install_from_url(source)).name
-
-
-async def refusal(server: Server, directory: Path, *answers: bytes, **options: Any) -> str:
-    with pytest.raises(InstallError) as caught:
-        await install(server, directory, *answers, **options)
-    assert leftovers(directory / "plugins") == []
-    return str(caught.value)
-
-
-async def test_a_package_is_installed_and_its_progress_told(server: Server, tmp_path: Path) -> None:
-    steps: list[tuple[int, int | None]] = []
-    progress = {"progress": lambda *step: steps.append(step)}
-    assert await install(server, tmp_path, answer(), **progress) == "example"
-    assert steps[-1] == (len(PACKAGE), len(PACKAGE))
-    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
-
-
-async def test_without_a_length_the_total_is_unknown(server: Server, tmp_path: Path) -> None:
-    steps: list[tuple[int, int | None]] = []
-    unknown = answer(**{"Content-Length": None})
-    await install(server, tmp_path, unknown, progress=lambda *step: steps.append(step))
-    assert steps[-1] == (len(PACKAGE), None)
+from vconnect.packages.fetching import addresses
+from vconnect.packages.fetching.addresses import Reach
+from vconnect.packages.fetching.hops import as_given, check_redirect
 
 
 async def test_nothing_of_this_machine_is_sent_but_our_name(server: Server, tmp_path: Path) -> None:
@@ -233,7 +125,7 @@ async def test_a_redirect_may_lead_outward_and_never_inward(
     is_refused: bool,
 ) -> None:
     reaches = iter([first, second, second])  # of the second hop, the nearest and the farthest
-    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    monkeypatch.setattr(addresses, "reach_of", lambda _: next(reaches))
     answers = (redirect(f"http://localhost:{server.port}/b.vp"), answer())
     if is_refused:
         message = await refusal(server, tmp_path, *answers)
@@ -253,7 +145,7 @@ async def test_the_nearest_address_of_a_name_counts(
         return [found, found]
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
-    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    monkeypatch.setattr(addresses, "reach_of", lambda _: next(reaches))
     assert "link-local" in await refusal(server, tmp_path, redirect("/b.vp"), answer())
 
 
@@ -268,7 +160,7 @@ async def test_who_redirects_counts_as_its_farthest_address(
         return [found, found]
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
-    monkeypatch.setattr(download, "reach_of", lambda _: next(reaches))
+    monkeypatch.setattr(addresses, "reach_of", lambda _: next(reaches))
     message = await refusal(server, tmp_path, redirect("/b.vp"), answer())
     assert "loopback after public" in message
 
@@ -397,82 +289,136 @@ async def test_a_redirect_to_a_name_of_the_public_network_is_followed(
     assert proxied.requests[1].startswith("CONNECT further.test:443")
 
 
-# --- what servers answer ---------------------------------------------------------------------
+# --- private servers -------------------------------------------------------------------------
 
 
-async def test_a_servers_error_is_tried_again(server: Server, tmp_path: Path) -> None:
-    failed = answer("503 Service Unavailable", b"")
-    assert await install(server, tmp_path, failed, failed, answer()) == "example"
+TOKEN = "hunter2hunter2"
+
+
+def authorizations(server: Server) -> list[str]:
+    found = []
+    for request in server.requests:
+        lines = [line for line in request.split("\r\n") if line.startswith("Authorization: ")]
+        found.append(lines[0].removeprefix("Authorization: ") if lines else "")
+    return found
+
+
+def variable(server: Server, host: str = "127_0_0_1") -> str:
+    return f"VCONNECT_TOKEN_{host}_{server.port}"
+
+
+@pytest.fixture
+def token(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A token for the server, and another one for it by its name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable(server), TOKEN)
+    monkeypatch.setenv(variable(server, "LOCALHOST"), "another")
+    return TOKEN
+
+
+async def test_a_token_goes_along_on_its_own_server(
+    server: Server, tmp_path: Path, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await install(server, tmp_path, redirect("/b.vp"), answer())
+    assert authorizations(server) == [f"Bearer {token}"] * 2
+    assert token not in caplog.text
+    private = [path for path in (tmp_path / "plugins").rglob("*") if path.is_file()]
+    assert len(private) > 5
+    assert [path for path in private if token.encode() in path.read_bytes()] == []
+
+
+async def test_a_token_is_dropped_at_a_redirect_to_another_host_and_stays_so(
+    server: Server, tmp_path: Path, token: str
+) -> None:
+    there = redirect(f"http://localhost:{server.port}/b.vp")
+    back = redirect(f"http://127.0.0.1:{server.port}/c.vp")
+    await install(server, tmp_path, there, back, answer())
+    assert authorizations(server) == [f"Bearer {token}", "", ""]
+
+
+async def test_a_token_is_dropped_at_a_redirect_to_another_port(
+    server: Server, tmp_path: Path, token: str
+) -> None:
+    other = Server()
+    other.answers = [answer()]
+    async with await asyncio.start_server(other.accept, "127.0.0.1", 0) as listening:
+        other.port = listening.sockets[0].getsockname()[1]
+        await install(server, tmp_path, redirect(f"{other.base}/b.vp"))
+    assert authorizations(server) == [f"Bearer {token}"]
+    assert authorizations(other) == [""]
+
+
+async def test_a_login_of_netrc_is_sent_and_dropped_alike(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".netrc"
+    file.write_text(f"machine 127.0.0.1 login me password {TOKEN}\n"
+                    f"machine localhost login me password other\n")  # fmt: skip
+    file.chmod(0o600)
+    there = redirect(f"http://localhost:{server.port}/b.vp")
+    await install(server, tmp_path, there, answer())
+    assert authorizations(server) == ["Basic bWU6aHVudGVyMmh1bnRlcjI=", ""]
+    file.chmod(0o644)
+    message = await refusal(server, tmp_path, answer("401 No"))
+    assert authorizations(server)[2:] == [""]
+    assert f"others may read or change it (mode 0644); use: chmod 600 {file}" in message
+    assert TOKEN not in message
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_a_refusal_says_what_was_sent_and_how_to_give_a_token(
+    server: Server, tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    message = await refusal(server, tmp_path, answer(status))
+    assert message.endswith(
+        f"status {status[:3]}; check the token in {variable(server)}, which it was sent"
+    )
+    monkeypatch.delenv(variable(server))
+    message = await refusal(server, tmp_path, answer(status))
+    assert message.endswith(
+        f"status {status[:3]}; it was sent no credentials: {variable(server)} is not set, and "
+        f"{tmp_path}/.netrc does not exist; to give a token, set {variable(server)} in the "
+        "environment of the host"
+    )
+    elsewhere = redirect(f"http://localhost:{server.port}/b.vp")
+    message = await refusal(server, tmp_path, elsewhere, answer(status))
+    assert "; 127.0.0.1 redirects to localhost, which is sent no credentials" in message
+
+
+async def test_a_token_that_a_server_sends_back_is_not_repeated(
+    server: Server, tmp_path: Path, token: str
+) -> None:
+    for location in (f"ftp://x/{token}", f"http://{token}.test/b.vp", f"http://x.test/{token}"):
+        message = await refusal(server, tmp_path, redirect(location))
+        assert token not in message
     assert len(server.requests) == 3
 
 
-async def test_in_the_end_a_servers_error_is_told(server: Server, tmp_path: Path) -> None:
-    message = await refusal(server, tmp_path, answer("500 Internal Server Error", b""))
-    assert "responded with status 500 (3 attempts)" in message
-    assert len(server.requests) == 3
-
-
-@pytest.mark.parametrize("status", [204, 206, 304, 400, 404, 410, 418])
-async def test_other_answers_are_final(server: Server, tmp_path: Path, status: int) -> None:
-    message = await refusal(server, tmp_path, answer(f"{status} X", b""))
-    assert f"responded with status {status}" in message
-    assert ("check the address" in message) is (status in (404, 410))
-    assert len(server.requests) == 1
-
-
-async def test_a_download_that_broke_off_begins_again_from_nothing(
-    server: Server, tmp_path: Path
+async def test_a_token_that_cannot_be_sent_is_an_error(
+    server: Server, tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut = answer()[:-5]
-    assert await install(server, tmp_path, cut, cut, answer()) == "example"
+    monkeypatch.setenv(variable(server), f"{token}\r\nX: y")
+    message = await refusal(server, tmp_path, answer())
+    assert f"the token in {variable(server)} cannot be sent" in message
+    assert token not in message
+    assert server.requests == []
 
 
-async def test_what_is_too_large_is_refused_by_its_word_and_by_its_bytes(
-    server: Server, tmp_path: Path
+async def test_a_proxy_gets_no_token(
+    proxied: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = b"x" * 5000
-    options = {"max_package_bytes": 4000}
-    message = await refusal(server, tmp_path, answer(body=large), **options)
-    assert "has 5000 bytes; the limit is 4000" in message
-    unannounced = answer(body=large, **{"Content-Length": None})
-    message = await refusal(server, tmp_path, unannounced, **options)
-    assert "more than 4000 bytes" in message
-
-
-@pytest.mark.parametrize("text", [b"no http at all\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-async def test_what_is_no_http_is_final(server: Server, tmp_path: Path, text: bytes) -> None:
-    assert "not valid HTTP" in await refusal(server, tmp_path, text)
-    assert len(server.requests) == 1
+    monkeypatch.setenv("VCONNECT_TOKEN_FAR_TEST", TOKEN)
+    options = {"source": "http://far.test/a.vp", "allow_insecure_http": True}
+    message = await refusal(proxied, tmp_path, answer("401 No"), **options)
+    assert "it was sent no credentials, because without https anybody could read them" in message
+    await refusal(proxied, tmp_path, answer("403 No"), source="https://far.test/a.vp")
+    assert proxied.requests[1].startswith("CONNECT far.test:443")
+    assert TOKEN not in "".join(proxied.requests)
 
 
 # --- rules without a server ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "reach"),
-    [
-        ("127.255.255.255", Reach.LOOPBACK),
-        ("::ffff:127.0.0.1", Reach.LOOPBACK),
-        ("169.254.0.1", Reach.FORBIDDEN),
-        ("fe80::1%eth0", Reach.FORBIDDEN),
-        ("ff02::1", Reach.FORBIDDEN),
-        ("255.255.255.255", Reach.FORBIDDEN),
-        ("::127.0.0.1", Reach.FORBIDDEN),
-        ("172.16.0.1", Reach.PRIVATE),
-        ("172.32.0.1", Reach.PUBLIC),
-        ("100.127.255.255", Reach.PRIVATE),
-        ("fdff::1", Reach.PRIVATE),
-        ("::ffff:8.8.8.8", Reach.PUBLIC),
-        ("2001:4860:4860::8888", Reach.PUBLIC),
-    ],
-)
-def test_how_far_away_an_address_is(address: str, reach: Reach) -> None:
-    assert reach_of(address) is reach
-
-
-def test_only_what_is_numeric_has_a_reach() -> None:
-    with pytest.raises(ValueError, match="localhost"):
-        reach_of("localhost")
 
 
 @pytest.mark.parametrize(

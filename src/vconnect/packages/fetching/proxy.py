@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 from yarl import URL
 
-from .source import is_loopback
+from vconnect.packages.source import is_loopback
 
 _SCHEMES = ("http", "https")
 # Names that never belong to the public network; the others may be those of anything.
