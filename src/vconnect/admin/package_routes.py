@@ -62,7 +62,7 @@ class RescanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/verify``; see `Packages.verify`."""
+    """The body of ``POST /api/verify`` and ``/api/outdated``: the plugins, or none for all."""
 
     names: list[str] = []
 
@@ -76,6 +76,7 @@ def add_package_routes(app: web.Application, manager: Manager) -> None:
     app.router.add_post("/api/uninstall", routes.uninstall)
     app.router.add_post("/api/rescan", routes.rescan)
     app.router.add_post("/api/verify", routes.verify)
+    app.router.add_post("/api/outdated", routes.outdated)
     app.router.add_get("/api/plugins/{name}/versions", routes.versions)
 
 
@@ -140,6 +141,10 @@ class _Routes:
     async def verify(self, request: web.Request) -> web.Response:
         body = parse_body(await request.read() or b"{}", VerifyRequest)
         return json_response({"versions": await self._manager.packages.verify(body.names)})
+
+    async def outdated(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read() or b"{}", VerifyRequest)
+        return json_response({"plugins": await self._manager.packages.outdated(body.names)})
 
     async def versions(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

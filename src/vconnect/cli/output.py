@@ -237,6 +237,18 @@ def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
     _print_table(table)
 
 
+def print_outdated(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print what the sources of plugins have now."""
+    if not found:
+        click.echo("no plugins are installed")
+        return
+    rows = [
+        (one["name"], one["current"], one["available"], one["state"], one["reason"])
+        for one in found
+    ]
+    print_table_of(("plugin", "current", "available", "state", "reason"), rows)
+
+
 def print_verified(found: Sequence[Mapping[str, Any]]) -> None:
     """Print what became of each installed version."""
     for one in found:

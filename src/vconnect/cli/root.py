@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .commands import bench, control, logs, packages, projects, serve, settings, signing
+from .commands import bench, control, logs, packages, projects, serve, settings, signing, trust
 from .context import State, pass_state
 
 
@@ -65,12 +65,16 @@ for _command in (
     packages.uninstall,
     packages.rescan,
     packages.verify,
+    packages.outdated,
     settings.reload,
     settings.config,
     projects.pack,
     projects.new,
     signing.keygen,
     signing.sign,
+    trust.trust,
+    trust.untrust,
+    trust.trusted,
     bench.bench,
 ):
     root.add_command(_command)

@@ -48,6 +48,7 @@ from vconnect.settings.parts import (
 from vconnect.settings.source import SettingsSource
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.releases import Releases
+from vconnect.store.signatures import signatures_of
 from vconnect.supervision.admission import lane_limits
 from vconnect.supervision.launcher import Launcher
 from vconnect.supervision.start_slots import StartSlots
@@ -446,6 +447,7 @@ class PluginRuntimeManager(Orders):
         self._installer.configure(
             max_package_bytes=settings.max_package_bytes,
             allow_insecure_http=settings.allow_insecure_http,
+            signatures=signatures_of(settings),
         )
         self._logs.follow(settings.log_lines_per_second, settings.log_bytes_per_second)
         self.on_settings(settings)

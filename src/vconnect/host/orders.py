@@ -6,12 +6,14 @@ import logging
 
 from vconnect.dispatch.sending import Sender
 from vconnect.errors import ConflictError
+from vconnect.operations.packages import Packages
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import DISABLED_BY_OPERATOR, STOPPED_BY_OPERATOR, HostState
-from vconnect.plugins.status import Ordered
+from vconnect.plugins.status import Ordered, PluginStatus, Substate
 from vconnect.plugins.summary import PluginSummary, summarize
+from vconnect.settings.live import LiveSettings
 from vconnect.supervision.supervisor import Supervisor
 
 from .in_order import run_in_order, start_in_order
@@ -28,6 +30,8 @@ class Orders(Sender):
     _catalog: Catalog
     _roster: Roster
     _state: HostState
+    _live: LiveSettings
+    packages: Packages
 
     async def discover_plugins(self) -> list[PluginSummary]:
         """Read ``plugin_dir`` again, and return what is installed there, by name.
@@ -130,10 +134,11 @@ class Orders(Sender):
         self._check_open()
         await self.discover_plugins()
         self._catalog.check_tables()
+        changed = await self._find_changed() if self._live.now.verify_at_start else {}
         startable = [
             self._roster.of(plugin)
             for plugin in self._registry
-            if not plugin.is_external and not self._stays_stopped(plugin)
+            if not plugin.is_external and not self._stays_down(plugin, changed.get(plugin.name))
         ]
         warn_of_limit(len(startable))
         await start_in_order(startable)
@@ -178,6 +183,25 @@ class Orders(Sender):
         supervisor = self._roster.of(self._registry.get(name))
         self._state.want(supervisor.plugin.name, desired)
         return supervisor
+
+    async def _find_changed(self) -> dict[str, str]:
+        """Return the plugins whose current version is not what was installed, and how."""
+        found = await self.packages.verify()
+        return {one.name: one.in_words() for one in found if one.is_current and not one.is_sound}
+
+    def _stays_down(self, plugin: PluginRuntime, change: str | None) -> bool:
+        """Return whether it is not to be started; if so, say so in its summary and the log."""
+        if self._stays_stopped(plugin):
+            return True
+        if change is None:
+            return False
+        reason = (
+            f"its files are not those of its package ({change}); install the package again, or "
+            f"start it as it is: vconnect start {plugin.name}"
+        )
+        plugin.move(PluginStatus.ERROR, Substate.CHANGED, reason)
+        _log.error("plugin %s is not started: %s", plugin.name, reason)
+        return True
 
     def _stays_stopped(self, plugin: PluginRuntime) -> bool:
         """Return whether the operator has stopped it; if so, say so in its summary and the log."""

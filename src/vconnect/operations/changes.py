@@ -70,7 +70,8 @@ def failure(action: str, name: str, error: VConnectError) -> Change:
         action=action,
         result="failed",
         code=code_of(error),
-        reason=words_of(error),
+        # The row begins with the name.
+        reason=words_of(error).removeprefix(f"{name}: "),
         permissions=permissions,
     )
 

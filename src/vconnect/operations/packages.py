@@ -26,13 +26,10 @@ from vconnect.errors import (
     PluginStartError,
     VConnectError,
 )
-from vconnect.order import dependents
 from vconnect.packages.source import platform_name, shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.processes.directories import data_directory
-from vconnect.removal import remove_tree
 from vconnect.store.consent import configured_grant, decide, new_permissions
 from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion, is_store_directory
@@ -41,10 +38,18 @@ from vconnect.store.store import PluginStore
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
-from .changes import Change, Outcome, audit, failure, given_up, this_user
+from .changes import Change, Outcome, audit, failure, given_up, this_user, words_of
+from .removal import Removal
 from .rows import change_of, gone, preview, waits_for_consent
 from .turns import Turns
-from .versions import VersionSummary, last_words, source_of, summarize_versions, target_of
+from .versions import (
+    Outdated,
+    VersionSummary,
+    last_words,
+    source_of,
+    summarize_versions,
+    target_of,
+)
 
 # How long the disk may take to learn that a version has failed.
 _RECORDED_S = 5.0
@@ -108,6 +113,7 @@ class Packages:
         self._store = store
         self._state_dir = state_dir
         self._turns = turns or Turns()
+        self._removal = Removal(orders, catalog, registry, store, state_dir)
 
     async def install(
         self,
@@ -258,13 +264,13 @@ class Packages:
         async def change(name: str) -> Change:
             plugin = self._installed(name)
             if not force:
-                self._check_not_required(plugin, going)
+                self._removal.check_not_required(plugin, going)
             done = change_of("uninstall", plugin.name, plugin.current_version, None, "planned")
             if not dry_run:
                 async with self._turns.of(plugin.name):
-                    await self._remove(plugin, purge=purge)
+                    await self._removal.remove(plugin, purge=purge)
                 done = msgspec.structs.replace(done, result="removed")
-            stays = "" if purge else await self._what_stays(plugin)
+            stays = "" if purge else await self._removal.what_stays(plugin)
             return msgspec.structs.replace(done, reason=stays)
 
         order = list(reversed(self._dependencies_first(wanted)))
@@ -307,6 +313,38 @@ class Packages:
         if home is None or plugin.dev or not is_store_directory(home):
             return []
         return await in_thread(None, summarize_versions, home, running)
+
+    async def outdated(self, names: Iterable[str] = ()) -> list[Outdated]:
+        """Look what the sources of plugins have now; by default of all. Nothing is changed.
+
+        Packages are fetched for that, and thrown away.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        wanted = [self._registry.get(name) for name in _several(names)] or [
+            one for one in self._registry if not (one.dev or one.is_external)
+        ]
+        return [await self._look(one) for one in sorted(wanted, key=lambda one: one.name)]
+
+    async def _look(self, plugin: PluginRuntime) -> Outdated:
+        current = plugin.current_version.version if plugin.current_version is not None else ""
+        known = Outdated(name=plugin.name, current=current, state="unknown")
+        try:
+            source = await in_thread(None, source_of, self._installed(plugin.name))
+            found = await self._install(
+                "upgrade", source, may_replace=True, dry_run=True, only=plugin.name
+            )
+        except VConnectError as error:
+            return msgspec.structs.replace(known, reason=words_of(error))
+        asks = f"it asks for permissions: {', '.join(found.permissions)}"
+        return msgspec.structs.replace(
+            known,
+            available=found.after,
+            digest=found.digest,
+            state="current" if found.result == "unchanged" else "outdated",
+            reason=asks if found.permissions else "",
+        )
 
     async def verify(self, names: Iterable[str] = ()) -> list[Verified]:
         """Compare what is installed with what was installed; by default of all plugins.
@@ -508,36 +546,6 @@ class Packages:
             )
         return done
 
-    # Removal.
-
-    async def _remove(self, plugin: PluginRuntime, *, purge: bool) -> None:
-        was_wanted = plugin.desired == "running"
-        if not await self._orders.stop_plugin(plugin.name):
-            raise ConflictError(f"{plugin.name} was started again meanwhile; it is not removed")
-        try:
-            await in_thread(None, self._store.uninstall, _directory(plugin))
-        except InstallError:
-            if was_wanted:
-                with suppress(PluginError):  # its own state says why
-                    await self._orders.start_plugin(plugin.name)
-            raise
-        self._catalog.uninstalled(plugin)
-        if purge:
-            await in_thread(None, _purge, data_directory(plugin.name, self._state_dir))
-
-    def _check_not_required(self, plugin: PluginRuntime, going: set[str]) -> None:
-        required = {other.name: other.required_plugins for other in self._registry}
-        if others := sorted(dependents(required).get(plugin.name, set()) - going):
-            raise ConflictError(
-                f"{plugin.name} is required by {', '.join(others)}; remove them too, or use --force"
-            )
-
-    async def _what_stays(self, plugin: PluginRuntime) -> str:
-        data = data_directory(plugin.name, self._state_dir)
-        if not await in_thread(None, _has_files, data):
-            return ""
-        return f"its data stays in {data}; to remove it too, use --purge"
-
     # Names.
 
     def _installed(self, name: str) -> PluginRuntime:
@@ -585,17 +593,3 @@ def _several(names: Iterable[str]) -> list[str]:
 def _directory(plugin: PluginRuntime) -> str:
     assert plugin.home is not None, "it is installed"
     return plugin.home.name
-
-
-def _has_files(directory: Path) -> bool:
-    try:
-        return next(directory.iterdir(), None) is not None
-    except OSError:
-        return False
-
-
-def _purge(directory: Path) -> None:
-    try:
-        remove_tree(directory)
-    except OSError as error:
-        raise InstallError(f"{directory}: cannot be removed: {error.strerror}") from error

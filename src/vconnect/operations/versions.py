@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -34,6 +35,26 @@ class VersionSummary(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     source: str
     installed_at: float
+
+
+class Outdated(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source of a plugin has now.
+
+    Attributes:
+        name: The plugin.
+        current: The current version.
+        available: The version that its source has.
+        digest: The sha256 of that package.
+        state: ``current``, ``outdated``, or ``unknown``: the source could not be asked.
+        reason: Why it is unknown, or what speaks against an upgrade.
+    """
+
+    name: str
+    current: str = ""
+    available: str = ""
+    digest: str = ""
+    state: Literal["current", "outdated", "unknown"]
+    reason: str = ""
 
 
 def source_of(plugin: PluginRuntime) -> str:

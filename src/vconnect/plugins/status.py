@@ -49,6 +49,7 @@ class Substate(StrEnum):
     START_TIMEOUT = "start_timeout"
     BAD_CONFIG = "bad_config"
     BAD_MANIFEST = "bad_manifest"
+    CHANGED = "changed"
     REPLACING = "replacing"
     WAITING = "waiting"
     BACKOFF = "backoff"
@@ -61,6 +62,7 @@ class Substate(StrEnum):
 SELF_EXPLANATORY = (
     Substate.SPAWN_FAILED,
     Substate.BAD_MANIFEST,
+    Substate.CHANGED,
     Substate.HANDSHAKE_REFUSED,
     Substate.HANDSHAKE_TIMEOUT,
     Substate.START_TIMEOUT,

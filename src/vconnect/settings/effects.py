@@ -31,6 +31,7 @@ EFFECTS = _rows(
         interrupt_timeout stop_timeout restart restart_delay restart_max_delay restart_reset_after
         crash_limit crash_window after_crash_loop crash_hold start_concurrency watch allow_external
         max_external allow_insecure_http max_package_bytes keep_versions consent
+        require_signature on_revoked sources verify_at_start
         log_lines_per_second
         log_bytes_per_second
     """,
@@ -44,7 +45,8 @@ EFFECTS = _rows(
     asked="config",
     plugins="dev_plugins install",
     host="""
-        plugin_dir socket_path admin_path state_dir lock_file uvloop guardian cgroup cgroup_dir
+        plugin_dir socket_path admin_path state_dir lock_file trust_file uvloop guardian cgroup
+        cgroup_dir
         insecure_paths max_frame_bytes max_total_queued_bytes log_lines log_dir log_file_bytes
         log_files
     """,

@@ -13,7 +13,7 @@ from vconnect.names import LogLevel
 
 from .events import EventSettings
 from .limits import Sandbox
-from .model import PluginOptions
+from .model import PluginOptions, SourceOptions
 from .restarts import AfterCrashLoop, RestartMode
 
 # No sequences in general: a text is one too, and never what was meant.
@@ -85,7 +85,12 @@ class SettingsOptions(TypedDict, total=False):
     max_answer_keys: int | None
     consent: Literal["ask", "allow"] | None
     keep_versions: int | None
+    verify_at_start: bool | None
     lock_file: str | Path | None
+    trust_file: str | Path | None
+    require_signature: bool | None
+    on_revoked: Literal["serve", "hold"] | None
+    sources: Mapping[str, SourceOptions | Mapping[str, Any]] | None
     max_package_bytes: int | None
     log_lines: int | None
     log_lines_per_second: int | None

@@ -31,7 +31,7 @@ from vconnect.validation import place_and_words, uncapitalized, without_mark
 from .events import EventSettings, PluginEventOptions, problem_of_roles
 from .limits import ResourceLimits, TreeLimits
 from .match import Condition
-from .model import SECRET_NAME_RULE, PluginOptions, Settings
+from .model import SECRET_NAME_RULE, PluginOptions, Settings, SourceOptions
 from .paths import absolute_path, absolute_paths
 from .variables import TABLES, variable_of
 
@@ -43,12 +43,14 @@ _NAME_IN = " - at `key` in `"
 _TOML_PLACE = re.compile(r"(?P<words>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
 
 LOCK_FILE = "vconnect.lock"
+TRUST_FILE = "vconnect.trust"
 DEFAULT_CONFIG_FILE = "vconnect.toml"
 
 # The tables in which a key may be at home that was put into another one.
 _HOMES: dict[str, type[msgspec.Struct]] = {
     "[plugins]": Settings,
     "[plugins.options.NAME]": PluginOptions,
+    '[plugins.sources."SOURCE"]': SourceOptions,
     '[events."NAME"]': EventSettings,
     '[plugins.options.NAME.events."EVENT"]': PluginEventOptions,
     "[plugins.options.NAME.limits]": ResourceLimits,
@@ -94,7 +96,9 @@ def load_settings(
     """
     values: dict[str, Any] = dict(_DEFAULT_PATHS)
     if file is not None:
-        values |= {"lock_file": str(file.resolve().with_name(LOCK_FILE)), **_read_file(file)}
+        beside = {"lock_file": LOCK_FILE, "trust_file": TRUST_FILE}
+        values |= {key: str(file.resolve().with_name(name)) for key, name in beside.items()}
+        values |= _read_file(file)
     values |= _read_environment(environ or {})
     # The command line last, so that it wins over everything else.
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -231,7 +235,11 @@ def _convert(values: dict[str, Any], origin: str) -> Settings:
 
 def _check_tables(values: Mapping[str, Any], place: str, origin: str) -> None:
     """Convert the tables of events and plugins one by one, so that an error names its table."""
-    kinds: dict[str, type[msgspec.Struct]] = {"events": EventSettings, "options": PluginOptions}
+    kinds: dict[str, type[msgspec.Struct]] = {
+        "events": EventSettings,
+        "options": PluginOptions,
+        "sources": SourceOptions,
+    }
     for key, kind in kinds.items():
         tables = values.get(key)
         for name, table in tables.items() if isinstance(tables, dict) else ():

@@ -27,6 +27,7 @@ from .limits import Amount, ResourceLimits, Sandbox, TreeLimits
 from .restarts import AfterCrashLoop, RestartMode, RestartPolicy
 
 Consent = Literal["ask", "allow"]
+OnRevoked = Literal["serve", "hold"]
 OnDisconnect = Literal["wait", "replace"]
 
 MIB = 1024 * 1024
@@ -43,6 +44,18 @@ Window = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 FrameLimit = Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)]
 # Enough that no two hosts of a machine have the same.
 _HOST_CHARS = 16
+
+
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table ``[plugins.sources."BEGINNING"]``: settings for packages from there.
+
+    Attributes:
+        require_signature: Overrides `Settings.require_signature`.
+        keys: The numbers of the only keys whose signatures count; empty for all that are trusted.
+    """
+
+    require_signature: bool | None = None
+    keys: tuple[str, ...] = ()
 
 
 class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,8 +228,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             them, ``allow`` grants them.
         keep_versions: Number of versions kept of each installed plugin, including the current one;
             besides these, those that run.
+        verify_at_start: Whether the files of the plugins are compared with those of their packages
+            before the first start; those that differ are not started.
         lock_file: The file that says which packages were meant; by default ``vconnect.lock`` beside
             the configuration file, and none without one or if empty.
+        trust_file: The file with the keys whose signatures count; by default ``vconnect.trust``
+            beside the configuration file, and none without one or if empty.
+        require_signature: Whether a package must have a signature that counts.
+        on_revoked: What becomes of an installed version whose signer's key was revoked: ``serve``
+            says so and goes on, ``hold`` does not start it again.
+        sources: Settings by the beginning of a source, such as ``"https://plugins.example.com/"``.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
         log_lines: Lines of output kept in memory per plugin, and at most 4 MiB of them.
         log_lines_per_second: Lines of output accepted per plugin and second; the rest is counted.
@@ -299,7 +320,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_answer_keys: Count = 8192
     consent: Consent = "ask"
     keep_versions: Count = 2
+    verify_at_start: bool = False
     lock_file: str | None = None
+    trust_file: str | None = None
+    require_signature: bool = False
+    on_revoked: OnRevoked = "serve"
+    sources: dict[str, SourceOptions] = {}
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     log_lines_per_second: Count = 1000

@@ -51,6 +51,8 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
     dev_handshake_timeout: float
     cgroup: Literal["auto", "on", "off"]
     insecure_paths: bool
+    trust_file: str | None
+    on_revoked: Literal["serve", "hold"]
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True):

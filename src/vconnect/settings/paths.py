@@ -16,7 +16,7 @@ from vconnect.errors import ConfigError
 
 _PATHS = (
     *("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"),
-    "lock_file",
+    *("lock_file", "trust_file"),
 )
 _LISTS = ("sandbox_read",)
 # As in ``file:/path``, or in a URL that lacks a slash.

@@ -11,7 +11,7 @@ from .model import Settings
 
 PREFIX = "VCONNECT_"
 # Tables cannot be set by a variable.
-TABLES = ("config", "options", "events", "env")
+TABLES = ("config", "options", "events", "env", "sources")
 
 # What plugins get, commands read, and the tests and the build of vconnect itself use.
 _OTHERS = frozenset(

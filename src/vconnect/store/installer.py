@@ -29,6 +29,7 @@ from vconnect.packages.manifest import MANIFEST_NAME, Manifest
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
+from vconnect.trust.policy import Signing
 from vconnect.version import host_version
 
 from .consent import configured_grant, decide, new_permissions
@@ -36,6 +37,7 @@ from .home import PluginHome
 from .integrity import is_sound
 from .layout import InstalledVersion, Receipt, check_version
 from .listing import InstalledPlugin
+from .signatures import Found, Signatures, fetch_signature, signatures_of
 from .store import PluginStore, Staging
 from .trees import digest_of
 
@@ -93,6 +95,7 @@ class PluginInstaller:
         fetch_limits: Timeouts and retries of downloads.
         host: The host's plugin socket, for the messages of others that wait.
         lock_file: Where it is written down which packages were meant; ``None`` for nowhere.
+        signatures: Which signatures are asked for; by default none.
 
     Attributes:
         store: What is installed.
@@ -108,9 +111,14 @@ class PluginInstaller:
         fetch_limits: FetchLimits | None = None,
         host: str = "",
         lock_file: Path | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         self.store = PluginStore(plugin_dir, host, lock_file)
-        self.configure(max_package_bytes=max_package_bytes, allow_insecure_http=allow_insecure_http)
+        self.configure(
+            max_package_bytes=max_package_bytes,
+            allow_insecure_http=allow_insecure_http,
+            signatures=signatures or Signatures(),
+        )
         self._progress = progress
         self._fetch_limits = fetch_limits
 
@@ -124,14 +132,18 @@ class PluginInstaller:
             progress=progress,
             host=settings.socket_path,
             lock_file=Path(settings.lock_file) if settings.lock_file else None,
+            signatures=signatures_of(settings),
         )
 
-    def configure(self, *, max_package_bytes: int, allow_insecure_http: bool) -> None:
+    def configure(
+        self, *, max_package_bytes: int, allow_insecure_http: bool, signatures: Signatures
+    ) -> None:
         """Follow other settings, from the next installation on."""
         self._limits = ArchiveLimits(
             packed_bytes=max_package_bytes, unpacked_bytes=max_package_bytes
         )
         self._allow_insecure_http = allow_insecure_http
+        self._signatures = signatures
 
     def parse(self, url: str) -> Source:
         """Parse the source of a package, for `install`.
@@ -181,9 +193,10 @@ class PluginInstaller:
         staging = self.store.staging(stop)
         try:
             # The usual case at a host's start, which then writes nothing.
-            found = await in_thread(stop, self._find_stored, source)
+            signing = await in_thread(stop, self._signatures.policy_for, source)
+            found = await in_thread(stop, self._find_stored, source, signing)
             if found is None:
-                found = await self._fetched(source, staging, stop)
+                found = await self._fetched(source, signing, staging, stop)
             granted = await (check or _accept)(found.offer)
             if found.receipt is not None:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
@@ -194,7 +207,9 @@ class PluginInstaller:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
 
-    async def _fetched(self, source: Source, staging: Staging, stop: threading.Event) -> _Found:
+    async def _fetched(
+        self, source: Source, signing: Signing, staging: Staging, stop: threading.Event
+    ) -> _Found:
         """Fetch a package into a staging directory, and look at it."""
         await in_thread(stop, staging.open)
         fetched = await fetch(
@@ -206,7 +221,15 @@ class PluginInstaller:
             limits=self._fetch_limits,
             partial=self.store.partial,
         )
-        return await in_thread(stop, self._examine, source, fetched, staging, stop)
+        signed = Found(None)
+        if signing.is_needed:
+            signed = await fetch_signature(
+                source,
+                fetched.path,
+                staging.path,
+                allow_insecure_http=self._allow_insecure_http,
+            )
+        return await in_thread(stop, self._examine, source, fetched, signing, signed, staging, stop)
 
     async def apply(self, source: Source, consent: str = "allow") -> InstalledPlugin:
         """Install a package that the configuration names, unless that was done before.
@@ -291,7 +314,7 @@ class PluginInstaller:
         except OSError as error:
             _log.warning("%s: old downloads cannot be removed: %s", self.store.partial, error)
 
-    def _find_stored(self, source: Source) -> _Found | None:
+    def _find_stored(self, source: Source, signing: Signing) -> _Found | None:
         """Return a local package if the store has it. Blocks."""
         if source.path is None:
             return None
@@ -300,9 +323,9 @@ class PluginInstaller:
         except OSError:
             return None  # unpacking will report what is wrong with it
         _verify(source, digest)
-        return self._stored(digest)
+        return self._stored(digest, signing)
 
-    def _stored(self, digest: str) -> _Found | None:
+    def _stored(self, digest: str, signing: Signing) -> _Found | None:
         """Return the package with this digest if the store has it, unchanged."""
         plugin = self.store.with_digest(digest)
         if plugin is None:
@@ -311,10 +334,17 @@ class PluginInstaller:
         if version is None or not is_sound(version):
             return None  # changed by hand: it is unpacked again
         self.store.check_locked(plugin.home.name, version.version, digest)
+        signing.check_stored(version.name, version.signer)
         return _Found(Offer(plugin.home.name, version.version, digest, is_stored=True))
 
     def _examine(
-        self, source: Source, fetched: Fetched, staging: Staging, stop: threading.Event
+        self,
+        source: Source,
+        fetched: Fetched,
+        signing: Signing,
+        signed: Found,
+        staging: Staging,
+        stop: threading.Event,
     ) -> _Found:
         """Unpack and check a package. Blocks."""
         origin, archive = source.shown, fetched.path
@@ -326,8 +356,9 @@ class PluginInstaller:
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
         _verify(source, digest)
-        if stored := self._stored(digest):
+        if stored := self._stored(digest, signing):
             return stored
+        signer = signing.verify(archive, signed.signature, signed.why_none)
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         # What was unpacked must be what was digested; another user's file may change meanwhile.
         if _digest_of(archive)[0] != digest:
@@ -335,7 +366,9 @@ class PluginInstaller:
         manifest = unpacked.manifest
         self._check_manifest(manifest, unpacked.path, origin)
         self.store.check_locked(manifest.plugin, manifest.version, digest)
+        before = self.store.signer_before(manifest.plugin)
         receipt = Receipt(
+            signer=signing.confirm(signer, manifest.plugin, manifest.version, digest, before),
             name=manifest.plugin,
             version=manifest.version,
             sha256=digest,

@@ -66,6 +66,7 @@ class InstalledVersion(msgspec.Struct, frozen=True):
             directory.
         directory: Its directory, ``plugin_dir/NAME/versions/V+D``.
         granted: The permissions that were granted to it; ``None`` for all that it asks for.
+        signer: The number of the key that has signed it; empty if nobody has.
     """
 
     name: str
@@ -73,6 +74,7 @@ class InstalledVersion(msgspec.Struct, frozen=True):
     digest: str
     directory: Path
     granted: tuple[str, ...] | None = None
+    signer: str = ""
 
     @property
     def package(self) -> Path:
@@ -99,6 +101,7 @@ class ReceiptHead(msgspec.Struct, frozen=True, kw_only=True):
         version: The version as its manifest has it.
         sha256: The digest of the package file; see `InstalledVersion.digest`.
         granted: See `InstalledVersion.granted`.
+        signer: See `InstalledVersion.signer`.
     """
 
     format: int = FORMAT
@@ -106,6 +109,7 @@ class ReceiptHead(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     sha256: str
     granted: tuple[str, ...] | None = None
+    signer: str = ""
 
 
 class Receipt(ReceiptHead, frozen=True, kw_only=True):
@@ -205,7 +209,12 @@ def read_version(directory: Path) -> InstalledVersion:
     if not (directory / PACKAGE).is_dir():
         raise InstallError(f"{directory / PACKAGE} is missing")
     return InstalledVersion(
-        receipt.name, receipt.version, receipt.sha256, directory, receipt.granted
+        receipt.name,
+        receipt.version,
+        receipt.sha256,
+        directory,
+        receipt.granted,
+        receipt.signer,
     )
 
 

@@ -48,6 +48,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
         name: The plugin's canonical name.
         version: The version, as its manifest has it.
         requested: What was asked for: a path or URL, without credentials.
+        signer: The number of the key that has signed it; empty if it was accepted unsigned.
         tree: The digest of the package's contents, whatever they were compressed with.
         permissions: The permissions that its manifest asks for.
         locked: When this package was locked first.
@@ -58,6 +59,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     requested: str = ""
     tree: str = ""
+    signer: str = ""
     permissions: tuple[str, ...] = ()
     locked: datetime = msgspec.field(
         default_factory=lambda: datetime.now(UTC).replace(microsecond=0)

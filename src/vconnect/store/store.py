@@ -220,6 +220,18 @@ class PluginStore:
         locked = self.locks.entries().get(plugin) if self.locks is not None else None
         return consent_before(self.home(plugin).current(), locked)
 
+    def signer_before(self, plugin: str) -> str:
+        """Return who has signed what is locked of a plugin, or else its current version.
+
+        Raises:
+            ConfigError: The lock file cannot be used.
+        """
+        locked = self.locks.entries().get(plugin) if self.locks is not None else None
+        if locked is not None:
+            return locked.signer
+        current = self.home(plugin).current()
+        return current.signer if current is not None else ""
+
     def check_locked(self, plugin: str, version: str, digest: str) -> None:
         """Refuse a package that is not the one that was locked under its version.
 
@@ -510,6 +522,7 @@ def _locked(version: InstalledVersion) -> Locked:
         version=version.version,
         requested=receipt.source,
         tree=f"sha256:{receipt.tree}" if receipt.tree else "",
+        signer=version.signer,
         permissions=granted_to(manifest, version).permissions if manifest is not None else (),
         files={platform_name(): LockedFile(sha256=version.digest, size=receipt.size)},
     )

@@ -46,6 +46,12 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     reason: str = ""
 
+    def in_words(self) -> str:
+        """Say what speaks against it."""
+        kinds = {"changed": self.changed, "missing": self.missing, "extra": self.extra}
+        found = [f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items() if paths]
+        return "; ".join(filter(None, (self.reason, *found)))
+
     @property
     def is_sound(self) -> bool:
         """Whether nothing speaks against it."""

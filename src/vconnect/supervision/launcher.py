@@ -56,6 +56,7 @@ from vconnect.store.layout import InstalledVersion
 from vconnect.store.listing import Located, granted_to
 from vconnect.store.releases import Releases
 from vconnect.threads import in_thread
+from vconnect.trust.keyring import Keyring
 
 from .config_checks import ConfigChecks
 from .endings import failed_start
@@ -231,6 +232,7 @@ class Launcher:
 
     def _read_manifest(self, plugin: PluginRuntime, located: Located) -> Manifest | None:
         """Read the manifest again: the package may have been replaced, or its author edited it."""
+        self._check_signer(plugin, located.version)
         file = located.path / MANIFEST_NAME
         manifest = read_manifest_if_any(file)
         if manifest is not None:
@@ -239,6 +241,22 @@ class Launcher:
         self._registry.check_requirements(plugin, manifest)
         self._configs.check(plugin, manifest, file)
         return manifest
+
+    def _check_signer(self, plugin: PluginRuntime, version: InstalledVersion | None) -> None:
+        """Say so, or refuse, if the key that has signed a version was revoked."""
+        if version is None or not version.signer or not self._settings.trust_file:
+            return
+        try:
+            key = Keyring(Path(self._settings.trust_file)).keys().get(version.signer)
+        except ConfigError as error:
+            _log.warning("plugin %s: its signer cannot be looked up: %s", plugin.name, error)
+            return
+        if key is None or key.revoked is None:
+            return
+        words = f"its version {version.version} is signed by {key.id}, which {key.problem()}"
+        if self._settings.on_revoked == "hold":
+            raise PluginStartError(plugin.name, f"{words}; it is held (on_revoked)")
+        _log.warning("plugin %s: %s; it serves on (on_revoked)", plugin.name, words)
 
     def _launch(
         self, plugin: PluginRuntime, located: Located, manifest: Manifest | None

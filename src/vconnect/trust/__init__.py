@@ -5,5 +5,7 @@
 `signing`   signs a file, and verifies a signature; needs the extra ``sign``
 `passwords` encrypts a secret key with a password
 `files`     keys and signatures on the disk
+`keyring`   ``vconnect.trust``: whose signatures count, and for what
+`policy`    what the signature of a package is worth
 =========== ===========================================================
 """

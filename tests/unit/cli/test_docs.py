@@ -23,7 +23,7 @@ ISOLATION = (DOCS / "isolation.md").read_text(encoding="utf-8")
 COMMANDS = (DOCS / "commands.md").read_text(encoding="utf-8")
 ADMINISTRATION = (DOCS / "administration.md").read_text(encoding="utf-8")
 FIELDS = msgspec.structs.fields(Settings)
-TABLES = {"config", "options", "events", "env"}
+TABLES = {"config", "options", "events", "env", "sources"}
 
 
 def rows(page: str, header: str) -> list[list[str]]:

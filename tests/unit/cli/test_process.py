@@ -71,6 +71,7 @@ def test_every_command_has_help() -> None:
             "list",
             "logs",
             "new",
+            "outdated",
             "pack",
             "release",
             "reload",
@@ -82,7 +83,10 @@ def test_every_command_has_help() -> None:
             "start",
             "status",
             "stop",
+            "trust",
+            "trusted",
             "uninstall",
+            "untrust",
             "upgrade",
             "verify",
         ]

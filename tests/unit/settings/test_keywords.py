@@ -12,7 +12,7 @@ import pytest
 from vconnect.settings.events import EventSettings
 from vconnect.settings.keywords import SettingsOptions, Texts
 from vconnect.settings.load import with_options
-from vconnect.settings.model import PluginOptions, Settings
+from vconnect.settings.model import PluginOptions, Settings, SourceOptions
 from vconnect.settings.paths import _PATHS
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
@@ -24,6 +24,7 @@ TABLES = {
     "options": Mapping[str, PluginOptions | Mapping[str, Any]],
     "events": Mapping[str, EventSettings | Mapping[str, Any]],
     "env": Mapping[str, str],
+    "sources": Mapping[str, SourceOptions | Mapping[str, Any]],
 }
 
 

@@ -7,6 +7,7 @@
 `settings` reloads the configuration, and changes that of a plugin
 `logs`     shows a plugin's output, and follows it
 `projects` creates a plugin project, and a package from one
+`trust`    whose signatures count
 `signing`  makes keys, and signs packages
 `bench`    measures this machine
 ========== ================================================================================

@@ -10,8 +10,13 @@ from typing import Any
 
 import click
 
-from vconnect.cli.exit_codes import NOT_VERIFIED, exit_code_of, worst
-from vconnect.cli.output import print_changes, print_consent, print_verified
+from vconnect.cli.exit_codes import FAILED, NOT_VERIFIED, exit_code_of, worst
+from vconnect.cli.output import (
+    print_changes,
+    print_consent,
+    print_outdated,
+    print_verified,
+)
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
 
@@ -166,6 +171,18 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
     host.show(found, print_verified)
     sound = all(one["verdict"] in ("ok", "not from a package") for one in found)
     host.exit(0 if sound else NOT_VERIFIED)
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1, callback=check_words)
+@click.option("--exit-code", is_flag=True, help="End with 1 if any plugin is outdated.")
+@asks_host
+def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
+    """Show what the sources of plugins have now. Nothing is changed."""
+    found = host.post("/api/outdated", {"names": list(names)})["plugins"]
+    host.show(found, print_outdated)
+    is_any = any(one["state"] == "outdated" for one in found)
+    host.exit(FAILED if exit_code and is_any else 0)
 
 
 def _change(

@@ -25,6 +25,7 @@ _OPTIONS = {
     "dev_plugins": "--dev",
     "guardian": "--guardian/--no-guardian",
     "uvloop": "--uvloop/--no-uvloop",
+    "verify_at_start": "--verify",
 }
 
 
@@ -48,6 +49,11 @@ _OPTIONS = {
 @click.option("--debug", is_flag=True, help="Debug mode: pass --debug to plugins, log more.")
 @click.option(
     "--log-level", type=click.Choice(list(LOG_LEVELS)), help="Pass --log-level to plugins."
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare the files of the plugins with those of their packages before the first start.",
 )
 @click.option(
     "--allow-external",
@@ -79,6 +85,7 @@ def serve(
     install: tuple[str, ...],
     debug: bool,
     log_level: str | None,
+    verify: bool,
     allow_external: bool,
     insecure_paths: bool,
     uvloop: bool | None,
@@ -98,6 +105,7 @@ def serve(
         "install": install or None,
         "debug": debug or None,
         "log_level": log_level,
+        "verify_at_start": verify or None,
         "allow_external": allow_external or None,
         "insecure_paths": insecure_paths or None,
         "uvloop": uvloop,

@@ -1,0 +1,197 @@
+"""``vconnect trust``, ``untrust`` and ``trusted``: whose signatures count here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vconnect.cli.context import config_option, settings_for
+from vconnect.cli.output import clean, print_json, print_table_of
+from vconnect.errors import ConfigError, SignatureError
+
+if TYPE_CHECKING:
+    from vconnect.trust.keyring import Keyring, TrustedKey
+    from vconnect.trust.minisign import PublicKey
+
+
+def _with_keyring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Find the trust file by the configuration, or by ``--file``."""
+
+    def wrapper(config: Path | None, file: Path | None, **more: Any) -> Any:
+        from vconnect.trust.keyring import Keyring
+
+        path = file or settings_for(config).trust_file
+        if not path:
+            raise ConfigError(
+                "there is no trust file: it lies beside the configuration file; use --config, or "
+                "name it with --file"
+            )
+        return command(Keyring(Path(path)), **more)
+
+    update_wrapper(wrapper, command)
+    file_option = click.option(
+        "--file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The trust file.  [default: from the configuration]",
+    )
+    return config_option(file_option(wrapper))
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+@click.command()
+@click.argument("key", metavar="FILE|KEY")
+@click.option(
+    "--for",
+    "plugins",
+    multiple=True,
+    metavar="NAME",
+    help="Only for plugins named like NAME; repeatable.",
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URL",
+    help="Only for packages whose source begins with URL; repeatable.",
+)
+@click.option("--succeeds", metavar="ID", help="The trusted key that hands over to this one.")
+@click.option("--not-after", metavar="DATE", help="From when on it may sign nothing more.")
+@click.option("--comment", metavar="TEXT", default="", help="Whose key it is.")
+@_json
+@_with_keyring
+def trust(
+    keyring: Keyring,
+    key: str,
+    plugins: tuple[str, ...],
+    sources: tuple[str, ...],
+    succeeds: str | None,
+    not_after: str | None,
+    comment: str,
+    as_json: bool,
+) -> None:
+    """Let the signatures of a key count: a file NAME.pub, or the key itself.
+
+    With --succeeds, the file needs a signature NAME.pub.minisig of the old key: packages of the new
+    one are accepted where the old one has signed before.
+    """
+    from vconnect.operations.changes import this_user
+    from vconnect.trust.keyring import TrustedKey
+
+    public = _public_key(key)
+    if succeeds is not None:
+        _check_succession(keyring, Path(key), succeeds)
+    added = TrustedKey(
+        id=public.id,
+        key=public.line(),
+        comment=comment or public.comment,
+        plugins=plugins,
+        sources=sources,
+        added=datetime.now(UTC).replace(microsecond=0),
+        by=this_user(),
+        not_after=_date(not_after),
+        succeeds=keyring.find(succeeds).id if succeeds is not None else "",
+    )
+    keyring.add(added)
+    _show(added, f"trusted in {keyring.path}", as_json)
+
+
+@click.command()
+@click.argument("number", metavar="ID")
+@click.option("--revoke", is_flag=True, help="Accept nothing more that it has ever signed.")
+@click.option("--reason", metavar="TEXT", default="", help="Why it is revoked.")
+@_json
+@_with_keyring
+def untrust(keyring: Keyring, number: str, revoke: bool, reason: str, as_json: bool) -> None:
+    """Forget a key, or with --revoke remember that nothing of it counts any more.
+
+    What is installed serves on; the log and `verify` say so (on_revoked in the configuration).
+    """
+    if reason and not revoke:
+        raise click.UsageError("--reason is for --revoke")
+    key = keyring.revoke(number, reason) if revoke else keyring.remove(number)
+    _show(key, "revoked" if revoke else "forgotten", as_json)
+
+
+@click.command()
+@_json
+@_with_keyring
+def trusted(keyring: Keyring, as_json: bool) -> None:
+    """List the keys whose signatures count."""
+    import msgspec
+
+    keys = list(keyring.keys().values())
+    if as_json:
+        print_json({"keys": msgspec.to_builtins(keys)})
+        return
+    if not keys:
+        where = clean(str(keyring.path))
+        click.echo(f"{where} has no keys; to trust one, use: vconnect trust FILE")
+        return
+    rows = [
+        (
+            key.id,
+            key.comment,
+            ", ".join(key.plugins) or "all",
+            ", ".join(key.sources) or "all",
+            key.problem() or "counts",
+        )
+        for key in keys
+    ]
+    print_table_of(("key", "comment", "plugins", "sources", "state"), rows)
+
+
+def _public_key(text: str) -> PublicKey:
+    """Read a key's file, or the key itself."""
+    from vconnect.trust.files import read_public
+    from vconnect.trust.minisign import parse_public_key
+
+    if Path(text).exists() or text.endswith(".pub"):
+        return read_public(Path(text))
+    return parse_public_key(text)
+
+
+def _check_succession(keyring: Keyring, file: Path, number: str) -> None:
+    """Refuse a key that the old one has not signed."""
+    from vconnect.durable import open_regular
+    from vconnect.trust.files import SIGNATURE_SUFFIX, read_signature
+    from vconnect.trust.signing import verify
+
+    old = keyring.find(number)
+    if problem := old.problem():
+        raise ConfigError(f"the key {old.id} {problem}; it cannot hand over to another one")
+    signature = read_signature(file.with_name(file.name + SIGNATURE_SUFFIX))
+    try:
+        with open_regular(file) as content:
+            verify(content, signature, old.public)
+    except OSError as error:
+        raise SignatureError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no date; expected one such as 2027-01-31", param_hint="--not-after"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _show(key: TrustedKey, words: str, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        print_json(msgspec.to_builtins(key))
+        return
+    whose = f" ({key.comment})" if key.comment else ""
+    click.echo(clean(f"key {key.id}{whose}: {words}"))
