@@ -1,9 +1,10 @@
 """What a change of a running host costs: ``python -m benchmarks.packages``.
 
 A host serves an echo plugin in C. Twenty further versions are installed from their files one after
-the other, and each is unpacked, started, and takes over. Then a package of 200 MiB is installed while the plugin gets a thousand
-events a second: how late the loop was, and how much the host's memory grew. At last, GNU tar and
-the host unpack the same package in turns, into the same file system.
+the other, and each is unpacked, started, and takes over. Then a package of 200 MiB is installed
+while the plugin gets a thousand events a second: how late the loop was, and how much the host's
+memory grew. At last, GNU tar and the host unpack the same package in turns, into the same file
+system.
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 # special in any of them, and no leading dot or dash.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
+# `may_be_named` of the canonical name, as one pattern for JSON Schema.
+_PREFIX = "(?:" + "|".join(map(re.escape, PREFIXES)) + ")"
+PLUGIN_NAME_PATTERN = f"{_PREFIX}?(?!{_PREFIX})(?=.{{1,{MAX_NAME_LENGTH}}}$){_NAME.pattern}"
+"""What the whole of a plugin's name matches, with its prefix if it has one."""
+
 NAME_RULE = (
     f"1 to {MAX_NAME_LENGTH} of the characters A-Z a-z 0-9 . _ -, beginning with a letter, "
     "a digit or _, with at most one of the prefixes wk.plugin. and v.plugin."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,6 +15,21 @@ _BYTE = re.compile(r" \(byte (\d+)\)$")
 # Every escape of a JSON string, so that the second half of `\\u` is not taken for one.
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _TRUNCATED = "Input data was truncated"
+
+
+class Fault(NamedTuple):
+    """Something that is wrong.
+
+    Attributes:
+        place: Where: a file, a key, or both; empty for the whole.
+        words: What was got, what is allowed, and what to do.
+    """
+
+    place: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.words}" if self.place else self.words
 
 
 def place_and_words(error: msgspec.DecodeError) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from vconnect.errors import ManifestError
 from vconnect.packages.config_schema import rules
 from vconnect.packages.config_schema.check import check_schema, find_violation
 from vconnect.packages.manifest import parse_manifest
-from vconnect.settings import load
+from vconnect.settings.explain import explain
 from vconnect.settings.model import PluginOptions, Settings
 
 scalars = st.one_of(
@@ -94,6 +94,6 @@ def test_whatever_is_wrong_in_a_table_is_explained(table, kind):
     try:
         msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        explained = load._explain(error, kind, table, "here")
+        explained = str(explain(error, kind, table, "here"))
         assert explained.startswith("here")
         assert "[...]" not in explained.replace("'[...]'", "")

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from vconnect.checks.report import Report
     from vconnect.packages.pack import Packed
+    from vconnect.packages.preparation import PackedFile
+    from vconnect.packages.selection import LeftOut
 
 _STYLES = {
     "Running": "green",
@@ -42,6 +45,7 @@ _UNESCAPED = re.compile(f"[{UNSAFE_BEYOND_ASCII}]")
 _PIPE_WIDTH = 10_000
 
 _SHOWN_PATHS = 10
+_SHOWN_FILES = 100
 
 
 def clean(text: str) -> str:
@@ -305,24 +309,52 @@ def _why_refused(outcome: Mapping[str, Any]) -> str:
     return f": {clean(refusal['message'])} ({clean(refusal['code'])})"
 
 
-def print_packed(made: Packed) -> None:
-    """Print what is in a new package, what is not, and what to do next."""
-    width = max(len(_size(file.size_bytes)) for file in made.files)
+def print_packed(made: Packed, *, list_all: bool = False) -> None:
+    """Print what is in a new package, what is not, and its digests."""
+    _print_files(made.files, list_all=list_all)
+    _print_left_out(made.left_out)
     for file in made.files:
+        if file.is_large:
+            click.echo(
+                f"warning: {clean(file.path)} has {_size(file.size_bytes)}; if it is not needed, "
+                "leave it out with a line in .vpignore",
+                err=True,
+            )
+    total = _size(sum(file.size_bytes for file in made.files))
+    path = clean(str(made.path))
+    click.echo(f"wrote {path}: {len(made.files)} files, {total} ({_size(made.size_bytes)} packed)")
+    click.echo(f"sha256 {made.sha256} (in {path}.sha256)")
+    click.echo(f"tree   {made.tree}")
+
+
+def _print_files(files: Sequence[PackedFile], *, list_all: bool) -> None:
+    shown = files if list_all else files[:_SHOWN_FILES]
+    width = max(len(_size(file.size_bytes)) for file in shown)
+    for file in shown:
         click.echo(f"{_size(file.size_bytes):>{width}}  {clean(file.path)}")
-    by_rules = [left.path for left in made.left_out if not left.is_secret]
+    if len(files) > len(shown):
+        click.echo(f"and {len(files) - len(shown)} more files; all of them with: --list")
+
+
+def _print_left_out(left_out: Sequence[LeftOut]) -> None:
+    by_rules = [left.path for left in left_out if not left.is_secret]
     if by_rules:
         shown = ", ".join(map(clean, by_rules[:_SHOWN_PATHS]))
         more = f" and {len(by_rules) - _SHOWN_PATHS} more" if len(by_rules) > _SHOWN_PATHS else ""
         click.echo(f"left out by rules: {shown}{more}")
-    for left in made.left_out:
+    for left in left_out:
         if left.is_secret:
             path = clean(left.path)
             click.echo(f"left out: {path} {left.reason}; to pack it: --include {path}", err=True)
-    total = _size(sum(file.size_bytes for file in made.files))
-    path = clean(str(made.path))
-    click.echo(f"wrote {path}: {len(made.files)} files, {total} ({_size(made.size_bytes)} packed)")
-    click.echo(f"next: vconnect serve --install {path}")
+
+
+def print_report(report: Report) -> None:
+    """Print what a check has found, one line each, and how many faults there are."""
+    for finding in report.findings:
+        mark = "" if finding.is_fault else "note: "
+        click.echo(f"{mark}{clean(finding.place)}: {clean(finding.message)}")
+    count = report.faults
+    click.echo("no faults" if not count else f"{count} fault{'s' if count > 1 else ''}")
 
 
 def print_bench(report: Mapping[str, Any]) -> None:

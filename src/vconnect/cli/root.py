@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import click
 
-from .commands import bench, control, logs, packages, projects, serve, settings, signing, trust
+from .commands import (
+    bench,
+    checking,
+    control,
+    logs,
+    packages,
+    projects,
+    serve,
+    settings,
+    signing,
+    trust,
+)
 from .context import State, pass_state
 
 
@@ -70,6 +81,8 @@ for _command in (
     settings.config,
     projects.pack,
     projects.new,
+    checking.check,
+    checking.schema,
     signing.keygen,
     signing.sign,
     trust.trust,

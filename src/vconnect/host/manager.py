@@ -32,9 +32,10 @@ from vconnect.plugins.state_file import (
 from vconnect.plugins.summary import PluginSummary
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.peer import gains_no_privileges, identify
+from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.live import LiveSettings
-from vconnect.settings.load import parse_dev_plugin, with_options
+from vconnect.settings.load import with_options
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import (
     CgroupSettings,

@@ -23,6 +23,7 @@ from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.configuration import ConfigOverride, still_valid, with_overrides
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
+from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.differences import (
     Difference,
     config_differences,
@@ -30,7 +31,6 @@ from vconnect.settings.differences import (
     option_differences,
 )
 from vconnect.settings.live import LiveSettings
-from vconnect.settings.load import parse_dev_plugin
 from vconnect.settings.model import Settings
 from vconnect.settings.source import SettingsSource
 from vconnect.supervision.launcher import Launcher

@@ -14,11 +14,13 @@ import shutil
 import stat
 import threading
 import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from vconnect.errors import InstallError, ManifestError
+from vconnect.validation import Fault
 
 from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from .tar import DIRECTORY, FILE, Member, TarReader
@@ -37,6 +39,8 @@ _MAX_COMPONENT_BYTES = 255
 # Enough to recognize a name in an error message.
 _SHOWN_CHARACTERS = 120
 _SHOWN_NAMES = 5
+# A package may have as many faults as members.
+_MAX_FAULTS = 100
 # No path is ever followed through a link (O_NOFOLLOW), and no existing file is overwritten
 # (O_EXCL), even if something else writes to the directory at the same time.
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -112,13 +116,59 @@ def unpack(
         raise InstallError(f"{origin}: {_os_words(error)}") from error
 
 
+def unpack_sound(
+    archive: Path, directory: Path, limits: ArchiveLimits | None = None, *, origin: str
+) -> list[Fault]:
+    """Unpack what no rule refuses into a new directory, to look at it. Blocks.
+
+    Returns:
+        What is wrong with the archive and its members; of a package with many faults, the first.
+    """
+    limits = limits or ArchiveLimits()
+    faults: list[Fault] = []
+    try:
+        directory.mkdir()
+        _unpack_members(archive, directory, limits, origin, None, faults)
+    except (InstallError, OSError) as error:
+        words = _os_words(error) if isinstance(error, OSError) else str(error)
+        faults.append(Fault(origin, words.removeprefix(f"{origin}: ")))
+    return faults
+
+
+def find_refusals(
+    members: Iterable[Member], origin: str, limits: ArchiveLimits | None = None
+) -> Iterator[Fault]:
+    """Yield which of the members that a package would have it must not have, and why."""
+    names = _Names(limits or ArchiveLimits())
+    for member in members:
+        try:
+            names.admit(member)
+        except _RefusedError as refusal:
+            yield _fault(origin, member, refusal)
+
+
+def _fault(origin: str, member: Member, refusal: _RefusedError) -> Fault:
+    return Fault(f"{origin}: {_shown(member.name)}", str(refusal))
+
+
 def _unpack_members(
     archive: Path,
     directory: Path,
     limits: ArchiveLimits,
     origin: str,
     stop: threading.Event | None,
+    faults: list[Fault] | None = None,
 ) -> None:
+    """Unpack each member.
+
+    Args:
+        archive: The package.
+        directory: The target, which exists.
+        limits: The limits for the package.
+        origin: The package's name in messages.
+        stop: Set by another thread to cancel.
+        faults: What is refused is appended to it; ``None`` to raise at the first.
+    """
     with os.fdopen(_open_archive(archive, limits, origin), "rb") as file:
         root = os.open(directory, _DIRECTORY_FLAGS)
         try:
@@ -126,11 +176,18 @@ def _unpack_members(
             os.fchmod(root, 0o755)
             names = _Names(limits)
             reader = TarReader(file, origin, limits.unpacked_bytes)
-            skipped = [
-                member.name
-                for member in reader
-                if not _unpack_member(reader, member, root, names, origin, stop)
-            ]
+            skipped = []
+            for member in reader:
+                try:
+                    if not _unpack_member(reader, member, root, names, origin, stop):
+                        skipped.append(member.name)
+                except _RefusedError as refusal:
+                    fault = _fault(origin, member, refusal)
+                    if faults is None:
+                        raise InstallError(str(fault)) from None
+                    faults.append(fault)
+                    if len(faults) >= _MAX_FAULTS:
+                        raise InstallError("has more faults, which are not listed") from None
         finally:
             os.close(root)
     if skipped:
@@ -165,7 +222,12 @@ def _unpack_member(
     origin: str,
     stop: threading.Event | None,
 ) -> bool:
-    """Unpack one member, and return whether it counts."""
+    """Unpack one member, and return whether it counts.
+
+    Raises:
+        _RefusedError: It violates a rule.
+        InstallError: Writing failed.
+    """
     try:
         _check_stop(stop)
         parts = names.admit(member)
@@ -181,8 +243,6 @@ def _unpack_member(
                 _write_file(reader, parent, parts[-1], _reduced_mode(member.mode), stop)
         finally:
             os.close(parent)
-    except _RefusedError as refusal:
-        raise InstallError(f"{origin}: {_shown(member.name)}: {refusal}") from None
     except OSError as error:
         raise InstallError(f"{origin}: {_shown(member.name)}: {_os_words(error)}") from error
     return True
@@ -353,7 +413,7 @@ def _digest(text: str) -> bytes:
 
 def _inspect(directory: Path, origin: str) -> Unpacked:
     """Find the manifest, and check that its entry exists."""
-    path = _package_root(directory, origin)
+    path = package_root(directory, origin)
     with (path / MANIFEST_NAME).open("rb") as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)
     try:
@@ -369,7 +429,12 @@ def _inspect(directory: Path, origin: str) -> Unpacked:
     return Unpacked(path, manifest)
 
 
-def _package_root(directory: Path, origin: str) -> Path:
+def package_root(directory: Path, origin: str) -> Path:
+    """Return where the manifest is in an unpacked package.
+
+    Raises:
+        InstallError: It has none at its root or in its only top-level directory.
+    """
     if (directory / MANIFEST_NAME).is_file():
         return directory
     # Archives made from outside of the directory, such as those of GitHub, have one at the top.

@@ -65,6 +65,21 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
         return [str(file)]
 
 
+def check_program(plugin: str, file: Path) -> None:
+    """Refuse a program that could not be started.
+
+    Args:
+        plugin: The plugin's canonical name.
+        file: The program.
+
+    Raises:
+        PluginStartError: It is not an executable file, or a script whose first line is wrong.
+    """
+    with _os_errors_in_words(plugin):
+        _check_executable(plugin, file)
+        _check_first_line(plugin, file)
+
+
 def dev_command(plugin: str, path: Path) -> list[str]:
     """Return the command that starts a plugin from its source directory.
 

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from vconnect._framing import parse_message
 from vconnect.bounds import (
     MAX_CAPABILITIES,
+    MAX_NAME_BYTES,
     MAX_PERMISSIONS,
     MAX_REQUIREMENTS,
     MAX_VERSION_BYTES,
@@ -25,10 +27,10 @@ from vconnect.bounds import (
 from vconnect.durable import read_regular
 from vconnect.errors import ManifestError, RemoteProtocolError
 from vconnect.json_rule import find_problem
-from vconnect.names import NAME_RULE, canonical_name, may_be_named
-from vconnect.validation import explain_json, place_and_words, without_mark
+from vconnect.names import NAME_RULE, PLUGIN_NAME_PATTERN, canonical_name, may_be_named
+from vconnect.validation import Fault, explain_json, place_and_words, without_mark
 
-from .semver import Range, parse_range
+from .semver import RANGE_PATTERN, Range, parse_range
 
 MANIFEST_NAME = "plugin.json"
 # It is read into memory as a whole, from packages that are not trusted.
@@ -41,10 +43,34 @@ _BOUNDS = {
     "before": MAX_REQUIREMENTS,
     "after": MAX_REQUIREMENTS,
 }
+_SIZES = {"version": MAX_VERSION_BYTES, "platform": MAX_VERSION_BYTES, "entry": MAX_WORDS_BYTES}
 # A file of this size is read again to explain what is wrong with it.
 _EXPLAINED_BYTES = 16 * 1024
 # Bytes of a value that an error quotes.
 _SHOWN = 100
+_PLACEHOLDER = "x"
+
+
+# What an editor is told of a field. It is not enforced by its type: `find_faults` has better words.
+
+
+def _matches(pattern: str, **more: Any) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema={"pattern": f"^{pattern}$", **more})
+
+
+def _at_most(items: int) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema={"maxItems": items})
+
+
+# Those of the characters that are not printable which occur.
+_PRINTABLE = (
+    r"[^\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*"
+)
+_INSIDE = _matches(r"(?!/)(?!(?:[^\u0000]*/)?\.\.(?:/|$))[^\u0000]*", maxLength=MAX_WORDS_BYTES)
+_INTEGER = msgspec.Meta(extra_json_schema={"minimum": -(1 << 63), "maximum": (1 << 64) - 1})
+_Version = Annotated[str, _matches(_PRINTABLE, maxLength=MAX_VERSION_BYTES)]
+_Name = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": MAX_NAME_BYTES})]
+_Required = Annotated[str, _matches(rf"\s*[^ ]*(?: {RANGE_PATTERN})?\s*", maxLength=MAX_NAME_BYTES)]
 
 
 class DevLaunch(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,26 +106,29 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         min_host_version: The oldest version of vconnect that can run it, or empty.
         exclusive: Whether two processes of it must not run at once, so that a restart stops it
             first.
+        platform: The platform that its programs are for, such as ``linux-amd64``; empty or ``any``
+            if they run on each.
         raw: All fields as read, known or not.
     """
 
-    name: str
-    plugin_no: str = ""
-    version: str = ""
+    name: Annotated[str, _matches(PLUGIN_NAME_PATTERN)]
+    plugin_no: Annotated[str, _matches(f"(?:{PLUGIN_NAME_PATTERN})?")] = ""
+    version: _Version = ""
     description: str = ""
     author: str = ""
-    capabilities: tuple[str, ...] = ()
-    priority: int = 0
+    capabilities: Annotated[tuple[_Name, ...], _at_most(MAX_CAPABILITIES)] = ()
+    priority: Annotated[int, _INTEGER] = 0
     config: dict[str, Any] = {}
-    entry: str = ""
+    entry: Annotated[str, _INSIDE] = ""
     dev: DevLaunch = DevLaunch()
-    permissions: tuple[str, ...] = ()
+    permissions: Annotated[tuple[_Name, ...], _at_most(MAX_PERMISSIONS)] = ()
     config_schema: dict[str, Any] = {}
-    requires: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    requires: Annotated[tuple[_Required, ...], _at_most(MAX_REQUIREMENTS)] = ()
+    before: Annotated[tuple[_Name, ...], _at_most(MAX_REQUIREMENTS)] = ()
+    after: Annotated[tuple[_Name, ...], _at_most(MAX_REQUIREMENTS)] = ()
     min_host_version: str = ""
     exclusive: bool = False
+    platform: _Version = ""
     raw: dict[str, Any] = {}
 
     @property
@@ -166,6 +195,26 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         ManifestError: It is not JSON, a field has the wrong type, the name is missing or invalid,
             or ``entry`` leads outside the package.
     """
+    raw = decode_manifest(data, origin)
+    try:
+        manifest = _convert(raw, raw)
+    except msgspec.ValidationError:
+        raise ManifestError(f"{origin}: {find_faults(raw)[0]}") from None
+    for fault in _faults_of(manifest):
+        raise ManifestError(f"{origin}: {fault}")
+    return manifest
+
+
+def decode_manifest(data: bytes, origin: str) -> dict[str, Any]:
+    """Decode a manifest without looking at its fields.
+
+    Args:
+        data: The contents of the file.
+        origin: Where they come from, for messages.
+
+    Raises:
+        ManifestError: It is too large, or no JSON object.
+    """
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{origin}: {len(data)} bytes; the limit is {MAX_MANIFEST_BYTES}")
     try:
@@ -174,26 +223,60 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
         raise ManifestError(str(error)) from None
     try:
         raw = _decode(data, origin)
-        if not isinstance(raw, dict):
-            raise ManifestError(f"{origin}: expected a JSON object, got {type(raw).__name__}")
-        # A package cannot set `raw` itself: the key is overwritten.
-        manifest = msgspec.convert({**raw, "raw": raw}, Manifest)
-    except msgspec.ValidationError as error:
-        place, words = place_and_words(error)
-        where = f"{place}: " if place != "$" else ""
-        raise ManifestError(f"{origin}: {where}{words}") from None
     except msgspec.DecodeError as error:
         raise ManifestError(explain_json(data, error, origin)) from None
     except RecursionError:
         raise ManifestError(f"{origin}: is nested too deeply") from None
+    if not isinstance(raw, dict):
+        raise ManifestError(f"{origin}: expected a JSON object, got {type(raw).__name__}")
+    return raw
+
+
+def find_faults(raw: dict[str, Any]) -> list[Fault]:
+    """Return all that is wrong with the fields of a manifest.
+
+    Args:
+        raw: What `decode_manifest` has returned.
+    """
+    wrong = dict(_wrong_types(raw))
+    sound = {key: value for key, value in raw.items() if key not in wrong}
+    # A name that cannot be used is told already; the other fields are checked all the same.
+    if "name" in wrong:
+        sound["name"] = _PLACEHOLDER
+    return [*wrong.values(), *_faults_of(_convert(sound, raw))]
+
+
+def _convert(fields: dict[str, Any], raw: dict[str, Any]) -> Manifest:
+    # A package cannot set `raw` itself: the key is overwritten.
+    return msgspec.convert({**fields, "raw": raw}, Manifest)
+
+
+def _wrong_types(raw: dict[str, Any]) -> Iterator[tuple[str, Fault]]:
+    """Yield the name of each field that is missing or of another type, and what is wrong."""
+    for field in msgspec.structs.fields(Manifest):
+        if field.name == "raw":
+            continue
+        if field.name not in raw:
+            if field.required:
+                yield field.name, Fault("", f"object missing required field `{field.name}`")
+            continue
+        try:
+            msgspec.convert(raw[field.name], field.type)
+        except msgspec.ValidationError as error:
+            place, words = place_and_words(error)
+            yield field.name, Fault(f"$.{field.name}{place[1:]}", words)
+
+
+def _faults_of(manifest: Manifest) -> Iterator[Fault]:
+    """Yield what is wrong with the values of fields that have the right types."""
     # What can be read must also be writable: in lists, on the wire and in the state file.
-    if problem := find_problem(raw):
-        raise ManifestError(f"{origin}: {problem}")
-    _check_names(manifest, origin)
-    _check_bounds(manifest, origin)
-    _check_requires(manifest, origin)
-    _check_entry(manifest.entry, origin)
-    return manifest
+    if problem := find_problem(manifest.raw):
+        place, _, words = problem.partition(": ")
+        yield Fault(place, words)
+    yield from _faults_of_names(manifest)
+    yield from _faults_of_sizes(manifest)
+    yield from _faults_of_requires(manifest)
+    yield from _faults_of_entry(manifest.entry)
 
 
 def _decode(data: bytes, origin: str) -> Any:
@@ -234,43 +317,40 @@ def read_manifest_if_any(path: Path) -> Manifest | None:
     return read_manifest(path) if os.path.lexists(path) else None
 
 
-def _check_names(manifest: Manifest, origin: str) -> None:
+def _faults_of_names(manifest: Manifest) -> Iterator[Fault]:
     for field, name in (("name", manifest.name), ("plugin_no", manifest.plugin_no)):
         required = field == "name"
         if (name or required) and not may_be_named(canonical_name(name)):
-            raise ManifestError(f"{origin}: {field} is {cut(name, _SHOWN)!r}; expected {NAME_RULE}")
+            yield Fault("", f"{field} is {cut(name, _SHOWN)!r}; expected {NAME_RULE}")
 
 
-def _check_bounds(manifest: Manifest, origin: str) -> None:
-    """Refuse more names than the host compares, and longer ones."""
+def _faults_of_sizes(manifest: Manifest) -> Iterator[Fault]:
+    """Yield more names than the host compares, and longer ones."""
     for field, limit in _BOUNDS.items():
         if excess := find_excess(getattr(manifest, field), limit):
-            raise ManifestError(f"{origin}: {field} {excess}")
-    for field, most in (("version", MAX_VERSION_BYTES), ("entry", MAX_WORDS_BYTES)):
+            yield Fault("", f"{field} {excess}")
+    for field, most in _SIZES.items():
         if (size := size_of(getattr(manifest, field))) > most:
-            raise ManifestError(f"{origin}: {field} has {size} bytes; the limit is {most}")
-    # It stands in paths, in logs and in the comments of signatures.
-    if not manifest.version.isprintable():
-        raise ManifestError(
-            f"{origin}: version is {manifest.version!a}; expected one without control characters"
-        )
+            yield Fault("", f"{field} has {size} bytes; the limit is {most}")
+    # They stand in paths, in logs and in the comments of signatures.
+    for field in ("version", "platform"):
+        if not (value := getattr(manifest, field)).isprintable():
+            yield Fault("", f"{field} is {value!a}; expected one without control characters")
 
 
-def _check_requires(manifest: Manifest, origin: str) -> None:
+def _faults_of_requires(manifest: Manifest) -> Iterator[Fault]:
     for text in manifest.requires:
         try:
             parse_requirement(text)
         except ValueError as error:
-            raise ManifestError(
-                f"{origin}: requires has {cut(text, _SHOWN)!r}: {cut(str(error))}"
-            ) from None
+            yield Fault("", f"requires has {cut(text, _SHOWN)!r}: {cut(str(error))}")
 
 
-def _check_entry(entry: str, origin: str) -> None:
+def _faults_of_entry(entry: str) -> Iterator[Fault]:
     path = PurePosixPath(entry)
     # Checked as text here, and again on disk before it is started, where links count.
     if path.is_absolute() or ".." in path.parts or "\0" in entry:
-        raise ManifestError(
-            f"{origin}: entry is {cut(entry, _SHOWN)!r}; "
-            "expected a path inside the package, without '..'"
+        yield Fault(
+            "",
+            f"entry is {cut(entry, _SHOWN)!r}; expected a path inside the package, without '..'",
         )

@@ -12,8 +12,9 @@ import msgspec
 
 from vconnect.errors import InstallError
 from vconnect.ignored import IgnoreFiles, Patterns
+from vconnect.validation import Fault
 
-from .archive import PACKAGE_SUFFIXES, is_litter
+from .archive import PACKAGE_SUFFIXES, ArchiveLimits, is_litter
 
 _GIT_RULES, _OWN_RULES = ".gitignore", ".vpignore"
 
@@ -22,25 +23,30 @@ _BUILT_IN = [
     *(".git", _GIT_RULES, _OWN_RULES, "__pycache__/", "*.pyc", ".venv/", "venv/"),
     *(".mypy_cache/", ".pytest_cache/", ".ruff_cache/", "node_modules/.cache/"),
     "/target/",  # cargo's; below, it may be anything
-    *(f"*{suffix}" for suffix in PACKAGE_SUFFIXES),
+    # Packages, and what is written beside them.
+    *(f"*{suffix}{more}" for suffix in PACKAGE_SUFFIXES for more in ("", ".sha256", ".minisig")),
 ]
 
 # What is secret by its name. A pattern that begins with "!" names an example.
 _SECRET_NAMES = [
-    *(".env", ".env.*", ".envrc", "!.env.example", "!.env.sample", "!.env.template"),
+    *(".env*", "!.env*.example", "!.env*.sample", "!.env*.template"),
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore"),
-    *("id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"),
+    # Keys of ssh, whatever follows; a source or a directory may begin like that as well.
+    *("id_*", "!id_*.*", "!id_*/", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "!id_*.pub"),
     *(".netrc", ".pgpass", ".htpasswd", "credentials*.json", "service-account*.json"),
 ]
 # Files that are secret only if they contain this.
 _SECRET_IF = {".npmrc": re.compile(rb"_auth|_password"), ".pypirc": re.compile(rb"password")}
 # What is secret in any file: keys, and tokens of services that are easy to tell.
 _SECRET_CONTENTS = re.compile(
-    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\s|^untrusted comment:.*secret key"
-    rb"|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bxox[bp]-[0-9]{10,}-",
+    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----\s"
+    rb"|^untrusted comment:.*secret key|\bRW(?:RTY0Iy|QAAEIy)[A-Za-z0-9+/]{150,}"
+    rb"|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bgithub_pat_[A-Za-z0-9_]{50,}"
+    rb"|\bxox[bp]-[0-9]{10,}-",
     re.MULTILINE,
 )
 _LOOKED_AT_BYTES = 64 * 1024
+_MAX_DEPTH = ArchiveLimits().depth
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -63,10 +69,12 @@ class Selection(msgspec.Struct, frozen=True):
     Attributes:
         members: The files and directories to pack, relative to the plugin's directory, sorted.
         left_out: Those that are not packed. What is in such a directory is not listed.
+        faults: What cannot be packed, and may not be left out in silence either.
     """
 
     members: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
+    faults: tuple[Fault, ...] = ()
 
     def why_left_out(self, path: str) -> LeftOut | None:
         """Return what leaves a path out, by itself or with its directory; ``None`` if nothing."""
@@ -80,7 +88,20 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 def select(source: Path, include: Sequence[str] = ()) -> Selection:
-    """Decide what of a plugin's directory is packed. Blocks.
+    """Decide what of a plugin's directory is packed, all of which can be. Blocks.
+
+    Raises:
+        InstallError: See `survey`; or the directory contains something that cannot be packed, a
+            file of rules is invalid, or a file contains a key.
+    """
+    selection = survey(source, include)
+    for fault in selection.faults:
+        raise InstallError(str(fault))
+    return selection
+
+
+def survey(source: Path, include: Sequence[str] = ()) -> Selection:
+    """Decide what of a plugin's directory is packed, and find what cannot be. Blocks.
 
     Left out are, with a later rule overriding the earlier ones: what is built in, the rules of
     ``.gitignore`` and those of ``.vpignore`` in each directory. Secrets and virtual environments
@@ -91,8 +112,7 @@ def select(source: Path, include: Sequence[str] = ()) -> Selection:
         include: Paths relative to it that are packed in any case, with what is in them.
 
     Raises:
-        InstallError: The directory contains something that cannot be packed, a file of rules is
-            invalid, a file contains a key, or an included path does not exist.
+        InstallError: An included path does not exist.
     """
     return _Walk(source, include).run()
 
@@ -108,12 +128,12 @@ class _Walk:
         self._rules = IgnoreFiles([_GIT_RULES, _OWN_RULES])
         self._members: list[Path] = []
         self._left_out: list[LeftOut] = []
+        self._faults: list[Fault] = []
 
     def run(self) -> Selection:
         self._enter("", "")
-        for problem in self._rules.slow():
-            raise InstallError(f"{self._source}: {problem}")
-        return Selection(tuple(sorted(self._members)), tuple(self._left_out))
+        self._faults += [Fault(str(self._source), problem) for problem in self._rules.slow()]
+        return Selection(tuple(sorted(self._members)), tuple(self._left_out), tuple(self._faults))
 
     def _enter(self, relative: str, inherited: str, *, only_included: bool = False) -> bool:
         """Look at what is in a directory, and return whether any of it is packed.
@@ -123,15 +143,23 @@ class _Walk:
             inherited: Why the directory itself is left out, which holds for what has no own rule.
             only_included: Whether no rule takes anything in it back.
         """
-        for problem in self._rules.enter(self._source, relative):
-            raise InstallError(f"{self._source}: {problem}")
+        problems = self._rules.enter(self._source, relative)
+        self._faults += [Fault(str(self._source), problem) for problem in problems]
         found = False
-        for item in sorted((self._source / relative).iterdir()):
+        try:
+            items = sorted((self._source / relative).iterdir())
+        except OSError as error:
+            self._refuse(self._source / relative, f"cannot be read: {error.strerror}")
+            return True
+        for item in items:
             path = f"{relative}/{item.name}" if relative else item.name
             # An installation would skip it.
             if not is_litter(item.name):
                 found |= self._look(item, path, inherited, only_included)
         return found
+
+    def _refuse(self, item: Path, words: str) -> None:
+        self._faults.append(Fault(str(item), words))
 
     def _look(self, item: Path, path: str, inherited: str, only_included: bool) -> bool:
         mode = item.lstat().st_mode
@@ -145,9 +173,10 @@ class _Walk:
         if reason or secret:
             self._left_out.append(LeftOut(path, reason or secret, is_secret=bool(secret)))
             return False
-        if not stat.S_ISREG(mode):
-            raise InstallError(f"{item}: {_not_packable(mode)}")
-        self._members.append(Path(path))
+        if stat.S_ISREG(mode):
+            self._members.append(Path(path))
+        else:
+            self._refuse(item, _not_packable(mode))
         return True
 
     def _look_into(self, path: str, reason: str, *, is_secret: bool) -> bool:
@@ -158,6 +187,9 @@ class _Walk:
         begun = len(self._left_out)
         if not reason or has_included or takes_back:
             only_included = bool(reason) and not takes_back
+            if path.count("/") >= _MAX_DEPTH:
+                self._refuse(self._source / path, f"is more than {_MAX_DEPTH} directories deep")
+                return True
             if self._enter(path, reason, only_included=only_included) or not reason:
                 self._members.append(Path(path))
                 return True
@@ -181,21 +213,27 @@ class _Walk:
         """Return why a path looks like a secret or an environment; empty if it does not."""
         if is_directory and (item / "pyvenv.cfg").exists():
             return "is a virtual environment"
-        named = self._secret_names.rule(item.name)
+        named = self._secret_names.rule(item.name, is_directory=is_directory)
         if named is not None and named.ignores:
             if not is_directory and _holds_certificates_only(item):
                 return ""
             return "looks like a secret"
         if is_directory or item.is_symlink() or not item.is_file():
             return ""
+        try:
+            head = _head(item)
+        except OSError as error:
+            self._refuse(item, f"cannot be read: {error.strerror}")
+            return ""
         condition = _SECRET_IF.get(item.name)
-        if condition is not None and condition.search(_head(item)):
+        if condition is not None and condition.search(head):
             return "contains a token"
-        if _SECRET_CONTENTS.search(_head(item)):
+        if _SECRET_CONTENTS.search(head):
             # Not left out in silence: a plugin without one of its sources would not run.
-            raise InstallError(
-                f"{item}: contains what looks like a private key or a token; "
-                f"leave it out with a line in {_OWN_RULES}, or pack it with --include {path}"
+            self._refuse(
+                item,
+                "contains what looks like a private key or a token; "
+                f"leave it out with a line in {_OWN_RULES}, or pack it with --include {path}",
             )
         return ""
 

@@ -26,6 +26,21 @@ _COMPARATOR = re.compile(r"(?P<operator>>=|<=|[=><^~]?)\s*(?P<version>[0-9A-Za-z
 _SEPARATORS = re.compile(r"[\s,]*")
 RANGE_RULE = "comparators such as >=1.2, <2, ^1.2, ~1.2 or 1.2.*, separated by spaces or commas"
 
+# The same in one pattern, for JSON Schema, which has no names for groups. A version without an
+# order may only stand alone or after "=". Each character can be matched in one way only, so that a
+# text that does not match takes no longer than one that does.
+_IDENTIFIER = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_N = r"(?:0|[1-9][0-9]{0,17})"
+_ORDERED = (
+    rf"v?{_N}(?:\.{_N}){{0,2}}(?:-{_IDENTIFIER}(?:\.{_IDENTIFIER})*)?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+_END = r"(?![0-9A-Za-z.+*_-])"
+RANGE_PATTERN = (
+    rf"(?:[\s,]*(?:(?:=\s*)?[0-9A-Za-z.+*_-]+{_END}|(?:>=?|<=?|[\^~])\s*{_ORDERED}{_END}))*[\s,]*"
+)
+"""What a text matches that `parse_range` accepts."""
+
 _MAX_CHARACTERS = 255
 # The lowest pre-release: a bound with it excludes the pre-releases of its version as well.
 _LOWEST: tuple[tuple[int, int, str], ...] = ((0, 0, ""),)

@@ -22,8 +22,8 @@ from vconnect.errors import (
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.settings.dev_plugins import dev_plugin
 from vconnect.settings.live import LiveSettings
-from vconnect.settings.load import dev_plugin
 from vconnect.store.installer import Check, PluginInstaller
 from vconnect.store.listing import InstalledPlugin
 from vconnect.threads import in_thread

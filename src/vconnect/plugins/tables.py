@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from vconnect.errors import ConfigError
 from vconnect.names import canonical_name
 from vconnect.packages.manifest import MANIFEST_NAME
+from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.live import LiveSettings
-from vconnect.settings.load import parse_dev_plugin
 from vconnect.settings.model import PluginOptions, Settings
 
 from .configuration import ConfigOverride, with_overrides

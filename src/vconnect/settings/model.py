@@ -400,6 +400,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return resolve_policy(event, self.events, defaults)
 
 
+class ConfigurationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A configuration file of a host.
+
+    Attributes:
+        plugins: The host, and what holds for each plugin.
+        events: Policies by event, family or wildcard.
+    """
+
+    plugins: Settings = Settings()
+    events: dict[str, EventSettings] = {}
+
+
 def _is_part(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 

@@ -12,7 +12,7 @@
 `consent`    which permissions a package asks for, and which were granted
 `signatures` which signatures a host asks for
 `verify`     compares what is installed with what was installed, for a report
-`integrity`  what is in an installed package now
+`integrity`  whether an installed version is as its receipt says
 `lock_file`  ``vconnect.lock``: which package of each plugin was meant
 `locks`      locks between processes and hosts that share one ``plugin_dir``
 `trees`      directories as a whole: sealed, synced

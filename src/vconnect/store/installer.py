@@ -24,8 +24,10 @@ from vconnect.errors import InstallError, ManifestError, PluginStartError, Verif
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
 from vconnect.packages.config_schema.check import check_schema
+from vconnect.packages.contents import digest_of
 from vconnect.packages.fetch import fetch
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest
+from vconnect.packages.platforms import problem_of_platform
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
@@ -39,7 +41,6 @@ from .layout import InstalledVersion, Receipt, check_version
 from .listing import InstalledPlugin
 from .signatures import Found, Signatures, fetch_signature, signatures_of
 from .store import PluginStore, Staging
-from .trees import digest_of
 
 _NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
@@ -408,6 +409,8 @@ class PluginInstaller:
         """Refuse a package that cannot run here, before it replaces one that can."""
         check_version(manifest.version, origin)
         check_host_version(manifest, host_version(), origin)
+        if problem := problem_of_platform(manifest):
+            raise InstallError(f"{origin}: {problem}")
         self._check_names(manifest, origin)
         try:
             check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")

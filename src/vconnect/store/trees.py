@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from vconnect.durable import sync
+from vconnect.packages.contents import digest_of, tree_digest
 
-_CHUNK_BYTES = 1024 * 1024
 _READ_ONLY = 0o444
 _RUNNABLE = 0o555
 
@@ -51,10 +50,7 @@ def seal(directory: Path) -> Sealed:
     for parent in parents:
         Path(parent).chmod(_RUNNABLE)
         sync(Path(parent))
-    whole = hashlib.sha256()
-    for relative, (digest, is_executable) in sorted(files.items()):
-        whole.update(f"{relative}\0{digest}\0{is_executable:d}\n".encode())
-    return Sealed(files, whole.hexdigest())
+    return Sealed(files, tree_digest(files))
 
 
 def _seal_file(path: Path) -> tuple[str, bool]:
@@ -70,18 +66,6 @@ def _seal_file(path: Path) -> tuple[str, bool]:
     finally:
         os.close(descriptor)
     return digest, is_executable
-
-
-def digest_of(descriptor: int) -> str:
-    """Return the sha256 of an open file from its position on, in hex. Blocks.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    digest = hashlib.sha256()
-    while chunk := os.read(descriptor, _CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def sync_tree(directory: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from vconnect.errors import InstallError
+from vconnect.packages.contents import entries
 
-from .integrity import entries
 from .layout import LEGACY, PACKAGE, VERSIONS, is_version_name, read_receipt
 from .listing import locate
 

@@ -62,6 +62,7 @@ def test_every_command_has_help() -> None:
     assert commands == sorted(
         [
             "bench",
+            "check",
             "config",
             "disable",
             "emit",
@@ -78,6 +79,7 @@ def test_every_command_has_help() -> None:
             "rescan",
             "restart",
             "rollback",
+            "schema",
             "serve",
             "sign",
             "start",

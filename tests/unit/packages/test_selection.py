@@ -1,11 +1,12 @@
 """What of a directory goes into a package."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from vconnect.errors import InstallError
-from vconnect.packages.selection import select
+from vconnect.packages.selection import select, survey
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
 
@@ -79,7 +80,8 @@ def test_a_directory_of_which_nothing_is_taken_back_is_left_out_as_a_whole(tmp_p
 @pytest.mark.parametrize(
     "name",
     """
-    .env .env.local a/.env .envrc a.pem a/b.key a.p12 id_rsa .ssh/id_ed25519 .netrc
+    .env .env.local .env-prod a/.env .envrc a.pem a/b.key a.p12 .netrc
+    id_rsa id_rsa.old id_work .ssh/id_ed25519 id_ed25519_sk
     credentials.json credentials-prod.json
     """.split(),
 )
@@ -97,6 +99,10 @@ def test_what_is_secret_by_its_name(tmp_path: Path, name: str) -> None:
         (".env.example", "TOKEN=\n"),
         ("id_rsa.pub", "ssh-rsa AAAA"),
         ("id_generator.py", "x"),
+        ("id_tools/x", "x"),
+        (".env.local.example", "x"),
+        ("id_work.pub", "x"),
+        ("keys.md", "RWRTY0Iy is how they begin"),
         ("cacert.pem", "-----BEGIN CERTIFICATE-----\nMIIE\n"),
         (".npmrc", "save-exact=true\n"),
         ("jwt.py", "HEAD = '-----BEGIN PRIVATE KEY-----'\n"),
@@ -131,6 +137,9 @@ def test_what_is_secret_by_name_and_contents(
         "untrusted comment: minisign encrypted secret key\nRWRTY0Iy",
         "key = 'AKIAABCDEFGHIJKLMNOP'",
         f"token = 'ghp_{'a' * 36}'",
+        f"token = 'github_pat_{'a' * 60}'",
+        "RWRTY0Iy" + "a" * 204,
+        "key = 'RWQAAEIy" + "a" * 204 + "'",
     ],
 )
 def test_a_key_in_any_file_is_an_error_with_its_remedies(tmp_path: Path, text: str) -> None:
@@ -173,3 +182,18 @@ def test_rules_with_a_mistake_are_an_error(tmp_path: Path) -> None:
 def test_what_cannot_be_included(tmp_path: Path, path: str, words: str) -> None:
     with pytest.raises(InstallError, match=words):
         select(tmp_path, [path])
+
+
+def test_a_survey_finds_all_that_cannot_be_packed(tmp_path: Path) -> None:
+    put(tmp_path, "src/config.py", text=KEY)
+    put(tmp_path, "sub/.vpignore", text="!\n")
+    put(tmp_path, "/".join("d" * 40) + "/x", "run")
+    (tmp_path / "link").symlink_to("run")
+    os.mkfifo(tmp_path / "pipe")
+    found = survey(tmp_path)
+    assert [Path(fault.place).name for fault in found.faults] == [
+        *("d", "link", "pipe", "config.py", tmp_path.name),
+    ]
+    assert Path("run") in found.members
+    with pytest.raises(InstallError, match="is more than 32 directories deep"):
+        select(tmp_path)

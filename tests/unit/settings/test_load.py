@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vconnect.errors import ConfigError
-from vconnect.settings.load import DevPlugin, load_settings, parse_dev_plugin
+from vconnect.settings.load import load_settings
 from vconnect.settings.model import Settings
 
 # What the defaults that are no absolute paths become.
@@ -172,13 +172,6 @@ def test_a_plugins_configuration_by_any_of_its_names():
     assert settings.plugin_config("a") == {"n": 1}
     assert settings.plugin_config("b") == {"n": 2}
     assert settings.plugin_config("c") == {}
-
-
-def test_split_dev_plugin():
-    assert parse_dev_plugin("v.plugin.x:./a:b") == DevPlugin("x", Path.cwd() / "a:b")
-    for bad in ("x", "x:", ":path", "", "a b:c"):
-        with pytest.raises(ConfigError, match="dev plugin"):
-            parse_dev_plugin(bad)
 
 
 @pytest.mark.parametrize(

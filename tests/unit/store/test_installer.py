@@ -170,6 +170,7 @@ async def test_a_local_file_that_changes_while_it_is_read_is_refused(
         ([file("plugin.json", manifest_bytes()), file("example", b"text", 0o644)], "chmod"),
         ([*good_members(), file("../escape")], "escape"),
         (good_members(min_host_version="999"), "requires vconnect 999"),
+        (good_members(platform="plan9-vax"), "it is for 'plan9-vax', this machine is"),
         (good_members(min_host_version="soon"), "min_host_version is 'soon'"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.removal import remove_tree
-from vconnect.store.trees import digest_of, seal, sync_tree
+from vconnect.store.trees import seal, sync_tree
 
 
 @pytest.fixture
@@ -74,12 +74,3 @@ def test_syncing_passes_over_what_is_no_file(directory: Path) -> None:
     os.mkfifo(directory / "pipe")
     (directory / "dangling").symlink_to("nowhere")
     sync_tree(directory)
-
-
-def test_the_digest_of_an_open_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
-    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
-    try:
-        assert digest_of(descriptor) == hashlib.sha256(b"x" * 3_000_000).hexdigest()
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@
 `projects` creates a plugin project, and a package from one
 `trust`    whose signatures count
 `signing`  makes keys, and signs packages
+`checking` says what is wrong with a file before it is used; prints schemas for editors
 `bench`    measures this machine
 ========== ================================================================================
 """

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from vconnect.cli.output import clean, print_json
 
-_PASSWORD_FILE = click.option(
+if TYPE_CHECKING:
+    from vconnect.trust.minisign import SecretKey
+
+password_option = click.option(
     "--password-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -20,7 +23,7 @@ _PASSWORD_FILE = click.option(
 
 @click.command()
 @click.argument("base", metavar="[NAME]", type=click.Path(path_type=Path), default="vconnect")
-@_PASSWORD_FILE
+@password_option
 @click.option("--no-password", is_flag=True, help="Do not encrypt the secret key: for machines.")
 @click.option("--comment", metavar="TEXT", default="", help="A line about the public key.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
@@ -71,7 +74,7 @@ def keygen(
     metavar="FILE",
     help="The secret key.",
 )
-@_PASSWORD_FILE
+@password_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def sign(
     files: tuple[Path, ...], key_path: Path, password_file: Path | None, as_json: bool
@@ -80,24 +83,35 @@ def sign(
 
     The trusted comment of a package says its name, its version and its SHA-256.
     """
-    from vconnect.trust.files import is_shared, read_secret
-    from vconnect.trust.passwords import unseal
-
-    secret = read_secret(key_path)
-    if is_shared(key_path):
-        shown = clean(str(key_path))
-        click.echo(f"warning: others may read {shown}; use: chmod 600 {shown}", err=True)
-    password = _password(password_file) if secret.is_encrypted else ""
-    key = unseal(secret, password, str(key_path))
-    signed = [_sign_one(path, key) for path in files]
+    key = read_key(key_path, password_file)
+    signed = [sign_file(path, key) for path in files]
     if as_json:
         print_json({"signed": signed})
         return
     for one in signed:
-        click.echo(f"wrote {clean(one['signature'])}: {clean(one['trusted_comment'])}")
+        print_signed(one)
 
 
-def _sign_one(path: Path, key: Any) -> Mapping[str, str]:
+def read_key(path: Path, password_file: Path | None) -> SecretKey:
+    """Read a secret key, and ask for its password if it has one."""
+    from vconnect.trust.files import is_shared, read_secret
+    from vconnect.trust.passwords import unseal
+
+    secret = read_secret(path)
+    if is_shared(path):
+        shown = clean(str(path))
+        click.echo(f"warning: others may read {shown}; use: chmod 600 {shown}", err=True)
+    password = _password(password_file) if secret.is_encrypted else ""
+    return unseal(secret, password, str(path))
+
+
+def print_signed(signed: Mapping[str, str]) -> None:
+    """Print what `sign_file` has written."""
+    click.echo(f"wrote {clean(signed['signature'])}: {clean(signed['trusted_comment'])}")
+
+
+def sign_file(path: Path, key: SecretKey) -> Mapping[str, str]:
+    """Sign a file: write its signature beside it, and verify that."""
     from vconnect.durable import open_regular
     from vconnect.trust.files import read_signature, write_signature
     from vconnect.trust.signing import sign as make_signature
@@ -124,7 +138,7 @@ def _describe(path: Path) -> str:
 
     from vconnect.durable import open_regular
     from vconnect.packages.archive import PACKAGE_SUFFIXES, unpack
-    from vconnect.store.trees import digest_of
+    from vconnect.packages.contents import digest_of
 
     with open_regular(path) as file:
         digest = digest_of(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
+from vconnect.trust.files import read_public, read_signature
+from vconnect.trust.signing import verify
 
 pytestmark = pytest.mark.usefixtures("clean_surroundings")
 
@@ -33,7 +36,7 @@ def test_pack_says_what_it_made(capsys: Printed) -> None:
     assert vconnect("new", "demo") == 0
     capsys.readouterr()
     assert vconnect("pack", "demo", "-o", "made.vp") == 0
-    *listed, wrote, following = capsys.readouterr().out.splitlines()
+    *listed, wrote, sha256, tree, following = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in listed[:-1]] == [
         "README.md",
         "plugin.json",
@@ -43,6 +46,10 @@ def test_pack_says_what_it_made(capsys: Printed) -> None:
     assert all(" B  " in line or " kB  " in line for line in listed[:-1])
     assert listed[-1] == "left out by rules: .gitignore"
     assert wrote.startswith("wrote made.vp: 4 files, ")
+    digest = hashlib.sha256(Path("made.vp").read_bytes()).hexdigest()
+    assert sha256 == f"sha256 {digest} (in made.vp.sha256)"
+    assert tree.startswith("tree   ")
+    assert Path("made.vp.sha256").read_text() == f"{digest}  made.vp\n"
     assert following == "next: vconnect serve --install made.vp"
     with tarfile.open("made.vp") as package:
         assert any(name.endswith("plugin.json") for name in package.getnames())
@@ -61,6 +68,67 @@ def test_pack_says_what_it_left_out(capsys: Printed) -> None:
     assert made["path"] == "demo-0.1.0.vp"
     assert {"path": ".env", "size_bytes": 7} in made["files"]
     assert [left["path"] for left in made["left_out"]] == [".gitignore"]
+    assert (len(made["sha256"]), len(made["tree"]), made["signed"]) == (64, 64, None)
+
+
+def test_many_files_are_listed_on_request(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    for number in range(120):
+        Path(f"demo/{number}.txt").touch()
+    capsys.readouterr()
+    assert vconnect("pack", "demo") == 0
+    assert "and 24 more files; all of them with: --list" in capsys.readouterr().out
+    assert vconnect("pack", "demo", "--list") == 0
+    listed = capsys.readouterr().out
+    assert "more files" not in listed
+    assert all(f"  {number}.txt\n" in listed for number in range(120))
+
+
+def test_a_large_file_is_named(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    with Path("demo/model.bin").open("wb") as file:
+        file.truncate(50 * 1024 * 1024 + 1)
+    assert vconnect("pack", "demo") == 0
+    assert capsys.readouterr().err == (
+        "warning: model.bin has 52.4 MB; if it is not needed, leave it out with a line in "
+        ".vpignore\n"
+    )
+
+
+def test_a_package_is_signed_at_once(capsys: Printed) -> None:
+    assert vconnect("new", "demo") == 0
+    Path("word").write_text("secret\n")
+    assert vconnect("keygen", "me", "--password-file", "word") == 0
+    capsys.readouterr()
+    signing = ("--sign", "me.key", "--password-file", "word")
+    assert vconnect("pack", "demo", *signing, "--json") == 0
+    signed = json.loads(capsys.readouterr().out)["signed"]
+    assert signed["signature"] == "demo-0.1.0.vp.minisig"
+    with Path("demo-0.1.0.vp").open("rb") as file:
+        verify(file, read_signature(Path(signed["signature"])), read_public(Path("me.pub")))
+    # What is packed next is not what that signature is of.
+    assert vconnect("pack", "demo") == 0
+    assert "warning" not in capsys.readouterr().err
+    Path("demo/more").touch()
+    assert vconnect("pack", "demo") == 0
+    assert capsys.readouterr().err == (
+        "warning: demo-0.1.0.vp.minisig is of another package; sign this one, or remove it\n"
+    )
+    assert vconnect("pack", "demo", *signing) == 0
+    assert "wrote demo-0.1.0.vp.minisig: vconnect 1 name=demo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code"),
+    [(("--sign", "none.key"), 8), (("--password-file", "x"), 2), (("--platform", "plan9", "x"), 1)],
+)
+def test_a_key_or_a_platform_that_cannot_be_used(
+    options: tuple[str, ...], exit_code: int, capsys: Printed
+) -> None:
+    assert vconnect("new", "demo") == 0
+    assert vconnect("pack", "demo", *options) == exit_code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(Path().glob("*.vp*")) == []
 
 
 def test_new_goes_where_it_is_told(capsys: Printed) -> None:

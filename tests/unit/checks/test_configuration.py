@@ -1,0 +1,113 @@
+"""All that is wrong with a configuration, and with what it names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vconnect.checks.configuration import check_configuration
+from vconnect.checks.report import Subject
+from vconnect.errors import ConfigError
+from vconnect.settings.load import load_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "vconnect.toml"
+
+
+def faults(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    report = check_configuration(file)
+    assert report.subject is Subject.CONFIGURATION
+    assert report.is_unusable == bool(report.faults)
+    shown = [f"{one.place}: {one.message}" for one in report.findings]
+    return [one.replace(f"{file}: ", "").replace(str(file.parent), "DIR") for one in shown]
+
+
+def test_a_good_one(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "a b.vp").touch()
+    (tmp_path / "token").touch(mode=0o600)
+    assert (
+        faults(
+            file,
+            """
+            [plugins]
+            dev_plugins = ["x:dev"]
+            install = ["a b.vp", "file://a%20b.vp", "https://example.com/b.vp"]
+            [plugins.options.x.secrets]
+            TOKEN = "token"
+            """,
+        )
+        == []
+    )
+
+
+def test_all_that_is_wrong_at_once(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "open").touch(mode=0o600)
+    (tmp_path / "open").chmod(0o644)
+    os.mkfifo(tmp_path / "pipe")
+    found = faults(
+        file,
+        """
+        [plugins]
+        windw = 1
+        window = 0
+        dev_plugins = ["x", "y:none", "z:a"]
+        install = ["none.vp", "a.zip", "http://example.com/b.vp"]
+        [plugins.options.x]
+        timeout = 0
+        secrets = {A = "none", B = "open", C = "pipe"}
+        [plugins.options."wk.plugin.x"]
+        [events."a b"]
+        on_failure = "default"
+        """,
+    )
+    assert [one.partition(";")[0] for one in found] == [
+        "plugins.windw: unknown key",
+        "plugins.window: expected `int` >= 1",
+        "plugins.options.'x'.timeout: expected `float` > 0.0",
+        "plugins.dev_plugins: dev plugin 'x': expected NAME:PATH, such as example:./example",
+        "plugins.options has 'x' and 'wk.plugin.x', which are the same plugin (x)",
+        "events: got 'a b'",
+        "events.'a b': on_failure is 'default', but there is no default",
+        "plugins.dev_plugins: DIR/none does not exist",
+        "plugins.dev_plugins: DIR/a is not a directory",
+        "plugins.install: DIR/none.vp does not exist",
+        next(one.partition(";")[0] for one in found if "a.zip" in one),
+        next(one.partition(";")[0] for one in found if "http://" in one),
+        "plugins.options.'x'.secrets.A: DIR/none: No such file or directory",
+        "plugins.options.'x'.secrets.B: DIR/open: others can read it (mode 0644)",
+        "plugins.options.'x'.secrets.C: DIR/pipe: is not a regular file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[plugins", "not valid TOML: expected ']'"),
+        ("[plugins]\nwindow = 3\n = 4", "vconnect.toml:3:2: not valid TOML: "),
+        ("a = " + "[" * 5000, "is nested too deeply"),
+        ("plugins = 1", "plugins: expected `object`, got `int`"),
+        ("[events.a]\n[plugins.events.b]", "both [events] and [plugins.events] are present"),
+        ("[plugins]\nplugin_dir = '~nobody-such/x'", "no home directory"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_cannot_be_used_is_refused_by_a_host_too(file: Path, text: str, words: str) -> None:
+    (found,) = faults(file, text)
+    assert words in found
+    with pytest.raises(ConfigError):
+        load_settings(file)
+
+
+def test_a_file_that_others_can_change(file: Path) -> None:
+    file.touch()
+    file.chmod(0o666)
+    (found,) = faults(file, "")
+    assert "can be changed by everybody" in found
+    assert faults(file, "[plugins]\ninsecure_paths = true") == []
