@@ -13,8 +13,7 @@ from vconnect.packages.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
     decode_manifest,
-    find_faults,
-    parse_manifest,
+    sift_manifest,
 )
 from vconnect.store.installer import check_host_version
 from vconnect.store.layout import RESERVED_NAMES, check_version
@@ -53,10 +52,10 @@ def read(file: Path, origin: str) -> ManifestReading:
         return ManifestReading(None, [Fault(origin, f"cannot be read: {error.strerror or error}")])
     except ManifestError as error:
         return ManifestReading(None, [_placed(str(error), origin)])
-    if faults := find_faults(raw):
-        return ManifestReading(None, [_within(origin, fault) for fault in faults])
-    manifest = parse_manifest(data, origin)
-    return ManifestReading(manifest, list(_contradictions(manifest, origin)))
+    manifest, wrong = sift_manifest(raw)
+    faults = [_within(origin, fault) for fault in wrong]
+    faults += _contradictions(manifest, origin)
+    return ManifestReading(None if wrong else manifest, faults)
 
 
 def _placed(text: str, origin: str) -> Fault:

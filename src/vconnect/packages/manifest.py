@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -48,10 +48,10 @@ _SIZES = {"version": MAX_VERSION_BYTES, "platform": MAX_VERSION_BYTES, "entry": 
 _EXPLAINED_BYTES = 16 * 1024
 # Bytes of a value that an error quotes.
 _SHOWN = 100
-_PLACEHOLDER = "x"
+_PLACEHOLDER = "_"
 
 
-# What an editor is told of a field. It is not enforced by its type: `find_faults` has better words.
+# What an editor is told of a field. Types do not enforce it: `sift_manifest` has better words.
 
 
 def _matches(pattern: str, **more: Any) -> msgspec.Meta:
@@ -199,7 +199,7 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
     try:
         manifest = _convert(raw, raw)
     except msgspec.ValidationError:
-        raise ManifestError(f"{origin}: {find_faults(raw)[0]}") from None
+        raise ManifestError(f"{origin}: {sift_manifest(raw).faults[0]}") from None
     for fault in _faults_of(manifest):
         raise ManifestError(f"{origin}: {fault}")
     return manifest
@@ -232,8 +232,20 @@ def decode_manifest(data: bytes, origin: str) -> dict[str, Any]:
     return raw
 
 
-def find_faults(raw: dict[str, Any]) -> list[Fault]:
-    """Return all that is wrong with the fields of a manifest.
+class Sifted(NamedTuple):
+    """A manifest that was looked at field by field.
+
+    Attributes:
+        manifest: What is left of it without fields of a wrong type.
+        faults: All that is wrong with its fields.
+    """
+
+    manifest: Manifest
+    faults: list[Fault]
+
+
+def sift_manifest(raw: dict[str, Any]) -> Sifted:
+    """Look at each field of a manifest on its own.
 
     Args:
         raw: What `decode_manifest` has returned.
@@ -243,7 +255,8 @@ def find_faults(raw: dict[str, Any]) -> list[Fault]:
     # A name that cannot be used is told already; the other fields are checked all the same.
     if "name" in wrong:
         sound["name"] = _PLACEHOLDER
-    return [*wrong.values(), *_faults_of(_convert(sound, raw))]
+    manifest = _convert(sound, raw)
+    return Sifted(manifest, [*wrong.values(), *_faults_of(manifest)])
 
 
 def _convert(fields: dict[str, Any], raw: dict[str, Any]) -> Manifest:

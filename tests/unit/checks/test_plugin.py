@@ -26,13 +26,17 @@ def test_a_good_one(tmp_path: Path) -> None:
 
 
 def test_all_that_is_wrong_with_its_fields(tmp_path: Path) -> None:
-    found = faults(tmp_path, b'{"priority": "1", "entry": "../x", "requires": ["a >="], "dev": 1}')
+    found = faults(
+        tmp_path,
+        b'{"priority": "1", "entry": "../x", "requires": ["a >="], "dev": 1, "after": [""]}',
+    )
     assert [one.partition(";")[0] for one in found] == [
         "plugin.json: object missing required field `name`",
         "plugin.json: $.priority: expected `int`, got `str`",
         "plugin.json: $.dev: expected `object`, got `int`",
         "plugin.json: requires has 'a >=': '>=' is not a comparator",
         "plugin.json: entry is '../x'",
+        "plugin.json: after: got ''",
     ]
 
 

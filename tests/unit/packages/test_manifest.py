@@ -7,7 +7,12 @@ import json
 import pytest
 
 from vconnect.errors import ManifestError
-from vconnect.packages.manifest import MAX_MANIFEST_BYTES, parse_manifest, read_manifest
+from vconnect.packages.manifest import (
+    MAX_MANIFEST_BYTES,
+    parse_manifest,
+    read_manifest,
+    sift_manifest,
+)
 
 
 def parse(**fields):
@@ -146,3 +151,16 @@ def test_what_could_not_be_written_again_is_refused(field, words):
 def test_a_version_is_shown_everywhere_so_it_must_be_printable(version):
     with pytest.raises(ManifestError, match=r"version is .* expected one without control"):
         parse_manifest(json.dumps({"name": "x", "version": version}).encode(), "here")
+
+
+def test_all_that_is_wrong_is_found_at_once():
+    raw = {"priority": 1.5, "version": "v" * 65, "before": ["a"], "after": "b", "plugin_no": "/"}
+    manifest, faults = sift_manifest(raw)
+    assert [str(fault).partition(";")[0] for fault in faults] == [
+        "object missing required field `name`",
+        "$.priority: expected `int`, got `float`",
+        "$.after: expected `array`, got `str`",
+        "plugin_no is '/'",
+        "version has 65 bytes",
+    ]
+    assert (manifest.before, manifest.after, manifest.raw) == (("a",), (), raw)
