@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
+import re
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.package_kit import good_members, leftovers, package_bytes
+from tests.support.lab import until
+from tests.support.package_kit import file, good_members, leftovers, package_bytes
 
 from vconnect.errors import InstallError
 from vconnect.packages.fetch import fetch
@@ -390,3 +395,70 @@ async def test_a_proxy_cannot_pass_for_the_server(
     server = await serve(answer(), context=tls)
     assert "the server is not trusted" in await refused(server, tmp_path)
     assert server.requests == []
+
+
+# --- a killed command --------------------------------------------------------------------------
+
+INSTALL = """
+import asyncio, sys
+from pathlib import Path
+from vconnect.store.installer import PluginInstaller
+asyncio.run(PluginInstaller(Path(sys.argv[1])).install_from_url(sys.argv[2]))
+"""
+# Random bytes, which no compression makes small: what is read at once must be a fraction of it.
+LARGE = package_bytes([*good_members(), file("noise", random.Random(1).randbytes(3 << 20))])
+
+
+class Resuming:
+    """A server that keeps the rules of ranges, and pauses before the end of its first answer."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.sent: list[int] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.requests.append(head)
+            start = re.search(r"Range: bytes=(\d+)-", head)
+            begin = int(start[1]) if start and 'If-Range: "large"' in head else 0
+            status = "206 Partial Content" if begin else "200 OK"
+            fields: dict[str, object] = {"ETag": '"large"'}
+            if begin:
+                fields["Content-Range"] = f"bytes {begin}-{len(LARGE) - 1}/{len(LARGE)}"
+            text = answer(status, LARGE[begin:], **fields)
+            if len(self.requests) == 1:
+                writer.write(text[: len(text) // 2])
+                await reader.read()  # until the client is killed
+            else:
+                self.sent.append(len(LARGE) - begin)
+                writer.write(text)
+                await writer.drain()
+        writer.close()
+
+
+async def test_a_killed_command_is_continued_by_the_next(tmp_path: Path) -> None:
+    plugins, resuming = tmp_path / "plugins", Resuming()
+    async with await asyncio.start_server(resuming, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/a.vp"
+        command = [sys.executable, "-c", INSTALL, str(plugins), url]
+        child = await asyncio.create_subprocess_exec(*command)
+        parts = plugins / ".vconnect" / "partial"
+
+        def arrived() -> int:
+            files = [path for path in parts.glob("*") if not path.suffix]
+            return files[0].stat().st_size if files else 0
+
+        await until(lambda: arrived() >= len(LARGE) // 2 - 1000, "half of it")
+        child.kill()
+        assert await child.wait() == -9
+        there = arrived()
+        installer = PluginInstaller(plugins, fetch_limits=LIMITS)
+        steps: list[int] = []
+        progress = lambda done, _: steps.append(done)  # noqa: E731
+        plugin = await installer.install(installer.parse(url), progress=progress)
+    assert plugin.current is not None
+    assert plugin.current.digest == hashlib.sha256(LARGE).hexdigest()
+    assert resuming.sent == [len(LARGE) - there], "only the rest was sent"
+    assert steps[0] > there
+    assert leftovers(plugins) == []

@@ -8,6 +8,7 @@
 `asking`          who sends a request
 `bodies`          bodies of requests: JSON within limits, turned into structs
 `responses`       JSON bodies, and every error in one form
+`streams`         responses that show the progress of a download first
 `client`          the command line's end
 ================= ===============================================================
 

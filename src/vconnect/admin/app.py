@@ -15,18 +15,14 @@ import msgspec
 from aiohttp import web
 
 from vconnect.bounds import cut
-from vconnect.errors import (
-    IllegalTransitionError,
-    PayloadError,
-    VConnectError,
-)
+from vconnect.errors import PayloadError
 from vconnect.names import LogLevel
 from vconnect.wire.messages import check_event
 
 from .asking import who_asks
 from .bodies import BadRequestError, field_first, parse_body
 from .package_routes import add_package_routes
-from .responses import error_response, json_response, response_for
+from .responses import error_response, json_response, response_for_any
 from .settings_routes import add_settings_routes
 
 # The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
@@ -248,18 +244,8 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return _in_our_form(request, error)
     except BadRequestError as error:
         return error_response(HTTPStatus.BAD_REQUEST, "bad_request", str(error))
-    except VConnectError as error:
-        if isinstance(error, IllegalTransitionError):
-            # A bug of ours, although it has an error class: log its traceback.
-            _log.exception("%s %s: internal error", request.method, request.path)
-        return response_for(error)
-    except Exception:  # noqa: BLE001 - the boundary: logged, and the host continues
-        _log.exception("%s %s: internal error", request.method, request.path)
-        return error_response(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "internal",
-            "internal error of the host; the traceback is in its log",
-        )
+    except Exception as error:  # noqa: BLE001 - the boundary: logged, and the host continues
+        return response_for_any(request, error)
 
 
 @web.middleware

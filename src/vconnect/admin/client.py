@@ -10,14 +10,17 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 import orjson
 from yarl import URL
 
 from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.packages.progress import Report, Step
 from vconnect.safe_paths import is_given_to
 from vconnect.settings.paths import expand_home
 from vconnect.sockets.credentials import peer_of
 
+JSON_LINES = "application/jsonl"
 # Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0
 
@@ -32,6 +35,10 @@ def plugin_route(name: str, what: str) -> str:
     """
     # quote() leaves dots alone, and a segment of only dots would lead up the path.
     return f"/api/plugins/{quote(name, safe='').replace('.', '%2E')}/{what}"
+
+
+class _Line(msgspec.Struct):
+    progress: Step
 
 
 class AdminClient:
@@ -69,23 +76,40 @@ class AdminClient:
         """Send a query."""
         return await self._send("GET", route, None, QUESTION_TIMEOUT)
 
-    async def post(self, route: str, body: Any = None) -> Any:
-        """Request an action, and wait until it is done."""
-        return await self._send("POST", route, body, None)
+    async def post(self, route: str, body: Any = None, report: Report | None = None) -> Any:
+        """Request an action, and wait until it is done.
+
+        Args:
+            route: The route.
+            body: What is sent, as JSON.
+            report: Called with how far downloads are, if the route tells.
+        """
+        return await self._send("POST", route, body, None, report)
 
     async def put(self, route: str, body: Any) -> Any:
         """Replace something, and wait until it is done."""
         return await self._send("PUT", route, body, None)
 
-    async def _send(self, method: str, route: str, body: Any, timeout: float | None) -> Any:
+    async def _send(
+        self,
+        method: str,
+        route: str,
+        body: Any,
+        timeout: float | None,
+        report: Report | None = None,
+    ) -> Any:
         try:
             async with self._session.request(
                 method,
                 # The host name is never resolved: the connector always uses the socket.
                 URL(f"http://vconnect{route}", encoded=True),
                 data=None if body is None else orjson.dumps(body),
+                headers={} if report is None else {"Accept": JSON_LINES},
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as answer:
+                # A host of an older version knows nothing of lines.
+                if report is not None and answer.content_type == JSON_LINES:
+                    return await _follow(answer, report)
                 return _decode(answer.status, await answer.read())
         except TimeoutError:
             raise self._unreachable(f"no response within {QUESTION_TIMEOUT:g} s") from None
@@ -120,6 +144,34 @@ class _OwnConnector(aiohttp.UnixConnector):
         me = os.geteuid()
         # Root administers the hosts of others, where nobody can have set a trap.
         return uid in (0, me) or (me == 0 and is_given_to(Path(self._path), uid))
+
+
+async def _follow(answer: aiohttp.ClientResponse, report: Report) -> Any:
+    """Report the lines of progress, and return what the last line has."""
+    parts: list[bytes] = []  # of a line; the last one may be large
+    async for chunk in answer.content.iter_any():
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line = b"".join([*parts, end])
+            parts.clear()
+            if (step := _step_of(line)) is None:
+                return _decode(_status_of(line), line)
+            report(step)
+        parts.append(rest)
+    raise aiohttp.ClientPayloadError("it ended before the result")
+
+
+def _step_of(line: bytes) -> Step | None:
+    try:
+        return msgspec.json.decode(line, type=_Line).progress
+    except msgspec.MsgspecError:
+        return None  # the result, or nothing of ours
+
+
+def _status_of(line: bytes) -> int:
+    """Return the status that a result would have had as a response of its own."""
+    is_error = line.startswith(b'{"error":')
+    return HTTPStatus.INTERNAL_SERVER_ERROR if is_error else HTTPStatus.OK
 
 
 def _decode(status: int, body: bytes) -> Any:

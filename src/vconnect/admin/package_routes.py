@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
+from vconnect.packages.progress import Report
+
 from .asking import who_asks
 from .bodies import parse_body
 from .responses import json_response
+from .streams import stream, wants_lines
 
 
 class Manager(Protocol):
@@ -86,10 +90,12 @@ class _Routes:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
 
-    async def install(self, request: web.Request) -> web.Response:
+    async def install(self, request: web.Request) -> web.StreamResponse:
         body = parse_body(await request.read(), InstallRequest)
-        return await _changed(
-            self._manager.packages.install(
+        return await _changed_with_progress(
+            request,
+            partial(
+                self._manager.packages.install,
                 body.sources,
                 upgrade=body.upgrade,
                 start=body.start,
@@ -100,10 +106,12 @@ class _Routes:
             ),
         )
 
-    async def upgrade(self, request: web.Request) -> web.Response:
+    async def upgrade(self, request: web.Request) -> web.StreamResponse:
         body = parse_body(await request.read(), UpgradeRequest)
-        return await _changed(
-            self._manager.packages.upgrade(
+        return await _changed_with_progress(
+            request,
+            partial(
+                self._manager.packages.upgrade,
                 body.names,
                 grant=body.grant,
                 digests=body.digests,
@@ -153,3 +161,16 @@ class _Routes:
 
 async def _changed(changing: Awaitable[Any]) -> web.Response:
     return json_response({"changes": await changing})
+
+
+async def _changed_with_progress(
+    request: web.Request, change: Callable[..., Awaitable[Any]]
+) -> web.StreamResponse:
+    """Respond to what may download: in lines of progress first, if the client asks for them."""
+    if not wants_lines(request):
+        return await _changed(change())
+
+    async def work(report: Report) -> dict[str, Any]:
+        return {"changes": await change(report=report)}
+
+    return await stream(request, work)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,8 @@ from vconnect.errors import (
 )
 from vconnect.logs.records import LogRecord
 
+_log = logging.getLogger(__name__)
+
 # The first matching class decides, so the more specific classes come first.
 _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
     (UnknownPluginError, HTTPStatus.NOT_FOUND),
@@ -41,13 +44,13 @@ _STATUS_OF: tuple[tuple[type[VConnectError], HTTPStatus], ...] = (
 # nosniff: if a browser ever gets a response, it must not interpret text as a page.
 # Fewer than the encoder writes, for what stands around it.
 _MAX_LEVELS = 240
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> web.Response:
     """Build a JSON response from ``value``, in which structs become objects."""
     return web.Response(
-        body=_encode(value), status=status, content_type="application/json", headers=_HEADERS
+        body=encode(value), status=status, content_type="application/json", headers=HEADERS
     )
 
 
@@ -58,9 +61,9 @@ def error_response(status: int, code: str, message: str) -> web.Response:
 
 def raw_error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     """Encode an error response for a connection on which no request is read."""
-    body = _encode({"error": {"code": code, "message": message}})
+    body = encode({"error": {"code": code, "message": message}})
     head = {
-        **_HEADERS,
+        **HEADERS,
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",
@@ -78,12 +81,28 @@ def response_for(error: VConnectError) -> web.Response:
     return error_response(status, code, str(error))
 
 
+def response_for_any(request: web.Request, error: Exception) -> web.Response:
+    """Build the response for an exception that is being handled; log it if it is a bug of ours."""
+    if not isinstance(error, VConnectError):
+        _log.exception("%s %s: internal error", request.method, request.path)
+        return error_response(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error of the host; the traceback is in its log",
+        )
+    if isinstance(error, IllegalTransitionError):
+        # A bug of ours, although it has an error class: log its traceback.
+        _log.exception("%s %s: internal error", request.method, request.path)
+    return response_for(error)
+
+
 def _snake_case(class_name: str) -> str:
     """Turn ``ManifestError`` into ``manifest_error``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name).lower()
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """Encode ``value`` as JSON, in which structs become objects."""
     try:
         return orjson.dumps(value, default=_plain)
     except orjson.JSONEncodeError:

@@ -5,8 +5,8 @@
 `root`              ``vconnect`` itself: its options and commands
 `commands`          the commands themselves
 `scaffold`          writes a new project from templates
-`context`           what every command needs: the configuration, and a client for the running host
-`progress`          the progress bar of a download
+`context`           what every command needs: the configuration, and the running host's socket
+`progress`          shows downloads: a bar, or lines of JSON
 `output`            tables for people, JSON for programs
 `printing_settings` the same for changes of settings
 `boundary`          turns exceptions into one line and an exit code

@@ -26,6 +26,7 @@ from vconnect.errors import (
     PluginStartError,
     VConnectError,
 )
+from vconnect.packages.progress import Report, metered
 from vconnect.packages.source import platform_name, shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
@@ -125,6 +126,7 @@ class Packages:
         grant: Collection[str] | None = None,
         dry_run: bool = False,
         by: str = "",
+        report: Report | None = None,
     ) -> list[Change]:
         """Install packages and start their plugins.
 
@@ -140,12 +142,14 @@ class Packages:
                 refused with ``consent_required``.
             dry_run: Fetch and check only.
             by: Who asks for it; by default the user of this process.
+            report: Called during downloads, with how far they are.
         """
 
         async def change(source: str) -> Change:
             return await self._install(
                 "install",
                 source,
+                report,
                 may_replace=upgrade,
                 start=start,
                 frozen=frozen,
@@ -177,6 +181,7 @@ class Packages:
         digests: Mapping[str, str] | None = None,
         dry_run: bool = False,
         by: str = "",
+        report: Report | None = None,
     ) -> list[Change]:
         """Install what the plugins' sources have now, as `install` does with ``upgrade``.
 
@@ -187,6 +192,7 @@ class Packages:
                 to.
             dry_run: Fetch and check only.
             by: Who asks for it.
+            report: Called during downloads, with how far they are.
         """
         pins = digests or {}
 
@@ -198,13 +204,16 @@ class Packages:
             return await self._install(
                 "upgrade",
                 source,
+                report,
                 may_replace=True,
                 grant=grant,
                 dry_run=dry_run,
                 only=plugin.name,
             )
 
-        return await self._each("upgrade", self._dependencies_first(_several(names)), change, by)
+        return await self._each(
+            "upgrade", self._registry.dependencies_first(_several(names)), change, by
+        )
 
     async def rollback(
         self, name: str, version: str = "", *, dry_run: bool = False, by: str = ""
@@ -273,7 +282,7 @@ class Packages:
             stays = "" if purge else await self._removal.what_stays(plugin)
             return msgspec.structs.replace(done, reason=stays)
 
-        order = list(reversed(self._dependencies_first(wanted)))
+        order = list(reversed(self._registry.dependencies_first(wanted)))
         return await self._each("uninstall", order, change, by)
 
     async def rescan(self, *, dry_run: bool = False, by: str = "") -> list[Change]:
@@ -386,6 +395,7 @@ class Packages:
         self,
         action: str,
         source: str,
+        report: Report | None = None,
         *,
         may_replace: bool,
         start: bool = True,
@@ -420,7 +430,8 @@ class Packages:
 
         async with turn:
             try:
-                installed = await self._catalog.install_checked(source, check)
+                progress = metered(shown_source(source), report) if report is not None else None
+                installed = await self._catalog.install_checked(source, check, progress)
             except _PreviewError as shown:
                 return preview(action, shown.offer, before, shown.permissions)
             except ConsentRequiredError as error:
@@ -563,25 +574,6 @@ class Packages:
                 f"{plugin.name} runs from {plugin.path}; take it out of dev_plugins instead"
             )
         return plugin
-
-    def _dependencies_first(self, names: Iterable[str]) -> list[str]:
-        """Order plugins so that each comes after those that it requires; unknown ones come last."""
-        wanted = list(dict.fromkeys(names))
-        found = {name: self._registry.find(name) for name in wanted}
-        plugins = {name: plugin for name, plugin in found.items() if plugin is not None}
-        placed: list[str] = []
-
-        def place(name: str, above: tuple[str, ...] = ()) -> None:
-            if name in placed or name in above:
-                return
-            for other, plugin in plugins.items():
-                if plugin.name in plugins[name].required_plugins:
-                    place(other, (*above, name))
-            placed.append(name)
-
-        for name in plugins:
-            place(name)
-        return placed + [name for name in wanted if name not in plugins]
 
 
 def _several(names: Iterable[str]) -> list[str]:

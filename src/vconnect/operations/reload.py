@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from vconnect.errors import ConfigError, VConnectError
-from vconnect.order import Position, chain_order
 from vconnect.packages.source import shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.configuration import ConfigOverride, still_valid, with_overrides
@@ -208,7 +207,7 @@ class Reload:
         # Configurations come with the plugin's consent only.
         self._bring_into_force(msgspec.structs.replace(in_force, config=plan.old.config))
         failed: dict[str, str] = {}
-        for name in self._dependencies_first({*plan.plugins, *plan.restarts}):
+        for name in self._registry.dependencies_first(sorted({*plan.plugins, *plan.restarts})):
             plugin = self._registry.exact(name)
             if plugin is None:
                 continue
@@ -270,16 +269,6 @@ class Reload:
             options[plugin.name] = self._tables.options_of(plugin, old)
             config[plugin.name] = self._tables.config_of(plugin, old)
         return msgspec.structs.replace(settings, options=options, config=config)
-
-    def _dependencies_first(self, names: Iterable[str]) -> list[str]:
-        plugins = [plugin for name in sorted(names) if (plugin := self._registry.exact(name))]
-        there = {plugin.name for plugin in plugins}
-        return chain_order(
-            {
-                plugin.name: Position(after=tuple(there.intersection(plugin.required_plugins)))
-                for plugin in plugins
-            }
-        )
 
     # Plugins from source.
 

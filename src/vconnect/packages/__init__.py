@@ -3,6 +3,7 @@
 `source`        a source as an operator writes it: path or URL, placeholders, scheme
 `fetch`         from a source to a file on this machine
 `fetching`      the HTTP part of `fetch`; imported when first needed
+`progress`      how far a download is, in steps
 `archive`       checks a package and unpacks it below one directory
 `tar`           a bounded reader of gzip-compressed tar archives
 `manifest`      ``plugin.json``, a package's description of itself

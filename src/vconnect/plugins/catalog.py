@@ -22,6 +22,7 @@ from vconnect.errors import (
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.ownership import settle
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.packages.source import Progress
 from vconnect.settings.dev_plugins import dev_plugin
 from vconnect.settings.live import LiveSettings
 from vconnect.store.installer import Check, PluginInstaller
@@ -137,9 +138,11 @@ class Catalog:
         """Install a package, and return its plugin's name."""
         return (await self.install_checked(url)).name
 
-    async def install_checked(self, url: str, check: Check | None = None) -> InstalledPlugin:
+    async def install_checked(
+        self, url: str, check: Check | None = None, progress: Progress | None = None
+    ) -> InstalledPlugin:
         """Install a package, if ``check`` does not refuse it; see `PluginInstaller.install`."""
-        installed = await self._installer.install(self._installer.parse(url), check)
+        installed = await self._installer.install(self._installer.parse(url), check, progress)
         self.adopt(installed)
         return installed
 

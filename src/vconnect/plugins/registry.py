@@ -16,7 +16,7 @@ import msgspec
 
 from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
-from vconnect.order import Position, find_cycle
+from vconnect.order import Position, chain_order, find_cycle
 from vconnect.packages.manifest import Manifest
 from vconnect.settings.events import EventPolicy
 from vconnect.settings.model import Settings
@@ -135,6 +135,26 @@ class Registry:
             return f"it is a name of {plugins}, so use another one"
         near = difflib.get_close_matches(canonical, claims, n=1)
         return f"did you mean {near[0]!r}?" if near else ""
+
+    def dependencies_first(self, names: Iterable[str]) -> list[str]:
+        """Order plugins so that each comes after those that it requires; unknown ones come last.
+
+        Args:
+            names: Any of their names; a repeated one counts once.
+        """
+        wanted = list(dict.fromkeys(names))
+        found = {name: plugin for name in wanted if (plugin := self.find(name)) is not None}
+        meant = {plugin.name for plugin in found.values()}
+        # In the order of the names, as far as nothing is required.
+        positions = {
+            plugin.name: Position(-rank, after=tuple(meant.intersection(plugin.required_plugins)))
+            for rank, plugin in enumerate(found.values())
+        }
+        place = {name: rank for rank, name in enumerate(chain_order(positions))}
+        unknown = len(place)
+        return sorted(
+            wanted, key=lambda name: place[found[name].name] if name in found else unknown
+        )
 
     @property
     def routes(self) -> RouteTable:

@@ -18,7 +18,7 @@ _OTHERS = frozenset(
     f"{PREFIX}{name}"
     for name in "ADMIN DATA_DIR CFLAGS LDFLAGS WERROR TRACE SOAK_S TEST_FAIL".split()
 ) | {HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE, PACKAGE_DIR_VARIABLE}
-# Secrets, and whatever plugins call their own tokens: their names are not for a log.
+# Secrets, the tokens of private servers, and whatever plugins call their own: not for a log.
 _NEVER = re.compile(rf"{PREFIX}(SECRET_.*_FILE|TOKEN_.*)")
 # One more would take different words for typos, as in LOG_DIR and DATA_DIR.
 _MAX_EDITS = 2

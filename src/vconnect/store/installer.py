@@ -162,7 +162,9 @@ class PluginInstaller:
         """Parse the source ``url`` and install the package; see `parse` and `install`."""
         return await self.install(self.parse(url))
 
-    async def install(self, source: Source, check: Check | None = None) -> InstalledPlugin:
+    async def install(
+        self, source: Source, check: Check | None = None, progress: Progress | None = None
+    ) -> InstalledPlugin:
         """Install a package.
 
         The first version of a plugin becomes current. Another version is put beside it, and becomes
@@ -177,16 +179,17 @@ class PluginInstaller:
             source: The source of the package.
             check: Called with what would be installed, before anything is changed; what it raises
                 is raised here, and what it returns are the permissions that are granted.
+            progress: Called during a download, in place of the installer's own.
 
         Raises:
             InstallError: It cannot be downloaded, is invalid, requires a newer host, could not be
                 started, or writing failed.
         """
-        plugin, _ = await self._install_as(source, check)
+        plugin, _ = await self._install_as(source, check, progress)
         return plugin
 
     async def _install_as(
-        self, source: Source, check: Check | None = None
+        self, source: Source, check: Check | None = None, progress: Progress | None = None
     ) -> tuple[InstalledPlugin, str]:
         """Install a package, and return it with its digest."""
         _log.info("installing plugin from %s", source.shown)
@@ -197,7 +200,7 @@ class PluginInstaller:
             signing = await in_thread(stop, self._signatures.policy_for, source)
             found = await in_thread(stop, self._find_stored, source, signing)
             if found is None:
-                found = await self._fetched(source, signing, staging, stop)
+                found = await self._fetched(source, signing, staging, stop, progress)
             granted = await (check or _accept)(found.offer)
             if found.receipt is not None:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
@@ -209,7 +212,12 @@ class PluginInstaller:
             await in_thread(None, staging.close)
 
     async def _fetched(
-        self, source: Source, signing: Signing, staging: Staging, stop: threading.Event
+        self,
+        source: Source,
+        signing: Signing,
+        staging: Staging,
+        stop: threading.Event,
+        progress: Progress | None = None,
     ) -> _Found:
         """Fetch a package into a staging directory, and look at it."""
         await in_thread(stop, staging.open)
@@ -218,7 +226,7 @@ class PluginInstaller:
             staging.path,
             max_bytes=self._limits.packed_bytes,
             allow_insecure_http=self._allow_insecure_http,
-            progress=self._progress,
+            progress=progress or self._progress,
             limits=self._fetch_limits,
             partial=self.store.partial,
         )

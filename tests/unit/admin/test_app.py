@@ -414,7 +414,7 @@ async def test_a_fault_of_ours_is_logged_once_and_told_without_its_insides(
     assert code == "internal"
     assert "secret" not in message
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.name == "vconnect.admin.app"
+    assert record.name == "vconnect.admin.responses"
     assert record.exc_info is not None
 
 

@@ -113,3 +113,31 @@ async def test_a_stranger_is_recognized(answer: bytes) -> None:
         with pytest.raises(AdminError, match="not from a vconnect host") as caught:
             await client.get("/api/host")
     assert caught.value.code == "bad_answer"
+
+
+def lines(*rows: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nConnection: close\r\n\r\n"
+    return head + b"\n".join(rows)
+
+
+STEP = b'{"progress": {"source": "x", "bytes": 1, "total": null, "rate": 0.5}}'
+
+
+@pytest.mark.parametrize("rows", [[STEP], [STEP, b""], [STEP, b'{"changes": []}'], [b""]])
+async def test_lines_without_a_last_one_are_a_lost_connection(rows: list[bytes]) -> None:
+    async with stranger(lines(*rows)) as path, AdminClient(path) as client:
+        with pytest.raises(HostUnreachableError, match="it ended before the result"):
+            await client.post("/api/install", {}, lambda _: None)
+
+
+@pytest.mark.parametrize("row", [b"hello", b"", b'{"error": "no"}', b'{"error":{}}', b'{"progr'])
+async def test_lines_of_a_stranger_are_recognized(row: bytes) -> None:
+    async with stranger(lines(STEP, row, b"")) as path, AdminClient(path) as client:
+        with pytest.raises(AdminError, match="not from a vconnect host"):
+            await client.post("/api/install", {}, lambda _: None)
+
+
+async def test_a_host_that_knows_no_lines_answers_as_before() -> None:
+    old = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+    async with stranger(old + b'{"changes":[]}') as path, AdminClient(path) as client:
+        assert await client.post("/api/install", {}, lambda _: None) == {"changes": []}

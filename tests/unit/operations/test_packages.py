@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.download_kit import PACKAGE, Server, answer
 from tests.support.package_kit import write_package
 from tests.support.paper import catalog
 
 from vconnect.errors import PluginStartError
 from vconnect.operations.packages import Packages
+from vconnect.packages.progress import Step
 from vconnect.plugins.registry import Registry
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.store import PluginStore
@@ -47,7 +50,7 @@ class Ground:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.orders = Orders()
-        registry = Registry()
+        self.registry = registry = Registry()
         self.catalog = catalog(registry, directory / "plugins")
         store = PluginStore(directory / "plugins")
         self.packages = Packages(self.orders, self.catalog, registry, store, directory / "state")
@@ -139,7 +142,7 @@ async def test_dependencies_come_first(ground: Ground) -> None:
         path = ground.directory / f"{name}.vp"
         package = write_package(path, name=name, entry="example", requires=others)
         await ground.packages.install([str(package)], start=False)
-    order = ground.packages._dependencies_first(["chat", "nobody", "store", "users", "chat"])
+    order = ground.registry.dependencies_first(["chat", "nobody", "store", "users", "chat"])
     assert order == ["store", "users", "chat", "nobody"]
 
 
@@ -161,3 +164,20 @@ async def test_a_source_that_is_gone_is_a_row(ground: Ground) -> None:
     assert (made.result, made.code) == ("failed", "install_error")
     installed = PluginInstaller(ground.directory / "plugins").discover()
     assert [one.name for one in installed] == ["example"]
+
+
+async def test_downloads_are_reported_to_whoever_asks_for_it(ground: Ground) -> None:
+    server = Server()
+    server.answers = [answer()]
+    steps: list[Step] = []
+    async with await asyncio.start_server(server.accept, "127.0.0.1", 0) as listening:
+        server.port = listening.sockets[0].getsockname()[1]
+        source = f"{server.base}/a.vp"
+        (change,) = await ground.packages.install([source], report=steps.append)
+        assert change.result == "installed"
+        (change,) = await ground.packages.upgrade(["example"], report=steps.append)
+        assert change.result == "unchanged"
+    # By the size of what the kit sends, one chunk each.
+    assert [(one.source, one.bytes, one.total) for one in steps] == [
+        (source, len(PACKAGE), len(PACKAGE))
+    ] * 2

@@ -31,6 +31,7 @@ from vconnect.wire.messages import why_not_json
 
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
+    from vconnect.packages.progress import Report
 
 _Printer = Callable[[Any], None]
 
@@ -51,9 +52,9 @@ class RunningHost:
         """Query the host."""
         return self._ask(lambda client: client.get(route))
 
-    def post(self, route: str, body: Any = None) -> Any:
-        """Request an action and wait until it is done."""
-        return self._ask(lambda client: client.post(route, body))
+    def post(self, route: str, body: Any = None, report: Report | None = None) -> Any:
+        """Request an action and wait until it is done; report how far downloads are."""
+        return self._ask(lambda client: client.post(route, body, report))
 
     def put(self, route: str, body: Any) -> Any:
         """Replace something, and wait until it is done."""

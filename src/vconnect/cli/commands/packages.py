@@ -17,10 +17,19 @@ from vconnect.cli.output import (
     print_outdated,
     print_verified,
 )
+from vconnect.cli.progress import ProgressKind, shown_progress
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+_progress = click.option(
+    "--progress",
+    type=click.Choice(["auto", "bar", "json", "none"]),
+    default="auto",
+    help="Show downloads on stderr, with a bar or in lines of JSON.  "
+    "[default: a bar on a terminal, else nothing]",
+)
 
 
 def _consent(command: Callable[..., None]) -> Callable[..., None]:
@@ -49,6 +58,7 @@ def _consent(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--sha256", metavar="HEX", help="The digest that the package must have.")
 @click.option("--frozen", is_flag=True, help="Install only exactly what vconnect.lock has.")
 @_dry_run
+@_progress
 @asks_host
 @_consent
 def install(
@@ -59,6 +69,7 @@ def install(
     sha256: str | None,
     frozen: bool,
     dry_run: bool,
+    progress: ProgressKind,
     grant: list[str] | None,
 ) -> None:
     """Install packages from paths or URLs, and start their plugins.
@@ -90,18 +101,20 @@ def install(
         pinned = f"{wanted[row].partition('#sha256=')[0]}#sha256={change['digest']}"
         return {**body, "sources": [pinned], "grant": ["*"]}
 
-    _change(host, "/api/install", body, again)
+    _change(host, "/api/install", body, progress, again)
 
 
 @click.command()
 @on_plugins
 @_dry_run
+@_progress
 @_consent
 def upgrade(
     host: RunningHost,
     names: Sequence[str],
     everybody: bool,
     dry_run: bool,
+    progress: ProgressKind,
     grant: list[str] | None,
 ) -> None:
     """Install what the sources of plugins have now, as `install --upgrade` does."""
@@ -112,7 +125,7 @@ def upgrade(
         name, digest = change["name"], change["digest"]
         return {**body, "names": [name], "grant": ["*"], "digests": {name: digest}}
 
-    _change(host, "/api/upgrade", body, again)
+    _change(host, "/api/upgrade", body, progress, again)
 
 
 @click.command()
@@ -189,6 +202,7 @@ def _change(
     host: RunningHost,
     route: str,
     body: dict[str, Any],
+    progress: ProgressKind = "none",
     again: Callable[[int, Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> None:
     """Ask for a change, print a row for each plugin, and exit.
@@ -197,13 +211,16 @@ def _change(
         host: The host.
         route: The route.
         body: The request.
+        progress: How downloads are shown.
         again: Returns the request for one row whose permissions were granted on the terminal.
     """
-    changes = host.post(route, body)["changes"]
+    with shown_progress(progress) as report:
+        changes = host.post(route, body, report)["changes"]
     if again is not None and not host.as_json and sys.stdin.isatty():
         for row, change in enumerate(changes):
             if change["code"] == "consent_required" and _is_granted(change):
-                (changes[row],) = host.post(route, again(row, change))["changes"]
+                with shown_progress(progress) as report:
+                    (changes[row],) = host.post(route, again(row, change), report)["changes"]
     host.show(changes, print_changes)
     failed = [one for one in changes if one["result"] == "failed"]
     host.exit(worst(exit_code_of(one["code"]) for one in failed))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vconnect.cli.context import State, admin_option, config_option, pass_state, source_for
-from vconnect.cli.progress import DownloadBar
+from vconnect.cli.progress import DownloadBar, is_terminal
 from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import Settings
 
@@ -121,8 +120,7 @@ def serve(
 
     # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:
-        progress = bar if sys.stderr is not None and sys.stderr.isatty() else None
-        code = serve_host(settings, lifeline, progress, source)
+        code = serve_host(settings, lifeline, bar if is_terminal() else None, source)
     context.exit(code)
 
 

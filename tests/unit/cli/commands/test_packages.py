@@ -226,3 +226,22 @@ def test_wrong_options_are_told(host: Host, capsys: Printed) -> None:
 def test_a_relative_file_uri_is_made_absolute_too(host: Host) -> None:
     assert host.vconnect("install", "file://./x.vp", "file:///y.vp") == 0
     assert host.asked[1][0] == [f"file://{os.path.abspath('x.vp')}", "file:///y.vp"]  # noqa: PTH100
+
+
+@pytest.mark.parametrize("command", [["install", "x.vp"], ["upgrade", "chat-a"]])
+@pytest.mark.parametrize(("kind", "follows"), [("json", True), ("bar", True), ("none", False)])
+def test_progress_is_asked_for_only_if_it_is_shown(
+    host: Host, capsys: Printed, command: list[str], kind: str, follows: bool
+) -> None:
+    host.answers(change("switched"))
+    assert host.vconnect(*command, "--progress", kind, "--json") == 0
+    assert ("report" in host.asked[2]) is follows
+    out, err = capsys.readouterr()
+    assert [row["result"] for row in json.loads(out)] == ["switched"], "one value, as ever"
+    assert err == ""
+
+
+def test_without_a_terminal_nothing_is_shown(host: Host) -> None:
+    assert host.vconnect("install", "x.vp") == 0
+    assert "report" not in host.asked[2]
+    assert host.vconnect("install", "x.vp", "--progress", "much") == 2
