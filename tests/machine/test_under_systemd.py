@@ -129,6 +129,23 @@ def test_it_is_ready_when_its_plugins_run(lab: Lab, serve: Callable[..., Service
     assert (told["pid"], told["guardian_pid"]) == (int(service.show("MainPID")), None)
 
 
+def test_a_reload_by_signal_goes_through_systemd(lab: Lab, serve: Callable[..., Service]) -> None:
+    """With 253 or newer, ``notify-reload`` waits for the answer; before, a signal is sent."""
+    lab.plugin("one", ECHO)
+    config = lab.directory / "vconnect.toml"
+    config.write_text("[plugins]\n")
+    version = int(systemctl("--version").split()[1])
+    waits = version >= 253  # noqa: PLR2004
+    reload = {"Type": "notify-reload"} if waits else {"ExecReload": "/bin/kill -HUP $MAINPID"}
+    service = serve("--config", str(config), **reload)
+    service.start()
+    config.write_text("[plugins]\nevent_timeout = 4.0\n")
+    systemctl("reload", service.name)
+    wait_until(lambda: "audit: reload by a signal: 1 keys" in service.log(), "the reload")
+    wait_until(lambda: service.show("ActiveState") == "active", "the end of the reload")
+    assert service.show("StatusText") == "1 of 1 plugin(s) running"
+
+
 @pytest.mark.parametrize(
     ("limit", "file", "value"),
     [
