@@ -135,7 +135,7 @@ def test_a_reload_by_signal_goes_through_systemd(lab: Lab, serve: Callable[..., 
     config = lab.directory / "vconnect.toml"
     config.write_text("[plugins]\n")
     version = int(systemctl("--version").split()[1])
-    waits = version >= 253  # noqa: PLR2004
+    waits = version >= 253
     reload = {"Type": "notify-reload"} if waits else {"ExecReload": "/bin/kill -HUP $MAINPID"}
     service = serve("--config", str(config), **reload)
     service.start()
