@@ -36,9 +36,23 @@ Messages are lower case and say what was found, what is allowed and what to do.
 
 from __future__ import annotations
 
+import re
+
 
 class VConnectError(Exception):
-    """The base class of all exceptions that vconnect raises on purpose."""
+    """The base class of all exceptions that vconnect raises on purpose.
+
+    Attributes:
+        code: What programs know it by: ``config_error`` for a `ConfigError`, unless it has another.
+    """
+
+    code: str = "failed"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # What is derived from those has the code of its base, or one of its own.
+        if cls.__base__ is VConnectError and "code" not in vars(cls):
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 class ConfigError(VConnectError):
@@ -47,6 +61,8 @@ class ConfigError(VConnectError):
 
 class ConfigRefusedError(ConfigError):
     """A plugin's configuration is not what its schema allows, or the plugin refuses it."""
+
+    code = "config_refused"
 
 
 class ManifestError(VConnectError):
@@ -60,6 +76,8 @@ class InstallError(VConnectError):
 class ConflictError(InstallError):
     """What was asked for does not go together with what there is. Nothing was changed."""
 
+    code = "conflict"
+
 
 class ConsentRequiredError(InstallError):
     """A package asks for permissions that nobody has granted. Nothing of it was kept.
@@ -69,6 +87,8 @@ class ConsentRequiredError(InstallError):
         permissions: Those that it asks for.
     """
 
+    code = "consent_required"
+
     def __init__(self, message: str, permissions: tuple[str, ...]) -> None:
         super().__init__(message)
         self.permissions = permissions
@@ -76,6 +96,8 @@ class ConsentRequiredError(InstallError):
 
 class VerificationError(InstallError):
     """A package is not the one that was meant. Nothing of it was unpacked, or it was removed."""
+
+    code = "not_verified"
 
 
 class SignatureError(VConnectError):

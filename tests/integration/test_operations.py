@@ -607,3 +607,23 @@ async def test_the_configuration_grants_the_first_version_only(lab: Lab, caplog)
     async with lab.manager(install=[second], consent="allow") as runtime:
         await runtime.start_all()
         assert runtime.summary("one").version == "2"
+
+
+async def test_an_upgrade_uses_the_source_that_was_given_last(lab: Lab, runtime) -> None:
+    first = package(lab, "1")
+    moved = lab.directory / "moved.vp"
+    shutil.copy(first, moved)
+    await runtime.packages.install([first])
+    await runtime.packages.install([str(moved)])
+    shutil.copy(package(lab, "2"), moved)
+    (change,) = await runtime.packages.upgrade(["one"])
+    assert facts(change) == ("one", "1", "2", "switched")
+
+
+async def test_a_version_that_a_dependent_cannot_use_is_refused(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    await runtime.packages.install([package(lab, "1", name="two", requires=["one ^1"])])
+    (refused,) = await runtime.packages.install([package(lab, "2")], upgrade=True)
+    assert (refused.result, refused.code) == ("failed", "conflict")
+    assert "two requires one" in refused.reason
+    assert await ask(runtime) == "1"

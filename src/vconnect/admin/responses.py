@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from http import HTTPStatus
 from typing import Any
 
@@ -76,8 +75,8 @@ def raw_error_response(status: HTTPStatus, code: str, message: str) -> bytes:
 def response_for(error: VConnectError) -> web.Response:
     """Build the response for one of our errors, with its own code, or else its class name."""
     status = next(status for kind, status in _STATUS_OF if isinstance(error, kind))
-    # Errors of plugins have codes of the protocol; all others are named after their class.
-    code = error.code if isinstance(error, PluginError) else _snake_case(type(error).__name__)
+    # Errors of plugins have codes of the protocol; all others that of their class.
+    code = error.code if isinstance(error, PluginError) else type(error).code
     return error_response(status, code, str(error))
 
 
@@ -94,11 +93,6 @@ def response_for_any(request: web.Request, error: Exception) -> web.Response:
         # A bug of ours, although it has an error class: log its traceback.
         _log.exception("%s %s: internal error", request.method, request.path)
     return response_for(error)
-
-
-def _snake_case(class_name: str) -> str:
-    """Turn ``ManifestError`` into ``manifest_error``."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name).lower()
 
 
 def encode(value: Any) -> bytes:

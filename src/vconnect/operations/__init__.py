@@ -5,6 +5,7 @@
 `versions`      which versions a plugin has, and which one is meant
 `configuration` shows and changes the configurations of plugins
 `reload`        brings another configuration file into force
+`requirements`  whether the versions of plugins that require each other fit
 `removal`       removes plugins with all of their versions
 `rows`          rows about packages
 `turns`         changes of one plugin come one after the other

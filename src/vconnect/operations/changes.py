@@ -10,13 +10,9 @@ from typing import Literal
 import msgspec
 
 from vconnect.errors import (
-    ConfigError,
-    ConflictError,
     ConsentRequiredError,
-    InstallError,
     PluginError,
     VConnectError,
-    VerificationError,
 )
 from vconnect.sockets.credentials import user_in_words
 
@@ -69,7 +65,7 @@ def failure(action: str, name: str, error: VConnectError) -> Change:
         name=name,
         action=action,
         result="failed",
-        code=code_of(error),
+        code=error.code,
         # The row begins with the name.
         reason=words_of(error).removeprefix(f"{name}: "),
         permissions=permissions,
@@ -85,21 +81,6 @@ def given_up(action: str, name: str) -> Change:
     """Describe a change whose caller was cancelled."""
     reason = "its caller was cancelled; a start that has begun goes on"
     return Change(name=name, action=action, result="failed", code="cancelled", reason=reason)
-
-
-def code_of(error: VConnectError) -> str:
-    """Return a code for an error of a change."""
-    if isinstance(error, PluginError):
-        return error.code
-    if isinstance(error, VerificationError):
-        return "not_verified"
-    if isinstance(error, ConflictError):
-        return "conflict"
-    if isinstance(error, ConsentRequiredError):
-        return "consent_required"
-    if isinstance(error, ConfigError):
-        return "config_error"
-    return "install_error" if isinstance(error, InstallError) else "failed"
 
 
 def this_user() -> str:

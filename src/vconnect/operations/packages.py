@@ -41,6 +41,7 @@ from vconnect.threads import in_thread
 
 from .changes import Change, Outcome, audit, failure, given_up, this_user, words_of
 from .removal import Removal
+from .requirements import check_versions
 from .rows import change_of, gone, preview, waits_for_consent
 from .turns import Turns
 from .versions import (
@@ -415,6 +416,7 @@ class Packages:
             await turn.enter_async_context(self._turns.of(offer.plugin))
             before = await in_thread(None, self._current, offer.plugin)
             self._check(offer, before, may_replace=may_replace, only=only)
+            check_versions(offer, self._registry)
             if frozen:
                 await in_thread(None, self._check_frozen, offer)
             known = await in_thread(None, self._store.consent_before, offer.plugin)

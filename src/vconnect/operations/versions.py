@@ -69,7 +69,8 @@ def source_of(plugin: PluginRuntime) -> str:
         raise InstallError(
             f"{plugin.name} is not from a package; use: vconnect install SOURCE --upgrade"
         )
-    source = read_receipt(current.directory).source
+    moved = PluginHome(plugin.home).record().sources.get(current.digest)
+    source = moved or read_receipt(current.directory).source
     if not source:
         raise InstallError(
             f"where {plugin.name} came from is not known; use: vconnect install SOURCE --upgrade"

@@ -206,6 +206,8 @@ class PluginInstaller:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
                 found = found._replace(receipt=receipt)
             plugin = await in_thread(stop, self._put, source, found, stop)
+            if found.offer.is_stored and (version := plugin.next or plugin.current) is not None:
+                await in_thread(None, self.store.note_source, version, source.shown)
             return plugin, found.offer.digest
         finally:
             # Without `stop`: cleaning up is never cut short.

@@ -69,12 +69,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         next: The directory's name of the version that the next start tries; empty for none.
         history: What happened, oldest first.
         configured: What the configuration of each host said last, by a digest of its socket.
+        sources: Where a version was installed from again, if elsewhere, by its digest; without
+            credentials.
     """
 
     format: int = FORMAT
     next: str = ""
     history: tuple[Entry, ...] = ()
     configured: dict[str, Configured] = {}
+    sources: dict[str, str] = {}
 
     def with_entry(
         self, version: InstalledVersion, how: str, result: Result, reason: str = ""

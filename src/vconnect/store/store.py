@@ -232,6 +232,25 @@ class PluginStore:
         current = self.home(plugin).current()
         return current.signer if current is not None else ""
 
+    def note_source(self, version: InstalledVersion, source: str) -> None:
+        """Record where a version was installed from again, for later upgrades.
+
+        A record that cannot be written is a warning: the source before it is used then.
+        """
+        home = self.home(version.name)
+        try:
+            known = home.record().sources.get(version.digest)
+            if source == (known or read_receipt(version.directory).source):
+                return
+            with self.changing(version.name, "an installation"):
+                record = home.record()
+                there = {one.digest for one in home.all_versions()}
+                sources = {key: one for key, one in record.sources.items() if key in there}
+                sources[version.digest] = source
+                home.write(msgspec.structs.replace(record, sources=sources))
+        except InstallError as error:
+            _log.warning("%s", error)
+
     def check_locked(self, plugin: str, version: str, digest: str) -> None:
         """Refuse a package that is not the one that was locked under its version.
 

@@ -132,7 +132,7 @@ def test_every_error_has_one_form():
         (ConfigError("no"), 409, "config_error"),
         (HostCallError("loop", "no"), 409, "host_call_error"),
         (AdminError(400, "bad", "no"), 409, "admin_error"),
-        (VConnectError("no"), 409, "v_connect_error"),
+        (VConnectError("no"), 409, "failed"),
     ],
 )
 def test_an_error_has_the_status_that_fits(error, status, code):

@@ -47,6 +47,6 @@ async def test_a_refusal_has_a_code_of_its_own_and_bad_fields_are_told() -> None
     async with served(manager) as path, AdminClient(path) as client:
         with pytest.raises(AdminError) as caught:
             await client.post("/api/reload")
-        assert (caught.value.status, caught.value.code) == (409, "config_refused_error")
+        assert (caught.value.status, caught.value.code) == (409, "config_refused")
         with pytest.raises(AdminError, match="sett"):
             await client.put("/api/plugins/a/config", {"sett": {}})

@@ -22,7 +22,7 @@ from vconnect.operations.changes import Change, audit, failure, this_user
         (ConflictError("it is there"), "conflict", "it is there"),
         (InstallError("no package"), "install_error", "no package"),
         (UnknownPluginError("x", "no such plugin"), "unknown_plugin", "no such plugin"),
-        (StateError("newer"), "failed", "newer"),
+        (StateError("newer"), "state_error", "newer"),
     ],
 )
 def test_a_failure_has_a_code_and_a_reason(error: VConnectError, code: str, reason: str) -> None:
