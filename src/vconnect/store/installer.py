@@ -223,6 +223,7 @@ class PluginInstaller:
     ) -> _Found:
         """Fetch a package into a staging directory, and look at it."""
         await in_thread(stop, staging.open)
+        await in_thread(stop, self._sweep_parts)
         fetched = await fetch(
             source,
             staging.path,
@@ -314,13 +315,13 @@ class PluginInstaller:
         return found
 
     def _sweep_parts(self) -> None:
-        """Remove interrupted downloads that are too old, of which there are rarely any."""
-        if not self.store.partial.exists():
-            return
-        # Imported here because it imports what only downloads need.
-        from vconnect.packages.fetching.partial import Parts
-
+        """Remove interrupted downloads that are too old or worth nothing; rarely are there any."""
         try:
+            if not self.store.partial.is_dir() or not any(self.store.partial.iterdir()):
+                return
+            # Imported here because it imports what only downloads need.
+            from vconnect.packages.fetching.partial import Parts
+
             Parts(self.store.partial, self._limits.packed_bytes).sweep()
         except OSError as error:
             _log.warning("%s: old downloads cannot be removed: %s", self.store.partial, error)

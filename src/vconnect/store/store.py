@@ -449,7 +449,7 @@ class PluginStore:
         """Create the directories that are missing."""
         if not self.plugin_dir.exists():
             make_directories(self.plugin_dir)
-        for path in (self.private, self.private / "locks", self.private / _STAGING):
+        for path in (self.private, self.private / "locks", self.private / _STAGING, self.partial):
             path.mkdir(mode=0o700, exist_ok=True)
 
     def _recover(self) -> None:
