@@ -164,22 +164,23 @@ class Download:
             raise self._hops.failure(f"the server responded with status {status}{hint}")
 
     async def _save(self, answer: aiohttp.ClientResponse, part: Part, total: int | None) -> None:
-        # Counted as well, since the length is only what the server claims.
+        # Counted as well, since the length is only what the server claims, and aiohttp knows that
+        # of this response only: of a part of a file, that may be anything.
         async for chunk in answer.content.iter_chunked(_WRITE_BYTES):
-            if part.size + len(chunk) > self._max_bytes:
+            size = part.size + len(chunk)
+            if size > self._max_bytes:
                 part.drop()
                 raise self._hops.failure(
                     f"has more than {self._max_bytes} bytes, which is the limit"
                 )
+            if total is not None and size > total:
+                part.drop()
+                raise self._hops.failure(f"has more than the {total} bytes that it announced")
             await self._write(part, chunk)
             if self._progress is not None:
-                self._progress(part.size, total)
-        # Of a part of a file, aiohttp knows only how long that part is.
+                self._progress(size, total)
         if total is not None and part.size < total:
             raise AgainError("the response ended before its announced length")
-        if total is not None and part.size > total:
-            part.drop()
-            raise self._hops.failure(f"has more than the {total} bytes that it announced")
 
     async def _begin(
         self, part: Part, answer: aiohttp.ClientResponse | None = None, total: int | None = None

@@ -205,3 +205,8 @@ def test_without_a_file_or_a_home_there_is_advice(
     monkeypatch.setattr(credentials, "expand_home", homeless)
     assert "there is no home directory" in find_credentials(SOURCE, {}).advice
     assert caplog.records == []
+
+
+def test_a_server_that_is_called_default_does_not_get_the_default_entry(home: Path) -> None:
+    write_netrc(home, f"default login me password {SECRET}")
+    assert find_credentials(URL("https://default/a.vp"), {}).headers == {}

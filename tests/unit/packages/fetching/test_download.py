@@ -260,11 +260,16 @@ async def test_416_and_206_that_were_not_asked_for_are_final(
     assert len(server.requests) == 2
 
 
-async def test_more_than_the_rest_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
-    longer = answer("206 Partial Content", PACKAGE[HALF:] + b"x", **{
-        "Content-Range": f"bytes {HALF}-{LENGTH - 1}/{LENGTH}", "ETag": ETAG})  # fmt: skip
-    message = await refusal(server, tmp_path, cut(HALF), longer)
+async def test_more_than_the_rest_is_refused_at_once_and_not_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    longer = {"Content-Range": f"bytes {HALF}-{LENGTH - 1}/{LENGTH}", "ETag": ETAG}
+    wrong = answer("206 Partial Content", PACKAGE[HALF:] + b"x" * 1_000_000, **longer)
+    progress = {"progress": lambda done, _: steps.append(done)}
+    message = await refusal(server, tmp_path, cut(HALF), wrong, **progress)
     assert f"has more than the {LENGTH} bytes that it announced" in message
+    assert max(steps) <= LENGTH, "far below the limit, nothing more was taken"
 
 
 async def test_a_server_that_fails_meanwhile_does_not_cost_the_part(
