@@ -48,7 +48,7 @@ def test_a_hangup_changes_only_what_has_changed(lab: Lab, loop: str, guardian: s
         before = {name: host.wait_until(name, "Running")["pid"] for name in ("one", "two")}
         write(lab, "[plugins.options.two]\nwindow = 3\n")
         host.process.send_signal(signal.SIGHUP)
-        host.wait_for_log("audit: reload by a signal: 1 keys")
+        host.wait_for_log("audit: reload by a signal: 1 key(s)")
         after = {name: host.status(name)["pid"] for name in ("one", "two")}
         assert after["one"] == before["one"]
         assert after["two"] != before["two"]

@@ -141,7 +141,7 @@ def test_a_reload_by_signal_goes_through_systemd(lab: Lab, serve: Callable[..., 
     service.start()
     config.write_text("[plugins]\nevent_timeout = 4.0\n")
     systemctl("reload", service.name)
-    wait_until(lambda: "audit: reload by a signal: 1 keys" in service.log(), "the reload")
+    wait_until(lambda: "audit: reload by a signal: 1 key(s)" in service.log(), "the reload")
     wait_until(lambda: service.show("ActiveState") == "active", "the end of the reload")
     assert service.show("StatusText") == "1 of 1 plugin(s) running"
 

@@ -44,7 +44,7 @@ def print_reloaded(done: Mapping[str, Any]) -> None:
     for note in done["notes"]:
         click.echo(f"note: {clean(note)}")
     for name, reason in done["failed"].items():
-        click.echo(f"error: {clean(name)} keeps its old settings: {clean(reason)}", err=True)
+        click.echo(f"error: {clean(name)}: {clean(reason)}", err=True)
 
 
 def print_config(values: Sequence[Mapping[str, Any]]) -> None:

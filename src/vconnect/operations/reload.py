@@ -56,7 +56,7 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
         needs_restart: The keys of those that only another host will have.
         restarts: The plugins that are replaced without a gap, if they run.
         notes: What has no effect, and why.
-        failed: The plugins that keep their old tables, and why.
+        failed: The plugins that keep their old tables, or could not be started, and why.
         changes: What became of packages and plugins from source that were added.
     """
 
@@ -215,7 +215,7 @@ class Reload:
                 async with self._turns.of(name):
                     await self._bring_to(plugin, plan)
             except VConnectError as error:
-                failed[name] = words_of(error)
+                failed[name] = f"{words_of(error)}; it keeps its old settings"
         self._bring_into_force(self._with_old_tables(in_force, plan.old, failed))
         changes: list[Change] = []
         failed |= await self._change_sources(plan)
@@ -314,7 +314,7 @@ class Reload:
         count = len(done.host) + sum(map(len, done.plugins.values()))
         failed = "".join(f"; {name}: {reason}" for name, reason in done.failed.items())
         level = logging.INFO if done.is_complete else logging.WARNING
-        _log.log(level, "audit: reload by %s: %d keys in %.2f s%s", by, count, took_s, failed)
+        _log.log(level, "audit: reload by %s: %d key(s) in %.2f s%s", by, count, took_s, failed)
 
 
 class _Plan(msgspec.Struct, kw_only=True):

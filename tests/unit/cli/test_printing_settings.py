@@ -38,7 +38,7 @@ def test_what_cannot_change_comes_first(capsys: Printed) -> None:
         "three 1 installed",
         "note: window: is set by --window",
     ]
-    assert printed.err == "error: one keeps its old settings: unlucky\n"
+    assert printed.err == "error: one: unlucky\n"
 
 
 def test_nothing_is_said_in_words(capsys: Printed) -> None:
