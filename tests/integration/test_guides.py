@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +327,53 @@ def test_a_backup_is_restored(lab: Lab) -> None:
     )
     kept = (lab.state / "data" / "greeter" / "kept").relative_to(lab.directory)
     assert str(kept) in names.stdout.splitlines()
+
+
+# --- the life of a plugin ----------------------------------------------------------------------
+
+
+def commands(name: str) -> list[tuple[str, list[str]]]:
+    """Each command that a guide shows, and the lines that it shows of its output."""
+    found: list[tuple[str, list[str]]] = []
+    for line in "".join(blocks(name, "console")).splitlines():
+        if line.startswith("$ "):
+            found.append((line.removeprefix("$ "), []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def is_like(shown: str, line: str) -> bool:
+    """Tell whether a line is as it is shown, but for what `…` stands for, and for its spaces."""
+    parts = (r"\s+".join(map(re.escape, part.split())) for part in shown.split("…"))
+    return re.fullmatch(r"\s*" + r"\s*.*\s*".join(parts) + r"\s*", line) is not None
+
+
+def test_the_life_of_a_plugin_is_as_the_guide_tells_it(lab: Lab) -> None:
+    pytest.importorskip("cryptography")
+    for file, text in saved_files("life").items():
+        (lab.directory / file).write_text(text)
+    environ = {**os.environ, **PYTHON_PATH}
+    with ExitStack() as stack:
+        for command, shown in commands("life"):
+            if command == "vconnect serve":
+                stack.enter_context(program(lab, "vconnect", "serve"))
+                wait_until(lambda: "running" in (lab.directory / "output").read_text())
+                continue
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=lab.directory,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=DEADLINE_S,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}: {done.stdout}"
+            lines = iter(done.stdout.splitlines())
+            for expected in shown:
+                assert any(is_like(expected, line) for line in lines), (
+                    f"{command}: no line like {expected!r} in {done.stdout}"
+                )
