@@ -103,7 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             the other plugin's process exists.
         before: Plugins that this one precedes in a chain.
         after: Plugins that this one follows in a chain.
-        min_host_version: The oldest version of vconnect that can run it, or empty.
+        min_host_version: The oldest version of vconnect that can run it, or a range; or empty.
         exclusive: Whether two processes of it must not run at once, so that a restart stops it
             first.
         platform: The platform that its programs are for, such as ``linux-amd64``; empty or ``any``

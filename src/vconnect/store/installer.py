@@ -28,6 +28,7 @@ from vconnect.packages.contents import digest_of
 from vconnect.packages.fetch import fetch
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest
 from vconnect.packages.platforms import problem_of_platform
+from vconnect.packages.semver import parse_range
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
@@ -467,21 +468,38 @@ def _digest_of(archive: Path) -> tuple[str, int]:
 
 
 def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
-    """Refuse a package that requires a newer host than ``version``; if empty, do not check.
+    """Refuse a package that requires another host than ``version``; if empty, do not check.
 
     Raises:
-        InstallError: It requires one, or its ``min_host_version`` is not a version.
+        InstallError: It requires one, or its ``min_host_version`` is neither a version nor a range.
     """
     wanted = manifest.min_host_version
     if not wanted:
         return
     if not _NUMBERS.fullmatch(wanted):
-        raise InstallError(
-            f"{origin}: min_host_version is {wanted!r}; expected numbers with dots, such as 1.2"
-        )
+        _check_host_range(wanted, version, origin)
+        return
     if version and _release(version) < _release(wanted):
         raise InstallError(
             f"{origin}: requires vconnect {wanted} or newer, this is {version}; upgrade vconnect"
+        )
+
+
+def _check_host_range(wanted: str, version: str, origin: str) -> None:
+    try:
+        # Without an operator it would mean exactly this version; here it means this or a newer one.
+        versions = parse_range(wanted if wanted[0] in "=<>^~*" else "?")
+    except ValueError:
+        raise InstallError(
+            f"{origin}: min_host_version is {wanted!r}; expected numbers with dots, such as 1.2, "
+            'or a range, such as ">=1.2 <2"'
+        ) from None
+    # A development version of a host counts as the release that it becomes.
+    release = ".".join(map(str, _release(version))) or "0"
+    if version and not versions.takes(release):
+        raise InstallError(
+            f"{origin}: requires vconnect {wanted}, this is {version}; use another version of one "
+            "of them"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,10 @@ def test_a_package_that_somebody_broke_is_listed_with_its_problem(
         ("1.9", "1.10.dev3"),
         ("1.2", "1.2rc1"),
         ("999", ""),
+        (">=0.3", "1.10.dev3"),
+        ("^1.2", "1.9"),
+        (">=1 <2", "1.99"),
+        ("*", "0.1"),
     ],
 )
 def test_a_host_that_is_new_enough(wanted: str, version: str) -> None:
@@ -274,7 +279,15 @@ def test_a_host_that_is_too_old(wanted: str, version: str) -> None:
         check_host_version(manifest(min_host_version=wanted), version, "a.vp")
 
 
-@pytest.mark.parametrize("wanted", ["v1", "1.", ".1", "1..2", ">=1", "1.2rc1", " 1", "1" * 10])
+@pytest.mark.parametrize(
+    ("wanted", "version"), [("<1", "1.0"), ("^1", "2.1"), (">=2 <3", "1.9"), ("~1.2", "1.3.dev1")]
+)
+def test_a_host_that_is_not_in_the_range(wanted: str, version: str) -> None:
+    with pytest.raises(InstallError, match=rf"requires vconnect {re.escape(wanted)}, this is"):
+        check_host_version(manifest(min_host_version=wanted), version, "a.vp")
+
+
+@pytest.mark.parametrize("wanted", ["v1", "1.", ".1", "1..2", ">=", "^x", "1.2rc1", " 1", "1" * 10])
 def test_what_is_no_version(wanted: str) -> None:
     with pytest.raises(InstallError, match="min_host_version"):
         check_host_version(manifest(min_host_version=wanted), "1.0", "a.vp")
