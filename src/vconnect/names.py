@@ -226,3 +226,24 @@ def specificity(pattern: str) -> tuple[int, int]:
     literal = [word for word in words if "*" not in word]
     kind = {"*": 2, "**": 1}.get(words[-1], 0)
     return len(literal), kind
+
+
+def is_below(place: str, beginning: str) -> bool:
+    """Return whether a path or an address begins with another one, and not only with its letters.
+
+    Args:
+        place: An absolute path, or an address with scheme and host in lower case.
+        beginning: The other one; scheme and host in any case.
+
+    >>> is_below("https://a.example/x.vp", "https://A.example")
+    True
+    >>> is_below("https://a.example.org/x.vp", "https://a.example")
+    False
+    """
+    scheme, separator, rest = beginning.partition("://")
+    if separator:
+        host, slash, path = rest.partition("/")
+        beginning = f"{scheme.lower()}://{host.lower()}{slash}{path}"
+    if not place.startswith(beginning):
+        return False
+    return beginning.endswith("/") or place[len(beginning) :][:1] in ("", "/")

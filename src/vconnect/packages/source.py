@@ -101,6 +101,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.text}{_PIN}{self.sha256}" if self.sha256 else self.text
 
     @property
+    def place(self) -> str:
+        """Where it is, in one spelling: an absolute path, or an address without credentials."""
+        if self.path is not None:
+            return str((self.decoded or self.path).absolute())
+        scheme, _, rest = self.shown.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme.lower()}://{host.lower()}{slash}{path}"
+
+    @property
     def is_remote(self) -> bool:
         """Whether it is downloaded."""
         return self.path is None

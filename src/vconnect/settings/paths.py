@@ -78,6 +78,8 @@ def _absolute_value(key: str, value: Any, base: Path | None) -> Any:
         return [_absolute_source(source, base) for source in value]
     if key == "dev_plugins" and _is_list(value):
         return [_absolute_dev_plugin(text, base) for text in value]
+    if key == "sources" and isinstance(value, dict):
+        return {_absolute_place(name, base): options for name, options in value.items()}
     if key == "options" and isinstance(value, dict):
         return {name: _absolute_options(options, base) for name, options in value.items()}
     return value
@@ -105,6 +107,13 @@ def _absolute_source(source: str, base: Path | None) -> str:
     if scheme.lower() != "file" or rest.startswith("localhost/"):
         return source
     return f"file://{absolute_path(rest, base)}"
+
+
+def _absolute_place(place: Any, base: Path | None) -> Any:
+    """Return the beginning of sources as `Source.place` spells them."""
+    if not isinstance(place, str) or ("://" in place and not place.startswith("file://")):
+        return place
+    return str(absolute_path(place.removeprefix("file://"), base))
 
 
 def _absolute_dev_plugin(text: str, base: Path | None) -> str:

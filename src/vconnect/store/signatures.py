@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from vconnect.errors import InstallError, SignatureError, VerificationError
+from vconnect.names import is_below
 from vconnect.packages.fetch import fetch
 from vconnect.packages.source import FetchLimits, Source
 from vconnect.settings.model import Settings, SourceOptions
@@ -60,12 +61,13 @@ class Signatures:
         Raises:
             ConfigError: The trust file cannot be used.
         """
-        meant = [one for one in self._sources if source.text.startswith(one)]
+        meant = [one for one in self._sources if is_below(source.place, one)]
         # The longest beginning is the one that says most about it.
         options = self._sources[max(meant, key=len)] if meant else SourceOptions()
         required = options.require_signature
         return Signing(
             origin=source.shown,
+            place=source.place,
             keys=self.keyring.keys() if self.keyring is not None else {},
             is_required=self._is_required if required is None else required,
             allowed=options.keys,

@@ -17,6 +17,7 @@ import msgspec
 
 from vconnect.durable import read_own, replace_file
 from vconnect.errors import ConfigError, SignatureError
+from vconnect.names import is_below
 from vconnect.safe_paths import find_danger
 
 from .minisign import PublicKey, parse_public_key
@@ -71,10 +72,10 @@ class TrustedKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ""
 
     def may_sign(self, plugin: str, source: str) -> str:
-        """Return why it may not sign a package of a plugin from a source; empty if it may."""
+        """Return why it may not sign a package of a plugin from a place; empty if it may."""
         if self.plugins and not any(fnmatchcase(plugin, one) for one in self.plugins):
             return f"may sign {', '.join(self.plugins)}, and this is {plugin}"
-        if self.sources and not any(source.startswith(one) for one in self.sources):
+        if self.sources and not any(is_below(source, one) for one in self.sources):
             return f"may sign packages from {', '.join(self.sources)}, and this is from {source}"
         return ""
 

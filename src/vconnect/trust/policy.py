@@ -40,12 +40,14 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         origin: The source of the package, for messages.
+        place: Where that is: an absolute path, or an address without credentials.
         keys: The keys that are trusted, by their numbers.
         is_required: Whether a package without a good signature is refused.
         allowed: The numbers of the only keys that count for this source; empty for all.
     """
 
     origin: str
+    place: str
     keys: Mapping[str, TrustedKey]
     is_required: bool
     allowed: tuple[str, ...] = ()
@@ -136,7 +138,7 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True):
                 )
             return ""
         key = signer.key
-        if problem := key.may_sign(plugin, self.origin):
+        if problem := key.may_sign(plugin, self.place):
             raise self._refusal(f"its signer {key.id} {problem}")
         self._check_comment(signer, plugin, version, digest)
         if locked not in ("", key.id, *predecessors(key.id, dict(self.keys))):

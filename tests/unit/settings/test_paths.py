@@ -184,3 +184,9 @@ def test_what_is_handed_in_stays_as_it_was() -> None:
         "install": ["a"],
         "plugin_dir": "p",
     }
+
+
+def test_places_of_packages_are_absolute_and_addresses_stay(tmp_path: Path) -> None:
+    tables: dict[str, dict[str, Any]] = {"./pkgs/": {}, "file:///srv": {}, "https://a.example/": {}}
+    made = absolute_paths({"sources": tables}, tmp_path)["sources"]
+    assert list(made) == [str(tmp_path / "pkgs"), "/srv", "https://a.example/"]

@@ -18,12 +18,19 @@ from vconnect.store.signatures import Signatures, _beside, fetch_signature, sign
         ("/x.vp", True, ()),
         ("https://a/x.vp", False, ()),
         ("https://a/b/x.vp", True, ("AB",)),
+        ("https://ann:secret@A/b/x.vp?token=1", True, ("AB",)),
+        ("https://a.evil/b/x.vp", True, ()),
+        ("https://a/bb/x.vp", False, ()),
+        ("/strict/x.vp", True, ("CD",)),
+        ("file:///strict/x.vp", True, ("CD",)),
+        ("/stricter/x.vp", True, ()),
     ],
 )
 def test_the_longest_beginning_of_a_source_decides(source, required, allowed) -> None:
     sources = {
         "https://a/": SourceOptions(require_signature=False),
-        "https://a/b/": SourceOptions(keys=("AB",)),
+        "HTTPS://a/b": SourceOptions(keys=("AB",)),
+        "/strict": SourceOptions(keys=("CD",)),
     }
     made = signatures_of(Settings(require_signature=True, sources=sources))
     policy = made.policy_for(parse_source(source))

@@ -77,6 +77,7 @@ def test_a_key_may_end(not_after: datetime | None, problem: str) -> None:
         ({"plugins": ("acme-*",)}, "example", "/x.vp", "may sign acme-*, and this is example"),
         ({"sources": ("https://a/",)}, "example", "https://a/x.vp", ""),
         ({"sources": ("https://a/",)}, "example", "https://b/x.vp", "from https://b/x.vp"),
+        ({"sources": ("https://a",)}, "example", "https://a.evil/x.vp", "from https://a.evil/x.vp"),
     ],
 )
 def test_a_key_has_a_scope(fields, plugin: str, source: str, words: str) -> None:

@@ -41,7 +41,7 @@ def trusted(secret: SecretKey, **fields: Any) -> TrustedKey:
 
 def signing(*keys: TrustedKey, required: bool = False, **fields: Any) -> Signing:
     known = {key.id: key for key in keys}
-    return Signing(origin="/x.vp", keys=known, is_required=required, **fields)
+    return Signing(origin="/x.vp", place="/x.vp", keys=known, is_required=required, **fields)
 
 
 def signed(secret: SecretKey, comment: str = OURS, content: bytes = b"the package") -> Signature:
