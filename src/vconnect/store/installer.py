@@ -371,7 +371,7 @@ class PluginInstaller:
         _verify(source, digest)
         if stored := self._stored(digest, signing):
             return stored
-        signer = signing.verify(archive, signed.signature, signed.why_none)
+        signer = signing.verify(archive, digest, signed.signature, signed.why_none)
         unpacked = unpack(archive, staging.path / "package", self._limits, origin=origin, stop=stop)
         # What was unpacked must be what was digested; another user's file may change meanwhile.
         if _digest_of(archive)[0] != digest:

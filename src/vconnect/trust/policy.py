@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -35,6 +36,20 @@ class Signer(msgspec.Struct, frozen=True):
     comment: str
 
 
+class _Digesting:
+    """A file that is digested as it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read what a file's ``read`` does."""
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
+
+
 class Signing(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be decided about.
 
@@ -57,11 +72,14 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a signature makes any difference."""
         return self.is_required or bool(self.keys)
 
-    def verify(self, archive: Path, signature: Signature | None, why_none: str) -> Signer | None:
+    def verify(
+        self, archive: Path, digest: str, signature: Signature | None, why_none: str
+    ) -> Signer | None:
         """Verify the signature of a package that was not opened yet. Blocks.
 
         Args:
             archive: The package.
+            digest: The sha256 that it must still have.
             signature: Its signature, if there is one.
             why_none: Why there is none.
 
@@ -87,13 +105,16 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True):
                 f"it is signed by {key.id}; of this source, only {', '.join(self.allowed)} count"
             )
         try:
-            # The descriptor, so that a file which is replaced meanwhile is not verified in parts.
-            with open_regular(archive, os.O_NOFOLLOW if archive.is_symlink() else 0) as file:
-                verify(file, signature, key.public)
+            with open_regular(archive) as file:
+                read = _Digesting(file)
+                verify(cast("BinaryIO", read), signature, key.public)
         except OSError as error:
             raise self._refusal(f"it cannot be read: {error.strerror}") from error
         except SignatureError as error:
             raise self._refusal(str(error)) from None
+        # Another user's file may be the signed one for just this moment.
+        if read.digest.hexdigest() != digest:
+            raise self._refusal("it was changed while it was read; try again")
         return Signer(key, signature.trusted_comment)
 
     def check_stored(self, plugin: str, number: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ pytest.importorskip("cryptography")
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 DIGEST = "ab" * 32
+SHA256 = hashlib.sha256(b"the package").hexdigest()
 OURS = f"vconnect 1 name=example version=1 sha256={DIGEST} time=2026-11-28T00:00:00Z"
 
 
@@ -59,9 +61,9 @@ def test_a_package_without_a_signature(archive: Path, required: bool) -> None:
     policy = signing(required=required)
     if required:
         with pytest.raises(VerificationError, match=r"no signature \(not there\), and one is req"):
-            policy.verify(archive, None, "not there")
+            policy.verify(archive, SHA256, None, "not there")
     else:
-        assert policy.verify(archive, None, "not there") is None
+        assert policy.verify(archive, SHA256, None, "not there") is None
     assert policy.confirm(None, "example", "1", DIGEST, "") == ""
     with pytest.raises(VerificationError, match="is signed by AB in the lock file"):
         policy.confirm(None, "example", "1", DIGEST, "AB")
@@ -72,16 +74,16 @@ def test_a_signature_of_somebody_unknown(archive: Path, secret: SecretKey, requi
     policy = signing(required=required)
     if required:
         with pytest.raises(VerificationError, match="whom nobody trusts here"):
-            policy.verify(archive, signed(secret), "")
+            policy.verify(archive, SHA256, signed(secret), "")
     else:
-        assert policy.verify(archive, signed(secret), "") is None
+        assert policy.verify(archive, SHA256, signed(secret), "") is None
 
 
 @pytest.mark.parametrize("required", [False, True])
 def test_a_good_signature_counts(archive: Path, secret: SecretKey, required: bool) -> None:
     key = trusted(secret)
     policy = signing(key, required=required)
-    signer = policy.verify(archive, signed(secret), "")
+    signer = policy.verify(archive, SHA256, signed(secret), "")
     assert signer == Signer(key, OURS)
     assert policy.confirm(signer, "example", "1", DIGEST, "") == key.id
     assert policy.confirm(signer, "example", "1", DIGEST, key.id) == key.id
@@ -90,7 +92,7 @@ def test_a_good_signature_counts(archive: Path, secret: SecretKey, required: boo
 def test_a_changed_package_is_refused_whatever_the_policy(archive: Path, secret: SecretKey) -> None:
     archive.write_bytes(b"the Package")
     with pytest.raises(VerificationError, match="signature is not valid"):
-        signing(trusted(secret)).verify(archive, signed(secret), "")
+        signing(trusted(secret)).verify(archive, SHA256, signed(secret), "")
 
 
 @pytest.mark.parametrize(
@@ -102,14 +104,14 @@ def test_a_changed_package_is_refused_whatever_the_policy(archive: Path, secret:
 )
 def test_a_key_that_has_ended_signs_nothing(archive: Path, secret: SecretKey, fields: Any) -> None:
     with pytest.raises(VerificationError, match="its signer"):
-        signing(trusted(secret, **fields)).verify(archive, signed(secret), "")
+        signing(trusted(secret, **fields)).verify(archive, SHA256, signed(secret), "")
 
 
 def test_only_some_keys_count_for_a_source(archive: Path, secret: SecretKey) -> None:
     with pytest.raises(VerificationError, match="only AB count"):
-        signing(trusted(secret), allowed=("AB",)).verify(archive, signed(secret), "")
+        signing(trusted(secret), allowed=("AB",)).verify(archive, SHA256, signed(secret), "")
     key = trusted(secret)
-    assert signing(key, allowed=(key.id,)).verify(archive, signed(secret), "")
+    assert signing(key, allowed=(key.id,)).verify(archive, SHA256, signed(secret), "")
 
 
 @pytest.mark.parametrize(
@@ -158,3 +160,10 @@ def test_what_is_in_the_store_must_still_be_acceptable(secret: SecretKey) -> Non
     revoked = trusted(secret, revoked=LONG_AGO)
     with pytest.raises(VerificationError, match="was revoked"):
         signing(revoked).check_stored("example", key.id)
+
+
+def test_a_file_that_is_the_signed_one_for_a_moment_only_is_refused(
+    archive: Path, secret: SecretKey
+) -> None:
+    with pytest.raises(VerificationError, match="was changed while it was read"):
+        signing(trusted(secret)).verify(archive, DIGEST, signed(secret), "")
