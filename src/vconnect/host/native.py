@@ -33,7 +33,12 @@ class NativeRequests:
         return time.monotonic() - began
 
     async def ask_config(
-        self, plugin: PluginRuntime, config: dict[str, Any], timeout: float | None = None
+        self,
+        plugin: PluginRuntime,
+        config: dict[str, Any],
+        timeout: float | None = None,
+        *,
+        only_check: bool = False,
     ) -> None:
         """Let a native plugin check a configuration, and then take it over.
 
@@ -41,12 +46,13 @@ class NativeRequests:
             plugin: The plugin.
             config: The whole configuration.
             timeout: Seconds for the check, and again for the update.
+            only_check: Whether it is not to take it over.
 
         Raises:
             PluginReplyError: It has refused it; ``unknown_event`` if it cannot be asked.
             PluginError: It is not connected, or did not answer.
         """
-        for event in (CONFIG_CHECK, CONFIG_UPDATE):
+        for event in (CONFIG_CHECK,) if only_check else (CONFIG_CHECK, CONFIG_UPDATE):
             await self._ask(plugin.name, event, {"config": config}, timeout)
 
     async def _ask(

@@ -45,7 +45,12 @@ class AskConfig(Protocol):
     """Lets a native plugin check a configuration and take it over."""
 
     async def __call__(
-        self, plugin: PluginRuntime, config: dict[str, Any], timeout: float | None = None
+        self,
+        plugin: PluginRuntime,
+        config: dict[str, Any],
+        timeout: float | None = None,
+        *,
+        only_check: bool = False,
     ) -> None:
         """See `NativeRequests.ask_config`."""
 
@@ -153,7 +158,7 @@ class Configuration:
             unset: Keys that get back the file's value; with ``save``, the manifest's.
             save: Whether to write it to the configuration file. Otherwise it applies until the host
                 ends, or until the file has another value for the key.
-            dry_run: Check by the schema only, and change nothing.
+            dry_run: Let the schema and the plugin check it, and change nothing.
             by: Who asks for it; by default the user of this process.
 
         Raises:
@@ -255,7 +260,7 @@ class Configuration:
         new = with_overrides(wanted.table, wanted.overrides)
         changes = config_differences(plugin.config, new, hidden_places(plugin))
         if dry_run:
-            await self._check(plugin, new)
+            await self.examine(plugin, new)
             return ConfigChange(name=plugin.name, changes=changes, how="planned")
         old = _Wanted(self._tables.config_of(plugin), self._tables.overrides.get(plugin.name, ()))
         how = await self._take_over(plugin, wanted.table, wanted.overrides)
@@ -310,6 +315,27 @@ class Configuration:
             plugin.config = old
             raise
         return "restarted"
+
+    async def examine(self, plugin: PluginRuntime, values: dict[str, Any]) -> None:
+        """Let the schema and the plugin check a configuration, as far as they can.
+
+        Args:
+            plugin: The plugin.
+            values: The operator's values.
+
+        Raises:
+            ConfigRefusedError: The schema does not allow it.
+            PluginReplyError: The plugin refuses it.
+            PluginError: The plugin did not answer.
+        """
+        merged = await self._check(plugin, values)
+        if plugin.session is None or not plugin.session.is_native:
+            return
+        try:
+            await self._ask(plugin, merged, only_check=True)
+        except PluginReplyError as error:
+            if error.code != "unknown_event":
+                raise
 
     async def _check(self, plugin: PluginRuntime, values: dict[str, Any]) -> dict[str, Any]:
         """Return the whole configuration if the schema in the plugin's manifest allows it."""

@@ -133,7 +133,7 @@ class Reload:
             self._tables.check(new)
             plan = await self._plan(new, notes)
             if dry_run:
-                return plan.shown()
+                return msgspec.structs.replace(plan.shown(), failed=await self._examine(plan))
             for line in plan.in_words():
                 _log.info("reload: %s", line)
             done = await self._apply(plan, by or this_user())
@@ -199,6 +199,22 @@ class Reload:
             is_affected or any(one.effect == "restart" for one in rows)
         ):
             plan.restarts.append(plugin.name)
+
+    async def _examine(self, plan: _Plan) -> dict[str, str]:
+        """Return which plugins would refuse their configurations, and why."""
+        failed: dict[str, str] = {}
+        for name, rows in plan.plugins.items():
+            plugin = self._registry.exact(name)
+            if plugin is None or not any(one.effect == "asked" for one in rows):
+                continue
+            table = self._tables.config_of(plugin, plan.new)
+            try:
+                await self._configuration.examine(
+                    plugin, with_overrides(table, plan.overrides[name])
+                )
+            except VConnectError as error:
+                failed[name] = f"{words_of(error)}; it would keep its old settings"
+        return failed
 
     # Carrying it out.
 

@@ -125,7 +125,7 @@ async def test_what_is_refused_changes_nothing(
     assert await config_of(runtime) == {"a": 5, "n": 1}
 
 
-async def test_a_dry_run_checks_by_the_schema_and_changes_nothing(runtime) -> None:
+async def test_a_dry_run_checks_and_changes_nothing(runtime) -> None:
     change = await runtime.configuration.set("native", {"n": 2}, dry_run=True)
     assert (change.how, len(change.changes)) == ("planned", 1)
     with pytest.raises(ConfigRefusedError):

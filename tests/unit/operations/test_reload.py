@@ -20,6 +20,7 @@ from vconnect.settings.source import SettingsSource
 PLUGIN = """
 class Made(Plugin):
     plugin_no = os.environ["VCONNECT_PLUGIN_NAME"]
+    config_type = dict[str, int]
     @on("facts")
     def on_facts(self, ctx):
         secret = os.environ.get("VCONNECT_SECRET_KEY_FILE")
@@ -135,7 +136,12 @@ async def test_a_configuration_is_asked_for_and_a_refusal_keeps_the_old_one(host
     before = await host.pids()
     await host.reload("[plugins.config.one]\nn = 1\n[plugins.config.two]\nn = 1")
     assert (await host.facts())["config"] == {"n": 1}
-    done = await host.reload("[plugins.config.one]\nn = 13\n[plugins.config.two]\nn = 2")
+    text = "[plugins.config.one]\nn = 13\n[plugins.config.two]\nn = 2"
+    planned = await host.reload(text.replace("13", "'x'"), dry_run=True)
+    assert list(planned.failed) == ["one"]
+    assert "expected `int`" in planned.failed["one"]
+    assert (await host.facts("two"))["config"] == {"n": 1}
+    done = await host.reload(text)
     assert list(done.failed) == ["one"]
     assert "unlucky" in done.failed["one"]
     assert not done.is_complete
