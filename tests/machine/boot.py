@@ -62,7 +62,7 @@ FailureAction=poweroff-force
 Type=exec
 Delegate=yes
 WorkingDirectory={root}
-Environment=PATH={path} HOME={home} LANG=C.UTF-8
+Environment=PATH={path} HOME={home} LANG=C.UTF-8 TEST_PATIENCE=4
 ExecStart={python} -m pytest -p no:cacheprovider --timeout={timeout} {tests}
 ExecStopPost=/bin/sh -c 'echo "machine: exit $EXIT_STATUS"; exec systemctl poweroff -ff'
 StandardOutput=tty

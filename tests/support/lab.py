@@ -18,7 +18,9 @@ from typing import Any
 from vconnect import PluginRuntimeManager, Settings
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
-PATIENCE_S = 20.0
+# A machine that is emulated takes longer for everything.
+PATIENCE_FACTOR = float(os.environ.get("TEST_PATIENCE", "1"))
+PATIENCE_S = 20.0 * PATIENCE_FACTOR
 
 ECHO = "serve()"
 """A plugin that answers every event with ``{"echo": payload}``."""

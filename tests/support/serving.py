@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.support.lab import MEASURING, Lab
+from tests.support.lab import MEASURING, PATIENCE_FACTOR, Lab
 from tests.support.nobody import AS_NOBODY, NOBODY
 
 VCONNECT = (sys.executable, "-m", "vconnect")
-DEADLINE_S = 30.0
+DEADLINE_S = 30.0 * PATIENCE_FACTOR
 
 
 class Serve:

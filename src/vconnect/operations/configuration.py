@@ -456,6 +456,8 @@ def _defaults(plugin: PluginRuntime) -> dict[str, Any]:
 def _checked(key: str, value: Any) -> Any:
     if problem := find_problem(value, key):
         raise ConfigError(problem)
+    if value is None:
+        raise ConfigError(f"{key}: null is no value of a configuration; to drop it, use unset")
     return value
 
 

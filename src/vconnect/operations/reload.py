@@ -120,7 +120,7 @@ class Reload:
         self._packages = packages
         self._turns = turns
         self._lock = asyncio.Lock()
-        # What the file alone said when it was read last.
+        # What the file alone said when the host was started.
         self._file: Settings | None = None
 
     async def run(
@@ -141,7 +141,7 @@ class Reload:
             return done
 
     async def remember_file(self) -> None:
-        """Remember what the file says now, to tell later what has changed in it."""
+        """Remember what the file says at the start, to tell later what has changed in it."""
         if self._source is not None and self._source.file is not None:
             self._file = await in_thread(None, self._source.file_alone)
 
@@ -153,11 +153,11 @@ class Reload:
                 "this host has no configuration file to read again; give reload() the new settings"
             )
         new = await in_thread(None, self._source.load)
-        before = self._file
-        await self.remember_file()
-        if before is None or self._file is None:
+        if self._file is None:
             return new, []
-        return new, self._source.without_effect(before, self._file)
+        # Against what it said at the start, so that it is said as often as it is asked.
+        now = await in_thread(None, self._source.file_alone)
+        return new, self._source.without_effect(self._file, now)
 
     # The plan.
 
@@ -264,10 +264,13 @@ class Reload:
                 plan.overrides[plugin.name],
                 is_restarting=is_restarting,
             )
-        if not is_restarting:
+        # One that could not be started with the old configuration is tried with the new one.
+        is_down = plugin.process is None and plugin.desired == "running" and not plugin.is_external
+        if not (is_restarting or (is_down and rows)):
             return
         try:
-            await self._supervise(plugin).restart()
+            supervisor = self._supervise(plugin)
+            await (supervisor.start() if is_down else supervisor.restart())
         except VConnectError:
             self._tables.overrides[plugin.name] = before
             raise
@@ -307,7 +310,8 @@ class Reload:
         if known is not None and known.dev and directory is not None:
             # The other directory's process takes over when it is ready.
             self._catalog.move_dev(known, directory)
-            await self._supervise(known).restart()
+            if not self._catalog.stays_stopped(name):
+                await self._supervise(known).restart()
             return
         if known is not None:
             await self._supervise(known).stop()
@@ -317,13 +321,14 @@ class Reload:
             await self._start_installed(name)
             return
         self._catalog.register_dev(name, directory)
-        await self._supervise(self._registry.get(name)).start()
+        if not self._catalog.stays_stopped(name):
+            await self._supervise(self._registry.get(name)).start()
 
     async def _start_installed(self, name: str) -> None:
         """Start the installed plugin that a plugin from source has kept from being used."""
         await self._catalog.discover()
         plugin = self._registry.exact(name)
-        if plugin is not None and not plugin.is_external:
+        if plugin is not None and not (plugin.is_external or self._catalog.stays_stopped(name)):
             await self._supervise(plugin).start()
 
     def _tell(self, done: Reloaded, by: str, took_s: float) -> None:

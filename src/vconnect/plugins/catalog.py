@@ -94,6 +94,10 @@ class Catalog:
         _log.info("registered dev plugin: %s", plugin)
         _log_names(plugin, directory, manifest)
 
+    def stays_stopped(self, name: str) -> bool:
+        """Return whether the operator has stopped or disabled a plugin."""
+        return self._state.wants_stopped(name)
+
     def move_dev(self, plugin: PluginRuntime, path: str | Path) -> None:
         """Let the next start of a plugin from source use another directory."""
         dev = dev_plugin(plugin.name, path)

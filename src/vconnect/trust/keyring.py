@@ -142,7 +142,10 @@ class Keyring:
         """
         key = self.find(number)
         document = self._document()
-        document["key"] = [table for table in document["key"] if table["id"] != key.id]
+        tables = document["key"]
+        del tables[[table["id"] for table in tables].index(key.id)]
+        if not tables:
+            del document["key"]  # or it would be written as a list, to which no table can be added
         self._write(document)
         return key
 
@@ -187,8 +190,12 @@ class Keyring:
     def _write(self, document: Any) -> None:
         import tomlkit
 
+        text = tomlkit.dumps(document)
+        # Read again as it will be found, before it takes the place of the old one.
+        for table in tomllib.loads(text).get("key", []):
+            self._convert(table)
         try:
-            replace_file(self.path, tomlkit.dumps(document).encode(), _MODE)
+            replace_file(self.path, text.encode(), _MODE)
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
 

@@ -267,3 +267,33 @@ async def test_two_wishes_at_once_come_one_after_the_other(host: Host) -> None:
     host.write("[plugins.options.two]\nwindow = 3")
     first, second = await asyncio.gather(host.runtime.reload(), host.runtime.reload())
     assert (first.restarts, second.is_empty) == (["two"], True)
+
+
+async def test_a_correction_starts_a_plugin_that_was_refused(lab: Lab) -> None:
+    host = Host(lab)
+    schema = {"properties": {"n": {"enum": [1, 2]}}}
+    lab.plugin("one", CODE, capabilities=["facts"], config_schema=schema)
+    host.write("[plugins.config.one]\nn = 3")
+    source = SettingsSource(file=host.file)
+    async with PluginRuntimeManager(source.load(), source=source) as host.runtime:
+        await host.runtime.start_all()
+        assert host.runtime.summary("one").substate == "bad_config"
+        assert (await host.reload("[plugins.config.one]\nn = 2")).is_complete
+        assert (await host.facts())["config"] == {"n": 2}
+
+
+@pytest.mark.parametrize("order", ["stop_plugin", "disable_plugin"])
+async def test_what_an_operator_has_stopped_stays_so(
+    host: Host, tmp_path: Path, order: str
+) -> None:
+    (tmp_path / "plugin.py").write_text("import os\n" + CODE)
+    await host.reload("", f'dev_plugins = ["three:{tmp_path}"]')
+    for name in ("three", "two"):
+        await getattr(host.runtime, order)(name)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "plugin.py").write_text("import os\n" + CODE)
+    await host.reload("", f'dev_plugins = ["three:{other}", "two:{other}"]')
+    await host.reload("", f'dev_plugins = ["three:{other}"]')
+    running = {one.name for one in host.runtime.runtime_summaries() if one.status == "Running"}
+    assert running == {"one"}

@@ -43,6 +43,15 @@ def test_keys_are_added_replaced_and_removed(keyring: Keyring) -> None:
     assert list(keyring.keys()) == [one.id]
 
 
+def test_the_last_key_goes_and_another_one_comes(keyring: Keyring) -> None:
+    keyring.add(key(1))
+    keyring.remove(key(1).id)
+    assert keyring.keys() == {}
+    keyring.add(key(2))
+    keyring.add(key(1))
+    assert list(keyring.keys()) == [key(2).id, key(1).id]
+
+
 def test_comments_and_what_is_not_known_stay(keyring: Keyring) -> None:
     keyring.add(key(1))
     text = keyring.path.read_text().replace("[[key]]", '# our own\n[[key]]\nnewer = "kept"')

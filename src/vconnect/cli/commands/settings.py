@@ -10,6 +10,7 @@ import click
 
 from vconnect.cli.exit_codes import FAILED, exit_code_of, worst
 from vconnect.cli.printing_settings import print_config, print_config_change, print_reloaded
+from vconnect.json_rule import find_problem
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument
 
@@ -73,6 +74,9 @@ def set_config(
     new configuration, and refuses it as a whole. Without --save it applies until the host ends.
     """
     values = dict(map(_assignment, assignments))
+    for key, value in values.items():
+        if problem := find_problem(value, key):
+            raise click.BadParameter(problem)
     _change(host, name, {"set": values, "save": save, "dry_run": dry_run})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,6 +157,11 @@ def _password(file: Path | None, *, is_new: bool = False) -> str:
     """Return a password from a file, from stdin or from the terminal; never empty."""
     from vconnect.errors import ConfigError
 
+    if file is None and not sys.stdin.isatty():
+        words = ", or --no-password for a key without one" if is_new else ""
+        raise ConfigError(
+            f"there is no terminal to ask for the password; use --password-file FILE{words}"
+        )
     if file is None:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))
     try:

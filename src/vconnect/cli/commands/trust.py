@@ -88,6 +88,9 @@ def trust(
     public = _public_key(key)
     if succeeds is not None:
         _check_succession(keyring, Path(key), succeeds)
+        # It may sign what the old key may, unless something else is said.
+        old = keyring.find(succeeds)
+        plugins, sources = plugins or old.plugins, sources or old.sources
     added = TrustedKey(
         id=public.id,
         key=public.line(),
