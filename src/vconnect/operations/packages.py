@@ -424,6 +424,8 @@ class Packages:
             asked = offer.manifest.permissions if offer.manifest is not None else ()
             if dry_run:
                 raise _PreviewError(offer, new_permissions(asked, known))
+            if offer.is_stored:
+                return None  # it was decided when it was put there
             try:
                 return decide(offer.plugin, offer.version, asked, known, granted)
             except ConsentRequiredError:
