@@ -97,7 +97,8 @@ class Host:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
-        with suppress(asyncio.IncompleteReadError):
+        # A client that goes with something unread resets the connection.
+        with suppress(asyncio.IncompleteReadError, ConnectionResetError):
             while True:
                 length = int.from_bytes(await reader.readexactly(4))
                 self.heard.append(json.loads(await reader.readexactly(length)))
