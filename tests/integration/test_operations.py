@@ -479,11 +479,20 @@ async def test_what_was_changed_by_hand_is_mended_by_an_installation(lab: Lab, r
     (program,) = (lab.plugins / "one").glob("versions/*/pkg/one")
     program.chmod(0o755)
     program.write_text(program.read_text().replace("data", "dat"))
-    assert not (await runtime.packages.verify())[0].is_sound
-    await runtime.packages.install([source])
-    assert (await runtime.packages.verify())[0].is_sound
     await runtime.restart_plugin("one")
+    assert not (await runtime.packages.verify())[0].is_sound
+    changed = runtime.summary("one").pid
+    (made,) = await runtime.packages.install([source])
+    assert facts(made) == ("one", "1", "1", "repaired")
+    assert (await runtime.packages.verify())[0].is_sound
+    assert runtime.summary("one").pid != changed, "it ran what was changed"
     assert await ask(runtime) == "1"
+    await runtime.stop_plugin("one")
+    (program,) = (lab.plugins / "one").glob("versions/*/pkg/one")
+    program.unlink()
+    (made,) = await runtime.packages.install([source])
+    assert made.result == "repaired"
+    assert runtime.summary("one").pid is None, "the operator has stopped it"
 
 
 async def test_nothing_is_remembered_of_a_plugin_that_was_removed(lab: Lab) -> None:
@@ -575,6 +584,31 @@ async def test_new_permissions_wait_for_consent_while_the_old_version_serves(
     assert (await ask(runtime))["data"] == "s3cret"
     assert await runtime.packages.rollback("one", "3")
     assert (await ask(runtime))["code"] == "permission_denied"
+
+
+async def test_what_is_in_the_store_can_be_granted_more(lab: Lab) -> None:
+    source = package(lab, "1", CALLER, permissions=["secret.read", "log"])
+    lock = lab.directory / "vconnect.lock"
+    async with lab.manager(lock_file=lock) as runtime:
+        runtime.host_call("secret.read")(lambda _: "s3cret")
+        await runtime.packages.install([source], grant=["log"])
+        denied = await ask(runtime)
+        assert denied["code"] == "permission_denied"
+        assert "nobody has granted it" in denied["message"]
+        (planned,) = await runtime.packages.install([source], dry_run=True)
+        assert (planned.result, planned.permissions) == ("unchanged", ("secret.read",))
+        (same,) = await runtime.packages.install([source])
+        assert same.result == "unchanged", "nobody is asked again"
+        (wrong,) = await runtime.packages.install([source], grant=["other"])
+        assert "does not ask for other" in wrong.reason
+        (more,) = await runtime.packages.install([source], grant=["*"])
+        assert facts(more) == ("one", "1", "1", "granted")
+        assert (await ask(runtime))["data"] == "s3cret"
+        assert LockFile(lock).entries()["one"].permissions == ("secret.read", "log")
+    async with lab.manager(lock_file=lock) as runtime:
+        runtime.host_call("secret.read")(lambda _: "s3cret")
+        await runtime.start_all()
+        assert (await ask(runtime))["data"] == "s3cret", "the next host knows it too"
 
 
 async def test_the_lock_file_grants_on_another_machine(lab: Lab) -> None:

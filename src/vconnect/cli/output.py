@@ -65,6 +65,8 @@ _CHANGE_WORDS = {
     "unchanged": "is installed already",
     "installed": "installed",
     "switched": "took over",
+    "granted": "has the permissions now",
+    "repaired": "has the files of its package again",
     "waiting": "waits for the next start",
     "removed": "removed",
     "found": "found",

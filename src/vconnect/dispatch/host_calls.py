@@ -362,11 +362,8 @@ class HostCalls:
         # What may be subscribed may be unsubscribed.
         wanted = "event.subscribe" if name == "event.unsubscribe" else name
         if not plugin.may_call(wanted, permissions):
-            raise HostCallError(
-                "permission_denied",
-                f"{plugin.name} may not call {name}: add {wanted!r} to the permissions in its "
-                "manifest, unless the operator has withdrawn it",
-            )
+            why = plugin.why_not_call(wanted)
+            raise HostCallError("permission_denied", f"{plugin.name} may not call {name}: {why}")
 
     # The host's own calls.
 

@@ -7,6 +7,7 @@
 `reload`        brings another configuration file into force
 `requirements`  whether the versions of plugins that require each other fit
 `removal`       removes plugins with all of their versions
+`service`       brings what was installed into service
 `rows`          rows about packages
 `turns`         changes of one plugin come one after the other
 `changes`       what a change did, and the line in the log that says who asked for it

@@ -17,9 +17,21 @@ from vconnect.errors import (
 from vconnect.sockets.credentials import user_in_words
 
 #: ``unchanged``: it was so already. ``installed``: the first version. ``switched``: another version
-#: serves. ``waiting``: the next start tries it. ``failed``: what was there before is there still.
+#: serves. ``granted``: the version that was there has more permissions. ``repaired``: its files are
+#: those of its package again. ``waiting``: the next start tries it. ``failed``: what was there
+#: before is there still.
 Outcome = Literal[
-    "unchanged", "installed", "switched", "waiting", "removed", "found", "gone", "planned", "failed"
+    "unchanged",
+    "installed",
+    "switched",
+    "granted",
+    "repaired",
+    "waiting",
+    "removed",
+    "found",
+    "gone",
+    "planned",
+    "failed",
 ]
 
 _log = logging.getLogger(__name__)

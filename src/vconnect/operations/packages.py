@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,6 @@ from vconnect.errors import (
     ConsentRequiredError,
     InstallError,
     PluginError,
-    PluginStartError,
     VConnectError,
 )
 from vconnect.packages.progress import Report, metered
@@ -31,7 +30,7 @@ from vconnect.packages.source import platform_name, shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.store.consent import configured_grant, decide, new_permissions
+from vconnect.store.consent import Before, configured_grant, decide, new_permissions
 from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion, is_store_directory
 from vconnect.store.listing import InstalledPlugin
@@ -39,39 +38,22 @@ from vconnect.store.store import PluginStore
 from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
+from . import removal, service
 from .changes import Change, Outcome, audit, failure, given_up, this_user, words_of
-from .removal import Removal
 from .requirements import check_versions
 from .rows import change_of, gone, preview, waits_for_consent
 from .turns import Turns
 from .versions import (
     Outdated,
     VersionSummary,
-    last_words,
     source_of,
     summarize_versions,
     target_of,
 )
 
-# How long the disk may take to learn that a version has failed.
-_RECORDED_S = 5.0
-_POLL_S = 0.01
 
-
-class Orders(Protocol):
+class Orders(service.Orders, removal.Orders, Protocol):
     """What is asked of the host."""
-
-    async def start_plugin(self, name: str) -> None:
-        """Start a plugin."""
-
-    async def restart_plugin(self, name: str) -> None:
-        """Restart a plugin."""
-
-    async def stop_plugin(self, name: str) -> bool:
-        """Stop a plugin."""
-
-    def is_disabled(self, name: str) -> bool:
-        """Return whether the operator has disabled a plugin."""
 
 
 class _PreviewError(Exception):
@@ -115,7 +97,8 @@ class Packages:
         self._store = store
         self._state_dir = state_dir
         self._turns = turns or Turns()
-        self._removal = Removal(orders, catalog, registry, store, state_dir)
+        self._service = service.Service(orders, registry, store)
+        self._removal = removal.Removal(orders, catalog, registry, store, state_dir)
 
     async def install(
         self,
@@ -246,7 +229,7 @@ class Packages:
             if chosen is None:
                 raise InstallError(f"{target.directory} has just been removed")
             self._catalog.adopt(chosen)
-            return await self._try_next(planned)
+            return await self._service.try_next(planned)
 
         return (await self._each("rollback", [name], change, by))[0]
 
@@ -408,26 +391,31 @@ class Packages:
     ) -> Change:
         before: InstalledVersion | None = None
         refused: Offer | None = None
+        was_stored = True
         turn = AsyncExitStack()
 
         async def check(offer: Offer) -> tuple[str, ...] | None:
-            nonlocal before, refused
+            nonlocal before, refused, was_stored
+            was_stored = offer.is_stored
             # From here on: before, it is not known whose package it is.
             await turn.enter_async_context(self._turns.of(offer.plugin))
             before = await in_thread(None, self._current, offer.plugin)
             self._check(offer, before, may_replace=may_replace, only=only)
-            check_versions(offer, self._registry)
+            if before is None or before.digest != offer.digest:
+                check_versions(offer, self._registry)
             if frozen:
                 await in_thread(None, self._check_frozen, offer)
             known = await in_thread(None, self._store.consent_before, offer.plugin)
             granted = configured_grant(known, consent) if consent else grant
-            asked = offer.manifest.permissions if offer.manifest is not None else ()
+            if offer.granted is not None:
+                # It is in the store, where it was decided about: only what is granted expressly
+                # is more.
+                known = Before(granted=frozenset(offer.granted))
+                granted = (grant or ()) if not consent else ()
             if dry_run:
-                raise _PreviewError(offer, new_permissions(asked, known))
-            if offer.is_stored:
-                return None  # it was decided when it was put there
+                raise _PreviewError(offer, new_permissions(offer.asked, known))
             try:
-                return decide(offer.plugin, offer.version, asked, known, granted)
+                return decide(offer.plugin, offer.version, offer.asked, known, granted)
             except ConsentRequiredError:
                 refused = offer
                 raise
@@ -444,6 +432,8 @@ class Packages:
             new = installed.next or installed.current
             planned = change_of(action, installed.name, before, new, "unchanged")
             if installed.next is None and before is not None:
+                if done := _done_to(before, new, was_stored=was_stored):
+                    return await self._service.renew(planned, done)
                 return planned
             return await self._bring_into_service(planned, installed, start=start)
 
@@ -455,8 +445,8 @@ class Packages:
             result: Outcome = "waiting" if installed.next is not None else "installed"
             return msgspec.structs.replace(planned, result=result)
         if installed.next is not None:
-            return await self._try_next(planned)
-        return await self._start_first(planned)
+            return await self._service.try_next(planned)
+        return await self._service.start_first(planned)
 
     def _check(
         self, offer: Offer, current: InstalledVersion | None, *, may_replace: bool, only: str
@@ -492,64 +482,6 @@ class Packages:
     def _current(self, plugin: str) -> InstalledVersion | None:
         return self._store.home(plugin).current()
 
-    async def _start_first(self, planned: Change) -> Change:
-        """Start a plugin whose first version was installed. It stays installed in any case."""
-        done = msgspec.structs.replace(planned, result="installed")
-        try:
-            await self._orders.start_plugin(planned.name)
-        except PluginError as error:
-            words = f"{error.message}; it is installed: correct that, and use: vconnect start"
-            return msgspec.structs.replace(
-                done, result="failed", code="start_failed", reason=f"{words} {planned.name}"
-            )
-        return done
-
-    async def _try_next(self, planned: Change) -> Change:
-        """Let the next version take over, if it gets ready."""
-        plugin = self._registry.get(planned.name)
-        if plugin.desired == "stopped" and plugin.process is None:
-            verb = "enable" if self._orders.is_disabled(plugin.name) else "start"
-            words = f"it is stopped; the next start tries it: vconnect {verb} {plugin.name}"
-            return msgspec.structs.replace(planned, result="waiting", reason=words)
-        try:
-            await self._orders.restart_plugin(planned.name)
-        except PluginStartError as error:
-            # What else it says, the row says itself.
-            reason = error.message.removeprefix("a new process failed: ")
-            reason = reason.removesuffix("; the old one keeps running")
-            return await self._not_ready(planned, plugin, reason)
-        current = await in_thread(None, self._current, _directory(plugin))
-        if current is not None and current.digest == planned.digest:
-            return msgspec.structs.replace(planned, result="switched")
-        return await self._not_ready(planned, plugin, "see its log")
-
-    async def _not_ready(self, planned: Change, plugin: PluginRuntime, reason: str) -> Change:
-        # The supervisor writes down why, after it has told those who wait.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RECORDED_S):
-                while not (words := await in_thread(None, last_words, plugin, planned.digest)):
-                    await asyncio.sleep(_POLL_S)
-                reason = words
-        # It may have been stopped meanwhile; then it is not what the next start tries, either.
-        current = await in_thread(None, self._withdraw, plugin)
-        old = f"; {planned.before} serves on" if planned.before and plugin.session else ""
-        return msgspec.structs.replace(
-            planned,
-            result="failed",
-            code="start_failed",
-            reason=f"{planned.after or 'it'} did not get ready: {reason}{old}",
-            after=current.version if current is not None else "",
-            digest=current.digest if current is not None else "",
-        )
-
-    def _withdraw(self, plugin: PluginRuntime) -> InstalledVersion | None:
-        """Let the next start try no other version; return the current one. Blocks."""
-        home = _directory(plugin)
-        current = self._current(home)
-        if current is not None:
-            self._store.choose(home, current.digest)
-        return current
-
     async def _take_in(self, name: str) -> Change:
         plugin = self._registry.get(name)
         done = change_of("rescan", name, None, plugin.current_version, "found")
@@ -584,6 +516,17 @@ def _several(names: Iterable[str]) -> list[str]:
     if isinstance(names, str):  # which has letters
         raise TypeError(f"expected several names or sources, got one text: {cut(names)!r}")
     return list(names)
+
+
+def _done_to(
+    before: InstalledVersion, after: InstalledVersion | None, *, was_stored: bool
+) -> Outcome | None:
+    """Say what an installation of the current version did to it, if anything."""
+    if after is None or after.digest != before.digest:
+        return None
+    if not was_stored:
+        return "repaired"  # its files were not those of the package
+    return "granted" if after.granted != before.granted else None
 
 
 def _directory(plugin: PluginRuntime) -> str:

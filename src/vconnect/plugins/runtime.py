@@ -269,6 +269,18 @@ class PluginRuntime:
             capability_matches(pattern, call) for pattern in self.policy.withdraw
         )
 
+    def why_not_call(self, call: str) -> str:
+        """Return what is to be done about a call that `may_call` denies."""
+        if any(capability_matches(pattern, call) for pattern in self.policy.withdraw):
+            return f"the operator has withdrawn {call!r} (withdraw in the configuration)"
+        asked = self.manifest.raw.get("permissions", ()) if self.manifest is not None else ()
+        if any(capability_matches(pattern, call) for pattern in asked):
+            return (
+                f"its manifest asks for {call!r}, and nobody has granted it; to do so, install the "
+                "same package again with --yes, or --grant and the permissions that it may have"
+            )
+        return f"add {call!r} to the permissions in its manifest"
+
     def aliases(self) -> set[str]:
         """Return every canonical name that refers to this plugin."""
         names = {self.name}

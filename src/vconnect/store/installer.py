@@ -26,7 +26,7 @@ from vconnect.packages.command import production_command
 from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.contents import digest_of
 from vconnect.packages.fetch import fetch
-from vconnect.packages.manifest import MANIFEST_NAME, Manifest
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.packages.platforms import problem_of_platform
 from vconnect.packages.semver import parse_range
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
@@ -56,8 +56,9 @@ class Offer(NamedTuple):
         version: Its version, as its manifest has it.
         digest: The sha256 of the package file.
         size: The size of the package file in bytes; 0 if it is in the store already.
-        manifest: Its manifest; ``None`` if it is in the store already.
+        manifest: Its manifest; ``None`` if what is in the store has none.
         is_stored: Whether it is in the store already.
+        granted: The permissions that were granted to what is in the store; ``None`` if it is new.
     """
 
     plugin: str
@@ -66,9 +67,16 @@ class Offer(NamedTuple):
     size: int = 0
     manifest: Manifest | None = None
     is_stored: bool = False
+    granted: tuple[str, ...] | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The permissions that its manifest asks for."""
+        return self.manifest.permissions if self.manifest is not None else ()
 
 
-#: Refuses an offer by raising, or returns the permissions that are granted to it; ``None`` for all.
+#: Refuses an offer by raising, or returns the permissions that are granted to it; ``None`` for all
+#: of a new one, and for no change of what is in the store.
 Check = Callable[[Offer], Awaitable[tuple[str, ...] | None]]
 
 
@@ -206,6 +214,9 @@ class PluginInstaller:
             if found.receipt is not None:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
                 found = found._replace(receipt=receipt)
+            elif granted is not None and granted != found.offer.granted:
+                offer = found.offer
+                await in_thread(stop, self.store.grant, offer.plugin, offer.digest, granted)
             plugin = await in_thread(stop, self._put, source, found, stop)
             if found.offer.is_stored and (version := plugin.next or plugin.current) is not None:
                 await in_thread(None, self.store.note_source, version, source.shown)
@@ -262,9 +273,10 @@ class PluginInstaller:
 
         async def grant(offer: Offer) -> tuple[str, ...]:
             before = await in_thread(None, self.store.consent_before, offer.plugin)
-            asked = offer.manifest.permissions if offer.manifest is not None else ()
+            if offer.is_stored:
+                return offer.granted or ()  # it was decided about when it was put there
             granted = decide(
-                offer.plugin, offer.version, asked, before, configured_grant(before, consent)
+                offer.plugin, offer.version, offer.asked, before, configured_grant(before, consent)
             )
             if new := new_permissions(granted, before):
                 _log.info("%s: granted by the configuration: %s", offer.plugin, ", ".join(new))
@@ -348,7 +360,10 @@ class PluginInstaller:
             return None  # changed by hand: it is unpacked again
         self.store.check_locked(plugin.home.name, version.version, digest)
         signing.check_stored(version.name, version.signer)
-        return _Found(Offer(plugin.home.name, version.version, digest, is_stored=True))
+        manifest = read_manifest_if_any(version.package / MANIFEST_NAME)
+        offer = Offer(plugin.home.name, version.version, digest, manifest=manifest, is_stored=True)
+        granted = offer.asked if version.granted is None else version.granted
+        return _Found(offer._replace(granted=granted))
 
     def _examine(
         self,

@@ -29,7 +29,7 @@ from typing import TypeVar
 
 import msgspec
 
-from vconnect.durable import read_own
+from vconnect.durable import read_own, replace_file
 from vconnect.errors import InstallError
 
 PRIVATE = ".vconnect"
@@ -178,6 +178,15 @@ def read_receipt(directory: Path) -> Receipt:
         InstallError: See `read_head`.
     """
     return _read(directory, Receipt)
+
+
+def write_receipt(directory: Path, receipt: Receipt) -> None:
+    """Write the receipt of a version, in place of the one that is there. Blocks.
+
+    Raises:
+        OSError: Writing failed; the old one is unchanged.
+    """
+    replace_file(directory / RECEIPT, msgspec.json.encode(receipt) + b"\n", mode=0o444)
 
 
 def _read(directory: Path, kind: type[R]) -> R:

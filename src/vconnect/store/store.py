@@ -35,7 +35,6 @@ from .layout import (
     IN_USE,
     PARTIAL,
     PRIVATE,
-    RECEIPT,
     RECORD,
     REPLACED,
     RESERVED_NAMES,
@@ -46,6 +45,7 @@ from .layout import (
     is_store_directory,
     read_receipt,
     read_version,
+    write_receipt,
 )
 from .listing import InstalledPlugin, granted_to, inspect, list_plugins, may_be_plugin
 from .lock_file import Locked, LockedFile, LockFile
@@ -347,6 +347,19 @@ class PluginStore:
                 home.set_next(version if version.digest != current.digest else None)
             return inspect(home.path)
 
+    def grant(self, plugin: str, digest: str, permissions: tuple[str, ...]) -> None:
+        """Change the permissions that were granted to a version; its next start has them.
+
+        Raises:
+            InstallError: It was removed meanwhile, or writing failed; nothing has changed then.
+        """
+        with self.changing(plugin, "a change of permissions"):
+            version = self.home(plugin).find(digest)
+            if version is None:
+                raise InstallError(f"{plugin}: was just removed from the store; try again")
+            receipt = read_receipt(version.directory)
+            write_receipt(version.directory, msgspec.structs.replace(receipt, granted=permissions))
+
     def uninstall(self, plugin: str, stop: threading.Event | None = None) -> None:
         """Remove a plugin's directory with all of its versions, plain or not.
 
@@ -498,8 +511,7 @@ def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
     sealed = seal(version / "pkg")
     receipt = msgspec.structs.replace(receipt, files=sealed.files, tree=sealed.digest)
     replace_file(version / IN_USE, b"")
-    replace_file(version / RECEIPT, msgspec.json.encode(receipt) + b"\n")
-    (version / RECEIPT).chmod(0o444)
+    write_receipt(version, receipt)
     sync(version)
     return version, receipt
 

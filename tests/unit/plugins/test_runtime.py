@@ -93,6 +93,21 @@ def test_what_it_may_call(permissions, withdrawn, allowed):
 
 
 @pytest.mark.parametrize(
+    ("asked", "withdrawn", "words"),
+    [
+        ([], (), "add 'log' to the permissions in its manifest"),
+        (["l*"], (), "add 'log' to the permissions"),
+        (["log"], (), "nobody has granted it"),
+        (["*"], ("log",), "the operator has withdrawn 'log'"),
+    ],
+)
+def test_why_it_may_not_make_a_call(asked, withdrawn, words):
+    runtime = plugin(options={"x": PluginOptions(withdraw=withdrawn)})
+    runtime.manifest = Manifest(name="x", raw={"permissions": asked})
+    assert words in runtime.why_not_call("log")
+
+
+@pytest.mark.parametrize(
     ("path", "dev", "said", "names"),
     [
         (None, False, {}, {"x"}),
