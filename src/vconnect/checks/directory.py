@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from vconnect.validation import Fault
 from .plugin import notes_of, read
 from .report import Finding, Report, Subject, faulty, note
 
+# How many paths that are left out are named.
+_MAX_LEFT_OUT = 20
+
 
 def check_directory(source: Path) -> Report:
     """Look at a plugin's source directory. Blocks."""
     file = source / MANIFEST_NAME
+    if not os.path.lexists(file):
+        fault = Fault(str(source), f"contains no {MANIFEST_NAME}; is it a plugin's directory?")
+        return Report(Subject.DIRECTORY, tuple(faulty([fault])), is_unusable=True)
     manifest, faults = read(file, str(file))
     notes = [] if manifest is None else [*notes_of(manifest, str(file))]
     try:
@@ -29,8 +36,10 @@ def check_directory(source: Path) -> Report:
 
 
 def _notes_of(source: Path, found: Preparation) -> Iterator[Finding]:
-    for left in found.left_out:
+    for left in found.left_out[:_MAX_LEFT_OUT]:
         yield note(str(source / left.path), f"is left out of the package: {left.reason}")
+    if (more := len(found.left_out) - _MAX_LEFT_OUT) > 0:
+        yield note(str(source), f"{more} more paths are left out of the package")
     try:
         large = [file for file in found.files if file.is_large]
     except OSError as error:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vconnect.durable import read_regular
-from vconnect.errors import InstallError, ManifestError, PluginStartError
+from vconnect.errors import InstallError, PluginStartError
 from vconnect.packages.archive import PACKAGE_SUFFIXES, package_root, unpack_sound
 from vconnect.packages.command import production_command
-from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest
 from vconnect.packages.platforms import problem_of_platform, problem_of_program
 from vconnect.packages.source import platform_name
@@ -61,10 +60,6 @@ def _faults_of_contents(root: Path, manifest: Manifest, origin: str) -> Iterator
     """Yield why an unpacked package could not be started on this machine."""
     if problem := problem_of_platform(manifest):
         yield Fault(f"{origin}: {MANIFEST_NAME}", problem)
-    try:
-        check_schema(manifest.config_schema, origin)
-    except ManifestError as error:
-        yield Fault(f"{origin}: {MANIFEST_NAME}", str(error).removeprefix(f"{origin}: "))
     program = ""
     try:
         command = production_command(manifest.plugin, root, manifest)

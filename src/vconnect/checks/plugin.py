@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
+from vconnect.bounds import cut
 from vconnect.durable import read_regular
 from vconnect.errors import InstallError, ManifestError
 from vconnect.names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, may_be_named
@@ -15,6 +19,7 @@ from vconnect.packages.manifest import (
     decode_manifest,
     sift_manifest,
 )
+from vconnect.packages.preparation import faults_of_schema
 from vconnect.store.installer import check_host_version
 from vconnect.store.layout import RESERVED_NAMES, check_version
 from vconnect.validation import Fault
@@ -55,6 +60,7 @@ def read(file: Path, origin: str) -> ManifestReading:
     manifest, wrong = sift_manifest(raw)
     faults = [_within(origin, fault) for fault in wrong]
     faults += _contradictions(manifest, origin)
+    faults += faults_of_schema(manifest, origin)
     return ManifestReading(None if wrong else manifest, faults)
 
 
@@ -77,6 +83,9 @@ def _contradictions(manifest: Manifest, origin: str) -> Iterator[Fault]:
                 yield Fault(f"{origin}: {field}", f"got {text!a}; expected {PATTERN_RULE}")
     for field in ("before", "after"):
         yield from _faults_of_others(manifest, field, getattr(manifest, field), origin)
+    both = set(map(canonical_name, manifest.before)) & set(map(canonical_name, manifest.after))
+    for name in sorted(both):
+        yield Fault(f"{origin}: after", f"{name!a} is in before too; remove it from one of them")
     yield from _faults_of_requires(manifest, origin)
     if manifest.plugin in RESERVED_NAMES:
         yield Fault(f"{origin}: name", f"{manifest.plugin!r} is a name that is taken; use another")
@@ -132,3 +141,8 @@ def notes_of(manifest: Manifest, origin: str) -> Iterator[Finding]:
     # As a list, because a name may be anything.
     asked = ", ".join(map(ascii, manifest.permissions))
     yield note(origin, f"permissions that it asks for: {asked or 'none'}")
+    known = [field.name for field in msgspec.structs.fields(Manifest) if field.name != "raw"]
+    for key in manifest.raw:
+        # Others are allowed: a tool may have its own.
+        if key not in known and (near := get_close_matches(key, known, n=1)):
+            yield note(f"{origin}: {cut(ascii(key))}", f"unknown key; did you mean {near[0]!r}?")

@@ -14,7 +14,7 @@ from .output import clean, print_changes, print_table_of
 _EFFECTS = {
     "now": "at once",
     "next connection": "at the next connection",
-    "restart": "replaced without a gap",
+    "restart": "with its next process",
     "asked": "if the plugin accepts it",
     "plugins": "plugins are added or removed",
     "host": "needs a restart of the host; it stays",

@@ -17,6 +17,7 @@ import msgspec
 from vconnect.errors import ConfigError, ConfigRefusedError, PluginReplyError
 from vconnect.json_rule import find_problem
 from vconnect.packages.config_schema.check import find_violation
+from vconnect.packages.manifest import merge_config
 from vconnect.plugins.configuration import (
     ConfigOverride,
     overlap,
@@ -32,7 +33,6 @@ from vconnect.plugins.tables import PluginTables
 from vconnect.settings.differences import HIDDEN, Difference, config_differences, leaves
 from vconnect.settings.edit import FileEdit, edit_config
 from vconnect.settings.live import LiveSettings
-from vconnect.supervision.admission import merge_config
 from vconnect.threads import in_thread
 
 from .changes import this_user
@@ -134,7 +134,7 @@ class Configuration:
                 value=HIDDEN if path in hidden else value,
                 origin=_origin(path, table, overrides),
             )
-            for path, value in leaves(merge_config(_defaults(plugin), plugin.config))
+            for path, value in leaves(merge_config(defaults_of(plugin), plugin.config))
         ]
 
     async def set(
@@ -258,7 +258,7 @@ class Configuration:
         dry_run: bool,
     ) -> ConfigChange:
         new = with_overrides(wanted.table, wanted.overrides)
-        changes = config_differences(plugin.config, new, hidden_places(plugin))
+        changes = effective_differences(plugin, new)
         if dry_run:
             await self.examine(plugin, new)
             return ConfigChange(name=plugin.name, changes=changes, how="planned")
@@ -339,7 +339,7 @@ class Configuration:
 
     async def _check(self, plugin: PluginRuntime, values: dict[str, Any]) -> dict[str, Any]:
         """Return the whole configuration if the schema in the plugin's manifest allows it."""
-        merged = merge_config(_defaults(plugin), values)
+        merged = merge_config(defaults_of(plugin), values)
         schema = plugin.manifest.config_schema if plugin.manifest is not None else {}
         if schema and (violation := await in_thread(None, find_violation, schema, merged)):
             raise ConfigRefusedError(f"plugin {plugin.name}: invalid configuration: {violation}")
@@ -435,6 +435,12 @@ def _changed(table: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[s
     return with_value(table, path, value)
 
 
+def effective_differences(plugin: PluginRuntime, new: Mapping[str, Any]) -> list[Difference]:
+    """Compare a plugin's configuration with another one, as it has them: with its manifest's."""
+    before, after = (merge_config(defaults_of(plugin), one) for one in (plugin.config, dict(new)))
+    return config_differences(before, after, hidden_places(plugin))
+
+
 def hidden_places(plugin: PluginRuntime) -> frozenset[tuple[str, ...]]:
     """Return the places of values that a plugin's schema says are not to be shown."""
     schema = plugin.manifest.config_schema if plugin.manifest is not None else {}
@@ -449,7 +455,8 @@ def _hidden(schema: Any, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from _hidden(one, (*above, key))
 
 
-def _defaults(plugin: PluginRuntime) -> dict[str, Any]:
+def defaults_of(plugin: PluginRuntime) -> dict[str, Any]:
+    """Return the configuration that a plugin's manifest gives."""
     return plugin.manifest.config if plugin.manifest is not None else {}
 
 

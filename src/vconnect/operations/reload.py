@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from vconnect.errors import ConfigError, VConnectError
+from vconnect.errors import ConfigError, PluginStartError, VConnectError
+from vconnect.packages.command import dev_command
 from vconnect.packages.source import shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.configuration import ConfigOverride, still_valid, with_overrides
@@ -24,8 +26,8 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.differences import (
+    HIDDEN,
     Difference,
-    config_differences,
     host_differences,
     option_differences,
 )
@@ -37,7 +39,7 @@ from vconnect.supervision.supervisor import Supervisor
 from vconnect.threads import in_thread
 
 from .changes import Change, this_user, words_of
-from .configuration import Configuration, hidden_places
+from .configuration import Configuration, effective_differences
 from .packages import Packages
 from .turns import Turns
 
@@ -45,6 +47,10 @@ _log = logging.getLogger(__name__)
 
 # The keys that a plugin's own options add to, instead of overriding them.
 _ADDED = ("sandbox_read",)
+# Other contents of the same files.
+_SECRETS = Difference(key="secrets", before=HIDDEN, after=HIDDEN, effect="restart")
+_KEEPS = "it keeps its old settings"
+_WOULD_KEEP = "it would keep its old settings"
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,10 +187,13 @@ class Reload:
         options = self._tables.options_of(plugin, plan.new)
         rows = [
             *option_differences(self._tables.options_of(plugin), options),
-            *config_differences(plugin.config, with_overrides(table, stay), hidden_places(plugin)),
+            *effective_differences(plugin, with_overrides(table, stay)),
         ]
-        if await in_thread(None, self._launcher.has_old_secrets, plugin):
-            rows.append(Difference(key="secrets", effect="restart"))
+        try:
+            if await in_thread(None, self._launcher.has_old_secrets, plugin, options.secrets):
+                rows += [] if any(one.root == "secrets" for one in rows) else [_SECRETS]
+        except OSError as error:
+            plan.failed[plugin.name] = f"its secret {error.filename}: {error.strerror}"
         plan.notes += [
             f"{plugin.name}: {'.'.join(one.path) or 'its configuration'} was set by {one.by} while "
             "the host runs; the configuration has another value by now, which applies"
@@ -201,8 +210,13 @@ class Reload:
             plan.restarts.append(plugin.name)
 
     async def _examine(self, plan: _Plan) -> dict[str, str]:
-        """Return which plugins would refuse their configurations, and why."""
-        failed: dict[str, str] = {}
+        """Return which plugins would refuse what is planned, or could not be started, and why."""
+        failed = {name: f"{reason}; {_WOULD_KEEP}" for name, reason in plan.failed.items()}
+        for name, directory in plan.sources_to_start():
+            try:
+                await in_thread(None, dev_command, name, Path(directory))
+            except PluginStartError as error:
+                failed[name] = f"could not be started: {error.message}"
         for name, rows in plan.plugins.items():
             plugin = self._registry.exact(name)
             if plugin is None or not any(one.effect == "asked" for one in rows):
@@ -213,7 +227,7 @@ class Reload:
                     plugin, with_overrides(table, plan.overrides[name])
                 )
             except VConnectError as error:
-                failed[name] = f"{words_of(error)}; it would keep its old settings"
+                failed[name] = f"{words_of(error)}; {_WOULD_KEEP}"
         return failed
 
     # Carrying it out.
@@ -222,19 +236,23 @@ class Reload:
         in_force = plan.for_this_host()
         # Configurations come with the plugin's consent only.
         self._bring_into_force(msgspec.structs.replace(in_force, config=plan.old.config))
-        failed: dict[str, str] = {}
+        failed = {name: f"{reason}; {_KEEPS}" for name, reason in plan.failed.items()}
         for name in self._registry.dependencies_first(sorted({*plan.plugins, *plan.restarts})):
             plugin = self._registry.exact(name)
-            if plugin is None:
+            if plugin is None or name in plan.failed:
                 continue
             try:
                 async with self._turns.of(name):
                     await self._bring_to(plugin, plan)
             except VConnectError as error:
-                failed[name] = f"{words_of(error)}; it keeps its old settings"
-        self._bring_into_force(self._with_old_tables(in_force, plan.old, failed))
+                failed[name] = f"{words_of(error)}; {_KEEPS}"
+        in_force = self._with_old_tables(in_force, plan.old, failed)
+        self._bring_into_force(in_force)
         changes: list[Change] = []
-        failed |= await self._change_sources(plan)
+        if of_sources := await self._change_sources(plan):
+            failed |= of_sources
+            # So that the next reload tries them again.
+            self._bring_into_force(_with_old_sources(in_force, plan, of_sources))
         if entries := await self._catalog.unapplied(in_force.install):
             changes = await self._packages.apply(entries, in_force.consent, by=by)
             for entry, change in zip(entries, changes, strict=True):
@@ -293,14 +311,11 @@ class Reload:
 
     async def _change_sources(self, plan: _Plan) -> dict[str, str]:
         """Add, move and remove plugins from source; return what failed, and why."""
-        before, after = _dev_plugins(plan.old), _dev_plugins(plan.new)
         failed: dict[str, str] = {}
-        for name in before.keys() | after.keys():
-            if before.get(name) == after.get(name):
-                continue
+        for name, directory in plan.changed_sources():
             try:
                 async with self._turns.of(name):
-                    await self._change_source(name, after.get(name))
+                    await self._change_source(name, directory)
             except VConnectError as error:
                 failed[name] = words_of(error)
         return failed
@@ -348,11 +363,25 @@ class _Plan(msgspec.Struct, kw_only=True):
     plugins: dict[str, list[Difference]] = {}
     overrides: dict[str, tuple[ConfigOverride, ...]] = {}
     restarts: list[str] = []
+    failed: dict[str, str] = {}
 
     @property
     def needs_restart(self) -> list[str]:
         """The keys that only another host will have."""
         return [one.key for one in self.host if one.effect == "host"]
+
+    def changed_sources(self) -> list[tuple[str, str | None]]:
+        """Return which plugins from source change, and their directories from now on.
+
+        Those that go come first: their other names may be those of the ones that come.
+        """
+        before, after = _dev_plugins(self.old), _dev_plugins(self.new)
+        names = sorted({*before, *after}, key=lambda name: (name in after, name))
+        return [(name, after.get(name)) for name in names if before.get(name) != after.get(name)]
+
+    def sources_to_start(self) -> list[tuple[str, str]]:
+        """Return the plugins that will start from another directory than until now."""
+        return [(name, path) for name, path in self.changed_sources() if path is not None]
 
     def for_this_host(self) -> Settings:
         """Return the new settings with the old values of what only another host will have."""
@@ -377,6 +406,16 @@ class _Plan(msgspec.Struct, kw_only=True):
         for name, rows in self.plugins.items():
             lines += [f"{name}: {one.key} ({one.effect})" for one in rows]
         return [*lines, *self.notes]
+
+
+def _with_old_sources(settings: Settings, plan: _Plan, failed: Collection[str]) -> Settings:
+    """Return settings in which some plugins run from the source that they had before."""
+    old, new = _dev_plugins(plan.old), _dev_plugins(settings)
+    kept = {name: path for name, path in new.items() if name not in failed}
+    kept |= {name: path for name, path in old.items() if name in failed}
+    return msgspec.structs.replace(
+        settings, dev_plugins=tuple(f"{name}:{path}" for name, path in kept.items())
+    )
 
 
 def _dev_plugins(settings: Settings) -> dict[str, str]:

@@ -244,6 +244,21 @@ class Sifted(NamedTuple):
     faults: list[Fault]
 
 
+def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Merge ``values`` into ``defaults``: tables recursively, everything else as a whole.
+
+    >>> merge_config({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"x": 3}, "b": [4]})
+    {'a': {'x': 3, 'y': 2}, 'b': [4]}
+    """
+    merged = dict(defaults)
+    for key, value in values.items():
+        default = merged.get(key)
+        if isinstance(default, dict) and isinstance(value, dict):
+            value = merge_config(default, value)
+        merged[key] = value
+    return merged
+
+
 def sift_manifest(raw: dict[str, Any]) -> Sifted:
     """Look at each field of a manifest on its own.
 

@@ -13,7 +13,7 @@ from vconnect.validation import Fault
 
 from .archive import ArchiveLimits, find_refusals
 from .command import check_program, production_command
-from .config_schema.check import check_schema
+from .config_schema.check import check_schema, find_violation_of_defaults
 from .manifest import MANIFEST_NAME, Manifest
 from .platforms import ANY, check_platform, fits, problem_of_program
 from .selection import LeftOut, Selection, survey
@@ -106,7 +106,7 @@ def prepare(
     faults = list(selection.faults)
     program = ""
     if manifest is not None:
-        faults += _faults_of_schema(source, manifest)
+        faults += faults_of_schema(manifest, str(source / MANIFEST_NAME))
         if binary is not None:
             program = place_of_binary(manifest)
             faults += _faults_of_binary(source, manifest, binary)
@@ -127,14 +127,25 @@ def place_of_binary(manifest: Manifest) -> str:
     return manifest.entry or manifest.plugin
 
 
-def _faults_of_schema(source: Path, manifest: Manifest) -> Iterator[Fault]:
+def faults_of_schema(manifest: Manifest, place: str) -> Iterator[Fault]:
+    """Yield what is wrong with a manifest's ``config_schema``, or with its ``config`` by it.
+
+    Blocks.
+
+    Args:
+        manifest: The manifest.
+        place: The file.
+    """
     try:
-        check_schema(manifest.config_schema, str(source / MANIFEST_NAME))
+        check_schema(manifest.config_schema, place)
     except ManifestError as error:
-        yield Fault(str(source / MANIFEST_NAME), _without(source / MANIFEST_NAME, error))
+        yield Fault(place, _without(place, error))
+        return
+    if problem := find_violation_of_defaults(manifest.config_schema, manifest.config):
+        yield Fault(place, f"config does not fit config_schema: {problem}")
 
 
-def _without(place: Path, error: Exception) -> str:
+def _without(place: Path | str, error: Exception) -> str:
     return str(error).removeprefix(f"{place}: ")
 
 

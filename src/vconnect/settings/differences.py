@@ -49,7 +49,8 @@ def host_differences(old: Settings, new: Settings) -> list[Difference]:
 def option_differences(old: PluginOptions, new: PluginOptions) -> list[Difference]:
     """Compare two tables ``[plugins.options.NAME]``."""
     keys = PluginOptions.__struct_fields__
-    return [one for key in keys for one in _compare(key, old, new, OPTION_EFFECTS[key])]
+    found = [one for key in keys for one in _compare(key, old, new, OPTION_EFFECTS[key])]
+    return [_without_null(one) for one in found]
 
 
 def config_differences(
@@ -90,6 +91,12 @@ def is_same(one: Any, other: Any) -> bool:
     if one is _ABSENT or other is _ABSENT:
         return one is other
     return _encode(one) == _encode(other)
+
+
+def _without_null(one: Difference) -> Difference:
+    """Return a difference of options, in which ``None`` is no value but that of the host."""
+    before, after = (_ABSENT if value is None else value for value in (one.before, one.after))
+    return msgspec.structs.replace(one, before=before, after=after)
 
 
 def _compare(

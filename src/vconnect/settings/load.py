@@ -53,8 +53,7 @@ def load_settings(
     """
     values: dict[str, Any] = dict(_DEFAULT_PATHS)
     if file is not None:
-        beside = {"lock_file": LOCK_FILE, "trust_file": TRUST_FILE}
-        values |= {key: str(file.resolve().with_name(name)) for key, name in beside.items()}
+        values |= defaults_beside(file)
         values |= _read_file(file)
     values |= _read_environment(environ or {})
     # The command line last, so that it wins over everything else.
@@ -65,6 +64,15 @@ def load_settings(
     settings = msgspec.convert(sound, Settings)
     _refuse(find_contradictions(settings), str(file) if file is not None else "settings")
     return settings
+
+
+def defaults_beside(file: Path) -> dict[str, str]:
+    """Return the defaults of the keys that name files beside a configuration file.
+
+    A link is followed, as it is for the relative paths in the file.
+    """
+    beside = {"lock_file": LOCK_FILE, "trust_file": TRUST_FILE}
+    return {key: str(file.resolve().with_name(name)) for key, name in beside.items()}
 
 
 def find_contradictions(settings: Settings) -> Iterator[Fault]:

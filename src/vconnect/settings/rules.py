@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,14 +25,20 @@ from .dev_plugins import parse_dev_plugin
 from .events import EventSettings, PluginEventOptions, problem_of_roles
 from .model import Settings
 
+_KEY_NUMBER = re.compile("[0-9A-F]{16}")
+
 
 def faults_of_names(settings: Settings) -> Iterator[Fault]:
     """Yield what is wrong with names and patterns, and with values that a plugin gets."""
-    for text in settings.dev_plugins:
-        try:
-            parse_dev_plugin(text)
-        except ConfigError as error:
-            yield Fault("plugins.dev_plugins", str(error))
+    yield from _faults_of_dev_plugins(settings.dev_plugins)
+    for place, source in settings.sources.items():
+        for key in source.keys:
+            if not _KEY_NUMBER.fullmatch(key):
+                yield Fault(
+                    f"plugins.sources.{place!r}.keys",
+                    f"got {key!r}; expected the number of a key, 16 hex digits in upper case, as "
+                    "vconnect trusted shows it",
+                )
     # TOML has more than JSON, and a plugin would get something else, or nothing at all.
     if problem := find_problem(settings.config, "plugins.config"):
         yield _split(problem)
@@ -44,6 +52,22 @@ def faults_of_names(settings: Settings) -> Iterator[Fault]:
         for key in ("watch_ignore", "watch_also"):
             if problem := check_patterns(getattr(options, key)):
                 yield Fault(f"{place}.{key}", problem)
+
+
+def _faults_of_dev_plugins(entries: Iterable[str]) -> Iterator[Fault]:
+    paths: dict[str, Path] = {}
+    for text in entries:
+        try:
+            dev = parse_dev_plugin(text)
+        except ConfigError as error:
+            yield Fault("plugins.dev_plugins", str(error))
+            continue
+        first = paths.setdefault(dev.name, dev.path)
+        if first != dev.path:
+            yield Fault(
+                "plugins.dev_plugins",
+                f"{dev.name} is there twice, from {first} and from {dev.path}; keep one of them",
+            )
 
 
 def faults_of_events(events: Mapping[str, EventSettings]) -> Iterator[Fault]:

@@ -114,7 +114,7 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
             it, or something other than a socket is in the way.
     """
     where = absolute_path(path)
-    _check_length(where)
+    check_length(where)
     _make_private_directory(where.parent)
     # Before the socket is touched: a stale socket and a live one look the same on disk.
     lock = _take_lock(where)
@@ -129,7 +129,12 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
         raise
 
 
-def _check_length(path: Path) -> None:
+def check_length(path: Path) -> None:
+    """Refuse a path that is too long for a socket.
+
+    Raises:
+        SocketError: It is; the message has the limit.
+    """
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_PATH_BYTES:
         raise SocketError(

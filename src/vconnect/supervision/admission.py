@@ -14,6 +14,7 @@ from typing import Any
 
 from vconnect.errors import HandshakeError
 from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
+from vconnect.packages.manifest import merge_config
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
 from vconnect.processes.procfs import environment_holds
@@ -190,21 +191,6 @@ def lane_limits(settings: ConnectionSettings, policy: PluginPolicy) -> LaneLimit
         max_answer_keys=settings.max_answer_keys,
         max_queued_bytes=policy.max_queued_bytes,
     )
-
-
-def merge_config(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Merge ``values`` into ``defaults``: tables recursively, everything else as a whole.
-
-    >>> merge_config({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"x": 3}, "b": [4]})
-    {'a': {'x': 3, 'y': 2}, 'b': [4]}
-    """
-    merged = dict(defaults)
-    for key, value in values.items():
-        default = merged.get(key)
-        if isinstance(default, dict) and isinstance(value, dict):
-            value = merge_config(default, value)
-        merged[key] = value
-    return merged
 
 
 def check_external(name: str, peer: Peer, *, allowed: bool) -> None:

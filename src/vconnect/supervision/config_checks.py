@@ -15,11 +15,9 @@ from typing import Any
 from vconnect.errors import ConfigError, ManifestError, PluginStartError
 from vconnect.packages.config_schema.check import answer, answer_at_once, refuse
 from vconnect.packages.config_schema.rules import Verdict
-from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, merge_config, read_manifest_if_any
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.threads import in_thread
-
-from .admission import merge_config
 
 _MAX_RESULTS = 1024
 

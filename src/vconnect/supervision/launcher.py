@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -175,14 +176,19 @@ class Launcher:
             plugin.crashes.release()  # this version may handle what the other one could not
             self._registry.learn(plugin, instance.manifest, instance.package)
 
-    def has_old_secrets(self, plugin: PluginRuntime) -> bool:
-        """Return whether a plugin runs with other secrets than its files have now. Blocks."""
-        if plugin.process is None or not plugin.policy.secrets:
+    def has_old_secrets(self, plugin: PluginRuntime, files: Mapping[str, str]) -> bool:
+        """Return whether a plugin runs with other secrets than some files have now. Blocks.
+
+        Args:
+            plugin: The plugin.
+            files: The files by the names of the secrets.
+
+        Raises:
+            OSError: One of them cannot be read.
+        """
+        if plugin.process is None or not files:
             return False
-        try:
-            return self._secrets.get(plugin.process) != digest_secrets(plugin.policy.secrets)
-        except OSError:
-            return False  # its next start will report that
+        return self._secrets.get(plugin.process) != digest_secrets(files)
 
     def look(self, plugin: PluginRuntime) -> Located | None:
         """Find out what is installed now: others change it too. Blocks for a few small reads.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
+from tests.support.package_kit import manifest_bytes
 
 from vconnect.checks.configuration import check_configuration
 from vconnect.checks.report import Subject
@@ -29,6 +31,7 @@ def faults(file: Path, text: str) -> list[str]:
 
 def test_a_good_one(file: Path, tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "plugin.py").touch()
     (tmp_path / "a b.vp").touch()
     (tmp_path / "token").touch(mode=0o600)
     assert (
@@ -83,6 +86,62 @@ def test_all_that_is_wrong_at_once(file: Path, tmp_path: Path) -> None:
         "plugins.options.'x'.secrets.A: DIR/none: No such file or directory",
         "plugins.options.'x'.secrets.B: DIR/open: others can read it (mode 0644)",
         "plugins.options.'x'.secrets.C: DIR/pipe: is not a regular file",
+    ]
+
+
+def test_files_that_it_names(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "vconnect.lock").write_text("format = 1\n[[plugin")
+    (tmp_path / "vconnect.trust").write_text("format = 9")
+    package = tmp_path / "a.vp"
+    package.write_bytes(b"a")
+    good, bad = hashlib.sha256(b"a").hexdigest(), "0" * 64
+    found = faults(
+        file,
+        f"""
+        [plugins]
+        socket_path = "{"s" * 120}"
+        dev_plugins = ["x:dev"]
+        install = ["a.vp#sha256={good}", "a.vp#sha256={bad}"]
+        """,
+    )
+    assert [one.partition(";")[0].partition(" has ")[0] for one in found] == [
+        f"plugins.socket_path: socket path DIR/{'s' * 120}",
+        next(one.partition(";")[0] for one in found if "plugins.lock_file: DIR" in one),
+        "plugins.trust_file: DIR/vconnect.trust: format is 9",
+        "plugins.dev_plugins: DIR/dev contains nothing that can be started",
+        "plugins.install: DIR/a.vp",
+    ]
+
+
+def test_keys_that_nobody_trusts(file: Path) -> None:
+    (found,) = faults(file, '[plugins.sources."https://a/"]\nkeys = ["87D14D9104688B17"]')
+    assert "plugins.sources.'https://a/'.keys: 87D14D9104688B17 is not trusted" in found
+
+
+def test_a_configuration_that_does_not_fit_its_plugin(file: Path, tmp_path: Path) -> None:
+    schema = {"properties": {"n": {"type": "integer"}}}
+    for name in ("dev", "plugins/two"):
+        directory = tmp_path / name
+        directory.mkdir(parents=True)
+        (directory / "plugin.py").touch()
+        (directory / "plugin.json").write_bytes(
+            manifest_bytes(name="two", config={"n": 1}, config_schema=schema)
+        )
+    found = faults(
+        file,
+        """
+        [plugins]
+        plugin_dir = "plugins"
+        dev_plugins = ["one:dev"]
+        config."wk.plugin.one" = { n = "x" }
+        config.two = { n = 2.5 }
+        config.three = { n = "y" }
+        """,
+    )
+    assert [one.partition(":")[0] for one in found] == [
+        "plugins.config.'two'",
+        "plugins.config.'one'",
     ]
 
 

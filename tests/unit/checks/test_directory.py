@@ -67,11 +67,9 @@ def test_all_at_once_and_pack_refuses_it_too(source: Path, tmp_path: Path) -> No
         pack(source, tmp_path / "a.vp")
 
 
-@pytest.mark.parametrize("data", [None, b"{", b"{}", b'{"name": 5, "entry": "/x"}'])
-def test_without_a_manifest_the_files_are_checked(source: Path, data: bytes | None) -> None:
-    (source / "plugin.json").unlink()
-    if data is not None:
-        (source / "plugin.json").write_bytes(data)
+@pytest.mark.parametrize("data", [b"{", b"{}", b'{"name": 5, "entry": "/x"}'])
+def test_without_a_manifest_the_files_are_checked(source: Path, data: bytes) -> None:
+    (source / "plugin.json").write_bytes(data)
     (source / "link").symlink_to("/etc")
     report = check_directory(source)
     assert report.is_unusable
@@ -85,5 +83,22 @@ def test_without_a_manifest_the_files_are_checked(source: Path, data: bytes | No
 def test_an_empty_directory(tmp_path: Path) -> None:
     report = check_directory(tmp_path)
     assert report.findings == (
-        Finding(str(tmp_path / "plugin.json"), "cannot be read: No such file or directory"),
+        Finding(str(tmp_path), "contains no plugin.json; is it a plugin's directory?"),
     )
+
+
+def test_a_directory_that_is_no_plugin_is_told_in_a_line(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f".{number}").touch()
+    report = check_directory(tmp_path)
+    (finding,) = report.findings
+    assert "contains no plugin.json" in finding.message
+    assert report.is_unusable
+
+
+def test_not_every_path_that_is_left_out_is_named(source: Path) -> None:
+    for number in range(100):
+        (source / f".env{number}").touch()
+    notes = [one.message for one in check_directory(source).findings]
+    assert len(notes) < 30
+    assert notes[-1] == "80 more paths are left out of the package"

@@ -96,3 +96,27 @@ def test_what_is_worth_knowing() -> None:
 def test_a_version_that_is_no_name() -> None:
     with pytest.raises(InstallError):
         check_version_of(Manifest(name="x", version="a/b"), "here")
+
+
+def test_it_cannot_be_before_and_after_the_same_plugin(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, manifest_bytes(before=["a", "b"], after=["wk.plugin.b", "c"]))
+    assert found.startswith("plugin.json: after: 'b' is in before too")
+
+
+def test_its_schema_is_checked_whatever_else_is_wrong(tmp_path: Path) -> None:
+    found = faults(tmp_path, b'{"name": 5, "config_schema": {"type": "thing"}}')
+    assert found[0].startswith("plugin.json: $.name")
+    assert "config_schema" in found[1]
+
+
+def test_its_defaults_fit_its_schema(tmp_path: Path) -> None:
+    schema = {"properties": {"n": {"type": "integer"}, "m": {}}, "required": ["m"]}
+    (found,) = faults(tmp_path, manifest_bytes(config={"n": "x"}, config_schema=schema))
+    assert found.startswith("plugin.json: config does not fit config_schema: ")
+    assert faults(tmp_path, manifest_bytes(config={"n": 1}, config_schema=schema)) == []
+
+
+def test_a_key_that_is_almost_one_is_told() -> None:
+    manifest = Manifest(name="x", raw={"name": "x", "capabilites": [], "vendor": 1})
+    told = [f"{one.place}: {one.message}" for one in notes_of(manifest, "plugin.json")]
+    assert told[2:] == ["plugin.json: 'capabilites': unknown key; did you mean 'capabilities'?"]

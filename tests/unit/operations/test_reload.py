@@ -175,9 +175,17 @@ async def test_another_secret_in_the_same_file_replaces_the_process(host: Host) 
     await host.reload(text)
     before = await host.pids()
     assert (await host.runtime.reload()).is_empty
+    secret.unlink()
+    for dry_run in (True, False):
+        gone = await host.runtime.reload(dry_run=dry_run)
+        assert list(gone.failed) == ["one"]
+        assert f"its secret {secret}: No such file" in gone.failed["one"]
+    assert await host.pids() == before
     secret.write_text("new")
+    secret.chmod(0o600)
     done = await host.runtime.reload()
     assert done.restarts == ["one"]
+    assert host.runtime.summary("one").reason == ""
     assert (await host.facts())["secret"] == "new"
     assert (await host.pids())[1] == before[1]
 
@@ -236,6 +244,38 @@ async def test_plugins_from_source_come_move_and_go(host: Host, tmp_path: Path) 
     await host.reload("")
     assert await place("two") is None
     assert {one.name for one in host.runtime.runtime_summaries()} == {"one", "two"}
+
+
+async def test_a_plugin_from_source_gets_another_name(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text("import os\n" + CODE)
+    (tmp_path / "plugin.json").write_text('{"name": "x", "plugin_no": "wk.plugin.other"}')
+    await host.reload("", f'dev_plugins = ["aa:{tmp_path}"]')
+    done = await host.reload("", f'dev_plugins = ["ab:{tmp_path}"]')
+    assert done.is_complete
+    assert (await host.facts("ab"))["pid"]
+    assert {one.name for one in host.runtime.runtime_summaries()} == {"ab", "one", "two"}
+
+
+async def test_a_plugin_from_source_that_did_not_start_is_tried_again(
+    host: Host, tmp_path: Path
+) -> None:
+    new = f'dev_plugins = ["three:{tmp_path}"]'
+    planned = await host.reload("", new, dry_run=True)
+    assert "contains nothing that can be started" in planned.failed["three"]
+    for _ in range(2):
+        assert list((await host.reload("", new)).failed) == ["three"]
+    (tmp_path / "plugin.py").write_text("import os\n" + CODE)
+    assert (await host.runtime.reload()).is_complete
+    assert (await host.facts("three"))["pid"]
+    assert (await host.runtime.reload()).is_empty
+
+
+async def test_values_are_compared_with_those_of_the_manifest(host: Host, lab: Lab) -> None:
+    lab.plugin("four", CODE, capabilities=["facts"], config={"n": 1, "m": 2})
+    await host.runtime.packages.rescan()
+    done = await host.reload("[plugins.config.four]\nn = 9\nm = 2")
+    (row,) = done.plugins["four"]
+    assert (row.key, row.before, row.after) == ("config.n", 1, 9)
 
 
 async def test_a_new_package_is_installed_and_one_that_is_gone_is_told(host: Host) -> None:

@@ -9,6 +9,7 @@ import pytest
 from vconnect.errors import ManifestError
 from vconnect.packages.manifest import (
     MAX_MANIFEST_BYTES,
+    merge_config,
     parse_manifest,
     read_manifest,
     sift_manifest,
@@ -164,3 +165,29 @@ def test_all_that_is_wrong_is_found_at_once():
         "version has 65 bytes",
     ]
     assert (manifest.before, manifest.after, manifest.raw) == (("a",), (), raw)
+
+
+# --- its configuration --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("defaults", "values", "merged"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {}, {"a": 1}),
+        ({"a": 1}, {"a": None}, {"a": None}),
+        ({"a": {"x": 1}}, {"a": {}}, {"a": {"x": 1}}),
+        ({"a": {"x": 1}}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {"b": {"c": 3}}}, {"a": {"b": {"c": 3, "d": 2}}}),
+    ],
+)
+def test_tables_are_merged_key_by_key(defaults, values, merged):
+    assert merge_config(defaults, values) == merged
+
+
+def test_the_defaults_stay_as_they_are():
+    defaults = {"a": {"b": {"c": 1}}}
+    merge_config(defaults, {"a": {"b": {"c": 2}, "new": 1}})
+    assert defaults == {"a": {"b": {"c": 1}}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from vconnect.settings.model import Settings
@@ -14,13 +16,16 @@ def settings_of(**values: object) -> Settings:
 
 def test_names_and_patterns() -> None:
     settings = settings_of(
-        dev_plugins=["x", "../y:z", "good:."],
+        dev_plugins=["x", "../y:z", "good:.", "wk.plugin.good:/elsewhere", "good:."],
+        sources={"https://a/": {"keys": ["87D14D9104688B17", "87d14d9104688b17"]}},
         config={"a": {}, "wk.plugin.a": {}, "v.plugin.a": {"n": float("nan")}},
         options={"b": {"events": {"a b": {}}, "watch_ignore": ["../x"]}},
     )
     assert [str(fault).partition(";")[0] for fault in faults_of_names(settings)] == [
         "plugins.dev_plugins: dev plugin 'x': expected NAME:PATH, such as example:./example",
         "plugins.dev_plugins: dev plugin '../y:z': the name is '../y'",
+        f"plugins.dev_plugins: good is there twice, from {Path.cwd()} and from /elsewhere",
+        "plugins.sources.'https://a/'.keys: got '87d14d9104688b17'",
         "plugins.config.v.plugin.a.n: nan is not a JSON number",
         "plugins.config has 'a' and 'wk.plugin.a', which are the same plugin (a)",
         "plugins.config has 'a' and 'v.plugin.a', which are the same plugin (a)",

@@ -13,7 +13,7 @@ from vconnect.plugins.status import PluginStatus
 from vconnect.settings.model import PluginOptions, Settings
 from vconnect.settings.parts import ConnectionSettings
 from vconnect.sockets.credentials import Peer
-from vconnect.supervision.admission import Admissions, check_external, lane_limits, merge_config
+from vconnect.supervision.admission import Admissions, check_external, lane_limits
 from vconnect.version import host_version
 
 STRANGER = Peer(ME.pid, ME.uid + 1)
@@ -156,29 +156,6 @@ def test_as_many_may_be_abandoned_as_may_be_in_flight(given, found):
     settings = Settings(max_abandoned=given, window=5)
     limits = lane_limits(settings.part(ConnectionSettings), settings.plugin_policy("x"))
     assert limits.max_abandoned == found
-
-
-@pytest.mark.parametrize(
-    ("defaults", "values", "merged"),
-    [
-        ({}, {}, {}),
-        ({"a": 1}, {}, {"a": 1}),
-        ({"a": 1}, {"a": None}, {"a": None}),
-        ({"a": {"x": 1}}, {"a": {}}, {"a": {"x": 1}}),
-        ({"a": {"x": 1}}, {"a": 2}, {"a": 2}),
-        ({"a": 1}, {"a": {"x": 1}}, {"a": {"x": 1}}),
-        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
-        ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {"b": {"c": 3}}}, {"a": {"b": {"c": 3, "d": 2}}}),
-    ],
-)
-def test_tables_are_merged_key_by_key(defaults, values, merged):
-    assert merge_config(defaults, values) == merged
-
-
-def test_the_defaults_stay_as_they_are():
-    defaults = {"a": {"b": {"c": 1}}}
-    merge_config(defaults, {"a": {"b": {"c": 2}, "new": 1}})
-    assert defaults == {"a": {"b": {"c": 1}}}
 
 
 def test_who_is_refused_learns_what_would_let_him_in():

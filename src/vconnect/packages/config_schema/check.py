@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -12,6 +13,8 @@ from .apart import judge_apart
 from .keywords import TooLongError
 from .rules import Schema, Verdict, is_simple, judge, judge_patiently, problem_of_form
 
+# The keywords that ask for what is not there.
+_MISSING = ("required", "minProperties")
 # How long a check may take in this process.
 _HERE_S = 0.05
 
@@ -41,6 +44,27 @@ def find_violation(schema: Schema, config: Schema) -> str:
         config: The whole configuration.
     """
     return answer(schema, config).violation if schema else ""
+
+
+def find_violation_of_defaults(schema: Schema, defaults: Schema) -> str:
+    """Return where the defaults of a manifest violate its schema; see `find_violation`.
+
+    What is missing is the operator's to add, so that is no violation.
+    """
+    return find_violation(_without_required(schema), defaults) if defaults else ""
+
+
+def _without_required(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_required(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A property of such a name has a schema, which is no list and no number.
+    return {
+        key: _without_required(value)
+        for key, value in schema.items()
+        if not (key in _MISSING and isinstance(value, list | int) and not isinstance(value, bool))
+    }
 
 
 def refuse(verdict: Verdict, origin: str) -> None:
