@@ -495,6 +495,20 @@ async def test_what_was_changed_by_hand_is_mended_by_an_installation(lab: Lab, r
     assert runtime.summary("one").pid is None, "the operator has stopped it"
 
 
+async def test_nobody_goes_back_to_what_was_changed_by_hand(lab: Lab, runtime) -> None:
+    first = package(lab, "1")
+    await runtime.packages.install([first])
+    await runtime.packages.install([package(lab, "2")], upgrade=True)
+    (program,) = (lab.plugins / "one").glob("versions/1+*/pkg/one")
+    program.unlink()
+    refused = await runtime.packages.rollback("one")
+    assert refused.code == "not_verified"
+    assert "install the package again" in refused.reason
+    assert await ask(runtime) == "2"
+    (made,) = await runtime.packages.install([first], upgrade=True)
+    assert facts(made) == ("one", "2", "1", "switched")
+
+
 async def test_nothing_is_remembered_of_a_plugin_that_was_removed(lab: Lab) -> None:
     source = package(lab, "1")
     async with lab.manager() as runtime:

@@ -127,6 +127,25 @@ async def test_a_signer_that_is_locked_is_asked_for_again(shop: Shop) -> None:
         assert LockFile(shop.lock).entries()["one"].signer == shop.id_of(bob)
 
 
+async def test_nobody_goes_back_to_what_a_revoked_key_has_signed(shop: Shop) -> None:
+    ann, bob = shop.key("ann"), shop.key("bob")
+    shop.trusts(ann)
+    async with shop.manager() as runtime:
+        await install(runtime, shop.sign(shop.package("1"), ann))
+        vconnect("sign", str(bob.with_suffix(".pub")), "--key", str(ann))
+        shop.trusts(bob, "--succeeds", shop.id_of(ann))
+        assert (await install(runtime, shop.sign(shop.package("2"), bob))).result == "switched"
+        vconnect("untrust", shop.id_of(ann), "--revoke", "--file", str(shop.trust))
+        for dry_run in (True, False):
+            refused = await runtime.packages.rollback("one", dry_run=dry_run)
+            assert refused.code == "not_verified"
+            assert "1 is signed by" in refused.reason
+        found = {one.version: one for one in await runtime.packages.verify()}
+        assert "which was revoked on" in found["1"].revoked
+        assert (found["2"].signer, found["2"].revoked) == (shop.id_of(bob), "")
+        assert runtime.summary("one").status == "Running"
+
+
 @pytest.mark.parametrize("on_revoked", ["serve", "hold"])
 async def test_a_revoked_key_signs_nothing_new(shop: Shop, caplog, on_revoked: str) -> None:
     ann = shop.key("ann")

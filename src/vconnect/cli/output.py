@@ -261,6 +261,8 @@ def print_verified(found: Sequence[Mapping[str, Any]]) -> None:
         click.echo(clean(f"{one['name']} {one['version']}".rstrip() + f": {one['verdict']}"))
         if one["reason"]:
             click.echo(clean(f"  {one['reason']}"))
+        if one["revoked"]:
+            click.echo(clean(f"  signed by {one['revoked']}"))
         for kind in ("changed", "missing", "extra"):
             for path in one[kind]:
                 click.echo(clean(f"  {kind}: {path}"))

@@ -11,6 +11,7 @@
 `surroundings` what a host inherits, repaired or reported
 `serve`        ``vconnect serve``: one manager in the foreground
 `signals`      what ends a host, and how
+`hang_up`      SIGHUP while a host is being started
 `guardian`     the parent process that ends every plugin if the host is killed
 `systemd`      readiness, watchdog and socket activation
 `summary`      what an operator sees of the host itself

@@ -66,8 +66,12 @@ class Orders(Sender):
             UnknownPluginError: There is no such plugin.
         """
         is_disabled = self._state.is_disabled(self._registry.get(name).name)
-        is_stopped = await self._ordered(name, "disabled" if is_disabled else "stopped").stop()
+        supervisor = self._ordered(name, "disabled" if is_disabled else "stopped")
+        is_stopped = await supervisor.stop()
         await self._state.flush()  # the stop must survive a kill right after this call
+        if is_stopped and not is_disabled:
+            plugin = supervisor.plugin
+            plugin.explain(plugin.substate, plugin.reason or STOPPED_BY_OPERATOR)
         return is_stopped
 
     async def disable_plugin(self, name: str) -> None:

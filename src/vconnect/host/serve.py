@@ -21,6 +21,7 @@ from vconnect.plugins.status import PluginStatus
 from vconnect.settings.model import Settings
 from vconnect.settings.source import SettingsSource
 
+from .hang_up import EarlyHangUp
 from .manager import PluginRuntimeManager
 from .signals import Interrupts
 from .surroundings import put_right, warn_of_variables
@@ -39,6 +40,7 @@ def serve(
     lifeline: Lifeline | None = None,
     progress: Progress | None = None,
     source: SettingsSource | None = None,
+    early: EarlyHangUp | None = None,
 ) -> int:
     """Run a host in the foreground until SIGTERM, SIGQUIT or Ctrl-C.
 
@@ -52,6 +54,7 @@ def serve(
         lifeline: The connection to the guardian; when that dies, the host shuts down in order.
         progress: Called during a download; see `PluginRuntimeManager`.
         source: Where the settings come from, to read them again.
+        early: Has heard a SIGHUP that came before.
 
     Returns:
         The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or if a
@@ -65,7 +68,7 @@ def serve(
         warn_of_variables(settings)
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
         try:
-            return runner.run(_serve(settings, lifeline, progress, source))
+            return runner.run(_serve(settings, lifeline, progress, source, early))
         finally:
             _close(runner)
 
@@ -83,6 +86,7 @@ async def _serve(
     lifeline: Lifeline | None,
     progress: Progress | None,
     source: SettingsSource | None,
+    early: EarlyHangUp | None,
 ) -> int:
     manager = PluginRuntimeManager(
         settings,
@@ -96,10 +100,10 @@ async def _serve(
     reloads = _Reloads(manager, notifier)
     work = asyncio.current_task()
     assert work is not None
-    interrupts = Interrupts(work, manager.kill_all, lifeline, reloads.wish)
+    interrupts = Interrupts(work, manager.kill_all, lifeline, reloads.wish, early)
     with interrupts.handled():
         try:
-            await _work(manager, notifier)
+            await _work(manager, notifier, reloads)
         except asyncio.CancelledError:
             # Cancelled by something other than a signal: not ours to swallow.
             if not interrupts.count:
@@ -116,6 +120,11 @@ class _Reloads:
         self._manager = manager
         self._notifier = notifier
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = asyncio.Event()
+
+    def begin(self) -> None:
+        """Carry out what was wished for until now, and from now on at once."""
+        self._is_open.set()
 
     def wish(self) -> None:
         """Begin a reload, which waits for one that is in progress."""
@@ -124,6 +133,7 @@ class _Reloads:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
+        await self._is_open.wait()
         # In one datagram: the service manager takes no time stamp that comes later.
         now_us = time.monotonic_ns() // 1000
         self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reloading")
@@ -140,11 +150,12 @@ def _set_log_level(settings: Settings) -> None:
     logging.getLogger("vconnect").setLevel(logging.DEBUG if settings.debug else logging.INFO)
 
 
-async def _work(manager: PluginRuntimeManager, notifier: Notifier) -> None:
+async def _work(manager: PluginRuntimeManager, notifier: Notifier, reloads: _Reloads) -> None:
     """Serve until cancelled, or until a required plugin is in a crash loop."""
     async with manager:
         admin = AdminServer(manager, manager.settings.admin_socket)
         await admin.start()
+        reloads.begin()
         assert manager.required_lost is not None, "the manager is open"
         try:
             await _serve_with_signs_of_life(manager, notifier, manager.required_lost)

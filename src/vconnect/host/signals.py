@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .hang_up import EarlyHangUp
+
 if TYPE_CHECKING:
     from .guardian import Lifeline
 
@@ -46,6 +48,7 @@ class Interrupts:
         kill_plugins: Called at the second request.
         lifeline: The connection to the guardian, if there is one.
         reload: Called at each SIGHUP; by default it ends the host.
+        early: Has heard a SIGHUP that came before.
 
     Attributes:
         count: How many requests there were.
@@ -58,7 +61,9 @@ class Interrupts:
         kill_plugins: Callable[[], None],
         lifeline: Lifeline | None,
         reload: Callable[[], None] | None = None,
+        early: EarlyHangUp | None = None,
     ) -> None:
+        self._early = early
         self._reload = reload
         self._had_terminal = has_terminal()
         self.count = 0
@@ -81,6 +86,8 @@ class Interrupts:
         if hears_hangup:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             numbers.append(signal.SIGHUP)
+            if self._early is not None and self._early.is_heard:
+                loop.call_soon(self._hang_up)
         for number in _MEANINGLESS:
             loop.add_signal_handler(number, self._ignore, number)
         if self._lifeline is not None:

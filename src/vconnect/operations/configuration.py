@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -246,7 +247,8 @@ class Configuration:
             )
         changes = [*edits.items(), *((path, msgspec.UNSET) for path in dropped)]
         names = [plugin.name, *plugin.aliases()]
-        return await in_thread(None, edit_config, self._file, plugin.name, names, changes)
+        edit = partial(edit_config, insecure_paths=self._live.now.insecure_paths)
+        return await in_thread(None, edit, self._file, plugin.name, names, changes)
 
     async def _change(
         self,

@@ -24,6 +24,7 @@ from vconnect.errors import (
     InstallError,
     PluginError,
     VConnectError,
+    VerificationError,
 )
 from vconnect.packages.progress import Report, metered
 from vconnect.packages.source import platform_name, shown_source
@@ -32,6 +33,7 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.store.consent import Before, configured_grant, decide, new_permissions
 from vconnect.store.installer import Offer
+from vconnect.store.integrity import is_sound
 from vconnect.store.layout import InstalledVersion, is_store_directory
 from vconnect.store.listing import InstalledPlugin
 from vconnect.store.store import PluginStore
@@ -223,6 +225,13 @@ class Packages:
             if before is not None and target.digest == before.digest:
                 return change_of("rollback", plugin.name, before, before, "unchanged")
             planned = change_of("rollback", plugin.name, before, target, "planned")
+            if problem := await in_thread(None, self._catalog.problem_of_signer, target.signer):
+                raise VerificationError(f"{target.version} is signed by {problem}")
+            if not await in_thread(None, is_sound, target):
+                raise VerificationError(
+                    f"the files of {target.version} are not those of its package; to repair them, "
+                    "install the package again, with --upgrade"
+                )
             if dry_run:
                 return planned
             chosen = await in_thread(None, self._store.choose, _directory(plugin), target.digest)
@@ -344,13 +353,20 @@ class Packages:
 
         Raises:
             UnknownPluginError: There is no such plugin.
+            ConfigError: The trust file cannot be used.
         """
         wanted = [self._registry.get(name) for name in _several(names)] or list(self._registry)
         found: list[Verified] = []
         for plugin in sorted(wanted, key=lambda one: one.name):
             if plugin.home is not None and not plugin.dev:
                 found += await in_thread(None, verify, plugin.name, plugin.home)
-        return found
+        return await in_thread(None, self._with_signers, found)
+
+    def _with_signers(self, found: list[Verified]) -> list[Verified]:
+        return [
+            msgspec.structs.replace(one, revoked=self._catalog.problem_of_signer(one.signer))
+            for one in found
+        ]
 
     # Each plugin.
 

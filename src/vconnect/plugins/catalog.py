@@ -150,6 +150,14 @@ class Catalog:
         self.adopt(installed)
         return installed
 
+    def problem_of_signer(self, number: str) -> str:
+        """Say that the key of a signer was revoked; empty if it was not. Blocks.
+
+        Raises:
+            ConfigError: The trust file cannot be used.
+        """
+        return self._installer.problem_of_signer(number)
+
     async def install_all(self) -> None:
         """Install the packages that the settings name, unless that was done before.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -20,10 +21,14 @@ import msgspec
 from vconnect.durable import read_own, replace_file
 from vconnect.errors import ConfigError, ConflictError
 from vconnect.names import canonical_name
+from vconnect.safe_paths import find_danger
 from vconnect.validation import without_mark
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
+# A text in TOML, which may have a "#" in it.
+_TEXT = re.compile(r'"{3}.*?"{3}|' r"'{3}.*?'{3}|" r'"(?:\\.|[^"\\])*"|' r"'[^']*'", re.DOTALL)
 
 #: A place, and its new value; ``msgspec.UNSET`` removes it.
 Edit = tuple[tuple[str, ...], Any]
@@ -62,7 +67,14 @@ class FileEdit(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"{self.file}: cannot be written: {error.strerror}") from error
 
 
-def edit_config(file: Path, plugin: str, names: Sequence[str], edits: Iterable[Edit]) -> FileEdit:
+def edit_config(
+    file: Path,
+    plugin: str,
+    names: Sequence[str],
+    edits: Iterable[Edit],
+    *,
+    insecure_paths: bool = False,
+) -> FileEdit:
     """Work out a change of a plugin's table in a configuration file. Blocks on reading it.
 
     Args:
@@ -70,11 +82,15 @@ def edit_config(file: Path, plugin: str, names: Sequence[str], edits: Iterable[E
         plugin: The plugin's canonical name, for a table that is not there yet.
         names: All names that the table may have.
         edits: Places in the table, and their new values.
+        insecure_paths: Whether other users may be able to change the file.
 
     Raises:
-        ConfigError: The file cannot be read, or changed without harm to the rest of it.
+        ConfigError: The file cannot be read, or changed without harm to the rest of it; or others
+            can change it.
     """
     target = file.resolve()
+    if not insecure_paths and (danger := find_danger(file)):
+        raise ConfigError(f"{file} is not obeyed: {danger}, so nothing is written to it")
     try:
         before = read_own(target)
         text = without_mark(before, str(file)).decode()
@@ -112,10 +128,11 @@ def edit_text(text: str, edits: Sequence[Edit], origin: str) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     try:
         document = tomlkit.parse(text)
+        has_comments = any(_has_comments(document, path) for path, _ in edits)
         for path, value in edits:
             _apply_to_document(document, path, value)
         result = tomlkit.dumps(document).replace("\r\n", "\n").replace("\n", newline)
-        is_right = tomllib.loads(result) == intended
+        is_right = not has_comments and tomllib.loads(result) == intended
     except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError):
         is_right = False
     if not is_right:
@@ -147,6 +164,16 @@ def _apply(table: Any, path: tuple[str, ...], value: Any) -> None:
         table.pop(last, None)
     else:
         table[last] = value
+
+
+def _has_comments(document: TOMLDocument, path: tuple[str, ...]) -> bool:
+    """Return whether there are comments inside of a value, which another value would not have."""
+    from tomlkit.items import Array
+
+    value: Any = document
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return isinstance(value, Array) and "#" in _TEXT.sub("", value.as_string())
 
 
 def _apply_to_document(document: TOMLDocument, path: tuple[str, ...], value: Any) -> None:

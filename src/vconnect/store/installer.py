@@ -289,6 +289,15 @@ class PluginInstaller:
         await in_thread(None, self.remember, source, plugin.name, digest)
         return plugin
 
+    def problem_of_signer(self, number: str) -> str:
+        """Say that the key of a signer was revoked; empty if it was not. Blocks.
+
+        Raises:
+            ConfigError: The trust file cannot be used.
+        """
+        keyring = self._signatures.keyring
+        return keyring.problem_of(number) if keyring is not None and number else ""
+
     def is_applied(self, source: Source) -> bool:
         """Return whether a configuration's entry was installed before, see `apply`. Blocks."""
         return self._applied(source) is not None

@@ -34,6 +34,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         missing: Files that are gone, at most 20.
         extra: Files and links that the package did not have, at most 20.
         reason: Why it cannot be used.
+        signer: The number of the key that has signed it; empty if nobody has.
+        revoked: That this key was revoked, in words; empty if it was not.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     reason: str = ""
+    signer: str = ""
+    revoked: str = ""
 
     def in_words(self) -> str:
         """Say what speaks against it."""
@@ -84,7 +88,9 @@ def _compare(plugin: str, directory: Path, *, is_current: bool) -> Verified:
     found = Verified(name=plugin, version=version, digest=digest, is_current=is_current)
     try:
         receipt = read_receipt(directory)
-        found = msgspec.structs.replace(found, version=receipt.version, digest=receipt.sha256)
+        found = msgspec.structs.replace(
+            found, version=receipt.version, digest=receipt.sha256, signer=receipt.signer
+        )
         if receipt.sha256.startswith(LEGACY):
             return msgspec.structs.replace(found, verdict="not from a package")
         expected, there = receipt.files, entries(directory / PACKAGE)

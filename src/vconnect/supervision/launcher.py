@@ -253,13 +253,13 @@ class Launcher:
         if version is None or not version.signer or not self._settings.trust_file:
             return
         try:
-            key = Keyring(Path(self._settings.trust_file)).keys().get(version.signer)
+            problem = Keyring(Path(self._settings.trust_file)).problem_of(version.signer)
         except ConfigError as error:
             _log.warning("plugin %s: its signer cannot be looked up: %s", plugin.name, error)
             return
-        if key is None or key.revoked is None:
+        if not problem:
             return
-        words = f"its version {version.version} is signed by {key.id}, which {key.problem()}"
+        words = f"its version {version.version} is signed by {problem}"
         if self._settings.on_revoked == "hold":
             raise PluginStartError(plugin.name, f"{words}; it is held (on_revoked)")
         _log.warning("plugin %s: %s; it serves on (on_revoked)", plugin.name, words)

@@ -110,18 +110,43 @@ class Keyring:
             found[key.id] = key
         return found
 
-    def add(self, key: TrustedKey) -> None:
-        """Trust a key, in place of what was known of it.
+    def problem_of(self, number: str) -> str:
+        """Say that a key was revoked; empty if it was not, or is not known.
+
+        Raises:
+            ConfigError: See `keys`.
+        """
+        key = self.keys().get(number)
+        return f"{key.id}, which {key.problem()}" if key is not None and key.revoked else ""
+
+    def plan(self, key: TrustedKey) -> TrustedKey:
+        """Return a key as it would be trusted: what is not said anew of a known one stays.
+
+        Raises:
+            ConfigError: It was revoked; or see `keys`.
+        """
+        known = self.keys().get(key.id)
+        if known is None:
+            return key
+        if known.revoked is not None:
+            raise ConfigError(
+                f"{self.path}: the key {key.id} {known.problem()}; it cannot be trusted again"
+            )
+        fields = {
+            name: getattr(key, name) or getattr(known, name)
+            for name in ("comment", "plugins", "sources", "not_after", "succeeds")
+        }
+        return msgspec.structs.replace(key, **fields)
+
+    def add(self, key: TrustedKey) -> TrustedKey:
+        """Trust a key, and return what is known of it then; see `plan`.
 
         Raises:
             ConfigError: See `keys`; the file is left as it is.
         """
-        known = self.keys().get(key.id)
-        if known is not None and known.revoked is not None:
-            raise ConfigError(
-                f"{self.path}: the key {key.id} {known.problem()}; it cannot be trusted again"
-            )
-        self._put(key)
+        planned = self.plan(key)
+        self._put(planned)
+        return planned
 
     def revoke(self, number: str, reason: str) -> TrustedKey:
         """Trust nothing new that a key has signed. Its table stays, so that it stays revoked.

@@ -12,13 +12,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.support.lab import Lab
+from tests.support.lab import Lab, until
 
 from vconnect import PluginRuntimeManager
 from vconnect.errors import ConfigError, SocketError
@@ -28,6 +28,7 @@ from vconnect.host.surroundings import check_paths
 from vconnect.host.systemd import Notifier
 from vconnect.settings.load import load_settings
 from vconnect.settings.model import Settings
+from vconnect.settings.source import SettingsSource
 from vconnect.sockets.private_socket import bind_private_socket
 
 
@@ -69,12 +70,16 @@ def settings(lab: Lab, **options: Any) -> Settings:
     return load_settings(overrides=given | options)
 
 
+def worked(manager: PluginRuntimeManager, notifier: Notifier) -> Coroutine[Any, Any, None]:
+    return module._work(manager, notifier, module._Reloads(manager, notifier))
+
+
 # --- the work --------------------------------------------------------------------------------
 
 
 async def test_the_service_manager_hears_of_begin_and_end(lab, systemd):
     manager = PluginRuntimeManager(settings(lab))
-    work = asyncio.create_task(module._work(manager, Notifier(systemd.environ)))
+    work = asyncio.create_task(worked(manager, Notifier(systemd.environ)))
     assert await systemd.next() == "READY=1\nSTATUS=0 of 0 plugin(s) running"
     assert Path(manager.settings.admin_socket).exists()
     work.cancel()
@@ -87,7 +92,7 @@ async def test_the_service_manager_hears_of_begin_and_end(lab, systemd):
 
 async def test_what_stays_is_no_work_for_the_garbage_collector(lab, systemd):
     manager = PluginRuntimeManager(settings(lab))
-    work = asyncio.create_task(module._work(manager, Notifier(systemd.environ)))
+    work = asyncio.create_task(worked(manager, Notifier(systemd.environ)))
     await systemd.next()
     assert gc.get_freeze_count() > 1000
     work.cancel()
@@ -96,10 +101,24 @@ async def test_what_stays_is_no_work_for_the_garbage_collector(lab, systemd):
     assert gc.get_freeze_count() == 0
 
 
+async def test_a_hangup_waits_until_the_host_is_open(lab, systemd, caplog):
+    caplog.set_level("INFO")
+    manager = PluginRuntimeManager(settings(lab), source=SettingsSource(overrides={}))
+    reloads = module._Reloads(manager, Notifier(systemd.environ))
+    reloads.wish()
+    await asyncio.sleep(0)
+    assert "reload" not in caplog.text
+    work = asyncio.create_task(module._work(manager, Notifier(systemd.environ), reloads))
+    await until(lambda: "audit: reload by a signal" in caplog.text)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
 async def test_signs_of_life_come_until_the_end(lab, systemd):
     environ = systemd.environ | {"WATCHDOG_USEC": "2000"}
     manager = PluginRuntimeManager(settings(lab))
-    work = asyncio.create_task(module._work(manager, Notifier(environ)))
+    work = asyncio.create_task(worked(manager, Notifier(environ)))
     heard = [await systemd.next() for _ in range(5)]
     assert heard.count("WATCHDOG=1") >= 3
     work.cancel()
@@ -110,7 +129,7 @@ async def test_signs_of_life_come_until_the_end(lab, systemd):
 
 async def test_the_loss_of_a_required_plugin_is_the_end(lab, systemd, caplog):
     manager = PluginRuntimeManager(settings(lab))
-    work = asyncio.create_task(module._work(manager, Notifier(systemd.environ)))
+    work = asyncio.create_task(worked(manager, Notifier(systemd.environ)))
     assert (await systemd.next()).startswith("READY=1")
     manager.required_lost.set_result("important")
     async with asyncio.timeout(10):
@@ -122,7 +141,7 @@ async def test_an_error_at_the_start_is_raised_and_leaves_nothing(lab, systemd):
     lab.plugins.write_text("no directory")
     manager = PluginRuntimeManager(settings(lab, state_dir=str(lab.directory / "state")))
     with pytest.raises(Exception, match=r"plugins"):
-        await module._work(manager, Notifier(systemd.environ))
+        await worked(manager, Notifier(systemd.environ))
     assert not any(message.startswith("READY=1") for message in systemd.all())
     assert not lab.socket.exists()
 

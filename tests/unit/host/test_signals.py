@@ -15,6 +15,7 @@ from tests.support.wire_kit import until
 from vconnect import PluginRuntimeManager
 from vconnect.host import signals
 from vconnect.host.guardian import Lifeline
+from vconnect.host.hang_up import EarlyHangUp
 from vconnect.host.signals import Interrupts
 
 pytestmark = pytest.mark.both_loops
@@ -47,6 +48,19 @@ class Host:
         self.interrupts._counted.clear()
         os.kill(os.getpid(), number)
         await until(lambda: self.interrupts.count > before, number.name)
+
+
+async def test_a_hangup_of_the_start_is_heard() -> None:
+    early = EarlyHangUp()
+    early.is_heard = True
+    wishes: list[None] = []
+    work = asyncio.create_task(asyncio.Event().wait())
+    interrupts = Interrupts(work, lambda: None, None, lambda: wishes.append(None), early)
+    with interrupts.handled():
+        await until(lambda: wishes == [None])
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
 
 
 @pytest.fixture

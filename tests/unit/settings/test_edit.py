@@ -60,6 +60,36 @@ def test_the_result_is_what_was_meant_and_nothing_else(text: str, key: str, valu
     assert changed == intended
 
 
+@pytest.mark.parametrize(
+    ("value", "is_kept"),
+    [
+        ("[\n  1, # first\n  2,\n]", True),
+        ("[ # all\n]", True),
+        ("""['#', "# \\" #", \'\'\'#\'\'\']""", False),
+        ("[\n  1,\n  2,\n] # after", False),
+    ],
+)
+def test_comments_inside_of_a_value_are_not_lost(value: str, is_kept: bool) -> None:
+    text = f"[plugins.config.one]\nlist = {value}\n"
+    edit = ("plugins.config.one.list", [3])
+    if is_kept:
+        with pytest.raises(ConfigError, match="change it by hand"):
+            edited(text, edit)
+        assert edited(text, ("plugins.config.one.other", 1)).startswith(text)
+    else:
+        assert "list = [3]" in edited(text, edit)
+
+
+def test_a_file_that_others_can_change_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(TEXT)
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match=r"can be changed by everybody .* nothing is written"):
+        edit_config(file, "one", ["one"], [(("rate",), 6)])
+    edit_config(file, "one", ["one"], [(("rate",), 6)], insecure_paths=True).write()
+    assert "rate = 6" in file.read_text()
+
+
 def test_a_value_is_removed() -> None:
     changed = edited(TEXT, ("plugins.config.one.rate", msgspec.UNSET))
     assert tomllib.loads(changed)["plugins"]["config"]["one"] == {"name": "x"}

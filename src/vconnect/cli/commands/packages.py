@@ -188,13 +188,15 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=check_words)
-@click.option("--exit-code", is_flag=True, help="End with 1 if any plugin is outdated.")
+@click.option(
+    "--exit-code", is_flag=True, help="End with 1 if any plugin is outdated, or cannot be told."
+)
 @asks_host
 def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
     """Show what the sources of plugins have now. Nothing is changed."""
     found = host.post("/api/outdated", {"names": list(names)})["plugins"]
     host.show(found, print_outdated)
-    is_any = any(one["state"] == "outdated" for one in found)
+    is_any = any(one["state"] != "current" for one in found)
     host.exit(FAILED if exit_code and is_any else 0)
 
 
@@ -218,9 +220,13 @@ def _change(
         changes = host.post(route, body, report)["changes"]
     if again is not None and not host.as_json and sys.stdin.isatty():
         for row, change in enumerate(changes):
-            if change["code"] == "consent_required" and _is_granted(change):
-                with shown_progress(progress) as report:
-                    (changes[row],) = host.post(route, again(row, change), report)["changes"]
+            if change["code"] != "consent_required":
+                continue
+            if not _is_granted(change):
+                changes[row] = {**change, "reason": "you have not granted what it asks for"}
+                continue
+            with shown_progress(progress) as report:
+                (changes[row],) = host.post(route, again(row, change), report)["changes"]
     host.show(changes, print_changes)
     failed = [one for one in changes if one["result"] == "failed"]
     host.exit(worst(exit_code_of(one["code"]) for one in failed))

@@ -95,6 +95,10 @@ def serve(
     An option overrides its VCONNECT_* variable, which overrides the configuration file. --dev and
     --install replace the lists of the file rather than adding to them.
     """
+    from vconnect.host.hang_up import EarlyHangUp
+
+    early = EarlyHangUp()
+    early.listen()
     # None means "not given", so that the variable or the file decides.
     overrides: dict[str, object] = {
         "plugin_dir": plugin_dir,
@@ -120,7 +124,7 @@ def serve(
 
     # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:
-        code = serve_host(settings, lifeline, bar if is_terminal() else None, source)
+        code = serve_host(settings, lifeline, bar if is_terminal() else None, source, early)
     context.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from vconnect.json_rule import find_problem
 from .control import RunningHost, asks_host, check_word, check_words, name_argument
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+_MAX_TYPED = 1 << 20
 _save = click.option("--save", is_flag=True, help="Write it to the configuration file, too.")
 
 
@@ -26,7 +28,7 @@ def reload(host: RunningHost, dry_run: bool) -> None:
 
     SIGHUP does the same. What cannot change while the host runs is named first, and stays. The exit
     code is 2 if the configuration is invalid, and 1 if a plugin has refused its part; it keeps its
-    old settings.
+    old settings. A package of `install` that is refused has the exit code of its installation.
     """
     done = host.post("/api/reload", {"dry_run": dry_run})
     host.show(done, print_reloaded)
@@ -59,14 +61,23 @@ def get_config(host: RunningHost, name: str, key: str | None) -> None:
 
 @config.command("set")
 @name_argument
-@click.argument(
-    "assignments", metavar="KEY=VALUE...", nargs=-1, required=True, callback=check_words
+@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1, callback=check_words)
+@click.option(
+    "--stdin",
+    "typed",
+    metavar="KEY",
+    help="Read the text of KEY from the standard input, where no other user can see it.",
 )
 @_save
 @_dry_run
 @asks_host
 def set_config(
-    host: RunningHost, name: str, assignments: Sequence[str], save: bool, dry_run: bool
+    host: RunningHost,
+    name: str,
+    assignments: Sequence[str],
+    typed: str | None,
+    save: bool,
+    dry_run: bool,
 ) -> None:
     """Change values in the configuration of the plugin NAME.
 
@@ -74,6 +85,10 @@ def set_config(
     new configuration, and refuses it as a whole. Without --save it applies until the host ends.
     """
     values = dict(map(_assignment, assignments))
+    if typed is not None:
+        values[typed] = _typed(typed)
+    if not values:
+        raise click.UsageError("expected KEY=VALUE, such as limits.rate=5, or --stdin KEY")
     for key, value in values.items():
         if problem := find_problem(value, key):
             raise click.BadParameter(problem)
@@ -114,6 +129,16 @@ def _assignment(text: str) -> tuple[str, Any]:
         if key.count('"') % 2 == 0 and key.count("'") % 2 == 0:
             return key, _value(value)
     raise click.BadParameter(f"{text!r} has no value; expected KEY=VALUE, such as limits.rate=5")
+
+
+def _typed(key: str) -> str:
+    """Read a text from the standard input, without the end of its last line."""
+    if sys.stdin.isatty():
+        return str(click.prompt(key, hide_input=True, err=True))
+    text = sys.stdin.read(_MAX_TYPED + 1)
+    if len(text) > _MAX_TYPED:
+        raise click.BadParameter(f"has more than {_MAX_TYPED} characters", param_hint="--stdin")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _value(text: str) -> Any:

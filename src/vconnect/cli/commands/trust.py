@@ -44,6 +44,7 @@ def _with_keyring(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 
 @click.command()
@@ -65,6 +66,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON val
 @click.option("--succeeds", metavar="ID", help="The trusted key that hands over to this one.")
 @click.option("--not-after", metavar="DATE", help="From when on it may sign nothing more.")
 @click.option("--comment", metavar="TEXT", default="", help="Whose key it is.")
+@_dry_run
 @_json
 @_with_keyring
 def trust(
@@ -75,12 +77,14 @@ def trust(
     succeeds: str | None,
     not_after: str | None,
     comment: str,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Let the signatures of a key count: a file NAME.pub, or the key itself.
 
     With --succeeds, the file needs a signature NAME.pub.minisig of the old key: packages of the new
-    one are accepted where the old one has signed before.
+    one are accepted where the old one has signed before. Of a key that is known, what is not said
+    anew stays.
     """
     from vconnect.operations.changes import this_user
     from vconnect.trust.keyring import TrustedKey
@@ -102,25 +106,37 @@ def trust(
         not_after=_date(not_after),
         succeeds=keyring.find(succeeds).id if succeeds is not None else "",
     )
-    keyring.add(added)
-    _show(added, f"trusted in {keyring.path}", as_json)
+    if dry_run:
+        _show(keyring.plan(added), f"would be trusted in {keyring.path}", as_json)
+    else:
+        _show(keyring.add(added), f"trusted in {keyring.path}", as_json)
 
 
 @click.command()
 @click.argument("number", metavar="ID")
 @click.option("--revoke", is_flag=True, help="Accept nothing more that it has ever signed.")
 @click.option("--reason", metavar="TEXT", default="", help="Why it is revoked.")
+@_dry_run
 @_json
 @_with_keyring
-def untrust(keyring: Keyring, number: str, revoke: bool, reason: str, as_json: bool) -> None:
+def untrust(
+    keyring: Keyring, number: str, revoke: bool, reason: str, dry_run: bool, as_json: bool
+) -> None:
     """Forget a key, or with --revoke remember that nothing of it counts any more.
 
     What is installed serves on; the log and `verify` say so (on_revoked in the configuration).
     """
     if reason and not revoke:
         raise click.UsageError("--reason is for --revoke")
-    key = keyring.revoke(number, reason) if revoke else keyring.remove(number)
-    _show(key, "revoked" if revoke else "forgotten", as_json)
+    words = "revoked" if revoke else "forgotten"
+    if dry_run:
+        _show(keyring.find(number), f"would be {words}", as_json)
+    elif revoke:
+        _show(keyring.revoke(number, reason), words, as_json)
+    else:
+        _show(keyring.remove(number), words, as_json)
+    if not as_json:
+        click.echo("to see which installed versions it has signed, use: vconnect verify")
 
 
 @click.command()
@@ -197,4 +213,7 @@ def _show(key: TrustedKey, words: str, as_json: bool) -> None:
         print_json(msgspec.to_builtins(key))
         return
     whose = f" ({key.comment})" if key.comment else ""
-    click.echo(clean(f"key {key.id}{whose}: {words}"))
+    limits = [f"for {', '.join(key.plugins)}"] if key.plugins else []
+    limits += [f"from {', '.join(key.sources)}"] if key.sources else []
+    scope = f"; it counts {' '.join(limits)}" if limits else ""
+    click.echo(clean(f"key {key.id}{whose}: {words}{scope}"))

@@ -122,6 +122,7 @@ def test_what_differs_is_listed(host: Host, verdict: str, code: int, capsys: Pri
         "version": "1",
         "verdict": verdict,
         "reason": "no receipt" if verdict == "unusable" else "",
+        "revoked": "" if code else "ABCD, which was revoked",
         "changed": ["a.py"] if code else [],
         "missing": [],
         "extra": [],
@@ -131,6 +132,7 @@ def test_what_differs_is_listed(host: Host, verdict: str, code: int, capsys: Pri
     out = capsys.readouterr().out
     assert out.startswith(f"example 1: {verdict}\n")
     assert ("  changed: a.py" in out) is bool(code)
+    assert ("  signed by ABCD, which was revoked" in out) is not bool(code)
 
 
 def test_the_versions_of_a_plugin_are_a_table(host: Host, capsys: Printed) -> None:
@@ -198,6 +200,8 @@ def test_permissions_are_asked_about_on_a_terminal(
         "    log (write structured log records)",
         "    user.*",
     ]
+    if code == 6:
+        assert shown[-1].endswith("example 1 → 2 failed: you have not granted what it asks for")
     pinned = (["/x.vp#sha256=" + "ab" * 32], ["*"])
     assert asked == [(["/x.vp"], None), *([pinned] if code == 0 else [])]
 

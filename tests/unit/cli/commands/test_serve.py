@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 from vconnect.host import guardian
+from vconnect.host.hang_up import EarlyHangUp
 from vconnect.plugins import state_file
 from vconnect.settings.model import Settings
 
@@ -27,13 +29,17 @@ def vconnect(*arguments: str) -> int:
 
 
 @pytest.fixture
-def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def served_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Settings]]:
     """What `vconnect serve` hands to the runtime, which is not started here, nor guarded."""
     taken: list[Settings] = []
     runtime = ModuleType("vconnect.host.serve")
 
-    def serve(settings: Settings, lifeline: object, progress: object, source: Any) -> int:
+    def serve(
+        settings: Settings, lifeline: object, progress: object, source: Any, early: EarlyHangUp
+    ) -> int:
         taken.append(settings)
+        assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        assert not early.is_heard
         assert source.load() == settings
         assert lifeline is None
         assert progress is None  # stderr is no terminal
@@ -44,7 +50,9 @@ def served_settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     runtime.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vconnect.host.serve", runtime)
     monkeypatch.setattr("vconnect.host.serve", runtime, raising=False)
-    return taken
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield taken
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_serve_hands_all_options_to_the_runtime(served_settings: list[Settings]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,20 @@ def host() -> Iterator[Host]:
     manager.reloaded = Reloaded()
     with served_beside(manager) as path:
         yield Host(manager, str(path))
+
+
+@pytest.mark.parametrize("given", ["geheim\n", "geheim\r\n", "geheim"])
+def test_a_text_from_the_standard_input(
+    host: Host, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    assert host.vconnect("config", "set", "example", "a=1", "--stdin", "token") == 0
+    assert host.asked[1] == ("example", {"a": 1, "token": "geheim"})
+
+
+def test_a_change_needs_a_value(host: Host, capsys: Printed) -> None:
+    assert host.vconnect("config", "set", "example") == 2
+    assert "expected KEY=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

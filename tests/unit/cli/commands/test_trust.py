@@ -51,6 +51,29 @@ def test_keys_are_trusted_listed_and_forgotten(here: Path, capsys: Printed) -> N
     assert vconnect("trust", "bob.pub") == 2
 
 
+def test_a_known_key_keeps_its_limits_and_says_so(here: Path, capsys: Printed) -> None:
+    vconnect("trust", "ann.pub", "--for", "acme-*", "--source", "https://a/")
+    assert vconnect("trust", "ann.pub", "--comment", "Ann", "--dry-run") == 0
+    assert "would be trusted" in capsys.readouterr().out
+    assert listed(capsys)[0]["comment"] != "Ann"
+    assert vconnect("trust", "ann.pub", "--comment", "Ann") == 0
+    assert "it counts for acme-* from https://a/" in capsys.readouterr().out
+    (ann,) = listed(capsys)
+    assert (ann["comment"], ann["plugins"], ann["sources"]) == ("Ann", ["acme-*"], ["https://a/"])
+
+
+@pytest.mark.parametrize("options", [["--revoke"], []])
+def test_a_key_that_would_be_forgotten_is_not(
+    here: Path, capsys: Printed, options: list[str]
+) -> None:
+    vconnect("trust", "ann.pub")
+    (ann,) = listed(capsys)
+    assert vconnect("untrust", ann["id"], "--dry-run", *options) == 0
+    assert "would be" in capsys.readouterr().out
+    assert listed(capsys) == [ann]
+    assert vconnect("untrust", "F" * 16, "--dry-run", *options) == 2
+
+
 def test_a_key_hands_over_with_its_signature(here: Path, capsys: Printed) -> None:
     vconnect("trust", "ann.pub")
     (ann,) = listed(capsys)
