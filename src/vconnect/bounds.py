@@ -21,6 +21,7 @@ MAX_CAPABILITIES = 256
 MAX_SUBSCRIPTIONS = 1024
 MAX_PERMISSIONS = 256
 MAX_REQUIREMENTS = 256
+MAX_INTERFACES = 16
 
 
 def find_excess(names: Collection[str], limit: int) -> str:

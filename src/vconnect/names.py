@@ -22,6 +22,7 @@ MAX_NAME_LENGTH = 64
 # Variables in a plugin's environment. The SDK, the launcher and the state file use them.
 HOST_PID_VARIABLE = "VCONNECT_HOST_PID"
 PLUGIN_NAME_VARIABLE = "VCONNECT_PLUGIN_NAME"
+INTERFACE_VARIABLE = "VCONNECT_INTERFACE"
 PACKAGE_DIR_VARIABLE = "VCONNECT_PACKAGE_DIR"
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
@@ -52,8 +53,26 @@ NAME_RULE = (
     "a digit or _, with at most one of the prefixes wk.plugin. and v.plugin."
 )
 
+INTERFACE_PATTERN = "[a-z][a-z0-9.-]{0,63}/[1-9][0-9]{0,5}"
+"""What the whole of an interface matches, such as ``chat/2``."""
+
+INTERFACE_RULE = "a family and a whole number, such as chat/2"
+
+_INTERFACE = re.compile(INTERFACE_PATTERN)
+
 PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
 _PATTERN = re.compile(r"\*\*?|[^*\s]+(\.\*\*?)?")
+
+
+def is_interface(text: str) -> bool:
+    """Return whether a text is an interface, see `INTERFACE_RULE`."""
+    return _INTERFACE.fullmatch(text) is not None
+
+
+def split_interface(interface: str) -> tuple[str, int]:
+    """Split a valid interface into its family and its number."""
+    family, _, number = interface.partition("/")
+    return family, int(number)
 
 
 # Peers and callers choose event names, so their number is not limited by itself. This limit is far

@@ -21,8 +21,9 @@ from tests.support.package_kit import (
 
 from vconnect.errors import InstallError
 from vconnect.packages.command import host_arguments, production_command
+from vconnect.packages.fitness import check_host_version
 from vconnect.packages.manifest import Manifest
-from vconnect.store.installer import PluginInstaller, check_host_version
+from vconnect.store.installer import PluginInstaller
 from vconnect.version import host_version
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]

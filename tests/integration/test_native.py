@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import textwrap
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.lab import Lab, until, until_status
 
 from vconnect import PluginError
 from vconnect.dispatch.host_calls import HostCall
-from vconnect.errors import PluginReplyError, PluginTimeoutError, PluginUnavailableError
+from vconnect.errors import (
+    PluginReplyError,
+    PluginStartError,
+    PluginTimeoutError,
+    PluginUnavailableError,
+)
 from vconnect.wire.messages import EVENT_NAMES
 
 LOOPS = {
@@ -509,3 +516,41 @@ async def call(self, ctx):
             await runtime.request("large", "answer", 5000)
         assert await runtime.request("large", "call", 5000) == "PayloadError"
         assert runtime.summary("large").status == "Running"
+
+
+# --- interfaces ----------------------------------------------------------------------------------
+
+
+async def test_the_highest_common_interface_reaches_the_plugin(kit, lab: Lab) -> None:
+    body = """
+    @on("which")
+    def which(self, ctx):
+        ctx.reply(self.interface)
+    """
+    kit("one", textwrap.dedent(body), interface=["chat/3", "chat/2", "chat/1"])
+    kit("two", textwrap.dedent(body))
+    async with lab.manager(interfaces=["chat/1", "chat/2"]) as runtime:
+        await runtime.start_all()
+        assert await runtime.request("one", "which", {}) == "chat/2"
+        assert await runtime.request("two", "which", {}) == ""
+        assert [one.interface for one in runtime.runtime_summaries()] == ["chat/2", ""]
+
+
+async def test_a_plugin_for_other_events_is_not_started(lab: Lab) -> None:
+    lab.plugin("one", "serve()", interface="chat/3")
+    async with lab.manager(interfaces=["chat/2"]) as runtime:
+        await runtime.start_all()
+        one = runtime.summary("one")
+        assert (one.status, one.substate) == ("Error", "spawn_failed")
+        assert "written for the interface chat/3, and this host offers chat/2" in one.reason
+    async with lab.manager(interfaces=["chat/2", "chat/3"]) as runtime:
+        await runtime.start_all()
+        assert runtime.summary("one").status == "Running"
+        changed = msgspec.structs.replace(runtime.settings, interfaces=("chat/2",))
+        (note,) = (await runtime.reload(changed, dry_run=True)).notes
+        assert note.startswith("one: it is written for the interface chat/3")
+        await runtime.reload(changed)
+        assert runtime.summary("one").status == "Running"
+        with pytest.raises(PluginStartError, match="this host offers chat/2"):
+            await runtime.restart_plugin("one")
+        assert runtime.summary("one").status == "Running"

@@ -43,6 +43,7 @@ _PLUGIN = PluginSummary(
     dev=False,
     external=False,
     dialect="classic",
+    interface="",
     cpu_percent=None,
     rss_bytes=None,
     processes=None,

@@ -13,6 +13,7 @@ from vconnect.bounds import cut
 from vconnect.durable import read_regular
 from vconnect.errors import InstallError, ManifestError
 from vconnect.names import NAME_RULE, PATTERN_RULE, canonical_name, is_pattern, may_be_named
+from vconnect.packages.fitness import check_host_version
 from vconnect.packages.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -20,7 +21,6 @@ from vconnect.packages.manifest import (
     sift_manifest,
 )
 from vconnect.packages.preparation import faults_of_schema
-from vconnect.store.installer import check_host_version
 from vconnect.store.layout import RESERVED_NAMES, check_version
 from vconnect.validation import Fault
 from vconnect.version import host_version

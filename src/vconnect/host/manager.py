@@ -449,6 +449,8 @@ class PluginRuntimeManager(Orders):
             max_package_bytes=settings.max_package_bytes,
             allow_insecure_http=settings.allow_insecure_http,
             signatures=signatures_of(settings),
+            interfaces=settings.interfaces,
+            require_interface=settings.require_interface,
         )
         self._logs.follow(settings.log_lines_per_second, settings.log_bytes_per_second)
         self.on_settings(settings)

@@ -19,6 +19,7 @@ import msgspec
 
 from vconnect.errors import ConfigError, PluginStartError, VConnectError
 from vconnect.packages.command import dev_command
+from vconnect.packages.fitness import problem_of_interfaces
 from vconnect.packages.source import shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.configuration import ConfigOverride, still_valid, with_overrides
@@ -172,6 +173,8 @@ class Reload:
         plan = _Plan(old=old, new=new, host=host_differences(old, new), notes=list(notes))
         for plugin in self._registry:
             await self._plan_for(plugin, plan)
+            if plugin.process is not None and (problem := _no_interface(plugin, new)):
+                plan.notes.append(f"{plugin.name}: {problem}; it serves on until its next start")
         plan.notes += [
             f"install: {shown_source(entry)} is not in the configuration any more; its plugin "
             "stays installed; to remove it, use: vconnect uninstall NAME"
@@ -406,6 +409,13 @@ class _Plan(msgspec.Struct, kw_only=True):
         for name, rows in self.plugins.items():
             lines += [f"{name}: {one.key} ({one.effect})" for one in rows]
         return [*lines, *self.notes]
+
+
+def _no_interface(plugin: PluginRuntime, settings: Settings) -> str:
+    wanted = plugin.manifest.interfaces if plugin.manifest is not None else ()
+    return problem_of_interfaces(
+        settings.interfaces, wanted, is_required=settings.require_interface
+    )
 
 
 def _with_old_sources(settings: Settings, plan: _Plan, failed: Collection[str]) -> Settings:

@@ -15,6 +15,7 @@ import msgspec
 from vconnect._framing import parse_message
 from vconnect.bounds import (
     MAX_CAPABILITIES,
+    MAX_INTERFACES,
     MAX_NAME_BYTES,
     MAX_PERMISSIONS,
     MAX_REQUIREMENTS,
@@ -27,7 +28,15 @@ from vconnect.bounds import (
 from vconnect.durable import read_regular
 from vconnect.errors import ManifestError, RemoteProtocolError
 from vconnect.json_rule import find_problem
-from vconnect.names import NAME_RULE, PLUGIN_NAME_PATTERN, canonical_name, may_be_named
+from vconnect.names import (
+    INTERFACE_PATTERN,
+    INTERFACE_RULE,
+    NAME_RULE,
+    PLUGIN_NAME_PATTERN,
+    canonical_name,
+    is_interface,
+    may_be_named,
+)
 from vconnect.validation import Fault, explain_json, place_and_words, without_mark
 
 from .semver import RANGE_PATTERN, Range, parse_range
@@ -42,6 +51,7 @@ _BOUNDS = {
     "requires": MAX_REQUIREMENTS,
     "before": MAX_REQUIREMENTS,
     "after": MAX_REQUIREMENTS,
+    "interfaces": MAX_INTERFACES,
 }
 _SIZES = {"version": MAX_VERSION_BYTES, "platform": MAX_VERSION_BYTES, "entry": MAX_WORDS_BYTES}
 # A file of this size is read again to explain what is wrong with it.
@@ -70,6 +80,7 @@ _INSIDE = _matches(r"(?!/)(?!(?:[^\u0000]*/)?\.\.(?:/|$))[^\u0000]*", maxLength=
 _INTEGER = msgspec.Meta(extra_json_schema={"minimum": -(1 << 63), "maximum": (1 << 64) - 1})
 _Version = Annotated[str, _matches(_PRINTABLE, maxLength=MAX_VERSION_BYTES)]
 _Name = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": MAX_NAME_BYTES})]
+_Interface = Annotated[str, _matches(INTERFACE_PATTERN)]
 _Required = Annotated[str, _matches(rf"\s*[^ ]*(?: {RANGE_PATTERN})?\s*", maxLength=MAX_NAME_BYTES)]
 
 
@@ -106,6 +117,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         min_host_version: The oldest version of vconnect that can run it, or a range; or empty.
         exclusive: Whether two processes of it must not run at once, so that a restart stops it
             first.
+        interface: The versions of the application's events that it is written for, such as
+            ``chat/2``; a text, or a list.
         platform: The platform that its programs are for, such as ``linux-amd64``; empty or ``any``
             if they run on each.
         raw: All fields as read, known or not.
@@ -128,6 +141,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     after: Annotated[tuple[_Name, ...], _at_most(MAX_REQUIREMENTS)] = ()
     min_host_version: str = ""
     exclusive: bool = False
+    interface: _Interface | Annotated[tuple[_Interface, ...], _at_most(MAX_INTERFACES)] = ()
     platform: _Version = ""
     raw: dict[str, Any] = {}
 
@@ -141,6 +155,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The canonical names that it gives to its plugin."""
         given = (self.name, self.plugin_no)
         return {canonical_name(name) for name in given if name}
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The interfaces that it is written for."""
+        return (self.interface,) if isinstance(self.interface, str) else self.interface
 
     @property
     def requirements(self) -> dict[str, bool]:
@@ -304,6 +323,7 @@ def _faults_of(manifest: Manifest) -> Iterator[Fault]:
     yield from _faults_of_names(manifest)
     yield from _faults_of_sizes(manifest)
     yield from _faults_of_requires(manifest)
+    yield from _faults_of_interface(manifest)
     yield from _faults_of_entry(manifest.entry)
 
 
@@ -364,6 +384,12 @@ def _faults_of_sizes(manifest: Manifest) -> Iterator[Fault]:
     for field in ("version", "platform"):
         if not (value := getattr(manifest, field)).isprintable():
             yield Fault("", f"{field} is {value!a}; expected one without control characters")
+
+
+def _faults_of_interface(manifest: Manifest) -> Iterator[Fault]:
+    for text in manifest.interfaces:
+        if not is_interface(text):
+            yield Fault("", f"interface has {cut(text, _SHOWN)!r}; expected {INTERFACE_RULE}")
 
 
 def _faults_of_requires(manifest: Manifest) -> Iterator[Fault]:

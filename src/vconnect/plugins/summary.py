@@ -34,6 +34,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         dev: Whether it runs from source.
         external: Whether another program started it.
         dialect: The dialect of its session; empty without a session.
+        interface: The interface that it and the host have agreed on; empty without one.
         cpu_percent: Processor use of its process tree over the last second, in percent of one
             processor; ``None`` if unknown, for example on macOS.
         rss_bytes: Resident memory of the process tree; ``None`` if unknown.
@@ -81,6 +82,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
     dev: bool
     external: bool
     dialect: str
+    interface: str
     cpu_percent: float | None
     rss_bytes: int | None
     processes: int | None
@@ -148,6 +150,7 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
     if session is None:
         return {
             "dialect": "",
+            "interface": "",
             "in_flight": 0,
             "queued_bytes": 0,
             "late": 0,
@@ -157,6 +160,7 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
         }
     return {
         "dialect": str(session.dialect),
+        "interface": session.interface,
         "in_flight": session.in_flight,
         "queued_bytes": session.queued_bytes,
         "late": session.late,

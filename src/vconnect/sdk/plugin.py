@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar, TypeAlias
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from vconnect.errors import ConfigError
-from vconnect.names import NAME_RULE, canonical_name, may_be_named
+from vconnect.names import INTERFACE_VARIABLE, NAME_RULE, canonical_name, may_be_named
 from vconnect.validation import place_and_words
 from vconnect.wire.messages import NATIVE_VERSIONS
 
@@ -64,6 +65,15 @@ class Plugin:
     def name(self) -> str:
         """The canonical name: `plugin_no` without its prefix."""
         return canonical_name(self.plugin_no)
+
+    @property
+    def interface(self) -> str:
+        """The version of the application's events that the host has chosen, such as ``chat/2``.
+
+        It is the highest one of those in the manifest's ``interface`` that the host offers, and
+        empty without that key. With more than one family, they are separated by spaces.
+        """
+        return os.environ.get(INTERFACE_VARIABLE, "")
 
     @property
     def log(self) -> logging.Logger:

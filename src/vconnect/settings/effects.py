@@ -31,7 +31,7 @@ EFFECTS = _rows(
         interrupt_timeout stop_timeout restart restart_delay restart_max_delay restart_reset_after
         crash_limit crash_window after_crash_loop crash_hold start_concurrency watch allow_external
         max_external allow_insecure_http max_package_bytes keep_versions consent
-        require_signature on_revoked sources verify_at_start
+        require_signature on_revoked sources verify_at_start interfaces require_interface
         log_lines_per_second
         log_bytes_per_second
     """,

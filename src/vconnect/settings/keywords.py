@@ -90,6 +90,8 @@ class SettingsOptions(TypedDict, total=False):
     trust_file: str | Path | None
     require_signature: bool | None
     on_revoked: Literal["serve", "hold"] | None
+    interfaces: Texts | None
+    require_interface: bool | None
     sources: Mapping[str, SourceOptions | Mapping[str, Any]] | None
     max_package_bytes: int | None
     log_lines: int | None

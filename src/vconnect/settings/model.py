@@ -237,6 +237,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require_signature: Whether a package must have a signature that counts.
         on_revoked: What becomes of an installed version whose signer's key was revoked: ``serve``
             says so and goes on, ``hold`` does not start it again.
+        interfaces: The versions of the application's events that this host offers to plugins, such
+            as ``chat/2``. A plugin that is written for others is refused.
+        require_interface: Whether to refuse plugins whose manifest names no interface.
         sources: Settings by the beginning of a source, such as ``"https://plugins.example.com/"``.
         max_package_bytes: Maximum size of a package in bytes, both packed and unpacked.
         log_lines: Lines of output kept in memory per plugin, and at most 4 MiB of them.
@@ -325,6 +328,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trust_file: str | None = None
     require_signature: bool = False
     on_revoked: OnRevoked = "serve"
+    interfaces: tuple[str, ...] = ()
+    require_interface: bool = False
     sources: dict[str, SourceOptions] = {}
     max_package_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512 * 1024 * 1024
     log_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000

@@ -53,6 +53,8 @@ class LaunchSettings(msgspec.Struct, frozen=True, kw_only=True):
     insecure_paths: bool
     trust_file: str | None
     on_revoked: Literal["serve", "hold"]
+    interfaces: tuple[str, ...]
+    require_interface: bool
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,12 @@ from vconnect.errors import ConfigError
 from vconnect.ignored import check_patterns
 from vconnect.json_rule import find_problem
 from vconnect.names import (
+    INTERFACE_RULE,
     PATTERN_RULE,
     RESERVED_PREFIX,
     canonical_name,
     capability_matches,
+    is_interface,
     is_pattern,
 )
 from vconnect.validation import Fault
@@ -39,6 +41,9 @@ def faults_of_names(settings: Settings) -> Iterator[Fault]:
                     f"got {key!r}; expected the number of a key, 16 hex digits in upper case, as "
                     "vconnect trusted shows it",
                 )
+    for text in settings.interfaces:
+        if not is_interface(text):
+            yield Fault("plugins.interfaces", f"got {text!r}; expected {INTERFACE_RULE}")
     # TOML has more than JSON, and a plugin would get something else, or nothing at all.
     if problem := find_problem(settings.config, "plugins.config"):
         yield _split(problem)

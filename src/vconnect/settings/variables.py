@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from vconnect.names import HOST_PID_VARIABLE, PACKAGE_DIR_VARIABLE, PLUGIN_NAME_VARIABLE
+from vconnect.names import (
+    HOST_PID_VARIABLE,
+    INTERFACE_VARIABLE,
+    PACKAGE_DIR_VARIABLE,
+    PLUGIN_NAME_VARIABLE,
+)
 
 from .model import Settings
 
@@ -17,7 +22,7 @@ TABLES = ("config", "options", "events", "env", "sources")
 _OTHERS = frozenset(
     f"{PREFIX}{name}"
     for name in "ADMIN DATA_DIR CFLAGS LDFLAGS WERROR TRACE SOAK_S TEST_FAIL".split()
-) | {HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE, PACKAGE_DIR_VARIABLE}
+) | {HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE, PACKAGE_DIR_VARIABLE, INTERFACE_VARIABLE}
 # Secrets, the tokens of private servers, and whatever plugins call their own: not for a log.
 _NEVER = re.compile(rf"{PREFIX}(SECRET_.*_FILE|TOKEN_.*)")
 # One more would take different words for typos, as in LOG_DIR and DATA_DIR.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 import threading
 import time
@@ -26,9 +25,9 @@ from vconnect.packages.command import production_command
 from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.contents import digest_of
 from vconnect.packages.fetch import fetch
+from vconnect.packages.fitness import check_host_version, problem_of_interfaces
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.packages.platforms import problem_of_platform
-from vconnect.packages.semver import parse_range
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
@@ -42,8 +41,6 @@ from .layout import InstalledVersion, Receipt, check_version
 from .listing import InstalledPlugin
 from .signatures import Found, Signatures, fetch_signature, signatures_of
 from .store import PluginStore, Staging
-
-_NUMBERS = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +103,8 @@ class PluginInstaller:
         host: The host's plugin socket, for the messages of others that wait.
         lock_file: Where it is written down which packages were meant; ``None`` for nowhere.
         signatures: Which signatures are asked for; by default none.
+        interfaces: The interfaces that the host offers.
+        require_interface: Whether every package must name one of them.
 
     Attributes:
         store: What is installed.
@@ -122,12 +121,16 @@ class PluginInstaller:
         host: str = "",
         lock_file: Path | None = None,
         signatures: Signatures | None = None,
+        interfaces: tuple[str, ...] = (),
+        require_interface: bool = False,
     ) -> None:
         self.store = PluginStore(plugin_dir, host, lock_file)
         self.configure(
             max_package_bytes=max_package_bytes,
             allow_insecure_http=allow_insecure_http,
             signatures=signatures or Signatures(),
+            interfaces=interfaces,
+            require_interface=require_interface,
         )
         self._progress = progress
         self._fetch_limits = fetch_limits
@@ -143,10 +146,18 @@ class PluginInstaller:
             host=settings.socket_path,
             lock_file=Path(settings.lock_file) if settings.lock_file else None,
             signatures=signatures_of(settings),
+            interfaces=settings.interfaces,
+            require_interface=settings.require_interface,
         )
 
     def configure(
-        self, *, max_package_bytes: int, allow_insecure_http: bool, signatures: Signatures
+        self,
+        *,
+        max_package_bytes: int,
+        allow_insecure_http: bool,
+        signatures: Signatures,
+        interfaces: tuple[str, ...] = (),
+        require_interface: bool = False,
     ) -> None:
         """Follow other settings, from the next installation on."""
         self._limits = ArchiveLimits(
@@ -154,6 +165,8 @@ class PluginInstaller:
         )
         self._allow_insecure_http = allow_insecure_http
         self._signatures = signatures
+        self._interfaces = interfaces
+        self._require_interface = require_interface
 
     def parse(self, url: str) -> Source:
         """Parse the source of a package, for `install`.
@@ -445,6 +458,10 @@ class PluginInstaller:
         """Refuse a package that cannot run here, before it replaces one that can."""
         check_version(manifest.version, origin)
         check_host_version(manifest, host_version(), origin)
+        if problem := problem_of_interfaces(
+            self._interfaces, manifest.interfaces, is_required=self._require_interface
+        ):
+            raise InstallError(f"{origin}: {problem}")
         if problem := problem_of_platform(manifest):
             raise InstallError(f"{origin}: {problem}")
         self._check_names(manifest, origin)
@@ -489,51 +506,6 @@ def _digest_of(archive: Path) -> tuple[str, int]:
         return digest_of(descriptor), status.st_size
     finally:
         os.close(descriptor)
-
-
-def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
-    """Refuse a package that requires another host than ``version``; if empty, do not check.
-
-    Raises:
-        InstallError: It requires one, or its ``min_host_version`` is neither a version nor a range.
-    """
-    wanted = manifest.min_host_version
-    if not wanted:
-        return
-    if not _NUMBERS.fullmatch(wanted):
-        _check_host_range(wanted, version, origin)
-        return
-    if version and _release(version) < _release(wanted):
-        raise InstallError(
-            f"{origin}: requires vconnect {wanted} or newer, this is {version}; upgrade vconnect"
-        )
-
-
-def _check_host_range(wanted: str, version: str, origin: str) -> None:
-    try:
-        # Without an operator it would mean exactly this version; here it means this or a newer one.
-        versions = parse_range(wanted if wanted[0] in "=<>^~*" else "?")
-    except ValueError:
-        raise InstallError(
-            f"{origin}: min_host_version is {wanted!r}; expected numbers with dots, such as 1.2, "
-            'or a range, such as ">=1.2 <2"'
-        ) from None
-    # A development version of a host counts as the release that it becomes.
-    release = ".".join(map(str, _release(version))) or "0"
-    if version and not versions.takes(release):
-        raise InstallError(
-            f"{origin}: requires vconnect {wanted}, this is {version}; use another version of one "
-            "of them"
-        )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Return the leading numbers without trailing zeros, so that 1.0 equals 1."""
-    match = _NUMBERS.match(version)
-    numbers = [int(part) for part in match[0].split(".")] if match else []
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def _is_current(plugin: InstalledPlugin, digest: str) -> bool:

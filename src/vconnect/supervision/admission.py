@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from vconnect.errors import HandshakeError
 from vconnect.names import HOST_PID_VARIABLE, PLUGIN_NAME_VARIABLE
 from vconnect.packages.manifest import merge_config
@@ -90,7 +92,7 @@ class Admissions:
         # Only a native handshake gets terms: a classic acknowledgment has no such keys.
         terms = None
         if handshake.protocol_version is not None:
-            terms = self._terms(handshake.protocol_version)
+            terms = self._terms(handshake.protocol_version, own)
         config = self.config_of(own)
         if own is not None:
             own.config = config
@@ -131,7 +133,7 @@ class Admissions:
                 "stopping", f"stopped by the operator; to admit it, use: vconnect start {name}"
             )
 
-    def _terms(self, version: int) -> NativeTerms:
+    def _terms(self, version: int, own: Instance | None) -> NativeTerms:
         return NativeTerms(
             protocol_version=version,
             host={"name": "vconnect", "version": host_version()},
@@ -139,6 +141,7 @@ class Admissions:
             max_answer_bytes=self._plugin.policy.max_answer_bytes,
             heartbeat_ms=int(self._settings.heartbeats.heartbeat * 1000),
             window=self._plugin.policy.window,
+            interface=own.interface if own is not None and own.interface else msgspec.UNSET,
         )
 
     def refresh_config(self, own: Instance, session: Session) -> None:

@@ -56,6 +56,7 @@ class Instance:
         running_since: When it was first ready, in seconds of ``time.monotonic()``, or ``None``.
         is_ending: Whether its shutdown sequence has begun.
         lost_events: The events in flight when its last session ended.
+        interface: The interface that it and the host have agreed on, or empty.
         violation: How its last session violated the protocol, if that has ended it, or empty.
     """
 
@@ -86,6 +87,7 @@ class Instance:
         # the one that crashed are suspect.
         self.lost_events: list[LostEvent] = []
         self.violation = ""
+        self.interface = ""
 
     @property
     def is_alive(self) -> bool:
@@ -104,6 +106,7 @@ class Instance:
     def attach(self, session: Session) -> None:
         """Record that it has completed a handshake."""
         self.session, self.has_connected, self.violation = session, True, ""
+        session.interface = self.interface
 
     def condemn(self, verdict: Verdict) -> None:
         """Set the reason why it must end, unless there is one already."""

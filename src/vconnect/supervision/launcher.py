@@ -24,12 +24,14 @@ import msgspec
 from vconnect.errors import ConfigError, InstallError, ManifestError, PluginStartError
 from vconnect.names import (
     HOST_PID_VARIABLE,
+    INTERFACE_VARIABLE,
     NAME_RULE,
     PACKAGE_DIR_VARIABLE,
     PLUGIN_NAME_VARIABLE,
     may_be_named,
 )
 from vconnect.packages.command import dev_command, host_arguments, production_command
+from vconnect.packages.fitness import agree, problem_of_interfaces
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.restarts import Ended
@@ -163,6 +165,7 @@ class Launcher:
             return failed_start(Substate.SPAWN_FAILED, error.message, _kind(error))
         process.exited.add_done_callback(lambda _: wake.set())
         instance = Instance(plugin.generation, process, located.path, manifest, trial)
+        instance.interface = self._interface(manifest)
         # A plugin that runs from source may have to be compiled first.
         timeout = self._settings.handshake_timeout
         instance.expect(self._settings.dev_handshake_timeout if plugin.dev else timeout)
@@ -243,10 +246,24 @@ class Launcher:
         manifest = read_manifest_if_any(file)
         if manifest is not None:
             manifest = granted_to(manifest, located.version)
+        self._check_interfaces(plugin, manifest)
         self._registry.check_order(plugin, manifest)
         self._registry.check_requirements(plugin, manifest)
         self._configs.check(plugin, manifest, file)
         return manifest
+
+    def _check_interfaces(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:
+        """Refuse a plugin that is written for other events than those of this host."""
+        wanted = manifest.interfaces if manifest is not None else ()
+        if problem := problem_of_interfaces(
+            self._settings.interfaces, wanted, is_required=self._settings.require_interface
+        ):
+            raise PluginStartError(plugin.name, problem)
+
+    def _interface(self, manifest: Manifest | None) -> str:
+        """Return which interface a plugin and this host have agreed on; of several, each."""
+        wanted = manifest.interfaces if manifest is not None else ()
+        return " ".join(agree(self._settings.interfaces, wanted))
 
     def _check_signer(self, plugin: PluginRuntime, version: InstalledVersion | None) -> None:
         """Say so, or refuse, if the key that has signed a version was revoked."""
@@ -369,6 +386,8 @@ class Launcher:
             PLUGIN_NAME_VARIABLE: plugin.name,
             PACKAGE_DIR_VARIABLE: str(located.path),
         }
+        if interface := self._interface(manifest):
+            own[INTERFACE_VARIABLE] = interface
         directory = self._working_directory(plugin, located)
         if private is not None:
             own |= private.environment

@@ -131,6 +131,7 @@ class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
         max_answer_bytes: The largest payload of a frame that it may send.
         heartbeat_ms: The interval in which the plugin can expect pings, in milliseconds.
         window: The maximum number of events in flight.
+        interface: The interface that both have agreed on; left out if the plugin asks for none.
     """
 
     protocol_version: int
@@ -139,6 +140,7 @@ class NativeTerms(msgspec.Struct, frozen=True, kw_only=True):
     max_answer_bytes: int
     heartbeat_ms: int
     window: int
+    interface: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +229,7 @@ def acknowledgment(config: dict[str, Any], terms: NativeTerms | None = None) -> 
     """Build the host's answer to an accepted handshake; ``terms`` are for the native dialect."""
     answer = {"status": "ok", "config": config}
     # A classic acknowledgment has the keys of the original host, and no others.
-    return answer if terms is None else answer | msgspec.structs.asdict(terms)
+    return answer if terms is None else answer | msgspec.to_builtins(terms)
 
 
 def refusal(error: HandshakeError) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class Session:
         subscriptions: Events, families and wildcards of which it is notified in addition to its
             capabilities.
         permissions: The calls that the manifest of the connected version asks for.
+        interface: The interface that the connected version and the host have agreed on, or empty.
         is_ready: Whether the plugin can serve. It gets no events before.
         connected_at: When the session began, in Unix seconds.
         on_writable: Called when its calls can be served again, see `is_held`.
@@ -134,6 +135,7 @@ class Session:
         self.dialect = handshake.dialect
         self.subscriptions: tuple[str, ...] = ()
         self.permissions: tuple[str, ...] = ()
+        self.interface = ""
         self.is_ready = handshake.is_ready
         self.connected_at = time.time()
         self.why_gone: Callable[[], str] = str

@@ -28,6 +28,7 @@ def runtime(name: str, *capabilities: str, priority: int = 0, **options: Any) ->
         made.session = SimpleNamespace(  # type: ignore[assignment]
             handshake=shaken,
             dialect="classic",
+            interface="",
             in_flight=2,
             queued_bytes=0,
             displaced=0,

@@ -21,9 +21,10 @@ from tests.support.package_kit import (
 )
 
 from vconnect.errors import InstallError
+from vconnect.packages.fitness import check_host_version
 from vconnect.packages.manifest import Manifest, parse_manifest
 from vconnect.store import installer as installer_module
-from vconnect.store.installer import Offer, PluginInstaller, check_host_version
+from vconnect.store.installer import Offer, PluginInstaller
 
 
 @pytest.fixture
