@@ -1,7 +1,8 @@
 """What every test gets: the modules beside this file, its event loops, and a look at what it left.
 
 A test that is marked ``both_loops`` (or whose module says ``pytestmark = pytest.mark.both_loops``)
-runs on asyncio and on uvloop; all others run on asyncio.
+runs on asyncio and on uvloop; all others run on asyncio. If it is ``slow`` too, it runs on uvloop
+only, which hosts use; with ``TEST_LOOPS=both``, as ``make test-slow`` says, on both.
 
 After every test nothing of it may be left: no child process, no descriptor, no thread, no task,
 and nothing that only the event loop's exception handler heard of. What fixtures of a wider scope
@@ -49,6 +50,7 @@ if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR:
 # An empty environment has no PATH, and then make finds no compiler.
 os.environ.setdefault("PATH", os.defpath)
 
+_BOTH_FOR_SLOW = os.environ.get("TEST_LOOPS") == "both"
 PATIENCE_S = 2.0
 _TESTS_PER_FREEZE = 50
 _finished = itertools.count(1)
@@ -66,6 +68,8 @@ def pytest_asyncio_loop_factories(
     }
     if uvloop is not None and item.get_closest_marker("both_loops") is not None:
         factories["uvloop"] = uvloop.new_event_loop
+        if item.get_closest_marker("slow") is not None and not _BOTH_FOR_SLOW:
+            del factories["asyncio"]
     return factories
 
 
