@@ -51,10 +51,10 @@ check: $(VENV)/.test
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-# What takes more than two seconds each, kills, floods and full disks; on both event loops, while
-# `make test` runs slow tests on one.
+# What takes more than two seconds each, kills, floods and full disks. `make test` runs slow tests on
+# one event loop, and leaves out what is marked as nightly.
 test-slow: $(VENV)/.test
-	TEST_LOOPS=both $(BIN)/python -m pytest -m "slow or fault"
+	TEST_ALL=1 $(BIN)/python -m pytest -m "slow or fault or nightly"
 
 # The suite on every CPython from 3.11 on that is on the PATH or among pyenv's, each in its own
 # environment.

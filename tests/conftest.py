@@ -2,7 +2,8 @@
 
 A test that is marked ``both_loops`` (or whose module says ``pytestmark = pytest.mark.both_loops``)
 runs on asyncio and on uvloop; all others run on asyncio. If it is ``slow`` too, it runs on uvloop
-only, which hosts use; with ``TEST_LOOPS=both``, as ``make test-slow`` says, on both.
+only, which hosts use. What is ``nightly`` takes long and resembles a test that runs always. With
+``TEST_ALL=1``, as in ``make test-slow``, both run, and slow tests on both loops.
 
 After every test nothing of it may be left: no child process, no descriptor, no thread, no task,
 and nothing that only the event loop's exception handler heard of. What fixtures of a wider scope
@@ -50,7 +51,7 @@ if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR:
 # An empty environment has no PATH, and then make finds no compiler.
 os.environ.setdefault("PATH", os.defpath)
 
-_BOTH_FOR_SLOW = os.environ.get("TEST_LOOPS") == "both"
+_EVERYTHING = os.environ.get("TEST_ALL") == "1"
 PATIENCE_S = 2.0
 _TESTS_PER_FREEZE = 50
 _finished = itertools.count(1)
@@ -68,7 +69,7 @@ def pytest_asyncio_loop_factories(
     }
     if uvloop is not None and item.get_closest_marker("both_loops") is not None:
         factories["uvloop"] = uvloop.new_event_loop
-        if item.get_closest_marker("slow") is not None and not _BOTH_FOR_SLOW:
+        if item.get_closest_marker("slow") is not None and not _EVERYTHING:
             del factories["asyncio"]
     return factories
 
@@ -190,11 +191,15 @@ def pytest_configure(config: pytest.Config) -> None:
 _FOLDERS = ("integration", "fault", "fuzz", "machine")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the name of its folder, for ``-m "not fault"``."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder, and leave out what only runs at night."""
     tests = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(tests):
             folder = item.path.relative_to(tests).parts[0]
             if folder in _FOLDERS:
                 item.add_marker(getattr(pytest.mark, folder))
+    left = [item for item in items if item.get_closest_marker("nightly") is not None]
+    if left and not _EVERYTHING:
+        config.hook.pytest_deselected(items=left)  # so that it is told
+        items[:] = [item for item in items if item not in left]

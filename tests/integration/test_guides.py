@@ -232,7 +232,7 @@ def test_a_package_brings_its_libraries(lab: Lab) -> None:
     project = make_plugin(lab)
     (project / "vendor").mkdir()
     (project / "vendor" / "greetings.py").write_text('WORD = "good day"\n')
-    (path_lines,) = blocks("dependencies", "python")
+    path_lines = blocks("dependencies", "python")[-1]
     plugin = project / "plugin.py"
     future = "from __future__ import annotations\n"
     code = plugin.read_text().replace(future, f"{future}{path_lines}import greetings\n")

@@ -16,6 +16,7 @@ from tests.support.wire_kit import Peer as WirePeer
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls
+from vconnect.environments.keeper import Keeper
 from vconnect.errors import InstallError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.packages.manifest import Manifest
@@ -40,7 +41,7 @@ from vconnect.settings.parts import (
     SupervisionSettings,
 )
 from vconnect.sockets.credentials import Peer
-from vconnect.store.installer import PluginInstaller
+from vconnect.store.installer import PluginInstaller, environments_of
 from vconnect.store.layout import InstalledVersion
 from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
@@ -373,7 +374,8 @@ def launcher(
     state = HostState(directory / "state", Path(socket_path))
     cgroups = CgroupTree(settings.part(CgroupSettings), socket_path)
     releases = Releases(PluginStore(directory), settings.part(StoreSettings))
-    return Launcher(settings.part(LaunchSettings), registry, state, cgroups, releases)
+    keeper = Keeper(lambda: environments_of(settings), settings.python_of, settings.state_directory)
+    return Launcher(settings.part(LaunchSettings), registry, state, cgroups, releases, keeper)
 
 
 # --- what a host is made of ------------------------------------------------------------------

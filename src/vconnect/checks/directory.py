@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vconnect.environments.resolve import check_source
 from vconnect.errors import InstallError
 from vconnect.packages.manifest import MANIFEST_NAME
 from vconnect.packages.preparation import Preparation, prepare
@@ -30,6 +31,10 @@ def check_directory(source: Path) -> Report:
         found = prepare(source, manifest)
         notes += _notes_of(source, found)
         faults += found.faults
+        if advice := check_source(source):
+            notes.append(note(str(source), advice))
+    except InstallError as error:
+        faults.append(Fault(str(source), str(error)))
     except OSError as error:
         faults.append(Fault(str(error.filename or source), f"cannot be read: {error.strerror}"))
     return Report(Subject.DIRECTORY, (*notes, *faulty(faults)), is_unusable=manifest is None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vconnect.durable import read_regular
+from vconnect.environments.build import find_need
 from vconnect.errors import InstallError, PluginStartError
 from vconnect.packages.archive import PACKAGE_SUFFIXES, package_root, unpack_sound
 from vconnect.packages.command import production_command
@@ -70,6 +71,10 @@ def _faults_of_contents(root: Path, manifest: Manifest, origin: str) -> Iterator
     else:
         program = Path(command[0]).relative_to(root.absolute()).as_posix()
         yield from _faults_of_program(Path(command[0]), f"{origin}: {program}")
+    try:
+        find_need(root)
+    except InstallError as error:
+        yield Fault(origin, str(error))
     for place, words in find_version_faults(root, manifest, program):
         yield Fault(f"{origin}: {place.removeprefix(f'{root}/')}", words)
 

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
+from vconnect.environments.keeper import Keeper
 from vconnect.errors import NotOpenError
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
@@ -47,7 +48,7 @@ from vconnect.settings.parts import (
     SupervisionSettings,
 )
 from vconnect.settings.source import SettingsSource
-from vconnect.store.installer import PluginInstaller
+from vconnect.store.installer import PluginInstaller, environments_of
 from vconnect.store.releases import Releases
 from vconnect.store.signatures import signatures_of
 from vconnect.supervision.admission import lane_limits
@@ -147,6 +148,11 @@ class PluginRuntimeManager(Orders):
             self._state,
             self._cgroups,
             self._releases,
+            Keeper(
+                lambda: environments_of(live.now),
+                lambda plugin: live.now.python_of(plugin),
+                settings.state_directory,
+            ),
         )
         self._supervision = live.part(SupervisionSettings)
         self._slots = StartSlots(settings.start_concurrency)
@@ -451,6 +457,8 @@ class PluginRuntimeManager(Orders):
             signatures=signatures_of(settings),
             interfaces=settings.interfaces,
             require_interface=settings.require_interface,
+            environments=environments_of(settings),
+            python_of=settings.python_of,
         )
         self._logs.follow(settings.log_lines_per_second, settings.log_bytes_per_second)
         self.on_settings(settings)

@@ -27,16 +27,23 @@ INHERITED_BY_DEV = tuple(
 
 
 def plugin_environment(
-    host: Mapping[str, str], extra: Mapping[str, str], *, inherit: tuple[str, ...], dev: bool
+    host: Mapping[str, str],
+    extra: Mapping[str, str],
+    *,
+    inherit: tuple[str, ...],
+    dev: bool,
+    programs: Path | None = None,
 ) -> dict[str, str]:
     """Build a plugin's environment: an allowlist of the host's, overridden by ``extra``.
 
     The directory of the host's own Python comes first on the PATH, so that a plugin that begins
-    with ``#!/usr/bin/env python3`` finds the SDK that is installed beside the host.
+    with ``#!/usr/bin/env python3`` finds the SDK that is installed beside the host. Before it comes
+    the directory ``programs`` of the plugin's own environment, if it has one.
     """
     names = (*INHERITED, *(INHERITED_BY_DEV if dev else ()), *inherit)
     kept = {name: host[name] for name in names if name in host}
     python = str(Path(sys.executable).parent)
-    kept["PATH"] = os.pathsep.join([python, host.get("PATH", os.defpath)])
+    own = [str(programs)] if programs is not None else []
+    kept["PATH"] = os.pathsep.join([*own, python, host.get("PATH", os.defpath)])
     kept["PYTHONUNBUFFERED"] = "1"  # output shows up when it is printed, not when a buffer is full
     return kept | dict(extra)

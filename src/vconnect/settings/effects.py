@@ -32,6 +32,7 @@ EFFECTS = _rows(
         crash_limit crash_window after_crash_loop crash_hold start_concurrency watch allow_external
         max_external allow_insecure_http max_package_bytes keep_versions consent
         require_signature on_revoked sources verify_at_start interfaces require_interface
+        python python_index python_sdk_wheels
         log_lines_per_second
         log_bytes_per_second
     """,
@@ -56,7 +57,7 @@ EFFECTS = _rows(
 OPTION_EFFECTS = _rows(
     now="""
         timeout breaker_failures breaker_cooldown withdraw restart after_crash_loop on_disconnect
-        required exclusive memory_limit_bytes watch_ignore watch_also events
+        required exclusive memory_limit_bytes watch_ignore watch_also events python
     """,
     connection="max_answer_bytes max_queued_bytes",
     restart="""

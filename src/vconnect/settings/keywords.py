@@ -90,6 +90,9 @@ class SettingsOptions(TypedDict, total=False):
     trust_file: str | Path | None
     require_signature: bool | None
     on_revoked: Literal["serve", "hold"] | None
+    python: str | None
+    python_index: str | None
+    python_sdk_wheels: str | Path | None
     interfaces: Texts | None
     require_interface: bool | None
     sources: Mapping[str, SourceOptions | Mapping[str, Any]] | None

@@ -69,6 +69,8 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_queued_bytes: Overrides `Settings.max_queued_bytes`.
         breaker_failures: Overrides `Settings.breaker_failures`.
         breaker_cooldown: Overrides `Settings.breaker_cooldown`.
+        python: The interpreter for its environment, by its path or its name on the PATH; by
+            default the host's own, or `Settings.python` if that does not fit.
         withdraw: Permissions that it does not get although its manifest asks for them.
         restart: Overrides `Settings.restart`.
         after_crash_loop: Overrides `Settings.after_crash_loop`.
@@ -97,6 +99,7 @@ class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_queued_bytes: Count | None = None
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] | None = None
     breaker_cooldown: Seconds | None = None
+    python: str | None = None
     withdraw: tuple[str, ...] = ()
     restart: RestartMode | None = None
     after_crash_loop: AfterCrashLoop | None = None
@@ -237,6 +240,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require_signature: Whether a package must have a signature that counts.
         on_revoked: What becomes of an installed version whose signer's key was revoked: ``serve``
             says so and goes on, ``hold`` does not start it again.
+        python: The interpreter for the environments of plugins that the host's own Python does not
+            fit, by its path or its name on the PATH; by default none.
+        python_index: The address of a package index for the dependencies of plugins; empty to use
+            only the wheels in their packages.
+        python_sdk_wheels: A directory of wheels with vconnect, msgspec and orjson for other
+            versions of Python.
         interfaces: The versions of the application's events that this host offers to plugins, such
             as ``chat/2``. A plugin that is written for others is refused.
         require_interface: Whether to refuse plugins whose manifest names no interface.
@@ -328,6 +337,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trust_file: str | None = None
     require_signature: bool = False
     on_revoked: OnRevoked = "serve"
+    python: str | None = None
+    python_index: str = ""
+    python_sdk_wheels: str | None = None
     interfaces: tuple[str, ...] = ()
     require_interface: bool = False
     sources: dict[str, SourceOptions] = {}
@@ -398,6 +410,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             hold=self.crash_hold,
         )
         return PluginPolicy(**{key: merged[key] for key in PluginPolicy.__struct_fields__})
+
+    def python_of(self, plugin: str) -> str:
+        """Return the interpreter that is chosen for ``plugin`` alone; empty if none is."""
+        return _table_of(plugin, self.options, PluginOptions()).python or ""
 
     def event_policy(self, event: str) -> EventPolicy:
         """Compute the policy of ``event``: its tables of `events`, merged into the defaults."""

@@ -16,7 +16,7 @@ from vconnect.errors import ConfigError
 
 _PATHS = (
     *("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"),
-    *("lock_file", "trust_file"),
+    *("lock_file", "trust_file", "python_sdk_wheels"),
 )
 _LISTS = ("sandbox_read",)
 # As in ``file:/path``, or in a URL that lacks a slash.
@@ -71,6 +71,8 @@ def absolute_paths(table: Mapping[str, Any], base: Path | None = None) -> dict[s
 def _absolute_value(key: str, value: Any, base: Path | None) -> Any:
     # Validation comes later, and reports what is skipped here for its type.
     if key in _PATHS and isinstance(value, str) and not (key == "lock_file" and not value):
+        return str(absolute_path(value, base))
+    if key == "python" and isinstance(value, str) and "/" in value:  # else a name on the PATH
         return str(absolute_path(value, base))
     if key in _LISTS and _is_list(value):
         return [str(absolute_path(path, base)) for path in value]

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from vconnect.environments.build import ENVIRONMENT, EnvironmentSettings, build, find_need
 from vconnect.errors import InstallError, ManifestError, PluginStartError, VerificationError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.command import production_command
@@ -37,7 +38,7 @@ from vconnect.version import host_version
 from .consent import configured_grant, decide, new_permissions
 from .home import PluginHome
 from .integrity import is_sound
-from .layout import InstalledVersion, Receipt, check_version
+from .layout import InstalledVersion, Receipt, check_version, directory_name
 from .listing import InstalledPlugin
 from .signatures import Found, Signatures, fetch_signature, signatures_of
 from .store import PluginStore, Staging
@@ -105,6 +106,8 @@ class PluginInstaller:
         signatures: Which signatures are asked for; by default none.
         interfaces: The interfaces that the host offers.
         require_interface: Whether every package must name one of them.
+        environments: How the environments of plugins are made.
+        python_of: Returns the interpreter that is chosen for a plugin alone, or an empty text.
 
     Attributes:
         store: What is installed.
@@ -123,6 +126,8 @@ class PluginInstaller:
         signatures: Signatures | None = None,
         interfaces: tuple[str, ...] = (),
         require_interface: bool = False,
+        environments: EnvironmentSettings | None = None,
+        python_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         self.store = PluginStore(plugin_dir, host, lock_file)
         self.configure(
@@ -131,6 +136,8 @@ class PluginInstaller:
             signatures=signatures or Signatures(),
             interfaces=interfaces,
             require_interface=require_interface,
+            environments=environments,
+            python_of=python_of,
         )
         self._progress = progress
         self._fetch_limits = fetch_limits
@@ -148,6 +155,8 @@ class PluginInstaller:
             signatures=signatures_of(settings),
             interfaces=settings.interfaces,
             require_interface=settings.require_interface,
+            environments=environments_of(settings),
+            python_of=settings.python_of,
         )
 
     def configure(
@@ -158,6 +167,8 @@ class PluginInstaller:
         signatures: Signatures,
         interfaces: tuple[str, ...] = (),
         require_interface: bool = False,
+        environments: EnvironmentSettings | None = None,
+        python_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Follow other settings, from the next installation on."""
         self._limits = ArchiveLimits(
@@ -167,6 +178,10 @@ class PluginInstaller:
         self._signatures = signatures
         self._interfaces = interfaces
         self._require_interface = require_interface
+        self._environments = environments or EnvironmentSettings(
+            cache=self.store.wheel_cache, max_bytes=max_package_bytes
+        )
+        self._python_of = python_of
 
     def parse(self, url: str) -> Source:
         """Parse the source of a package, for `install`.
@@ -230,13 +245,31 @@ class PluginInstaller:
             elif granted is not None and granted != found.offer.granted:
                 offer = found.offer
                 await in_thread(stop, self.store.grant, offer.plugin, offer.digest, granted)
-            plugin = await in_thread(stop, self._put, source, found, stop)
+            environment = await self._make_environment(found, staging)
+            plugin = await in_thread(stop, self._put, source, found, environment, stop)
             if found.offer.is_stored and (version := plugin.next or plugin.current) is not None:
                 await in_thread(None, self.store.note_source, version, source.shown)
             return plugin, found.offer.digest
         finally:
             # Without `stop`: cleaning up is never cut short.
             await in_thread(None, staging.close)
+
+    async def _make_environment(self, found: _Found, staging: Staging) -> Path | None:
+        """Make the environment of a new version, if it needs one, beside its package."""
+        if found.package is None:
+            return None
+        need = await in_thread(None, find_need, found.package)
+        if need is None:
+            return None
+        offer, target = found.offer, staging.path / ENVIRONMENT
+        home = self.store.home(offer.plugin)
+        final = home.versions / directory_name(offer.version, offer.digest) / ENVIRONMENT
+        own = self._python_of(offer.plugin)
+        try:
+            await build(need, target, final, self._environments, own_python=own)
+        except InstallError as error:
+            raise InstallError(f"{offer.plugin} {offer.version}: {error}") from error
+        return target
 
     async def _fetched(
         self,
@@ -415,6 +448,7 @@ class PluginInstaller:
             raise InstallError(f"{origin}: was changed while it was read; try again")
         manifest = unpacked.manifest
         self._check_manifest(manifest, unpacked.path, origin)
+        find_need(unpacked.path)  # before anything is asked about it
         self.store.check_locked(manifest.plugin, manifest.version, digest)
         before = self.store.signer_before(manifest.plugin)
         receipt = Receipt(
@@ -429,12 +463,14 @@ class PluginInstaller:
         offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
         return _Found(offer, unpacked.path, receipt)
 
-    def _put(self, source: Source, found: _Found, stop: threading.Event) -> InstalledPlugin:
+    def _put(
+        self, source: Source, found: _Found, environment: Path | None, stop: threading.Event
+    ) -> InstalledPlugin:
         """Make a package the current or the next version. Blocks."""
         offer = found.offer
         if found.package is None or found.receipt is None:
             return self._choose(source, offer, stop)
-        plugin = self.store.commit(found.package, found.receipt, stop)
+        plugin = self.store.commit(found.package, found.receipt, stop, environment)
         _log.info("installed %s %s%s", plugin.name, offer.version, _waits(plugin))
         return plugin
 
@@ -484,6 +520,12 @@ class PluginInstaller:
                 f"{origin}: {MANIFEST_NAME} gives the name {name!r}, which the plugin in {home} "
                 "has; use another name and plugin_no, or remove that plugin"
             )
+
+
+def environments_of(settings: Settings) -> EnvironmentSettings:
+    """Return what a host with these settings wants of environments."""
+    cache = PluginStore(Path(settings.plugin_dir)).wheel_cache
+    return EnvironmentSettings.of(settings, cache)
 
 
 def _verify(source: Source, digest: str) -> None:

@@ -9,6 +9,7 @@
             versions/
                 1.2.0+0123456789abcdef/
                     pkg/         the package: never written, and never a working directory
+                    env/         its Python environment, if it declares dependencies
                     install.json the receipt
                     .in-use      locked by each host that runs this version, and by its processes
         .vconnect/
@@ -16,6 +17,7 @@
             locks/example.lock   held during a whole change of the plugin
             staging/XXXX/        a change in progress, locked by it
             partial/             interrupted downloads; see `vconnect.packages.fetching.partial`
+            wheels/              the cache of wheels, from which environments are linked
             replaced-example/    a plain directory that is being replaced by a store directory
             hosts/               the state and data of each host
 """
@@ -34,6 +36,7 @@ from vconnect.errors import InstallError
 
 PRIVATE = ".vconnect"
 PARTIAL = "partial"
+WHEEL_CACHE = "wheels"
 CURRENT = "current"
 VERSIONS = "versions"
 PACKAGE = "pkg"

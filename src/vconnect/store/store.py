@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from vconnect.durable import make_directories, replace_file, sync, try_lock
+from vconnect.environments.build import ENVIRONMENT
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.names import canonical_name
 from vconnect.packages.manifest import MANIFEST_NAME, read_manifest_if_any
@@ -39,6 +40,7 @@ from .layout import (
     REPLACED,
     RESERVED_NAMES,
     VERSIONS,
+    WHEEL_CACHE,
     InstalledVersion,
     Receipt,
     directory_name,
@@ -119,12 +121,14 @@ class PluginStore:
         plugin_dir: The directory, absolute, with ``~`` expanded.
         private: The directory in which installations are prepared.
         partial: The directory of interrupted downloads.
+        wheel_cache: The cache of wheels for the environments of plugins.
     """
 
     def __init__(self, plugin_dir: Path, host: str = "", lock_file: Path | None = None) -> None:
         self.plugin_dir = expand_home(plugin_dir).absolute()
         self.private = self.plugin_dir / PRIVATE
         self.partial = self.private / PARTIAL
+        self.wheel_cache = self.private / WHEEL_CACHE
         self.locks = LockFile(lock_file) if lock_file is not None else None
         self._host = host
 
@@ -287,7 +291,11 @@ class PluginStore:
         return Staging(self, stop)
 
     def commit(
-        self, package: Path, receipt: Receipt, stop: threading.Event | None = None
+        self,
+        package: Path,
+        receipt: Receipt,
+        stop: threading.Event | None = None,
+        environment: Path | None = None,
     ) -> InstalledPlugin:
         """Install a prepared version.
 
@@ -298,6 +306,7 @@ class PluginStore:
             package: The directory with the package's files, inside an open `Staging`.
             receipt: Its receipt, without what is found out here.
             stop: Set by another thread to cancel; has no effect once the version is in place.
+            environment: The directory of its environment, on the same file system.
 
         Raises:
             InstallError: The name cannot be used, another directory belongs to the same plugin, or
@@ -312,7 +321,7 @@ class PluginStore:
         home = self.home(plugin)
         # Before any lock is taken: this takes the longest.
         try:
-            version, receipt = _complete(package, receipt)
+            version, receipt = _complete(package, receipt, environment)
         except OSError as error:
             raise _unusable(self.plugin_dir, "written", error) from error
         with self.changing(plugin, f"the installation of {receipt.version}", stop):
@@ -501,7 +510,7 @@ class PluginStore:
                 remove_tree(path)
 
 
-def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
+def _complete(package: Path, receipt: Receipt, environment: Path | None) -> tuple[Path, Receipt]:
     """Make the directory of a version out of its package, and sync it to disk."""
     name = directory_name(receipt.version, receipt.sha256)
     version = package.parent / "version" / name
@@ -509,6 +518,8 @@ def _complete(package: Path, receipt: Receipt) -> tuple[Path, Receipt]:
     version.chmod(0o755)
     package.rename(version / "pkg")
     sealed = seal(version / "pkg")
+    if environment is not None:
+        environment.rename(version / ENVIRONMENT)
     receipt = msgspec.structs.replace(receipt, files=sealed.files, tree=sealed.digest)
     replace_file(version / IN_USE, b"")
     write_receipt(version, receipt)

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from vconnect.environments.keeper import Environment, Keeper
 from vconnect.errors import ConfigError, InstallError, ManifestError, PluginStartError
 from vconnect.names import (
     HOST_PID_VARIABLE,
@@ -78,6 +79,7 @@ class Launcher:
         state: Records each process, in case this host is killed.
         cgroups: Provides a cgroup for each process, if there are any.
         releases: Knows the installed versions.
+        environments: Knows the environments of plugins with dependencies.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Launcher:
         state: HostState,
         cgroups: CgroupTree,
         releases: Releases,
+        environments: Keeper,
     ) -> None:
+        self._environments = environments
         self._settings = settings
         self._registry = registry
         self._socket_path = settings.socket_path
@@ -109,6 +113,8 @@ class Launcher:
             return False
         if not self._configs.is_prepared(plugin):
             return False
+        if not self._has_environments(plugin):
+            return False
         return plugin.name in self._uncarried or not self._must_carry(plugin)
 
     async def prepare(self, plugin: PluginRuntime) -> None:
@@ -117,12 +123,41 @@ class Launcher:
             await self._bubblewrap.probe()
         if not self._configs.is_prepared(plugin):
             await self._configs.prepare(plugin)
+        await self._prepare_environments(plugin)
         if self._must_carry(plugin):
             assert plugin.home is not None, "an external plugin is never launched"
             try:
                 await self._releases.carry(plugin.name, plugin.home)
             except OSError as error:
                 self._uncarried[plugin.name] = error
+
+    def _has_environments(self, plugin: PluginRuntime) -> bool:
+        """Return whether what may be started next has its environment, if it needs one."""
+        if plugin.dev and plugin.home is not None:
+            return self._environments.is_source_ready(plugin.name, plugin.home)
+        versions = filter(None, (plugin.current_version, plugin.next_version))
+        return all(self._environments.is_ready(one.directory) for one in versions)
+
+    async def _prepare_environments(self, plugin: PluginRuntime) -> None:
+        if plugin.dev and plugin.home is not None:
+            await self._environments.prepare_source(plugin.name, plugin.home)
+            return
+        for one in filter(None, (plugin.current_version, plugin.next_version)):
+            await self._environments.prepare(plugin.name, one.directory, one.package)
+
+    def _environment_of(self, plugin: PluginRuntime, located: Located) -> Environment | None:
+        """Return the environment of what is started.
+
+        Raises:
+            PluginStartError: It cannot be used, and could not be made.
+        """
+        try:
+            if plugin.dev:
+                return self._environments.of_source(plugin.name, located.path)
+            version = located.version
+            return self._environments.of(version.directory) if version is not None else None
+        except InstallError as error:
+            raise PluginStartError(plugin.name, str(error)) from None
 
     def _must_carry(self, plugin: PluginRuntime) -> bool:
         """Return whether the plugin has files in what was its working directory until now."""
@@ -373,8 +408,11 @@ class Launcher:
         limits = plugin.policy.limits
         if problem := limits.problem():
             raise PluginStartError(plugin.name, f"plugins.options.{plugin.name}.{problem}")
+        environment = self._environment_of(plugin, located)
         if plugin.dev:
             command = dev_command(plugin.name, located.path)
+            if environment is not None and command[0] == sys.executable:
+                command[0] = str(environment.programs / "python")
             _log.info("starting dev plugin %s with %s", plugin.name, _shown(command))
         else:
             command = production_command(plugin.name, located.path, manifest)
@@ -403,9 +441,11 @@ class Launcher:
                 self._defaults(located) | settings.env | own,
                 inherit=settings.inherit_env,
                 dev=plugin.dev,
+                programs=environment.programs if environment is not None else None,
             ),
         )
-        return self._confined(spec, plugin.policy, located.path, private)
+        readable = environment.readable if environment is not None else ()
+        return self._confined(spec, plugin.policy, located.path, private, readable)
 
     def _check_program(self, plugin: PluginRuntime, program: Path) -> None:
         """Refuse a program that another user can replace. The host has checked ``plugin_dir``."""
@@ -454,6 +494,7 @@ class Launcher:
         policy: PluginPolicy,
         package: Path,
         private: PrivateDirectory | None,
+        readable: tuple[Path, ...],
     ) -> LaunchSpec:
         """Apply the sandbox that the operator configured; if that is impossible, fail."""
         if policy.sandbox == "off":
@@ -477,7 +518,7 @@ class Launcher:
             socket=Path(self._socket_path),
             secrets=private.secrets,
             writable=(private.data, private.tmp),
-            readable=tuple(Path(path) for path in policy.sandbox_read),
+            readable=(*readable, *map(Path, policy.sandbox_read)),
             network=policy.sandbox_network,
             is_filtered=policy.sandbox_seccomp,
         )

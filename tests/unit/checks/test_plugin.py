@@ -117,6 +117,6 @@ def test_its_defaults_fit_its_schema(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_almost_one_is_told() -> None:
-    manifest = Manifest(name="x", raw={"name": "x", "capabilites": [], "vendor": 1})
+    manifest = Manifest(name="x", raw={"name": "x", "capabilitys": [], "vendor": 1})
     told = [f"{one.place}: {one.message}" for one in notes_of(manifest, "plugin.json")]
-    assert told[2:] == ["plugin.json: 'capabilites': unknown key; did you mean 'capabilities'?"]
+    assert told[2:] == ["plugin.json: 'capabilitys': unknown key; did you mean 'capabilities'?"]

@@ -8,6 +8,7 @@ import click
 
 from vconnect.cli.output import clean, print_json, print_packed
 
+from .dependencies import DependencyOptions, dependency_options, provide
 from .signing import password_option, print_signed, read_key, sign_file
 
 LANGUAGES = ("python", "rust")
@@ -68,6 +69,7 @@ def new(name: str, lang: str, directory: Path | None) -> None:
     help="Sign the package with this secret key.",
 )
 @password_option
+@dependency_options
 @click.option("--list", "list_all", is_flag=True, help="List every file, however many there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def pack(
@@ -77,6 +79,7 @@ def pack(
     binary: tuple[str, Path] | None,
     key_path: Path | None,
     password_file: Path | None,
+    dependencies: DependencyOptions,
     list_all: bool,
     as_json: bool,
 ) -> None:
@@ -91,6 +94,7 @@ def pack(
         raise click.UsageError("--password-file is for --sign KEY, which is missing")
     # Before anything is written: a password may be wrong.
     key = read_key(key_path, password_file) if key_path is not None else None
+    advice = provide(directory, dependencies)
     made = make_package(
         directory, output, include=include, binary=Binary(*binary) if binary else None
     )
@@ -103,6 +107,8 @@ def pack(
         print_json(told)
         return
     print_packed(made, list_all=list_all)
+    if advice:
+        click.echo(f"note: {clean(advice)}", err=True)
     if signed is not None:
         print_signed(signed)
     else:

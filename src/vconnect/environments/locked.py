@@ -1,0 +1,116 @@
+"""``_vconnect/requirements.lock``: exactly which files the dependencies of a plugin are.
+
+It is what pip and uv read: ``name==version`` with hashes. The first line says what it was made
+from.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+from packaging.utils import canonicalize_name
+
+from vconnect.durable import read_regular
+from vconnect.errors import InstallError
+
+from .declared import Declared
+
+#: What belongs to vconnect in a package.
+PRIVATE = "_vconnect"
+LOCK = f"{PRIVATE}/requirements.lock"
+WHEELS = f"{PRIVATE}/wheels"
+
+_MAX_BYTES = 4 * 1024 * 1024
+_HEAD = "# vconnect requirements 1"
+_INPUTS = re.compile(rf"{_HEAD} (?P<digest>[0-9a-f]{{64}})")
+_PINNED = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>[^\s;]+)"
+    r"(?P<rest>(?:\s*;[^\\\n]*?)?(?:\s+--hash=sha256:[0-9a-f]{64})+)\s*"
+)
+
+
+class Locked(msgspec.Struct, frozen=True, kw_only=True):
+    """The contents of the file.
+
+    Attributes:
+        inputs: The digest of what was declared; see `Declared.digest`.
+        versions: The version of each distribution, by its normalized name.
+    """
+
+    inputs: str
+    versions: dict[str, str]
+
+
+def read_lock(package: Path) -> Locked | None:
+    """Read the lock file of a package or a plugin's directory, if it has one. Blocks.
+
+    Raises:
+        InstallError: It cannot be read, or has anything but pinned versions with hashes: an option
+            in it could lead elsewhere.
+    """
+    file = package / LOCK
+    try:
+        data = read_regular(file, _MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InstallError(f"{LOCK}: cannot be read: {error.strerror}") from None
+    try:
+        return parse_lock(data.decode() if len(data) <= _MAX_BYTES else "")
+    except UnicodeDecodeError:
+        raise InstallError(f"{LOCK}: is not UTF-8") from None
+
+
+def parse_lock(text: str) -> Locked:
+    """Parse the text of a lock file.
+
+    Raises:
+        InstallError: See `read_lock`.
+    """
+    first, _, body = text.partition("\n")
+    head = _INPUTS.fullmatch(first.strip())
+    if head is None:
+        raise InstallError(f"{LOCK} was not written by `vconnect pack --lock`; use that")
+    versions: dict[str, str] = {}
+    for line in _joined(body):
+        pinned = _PINNED.fullmatch(line)
+        if pinned is None:
+            raise InstallError(
+                f"{LOCK} has {line[:100]!r}; expected NAME==VERSION --hash=sha256:…; make it anew "
+                "with: vconnect pack --lock"
+            )
+        versions[canonicalize_name(pinned["name"])] = pinned["version"]
+    return Locked(inputs=head["digest"], versions=versions)
+
+
+def write_lock(declared: Declared, resolved: str) -> str:
+    """Return the text of a lock file.
+
+    Args:
+        declared: What was declared.
+        resolved: What a resolver made of it.
+    """
+    lines = "\n".join(_joined(resolved))
+    return f"{_HEAD} {declared.digest}\n{lines}\n"
+
+
+def check_lock(declared: Declared, lock: Locked) -> None:
+    """Refuse a lock file that was made from something else.
+
+    Raises:
+        InstallError: It was.
+    """
+    if lock.inputs != declared.digest:
+        raise InstallError(
+            f"{LOCK} was made from other dependencies than {declared.origin} declares now; make it "
+            "anew with: vconnect pack --lock"
+        )
+
+
+def _joined(text: str) -> list[str]:
+    """Return the lines with those that continue them, without comments."""
+    joined = re.sub(r"\s*\\\n\s*", " ", text)
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
+    return [line for line in lines if line]

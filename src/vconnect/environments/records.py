@@ -1,0 +1,101 @@
+"""Compares what was installed with what the wheels say."""
+
+# A file that is linked from a cache is the cache's, and so is the record that is installed beside
+# it. What counts is the record inside the wheel, whose digest the lock file has.
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from vconnect.errors import InstallError
+
+from .locked import Locked
+
+_MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+
+def find_wheels(directories: Iterable[Path], lock: Locked) -> Iterator[Path]:
+    """Yield the wheels of what is locked. Blocks."""
+    for directory in directories:
+        for wheel in sorted(directory.glob("*.whl")):
+            try:
+                name, version, _, _ = parse_wheel_filename(wheel.name)
+            except InvalidWheelFilename:
+                continue
+            if lock.versions.get(canonicalize_name(name)) == str(version):
+                yield wheel
+
+
+def unpacked_size(wheels: Iterable[Path]) -> int:
+    """Return how many bytes the files in some wheels have, as they say themselves. Blocks.
+
+    Raises:
+        InstallError: One of them is no wheel.
+    """
+    return sum(one.file_size for wheel in wheels for one in _members(wheel))
+
+
+def check_records(site: Path, wheels: Iterable[Path]) -> None:
+    """Refuse installed files that are not those of their wheels. Blocks.
+
+    Args:
+        site: The directory of installed packages.
+        wheels: The wheels.
+
+    Raises:
+        InstallError: A file is missing or another one, or a wheel cannot be read.
+    """
+    for wheel in wheels:
+        for name, digest in _record(wheel):
+            file = site / name
+            # Scripts and data lie elsewhere once they are installed.
+            if ".data/" in name or not digest or not file.resolve().is_relative_to(site.resolve()):
+                continue
+            if not file.exists():
+                if (site / _dist_info(wheel)).exists():
+                    raise InstallError(f"{wheel.name}: {name} was not installed")
+                break  # a wheel for another Python or platform
+            with file.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").digest()
+            if found != digest:
+                raise InstallError(
+                    f"{wheel.name}: {name} is not what the wheel has: the cache was changed"
+                )
+
+
+def _dist_info(wheel: Path) -> str:
+    name, version = wheel.name.split("-")[:2]
+    return f"{name}-{version}.dist-info"
+
+
+def _record(wheel: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each file of a wheel, and its sha256 if the record has that."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(one for one in archive.namelist() if one.endswith(".dist-info/RECORD"))
+            if archive.getinfo(name).file_size > _MAX_RECORD_BYTES:
+                raise InstallError(f"{wheel.name}: its RECORD is too large")
+            text = archive.read(name).decode()
+    except (OSError, zipfile.BadZipFile, StopIteration, UnicodeDecodeError) as error:
+        raise InstallError(f"{wheel.name} is no wheel: {error}") from None
+    for row in csv.reader(io.StringIO(text)):
+        if len(row) >= 2 and row[0]:
+            kind, _, encoded = row[1].partition("=")
+            digest = base64.urlsafe_b64decode(encoded + "==") if kind == "sha256" else b""
+            yield row[0], digest
+
+
+def _members(wheel: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.infolist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InstallError(f"{wheel.name} is no wheel: {error}") from None

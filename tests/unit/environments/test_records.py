@@ -1,0 +1,51 @@
+"""What was installed is what the wheels have."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.support.wheel_kit import make_wheel
+
+from vconnect.environments.locked import Locked
+from vconnect.environments.records import check_records, find_wheels, unpacked_size
+from vconnect.errors import InstallError
+
+LOCK = Locked(inputs="", versions={"lib": "1.0", "other-lib": "2"})
+
+
+def test_only_what_is_locked_counts(tmp_path: Path) -> None:
+    kept = [make_wheel(tmp_path, "lib", "1.0"), make_wheel(tmp_path, "other_lib", "2")]
+    make_wheel(tmp_path, "lib", "2.0")
+    make_wheel(tmp_path, "third", "1.0")
+    (tmp_path / "odd.whl").touch()
+    assert list(find_wheels([tmp_path, tmp_path / "none"], LOCK)) == kept
+
+
+def test_a_file_that_was_changed_or_is_missing(tmp_path: Path) -> None:
+    wheel, site = make_wheel(tmp_path / "wheels"), tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    check_records(site, [wheel])
+    (site / "lib.py").write_text("import evil\n")
+    with pytest.raises(InstallError, match=r"lib\.py is not what the wheel has"):
+        check_records(site, [wheel])
+    (site / "lib.py").unlink()
+    with pytest.raises(InstallError, match=r"lib\.py was not installed"):
+        check_records(site, [wheel])
+
+
+def test_a_wheel_for_another_platform_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    check_records(tmp_path / "site", [make_wheel(tmp_path)])
+
+
+def test_sizes_are_told_before_anything_is_unpacked(tmp_path: Path) -> None:
+    large = make_wheel(tmp_path, files={"large.py": "#" * 100_000})
+    assert 100_000 < unpacked_size([large]) < 101_000
+    (tmp_path / "no.whl").write_bytes(b"PK")
+    for check in (lambda: unpacked_size([tmp_path / "no.whl"]),
+                  lambda: check_records(tmp_path, [tmp_path / "no.whl"])):  # fmt: skip
+        with pytest.raises(InstallError, match="is no wheel"):
+            check()
