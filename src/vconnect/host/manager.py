@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.errors import NotOpenError
+from vconnect.index.client import Indexes
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -120,12 +121,20 @@ class PluginRuntimeManager(Orders):
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller.of(settings, progress)
         self._installer = installer
+        indexes = Indexes(live, installer.store)
+        installer.resolve = indexes.resolve
         self._releases = Releases(installer.store, live.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, live, self._logs, self._state)
         turns = Turns()
         #: Installs, upgrades, rolls back and removes plugins.
         self.packages = Packages(
-            self, self._catalog, self._registry, installer.store, settings.state_directory, turns
+            self,
+            self._catalog,
+            self._registry,
+            installer.store,
+            settings.state_directory,
+            turns,
+            indexes,
         )
         #: Shows and changes the configurations of plugins.
         self.configuration = Configuration(

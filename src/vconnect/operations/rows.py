@@ -57,6 +57,12 @@ def waits_for_consent(
     )
 
 
+def noted(change: Change, notes: tuple[str, ...]) -> Change:
+    """Add to a change what the operator should know about its package."""
+    words = "; ".join(filter(None, (change.reason, *notes)))
+    return msgspec.structs.replace(change, reason=words)
+
+
 def gone(names: set[str]) -> list[Change]:
     """Describe plugins whose directories are gone."""
     return [change_of("rescan", name, None, None, "gone") for name in sorted(names)]

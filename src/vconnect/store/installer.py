@@ -29,6 +29,7 @@ from vconnect.packages.fitness import check_host_version, problem_of_interfaces
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
 from vconnect.packages.platforms import problem_of_platform
 from vconnect.packages.source import Fetched, FetchLimits, Progress, Source, parse_source
+from vconnect.packages.wanted import Wanted
 from vconnect.settings.model import Settings
 from vconnect.threads import in_thread
 from vconnect.trust.policy import Signing
@@ -56,6 +57,7 @@ class Offer(NamedTuple):
         manifest: Its manifest; ``None`` if what is in the store has none.
         is_stored: Whether it is in the store already.
         granted: The permissions that were granted to what is in the store; ``None`` if it is new.
+        notes: What the operator should know about it.
     """
 
     plugin: str
@@ -65,12 +67,16 @@ class Offer(NamedTuple):
     manifest: Manifest | None = None
     is_stored: bool = False
     granted: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The permissions that its manifest asks for."""
         return self.manifest.permissions if self.manifest is not None else ()
 
+
+#: Turns ``NAME[@RANGE]`` into the address of a package with its digest, by an index.
+Resolve = Callable[[Source], Awaitable[Source]]
 
 #: Refuses an offer by raising, or returns the permissions that are granted to it; ``None`` for all
 #: of a new one, and for no change of what is in the store.
@@ -91,6 +97,11 @@ async def _accept(_: Offer) -> tuple[str, ...] | None:
     return None
 
 
+async def no_index(source: Source) -> Source:
+    """Refuse to look up a name: the default of `PluginInstaller.resolve`."""
+    raise InstallError(f"{source.shown}: is not a path or URL, and there is no index to ask for it")
+
+
 class PluginInstaller:
     """Installs packages into one directory, and lists installed plugins.
 
@@ -108,6 +119,7 @@ class PluginInstaller:
 
     Attributes:
         store: What is installed.
+        resolve: Turns a name into the address of a package; by default names are refused.
     """
 
     def __init__(
@@ -132,6 +144,7 @@ class PluginInstaller:
             interfaces=interfaces,
             require_interface=require_interface,
         )
+        self.resolve: Resolve = no_index
         self._progress = progress
         self._fetch_limits = fetch_limits
 
@@ -168,17 +181,22 @@ class PluginInstaller:
         self._interfaces = interfaces
         self._require_interface = require_interface
 
-    def parse(self, url: str) -> Source:
+    def parse(self, url: str, *, is_upgrade: bool = False) -> Source:
         """Parse the source of a package, for `install`.
 
         Args:
             url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; ``${os}`` and
-                ``${arch}`` are replaced.
+                ``${arch}`` are replaced. Or ``NAME[@RANGE]`` of an index.
+            is_upgrade: Whether the highest version of an index is meant, whatever is locked.
 
         Raises:
             InstallError: It is not a valid source.
         """
-        return parse_source(url, allow_insecure_http=self._allow_insecure_http)
+        source = parse_source(url, allow_insecure_http=self._allow_insecure_http)
+        if source.wanted is None:
+            return source
+        wanted = msgspec.structs.replace(source.wanted, is_upgrade=is_upgrade)
+        return msgspec.structs.replace(source, wanted=wanted)
 
     async def install_from_url(self, url: str) -> InstalledPlugin:
         """Parse the source ``url`` and install the package; see `parse` and `install`."""
@@ -217,12 +235,17 @@ class PluginInstaller:
         _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
         staging = self.store.staging(stop)
+        if source.wanted is not None:
+            source = await self.resolve(source)
         try:
             # The usual case at a host's start, which then writes nothing.
             signing = await in_thread(stop, self._signatures.policy_for, source)
             found = await in_thread(stop, self._find_stored, source, signing)
             if found is None:
                 found = await self._fetched(source, signing, staging, stop, progress)
+            if source.wanted is not None:
+                check_found(source.wanted, found.offer)
+                found = found._replace(offer=found.offer._replace(notes=source.wanted.notes))
             granted = await (check or _accept)(found.offer)
             if found.receipt is not None:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
@@ -232,7 +255,7 @@ class PluginInstaller:
                 await in_thread(stop, self.store.grant, offer.plugin, offer.digest, granted)
             plugin = await in_thread(stop, self._put, source, found, stop)
             if found.offer.is_stored and (version := plugin.next or plugin.current) is not None:
-                await in_thread(None, self.store.note_source, version, source.shown)
+                await in_thread(None, self.store.note_source, version, source.origin)
             return plugin, found.offer.digest
         finally:
             # Without `stop`: cleaning up is never cut short.
@@ -362,9 +385,10 @@ class PluginInstaller:
             _log.warning("%s: old downloads cannot be removed: %s", self.store.partial, error)
 
     def _find_stored(self, source: Source, signing: Signing) -> _Found | None:
-        """Return a local package if the store has it. Blocks."""
+        """Return a local package, or one of an index, if the store has it. Blocks."""
         if source.path is None:
-            return None
+            is_known = source.wanted is not None and source.sha256
+            return self._stored(source.sha256, signing) if is_known else None
         try:
             digest, _ = _digest_of(source.path)
         except OSError:
@@ -424,6 +448,8 @@ class PluginInstaller:
             sha256=digest,
             size=size,
             source=origin,
+            requested=source.wanted.text if source.wanted is not None else "",
+            index=source.wanted.index if source.wanted is not None else "",
             time=time.time(),
         )
         offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
@@ -456,7 +482,6 @@ class PluginInstaller:
 
     def _check_manifest(self, manifest: Manifest, package: Path, origin: str) -> None:
         """Refuse a package that cannot run here, before it replaces one that can."""
-        check_version(manifest.version, origin)
         check_host_version(manifest, host_version(), origin)
         if problem := problem_of_interfaces(
             self._interfaces, manifest.interfaces, is_required=self._require_interface
@@ -465,16 +490,7 @@ class PluginInstaller:
         if problem := problem_of_platform(manifest):
             raise InstallError(f"{origin}: {problem}")
         self._check_names(manifest, origin)
-        try:
-            check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
-        except ManifestError as error:
-            raise InstallError(str(error)) from error
-        try:
-            production_command(manifest.plugin, package, manifest)
-        except PluginStartError as error:
-            # The staging directory's path would mean nothing to the operator.
-            message = error.message.replace(str(package), manifest.plugin)
-            raise InstallError(f"{origin}: could not be started: {message}") from error
+        check_contents(manifest, package, origin)
 
     def _check_names(self, manifest: Manifest, origin: str) -> None:
         """Refuse a name that means another plugin."""
@@ -484,6 +500,39 @@ class PluginInstaller:
                 f"{origin}: {MANIFEST_NAME} gives the name {name!r}, which the plugin in {home} "
                 "has; use another name and plugin_no, or remove that plugin"
             )
+
+
+def check_contents(manifest: Manifest, package: Path, origin: str) -> None:
+    """Refuse an unpacked package that could be installed on no machine. Blocks.
+
+    Raises:
+        InstallError: Its version or the schema of its configuration cannot be used, or there is
+            nothing in it that could be started.
+    """
+    check_version(manifest.version, origin)
+    try:
+        check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
+    except ManifestError as error:
+        raise InstallError(str(error)) from error
+    try:
+        production_command(manifest.plugin, package, manifest)
+    except PluginStartError as error:
+        # The staging directory's path would mean nothing to the operator.
+        message = error.message.replace(str(package), manifest.plugin)
+        raise InstallError(f"{origin}: could not be started: {message}") from error
+
+
+def check_found(wanted: Wanted, offer: Offer) -> None:
+    """Refuse a package that is not what the index has called it.
+
+    Raises:
+        VerificationError: It is of another plugin, or another version.
+    """
+    if (offer.plugin, offer.version) != (wanted.name, wanted.version):
+        raise VerificationError(
+            f"{wanted.index} has {wanted.name} {wanted.version}, and the package that it leads to "
+            f"is {offer.plugin} {offer.version}"
+        )
 
 
 def _verify(source: Source, digest: str) -> None:
