@@ -193,18 +193,27 @@ class Indexes:
             word: The word; empty for all.
 
         Raises:
-            InstallError: See `resolve`.
+            InstallError: No index can be read; see `resolve`.
         """
         hits: dict[str, Hit] = {}
         notes: list[str] = []
-        for source in self._sources():
-            opened = await self._reader.read(source)
+        errors: list[InstallError] = []
+        sources = self._sources()
+        for source in sources:
+            try:
+                opened = await self._reader.read(source)
+            except InstallError as error:
+                errors.append(error)
+                if len(errors) == len(sources):
+                    raise errors[0] from None
+                continue
             found, problems = await in_thread(None, _search, opened, word.casefold())
             notes += [*opened.notes, *problems]
             for hit in found:
                 first = hits.setdefault(hit.name, hit)
                 if first is not hit:
                     notes.append(_also(hit.name, first.index, hit.index))
+        notes += map(str, errors)
         sorted_hits = sorted(hits.values(), key=lambda one: one.name)
         return Hits(plugins=tuple(sorted_hits[:MAX_HITS]), total=len(hits), notes=tuple(notes))
 

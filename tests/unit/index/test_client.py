@@ -248,6 +248,15 @@ async def test_a_search_is_for_any_word(tmp_path: Path, site: Path) -> None:
         assert [one.name for one in (await host.indexes.search(word)).plugins] == names
 
 
+async def test_a_search_is_told_which_indexes_it_lacks(tmp_path: Path, site: Path) -> None:
+    hits = await Host(tmp_path, tmp_path / "none", site).indexes.search("hello")
+    assert [one.name for one in hits.plugins] == ["example"]
+    (note,) = hits.notes
+    assert "no such file" in note
+    with pytest.raises(InstallError, match=r"none/index\.json: no such file"):
+        await Host(tmp_path, tmp_path / "none", tmp_path / "more").indexes.search("hello")
+
+
 async def test_a_bad_entry_spoils_no_other(tmp_path: Path, site: Path) -> None:
     edited(site, lambda file: file.update(sha256="x"))
     host = Host(tmp_path, site)
