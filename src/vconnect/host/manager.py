@@ -303,7 +303,8 @@ class PluginRuntimeManager(Orders):
         """Install a package. A running version continues until it is restarted.
 
         Args:
-            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed.
+            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; or
+                ``NAME[@RANGE]`` of an index.
 
         Returns:
             The plugin's summary.
