@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from vconnect.durable import read_regular
 from vconnect.errors import InstallError, VerificationError
 from vconnect.packages.fetch import fetch
-from vconnect.packages.source import FetchLimits, Source, parse_source
+from vconnect.packages.source import Fetched, FetchLimits, Source, parse_source
 from vconnect.removal import remove_tree
 from vconnect.settings.live import LiveSettings
 from vconnect.store.signatures import Found, fetch_signature, signatures_of
@@ -20,7 +20,7 @@ from vconnect.threads import in_thread
 from vconnect.trust.policy import Signing
 
 from .document import INDEX_NAME, MAX_INDEX_BYTES, Index, decode_index
-from .serials import Serials
+from .serials import Copy, Serials
 
 _SUFFIX = ".json"
 # Somebody waits for it at a terminal. Seconds.
@@ -77,13 +77,7 @@ class IndexReader:
         signing = await in_thread(None, signatures_of(settings).policy_for, source)
         directory = Path(await in_thread(None, tempfile.mkdtemp, prefix="vconnect-index-"))
         try:
-            fetched = await fetch(
-                source,
-                directory,
-                max_bytes=MAX_INDEX_BYTES,
-                allow_insecure_http=settings.allow_insecure_http,
-                limits=self._limits,
-            )
+            fetched = await self._fetch(source, directory)
             signed = Found(None)
             if signing.is_needed:
                 signed = await fetch_signature(
@@ -92,11 +86,26 @@ class IndexReader:
                     directory,
                     allow_insecure_http=settings.allow_insecure_http,
                 )
-            return await in_thread(
-                None, _open, source, fetched.path, signing, signed, self._serials
-            )
+            return await in_thread(None, _open, source, fetched, signing, signed, self._serials)
         finally:
             await in_thread(None, remove_tree, directory)
+
+    async def _fetch(self, source: Source, directory: Path) -> Fetched:
+        """Download an index, or take what was downloaded last if it is still the same."""
+        copy = None
+        if source.is_remote:
+            copy = await in_thread(None, self._serials.copy_of, source.place)
+        fetched = await fetch(
+            source,
+            directory,
+            max_bytes=MAX_INDEX_BYTES,
+            allow_insecure_http=self._live.now.allow_insecure_http,
+            limits=self._limits,
+            known=copy.edition if copy is not None else None,
+        )
+        if fetched.is_unchanged and copy is not None:
+            await in_thread(None, fetched.path.write_bytes, copy.data)
+        return fetched
 
 
 def _address(place: str) -> str:
@@ -113,8 +122,11 @@ def _address(place: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{INDEX_NAME}"))
 
 
-def _open(source: Source, path: Path, signing: Signing, signed: Found, serials: Serials) -> Opened:
+def _open(
+    source: Source, fetched: Fetched, signing: Signing, signed: Found, serials: Serials
+) -> Opened:
     """Read an index and check whether it may be used. Blocks."""
+    path = fetched.path
     try:
         data = read_regular(path, MAX_INDEX_BYTES + 1)
     except OSError as error:
@@ -126,6 +138,8 @@ def _open(source: Source, path: Path, signing: Signing, signed: Found, serials: 
         raise VerificationError(f"{source.shown}: its signer {signer.key.id} {problem}")
     index = decode_index(data, source.shown)
     serials.check(source.place, index.serial, signer.key.id if signer is not None else "")
+    if fetched.edition is not None and not fetched.is_unchanged:
+        serials.keep(source.place, Copy(data, fetched.edition))
     if not index.is_expired():
         return Opened(source, index, ())
     words = f"has expired on {index.expires:%Y-%m-%d}, and may be an old copy"

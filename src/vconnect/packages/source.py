@@ -62,6 +62,18 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay: float = 0.5
 
 
+class Edition(msgspec.Struct, frozen=True):
+    """What tells whether a file at an address is still the one that was downloaded.
+
+    Attributes:
+        etag: Its strong ETag, with the quotes.
+        place: A digest of the address, without its query.
+    """
+
+    etag: str
+    place: str
+
+
 class Fetched(msgspec.Struct, frozen=True):
     """A package file on this machine.
 
@@ -69,11 +81,15 @@ class Fetched(msgspec.Struct, frozen=True):
         path: The file.
         sha256: The digest of what was downloaded, in hex; empty for a file that was there already.
         size: The bytes that were downloaded.
+        edition: Which file that was; ``None`` if the server does not say.
+        is_unchanged: Whether it is what the caller has already, so that there is no file.
     """
 
     path: Path
     sha256: str = ""
     size: int = 0
+    edition: Edition | None = None
+    is_unchanged: bool = False
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,28 @@ async def test_it_is_downloaded_and_nothing_of_it_is_left(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+async def test_what_is_the_same_is_not_sent_again(
+    tmp_path: Path, site: Path, server: Server
+) -> None:
+    first = answer(body=(site / "index.json").read_bytes(), ETag='"1"')
+    unchanged = answer("304 Not Modified", b"", ETag='"1"')
+    server.answers = [first, unchanged, unchanged]
+    for _ in range(3):
+        assert (await opened(tmp_path, server.base)).content == read(site)
+    asked = ["if-none-match" in one.lower() for one in server.requests]
+    assert asked == [False, True, True]
+    put(site, "2")
+    made(site)
+    server.answers = [answer(body=(site / "index.json").read_bytes(), ETag='"2"'), unchanged]
+    assert [(await opened(tmp_path, server.base)).content.serial for _ in range(2)] == [2, 2]
+    assert 'If-None-Match: "2"' in server.requests[-1]
+    # A copy that was changed here is worth nothing, and a server that only says so is no index.
+    (copy,) = (tmp_path / "state" / "indexes").glob("*.copy")
+    copy.write_bytes(b"{}")
+    with pytest.raises(InstallError, match="status 304"):
+        await opened(tmp_path, server.base)
+
+
 BAD = {
     "html": (answer(body=b"<!DOCTYPE html>"), "is not a valid index"),
     "cut": (answer(body=b'{"serial": 1, "plug'), "is not a valid index"),
