@@ -34,10 +34,10 @@ from .document import (
     encode_plugin,
 )
 from .package import PackageInfo, describe_package, with_signature
-from .pages import render, write_pages
+from .pages import check_pages, render, write_pages
 
 _MODE = 0o644
-#: Signs a file: writes its signature beside it.
+#: Signs a file, unless its signature is good: writes one beside it.
 Sign = Callable[[Path], object]
 _Plugins = dict[str, IndexedPlugin]
 
@@ -50,7 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         expires: From when on it may be an old copy; ``None`` for never, unset to keep that.
         keys: The keys that are trusted; ``None`` to verify no signatures.
         replace: Whether the files of a version may have other bytes than in the index before.
-        sign: Signs the index; ``None`` to leave it unsigned.
+        sign: Signs the index; ``None`` to leave its signature as it is.
     """
 
     name: str | None = None
@@ -88,7 +88,7 @@ def build(directory: Path, options: Options) -> Built:
     With any fault, nothing is written.
 
     Raises:
-        ConflictError: The index is signed, and would be no longer.
+        ConflictError: The index is signed, and would be no longer; or a page there is not ours.
         InstallError: The index before cannot be read, or there are too many packages.
         OSError: Reading or writing failed.
     """
@@ -118,7 +118,7 @@ def withdraw(
         sign: Signs the index.
 
     Raises:
-        ConflictError: The index is signed, and would be no longer.
+        ConflictError: The index is signed, and would be no longer; or a page there is not ours.
         InstallError: There is no such index, plugin or version.
         OSError: Writing failed.
     """
@@ -310,14 +310,15 @@ def _write(
                 f"{signature} would not fit any more; sign the index again with --sign"
             )
         index = msgspec.structs.replace(index, serial=index.serial + 1, generated=_now())
+    pages = render(index, plugins)
+    check_pages(directory, pages)
+    if is_changed:
         data = encode_index(index)
         # Killed from here on, the next run signs what it finds without a signature.
         signature.unlink(missing_ok=True)
-        write_pages(directory, render(index, plugins))
         replace_file(path, data, _MODE)
-    else:
-        write_pages(directory, render(index, plugins))
-    if sign is not None and not signature.exists():
+    write_pages(directory, pages)
+    if sign is not None:
         sign(path)
     files = sum(len(version.files) for one in plugins.values() for version in one.versions)
     return Built(

@@ -29,6 +29,8 @@ MAX_INDEX_FILES = 100_000
 # What a web server may take for something else, or a path that leads elsewhere.
 _RELATIVE = re.compile(r"(?!/)[^\\?#:\x00-\x20\x7f]+")
 
+# What every reader of JSON can represent.
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS_BYTES)]
 _VersionText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_VERSION_BYTES)]
@@ -48,7 +50,7 @@ class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     platform: _VersionText = ANY
     url: _Words
-    size: Annotated[int, msgspec.Meta(ge=0)]
+    size: _Number
     sha256: Sha256
     tree: str = ""
     signature: _Words = ""
@@ -113,7 +115,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     name: _Words = ""
-    serial: Annotated[int, msgspec.Meta(ge=0)]
+    serial: _Number
     generated: datetime | None = None
     expires: datetime | None = None
     plugins: dict[str, msgspec.Raw] = {}

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from vconnect.durable import read_regular, replace_file
+from vconnect.errors import ConflictError
 from vconnect.packages.platforms import ANY
 
 from .document import Index, IndexedFile, IndexedPlugin, IndexedVersion
@@ -63,6 +64,20 @@ def render(index: Index, plugins: Mapping[str, IndexedPlugin]) -> dict[str, str]
     """Return the pages of an index by their paths, relative to it."""
     pages = {f"{FOLDER}/{name}.html": _plugin_page(name, one) for name, one in plugins.items()}
     return {"index.html": _list_page(index, plugins), **pages}
+
+
+def check_pages(directory: Path, pages: Iterable[str]) -> None:
+    """Refuse to write over a page that was not made here. Blocks.
+
+    Raises:
+        ConflictError: There is one.
+        OSError: One of them cannot be read.
+    """
+    for path in (directory / name for name in pages):
+        if path.exists() and not _is_ours(path):
+            raise ConflictError(
+                f"{path} was not made by vconnect index, and would be written over; move it away"
+            )
 
 
 def write_pages(directory: Path, pages: Mapping[str, str]) -> None:

@@ -160,6 +160,8 @@ def test_the_index_itself_is_signed_with_each_change(site: Path, key: SecretKey)
     signed: list[int] = []
 
     def signing(path: Path) -> None:
+        if path.with_name("index.json.minisig").exists():
+            return
         signed.append(json.loads(path.read_text())["serial"])
         sign(path, key)
 
@@ -205,6 +207,18 @@ def test_what_is_not_there_cannot_be_withdrawn(
     made(site)
     with pytest.raises(InstallError, match=words):
         withdraw(site, name, version, "x")
+
+
+@pytest.mark.parametrize("page", ["index.html", "plugins/example.html"])
+def test_a_page_of_somebody_else_is_not_written_over(site: Path, page: str) -> None:
+    (site / "plugins").mkdir()
+    (site / page).write_text("<p>mine</p>")
+    before = tree(site)
+    with pytest.raises(ConflictError, match="was not made by vconnect index"):
+        build(site, Options())
+    assert tree(site) == before
+    (site / page).unlink()
+    assert made(site).changed
 
 
 def test_too_many_packages_are_refused(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

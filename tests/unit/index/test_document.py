@@ -75,6 +75,8 @@ def test_what_is_written_is_read() -> None:
         (b'{"format": 2, "serial": 1}', "has format 2, and this vconnect reads at most 1"),
         (b'{"format": 2, "plugins": "elsewhere"}', "has format 2"),
         (b'{"serial": 1, "more": %s}' % (b"[" * 100_000), "is not a valid index"),
+        (b'{"serial": 1, "plugins": {"a": %s}}' % (b"[" * 100_000), "is not a valid index"),
+        (b'{"serial": 1000000000000000000000000000000}', "expected `int` <= 9007199254740991"),
     ],
 )
 def test_what_is_no_index_is_refused_in_words(data: bytes, words: str) -> None:
@@ -129,6 +131,17 @@ def test_a_plugin_that_is_not_valid_is_refused_alone(plugin: dict, words: str) -
         raw(**plugin).plugin(name)
     assert str(caught.value).startswith(f"{name}: ")
     assert words in str(caught.value)
+
+
+def test_a_plugin_that_is_nested_too_deeply() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    for data in (
+        b'{"serial": 1, "plugins": {"a": %s}}' % deep,
+        b'{"serial": 1, "plugins": {"a": {"versions": %s}}}' % deep,
+        b'{"serial": 1, "plugins": {"a": {"more": %s}}}' % deep,
+    ):
+        with pytest.raises(InstallError):
+            decode_index(data, "index.json").plugin("a")
 
 
 @pytest.mark.parametrize("url", ["a.vp", "sub/a.vp", "a%20b.vp", "a..b.vp", "%2e%2e.vp"])

@@ -13,6 +13,7 @@ from vconnect.cli.context import config_option, settings_for
 from vconnect.cli.exit_codes import FAILED
 from vconnect.cli.output import print_json
 from vconnect.cli.printing_index import print_built, print_hits, print_info, print_package
+from vconnect.errors import SignatureError
 from vconnect.names import PACKAGE_SUFFIXES, split_request
 
 from .control import RunningHost, asks_host, check_word
@@ -173,7 +174,29 @@ def _key(path: Path | None, password_file: Path | None) -> SecretKey | None:
 def _signer(key: SecretKey | None) -> Callable[[Path], object] | None:
     if key is None:
         return None
-    return lambda path: sign_file(path, key)
+
+    def sign_index(path: Path) -> None:
+        # What has not changed keeps its signature, and its time, but for one of another key.
+        if not _is_signed(path, key):
+            sign_file(path, key)
+
+    return sign_index
+
+
+def _is_signed(path: Path, key: SecretKey) -> bool:
+    """Return whether there is a signature beside a file that a key has made of it."""
+    from vconnect.trust.files import SIGNATURE_SUFFIX, read_signature
+    from vconnect.trust.signing import verify
+
+    beside = path.with_name(path.name + SIGNATURE_SUFFIX)
+    if not beside.exists():
+        return False
+    try:
+        with path.open("rb") as file:
+            verify(file, read_signature(beside), key.public_key())
+    except SignatureError:
+        return False
+    return True
 
 
 def _trusted(config: Path | None, key: SecretKey | None) -> Mapping[str, TrustedKey] | None:

@@ -196,14 +196,16 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=check_words)
 @click.option(
-    "--exit-code", is_flag=True, help="End with 1 if any plugin is outdated, or cannot be told."
+    "--exit-code",
+    is_flag=True,
+    help="End with 1 if any plugin is outdated or was withdrawn, or cannot be told.",
 )
 @asks_host
 def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
     """Show what the sources of plugins have now. Nothing is changed."""
     found = host.post("/api/outdated", {"names": list(names)})["plugins"]
     host.show(found, print_outdated)
-    is_any = any(one["state"] != "current" for one in found)
+    is_any = any(one["state"] != "current" or one["yanked"] for one in found)
     host.exit(FAILED if exit_code and is_any else 0)
 
 

@@ -15,7 +15,7 @@ from vconnect.cli.root import root
 from vconnect.errors import UnknownPluginError
 from vconnect.index.client import Hits
 from vconnect.operations.queries import PluginInfo
-from vconnect.trust.files import read_signature
+from vconnect.trust.files import read_public, read_signature
 from vconnect.trust.signing import generate, verify
 
 pytest.importorskip("cryptography")
@@ -75,11 +75,21 @@ def test_it_is_signed_and_what_the_same_key_has_signed_is_good(site: Path) -> No
     assert vconnect("sign", "site/example-1.0.0.vp", "--key", "ann.key") == 0
     assert vconnect("index", "build", "site", "--sign", "ann.key") == 0
     signature = read_signature(site / "index.json.minisig")
-    from vconnect.trust.files import read_public
-
     with (site / "index.json").open("rb") as file:
         verify(file, signature, read_public(Path("ann.pub")))
     assert "file=index.json" in signature.trusted_comment
+    # It stays as long as it is good, and of this key.
+    first = (site / "index.json.minisig").read_bytes()
+    assert vconnect("index", "build", "site", "--sign", "ann.key") == 0
+    assert (site / "index.json.minisig").read_bytes() == first
+    assert vconnect("trust", "ann.pub", "--file", "vconnect.trust") == 0
+    Path("vconnect.toml").write_text("[plugins]\n")
+    assert vconnect("keygen", "bob", "--no-password") == 0
+    assert vconnect("index", "build", "site", "--sign", "bob.key") == 0
+    assert read_signature(site / "index.json.minisig").id == read_public(Path("bob.pub")).id
+    (site / "index.json.minisig").write_text("no signature")
+    assert vconnect("index", "build", "site", "--sign", "bob.key") == 0
+    assert read_signature(site / "index.json.minisig").id == read_public(Path("bob.pub")).id
 
 
 def test_a_signature_of_somebody_unknown_is_a_fault_where_keys_are_known(
