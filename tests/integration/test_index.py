@@ -28,6 +28,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        self.server.authorized.add(self.headers["Authorization"])  # type: ignore[attr-defined]
         super().do_GET()
 
 
@@ -42,7 +43,10 @@ class Web:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.asked: list[str] = []
         self._server.asked = self.asked  # type: ignore[attr-defined]
-        self.address = f"http://127.0.0.1:{self._server.server_port}/"
+        self.authorized: set[str | None] = set()
+        self._server.authorized = self.authorized  # type: ignore[attr-defined]
+        self.port = self._server.server_port
+        self.address = f"http://127.0.0.1:{self.port}/"
 
     def __enter__(self) -> Web:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -70,11 +74,10 @@ def web(lab: Lab) -> Iterator[Web]:
         yield web
 
 
-def configured(lab: Lab, web: Web, *lines: str, address: str = "") -> str:
+def configured(lab: Lab, web: Web, *lines: str) -> str:
     file = lab.directory / "vconnect.toml"
     own = "\n".join(lines)
-    place = address or web.address
-    file.write_text(f'[plugins]\n{own}\n[plugins.sources."{place}"]\nindex = true\n')
+    file.write_text(f'[plugins]\n{own}\n[plugins.sources."{web.address}"]\nindex = true\n')
     return str(file)
 
 
@@ -163,19 +166,20 @@ def test_what_is_not_as_it_was_changes_nothing(lab: Lab, web: Web) -> None:
 @pytest.mark.slow
 def test_the_configuration_names_a_plugin_and_what_is_locked_is_meant(lab: Lab, web: Web) -> None:
     web.publish("1.0.0")
-    credentials = web.address.replace("//", "//ann:SECRET@")
-    config = configured(lab, web, 'install = ["echo@^1"]', address=credentials)
-    with Serve(lab, "--config", config) as host:
+    config = configured(lab, web, 'install = ["echo@^1"]')
+    token = {f"VCONNECT_TOKEN_127_0_0_1_{web.port}": "SECRET"}
+    with Serve(lab, "--config", config, environ=token) as host:
         host.wait_until("echo", "Running")
         assert version(host) == "1.0.0"
     web.publish("1.1.0")
     web.asked.clear()
     # Nothing is asked for what was done before, nor on another machine with this lock file.
-    with Serve(lab, "--config", config) as host:
+    with Serve(lab, "--config", config, environ=token) as host:
         host.wait_until("echo", "Running")
         assert web.asked == []
         assert version(host) == "1.0.0"
         assert "SECRET" not in host.ask("search").stdout
+        assert web.authorized == {"Bearer SECRET"}
         assert host.ask("upgrade", "echo").stdout == "echo 1.0.0 → 1.1.0 took over\n"
         assert "SECRET" not in host.log.read_text()
     assert "SECRET" not in (lab.directory / "vconnect.lock").read_text()
