@@ -49,7 +49,7 @@ class IndexedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     platform: _VersionText = ANY
-    url: _Words
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORDS_BYTES)]
     size: _Number
     sha256: Sha256
     tree: str = ""

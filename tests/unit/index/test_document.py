@@ -115,6 +115,7 @@ FILE = {"url": "a.vp", "size": 1, "sha256": SHA256}
         ({"versions": [{"version": "1", "files": [FILE, FILE]}]}, "1 has two files for any"),
         ({"versions": [{"version": "1", "files": [{**FILE, "sha256": "x"}]}]}, "sha256"),
         ({"versions": [{"version": "1", "files": [{**FILE, "size": -1}]}]}, "size"),
+        ({"versions": [{"version": "1", "files": [{**FILE, "url": ""}]}]}, "length >= 1"),
         (
             {"versions": [{"version": "1", "files": [{**FILE, "url": "../x.vp"}]}]},
             "the address '../x.vp' is not relative to the index",
