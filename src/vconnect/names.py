@@ -59,6 +59,11 @@ INTERFACE_PATTERN = "[a-z][a-z0-9.-]{0,63}/[1-9][0-9]{0,5}"
 INTERFACE_RULE = "a family and a whole number, such as chat/2"
 
 _INTERFACE = re.compile(INTERFACE_PATTERN)
+PACKAGE_SUFFIXES = (".vp", ".wkp")
+"""What the name of a package file ends in."""
+
+# A name, and which versions of it. Everything else is a path or an address.
+_REQUEST = re.compile(rf"(?P<name>{_NAME.pattern})(?:@(?P<versions>[^/]*))?")
 
 PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (user.*, user.**, *)"
 _PATTERN = re.compile(r"\*\*?|[^*\s]+(\.\*\*?)?")
@@ -168,6 +173,20 @@ def may_be_named(name: str) -> bool:
     (True, False)
     """
     return is_valid_name(name) and not name.startswith(PREFIXES)
+
+
+def split_request(source: str) -> tuple[str, str] | None:
+    """Split a source that is ``NAME[@RANGE]`` of an index; ``None`` if it is a path or an address.
+
+    The text decides, never what is on the disk: a path has a slash or the suffix of a package.
+
+    >>> split_request("example@^1.2"), split_request("example.vp"), split_request("./example")
+    (('example', '^1.2'), None, None)
+    """
+    found = _REQUEST.fullmatch(source)
+    if found is None or source.lower().endswith(PACKAGE_SUFFIXES):
+        return None
+    return found["name"], found["versions"] or ""
 
 
 def is_pattern(text: str) -> bool:

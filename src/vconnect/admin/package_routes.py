@@ -1,4 +1,4 @@
-"""The routes for packages: install, upgrade, roll back, remove, verify."""
+"""The routes for packages: install, upgrade, roll back, remove, verify, look up."""
 
 from __future__ import annotations
 
@@ -71,6 +71,18 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: list[str] = []
 
 
+class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/search``; see `Packages.search`."""
+
+    word: str = ""
+
+
+class InfoRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/info``; see `Packages.info`."""
+
+    name: str
+
+
 def add_package_routes(app: web.Application, manager: Manager) -> None:
     """Add the routes to an application that answers errors."""
     routes = _Routes(manager)
@@ -82,6 +94,8 @@ def add_package_routes(app: web.Application, manager: Manager) -> None:
     app.router.add_post("/api/verify", routes.verify)
     app.router.add_post("/api/outdated", routes.outdated)
     app.router.add_get("/api/plugins/{name}/versions", routes.versions)
+    app.router.add_post("/api/search", routes.search)
+    app.router.add_post("/api/info", routes.info)
 
 
 class _Routes:
@@ -157,6 +171,14 @@ class _Routes:
     async def versions(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         return json_response({"versions": await self._manager.packages.versions(name)})
+
+    async def search(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read() or b"{}", SearchRequest)
+        return json_response(await self._manager.packages.search(body.word))
+
+    async def info(self, request: web.Request) -> web.Response:
+        body = parse_body(await request.read(), InfoRequest)
+        return json_response(await self._manager.packages.info(body.name))
 
 
 async def _changed(changing: Awaitable[Any]) -> web.Response:

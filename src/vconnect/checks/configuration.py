@@ -157,12 +157,20 @@ def _manifests(settings: Settings) -> dict[str, Manifest]:
 
 
 def _faults_of_sources(settings: Settings) -> Iterator[Fault]:
+    has_index = any(one.index for one in settings.sources.values())
     for text in settings.install:
         try:
             source = parse_source(text, allow_insecure_http=settings.allow_insecure_http)
         except InstallError as error:
             yield Fault("plugins.install", str(error))
             continue
+        if source.wanted is not None and not has_index:
+            yield Fault(
+                "plugins.install",
+                f"{source.shown} is neither a path nor a URL, and no table of sources has "
+                "index = true; write a path with a slash, or name an index: "
+                '[plugins.sources."https://…/"] index = true',
+            )
         if source.path is not None and not _is_there(source):
             yield Fault("plugins.install", f"{source.path} does not exist; make it, or remove it")
         elif source.sha256 and source.path is not None:

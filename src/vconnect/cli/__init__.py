@@ -9,6 +9,7 @@
 `progress`          shows downloads: a bar, or lines of JSON
 `output`            tables for people, JSON for programs
 `printing_settings` the same for changes of settings
+`printing_index`    the same for indexes
 `boundary`          turns exceptions into one line and an exit code
 `exit_codes`        the exit codes of all commands
 =================== =========================================================================

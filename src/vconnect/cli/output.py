@@ -238,7 +238,7 @@ def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
     for one in versions:
         moment = _clock(one["installed_at"] or None)
         states = ", ".join(one["states"]) or "kept"
-        size = _size(one["size"]) if one["size"] else ""
+        size = format_size(one["size"]) if one["size"] else ""
         _add_row(table, one["version"], one["digest"][:16], states, size, moment, one["source"])
     _print_table(table)
 
@@ -248,11 +248,14 @@ def print_outdated(found: Sequence[Mapping[str, Any]]) -> None:
     if not found:
         click.echo("no plugins are installed")
         return
-    rows = [
-        (one["name"], one["current"], one["available"], one["state"], one["reason"])
-        for one in found
-    ]
-    print_table_of(("plugin", "current", "available", "state", "reason"), rows)
+    rows = []
+    for one in found:
+        withdrawn = f"{one['current']} was withdrawn: {one['yanked']}" if one["yanked"] else ""
+        reason = "; ".join(filter(None, (withdrawn, one["reason"])))
+        rows.append(
+            (one["name"], one["current"], one["available"], one["latest"], one["state"], reason)
+        )
+    print_table_of(("plugin", "current", "available", "latest", "state", "reason"), rows)
 
 
 def print_verified(found: Sequence[Mapping[str, Any]]) -> None:
@@ -320,22 +323,24 @@ def print_packed(made: Packed, *, list_all: bool = False) -> None:
     for file in made.files:
         if file.is_large:
             click.echo(
-                f"warning: {clean(file.path)} has {_size(file.size_bytes)}; if it is not needed, "
-                "leave it out with a line in .vpignore",
+                f"warning: {clean(file.path)} has {format_size(file.size_bytes)}; if it is not "
+                "needed, leave it out with a line in .vpignore",
                 err=True,
             )
-    total = _size(sum(file.size_bytes for file in made.files))
+    total = format_size(sum(file.size_bytes for file in made.files))
     path = clean(str(made.path))
-    click.echo(f"wrote {path}: {len(made.files)} files, {total} ({_size(made.size_bytes)} packed)")
+    click.echo(
+        f"wrote {path}: {len(made.files)} files, {total} ({format_size(made.size_bytes)} packed)"
+    )
     click.echo(f"sha256 {made.sha256} (in {path}.sha256)")
     click.echo(f"tree   {made.tree}")
 
 
 def _print_files(files: Sequence[PackedFile], *, list_all: bool) -> None:
     shown = files if list_all else files[:_SHOWN_FILES]
-    width = max(len(_size(file.size_bytes)) for file in shown)
+    width = max(len(format_size(file.size_bytes)) for file in shown)
     for file in shown:
-        click.echo(f"{_size(file.size_bytes):>{width}}  {clean(file.path)}")
+        click.echo(f"{format_size(file.size_bytes):>{width}}  {clean(file.path)}")
     if len(files) > len(shown):
         click.echo(f"and {len(files) - len(shown)} more files; all of them with: --list")
 
@@ -380,7 +385,8 @@ def print_bench(report: Mapping[str, Any]) -> None:
     _print_table(table)
 
 
-def _size(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
+    """Format a size with the unit that suits it, such as ``1.2 MB``."""
     if size_bytes < 1000:
         return f"{size_bytes} B"
     if size_bytes < 1_000_000:

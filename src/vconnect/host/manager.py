@@ -16,6 +16,7 @@ from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
 from vconnect.environments.keeper import Keeper
 from vconnect.errors import NotOpenError
+from vconnect.index.client import Indexes
 from vconnect.logs.plugin_logs import PluginLogs
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
@@ -121,12 +122,20 @@ class PluginRuntimeManager(Orders):
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller.of(settings, progress)
         self._installer = installer
+        indexes = Indexes(live, installer.store)
+        installer.resolve = indexes.resolve
         self._releases = Releases(installer.store, live.part(StoreSettings))
         self._catalog = Catalog(self._registry, installer, live, self._logs, self._state)
         turns = Turns()
         #: Installs, upgrades, rolls back and removes plugins.
         self.packages = Packages(
-            self, self._catalog, self._registry, installer.store, settings.state_directory, turns
+            self,
+            self._catalog,
+            self._registry,
+            installer.store,
+            settings.state_directory,
+            turns,
+            indexes,
         )
         #: Shows and changes the configurations of plugins.
         self.configuration = Configuration(
@@ -300,7 +309,8 @@ class PluginRuntimeManager(Orders):
         """Install a package. A running version continues until it is restarted.
 
         Args:
-            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed.
+            url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; or
+                ``NAME[@RANGE]`` of an index.
 
         Returns:
             The plugin's summary.

@@ -2,6 +2,7 @@
 
 =============== =============================================================================
 `packages`      installs, upgrades, rolls back, removes and verifies plugins
+`queries`       what is installed, what indexes have, and what an upgrade would take
 `versions`      which versions a plugin has, and which one is meant
 `configuration` shows and changes the configurations of plugins
 `reload`        brings another configuration file into force

@@ -16,7 +16,6 @@ from typing import Protocol
 
 import msgspec
 
-from vconnect.bounds import cut
 from vconnect.errors import (
     ConfigError,
     ConflictError,
@@ -26,32 +25,27 @@ from vconnect.errors import (
     VConnectError,
     VerificationError,
 )
+from vconnect.index.client import Indexes
 from vconnect.packages.progress import Report, metered
 from vconnect.packages.source import platform_name, shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.store.consent import Before, configured_grant, decide, new_permissions
-from vconnect.store.installer import Offer
 from vconnect.store.integrity import is_sound
-from vconnect.store.layout import InstalledVersion, is_store_directory
+from vconnect.store.layout import InstalledVersion
 from vconnect.store.listing import InstalledPlugin
+from vconnect.store.offers import Offer
 from vconnect.store.store import PluginStore
-from vconnect.store.verify import Verified, verify
 from vconnect.threads import in_thread
 
 from . import removal, service
-from .changes import Change, Outcome, audit, failure, given_up, this_user, words_of
+from .changes import Change, Outcome, audit, failure, given_up, this_user
+from .queries import PackageQueries, several
 from .requirements import check_versions
-from .rows import change_of, gone, preview, waits_for_consent
+from .rows import change_of, gone, noted, preview, waits_for_consent
 from .turns import Turns
-from .versions import (
-    Outdated,
-    VersionSummary,
-    source_of,
-    summarize_versions,
-    target_of,
-)
+from .versions import source_of, target_of
 
 
 class Orders(service.Orders, removal.Orders, Protocol):
@@ -67,7 +61,7 @@ class _PreviewError(Exception):
         self.permissions = permissions
 
 
-class Packages:
+class Packages(PackageQueries):
     """The packages of a running host; `PluginRuntimeManager.packages`.
 
     Every method takes several plugins, and returns a `Change` for each, also for one that failed.
@@ -82,6 +76,7 @@ class Packages:
         store: What is installed.
         state_dir: Where the plugins' data is.
         turns: Changes of one plugin come one after the other; by default those of this object.
+        indexes: Where plugins are looked up by name; ``None`` for nowhere.
     """
 
     def __init__(
@@ -92,11 +87,10 @@ class Packages:
         store: PluginStore,
         state_dir: Path,
         turns: Turns | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
+        super().__init__(catalog, registry, store, indexes)
         self._orders = orders
-        self._catalog = catalog
-        self._registry = registry
-        self._store = store
         self._state_dir = state_dir
         self._turns = turns or Turns()
         self._service = service.Service(orders, registry, store)
@@ -117,7 +111,7 @@ class Packages:
         """Install packages and start their plugins.
 
         Args:
-            sources: Paths or URLs.
+            sources: Paths, URLs, or ``NAME[@RANGE]`` of an index.
             upgrade: Whether a package may replace another version of its plugin. The new version is
                 started beside the old one, and takes over when it is ready; if it is not ready, the
                 old one serves on.
@@ -143,7 +137,7 @@ class Packages:
                 dry_run=dry_run,
             )
 
-        return await self._each("install", _several(sources), change, by)
+        return await self._each("install", several(sources), change, by)
 
     async def apply(self, entries: Iterable[str], consent: str, *, by: str = "") -> list[Change]:
         """Install what the configuration names, as `install` does with ``upgrade``.
@@ -157,7 +151,7 @@ class Packages:
         async def change(source: str) -> Change:
             return await self._install("install", source, may_replace=True, consent=consent)
 
-        return await self._each("install", _several(entries), change, by)
+        return await self._each("install", several(entries), change, by)
 
     async def upgrade(
         self,
@@ -198,7 +192,7 @@ class Packages:
             )
 
         return await self._each(
-            "upgrade", self._registry.dependencies_first(_several(names)), change, by
+            "upgrade", self._registry.dependencies_first(several(names)), change, by
         )
 
     async def rollback(
@@ -260,7 +254,7 @@ class Packages:
             dry_run: Remove nothing.
             by: Who asks for it.
         """
-        wanted = _several(names)
+        wanted = several(names)
         going = {plugin.name for plugin in map(self._registry.find, wanted) if plugin is not None}
 
         async def change(name: str) -> Change:
@@ -303,71 +297,6 @@ class Packages:
         changes = await asyncio.gather(*map(self._take_in, sorted(names - known)))
         return [audit(one, by or this_user(), began) for one in (*changes, *gone(known - names))]
 
-    async def versions(self, name: str) -> list[VersionSummary]:
-        """List the versions of a plugin in the store, the current one first.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        plugin = self._registry.get(name)
-        running = plugin.current_version if plugin.process is not None else None
-        home = plugin.home
-        if home is None or plugin.dev or not is_store_directory(home):
-            return []
-        return await in_thread(None, summarize_versions, home, running)
-
-    async def outdated(self, names: Iterable[str] = ()) -> list[Outdated]:
-        """Look what the sources of plugins have now; by default of all. Nothing is changed.
-
-        Packages are fetched for that, and thrown away.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-        """
-        wanted = [self._registry.get(name) for name in _several(names)] or [
-            one for one in self._registry if not (one.dev or one.is_external)
-        ]
-        return [await self._look(one) for one in sorted(wanted, key=lambda one: one.name)]
-
-    async def _look(self, plugin: PluginRuntime) -> Outdated:
-        current = plugin.current_version.version if plugin.current_version is not None else ""
-        known = Outdated(name=plugin.name, current=current, state="unknown")
-        try:
-            source = await in_thread(None, source_of, self._installed(plugin.name))
-            found = await self._install(
-                "upgrade", source, may_replace=True, dry_run=True, only=plugin.name
-            )
-        except VConnectError as error:
-            return msgspec.structs.replace(known, reason=words_of(error))
-        asks = f"it asks for permissions: {', '.join(found.permissions)}"
-        return msgspec.structs.replace(
-            known,
-            available=found.after,
-            digest=found.digest,
-            state="current" if found.result == "unchanged" else "outdated",
-            reason=asks if found.permissions else "",
-        )
-
-    async def verify(self, names: Iterable[str] = ()) -> list[Verified]:
-        """Compare what is installed with what was installed; by default of all plugins.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-            ConfigError: The trust file cannot be used.
-        """
-        wanted = [self._registry.get(name) for name in _several(names)] or list(self._registry)
-        found: list[Verified] = []
-        for plugin in sorted(wanted, key=lambda one: one.name):
-            if plugin.home is not None and not plugin.dev:
-                found += await in_thread(None, verify, plugin.name, plugin.home)
-        return await in_thread(None, self._with_signers, found)
-
-    def _with_signers(self, found: list[Verified]) -> list[Verified]:
-        return [
-            msgspec.structs.replace(one, revoked=self._catalog.problem_of_signer(one.signer))
-            for one in found
-        ]
-
     # Each plugin.
 
     async def _each(
@@ -408,11 +337,12 @@ class Packages:
         before: InstalledVersion | None = None
         refused: Offer | None = None
         was_stored = True
+        notes: tuple[str, ...] = ()
         turn = AsyncExitStack()
 
         async def check(offer: Offer) -> tuple[str, ...] | None:
-            nonlocal before, refused, was_stored
-            was_stored = offer.is_stored
+            nonlocal before, refused, was_stored, notes
+            was_stored, notes = offer.is_stored, offer.notes
             # From here on: before, it is not known whose package it is.
             await turn.enter_async_context(self._turns.of(offer.plugin))
             before = await in_thread(None, self._current, offer.plugin)
@@ -439,9 +369,13 @@ class Packages:
         async with turn:
             try:
                 progress = metered(shown_source(source), report) if report is not None else None
-                installed = await self._catalog.install_checked(source, check, progress)
+                # What the configuration names, or is frozen, is what is locked.
+                newest = may_replace and not (frozen or consent)
+                installed = await self._catalog.install_checked(
+                    source, check, progress, is_upgrade=newest
+                )
             except _PreviewError as shown:
-                return preview(action, shown.offer, before, shown.permissions)
+                return noted(preview(action, shown.offer, before, shown.permissions), notes)
             except ConsentRequiredError as error:
                 assert refused is not None, "it was offered"
                 return waits_for_consent(action, refused, before, error)
@@ -449,9 +383,9 @@ class Packages:
             planned = change_of(action, installed.name, before, new, "unchanged")
             if installed.next is None and before is not None:
                 if done := _done_to(before, new, was_stored=was_stored):
-                    return await self._service.renew(planned, done)
-                return planned
-            return await self._bring_into_service(planned, installed, start=start)
+                    return noted(await self._service.renew(planned, done), notes)
+                return noted(planned, notes)
+            return noted(await self._bring_into_service(planned, installed, start=start), notes)
 
     async def _bring_into_service(
         self, planned: Change, installed: InstalledPlugin, *, start: bool
@@ -498,6 +432,11 @@ class Packages:
     def _current(self, plugin: str) -> InstalledVersion | None:
         return self._store.home(plugin).current()
 
+    async def _preview(self, plugin: PluginRuntime, source: str) -> Change:
+        return await self._install(
+            "upgrade", source, may_replace=True, dry_run=True, only=plugin.name
+        )
+
     async def _take_in(self, name: str) -> Change:
         plugin = self._registry.get(name)
         done = change_of("rescan", name, None, plugin.current_version, "found")
@@ -508,30 +447,6 @@ class Packages:
                 done, result="failed", code=error.code, reason=str(error)
             )
         return done
-
-    # Names.
-
-    def _installed(self, name: str) -> PluginRuntime:
-        """Return an installed plugin.
-
-        Raises:
-            UnknownPluginError: There is no such plugin.
-            ConflictError: It is not installed, but runs from source or attached on its own.
-        """
-        plugin = self._registry.get(name)
-        if plugin.is_external:
-            raise ConflictError(f"{plugin.name} was started by another program; end it there")
-        if plugin.dev:
-            raise ConflictError(
-                f"{plugin.name} runs from {plugin.path}; take it out of dev_plugins instead"
-            )
-        return plugin
-
-
-def _several(names: Iterable[str]) -> list[str]:
-    if isinstance(names, str):  # which has letters
-        raise TypeError(f"expected several names or sources, got one text: {cut(names)!r}")
-    return list(names)
 
 
 def _done_to(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vconnect.errors import ConflictError
 from vconnect.plugins.registry import Registry
-from vconnect.store.installer import Offer
+from vconnect.store.offers import Offer
 
 
 def check_versions(offer: Offer, registry: Registry) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from vconnect.errors import ConsentRequiredError
-from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion
+from vconnect.store.offers import Offer
 
 from .changes import Change, Outcome, failure
 
@@ -55,6 +55,12 @@ def waits_for_consent(
         after=offer.version,
         digest=offer.digest,
     )
+
+
+def noted(change: Change, notes: tuple[str, ...]) -> Change:
+    """Add to a change what the operator should know about its package."""
+    words = "; ".join(filter(None, (change.reason, *notes)))
+    return msgspec.structs.replace(change, reason=words)
 
 
 def gone(names: set[str]) -> list[Change]:

@@ -43,7 +43,10 @@ class Outdated(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The plugin.
         current: The current version.
-        available: The version that its source has.
+        available: The version that an upgrade would take.
+        latest: The highest version that its index has, in the range that was asked for or not;
+            empty if it is not from an index.
+        yanked: Why the current version was withdrawn; empty if it was not.
         digest: The sha256 of that package.
         state: ``current``, ``outdated``, or ``unknown``: the source could not be asked.
         reason: Why it is unknown, or what speaks against an upgrade.
@@ -52,6 +55,8 @@ class Outdated(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     current: str = ""
     available: str = ""
+    latest: str = ""
+    yanked: str = ""
     digest: str = ""
     state: Literal["current", "outdated", "unknown"]
     reason: str = ""
@@ -70,7 +75,7 @@ def source_of(plugin: PluginRuntime) -> str:
             f"{plugin.name} is not from a package; use: vconnect install SOURCE --upgrade"
         )
     moved = PluginHome(plugin.home).record().sources.get(current.digest)
-    source = moved or read_receipt(current.directory).source
+    source = moved or read_receipt(current.directory).origin
     if not source:
         raise InstallError(
             f"where {plugin.name} came from is not known; use: vconnect install SOURCE --upgrade"

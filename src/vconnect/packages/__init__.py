@@ -2,6 +2,7 @@
 
 ================= =========================================================================
 `source`          a source as an operator writes it: path or URL, placeholders, scheme
+`wanted`          ``NAME[@RANGE]``, which an index turns into a source
 `fetch`           from a source to a file on this machine
 `fetching`        the HTTP part of `fetch`; imported when first needed
 `progress`        how far a download is, in steps

@@ -20,12 +20,12 @@ from pathlib import Path
 import msgspec
 
 from vconnect.errors import InstallError, ManifestError
+from vconnect.names import PACKAGE_SUFFIXES as PACKAGE_SUFFIXES
 from vconnect.validation import Fault
 
 from .manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from .tar import DIRECTORY, FILE, Member, TarReader
 
-PACKAGE_SUFFIXES = (".vp", ".wkp")
 # Large enough for a bundled runtime with its libraries, small enough not to fill an ordinary disk.
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vconnect.errors import InstallError
 
-from .source import Fetched, FetchLimits, Progress, Source
+from .source import Edition, Fetched, FetchLimits, Progress, Source
 
 
 async def fetch(
@@ -18,6 +18,7 @@ async def fetch(
     progress: Progress | None = None,
     limits: FetchLimits | None = None,
     partial: Path | None = None,
+    known: Edition | None = None,
 ) -> Fetched:
     """Return the package that ``source`` refers to, downloading it if necessary.
 
@@ -33,6 +34,7 @@ async def fetch(
         limits: Timeouts and retries.
         partial: The directory for interrupted downloads, which a later one continues; ``None`` to
             keep none. The directory above it exists and is private.
+        known: What the caller has already, and need not be sent again.
 
     Raises:
         InstallError: There is no such package, it cannot be downloaded, or it exceeds a limit.
@@ -52,6 +54,7 @@ async def fetch(
         progress=progress,
         limits=limits or FetchLimits(),
         parts=Parts(partial, max_bytes) if partial is not None else None,
+        known=known,
     )
     return await download.run()
 

@@ -63,7 +63,11 @@ def check_host_version(manifest: Manifest, version: str, origin: str) -> None:
     Raises:
         InstallError: It requires one, or its ``min_host_version`` is neither a version nor a range.
     """
-    wanted = manifest.min_host_version
+    check_wanted_host(manifest.min_host_version, version, origin)
+
+
+def check_wanted_host(wanted: str, version: str, origin: str) -> None:
+    """Refuse what requires another host; see `check_host_version`."""
     if not wanted:
         return
     if not _NUMBERS.fullmatch(wanted):

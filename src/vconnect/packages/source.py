@@ -2,7 +2,7 @@
 
 A source is a path, ``file://`` and a path (relative to the working directory, or percent-encoded as
 in a URI), or an ``https://`` address. ``http://`` is accepted for the loopback, and for other hosts
-if the operator allows it.
+if the operator allows it. It may also be ``NAME[@RANGE]``, which an index turns into one of these.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vconnect.errors import ConfigError, InstallError
 from vconnect.settings.paths import expand_home
 
 from .archive import PACKAGE_SUFFIXES
+from .wanted import Wanted, parse_wanted
 
 #: Called with the bytes so far, and the total or ``None``.
 Progress = Callable[[int, int | None], None]
@@ -61,6 +62,18 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay: float = 0.5
 
 
+class Edition(msgspec.Struct, frozen=True):
+    """What tells whether a file at an address is still the one that was downloaded.
+
+    Attributes:
+        etag: Its strong ETag, with the quotes.
+        place: A digest of the address, without its query.
+    """
+
+    etag: str
+    place: str
+
+
 class Fetched(msgspec.Struct, frozen=True):
     """A package file on this machine.
 
@@ -68,11 +81,15 @@ class Fetched(msgspec.Struct, frozen=True):
         path: The file.
         sha256: The digest of what was downloaded, in hex; empty for a file that was there already.
         size: The bytes that were downloaded.
+        edition: Which file that was; ``None`` if the server does not say.
+        is_unchanged: Whether it is what the caller has already, so that there is no file.
     """
 
     path: Path
     sha256: str = ""
     size: int = 0
+    edition: Edition | None = None
+    is_unchanged: bool = False
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +103,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         decoded: The file if the path is percent-encoded, as in a ``file:`` URI; ``None`` if there
             is nothing to decode.
         sha256: The digest that the package must have, in hex; empty if any will do.
+        wanted: What is asked of an index, or was; ``None`` for a path or URL.
     """
 
     text: str
@@ -94,11 +112,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None
     decoded: Path | None = None
     sha256: str = ""
+    wanted: Wanted | None = None
 
     @property
     def entry(self) -> str:
         """The text with the digest, which is another entry of a configuration."""
         return f"{self.text}{_PIN}{self.sha256}" if self.sha256 else self.text
+
+    @property
+    def origin(self) -> str:
+        """What was asked for, without credentials: what an upgrade asks for again."""
+        return self.wanted.text if self.wanted is not None else self.shown
 
     @property
     def place(self) -> str:
@@ -115,19 +139,29 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return self.path is None
 
 
-def parse_source(text: str, *, allow_insecure_http: bool = False) -> Source:
+def parse_source(
+    text: str,
+    *,
+    allow_insecure_http: bool = False,
+    suffixes: tuple[str, ...] = PACKAGE_SUFFIXES,
+) -> Source:
     """Parse a source, without accessing the disk or the network.
 
     Args:
-        text: A path or URL; ``${os}`` and ``${arch}`` are replaced, ``~`` is expanded, and
-            ``#sha256=…`` at the end is the digest that the package must have.
+        text: A path, a URL, or ``NAME[@RANGE]`` of an index; ``${os}`` and ``${arch}`` are
+            replaced, ``~`` is expanded, and ``#sha256=…`` at the end is the digest that the package
+            must have.
         allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
+        suffixes: What a path or URL must end in.
 
     Raises:
         InstallError: It has an unknown placeholder, scheme or extension, or a URL without a host.
     """
     text, sha256 = _unpinned(expand_source(text))
-    source = _parse(text, allow_insecure_http=allow_insecure_http)
+    if wanted := parse_wanted(text):
+        source = Source(text=wanted.text, shown=wanted.text, suffix="", path=None, wanted=wanted)
+    else:
+        source = _parse(text, suffixes, allow_insecure_http=allow_insecure_http)
     return msgspec.structs.replace(source, sha256=sha256)
 
 
@@ -150,7 +184,7 @@ def platform_name() -> str:
     return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{_MACHINES.get(machine, machine)}"
 
 
-def _parse(text: str, *, allow_insecure_http: bool) -> Source:
+def _parse(text: str, suffixes: tuple[str, ...], *, allow_insecure_http: bool) -> Source:
     if slash := _ONE_SLASH.match(text):
         scheme = slash[1].lower()
         if scheme != "file":
@@ -159,13 +193,14 @@ def _parse(text: str, *, allow_insecure_http: bool) -> Source:
     if is_url(text):
         check_scheme(text, allow_insecure_http)
         shown = shown_source(text)
-        suffix = _suffix(unquote(urlsplit(text).path), shown)
+        suffix = _suffix(unquote(urlsplit(text).path), shown, suffixes)
         return Source(text=text, shown=shown, suffix=suffix, path=None)
     # Only `file://` is left here: other schemes were handled as URLs.
     scheme, separator, rest = text.partition("://")
     if not separator:
         path = _local_path(scheme, text)
-        return Source(text=text, shown=text, suffix=_suffix(str(path), text), path=path)
+        suffix = _suffix(str(path), text, suffixes)
+        return Source(text=text, shown=text, suffix=suffix, path=path)
     # The host of a URI, which names this machine.
     if rest.startswith("localhost/"):
         rest = rest.removeprefix("localhost")
@@ -173,7 +208,7 @@ def _parse(text: str, *, allow_insecure_http: bool) -> Source:
     # Which of the two is meant, only the disk can tell: a file's name may contain a "%20" too.
     if "%" in rest:
         decoded = _local_path(unquote(rest, errors="surrogateescape"), text)
-    suffix = _suffix(str(decoded or path), text)
+    suffix = _suffix(str(decoded or path), text, suffixes)
     return Source(text=text, shown=text, suffix=suffix, path=path, decoded=decoded)
 
 
@@ -253,13 +288,14 @@ def _local_path(path: str, source: str) -> Path:
         raise InstallError(f"{source}: {error}") from None
 
 
-def _suffix(path: str, shown: str) -> str:
-    """Return the package's extension, from the path only: a query may contain anything."""
+def _suffix(path: str, shown: str, suffixes: tuple[str, ...]) -> str:
+    """Return the file's extension, from the path only: a query may contain anything."""
     suffix = PurePosixPath(path).suffix.lower()
-    if suffix not in PACKAGE_SUFFIXES:
+    if suffix not in suffixes:
+        what = "a package's" if suffixes == PACKAGE_SUFFIXES else "the right"
         raise InstallError(
-            f"{shown}: {suffix or 'no extension'!r} is not a package's extension; "
-            f"expected {' or '.join(PACKAGE_SUFFIXES)}"
+            f"{shown}: {suffix or 'no extension'!r} is not {what} extension; "
+            f"expected {' or '.join(suffixes)}"
         )
     return suffix
 

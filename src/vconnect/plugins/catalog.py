@@ -143,10 +143,16 @@ class Catalog:
         return (await self.install_checked(url)).name
 
     async def install_checked(
-        self, url: str, check: Check | None = None, progress: Progress | None = None
+        self,
+        url: str,
+        check: Check | None = None,
+        progress: Progress | None = None,
+        *,
+        is_upgrade: bool = False,
     ) -> InstalledPlugin:
         """Install a package, if ``check`` does not refuse it; see `PluginInstaller.install`."""
-        installed = await self._installer.install(self._installer.parse(url), check, progress)
+        source = self._installer.parse(url, is_upgrade=is_upgrade)
+        installed = await self._installer.install(source, check, progress)
         self.adopt(installed)
         return installed
 

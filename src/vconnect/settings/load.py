@@ -19,7 +19,7 @@ from vconnect.validation import Fault, uncapitalized, without_mark
 from .explain import explain, sift
 from .model import ConfigurationFile, Settings
 from .paths import absolute_paths
-from .rules import faults_of_events, faults_of_names, faults_of_roles
+from .rules import faults_of_events, faults_of_names, faults_of_roles, faults_of_sources
 from .variables import TABLES, variable_of
 
 _TOML_PLACE = re.compile(r"(?P<words>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
@@ -78,6 +78,7 @@ def defaults_beside(file: Path) -> dict[str, str]:
 def find_contradictions(settings: Settings) -> Iterator[Fault]:
     """Yield what is wrong with settings whose values have the right types."""
     yield from faults_of_names(settings)
+    yield from faults_of_sources(settings)
     yield from faults_of_events(settings.events)
     yield from faults_of_roles(settings)
 

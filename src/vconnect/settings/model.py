@@ -52,10 +52,18 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Attributes:
         require_signature: Overrides `Settings.require_signature`.
         keys: The numbers of the only keys whose signatures count; empty for all that are trusted.
+        index: Whether there is an index, in which the host finds plugins by their names: the file
+            itself if it ends in ``.json``, else ``index.json`` in that directory.
     """
 
     require_signature: bool | None = None
     keys: tuple[str, ...] = ()
+    index: bool = False
+
+    @property
+    def is_about_signatures(self) -> bool:
+        """Whether it says which signatures count."""
+        return self.require_signature is not None or bool(self.keys)
 
 
 class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vconnect.errors import ConfigError
+from vconnect.names import split_request
 
 _PATHS = (
     *("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"),
@@ -101,7 +102,9 @@ def _absolute_options(options: Any, base: Path | None) -> Any:
 
 
 def _absolute_source(source: str, base: Path | None) -> str:
-    # Only paths change; a URL stays as it is.
+    # Only paths change; a URL stays as it is, and so does NAME@RANGE of an index.
+    if split_request(source.partition("#sha256=")[0]) is not None:
+        return source
     scheme, separator, rest = source.partition("://")
     if not separator:
         # A URI with one slash has an absolute path, or is a mistake to be reported as it is.

@@ -75,6 +75,21 @@ def _faults_of_dev_plugins(entries: Iterable[str]) -> Iterator[Fault]:
             )
 
 
+def faults_of_sources(settings: Settings) -> Iterator[Fault]:
+    """Yield which addresses of indexes have credentials, which whoever asks would be shown."""
+    for place, options in settings.sources.items():
+        scheme, separator, rest = place.partition("://")
+        if not (options.index and separator):
+            continue
+        host = rest.partition("/")[0].partition("?")[0]
+        if "@" in host or "?" in rest or "#" in rest:
+            yield Fault(
+                f"plugins.sources.'{scheme}://{host.rpartition('@')[2]}/…'",
+                "the address of an index has no user, password, query or fragment, since it is "
+                "shown and logged; use the variable VCONNECT_TOKEN_<HOST>, or a netrc file",
+            )
+
+
 def faults_of_events(events: Mapping[str, EventSettings]) -> Iterator[Fault]:
     """Yield what is wrong with the tables of events."""
     for pattern, table in events.items():

@@ -2,6 +2,7 @@
 
 ============ ===============================================================================
 `installer`  `PluginInstaller`: from a source to an installed plugin, all or nothing
+`offers`     a package that could be installed, and what would be refused about it
 `store`      the plugins in ``plugin_dir``: staging, putting in place, recovery
 `releases`   which version a start uses, and what came of it; for supervisors
 `layout`     the names in ``plugin_dir``, a version and its receipt

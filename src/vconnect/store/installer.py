@@ -20,10 +20,8 @@ from typing import NamedTuple
 import msgspec
 
 from vconnect.environments.build import ENVIRONMENT, EnvironmentSettings, build, find_need
-from vconnect.errors import InstallError, ManifestError, PluginStartError, VerificationError
+from vconnect.errors import InstallError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
-from vconnect.packages.command import production_command
-from vconnect.packages.config_schema.check import check_schema
 from vconnect.packages.contents import digest_of
 from vconnect.packages.fetch import fetch
 from vconnect.packages.fitness import check_host_version, problem_of_interfaces
@@ -38,40 +36,17 @@ from vconnect.version import host_version
 from .consent import configured_grant, decide, new_permissions
 from .home import PluginHome
 from .integrity import is_sound
-from .layout import InstalledVersion, Receipt, check_version, directory_name
+from .layout import InstalledVersion, Receipt, directory_name
 from .listing import InstalledPlugin
+from .offers import Offer, check_contents, check_digest, check_found
 from .signatures import Found, Signatures, fetch_signature, signatures_of
 from .store import PluginStore, Staging
 
 _log = logging.getLogger(__name__)
 
 
-class Offer(NamedTuple):
-    """A package that was fetched and checked, and would be installed.
-
-    Attributes:
-        plugin: The plugin's name.
-        version: Its version, as its manifest has it.
-        digest: The sha256 of the package file.
-        size: The size of the package file in bytes; 0 if it is in the store already.
-        manifest: Its manifest; ``None`` if what is in the store has none.
-        is_stored: Whether it is in the store already.
-        granted: The permissions that were granted to what is in the store; ``None`` if it is new.
-    """
-
-    plugin: str
-    version: str
-    digest: str
-    size: int = 0
-    manifest: Manifest | None = None
-    is_stored: bool = False
-    granted: tuple[str, ...] | None = None
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The permissions that its manifest asks for."""
-        return self.manifest.permissions if self.manifest is not None else ()
-
+#: Turns ``NAME[@RANGE]`` into the address of a package with its digest, by an index.
+Resolve = Callable[[Source], Awaitable[Source]]
 
 #: Refuses an offer by raising, or returns the permissions that are granted to it; ``None`` for all
 #: of a new one, and for no change of what is in the store.
@@ -90,6 +65,11 @@ class _Found(NamedTuple):
 async def _accept(_: Offer) -> tuple[str, ...] | None:
     """Accept any package, with what it asks for: the default of `PluginInstaller.install`."""
     return None
+
+
+async def no_index(source: Source) -> Source:
+    """Refuse to look up a name: the default of `PluginInstaller.resolve`."""
+    raise InstallError(f"{source.shown}: is not a path or URL, and there is no index to ask for it")
 
 
 class PluginInstaller:
@@ -111,6 +91,7 @@ class PluginInstaller:
 
     Attributes:
         store: What is installed.
+        resolve: Turns a name into the address of a package; by default names are refused.
     """
 
     def __init__(
@@ -139,6 +120,7 @@ class PluginInstaller:
             environments=environments,
             python_of=python_of,
         )
+        self.resolve: Resolve = no_index
         self._progress = progress
         self._fetch_limits = fetch_limits
 
@@ -183,17 +165,22 @@ class PluginInstaller:
         )
         self._python_of = python_of
 
-    def parse(self, url: str) -> Source:
+    def parse(self, url: str, *, is_upgrade: bool = False) -> Source:
         """Parse the source of a package, for `install`.
 
         Args:
             url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; ``${os}`` and
-                ``${arch}`` are replaced.
+                ``${arch}`` are replaced. Or ``NAME[@RANGE]`` of an index.
+            is_upgrade: Whether the highest version of an index is meant, whatever is locked.
 
         Raises:
             InstallError: It is not a valid source.
         """
-        return parse_source(url, allow_insecure_http=self._allow_insecure_http)
+        source = parse_source(url, allow_insecure_http=self._allow_insecure_http)
+        if source.wanted is None:
+            return source
+        wanted = msgspec.structs.replace(source.wanted, is_upgrade=is_upgrade)
+        return msgspec.structs.replace(source, wanted=wanted)
 
     async def install_from_url(self, url: str) -> InstalledPlugin:
         """Parse the source ``url`` and install the package; see `parse` and `install`."""
@@ -232,12 +219,17 @@ class PluginInstaller:
         _log.info("installing plugin from %s", source.shown)
         stop = threading.Event()
         staging = self.store.staging(stop)
+        if source.wanted is not None:
+            source = await self.resolve(source)
         try:
             # The usual case at a host's start, which then writes nothing.
             signing = await in_thread(stop, self._signatures.policy_for, source)
             found = await in_thread(stop, self._find_stored, source, signing)
             if found is None:
                 found = await self._fetched(source, signing, staging, stop, progress)
+            if source.wanted is not None:
+                check_found(source.wanted, found.offer)
+                found = found._replace(offer=found.offer._replace(notes=source.wanted.notes))
             granted = await (check or _accept)(found.offer)
             if found.receipt is not None:
                 receipt = msgspec.structs.replace(found.receipt, granted=granted)
@@ -248,7 +240,7 @@ class PluginInstaller:
             environment = await self._make_environment(found, staging)
             plugin = await in_thread(stop, self._put, source, found, environment, stop)
             if found.offer.is_stored and (version := plugin.next or plugin.current) is not None:
-                await in_thread(None, self.store.note_source, version, source.shown)
+                await in_thread(None, self.store.note_source, version, source.origin)
             return plugin, found.offer.digest
         finally:
             # Without `stop`: cleaning up is never cut short.
@@ -395,14 +387,15 @@ class PluginInstaller:
             _log.warning("%s: old downloads cannot be removed: %s", self.store.partial, error)
 
     def _find_stored(self, source: Source, signing: Signing) -> _Found | None:
-        """Return a local package if the store has it. Blocks."""
+        """Return a local package, or one of an index, if the store has it. Blocks."""
         if source.path is None:
-            return None
+            is_known = source.wanted is not None and source.sha256
+            return self._stored(source.sha256, signing) if is_known else None
         try:
             digest, _ = _digest_of(source.path)
         except OSError:
             return None  # unpacking will report what is wrong with it
-        _verify(source, digest)
+        check_digest(source, digest)
         return self._stored(digest, signing)
 
     def _stored(self, digest: str, signing: Signing) -> _Found | None:
@@ -438,7 +431,7 @@ class PluginInstaller:
                 digest, size = _digest_of(archive)
         except OSError as error:
             raise InstallError(f"{origin}: cannot be read: {error.strerror}") from error
-        _verify(source, digest)
+        check_digest(source, digest)
         if stored := self._stored(digest, signing):
             return stored
         signer = signing.verify(archive, digest, signed.signature, signed.why_none)
@@ -458,6 +451,8 @@ class PluginInstaller:
             sha256=digest,
             size=size,
             source=origin,
+            requested=source.wanted.text if source.wanted is not None else "",
+            index=source.wanted.index if source.wanted is not None else "",
             time=time.time(),
         )
         offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
@@ -492,7 +487,6 @@ class PluginInstaller:
 
     def _check_manifest(self, manifest: Manifest, package: Path, origin: str) -> None:
         """Refuse a package that cannot run here, before it replaces one that can."""
-        check_version(manifest.version, origin)
         check_host_version(manifest, host_version(), origin)
         if problem := problem_of_interfaces(
             self._interfaces, manifest.interfaces, is_required=self._require_interface
@@ -501,16 +495,7 @@ class PluginInstaller:
         if problem := problem_of_platform(manifest):
             raise InstallError(f"{origin}: {problem}")
         self._check_names(manifest, origin)
-        try:
-            check_schema(manifest.config_schema, f"{origin}: {MANIFEST_NAME}")
-        except ManifestError as error:
-            raise InstallError(str(error)) from error
-        try:
-            production_command(manifest.plugin, package, manifest)
-        except PluginStartError as error:
-            # The staging directory's path would mean nothing to the operator.
-            message = error.message.replace(str(package), manifest.plugin)
-            raise InstallError(f"{origin}: could not be started: {message}") from error
+        check_contents(manifest, package, origin)
 
     def _check_names(self, manifest: Manifest, origin: str) -> None:
         """Refuse a name that means another plugin."""
@@ -526,15 +511,6 @@ def environments_of(settings: Settings) -> EnvironmentSettings:
     """Return what a host with these settings wants of environments."""
     cache = PluginStore(Path(settings.plugin_dir)).wheel_cache
     return EnvironmentSettings.of(settings, cache)
-
-
-def _verify(source: Source, digest: str) -> None:
-    """Refuse a package that has not the digest that was asked for."""
-    if source.sha256 and source.sha256 != digest:
-        raise VerificationError(
-            f"{source.shown} has sha256 {digest}, and {source.sha256} was asked for: it was "
-            "changed at its source, or something else was sent in its place"
-        )
 
 
 def _digest_of(archive: Path) -> tuple[str, int]:

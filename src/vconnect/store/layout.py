@@ -122,6 +122,8 @@ class Receipt(ReceiptHead, frozen=True, kw_only=True):
         tree: The digest of the contents, whatever they were compressed with.
         size: The size of the package file in bytes.
         source: Where it came from, without credentials.
+        requested: What was asked of an index, such as ``example@^1.2``; empty for a path or URL.
+        index: The index that had it, without credentials.
         time: When, in Unix seconds.
         files: Each file's sha256, and whether it is executable.
     """
@@ -129,8 +131,15 @@ class Receipt(ReceiptHead, frozen=True, kw_only=True):
     tree: str = ""
     size: int = 0
     source: str = ""
+    requested: str = ""
+    index: str = ""
     time: float = 0.0
     files: dict[str, tuple[str, bool]] = {}
+
+    @property
+    def origin(self) -> str:
+        """What an upgrade asks for again: what was asked of an index, or else the source."""
+        return self.requested or self.source
 
 
 R = TypeVar("R", bound=ReceiptHead)

@@ -47,7 +47,8 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The plugin's canonical name.
         version: The version, as its manifest has it.
-        requested: What was asked for: a path or URL, without credentials.
+        requested: What was asked for: a path or URL, without credentials, or ``NAME@RANGE``.
+        source: The index that had it, without credentials; empty if none was asked.
         signer: The number of the key that has signed it; empty if it was accepted unsigned.
         tree: The digest of the package's contents, whatever they were compressed with.
         permissions: The permissions that its manifest asks for.
@@ -58,6 +59,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     requested: str = ""
+    source: str = ""
     tree: str = ""
     signer: str = ""
     permissions: tuple[str, ...] = ()

@@ -61,7 +61,12 @@ class Signatures:
         Raises:
             ConfigError: The trust file cannot be used.
         """
-        meant = [one for one in self._sources if is_below(source.place, one)]
+        # A table that only says where an index is leaves signatures to the others.
+        meant = [
+            one
+            for one, options in self._sources.items()
+            if options.is_about_signatures and is_below(source.place, one)
+        ]
         # The longest beginning is the one that says most about it.
         options = self._sources[max(meant, key=len)] if meant else SourceOptions()
         required = options.require_signature

@@ -244,7 +244,7 @@ class PluginStore:
         home = self.home(version.name)
         try:
             known = home.record().sources.get(version.digest)
-            if source == (known or read_receipt(version.directory).source):
+            if source == (known or read_receipt(version.directory).origin):
                 return
             with self.changing(version.name, "an installation"):
                 record = home.record()
@@ -562,7 +562,8 @@ def _locked(version: InstalledVersion) -> Locked:
     return Locked(
         name=version.name,
         version=version.version,
-        requested=receipt.source,
+        requested=receipt.origin,
+        source=receipt.index,
         tree=f"sha256:{receipt.tree}" if receipt.tree else "",
         signer=version.signer,
         permissions=granted_to(manifest, version).permissions if manifest is not None else (),

@@ -74,9 +74,24 @@ async def test_versions_and_what_became_of_them() -> None:
     assert manager.packages.asked == [("versions", ("a",), {}), ("verify", (["a"],), {})]
 
 
+async def test_indexes_are_asked_for_a_word_or_a_name() -> None:
+    manager = FakeManager()
+    async with served(manager) as path, AdminClient(path) as client:
+        for body in (None, {"word": "hello"}):
+            assert await client.post("/api/search", body) == []
+        assert await client.post("/api/info", {"name": "a@^1"}) == []
+    assert manager.packages.asked == [
+        ("search", ("",), {}),
+        ("search", ("hello",), {}),
+        ("info", ("a@^1",), {}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("route", "body", "words"),
     [
+        ("/api/search", {"word": 1}, "word: expected `str`, got `int`"),
+        ("/api/info", {}, "name"),
         ("/api/install", {}, "sources"),
         ("/api/install", {"sources": "x"}, "sources: expected `array`, got `str`"),
         ("/api/upgrade", {"names": [], "more": True}, "more"),

@@ -11,7 +11,7 @@ from vconnect.errors import ConflictError
 from vconnect.operations.requirements import check_versions
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
-from vconnect.store.installer import Offer
+from vconnect.store.offers import Offer
 
 
 def registry(**manifests: dict[str, Any]) -> Registry:

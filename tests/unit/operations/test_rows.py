@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vconnect.errors import ConsentRequiredError
 from vconnect.operations.rows import change_of, gone, preview, waits_for_consent
-from vconnect.store.installer import Offer
 from vconnect.store.layout import InstalledVersion
+from vconnect.store.offers import Offer
 
 OLD = InstalledVersion("example", "1", "abc", Path("/p/example/versions/1+abc"))
 OFFER = Offer("example", "2", "def")

@@ -131,7 +131,7 @@ def test_credentials_are_not_shown() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("plugin.zip", "'.zip' is not a package's extension"),
+        ("./plugin.zip", "'.zip' is not a package's extension"),
         ("file://plugin", "'no extension'"),
         ("https://h/download?file=a.vp", "extension"),
         ("none.vp", "no such file"),

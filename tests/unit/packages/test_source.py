@@ -74,9 +74,9 @@ def test_extensions_in_any_case(text: str) -> None:
     "text",
     [
         "",
-        "plugin",
+        "./plugin",
         ".vp",
-        "a.vp.zip",
+        "./a.vp.zip",
         "dir.vp/plugin",
         "https://h/",
         "https://h/get?file=a.vp",

@@ -76,7 +76,7 @@ def test_relative_paths_of_a_file_are_its_own(write, tmp_path):
         ("uvloop", "false", False),
         ("event_timeout", "0.5", 0.5),
         ("max_abandoned", "7", 7),
-        ("install", "a,b,,c", tuple(str(Path.cwd() / name) for name in "abc")),
+        ("install", "./a,./b,,./c", tuple(str(Path.cwd() / name) for name in "abc")),
         ("inherit_env", "", ()),
         ("log_level", "warn", "warn"),
         ("plugin_dir", "7", str(Path.cwd() / "7")),

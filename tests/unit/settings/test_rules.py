@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 
 from vconnect.settings.model import Settings
-from vconnect.settings.rules import faults_of_events, faults_of_names, faults_of_roles
+from vconnect.settings.rules import (
+    faults_of_events,
+    faults_of_names,
+    faults_of_roles,
+    faults_of_sources,
+)
 
 
 def settings_of(**values: object) -> Settings:
@@ -32,6 +37,26 @@ def test_names_and_patterns() -> None:
         "plugins.options.'b'.events: got 'a b'",
         "plugins.options.'b'.watch_ignore: '../x' leads out of the directory",
     ]
+
+
+def test_the_address_of_an_index_has_no_credentials() -> None:
+    bad = [
+        "https://ann:SECRET@h/x/",
+        "https://SECRET@h",
+        "https://h/?t=SECRET",
+        "https://h/#SECRET",
+    ]
+    good = ["https://h/x@1/", "https://h", "/srv/a@b/", "./site?/"]
+    index = {"index": True}
+    settings = settings_of(
+        sources=dict.fromkeys((*bad, *good), index) | {"https://ann:SECRET@other/": {}}
+    )
+    faults = [str(fault) for fault in faults_of_sources(settings)]
+    assert [fault.partition(": ")[0] for fault in faults] == [
+        *["plugins.sources.'https://h/…'"] * 4
+    ]
+    assert all("SECRET" not in fault for fault in faults)
+    assert "VCONNECT_TOKEN_<HOST>" in faults[0]
 
 
 def test_events() -> None:

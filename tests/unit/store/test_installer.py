@@ -24,7 +24,8 @@ from vconnect.errors import InstallError
 from vconnect.packages.fitness import check_host_version
 from vconnect.packages.manifest import Manifest, parse_manifest
 from vconnect.store import installer as installer_module
-from vconnect.store.installer import Offer, PluginInstaller
+from vconnect.store.installer import PluginInstaller
+from vconnect.store.offers import Offer
 
 
 @pytest.fixture

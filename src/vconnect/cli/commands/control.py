@@ -42,11 +42,13 @@ class RunningHost:
     Attributes:
         path: The path of its administration socket.
         as_json: Whether to print JSON.
+        config: The configuration file that was named; ``None`` if none was.
     """
 
-    def __init__(self, path: Path, as_json: bool) -> None:
+    def __init__(self, path: Path, as_json: bool, config: Path | None = None) -> None:
         self.path = path
         self.as_json = as_json
+        self.config = config
 
     def get(self, route: str) -> Any:
         """Query the host."""
@@ -136,7 +138,8 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         **arguments: Any,
     ) -> Any:
-        return command(RunningHost(find_admin_socket(state, admin, config), as_json), **arguments)
+        host = RunningHost(find_admin_socket(state, admin, config), as_json, config)
+        return command(host, **arguments)
 
     # click reads the help text and the parameters from the wrapped function.
     update_wrapper(wrapper, command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,14 @@ import click
 
 from vconnect.cli.exit_codes import FAILED, NOT_VERIFIED, exit_code_of, worst
 from vconnect.cli.output import (
+    clean,
     print_changes,
     print_consent,
     print_outdated,
     print_verified,
 )
 from vconnect.cli.progress import ProgressKind, shown_progress
+from vconnect.names import split_request
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
 
@@ -72,7 +75,10 @@ def install(
     progress: ProgressKind,
     grant: list[str] | None,
 ) -> None:
-    """Install packages from paths or URLs, and start their plugins.
+    """Install packages from paths, URLs or indexes, and start their plugins.
+
+    SOURCE is a path, a URL, or NAME[@RANGE] of an index that the host's configuration names. A path
+    has a slash, or ends in .vp or .wkp.
 
     With --upgrade, a new version of a running plugin is started beside the old one and takes over
     when it is ready. If it does not get ready, the old one serves on.
@@ -101,6 +107,7 @@ def install(
         pinned = f"{wanted[row].partition('#sha256=')[0]}#sha256={change['digest']}"
         return {**body, "sources": [pinned], "grant": ["*"]}
 
+    _note_on_paths(sources, host.as_json)
     _change(host, "/api/install", body, progress, again)
 
 
@@ -189,14 +196,16 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, callback=check_words)
 @click.option(
-    "--exit-code", is_flag=True, help="End with 1 if any plugin is outdated, or cannot be told."
+    "--exit-code",
+    is_flag=True,
+    help="End with 1 if any plugin is outdated or was withdrawn, or cannot be told.",
 )
 @asks_host
 def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
     """Show what the sources of plugins have now. Nothing is changed."""
     found = host.post("/api/outdated", {"names": list(names)})["plugins"]
     host.show(found, print_outdated)
-    is_any = any(one["state"] != "current" for one in found)
+    is_any = any(one["state"] != "current" or one["yanked"] for one in found)
     host.exit(FAILED if exit_code and is_any else 0)
 
 
@@ -247,10 +256,26 @@ def _checked(digest: str) -> str:
     return digest
 
 
+def _note_on_paths(sources: Sequence[str], as_json: bool) -> None:
+    """Say which names are those of files here too, which are not meant."""
+    for source in sources:
+        # `lexists`, because whoever sees a broken link there may mean it too.
+        if not as_json and split_request(source) is not None and os.path.lexists(source):
+            click.echo(
+                clean(
+                    f"note: {source} is looked up in the indexes; for the one in this directory, "
+                    f"write ./{source}"
+                ),
+                err=True,
+            )
+
+
 def _absolute(source: str) -> str:
-    """Make a path absolute, since the host works elsewhere; leave a URL as it is."""
+    """Make a path absolute, since the host works elsewhere; leave a URL or a name as it is."""
     from vconnect.settings.paths import absolute_path
 
+    if split_request(source.partition("#sha256=")[0]) is not None:
+        return source
     for prefix in ("file://./", "file://../"):
         if source.startswith(prefix):
             return f"file://{absolute_path(source.removeprefix('file://'))}"

@@ -41,9 +41,10 @@ _OPTIONS = {
 )
 @click.option(
     "--install",
-    metavar="URL",
+    metavar="SOURCE",
     multiple=True,
-    help="Install a package (a path or a URL) before starting. Can be repeated.",
+    help="Install a package (a path, a URL, or NAME[@RANGE] of an index) before starting. Can be "
+    "repeated.",
 )
 @click.option("--debug", is_flag=True, help="Debug mode: pass --debug to plugins, log more.")
 @click.option(

@@ -6,22 +6,28 @@ import asyncio
 import logging
 import random
 import threading
+from functools import partial
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
 from vconnect.errors import InstallError
-from vconnect.packages.source import Fetched, FetchLimits, Progress, Source
+from vconnect.packages.source import Edition, Fetched, FetchLimits, Progress, Source
 from vconnect.threads import in_thread
 
 from .hops import AgainError, Hops, system_words
-from .partial import Part, Parts, mark_of, new_part, why_not_continued
+from .partial import Part, Parts, mark_of, new_part, place_of, why_not_continued
 
 _WRITE_BYTES = 256 * 1024  # each write is a switch to a thread and back
 # Statuses of a client's mistake that are gone in a second too.
 _TRANSIENT = frozenset({408, 425, 429})
 
 _log = logging.getLogger(__name__)
+
+
+class _UnchangedError(Exception):
+    """The file is the one that is known."""
 
 
 class Download:
@@ -35,6 +41,7 @@ class Download:
         progress: Called after each chunk.
         limits: Timeouts and retries.
         parts: Keeps what arrived if this is interrupted; ``None`` to keep nothing.
+        known: What need not be sent again; ``None`` for nothing.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Download:
         progress: Progress | None,
         limits: FetchLimits,
         parts: Parts | None = None,
+        known: Edition | None = None,
     ) -> None:
         self._source = source.text
         self._target = target
@@ -54,6 +62,7 @@ class Download:
         self._progress = progress
         self._limits = limits
         self._parts = parts
+        self._known = known
         self._hops = Hops(source, allow_insecure_http=allow_insecure_http, limits=limits)
         self._part: Part | None = None
 
@@ -67,6 +76,8 @@ class Download:
         """
         try:
             return await self._run()
+        except _UnchangedError:
+            return Fetched(self._target, edition=self._known, is_unchanged=True)
         except InstallError as error:
             if self._part is None or not self._part.is_kept:
                 raise
@@ -88,11 +99,13 @@ class Download:
         except TimeoutError:
             words = f"not finished within {self._limits.total_timeout:g} s"
             raise self._hops.failure(words) from None
+        mark = part.mark
         try:
             digest = await in_thread(None, part.complete, self._target)
         except OSError as error:
             raise self._disk_failure(error) from error
-        return Fetched(self._target, digest, part.size)
+        edition = Edition(mark.etag, mark.place) if mark is not None else None
+        return Fetched(self._target, digest, part.size, edition)
 
     async def _with_retries(self, part: Part) -> None:
         delay = self._limits.retry_delay
@@ -111,7 +124,7 @@ class Download:
 
     async def _attempt(self, part: Part) -> None:
         try:
-            async with self._hops.answer(part.conditions) as answer:
+            async with self._hops.answer(partial(self._conditions, part)) as answer:
                 total = await self._accept(answer, part)
                 await self._save(answer, part, total)
         except TimeoutError as error:
@@ -126,6 +139,13 @@ class Download:
         except aiohttp.ClientError as error:
             raise self._hops.failure("the response is not valid HTTP") from error
 
+    def _conditions(self, part: Part, url: URL) -> dict[str, str]:
+        """Return the headers that ask an address for what is missing only."""
+        conditions = part.conditions(url)
+        if self._known is not None and self._known.place == place_of(url):
+            conditions["If-None-Match"] = self._known.etag
+        return conditions
+
     async def _accept(self, answer: aiohttp.ClientResponse, part: Part) -> int | None:
         """Decide whether a response continues the part or begins it anew.
 
@@ -134,6 +154,8 @@ class Download:
         """
         # What was asked of the last hop, which need not be where the part is from.
         asked_for_rest = "Range" in answer.request_info.headers
+        if answer.status == 304 and "If-None-Match" in answer.request_info.headers:
+            raise _UnchangedError
         if asked_for_rest and answer.status == 206 and part.mark is not None:
             if why := why_not_continued(answer.headers, part.mark, part.size):
                 await self._begin(part)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,20 @@ def test_paths_are_made_absolute_because_the_host_works_elsewhere(host: Host) ->
     assert method == "install"
     assert sources == [os.path.abspath("x.vp"), "https://example.com/y.vp"]  # noqa: PTH100
     assert (options["upgrade"], options["start"], options["dry_run"]) == (False, True, False)
+
+
+def test_names_are_for_the_indexes_of_the_host(
+    host: Host, capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example").mkdir()
+    assert host.vconnect("install", "example", "chat@^1.2", "other#sha256=" + "ab" * 32) == 0
+    _, (sources,), _ = host.asked
+    assert sources == ["example", "chat@^1.2", "other#sha256=" + "ab" * 32]
+    assert capsys.readouterr().err == (
+        "note: example is looked up in the indexes; for the one in this directory, write "
+        "./example\n"
+    )
 
 
 def test_a_row_says_what_became_of_a_plugin(host: Host, capsys: Printed) -> None:

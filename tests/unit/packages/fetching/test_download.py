@@ -26,6 +26,8 @@ from tests.support.download_kit import (
 
 from vconnect.durable import try_lock
 from vconnect.errors import InstallError, VerificationError
+from vconnect.packages.fetch import fetch
+from vconnect.packages.source import Edition, parse_source
 from vconnect.store.installer import PluginInstaller
 
 
@@ -351,3 +353,35 @@ async def test_what_is_a_day_old_goes_when_the_host_starts(server: Server, tmp_p
     os.utime(parts(tmp_path)[0], (0, 0))
     installer.discover()
     assert parts(tmp_path) == []
+
+
+# --- what is there already -------------------------------------------------------------------
+
+
+async def test_what_is_known_is_not_sent_again(server: Server, tmp_path: Path) -> None:
+    source = parse_source(f"{server.base}/a.vp?signed=1")
+    server.answers = [answer(ETag=ETAG)]
+    first = await fetch(source, tmp_path, max_bytes=1 << 20, limits=LIMITS)
+    assert first.edition is not None
+    assert first.edition.etag == ETAG
+    first.path.unlink()
+    server.answers = [answer("304 Not Modified", b"")]
+    # What changes in an address from day to day is no reason.
+    again = parse_source(f"{server.base}/a.vp?signed=2")
+    found = await fetch(again, tmp_path, max_bytes=1 << 20, limits=LIMITS, known=first.edition)
+    assert (found.is_unchanged, found.edition) == (True, first.edition)
+    assert f"if-none-match: {ETAG}" in server.requests[-1].lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_another_place_is_asked_for_everything(server: Server, tmp_path: Path) -> None:
+    known = Edition(ETAG, "elsewhere")
+    server.answers = [redirect("/b.vp"), answer(ETag=None)]
+    source = parse_source(f"{server.base}/a.vp")
+    found = await fetch(source, tmp_path, max_bytes=1 << 20, limits=LIMITS, known=known)
+    assert (found.is_unchanged, found.edition) == (False, None)
+    assert all("if-none-match" not in one.lower() for one in server.requests)
+    found.path.unlink()
+    server.answers = [answer("304 Not Modified", b"")]
+    with pytest.raises(InstallError, match="status 304"):
+        await fetch(source, tmp_path, max_bytes=1 << 20, limits=LIMITS, known=known)
