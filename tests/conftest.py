@@ -1,9 +1,9 @@
 """What every test gets: the modules beside this file, its event loops, and a look at what it left.
 
 A test that is marked ``both_loops`` (or whose module says ``pytestmark = pytest.mark.both_loops``)
-runs on asyncio and on uvloop; all others run on asyncio. If it is ``slow`` too, it runs on uvloop
-only, which hosts use. What is ``nightly`` takes long and resembles a test that runs always. With
-``TEST_ALL=1``, as in ``make test-slow``, both run, and slow tests on both loops.
+runs on asyncio and on uvloop; all others run on asyncio. If it is ``slow``, or in ``tests/fault``,
+it runs on uvloop only, which hosts use. What is ``nightly`` takes long and resembles a test that
+runs always. With ``TEST_ALL=1``, as in ``make test-slow``, all run, on both loops.
 
 After every test nothing of it may be left: no child process, no descriptor, no thread, no task,
 and nothing that only the event loop's exception handler heard of. What fixtures of a wider scope
@@ -69,7 +69,8 @@ def pytest_asyncio_loop_factories(
     }
     if uvloop is not None and item.get_closest_marker("both_loops") is not None:
         factories["uvloop"] = uvloop.new_event_loop
-        if item.get_closest_marker("slow") is not None and not _EVERYTHING:
+        is_long = item.get_closest_marker("slow") is not None or _is_in(item, "fault")
+        if is_long and not _EVERYTHING:
             del factories["asyncio"]
     return factories
 
@@ -191,6 +192,16 @@ def pytest_configure(config: pytest.Config) -> None:
 _FOLDERS = ("integration", "fault", "fuzz", "machine")
 
 
+def _is_in(item: pytest.Item, folder: str) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent / folder)
+
+
+def _is_for_the_night(item: pytest.Item) -> bool:
+    # Whole hosts choose their loop by an option.
+    is_on_the_other_loop = _is_in(item, "fault") and "--no-uvloop" in item.name
+    return item.get_closest_marker("nightly") is not None or is_on_the_other_loop
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with the name of its folder, and leave out what only runs at night."""
     tests = Path(__file__).parent
@@ -199,7 +210,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             folder = item.path.relative_to(tests).parts[0]
             if folder in _FOLDERS:
                 item.add_marker(getattr(pytest.mark, folder))
-    left = [item for item in items if item.get_closest_marker("nightly") is not None]
+    left = [item for item in items if _is_for_the_night(item)]
     if left and not _EVERYTHING:
         config.hook.pytest_deselected(items=left)  # so that it is told
         items[:] = [item for item in items if item not in left]

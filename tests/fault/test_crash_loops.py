@@ -49,7 +49,7 @@ def starts(lab: Lab, plugin: str) -> int:
     return (lab.plugins / plugin / "starts").read_text().count("\n")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(WINDOW_S + 2 * DEADLINE_S)
 def test_a_plugin_that_falls_for_ever_is_started_six_times_a_minute_at_most(
     labs: list[Lab],

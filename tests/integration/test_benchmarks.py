@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "benchmarks").glob("bench_*.py"))
+_LONG = ("bench_scale.py",)  # a thousand plugins
 
 
 def pytest_in_root(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +26,10 @@ def pytest_in_root(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 # The rows beside gRPC and ZeroMQ have their rivals only where those are installed.
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[pytest.mark.nightly] * (file in _LONG)) for file in FILES],
+)
 def test_every_way_of_a_benchmark_runs_once(file: str) -> None:
     done = pytest_in_root(f"benchmarks/{file}", "--benchmark-disable")
     assert done.returncode == 0, done.stdout

@@ -65,7 +65,8 @@ def test_it_signs_with_our_key(options: list[str]) -> None:
     verified("ours.pub")
 
 
-@pytest.mark.parametrize("has_password", [False, True])
+# Its keys with a password take seconds and a gigabyte each time; signing with one runs always.
+@pytest.mark.parametrize("has_password", [False, pytest.param(True, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("kind", [[], ["-l"], ["-t", "what it is"]])
 def test_we_verify_its(has_password: bool, kind: list[str]) -> None:
     said = "a password\na password\n" if has_password else ""

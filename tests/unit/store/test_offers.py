@@ -9,6 +9,7 @@ from tests.support.package_kit import SCRIPT
 
 from vconnect.errors import InstallError, VerificationError
 from vconnect.packages.manifest import Manifest
+from vconnect.packages.semver import parse_range
 from vconnect.packages.source import parse_source
 from vconnect.packages.wanted import Wanted
 from vconnect.store.offers import Offer, check_contents, check_digest, check_found
@@ -45,8 +46,7 @@ def test_contents_that_could_be_installed_nowhere(tmp_path: Path, fields, words:
 
 
 def test_what_an_index_has_called_otherwise_is_refused() -> None:
-    fields = dict.fromkeys(Wanted.__struct_fields__, "")
-    wanted = Wanted(**{**fields, "name": "x", "version": "1", "index": "https://x/"})
+    wanted = Wanted(name="x", versions=parse_range("*"), version="1", index="https://x/")
     check_found(wanted, Offer("x", "1", "ab"))
     for offer in (Offer("y", "1", "ab"), Offer("x", "2", "ab")):
         with pytest.raises(VerificationError, match="leads to"):
