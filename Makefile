@@ -48,8 +48,10 @@ run: $(BUILT)
 check: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m "not slow and not integration and not fault and not machine"
 
+# What needs no processes of its own runs on all processors, the rest alone.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto tests/unit tests/vectors
+	$(BIN)/python -m pytest --ignore=tests/unit --ignore=tests/vectors
 
 # What takes more than two seconds each, kills, floods and full disks. `make test` runs slow tests on
 # one event loop, and leaves out what is marked as nightly.

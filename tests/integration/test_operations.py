@@ -495,6 +495,18 @@ async def test_what_was_changed_by_hand_is_mended_by_an_installation(lab: Lab, r
     assert runtime.summary("one").pid is None, "the operator has stopped it"
 
 
+async def test_a_start_that_switches_keeps_no_more_versions(lab: Lab, runtime) -> None:
+    await runtime.packages.install([package(lab, "1")])
+    await runtime.packages.install([package(lab, "2")], upgrade=True)
+    await runtime.stop_plugin("one")
+    await runtime.packages.install([package(lab, "3")], upgrade=True)
+    await runtime.start_plugin("one")
+    async with asyncio.timeout(10):
+        while len(found := await runtime.packages.versions("one")) > 2:
+            await asyncio.sleep(0.01)
+    assert {one.version for one in found} == {"2", "3"}
+
+
 async def test_nobody_goes_back_to_what_was_changed_by_hand(lab: Lab, runtime) -> None:
     first = package(lab, "1")
     await runtime.packages.install([first])

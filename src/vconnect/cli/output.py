@@ -189,6 +189,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             print_done(row)
 
 
+def print_planned(rows: Sequence[Mapping[str, Any]], action: str) -> None:
+    """Print which plugins an action would be done to."""
+    for row in rows:
+        if "error" in row:
+            click.echo(clean(f"{row['name']}: {row['error']['message']}"), err=True)
+        else:
+            click.echo(clean(f"would {action} {row['name']}, which is {row['status']}"))
+
+
 def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
     """Print what became of each plugin, in one line each."""
     if not changes:

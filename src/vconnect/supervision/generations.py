@@ -39,6 +39,11 @@ class Generations:
         return [one for one in (self.successor, self.current) if one is not None]
 
     @property
+    def ready_trial(self) -> Instance | None:
+        """The instance that is ready with a version that is not current yet, if there is one."""
+        return next((one for one in self.present if one.trial and one.is_ready), None)
+
+    @property
     def all(self) -> list[Instance]:
         """Every instance, including those that are leaving."""
         return [*self.present, *self._leaving]

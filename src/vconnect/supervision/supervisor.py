@@ -239,7 +239,7 @@ class Supervisor:
             await self._rest_stopped()
         elif order is Order.RESTART and successor is not None:
             await self._overtake_successor(successor)
-        elif (ready := self._ready_trial()) is not None:
+        elif (ready := self._generations.ready_trial) is not None:
             await self._make_current(ready)
         elif order is Order.RESTART and current is not None and self._may_overlap(current):
             await self._with_slot(self._begin_successor)
@@ -340,10 +340,6 @@ class Supervisor:
             self._begin_serving(instance)
         self._wake.set()
 
-    def _ready_trial(self) -> Instance | None:
-        ready = (one for one in self._generations.present if one.trial and one.is_ready)
-        return next(ready, None)
-
     async def _make_current(self, instance: Instance) -> None:
         """Make the version of a ready instance current, then let it serve."""
         assert instance.trial is not None
@@ -354,11 +350,14 @@ class Supervisor:
             instance.condemn(failed_start(Substate.SPAWN_FAILED, reason, Ended.PERMANENT))
             return
         instance.trial = None
+        is_alone = instance is self._generations.current
         # If it has ended meanwhile or lost its connection, the old process serves on for now.
         if instance.is_ready and instance.is_alive:
             self._begin_serving(instance)
         else:
             self._launcher.adopt(self.plugin, instance)
+        if is_alone:  # otherwise the old one does it when it leaves
+            await self._trials.collect()
 
     def _fall_back(self, trial: InstalledVersion, reason: str) -> None:
         """Start the current version after the failure of a new one, as part of the same order."""

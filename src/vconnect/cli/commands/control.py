@@ -21,6 +21,7 @@ from vconnect.cli.output import (
     print_host,
     print_json,
     print_outcome,
+    print_planned,
     print_plugin,
     print_plugins,
     print_rows,
@@ -68,8 +69,14 @@ class RunningHost:
 
         return self.post(plugin_route(name, action))
 
-    def act_on(self, names: Sequence[str], everybody: bool, action: str) -> None:
+    def act_on(
+        self, names: Sequence[str], everybody: bool, action: str, *, dry_run: bool = False
+    ) -> None:
         """Do the same with several plugins at once; print what came of it, and exit."""
+        if dry_run:
+            rows = self._ask(lambda client: _act_on(client, self.choose, names, everybody, ""))
+            self.show(rows, lambda rows: print_planned(rows, action))
+            self.exit(worst(exit_code_of(row["error"]["code"]) for row in rows if "error" in row))
         if len(names) == 1 and not everybody and not _is_pattern(names[0]):
             plugin = self.act(names[0], action)
             self.show(plugin, print_done)
@@ -154,12 +161,15 @@ async def _act_on(
     everybody: bool,
     action: str,
 ) -> list[Any]:
+    """Ask for an action on each plugin, or with an empty one for its summary."""
     import asyncio
 
     from vconnect.admin.client import plugin_route
 
     async def act(name: str) -> Any:
         try:
+            if not action:
+                return await client.get(plugin_route(name, "status"))
             return await client.post(plugin_route(name, action))
         except AdminError as error:
             return {"name": name, "error": {"code": error.code, "message": str(error)}}
@@ -214,6 +224,13 @@ def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     return names_argument(everybody(asks_host(wrapper)))
 
 
+def on_running(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments that choose plugins, and ``--dry-run``."""
+    return click.option(
+        "--dry-run", is_flag=True, help="Show which plugins are meant, and do nothing."
+    )(on_plugins(command))
+
+
 @click.command("list")
 @click.option("--versions", metavar="NAME", callback=check_word, help="List the versions of NAME.")
 @asks_host
@@ -241,59 +258,59 @@ def status(host: RunningHost, name: str | None) -> None:
 
 
 @click.command()
-@on_plugins
-def start(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def start(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Start plugins and wait until they are ready.
 
     NAME may be a pattern, such as 'chat-*'.
     """
-    host.act_on(names, everybody, "start")
+    host.act_on(names, everybody, "start", dry_run=dry_run)
 
 
 @click.command()
-@on_plugins
-def stop(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def stop(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Stop plugins and wait until their last processes have ended.
 
     NAME may be a pattern, such as 'chat-*'. The exit code is 1 if a later start or restart has
     overtaken the stop.
     """
-    host.act_on(names, everybody, "stop")
+    host.act_on(names, everybody, "stop", dry_run=dry_run)
 
 
 @click.command()
-@on_plugins
-def restart(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def restart(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Start new processes of plugins, which take over from the running ones.
 
     NAME may be a pattern, such as 'chat-*'.
     """
-    host.act_on(names, everybody, "restart")
+    host.act_on(names, everybody, "restart", dry_run=dry_run)
 
 
 @click.command()
-@on_plugins
-def enable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def enable(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Allow plugins to be started again, and start them."""
-    host.act_on(names, everybody, "enable")
+    host.act_on(names, everybody, "enable", dry_run=dry_run)
 
 
 @click.command()
-@on_plugins
-def disable(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def disable(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Stop plugins; nobody starts them until they are enabled, not even the next host."""
-    host.act_on(names, everybody, "disable")
+    host.act_on(names, everybody, "disable", dry_run=dry_run)
 
 
 @click.command()
-@on_plugins
-def release(host: RunningHost, names: Sequence[str], everybody: bool) -> None:
+@on_running
+def release(host: RunningHost, names: Sequence[str], everybody: bool, dry_run: bool) -> None:
     """Lift the quarantine of plugins, so that they get these events again.
 
     An event is quarantined for a plugin that has crashed with it twice. A start, a restart, and
     another version of the plugin release it too.
     """
-    host.act_on(names, everybody, "release")
+    host.act_on(names, everybody, "release", dry_run=dry_run)
 
 
 @click.command()

@@ -91,6 +91,19 @@ def test_actions_say_where_the_plugin_is_then(admin: str, capsys: Printed) -> No
     )
 
 
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "enable", "disable", "release"])
+def test_a_dry_run_says_which_plugins_are_meant(
+    admin: str, manager: FakeManager, capsys: Printed, action: str
+) -> None:
+    assert vconnect(action, "ex*", "--dry-run", "--admin", admin) == 0
+    assert capsys.readouterr().out == f"would {action} example, which is Running\n"
+    assert vconnect(action, "--all", "--dry-run", "--json", "--admin", admin) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["example", "broken"]
+    assert vconnect(action, "nobody", "--dry-run", "--admin", admin) == 4
+    assert "no such plugin" in capsys.readouterr().err
+    assert manager.summary("example").status == "Running"
+
+
 def test_an_action_as_json_is_the_summary(admin: str, capsys: Printed) -> None:
     assert vconnect("restart", "example", "--json", "--admin", admin) == 0
     assert json.loads(capsys.readouterr().out)["generation"] == 2
