@@ -140,7 +140,7 @@ async def test_a_version_that_ends_while_it_is_made_current_has_been_ready(stage
     with pytest.raises(PluginStartError):
         await order
     assert stage.plugin.current_version == version()
-    assert stage.releases.told == ["current 2", "collect"]
+    assert stage.releases.told == ["current 2"]
 
 
 async def test_a_failure_that_cannot_be_recorded_is_a_warning(caplog):
