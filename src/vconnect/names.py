@@ -69,6 +69,18 @@ PATTERN_RULE = "an event (message.incoming), a family (message), or a wildcard (
 _PATTERN = re.compile(r"\*\*?|[^*\s]+(\.\*\*?)?")
 
 
+_ALIKE = str.maketrans({"0": "o", "O": "o", "1": "l", "I": "l", ".": "", "-": "", "_": ""})
+
+
+def look_alike(name: str) -> str:
+    """Return what a canonical name looks like: equal for names that people take for each other.
+
+    >>> look_alike("Word_Filter") == look_alike("w0rd-fi1ter")
+    True
+    """
+    return name.translate(_ALIKE).lower()
+
+
 def is_interface(text: str) -> bool:
     """Return whether a text is an interface, see `INTERFACE_RULE`."""
     return _INTERFACE.fullmatch(text) is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.lab import Lab, until, until_status
+from tests.support.lab import ECHO, Lab, until, until_status
 
 from vconnect import PluginRuntimeManager
 from vconnect.errors import ConflictError, InstallError, PluginError
@@ -505,6 +505,23 @@ async def test_a_start_that_switches_keeps_no_more_versions(lab: Lab, runtime) -
         while len(found := await runtime.packages.versions("one")) > 2:
             await asyncio.sleep(0.01)
     assert {one.version for one in found} == {"2", "3"}
+
+
+async def test_a_name_that_looks_like_another_one_is_refused(lab: Lab, runtime) -> None:
+    def named(name: str) -> str:
+        made = lab.source(name, ECHO, below="named", version="1")
+        return str(pack(made, lab.directory / f"{name}.vp").path)
+
+    await runtime.packages.install([named("word-filter")])
+    for name in ("wordfilter", "word_filter", "w0rd-filter", "Word-Filter", "word-fi1ter"):
+        (made,) = await runtime.packages.install([named(name)])
+        assert (made.result, made.code) == ("failed", "conflict"), name
+    assert "looks like word-filter, which word-filter has" in made.reason
+    assert not (lab.plugins / "word-fi1ter").exists()
+    (made,) = await runtime.packages.install([named("word_filter")], allow_similar=True)
+    assert made.result == "installed"
+    (made,) = await runtime.packages.install([named("word-filters")])
+    assert made.result == "installed"
 
 
 async def test_nobody_goes_back_to_what_was_changed_by_hand(lab: Lab, runtime) -> None:

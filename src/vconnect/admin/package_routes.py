@@ -31,6 +31,7 @@ class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: bool = True
     frozen: bool = False
     grant: list[str] | None = None
+    allow_similar: bool = False
     dry_run: bool = False
 
 
@@ -115,6 +116,7 @@ class _Routes:
                 start=body.start,
                 frozen=body.frozen,
                 grant=body.grant,
+                allow_similar=body.allow_similar,
                 dry_run=body.dry_run,
                 by=who_asks(request),
             ),

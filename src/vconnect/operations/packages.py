@@ -42,7 +42,7 @@ from vconnect.threads import in_thread
 from . import removal, service
 from .changes import Change, Outcome, audit, failure, given_up, this_user
 from .queries import PackageQueries, several
-from .requirements import check_versions
+from .requirements import check_similar_names, check_versions
 from .rows import change_of, gone, noted, preview, waits_for_consent
 from .turns import Turns
 from .versions import source_of, target_of
@@ -104,6 +104,7 @@ class Packages(PackageQueries):
         start: bool = True,
         frozen: bool = False,
         grant: Collection[str] | None = None,
+        allow_similar: bool = False,
         dry_run: bool = False,
         by: str = "",
         report: Report | None = None,
@@ -120,6 +121,7 @@ class Packages(PackageQueries):
             grant: The permissions that the packages may have, besides those that their plugins had
                 before; ``("*",)`` for what they ask for. By default one that asks for more is
                 refused with ``consent_required``.
+            allow_similar: Whether a new plugin may have a name that looks like another one's.
             dry_run: Fetch and check only.
             by: Who asks for it; by default the user of this process.
             report: Called during downloads, with how far they are.
@@ -134,6 +136,7 @@ class Packages(PackageQueries):
                 start=start,
                 frozen=frozen,
                 grant=grant,
+                allow_similar=allow_similar,
                 dry_run=dry_run,
             )
 
@@ -331,6 +334,7 @@ class Packages(PackageQueries):
         frozen: bool = False,
         grant: Collection[str] | None = None,
         consent: str = "",
+        allow_similar: bool = False,
         dry_run: bool = False,
         only: str = "",
     ) -> Change:
@@ -347,6 +351,8 @@ class Packages(PackageQueries):
             await turn.enter_async_context(self._turns.of(offer.plugin))
             before = await in_thread(None, self._current, offer.plugin)
             self._check(offer, before, may_replace=may_replace, only=only)
+            if before is None and not (allow_similar or consent):
+                check_similar_names(offer, self._registry)
             if before is None or before.digest != offer.digest:
                 check_versions(offer, self._registry)
             if frozen:

@@ -1,10 +1,11 @@
-"""Whether the versions of plugins that require each other fit."""
+"""Whether a package fits the plugins that are there: their versions, and their names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from vconnect.errors import ConflictError
+from vconnect.names import look_alike
 from vconnect.plugins.registry import Registry
 from vconnect.store.offers import Offer
 
@@ -37,6 +38,27 @@ def check_versions(offer: Offer, registry: Registry) -> None:
         raise ConflictError(
             f"{offer.plugin} {offer.version} does not fit what others require: {'; '.join(broken)}"
         )
+
+
+def check_similar_names(offer: Offer, registry: Registry) -> None:
+    """Refuse a new plugin whose name people would take for that of another one.
+
+    Args:
+        offer: What would be installed.
+        registry: The plugins.
+
+    Raises:
+        ConflictError: It has such a name.
+    """
+    names = offer.manifest.names if offer.manifest is not None else {offer.plugin}
+    for other in registry:
+        for known in other.aliases():
+            for name in names:
+                if name != known and look_alike(name) == look_alike(known):
+                    raise ConflictError(
+                        f"{offer.plugin}: the name {name} looks like {known}, which {other.name} "
+                        "has; if that is meant, use --allow-similar"
+                    )
 
 
 def _broken_by(offer: Offer, registry: Registry) -> Iterable[str]:

@@ -27,6 +27,7 @@ BY = f"uid {os.geteuid()} ({getpass.getuser()}) over the administration socket"
                 "upgrade": True,
                 "start": True,
                 "frozen": False,
+                "allow_similar": False,
                 "grant": None,
                 "dry_run": False,
                 "by": BY,

@@ -60,6 +60,9 @@ def _consent(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--start/--no-start", default=True, help="Start the plugins.  [default: --start]")
 @click.option("--sha256", metavar="HEX", help="The digest that the package must have.")
 @click.option("--frozen", is_flag=True, help="Install only exactly what vconnect.lock has.")
+@click.option(
+    "--allow-similar", is_flag=True, help="Accept a name that looks like that of another plugin."
+)
 @_dry_run
 @_progress
 @asks_host
@@ -71,6 +74,7 @@ def install(
     start: bool,
     sha256: str | None,
     frozen: bool,
+    allow_similar: bool,
     dry_run: bool,
     progress: ProgressKind,
     grant: list[str] | None,
@@ -98,6 +102,7 @@ def install(
         "upgrade": upgrade,
         "start": start,
         "frozen": frozen,
+        "allow_similar": allow_similar,
         "grant": grant,
         "dry_run": dry_run,
     }
