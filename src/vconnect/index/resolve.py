@@ -150,8 +150,8 @@ def _platforms(version: IndexedVersion) -> str:
 def _why_none(plugin: IndexedPlugin, there: Sequence[IndexedVersion], wanted: Wanted) -> str:
     if there:
         return (
-            f"{wanted.name} {there[0].version} was withdrawn: {there[0].yanked}; no other version "
-            f"is in {wanted.versions.text or 'the index'}"
+            f"{wanted.name} {there[0].version} was withdrawn: {there[0].yanked}; the index has no "
+            f"other version{f' in {wanted.versions.text}' if wanted.versions.text else ''}"
         )
     known = [one.version for one in plugin.versions if one.yanked is None]
     more = ", …" if len(known) > _SHOWN else ""
