@@ -98,7 +98,7 @@ def test_what_was_withdrawn_is_taken_only_if_it_is_locked() -> None:
     assert chosen(*versions, locked="2")[0] == "2"
     assert chosen(*versions, locked="2", is_upgrade=True)[0] == "2"
     words = refusal(*versions, range_="2")
-    assert words == "a 2 was withdrawn: loses data; no other version is in 2"
+    assert words == "a 2 was withdrawn: loses data; the index has no other version in 2"
 
 
 def test_the_file_that_fits_best() -> None:
