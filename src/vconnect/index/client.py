@@ -159,6 +159,7 @@ class Indexes:
             index=index.place,
             version=chosen.version.version,
             notes=(*owner.notes, *_notes_on(chosen, wanted)),
+            files={one.platform: (one.sha256, one.size) for one in chosen.version.files},
         )
         return _source_of(
             index, chosen.file, wanted, allow_insecure_http=self._live.now.allow_insecure_http

@@ -17,7 +17,6 @@ from typing import Protocol
 import msgspec
 
 from vconnect.errors import (
-    ConfigError,
     ConflictError,
     ConsentRequiredError,
     InstallError,
@@ -27,7 +26,7 @@ from vconnect.errors import (
 )
 from vconnect.index.client import Indexes
 from vconnect.packages.progress import Report, metered
-from vconnect.packages.source import platform_name, shown_source
+from vconnect.packages.source import shown_source
 from vconnect.plugins.catalog import Catalog
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -356,7 +355,14 @@ class Packages(PackageQueries):
             if before is None or before.digest != offer.digest:
                 check_versions(offer, self._registry)
             if frozen:
-                await in_thread(None, self._check_frozen, offer)
+                await in_thread(
+                    None,
+                    self._store.check_frozen,
+                    offer.plugin,
+                    offer.version,
+                    offer.digest,
+                    offer.manifest,
+                )
             known = await in_thread(None, self._store.consent_before, offer.plugin)
             granted = configured_grant(known, consent) if consent else grant
             if offer.granted is not None:
@@ -427,13 +433,6 @@ class Packages(PackageQueries):
                 f"{offer.plugin} is installed ({version}), and the package is version "
                 f"{offer.version or 'unknown'}; to replace it, use --upgrade"
             )
-
-    def _check_frozen(self, offer: Offer) -> None:
-        if self._store.locks is None:
-            raise ConfigError(
-                "this host has no lock file; set lock_file, or start it with --config"
-            )
-        self._store.locks.check_frozen(offer.plugin, offer.version, offer.digest, platform_name())
 
     def _current(self, plugin: str) -> InstalledVersion | None:
         return self._store.home(plugin).current()

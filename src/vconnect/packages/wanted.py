@@ -20,6 +20,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         index: The index that has it, without credentials; empty before it was looked up.
         version: The version that was chosen there.
         notes: What the operator should know about that.
+        files: The sha256 and the size of the version's file for each platform.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     index: str = ""
     version: str = ""
     notes: tuple[str, ...] = ()
+    files: dict[str, tuple[str, int]] = {}
 
     @property
     def text(self) -> str:

@@ -406,9 +406,9 @@ class PluginInstaller:
         version = self.store.home(plugin.home.name).find(digest)
         if version is None or not is_sound(version):
             return None  # changed by hand: it is unpacked again
-        self.store.check_locked(plugin.home.name, version.version, digest)
-        signing.check_stored(version.name, version.signer)
         manifest = read_manifest_if_any(version.package / MANIFEST_NAME)
+        self.store.check_locked(plugin.home.name, version.version, digest, manifest)
+        signing.check_stored(version.name, version.signer)
         offer = Offer(plugin.home.name, version.version, digest, manifest=manifest, is_stored=True)
         granted = offer.asked if version.granted is None else version.granted
         return _Found(offer._replace(granted=granted))
@@ -442,7 +442,7 @@ class PluginInstaller:
         manifest = unpacked.manifest
         self._check_manifest(manifest, unpacked.path, origin)
         find_need(unpacked.path)  # before anything is asked about it
-        self.store.check_locked(manifest.plugin, manifest.version, digest)
+        self.store.check_locked(manifest.plugin, manifest.version, digest, manifest)
         before = self.store.signer_before(manifest.plugin)
         receipt = Receipt(
             signer=signing.confirm(signer, manifest.plugin, manifest.version, digest, before),
@@ -454,6 +454,7 @@ class PluginInstaller:
             requested=source.wanted.text if source.wanted is not None else "",
             index=source.wanted.index if source.wanted is not None else "",
             time=time.time(),
+            platforms=source.wanted.files if source.wanted is not None else {},
         )
         offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
         return _Found(offer, unpacked.path, receipt)

@@ -126,6 +126,7 @@ class Receipt(ReceiptHead, frozen=True, kw_only=True):
         index: The index that had it, without credentials.
         time: When, in Unix seconds.
         files: Each file's sha256, and whether it is executable.
+        platforms: The sha256 and the size of the package for each platform, if an index has them.
     """
 
     tree: str = ""
@@ -135,6 +136,7 @@ class Receipt(ReceiptHead, frozen=True, kw_only=True):
     index: str = ""
     time: float = 0.0
     files: dict[str, tuple[str, bool]] = {}
+    platforms: dict[str, tuple[str, int]] = {}
 
     @property
     def origin(self) -> str:

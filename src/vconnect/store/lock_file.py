@@ -24,6 +24,7 @@ from .locks import locked
 
 FORMAT = 1
 _MODE = 0o644
+_ANY = "any"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = "# Written by vconnect. Commit it: it says which packages were meant.\n"
@@ -68,6 +69,10 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     )
     files: dict[str, LockedFile] = {}
 
+    def file_for(self, platform: str) -> LockedFile | None:
+        """Return the package file for a platform; ``any`` is for each."""
+        return self.files.get(platform) or self.files.get(_ANY)
+
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
@@ -99,9 +104,10 @@ class LockFile:
             ConfigError: See `entries`.
         """
         entry = self.entries().get(plugin)
-        if entry is None or entry.version != version or platform not in entry.files:
+        file = entry.file_for(platform) if entry is not None else None
+        if entry is None or entry.version != version or file is None:
             return  # of another version, or on another platform: first use
-        meant = entry.files[platform].sha256
+        meant = file.sha256
         if meant != digest:
             raise VerificationError(
                 f"{plugin} {version} has sha256 {digest}, and {self.path} has {meant}: it was "
@@ -117,7 +123,7 @@ class LockFile:
             ConfigError: See `entries`.
         """
         entry = self.entries().get(plugin)
-        if entry is None or platform not in entry.files:
+        if entry is None or entry.file_for(platform) is None:
             raise VerificationError(
                 f"{plugin} {version} is not in {self.path} for {platform}; lock it by an "
                 "installation without --frozen"

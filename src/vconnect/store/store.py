@@ -24,7 +24,8 @@ from vconnect.durable import make_directories, replace_file, sync, try_lock
 from vconnect.environments.build import ENVIRONMENT
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.names import canonical_name
-from vconnect.packages.manifest import MANIFEST_NAME, read_manifest_if_any
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.packages.platforms import ANY
 from vconnect.packages.source import platform_name
 from vconnect.removal import remove_tree
 from vconnect.settings.paths import expand_home
@@ -255,7 +256,9 @@ class PluginStore:
         except InstallError as error:
             _log.warning("%s", error)
 
-    def check_locked(self, plugin: str, version: str, digest: str) -> None:
+    def check_locked(
+        self, plugin: str, version: str, digest: str, manifest: Manifest | None
+    ) -> None:
         """Refuse a package that is not the one that was locked under its version.
 
         Raises:
@@ -263,7 +266,22 @@ class PluginStore:
             ConfigError: The lock file cannot be used.
         """
         if self.locks is not None:
-            self.locks.check(plugin, version, digest, platform_name())
+            self.locks.check(plugin, version, digest, _platform_of(manifest))
+
+    def check_frozen(
+        self, plugin: str, version: str, digest: str, manifest: Manifest | None
+    ) -> None:
+        """Refuse a package that is not exactly what is locked.
+
+        Raises:
+            VerificationError: It is not, or nothing is locked.
+            ConfigError: The lock file cannot be used, or there is none.
+        """
+        if self.locks is None:
+            raise ConfigError(
+                "this host has no lock file; set lock_file, or start it with --config"
+            )
+        self.locks.check_frozen(plugin, version, digest, _platform_of(manifest))
 
     def lock(self, plugin: str) -> None:
         """Write down that the current version of a plugin is the one that is meant.
@@ -567,8 +585,20 @@ def _locked(version: InstalledVersion) -> Locked:
         tree=f"sha256:{receipt.tree}" if receipt.tree else "",
         signer=version.signer,
         permissions=granted_to(manifest, version).permissions if manifest is not None else (),
-        files={platform_name(): LockedFile(sha256=version.digest, size=receipt.size)},
+        files=_files_of(manifest, receipt),
     )
+
+
+def _files_of(manifest: Manifest | None, receipt: Receipt) -> dict[str, LockedFile]:
+    """Return the package files of a version: of every platform if an index has told of them."""
+    found = receipt.platforms or {_platform_of(manifest): (receipt.sha256, receipt.size)}
+    return {name: LockedFile(sha256=sha256, size=size) for name, (sha256, size) in found.items()}
+
+
+def _platform_of(manifest: Manifest | None) -> str:
+    """Return what a package is for. One that does not say so may be another one elsewhere."""
+    said = manifest.platform if manifest is not None else ""
+    return said if said not in ("", ANY) else platform_name()
 
 
 def _mark(text: str) -> str:

@@ -16,6 +16,7 @@ from tests.support.package_kit import leftovers
 from vconnect.errors import InstallError, UnknownPluginError, VerificationError
 from vconnect.index.build import withdraw
 from vconnect.index.client import Upgrade
+from vconnect.packages.source import platform_name
 from vconnect.packages.wanted import Wanted, parse_wanted
 from vconnect.settings.model import SourceOptions
 
@@ -64,6 +65,21 @@ async def test_a_name_is_installed_and_locked_with_its_index(tmp_path: Path, sit
     # What is locked is what is meant, until an upgrade is asked for.
     assert await host.install("example") == "1.0.0"
     assert await host.install("example", is_upgrade=True) == "1.1.0"
+
+
+async def test_the_files_of_all_platforms_are_locked(tmp_path: Path, site: Path) -> None:
+    document = json.loads((site / "index.json").read_text())
+    files = document["plugins"]["example"]["versions"][0]["files"]
+    files[0]["platform"] = platform_name()
+    files.append({**files[0], "platform": "darwin-arm64", "sha256": "ab" * 32, "size": 7})
+    (site / "index.json").write_text(json.dumps(document))
+    host = Host(tmp_path, site)
+    assert await host.install("example") == "1.1.0"
+    locks = host.installer.store.locks
+    assert locks is not None
+    locked = locks.entries()["example"].files
+    assert set(locked) == {platform_name(), "darwin-arm64"}
+    assert locked["darwin-arm64"].sha256 == "ab" * 32
 
 
 async def test_an_alias_is_the_plugin(tmp_path: Path, site: Path) -> None:

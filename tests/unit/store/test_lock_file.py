@@ -78,6 +78,15 @@ def test_frozen_means_exactly_this(
         file.check_frozen(name, version, sha256, platform)
 
 
+def test_a_file_for_any_platform_is_one_for_each(file: LockFile) -> None:
+    file.put(entry(platform="any"))
+    for platform in (LINUX, MAC, "any"):
+        file.check("example", "1.0", A, platform)
+        file.check_frozen("example", "1.0", A, platform)
+        with pytest.raises(VerificationError):
+            file.check("example", "1.0", B, platform)
+
+
 def test_platforms_of_a_version_come_together(file: LockFile) -> None:
     file.put(entry())
     file.put(entry(sha256=B, platform=MAC))

@@ -249,9 +249,9 @@ def test_what_is_locked_follows_what_is_current(tmp_path: Path) -> None:
     entry = store.locks.entries()["example"]
     (file,) = entry.files.values()
     assert (entry.version, file.sha256) == ("1", first.digest)
-    store.check_locked("example", "1", first.digest)
+    store.check_locked("example", "1", first.digest, None)
     with pytest.raises(VerificationError):
-        store.check_locked("example", "1", "0" * 64)
+        store.check_locked("example", "1", "0" * 64, None)
     store.uninstall("example")
     assert store.locks.entries() == {}
 
