@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vconnect import checks
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 from vconnect.packages.manifest_schema import manifest_schema
@@ -15,6 +16,7 @@ from vconnect.settings.schema import configuration_schema
 pytestmark = pytest.mark.usefixtures("clean_surroundings")
 
 Printed = pytest.CaptureFixture[str]
+SCHEMAS = Path(checks.__file__).parents[1] / "schemas"
 
 
 def vconnect(*arguments: str) -> int:
@@ -79,3 +81,13 @@ def test_exit_codes(path: str, exit_code: int, capsys: Printed) -> None:
     Path("a.vp").touch()
     assert vconnect("check", path) == exit_code
     assert path in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("what", "file"), [("manifest", "plugin.schema.json"), ("config", "vconnect.schema.json")]
+)
+def test_the_package_has_what_is_printed(what: str, file: str, capsys: Printed) -> None:
+    assert vconnect("schema", what) == 0
+    published = (SCHEMAS / file).read_text()
+    hint = f"write it anew: vconnect schema {what} > src/vconnect/schemas/{file}"
+    assert published == capsys.readouterr().out, hint
