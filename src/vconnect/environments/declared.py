@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
+from vconnect.bounds import cut
 from vconnect.durable import read_regular
 from vconnect.errors import InstallError
 from vconnect.version import host_version
@@ -21,12 +23,12 @@ from vconnect.version import host_version
 #: The distribution that has the kit for plugins. The host puts it into every environment.
 SDK = "vconnect"
 
+# Packages are not trusted, so the files are read in a time that grows with their size only.
 _MAX_BYTES = 1024 * 1024
 _MAX_REQUIREMENTS = 1000
-# PEP 723: the block of a script with its metadata.
-_BLOCK = re.compile(
-    r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$",
-)
+_MAX_CHARS = 1000
+# PEP 723: what is around the metadata in a script.
+_BEGIN, _END = "# /// script", "# ///"
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,14 +109,17 @@ def _text(file: Path) -> str:
 
 def _declared(origin: str, requirements: Iterable[str], python: str) -> Declared:
     kept, sdk = [], ""
+    requirements = list(requirements)
+    if len(requirements) > _MAX_REQUIREMENTS:
+        raise InstallError(
+            f"{origin}: {len(requirements)} dependencies; the limit is {_MAX_REQUIREMENTS}"
+        )
     for text in requirements:
         requirement = _requirement(text, origin)
         if canonicalize_name(requirement.name) == SDK:
             sdk = str(requirement.specifier)
         else:
             kept.append(str(requirement))
-    if len(kept) > _MAX_REQUIREMENTS:
-        raise InstallError(f"{origin}: {len(kept)} dependencies; the limit is {_MAX_REQUIREMENTS}")
     try:
         python = str(SpecifierSet(python))
     except InvalidSpecifier:
@@ -125,11 +130,17 @@ def _declared(origin: str, requirements: Iterable[str], python: str) -> Declared
 
 
 def _requirement(text: str, origin: str) -> Requirement:
+    if len(text) > _MAX_CHARS:
+        raise InstallError(f"{origin}: {cut(text)!r} has more than {_MAX_CHARS} characters")
     try:
         requirement = Requirement(text)
-    except InvalidRequirement as error:
+        if requirement.marker is not None:
+            requirement.marker.evaluate()
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:
         words = str(error).partition("\n")[0]
-        raise InstallError(f"{origin}: {text!r} is no requirement: {words}") from None
+        raise InstallError(f"{origin}: {cut(text)!r} is no requirement: {words}") from None
+    except RecursionError:
+        raise InstallError(f"{origin}: {cut(text)!r} is nested too deeply") from None
     if requirement.url:
         raise InstallError(
             f"{origin}: {text!r} has an address; only names and versions can be locked"
@@ -145,14 +156,27 @@ def _of_project(text: str, origin: str) -> _Found:
 
 
 def _of_script(text: str, origin: str) -> _Found:
-    blocks = [one for one in _BLOCK.finditer(text) if one["type"] == "script"]
+    blocks = list(_blocks(text))
     if not blocks:
         return None
     if len(blocks) > 1:
         raise InstallError(f"{origin}: has {len(blocks)} blocks of metadata; expected one")
-    lines = blocks[0]["content"].splitlines()
-    content = "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
-    return _of_table(_toml(content, origin), f"{origin}: the metadata")
+    return _of_table(_toml("\n".join(blocks[0]), origin), f"{origin}: the metadata")
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Yield the lines of each block that is closed, without their marks."""
+    block: list[str] | None = None
+    for line in map(str.rstrip, text.splitlines()):
+        if block is None:
+            block = [] if line == _BEGIN else None
+        elif line == _END:
+            yield block
+            block = None
+        elif line == "#" or line.startswith("# "):
+            block.append(line[2:])
+        else:
+            block = None  # it was never closed
 
 
 def _of_table(table: Any, origin: str) -> _Found:

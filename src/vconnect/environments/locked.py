@@ -26,9 +26,10 @@ _MAX_BYTES = 4 * 1024 * 1024
 _HEAD = "# vconnect requirements 1"
 _INPUTS = re.compile(rf"{_HEAD} (?P<digest>[0-9a-f]{{64}})")
 _PINNED = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>[^\s;]+)"
-    r"(?P<rest>(?:\s*;[^\\\n]*?)?(?:\s+--hash=sha256:[0-9a-f]{64})+)\s*"
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254})==(?P<version>[^\s;]{1,100})(?: ?;(?P<marker>.*))?"
 )
+_HASH = " --hash="
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Locked(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +76,11 @@ def parse_lock(text: str) -> Locked:
         raise InstallError(f"{LOCK} was not written by `vconnect pack --lock`; use that")
     versions: dict[str, str] = {}
     for line in _joined(body):
-        pinned = _PINNED.fullmatch(line)
-        if pinned is None:
+        pin, *hashes = line.split(_HASH)
+        pinned = _PINNED.fullmatch(pin)
+        # Nothing that could be an option, wherever a tool would look for one.
+        is_odd = " -" in pin or not hashes or not all(map(_SHA256.fullmatch, hashes))
+        if pinned is None or is_odd:
             raise InstallError(
                 f"{LOCK} has {line[:100]!r}; expected NAME==VERSION --hash=sha256:…; make it anew "
                 "with: vconnect pack --lock"
@@ -110,7 +114,13 @@ def check_lock(declared: Declared, lock: Locked) -> None:
 
 
 def _joined(text: str) -> list[str]:
-    """Return the lines with those that continue them, without comments."""
-    joined = re.sub(r"\s*\\\n\s*", " ", text)
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
-    return [line for line in lines if line]
+    """Return the lines with those that continue them, without comments and further spaces."""
+    lines, parts = [], []
+    for line in text.splitlines():
+        parts += line.removesuffix("\\").split()
+        if line.endswith("\\"):
+            continue
+        if joined := " ".join(parts).partition("#")[0].strip():
+            lines.append(joined)
+        parts = []
+    return [*lines, *([" ".join(parts)] if parts else [])]

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from vconnect.errors import InstallError
 from .locked import Locked
 
 _MAX_RECORD_BYTES = 16 * 1024 * 1024
+# What reading an archive raises if something is wrong with it, or if it is encrypted.
+_BROKEN = (
+    *(OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError),
+    *(EOFError, zlib.error, csv.Error, StopIteration),
+)
 
 
 def find_wheels(directories: Iterable[Path], lock: Locked) -> Iterator[Path]:
@@ -83,19 +89,22 @@ def _record(wheel: Path) -> Iterator[tuple[str, bytes]]:
             name = next(one for one in archive.namelist() if one.endswith(".dist-info/RECORD"))
             if archive.getinfo(name).file_size > _MAX_RECORD_BYTES:
                 raise InstallError(f"{wheel.name}: its RECORD is too large")
-            text = archive.read(name).decode()
-    except (OSError, zipfile.BadZipFile, StopIteration, UnicodeDecodeError) as error:
+            rows = list(csv.reader(io.StringIO(archive.read(name).decode())))
+            digests = [(row[0], _digest(row[1])) for row in rows if len(row) >= 2 and row[0]]
+    except _BROKEN as error:
         raise InstallError(f"{wheel.name} is no wheel: {error}") from None
-    for row in csv.reader(io.StringIO(text)):
-        if len(row) >= 2 and row[0]:
-            kind, _, encoded = row[1].partition("=")
-            digest = base64.urlsafe_b64decode(encoded + "==") if kind == "sha256" else b""
-            yield row[0], digest
+    yield from digests
+
+
+def _digest(text: str) -> bytes:
+    """Return a sha256 of a RECORD; empty if it has another one or none."""
+    kind, _, encoded = text.partition("=")
+    return base64.urlsafe_b64decode(encoded + "==") if kind == "sha256" else b""
 
 
 def _members(wheel: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise InstallError(f"{wheel.name} is no wheel: {error}") from None

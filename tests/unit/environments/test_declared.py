@@ -82,11 +82,27 @@ def test_what_is_locked_depends_on_what_is_declared_only(tmp_path: Path) -> None
         ({"list": "--index-url https://x/\n"}, "is an option"),
         ({"list": "a @ https://x/a.whl\n"}, "has an address"),
         ({"list": "./a\n"}, "is no requirement"),
+        ({"list": "a; nope == '1'\n"}, "is no requirement"),
+        ({"list": "a; " + "(" * 400 + "\n"}, "is no requirement|nested"),
+        ({"list": "a" * 2000 + "\n"}, "has more than 1000 characters"),
+        ({"list": "a\n" * 1001}, "1001 dependencies; the limit is 1000"),
     ],
 )
 def test_what_cannot_be_locked_is_refused(tmp_path: Path, files, words: str) -> None:
     with pytest.raises(InstallError, match=words):
         declared(tmp_path, **files)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# /// script\n# a\n" * 40_000,
+        "# /// script\n" + "#\n" * 300_000,
+        "# /// script\n# dependencies = ['b']\n",  # never closed
+    ],
+)
+def test_whatever_is_in_a_script_is_read_at_once(tmp_path: Path, text: str) -> None:
+    assert declared(tmp_path, script=text) is None
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,24 @@ def test_none_is_none(tmp_path: Path) -> None:
         f"a==1.0 --hash=md5:{'0' * 32}",
         f"a==1.0 --install-option=x {HASH}",
         f"./a==1.0 {HASH}",
+        f"a==1.0 ; x --index-url https://x/ {HASH}",
+        f"a==1.0 -e . {HASH}",
+        f"a==1.0 {HASH} -e .",
+        f"a==1.0 {HASH}0",
+        f"a==1.0 \\\n  --index-url=https://x/ \\\n  {HASH}",
     ],
 )
 def test_only_pinned_versions_with_hashes_may_be_in_it(line: str) -> None:
     with pytest.raises(InstallError, match="expected NAME==VERSION"):
         parse_lock(f"{HEAD}{line}\n")
+
+
+@pytest.mark.parametrize(
+    "body", [" " * 2_000_000, f"a==1.0 {HASH * 20_000} x", " \\\n" * 300_000, "a" * 3_000_000]
+)
+def test_whatever_is_in_it_is_read_at_once(body: str) -> None:
+    with suppress(InstallError):
+        parse_lock(HEAD + body)
 
 
 @pytest.mark.parametrize("text", ["", f"a==1.0 {HASH}\n", "# vconnect requirements 2 ab\n"])

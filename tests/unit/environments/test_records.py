@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_a_file_that_was_changed_or_is_missing(tmp_path: Path) -> None:
 def test_a_wheel_for_another_platform_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     check_records(tmp_path / "site", [make_wheel(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "record", ["lib.py,sha256=A,1\n", "\0", 'lib.py,"', "lib.py,sha256=\u00e9,1"]
+)
+def test_a_record_that_makes_no_sense(tmp_path: Path, record: str) -> None:
+    wheel = tmp_path / "lib-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("lib.py", "x")
+        archive.writestr("lib-1.0.dist-info/RECORD", record)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "lib.py").write_text("other")
+    with suppress(InstallError):  # refused, or worth nothing
+        check_records(tmp_path / "site", [wheel])
 
 
 def test_sizes_are_told_before_anything_is_unpacked(tmp_path: Path) -> None:
