@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -69,6 +70,7 @@ def _within(file: Path, fault: Fault) -> Fault:
 
 def _faults_of_paths(settings: Settings) -> Iterator[Fault]:
     yield from _faults_of_sockets(settings)
+    yield from _faults_of_python(settings)
     yield from _faults_of_store_files(settings)
     yield from _faults_of_dev_plugins(settings)
     yield from _faults_of_sources(settings)
@@ -100,6 +102,21 @@ def _faults_of_sockets(settings: Settings) -> Iterator[Fault]:
             check_length(Path(path))
         except SocketError as error:
             yield Fault(f"plugins.{key}", str(error))
+
+
+def _faults_of_python(settings: Settings) -> Iterator[Fault]:
+    chosen = {
+        f"plugins.options.{name!r}.python": one.python for name, one in settings.options.items()
+    }
+    for place, program in {"plugins.python": settings.python, **chosen}.items():
+        if program and shutil.which(program) is None:
+            yield Fault(place, f"{program} is no program that can be run")
+    wheels = settings.python_sdk_wheels
+    if wheels and not Path(wheels).is_dir():
+        yield Fault("plugins.python_sdk_wheels", f"{wheels} is not a directory")
+    index = settings.python_index
+    if index and not index.startswith(("https://", "http://", "file://")):
+        yield Fault("plugins.python_index", f"got {index!r}; expected an address")
 
 
 def _faults_of_store_files(settings: Settings) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vconnect.durable import read_regular
 from vconnect.environments.build import find_need
+from vconnect.environments.records import check_wheels
 from vconnect.errors import InstallError, PluginStartError
 from vconnect.packages.archive import PACKAGE_SUFFIXES, package_root, unpack_sound
 from vconnect.packages.command import production_command
@@ -72,7 +73,8 @@ def _faults_of_contents(root: Path, manifest: Manifest, origin: str) -> Iterator
         program = Path(command[0]).relative_to(root.absolute()).as_posix()
         yield from _faults_of_program(Path(command[0]), f"{origin}: {program}")
     try:
-        find_need(root)
+        if (need := find_need(root)) is not None:
+            check_wheels(need.wheels, need.lock)
     except InstallError as error:
         yield Fault(origin, str(error))
     for place, words in find_version_faults(root, manifest, program):

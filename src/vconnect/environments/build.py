@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -51,11 +53,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         python: The interpreter.
         stamp: What told it from others.
         host: The version of vconnect whose kit is in it.
+        digest: What tells its files from others, see `digest_of_files`.
     """
 
     python: Python
     stamp: Stamp
     host: str = ""
+    digest: str = ""
 
 
 class EnvironmentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +177,8 @@ async def _build(
     await run_tool("making the environment", venv, environment, scratch)
     site = target / python.library
     wheels = await in_thread(stop, _wheels_of, needed, settings.max_bytes)
-    origin = Origin(directories=_directories(needed, settings), index=settings.index)
+    shelves = await in_thread(stop, _shelve, wheels, settings.cache)
+    origin = Origin(directories=(*shelves, *_directories(needed, settings)), index=settings.index)
     wanted = ["--require-hashes", "-r", str(needed.lock_file)]
     await install_wheels(wanted, site, python, origin, scratch, settings.cache, uv=uv)
     await in_thread(stop, check_records, site, wheels)
@@ -191,6 +196,19 @@ def _wheels_of(needed: Needed, max_bytes: int) -> list[Path]:
             f"its dependencies have {size} bytes; the limit is {max_bytes} (max_package_bytes)"
         )
     return wheels
+
+
+def _shelve(wheels: Iterable[Path], cache: Path) -> list[Path]:
+    """Put wheels where equal ones have the same path, by which uv knows them again. Blocks."""
+    shelves = []
+    for wheel in wheels:
+        with wheel.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        shelf = cache / "shelves" / digest
+        if not (shelf / wheel.name).exists():
+            replace_file(shelf / wheel.name, wheel.read_bytes(), 0o444)
+        shelves.append(shelf)
+    return shelves
 
 
 def _directories(needed: Needed, settings: EnvironmentSettings) -> tuple[Path, ...]:
@@ -234,9 +252,10 @@ def _finish(target: Path, final: Path, site: Path, python: Python) -> None:
     stamp = stamp_of(python.executable)
     if stamp is None:
         raise InstallError(f"{python.executable} has just been removed")
-    facts = Facts(python=python, stamp=stamp, host=host_version())
-    replace_file(target / FACTS, msgspec.json.encode(facts) + b"\n", 0o444)
     _seal(target)
+    digest = digest_of_files(target)
+    facts = Facts(python=python, stamp=stamp, host=host_version(), digest=digest)
+    replace_file(target / FACTS, msgspec.json.encode(facts) + b"\n", 0o444)
 
 
 def _move_scripts(source: Path, target: Path, final: Path) -> None:
@@ -271,6 +290,50 @@ def _seal(directory: Path) -> None:
         Path(parent).chmod(0o555)
         sync(Path(parent))
     directory.chmod(0o755)  # a directory that cannot be written cannot be moved, either
+
+
+def digest_of_files(environment: Path) -> str:
+    """Return what tells the files and links of an environment from others. Blocks: all are read.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for parent, directories, names in os.walk(environment):
+        directories.sort()
+        for name in sorted(
+            [*names, *(one for one in directories if Path(parent, one).is_symlink())]
+        ):
+            path = Path(parent, name)
+            if path != environment / FACTS:
+                place = str(path.relative_to(environment))
+                digest.update(f"{place}\0{_content_of(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def _content_of(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def problem_of(version: Path, package: Path) -> str:
+    """Return how the environment of a version differs from what was made; or empty. Blocks.
+
+    Args:
+        version: The directory of the version.
+        package: The directory of its files.
+    """
+    environment = version / ENVIRONMENT
+    try:
+        facts = read_facts(environment)
+        if facts is None:
+            return "its environment is missing" if (package / LOCK).is_file() else ""
+        same = not facts.digest or digest_of_files(environment) == facts.digest
+    except (InstallError, OSError) as error:
+        return f"its environment cannot be read: {error}"
+    return "" if same else "its environment is not as it was made"
 
 
 def _bound(cache: Path, max_bytes: int) -> None:

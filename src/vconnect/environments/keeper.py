@@ -37,6 +37,8 @@ from .resolve import Wanted, resolve
 _log = logging.getLogger(__name__)
 
 _DEV = "dev-env"
+#: The directory of a version's files, as the store has it.
+PACKAGE = "pkg"
 _KEPT = 3  # of each plugin from source: the one that runs, the next one, and one to go back to
 
 
@@ -88,7 +90,9 @@ class Keeper:
             facts = read_facts(version / ENVIRONMENT)
         except InstallError:
             return False
-        return facts is None or stamp_of(facts.python.executable) == facts.stamp
+        if facts is None:
+            return not (version / PACKAGE / LOCK).is_file()
+        return stamp_of(facts.python.executable) == facts.stamp
 
     async def prepare(self, plugin: str, version: Path, package: Path) -> None:
         """Bring the environment of a version up to date. What fails is told by `of`.
@@ -119,7 +123,8 @@ class Keeper:
         """Return whether an interpreter is still of the same version; then its stamp is renewed."""
         try:
             facts = await in_thread(None, read_facts, environment)
-            assert facts is not None, "it is not ready"
+            if facts is None:
+                return False  # it was removed by hand
             now = await ask_python(facts.python.executable)
         except InstallError:
             return False
@@ -134,7 +139,10 @@ class Keeper:
         need = await in_thread(None, find_need, package)
         if need is None:
             raise InstallError(f"{package / LOCK} is missing")
-        _log.info("plugin %s: making its environment anew, because its Python has changed", plugin)
+        _log.info(
+            "plugin %s: making its environment anew, because it is lost or its Python has changed",
+            plugin,
+        )
         new, final = version / f".{ENVIRONMENT}-{os.getpid()}", version / ENVIRONMENT
         own = self._python_of(plugin)
         await build(need, new, final, self._settings(), own_python=own)

@@ -38,10 +38,14 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         inputs: The digest of what was declared; see `Declared.digest`.
         versions: The version of each distribution, by its normalized name.
+        hashes: The sha256 of each file that may be installed, in hex.
+        conditional: The distributions that are not for every Python and platform.
     """
 
     inputs: str
     versions: dict[str, str]
+    hashes: frozenset[str] = frozenset()
+    conditional: frozenset[str] = frozenset()
 
 
 def read_lock(package: Path) -> Locked | None:
@@ -75,6 +79,8 @@ def parse_lock(text: str) -> Locked:
     if head is None:
         raise InstallError(f"{LOCK} was not written by `vconnect pack --lock`; use that")
     versions: dict[str, str] = {}
+    found: set[str] = set()
+    conditional: set[str] = set()
     for line in _joined(body):
         pin, *hashes = line.split(_HASH)
         pinned = _PINNED.fullmatch(pin)
@@ -85,8 +91,16 @@ def parse_lock(text: str) -> Locked:
                 f"{LOCK} has {line[:100]!r}; expected NAME==VERSION --hash=sha256:…; make it anew "
                 "with: vconnect pack --lock"
             )
-        versions[canonicalize_name(pinned["name"])] = pinned["version"]
-    return Locked(inputs=head["digest"], versions=versions)
+        name = canonicalize_name(pinned["name"])
+        versions[name] = pinned["version"]
+        found |= {one.removeprefix("sha256:") for one in hashes}
+        conditional |= {name} if pinned["marker"] else set()
+    return Locked(
+        inputs=head["digest"],
+        versions=versions,
+        hashes=frozenset(found),
+        conditional=frozenset(conditional),
+    )
 
 
 def write_lock(declared: Declared, resolved: str) -> str:

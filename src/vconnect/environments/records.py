@@ -49,6 +49,36 @@ def unpacked_size(wheels: Iterable[Path]) -> int:
     return sum(one.file_size for wheel in wheels for one in _members(wheel))
 
 
+def check_wheels(directory: Path, lock: Locked) -> None:
+    """Refuse wheels in a package that no installation would take. Blocks.
+
+    Args:
+        directory: The directory of the wheels; if it is not there, they come from elsewhere.
+        lock: What is locked.
+
+    Raises:
+        InstallError: One is missing, is none, or is another one than the lock file has.
+    """
+    if not directory.is_dir():
+        return
+    there = set()
+    for wheel in find_wheels([directory], lock):
+        _members(wheel)
+        with wheel.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if digest not in lock.hashes:
+            raise InstallError(
+                f"{wheel.name} has sha256 {digest}, which the lock file does not have; make both "
+                "anew with: vconnect pack --lock --wheels"
+            )
+        there.add(canonicalize_name(parse_wheel_filename(wheel.name)[0]))
+    if missing := sorted(lock.versions.keys() - there - lock.conditional):
+        raise InstallError(
+            f"there is no wheel of {', '.join(missing)} in {directory.name}; fetch them with: "
+            "vconnect pack --wheels"
+        )
+
+
 def check_records(site: Path, wheels: Iterable[Path]) -> None:
     """Refuse installed files that are not those of their wheels. Blocks.
 

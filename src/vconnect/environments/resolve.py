@@ -23,6 +23,7 @@ from .installs import find_uv, pip_command
 from .kit import LIBRARIES
 from .locked import LOCK, WHEELS, Locked, check_lock, parse_lock, read_lock, write_lock
 from .python import Python, ask_python
+from .records import check_wheels
 from .tools import run_tool
 
 _MODE = 0o644
@@ -206,12 +207,19 @@ def check_source(source: Path) -> str:
         InstallError: The lock file was made from other dependencies, or cannot be used.
     """
     declared, lock = read_declared(source), read_lock(source)
+    if declared is None and lock is not None:
+        raise InstallError(
+            f"{LOCK} is there, and {source} declares no dependencies any more; remove "
+            f"{source / LOCK} and {source / WHEELS}, or declare them"
+        )
+    if lock is not None:
+        check_wheels(source / WHEELS, lock)
     if declared is not None and lock is not None:
         check_lock(declared, lock)
     if declared is not None and lock is None:
         return (
-            f"{declared.origin} declares dependencies, and the package has none of them: the "
-            "host's Python must have them. To lock them, use: vconnect pack --lock --wheels"
+            f"{declared.origin} declares dependencies, and the package has no lock file of them: "
+            "the host's Python must have them. To lock them, use: vconnect pack --lock --wheels"
         )
     return ""
 

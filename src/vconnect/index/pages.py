@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 
 from vconnect.durable import read_regular, replace_file
@@ -58,6 +58,11 @@ _FOOT = "</body>\n</html>\n"
 # Where the mark is, in any page.
 _READ_BYTES = 4096
 _LARGEST = 64 << 20
+
+
+def escape(text: str) -> str:
+    """Escape what a browser would act on: markup, and characters that are not printable."""
+    return escape_html("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
 def render(index: Index, plugins: Mapping[str, IndexedPlugin]) -> dict[str, str]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from vconnect.errors import ConfigError, PluginStartError, VConnectError
+from vconnect.errors import ConfigError, InstallError, PluginStartError, VConnectError
 from vconnect.packages.command import dev_command
 from vconnect.packages.fitness import problem_of_interfaces
 from vconnect.packages.source import shown_source
@@ -139,6 +139,7 @@ class Reload:
             new, notes = await self._read(settings)
             self._tables.check(new)
             plan = await self._plan(new, notes)
+            plan.entries = await self._entries(new)
             if dry_run:
                 return msgspec.structs.replace(plan.shown(), failed=await self._examine(plan))
             for line in plan.in_words():
@@ -151,6 +152,17 @@ class Reload:
         """Remember what the file says at the start, to tell later what has changed in it."""
         if self._source is not None and self._source.file is not None:
             self._file = await in_thread(None, self._source.file_alone)
+
+    async def _entries(self, new: Settings) -> list[str]:
+        """Return what of ``install`` is to be installed.
+
+        Raises:
+            ConfigError: An entry is no source.
+        """
+        try:
+            return await self._catalog.unapplied(new.install)
+        except InstallError as error:
+            raise ConfigError(f"plugins.install: {error}") from error
 
     async def _read(self, settings: Settings | None) -> tuple[Settings, list[str]]:
         if settings is not None:
@@ -178,10 +190,18 @@ class Reload:
         plan.notes += [
             f"install: {shown_source(entry)} is not in the configuration any more; its plugin "
             "stays installed; to remove it, use: vconnect uninstall NAME"
-            for entry in old.install
-            if entry not in new.install
+            for entry in await self._gone(old, new)
         ]
         return plan
+
+    async def _gone(self, old: Settings, new: Settings) -> list[str]:
+        """Return the entries of ``install`` that are gone, and whose plugins are not."""
+        gone = [entry for entry in old.install if entry not in new.install]
+        try:
+            missing = await self._catalog.unapplied(gone)
+        except InstallError:
+            return []  # what is no source was never installed
+        return [entry for entry in gone if entry not in missing]
 
     async def _plan_for(self, plugin: PluginRuntime, plan: _Plan) -> None:
         table = self._tables.config_of(plugin, plan.new)
@@ -256,13 +276,14 @@ class Reload:
             failed |= of_sources
             # So that the next reload tries them again.
             self._bring_into_force(_with_old_sources(in_force, plan, of_sources))
-        if entries := await self._catalog.unapplied(in_force.install):
+        if entries := plan.entries:
             changes = await self._packages.apply(entries, in_force.consent, by=by)
             for entry, change in zip(entries, changes, strict=True):
                 if not change.is_failure:
                     await self._catalog.remember(entry, change.name, change.digest)
         shown = plan.shown()
-        return msgspec.structs.replace(shown, failed=failed, changes=changes)
+        restarts = [one for one in shown.restarts if one not in failed]
+        return msgspec.structs.replace(shown, restarts=restarts, failed=failed, changes=changes)
 
     def _bring_into_force(self, settings: Settings) -> None:
         self._follow(settings)
@@ -367,6 +388,7 @@ class _Plan(msgspec.Struct, kw_only=True):
     overrides: dict[str, tuple[ConfigOverride, ...]] = {}
     restarts: list[str] = []
     failed: dict[str, str] = {}
+    entries: list[str] = []
 
     @property
     def needs_restart(self) -> list[str]:
@@ -398,9 +420,28 @@ class _Plan(msgspec.Struct, kw_only=True):
             plugins=self.plugins,
             host=self.host,
             needs_restart=self.needs_restart,
-            restarts=self.restarts,
-            notes=self.notes,
+            restarts=[one for one in self.restarts if one not in self.failed],
+            notes=[*self.notes, *self._news()],
         )
+
+    def _news(self) -> Iterator[str]:
+        """Say which plugins come, move and go."""
+        before = _dev_plugins(self.old)
+        for name, directory in self.changed_sources():
+            if directory is None:
+                yield f"dev_plugins: {name} goes"
+            elif name in before:
+                yield f"dev_plugins: {name} moves to {directory}"
+            else:
+                yield f"dev_plugins: {name} comes, from {directory}"
+                old = [other for other, place in before.items() if place == directory]
+                if old and old[0] not in _dev_plugins(self.new):
+                    yield (
+                        f"dev_plugins: {name} has a data directory of its own; that of {old[0]} "
+                        "stays where it is"
+                    )
+        for entry in self.entries:
+            yield f"install: {shown_source(entry)}"
 
     def in_words(self) -> list[str]:
         """Return a line for each thing that changes; what cannot change comes first."""
@@ -408,7 +449,7 @@ class _Plan(msgspec.Struct, kw_only=True):
         lines += [f"{one.key} ({one.effect})" for one in self.host if one.effect != "host"]
         for name, rows in self.plugins.items():
             lines += [f"{name}: {one.key} ({one.effect})" for one in rows]
-        return [*lines, *self.notes]
+        return [*lines, *self.notes, *self._news()]
 
 
 def _no_interface(plugin: PluginRuntime, settings: Settings) -> str:

@@ -269,12 +269,23 @@ class PluginRuntime:
             capability_matches(pattern, call) for pattern in self.policy.withdraw
         )
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The permissions that its manifest asks for."""
+        asked = self.manifest.raw.get("permissions", ()) if self.manifest is not None else ()
+        return tuple(asked)
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """What of that was granted, and is not withdrawn by the same name."""
+        granted = self.manifest.permissions if self.manifest is not None else ()
+        return tuple(one for one in granted if one not in self.policy.withdraw)
+
     def why_not_call(self, call: str) -> str:
         """Return what is to be done about a call that `may_call` denies."""
         if any(capability_matches(pattern, call) for pattern in self.policy.withdraw):
             return f"the operator has withdrawn {call!r} (withdraw in the configuration)"
-        asked = self.manifest.raw.get("permissions", ()) if self.manifest is not None else ()
-        if any(capability_matches(pattern, call) for pattern in asked):
+        if any(capability_matches(pattern, call) for pattern in self.asked):
             return (
                 f"its manifest asks for {call!r}, and nobody has granted it; to do so, install the "
                 "same package again with --yes, or --grant and the permissions that it may have"

@@ -26,6 +26,9 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         pid: The PID of its process, or ``None``.
         priority: Its priority in chains; higher comes first.
         capabilities: The events, families and wildcards that it declares.
+        permissions: The calls to the host that it may make: what its manifest asks for, as far as
+            it was granted and not withdrawn.
+        withheld: What it asks for besides.
         last_heartbeat: When it was last seen alive, in Unix seconds; ``None`` for never.
         uptime_s: Seconds since it became ``Running``; ``None`` if it is not running.
         generation: How many times it has been started.
@@ -74,6 +77,8 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
     pid: int | None
     priority: int
     capabilities: tuple[str, ...]
+    permissions: tuple[str, ...]
+    withheld: tuple[str, ...]
     last_heartbeat: float | None
     uptime_s: float | None
     generation: int
@@ -122,6 +127,8 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         pid=_pid(plugin),
         priority=declared.priority,
         capabilities=declared.capabilities,
+        permissions=plugin.permissions,
+        withheld=tuple(one for one in plugin.asked if one not in plugin.permissions),
         last_heartbeat=plugin.last_heartbeat,
         uptime_s=_uptime_s(plugin),
         generation=plugin.generation,

@@ -43,7 +43,18 @@ def host_differences(old: Settings, new: Settings) -> list[Difference]:
     """Compare the keys of the host, without the tables of single plugins."""
     tables = ("options", "config")
     keys = [key for key in Settings.__struct_fields__ if key not in tables]
-    return [one for key in keys for one in _compare(key, old, new, EFFECTS[key])]
+    found = [one for key in keys for one in _compare(key, old, new, EFFECTS[key])]
+    before, after = _indexes(old), _indexes(new)
+    # The first one that has a name decides, so their order is more than one of keys.
+    if before != after and sorted(before) == sorted(after):
+        found.append(
+            Difference(key="sources", before=before, after=after, effect=EFFECTS["sources"])
+        )
+    return found
+
+
+def _indexes(settings: Settings) -> list[str]:
+    return [place for place, source in settings.sources.items() if source.index]
 
 
 def option_differences(old: PluginOptions, new: PluginOptions) -> list[Difference]:

@@ -24,7 +24,8 @@ _SOURCE_SUFFIXES = frozenset(
     """.split()
 )
 _BUILD_FILES = frozenset(
-    "plugin.json package.json pyproject.toml Cargo.toml go.mod tsconfig.json".split()
+    "plugin.json package.json pyproject.toml requirements.txt requirements.lock Cargo.toml go.mod "
+    "tsconfig.json".split()
 )
 _RULES = ".gitignore"
 # Products of a build and dependencies: large, and rewritten by the build that a change starts.

@@ -76,7 +76,8 @@ def decide(
         version: The version.
         asked: What it asks for.
         before: What was decided before, which holds.
-        grant: What is granted now; `EVERYTHING` for all of it, ``None`` if nobody was asked.
+        grant: What is granted now; `EVERYTHING` for all of it but what was declined before, which
+            must be named; ``None`` if nobody was asked.
 
     Raises:
         ConsentRequiredError: It asks for something new, and nobody was asked.

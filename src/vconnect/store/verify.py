@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from vconnect.environments.build import problem_of
 from vconnect.errors import InstallError
 from vconnect.packages.contents import entries
 
@@ -33,7 +34,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         changed: Files with other contents or another mode, at most 20.
         missing: Files that are gone, at most 20.
         extra: Files and links that the package did not have, at most 20.
-        reason: Why it cannot be used.
+        reason: Why it cannot be used, or what is wrong with its environment.
         signer: The number of the key that has signed it; empty if nobody has.
         revoked: That this key was revoked, in words; empty if it was not.
     """
@@ -102,8 +103,9 @@ def _compare(plugin: str, directory: Path, *, is_current: bool) -> Verified:
         "missing": _named(expected.keys() - there.keys()),
         "extra": _named(there.keys() - expected.keys()),
     }
-    verdict = "changed" if any(differences.values()) else "ok"
-    return msgspec.structs.replace(found, verdict=verdict, **differences)
+    reason = problem_of(directory, directory / PACKAGE)
+    verdict = "changed" if reason or any(differences.values()) else "ok"
+    return msgspec.structs.replace(found, verdict=verdict, reason=reason, **differences)
 
 
 def _named(paths: Iterable[str]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def _consent(command: Callable[..., None]) -> Callable[..., None]:
 
     def wrapper(*arguments: Any, yes: bool, grant: str | None, **options: Any) -> None:
         if yes and grant is not None:
-            raise click.UsageError("give --yes, which grants everything, or --grant")
+            raise click.UsageError("give --yes, which grants what is asked for, or --grant")
         granted = ["*"] if yes else grant
         if isinstance(granted, str):
             granted = [one.strip() for one in granted.split(",") if one.strip()]
@@ -110,7 +110,7 @@ def install(
     def again(row: int, change: Mapping[str, Any]) -> dict[str, Any]:
         # What was shown is what is installed, and nothing that the source has by then.
         pinned = f"{wanted[row].partition('#sha256=')[0]}#sha256={change['digest']}"
-        return {**body, "sources": [pinned], "grant": ["*"]}
+        return {**body, "sources": [pinned], "grant": change["permissions"]}
 
     _note_on_paths(sources, host.as_json)
     _change(host, "/api/install", body, progress, again)
@@ -135,7 +135,8 @@ def upgrade(
 
     def again(_: int, change: Mapping[str, Any]) -> dict[str, Any]:
         name, digest = change["name"], change["digest"]
-        return {**body, "names": [name], "grant": ["*"], "digests": {name: digest}}
+        grant = change["permissions"]
+        return {**body, "names": [name], "grant": grant, "digests": {name: digest}}
 
     _change(host, "/api/upgrade", body, progress, again)
 

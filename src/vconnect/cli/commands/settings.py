@@ -85,6 +85,8 @@ def set_config(
     new configuration, and refuses it as a whole. Without --save it applies until the host ends.
     """
     values = dict(map(_assignment, assignments))
+    if len(values) < len(assignments) or typed in values:
+        raise click.UsageError("a key has two values; give each key once")
     if typed is not None:
         values[typed] = _typed(typed)
     if not values:

@@ -203,7 +203,13 @@ def _date(text: str | None) -> datetime | None:
         raise click.BadParameter(
             f"{text!r} is no date; expected one such as 2027-01-31", param_hint="--not-after"
         ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if moment <= datetime.now(UTC):
+        raise click.BadParameter(
+            f"{text} is over; to trust it no longer, use: vconnect untrust",
+            param_hint="--not-after",
+        )
+    return moment
 
 
 def _show(key: TrustedKey, words: str, as_json: bool) -> None:
@@ -215,5 +221,6 @@ def _show(key: TrustedKey, words: str, as_json: bool) -> None:
     whose = f" ({key.comment})" if key.comment else ""
     limits = [f"for {', '.join(key.plugins)}"] if key.plugins else []
     limits += [f"from {', '.join(key.sources)}"] if key.sources else []
-    scope = f"; it counts {' '.join(limits)}" if limits else ""
+    limits += [f"until {key.not_after:%Y-%m-%d}"] if key.not_after is not None else []
+    scope = f"; it counts {' '.join(limits)}" if limits and "trusted" in words else ""
     click.echo(clean(f"key {key.id}{whose}: {words}{scope}"))

@@ -34,7 +34,7 @@ def pack(*options: str) -> int:
 
 def test_they_are_locked_and_packed(source: Path, capsys: Printed) -> None:
     assert pack() == 0
-    assert "declares dependencies, and the package has none" in capsys.readouterr().err
+    assert "declares dependencies, and the package has no lock file" in capsys.readouterr().err
     assert pack("--wheels", "--find-links", "wheels", "--no-index") == 0
     told = capsys.readouterr()
     assert f"{WHEELS}/lib-1.0-py3-none-any.whl" in told.out

@@ -217,7 +217,7 @@ def test_permissions_are_asked_about_on_a_terminal(
     ]
     if code == 6:
         assert shown[-1].endswith("example 1 → 2 failed: you have not granted what it asks for")
-    pinned = (["/x.vp#sha256=" + "ab" * 32], ["*"])
+    pinned = (["/x.vp#sha256=" + "ab" * 32], ["log", "user.*"])
     assert asked == [(["/x.vp"], None), *([pinned] if code == 0 else [])]
 
 
