@@ -17,8 +17,10 @@ from tests.support.wheel_kit import add_dependencies, make_wheel
 
 from vconnect import PluginRuntimeManager
 from vconnect.environments.build import ENVIRONMENT
+from vconnect.environments.installs import find_uv
 from vconnect.environments.locked import WHEELS
 from vconnect.packages.pack import pack
+from vconnect.removal import remove_tree
 
 CODE = """#!/usr/bin/env python3
 import os, sys
@@ -123,6 +125,41 @@ async def test_what_does_not_resolve_leaves_the_old_version_serving(lab: Lab, ru
     assert (await facts(runtime))["lib"] == "1.0"
     assert environments(lab) == ["one/versions/1"]
     assert list((lab.plugins / ".vconnect" / "staging").iterdir()) == []
+
+
+async def test_an_environment_that_is_lost_is_made_anew(lab: Lab, runtime) -> None:
+    first = package(lab, "one", "1", "1.0")
+    await runtime.packages.install([first])
+    (environment,) = lab.plugins.glob(f"one/versions/*/{ENVIRONMENT}")
+    remove_tree(environment)
+    (found,) = await runtime.packages.verify()
+    assert (found.verdict, found.reason) == ("changed", "its environment is missing")
+    await runtime.restart_plugin("one")
+    assert (await facts(runtime))["prefix"] == str(environment)
+    assert (await runtime.packages.verify())[0].is_sound
+
+
+async def test_an_environment_that_was_changed_is_told_and_repaired(lab: Lab, runtime) -> None:
+    first = package(lab, "one", "1", "1.0")
+    await runtime.packages.install([first])
+    (module,) = lab.plugins.glob(f"one/versions/*/{ENVIRONMENT}/lib/*/site-packages/lib.py")
+    module.chmod(0o644)
+    module.write_text("VERSION = 'evil'\n")
+    (found,) = await runtime.packages.verify()
+    assert (found.verdict, found.reason) == ("changed", "its environment is not as it was made")
+    (made,) = await runtime.packages.install([first])
+    assert made.result == "repaired"
+    assert (await facts(runtime))["lib"] == "1.0"
+    assert (await runtime.packages.verify())[0].is_sound
+
+
+@pytest.mark.skipif(not find_uv(), reason="uv is not there")
+async def test_equal_wheels_are_the_same_files_in_two_environments(lab: Lab, runtime) -> None:
+    both = [package(lab, "one", "1", "1.0"), package(lab, "two", "1", "1.0")]
+    await runtime.packages.install(both)
+    modules = lab.plugins.glob(f"*/versions/*/{ENVIRONMENT}/lib/*/site-packages/lib.py")
+    one, two = modules
+    assert one.samefile(two)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")

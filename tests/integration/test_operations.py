@@ -635,6 +635,8 @@ async def test_what_is_in_the_store_can_be_granted_more(lab: Lab) -> None:
     async with lab.manager(lock_file=lock) as runtime:
         runtime.host_call("secret.read")(lambda _: "s3cret")
         await runtime.packages.install([source], grant=["log"])
+        shown = runtime.summary("one")
+        assert (shown.permissions, shown.withheld) == (("log",), ("secret.read",))
         denied = await ask(runtime)
         assert denied["code"] == "permission_denied"
         assert "nobody has granted it" in denied["message"]

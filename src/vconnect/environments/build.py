@@ -27,7 +27,7 @@ from .installs import Origin, install_wheels, tool_environment
 from .kit import LIBRARIES, check_libraries, copy_kit, is_for
 from .locked import LOCK, WHEELS, Locked, check_lock, read_lock
 from .python import Python, Stamp, choose_python, stamp_of
-from .records import check_records, find_wheels, unpacked_size
+from .records import CacheChangedError, check_records, find_wheels, unpacked_size
 from .tools import run_tool
 
 # Without `site`, so that no `.pth` file of a library is run. Some library has files for another
@@ -150,7 +150,14 @@ async def build(
     scratch = target.with_name(f"{target.name}-scratch")
     try:
         await in_thread(stop, scratch.mkdir, exist_ok=True)
-        await _build(needed, target, final, settings, scratch, stop, own_python, uv)
+        try:
+            await _build(needed, target, final, settings, scratch, stop, own_python, uv)
+        except CacheChangedError as error:
+            # Somebody has changed a file of an environment, which is the cache's file too.
+            _log.error("%s; it is removed, and made anew", error)
+            await in_thread(stop, remove_tree, target)
+            await in_thread(stop, remove_tree, settings.cache)
+            await _build(needed, target, final, settings, scratch, stop, own_python, uv)
     except BaseException as error:
         await in_thread(None, remove_tree, target)
         if isinstance(error, OSError):
@@ -178,11 +185,12 @@ async def _build(
     site = target / python.library
     wheels = await in_thread(stop, _wheels_of, needed, settings.max_bytes)
     shelves = await in_thread(stop, _shelve, wheels, settings.cache)
-    origin = Origin(directories=(*shelves, *_directories(needed, settings)), index=settings.index)
+    origin = Origin(directories=tuple(shelves), index=settings.index)
     wanted = ["--require-hashes", "-r", str(needed.lock_file)]
     await install_wheels(wanted, site, python, origin, scratch, settings.cache, uv=uv)
     await in_thread(stop, check_records, site, wheels)
-    await _add_kit(needed, site, python, origin, scratch, settings.cache, uv)
+    kits = Origin(directories=_directories(needed, settings))
+    await _add_kit(needed, site, python, kits, scratch, settings.cache, uv)
     compiled = [python.executable, "-I", "-S", "-c", _COMPILE, str(site), str(target), str(final)]
     await run_tool("compiling the dependencies", compiled, environment, scratch)
     await in_thread(stop, _finish, target, final, site, python)
@@ -231,10 +239,9 @@ async def _add_kit(
         await in_thread(None, copy_kit, site, there)
         return
     wanted = [SDK, *(name for name in LIBRARIES if name not in there)]
-    # Never from an index: whoever has a name there could be anybody.
-    offline = msgspec.structs.replace(origin, index="")
     try:
-        await install_wheels(wanted, site, python, offline, scratch, cache, uv=uv)
+        # Never from an index: whoever has a name there could be anybody.
+        await install_wheels(wanted, site, python, origin, scratch, cache, uv=uv)
     except InstallError as error:
         raise InstallError(
             f"its Python is {python.version}, and this host's kit is for another one. Put wheels "

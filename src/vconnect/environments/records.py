@@ -28,6 +28,10 @@ _BROKEN = (
 )
 
 
+class CacheChangedError(InstallError):
+    """What was installed is not what the wheels have, so what it was linked from was changed."""
+
+
 def find_wheels(directories: Iterable[Path], lock: Locked) -> Iterator[Path]:
     """Yield the wheels of what is locked. Blocks."""
     for directory in directories:
@@ -87,7 +91,8 @@ def check_records(site: Path, wheels: Iterable[Path]) -> None:
         wheels: The wheels.
 
     Raises:
-        InstallError: A file is missing or another one, or a wheel cannot be read.
+        CacheChangedError: A file is another one.
+        InstallError: A file is missing, or a wheel cannot be read.
     """
     for wheel in wheels:
         for name, digest in _record(wheel):
@@ -102,7 +107,7 @@ def check_records(site: Path, wheels: Iterable[Path]) -> None:
             with file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").digest()
             if found != digest:
-                raise InstallError(
+                raise CacheChangedError(
                     f"{wheel.name}: {name} is not what the wheel has: the cache was changed"
                 )
 

@@ -114,6 +114,25 @@ def test_files_that_it_names(file: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_what_environments_need(file: Path) -> None:
+    found = faults(
+        file,
+        """
+        [plugins]
+        python = "/nonexistent/python"
+        python_sdk_wheels = "none"
+        python_index = "not an address"
+        options.x.python = "no-such-python"
+        """,
+    )
+    assert [one.partition(":")[0] for one in found] == [
+        "plugins.python",
+        "plugins.options.'x'.python",
+        "plugins.python_sdk_wheels",
+        "plugins.python_index",
+    ]
+
+
 def test_keys_that_nobody_trusts(file: Path) -> None:
     (found,) = faults(file, '[plugins.sources."https://a/"]\nkeys = ["87D14D9104688B17"]')
     assert "plugins.sources.'https://a/'.keys: 87D14D9104688B17 is not trusted" in found

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.wheel_kit import make_wheel
 
 from vconnect.environments.locked import Locked
-from vconnect.environments.records import check_records, find_wheels, unpacked_size
+from vconnect.environments.records import (
+    check_records,
+    check_wheels,
+    find_wheels,
+    unpacked_size,
+)
 from vconnect.errors import InstallError
 
 LOCK = Locked(inputs="", versions={"lib": "1.0", "other-lib": "2"})
@@ -64,3 +71,21 @@ def test_sizes_are_told_before_anything_is_unpacked(tmp_path: Path) -> None:
                   lambda: check_records(tmp_path, [tmp_path / "no.whl"])):  # fmt: skip
         with pytest.raises(InstallError, match="is no wheel"):
             check()
+
+
+def test_wheels_that_no_installation_would_take(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "lib", "1.0")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = msgspec.structs.replace(
+        LOCK, hashes=frozenset({digest}), conditional=frozenset({"other-lib"})
+    )
+    check_wheels(tmp_path / "none", lock)
+    check_wheels(tmp_path, lock)
+    with pytest.raises(InstallError, match="no wheel of other-lib"):
+        check_wheels(tmp_path, msgspec.structs.replace(lock, conditional=frozenset()))
+    make_wheel(tmp_path, "lib", "1.0", {"lib.py": "import evil\n"})
+    with pytest.raises(InstallError, match="which the lock file does not have"):
+        check_wheels(tmp_path, lock)
+    wheel.write_bytes(b"PK")
+    with pytest.raises(InstallError, match="is no wheel"):
+        check_wheels(tmp_path, lock)

@@ -290,6 +290,32 @@ async def test_a_new_package_is_installed_and_one_that_is_gone_is_told(host: Hos
     assert (await host.facts("three"))["pid"]
 
 
+async def test_an_entry_that_is_no_source_changes_nothing(host: Host) -> None:
+    before = host.runtime.settings
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=r"plugins\.install: x@\^\^2"):
+            await host.reload("", 'install = ["x@^^2"]\nevent_timeout = 1.0', dry_run=dry_run)
+    assert host.runtime.settings is before
+
+
+async def test_what_comes_and_goes_is_named_before(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text("import os\n" + CODE)
+    source = host.lab.source("four", CODE, below="source", version="1", capabilities=["facts"])
+    package = pack(source, host.lab.directory / "four.vp").path
+    text = f'dev_plugins = ["three:{tmp_path}"]\ninstall = ["{package}"]'
+    planned = await host.reload("", text, dry_run=True)
+    assert planned.notes == [
+        f"dev_plugins: three comes, from {tmp_path}",
+        f"install: {package}",
+    ]
+    await host.reload("", text)
+    planned = await host.reload("", f'dev_plugins = ["five:{tmp_path}"]', dry_run=True)
+    assert "dev_plugins: three goes" in planned.notes
+    assert "five has a data directory of its own; that of three stays where it is" in str(
+        planned.notes
+    )
+
+
 async def test_an_application_gives_its_own_settings(lab: Lab) -> None:
     lab.plugin("one", "serve()")
     async with lab.manager() as runtime:

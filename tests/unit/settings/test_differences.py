@@ -72,3 +72,17 @@ def test_a_value_of_another_type_is_another_value(one: Any, other: Any) -> None:
     assert is_same(one, one)
     assert not is_same(one, other)
     assert is_same({"x": one, "y": 2}, {"y": 2, "x": one})
+
+
+def test_another_order_of_indexes_is_a_change() -> None:
+    tables = {"https://a/": {"index": True}, "https://b/": {"index": True}, "https://c/": {}}
+    old = msgspec.convert({"sources": tables}, Settings)
+    new = msgspec.convert({"sources": dict(reversed(tables.items()))}, Settings)
+    (found,) = host_differences(old, new)
+    assert (found.key, found.before, found.after) == (
+        "sources",
+        ["https://a/", "https://b/"],
+        ["https://b/", "https://a/"],
+    )
+    other = {"https://c/": {}, "https://a/": {"index": True}, "https://b/": {"index": True}}
+    assert host_differences(old, msgspec.convert({"sources": other}, Settings)) == []

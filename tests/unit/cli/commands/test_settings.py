@@ -53,6 +53,12 @@ def test_a_text_from_the_standard_input(
     assert host.asked[1] == ("example", {"a": 1, "token": "geheim"})
 
 
+@pytest.mark.parametrize("given", [("a=1", "a=2"), ("a=1", "--stdin", "a")])
+def test_a_key_has_one_value(host: Host, capsys: Printed, given: tuple[str, ...]) -> None:
+    assert host.vconnect("config", "set", "example", *given) == 2
+    assert "a key has two values" in capsys.readouterr().err
+
+
 def test_a_change_needs_a_value(host: Host, capsys: Printed) -> None:
     assert host.vconnect("config", "set", "example") == 2
     assert "expected KEY=VALUE" in capsys.readouterr().err

@@ -86,6 +86,13 @@ def test_a_key_hands_over_with_its_signature(here: Path, capsys: Printed) -> Non
     assert listed(capsys)[1]["succeeds"] == ann["id"]
 
 
+def test_a_date_in_the_past_is_refused(here: Path, capsys: Printed) -> None:
+    assert vconnect("trust", "ann.pub", "--not-after", "2020-01-01") == 2
+    assert "is over" in capsys.readouterr().err
+    assert vconnect("trust", "ann.pub", "--not-after", "2999-01-01") == 0
+    assert "until 2999-01-01" in capsys.readouterr().out
+
+
 def test_mistakes_are_told(here: Path, capsys: Printed) -> None:
     assert vconnect("trust", "none.pub") != 0
     assert vconnect("trust", "no key") != 0
