@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.integration.test_environments import package
+from tests.support.disks import small_disk
 from tests.support.lab import Lab
 
 from vconnect.environments.build import ENVIRONMENT, read_facts
+from vconnect.errors import InstallError
 from vconnect.store.installer import PluginInstaller
 from vconnect.store.verify import verify
 
@@ -69,20 +73,53 @@ def check(lab: Lab) -> None:
     assert all(one.is_sound for one in verify("one", plugin.home))
 
 
-async def test_a_cancelled_installation_leaves_nothing(lab: Lab) -> None:
+async def test_a_cancelled_installation_leaves_all_or_nothing(lab: Lab) -> None:
     first, second = package(lab, "one", "1", "1.0"), package(lab, "one", "2", "2.0")
     installer = PluginInstaller(lab.plugins)
     await installer.install_from_url(first)
-    for delay in (0.05, 0.3, 0.6):
+    for delay in (0.05, 0.2, 0.4, 0.8):
         task = asyncio.create_task(installer.install_from_url(second))
-        await asyncio.sleep(delay)
+        await asyncio.wait([task], timeout=delay)
         task.cancel()
-        try:
+        with suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            assert sorted(one.name[:1] for one in versions(lab)) == ["1"]
+        check(lab)
         assert list((lab.plugins / ".vconnect" / "staging").iterdir()) == []
 
 
-def versions(lab: Lab) -> list[Path]:
-    return list((lab.plugins / "one" / "versions").iterdir())
+async def refusal(installer: PluginInstaller, source: str) -> str:
+    try:
+        await installer.install_from_url(source)
+    except InstallError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_full_disk_of_every_size(lab: Lab, tmp_path: Path) -> None:
+    packages = [package(lab, "one", version, f"{version}.0") for version in ("1", "2")]
+    ends = []
+    for size_mb in (1, 3, 5, 7, 9, 12, 20):
+        place = tmp_path / f"disk-{size_mb}"
+        with small_disk(place, f"{size_mb}m"):
+            installer = PluginInstaller(place / "plugins")
+            done = 0
+            for source in packages:
+                words = await refusal(installer, source)
+                if words:
+                    assert "No space left" in words or "os error 28" in words
+                    break
+                done += 1
+            ends.append(done)
+            staging = place / "plugins" / ".vconnect" / "staging"
+            assert list(staging.iterdir()) == []
+            for plugin in installer.discover():
+                assert all(one.is_sound for one in verify("one", plugin.home))
+                assert plugin.current is not None
+                assert plugin.current.version == "1"
+                assert (plugin.next is not None) == (done == 2)
+            shutil.rmtree(place / "plugins", ignore_errors=True)
+    assert ends[0] == 0
+    assert ends[-1] == 2
+    assert ends == sorted(ends)

@@ -161,11 +161,18 @@ async def build(
     except BaseException as error:
         await in_thread(None, remove_tree, target)
         if isinstance(error, OSError):
-            raise InstallError(f"its environment cannot be made: {error.strerror}") from error
+            words = error.strerror or _first_of(error)
+            raise InstallError(f"its environment cannot be made: {words}") from error
         raise
     finally:
         await in_thread(None, remove_tree, scratch)
         await in_thread(None, _bound, settings.cache, settings.max_bytes)
+
+
+def _first_of(error: OSError) -> str:
+    """Return the first of the errors that copying a tree has collected."""
+    copies = error.args[0] if error.args else ""
+    return str(copies[0][-1]) if isinstance(copies, list) and copies else str(error)
 
 
 async def _build(
