@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,19 @@ class Server:
 
     def paths(self) -> list[str]:
         return [request.split()[1] for request in self.requests]
+
+
+@asynccontextmanager
+async def running_server() -> AsyncIterator[Server]:
+    """Serve on a port of this machine."""
+    server = Server()
+    listening = await asyncio.start_server(server.accept, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        await listening.wait_closed()
 
 
 async def install(server: Server, directory: Path, *answers: bytes, **options: Any) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import open_regular
 from vconnect.errors import (
     ConfigError,
     InstallError,
@@ -19,10 +18,9 @@ from vconnect.errors import (
     PluginStartError,
     SocketError,
 )
-from vconnect.names import canonical_name
 from vconnect.packages.command import dev_command
 from vconnect.packages.config_schema.check import check_schema, find_violation
-from vconnect.packages.contents import digest_of
+from vconnect.packages.contents import measure
 from vconnect.packages.manifest import MANIFEST_NAME, Manifest, merge_config, read_manifest_if_any
 from vconnect.packages.source import Source, parse_source
 from vconnect.safe_paths import find_danger
@@ -143,10 +141,7 @@ def _faults_of_store_files(settings: Settings) -> Iterator[Fault]:
 def _faults_of_configs(settings: Settings) -> Iterator[Fault]:
     """Yield where the configurations do not fit the schemas of the plugins that are there."""
     for name, manifest in _manifests(settings).items():
-        table = next(
-            (one for key, one in settings.config.items() if canonical_name(key) == name), {}
-        )
-        values = merge_config(manifest.config, table)
+        values = merge_config(manifest.config, settings.config_of(name))
         try:
             check_schema(manifest.config_schema, name)
             problem = find_violation(manifest.config_schema, values)
@@ -197,8 +192,7 @@ def _faults_of_sources(settings: Settings) -> Iterator[Fault]:
 def _faults_of_digest(source: Source) -> Iterator[Fault]:
     file = next(one for one in (source.path, source.decoded) if one is not None and one.is_file())
     try:
-        with open_regular(file) as opened:
-            digest = digest_of(opened.fileno())
+        digest, _ = measure(file)
     except OSError as error:
         yield Fault("plugins.install", f"{file}: {error.strerror}")
         return

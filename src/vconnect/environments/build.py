@@ -27,7 +27,13 @@ from .installs import Origin, install_wheels, tool_environment
 from .kit import LIBRARIES, check_libraries, copy_kit, is_for
 from .locked import LOCK, WHEELS, Locked, check_lock, read_lock
 from .python import Python, Stamp, choose_python, stamp_of
-from .records import CacheChangedError, check_records, find_wheels, unpacked_size
+from .records import (
+    CacheChangedError,
+    check_records,
+    find_wheels,
+    sha256_of,
+    unpacked_size,
+)
 from .tools import run_tool
 
 # Without `site`, so that no `.pth` file of a library is run. Some library has files for another
@@ -60,6 +66,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     stamp: Stamp
     host: str = ""
     digest: str = ""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the interpreter is still the same. Blocks for a moment."""
+        return stamp_of(self.python.executable) == self.stamp
 
 
 class EnvironmentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,9 +228,7 @@ def _shelve(wheels: Iterable[Path], cache: Path) -> list[Path]:
     """Put wheels where equal ones have the same path, by which uv knows them again. Blocks."""
     shelves = []
     for wheel in wheels:
-        with wheel.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        shelf = cache / "shelves" / digest
+        shelf = cache / "shelves" / sha256_of(wheel).hex()
         if not (shelf / wheel.name).exists():
             replace_file(shelf / wheel.name, wheel.read_bytes(), 0o444)
         shelves.append(shelf)
@@ -268,8 +277,7 @@ def _finish(target: Path, final: Path, site: Path, python: Python) -> None:
         raise InstallError(f"{python.executable} has just been removed")
     _seal(target)
     digest = digest_of_files(target)
-    facts = Facts(python=python, stamp=stamp, host=host_version(), digest=digest)
-    replace_file(target / FACTS, msgspec.json.encode(facts) + b"\n", 0o444)
+    write_facts(target, Facts(python=python, stamp=stamp, host=host_version(), digest=digest))
 
 
 def _move_scripts(source: Path, target: Path, final: Path) -> None:
@@ -328,8 +336,7 @@ def digest_of_files(environment: Path) -> str:
 def _content_of(path: Path) -> str:
     if path.is_symlink():
         return f"-> {path.readlink()}"
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return sha256_of(path).hex()
 
 
 def problem_of(version: Path, package: Path) -> str:
@@ -363,6 +370,15 @@ def _bound(cache: Path, max_bytes: int) -> None:
     if size > max_bytes:
         _log.info("removing %s: it has %d bytes that no environment uses", cache, size)
         remove_tree(cache)
+
+
+def write_facts(environment: Path, facts: Facts) -> None:
+    """Write what is known of an environment. Blocks.
+
+    Raises:
+        OSError: Writing failed; what was there is unchanged.
+    """
+    replace_file(environment / FACTS, msgspec.json.encode(facts) + b"\n", 0o444)
 
 
 def read_facts(environment: Path) -> Facts | None:

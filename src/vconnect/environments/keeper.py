@@ -1,8 +1,8 @@
 """Makes sure that the environment of a version can be used, before the version is started."""
 
 # The interpreter may have been replaced since: a minor upgrade changes nothing, another version
-# needs another environment, which is made anew from the wheels in the package. The host was perhaps
-# upgraded too. A start only compares what the file system says, and runs nothing.
+# needs another environment, which is made anew from the wheels in the package. A start only
+# compares what the file system says, and runs nothing.
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from vconnect.threads import in_thread
 
 from .build import (
     ENVIRONMENT,
-    FACTS,
     EnvironmentSettings,
-    Facts,
     Needed,
     build,
     find_need,
     read_facts,
+    write_facts,
 )
 from .declared import Declared, read_declared
 from .locked import LOCK, WHEELS, Locked, parse_lock, write_lock
@@ -37,8 +36,6 @@ from .resolve import Wanted, resolve
 _log = logging.getLogger(__name__)
 
 _DEV = "dev-env"
-#: The directory of a version's files, as the store has it.
-PACKAGE = "pkg"
 _KEPT = 3  # of each plugin from source: the one that runs, the next one, and one to go back to
 
 
@@ -82,8 +79,13 @@ class Keeper:
 
     # Installed versions.
 
-    def is_ready(self, version: Path) -> bool:
-        """Return whether a version can be started, or its failure reported. Blocks briefly."""
+    def is_ready(self, version: Path, package: Path) -> bool:
+        """Return whether a version can be started, or its failure reported. Blocks briefly.
+
+        Args:
+            version: The directory of the version.
+            package: The directory of its files.
+        """
         if version / ENVIRONMENT in self._broken:
             return True
         try:
@@ -91,8 +93,8 @@ class Keeper:
         except InstallError:
             return False
         if facts is None:
-            return not (version / PACKAGE / LOCK).is_file()
-        return stamp_of(facts.python.executable) == facts.stamp
+            return not (package / LOCK).is_file()
+        return facts.is_current
 
     async def prepare(self, plugin: str, version: Path, package: Path) -> None:
         """Bring the environment of a version up to date. What fails is told by `of`.
@@ -103,7 +105,7 @@ class Keeper:
             package: The directory of its files.
         """
         environment = version / ENVIRONMENT
-        if await in_thread(None, self.is_ready, version):
+        if await in_thread(None, self.is_ready, version, package):
             return
         try:
             if not await self._confirm(environment):
@@ -132,7 +134,7 @@ class Keeper:
         if stamp is None or (now.tag, now.abi) != (facts.python.tag, facts.python.abi):
             return False
         facts = msgspec.structs.replace(facts, python=now, stamp=stamp)
-        await in_thread(None, _write_facts, environment, facts)
+        await in_thread(None, write_facts, environment, facts)
         return True
 
     async def _rebuild(self, plugin: str, version: Path, package: Path) -> None:
@@ -226,7 +228,7 @@ class Keeper:
             facts = read_facts(place)
         except InstallError:
             return False
-        return facts is not None and stamp_of(facts.python.executable) == facts.stamp
+        return facts is not None and facts.is_current
 
 
 def find_own(source: Path) -> Environment | None:
@@ -263,10 +265,6 @@ def _make_private(directory: Path) -> None:
 def _start_anew(directory: Path) -> None:
     remove_tree(directory)
     _make_private(directory)
-
-
-def _write_facts(environment: Path, facts: Facts) -> None:
-    replace_file(environment / FACTS, msgspec.json.encode(facts) + b"\n", 0o444)
 
 
 def _exchange(new: Path, final: Path) -> None:

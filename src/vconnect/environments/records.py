@@ -32,6 +32,12 @@ class CacheChangedError(InstallError):
     """What was installed is not what the wheels have, so what it was linked from was changed."""
 
 
+def sha256_of(file: Path) -> bytes:
+    """Return the digest of a file. Blocks."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
 def find_wheels(directories: Iterable[Path], lock: Locked) -> Iterator[Path]:
     """Yield the wheels of what is locked. Blocks."""
     for directory in directories:
@@ -68,8 +74,7 @@ def check_wheels(directory: Path, lock: Locked) -> None:
     there = set()
     for wheel in find_wheels([directory], lock):
         _members(wheel)
-        with wheel.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = sha256_of(wheel).hex()
         if digest not in lock.hashes:
             raise InstallError(
                 f"{wheel.name} has sha256 {digest}, which the lock file does not have; make both "
@@ -104,9 +109,7 @@ def check_records(site: Path, wheels: Iterable[Path]) -> None:
                 if (site / _dist_info(wheel)).exists():
                     raise InstallError(f"{wheel.name}: {name} was not installed")
                 break  # a wheel for another Python or platform
-            with file.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").digest()
-            if found != digest:
+            if sha256_of(file) != digest:
                 raise CacheChangedError(
                     f"{wheel.name}: {name} is not what the wheel has: the cache was changed"
                 )

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.durable import open_regular
 from vconnect.errors import InstallError, SignatureError, VerificationError
 from vconnect.packages.archive import unpack
-from vconnect.packages.contents import digest_of, entries, tree_digest
+from vconnect.packages.contents import entries, measure, tree_digest
 from vconnect.packages.fitness import check_host_version
 from vconnect.packages.manifest import Manifest
 from vconnect.packages.platforms import ANY
@@ -141,8 +140,6 @@ def _check_manifest(manifest: Manifest, package: Path, origin: str) -> None:
 
 def _digest(path: Path) -> tuple[str, int]:
     try:
-        with open_regular(path) as file:
-            digest = digest_of(file.fileno())
-            return digest, file.tell()
+        return measure(path)
     except OSError as error:
         raise InstallError(f"{path}: cannot be read: {error.strerror}") from error

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vconnect.durable import open_regular
+
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -24,6 +26,17 @@ def digest_of(descriptor: int) -> str:
     while chunk := os.read(descriptor, _CHUNK_BYTES):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def measure(file: Path) -> tuple[str, int]:
+    """Return the sha256 of a regular file, in hex, and its size in bytes. Blocks.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    with open_regular(file) as opened:
+        digest = digest_of(opened.fileno())
+        return digest, os.lseek(opened.fileno(), 0, os.SEEK_CUR)
 
 
 def entries(directory: Path) -> dict[str, tuple[str, bool]]:

@@ -24,7 +24,7 @@ from vconnect.errors import InstallError, PluginStartError
 from .archive import PACKAGE_SUFFIXES, unpack
 from .command import production_command
 from .config_schema.check import check_schema
-from .contents import digest_of, entries, tree_digest
+from .contents import entries, measure, tree_digest
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 from .preparation import Binary, PackedFile, Preparation, place_of_binary, prepare
 from .selection import LeftOut
@@ -161,8 +161,7 @@ def _make(
             file.flush()
             os.fsync(file.fileno())
         tree = _try_out(temporary, output, program or preparation.program)
-        with open_regular(temporary) as made:
-            size, digest = os.fstat(made.fileno()).st_size, digest_of(made.fileno())
+        digest, size = measure(temporary)
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)

@@ -419,6 +419,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
         return PluginPolicy(**{key: merged[key] for key in PluginPolicy.__struct_fields__})
 
+    def config_of(self, plugin: str) -> dict[str, Any]:
+        """Return the table ``[plugins.config.NAME]`` of ``plugin``; empty if there is none."""
+        return _table_of(plugin, self.config, {})
+
     def python_of(self, plugin: str) -> str:
         """Return the interpreter that is chosen for ``plugin`` alone; empty if none is."""
         return _table_of(plugin, self.options, PluginOptions()).python or ""

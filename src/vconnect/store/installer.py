@@ -19,7 +19,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from vconnect.environments.build import ENVIRONMENT, EnvironmentSettings, build, find_need
+from vconnect.environments.build import (
+    ENVIRONMENT,
+    EnvironmentSettings,
+    Needed,
+    build,
+    find_need,
+)
 from vconnect.errors import InstallError
 from vconnect.packages.archive import DEFAULT_MAX_BYTES, ArchiveLimits, unpack
 from vconnect.packages.contents import digest_of
@@ -60,6 +66,8 @@ class _Found(NamedTuple):
     #: Where it was unpacked; ``None`` if it is in the store already.
     package: Path | None = None
     receipt: Receipt | None = None
+    #: What its environment is made from, if it needs one.
+    need: Needed | None = None
 
 
 async def _accept(_: Offer) -> tuple[str, ...] | None:
@@ -248,17 +256,14 @@ class PluginInstaller:
 
     async def _make_environment(self, found: _Found, staging: Staging) -> Path | None:
         """Make the environment of a new version, if it needs one, beside its package."""
-        if found.package is None:
-            return None
-        need = await in_thread(None, find_need, found.package)
-        if need is None:
+        if found.need is None:
             return None
         offer, target = found.offer, staging.path / ENVIRONMENT
         home = self.store.home(offer.plugin)
         final = home.versions / directory_name(offer.version, offer.digest) / ENVIRONMENT
         own = self._python_of(offer.plugin)
         try:
-            await build(need, target, final, self._environments, own_python=own)
+            await build(found.need, target, final, self._environments, own_python=own)
         except InstallError as error:
             raise InstallError(f"{offer.plugin} {offer.version}: {error}") from error
         return target
@@ -441,7 +446,7 @@ class PluginInstaller:
             raise InstallError(f"{origin}: was changed while it was read; try again")
         manifest = unpacked.manifest
         self._check_manifest(manifest, unpacked.path, origin)
-        find_need(unpacked.path)  # before anything is asked about it
+        need = find_need(unpacked.path)  # before anything is asked about it
         self.store.check_locked(manifest.plugin, manifest.version, digest, manifest)
         before = self.store.signer_before(manifest.plugin)
         receipt = Receipt(
@@ -457,7 +462,7 @@ class PluginInstaller:
             platforms=source.wanted.files if source.wanted is not None else {},
         )
         offer = Offer(manifest.plugin, manifest.version, digest, size=size, manifest=manifest)
-        return _Found(offer, unpacked.path, receipt)
+        return _Found(offer, unpacked.path, receipt, need)
 
     def _put(
         self, source: Source, found: _Found, environment: Path | None, stop: threading.Event

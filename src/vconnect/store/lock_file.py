@@ -19,12 +19,16 @@ import msgspec
 
 from vconnect.durable import read_own, replace_file
 from vconnect.errors import ConfigError, VerificationError
+from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
+from vconnect.packages.platforms import ANY
+from vconnect.packages.source import platform_name
 
+from .layout import InstalledVersion, Receipt, read_receipt
+from .listing import granted_to
 from .locks import locked
 
 FORMAT = 1
 _MODE = 0o644
-_ANY = "any"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = "# Written by vconnect. Commit it: it says which packages were meant.\n"
@@ -71,7 +75,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
 
     def file_for(self, platform: str) -> LockedFile | None:
         """Return the package file for a platform; ``any`` is for each."""
-        return self.files.get(platform) or self.files.get(_ANY)
+        return self.files.get(platform) or self.files.get(ANY)
 
 
 def _now() -> datetime:
@@ -260,3 +264,36 @@ def _value(value: Any) -> str:
 def _text(text: str) -> str:
     # A basic string of TOML is one of JSON, but for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def locked_of(version: InstalledVersion) -> Locked:
+    """Return what is to be locked of an installed version. Blocks.
+
+    Raises:
+        InstallError: Its receipt cannot be read.
+        ManifestError: Its manifest cannot be read.
+    """
+    receipt = read_receipt(version.directory)
+    manifest = read_manifest_if_any(version.package / MANIFEST_NAME)
+    return Locked(
+        name=version.name,
+        version=version.version,
+        requested=receipt.origin,
+        source=receipt.index,
+        tree=f"sha256:{receipt.tree}" if receipt.tree else "",
+        signer=version.signer,
+        permissions=granted_to(manifest, version).permissions if manifest is not None else (),
+        files=_files_of(manifest, receipt),
+    )
+
+
+def _files_of(manifest: Manifest | None, receipt: Receipt) -> dict[str, LockedFile]:
+    """Return the package files of a version: of every platform if an index has told of them."""
+    found = receipt.platforms or {platform_of(manifest): (receipt.sha256, receipt.size)}
+    return {name: LockedFile(sha256=sha256, size=size) for name, (sha256, size) in found.items()}
+
+
+def platform_of(manifest: Manifest | None) -> str:
+    """Return what a package is for. One that does not say so may be another one elsewhere."""
+    said = manifest.platform if manifest is not None else ""
+    return said if said not in ("", ANY) else platform_name()

@@ -24,9 +24,7 @@ from vconnect.durable import make_directories, replace_file, sync, try_lock
 from vconnect.environments.build import ENVIRONMENT
 from vconnect.errors import ConfigError, InstallError, ManifestError
 from vconnect.names import canonical_name
-from vconnect.packages.manifest import MANIFEST_NAME, Manifest, read_manifest_if_any
-from vconnect.packages.platforms import ANY
-from vconnect.packages.source import platform_name
+from vconnect.packages.manifest import Manifest
 from vconnect.removal import remove_tree
 from vconnect.settings.paths import expand_home
 
@@ -50,8 +48,8 @@ from .layout import (
     read_version,
     write_receipt,
 )
-from .listing import InstalledPlugin, granted_to, inspect, list_plugins, may_be_plugin
-from .lock_file import Locked, LockedFile, LockFile
+from .listing import InstalledPlugin, inspect, list_plugins, may_be_plugin
+from .lock_file import LockFile, locked_of, platform_of
 from .locks import locked
 from .plain.migration import migrate, settle
 from .record import Configured, Record
@@ -266,7 +264,7 @@ class PluginStore:
             ConfigError: The lock file cannot be used.
         """
         if self.locks is not None:
-            self.locks.check(plugin, version, digest, _platform_of(manifest))
+            self.locks.check(plugin, version, digest, platform_of(manifest))
 
     def check_frozen(
         self, plugin: str, version: str, digest: str, manifest: Manifest | None
@@ -281,7 +279,7 @@ class PluginStore:
             raise ConfigError(
                 "this host has no lock file; set lock_file, or start it with --config"
             )
-        self.locks.check_frozen(plugin, version, digest, _platform_of(manifest))
+        self.locks.check_frozen(plugin, version, digest, platform_of(manifest))
 
     def lock(self, plugin: str) -> None:
         """Write down that the current version of a plugin is the one that is meant.
@@ -292,7 +290,7 @@ class PluginStore:
         if self.locks is None or version is None or version.is_legacy:
             return
         try:
-            self.locks.put(_locked(version))
+            self.locks.put(locked_of(version))
         except (InstallError, ConfigError, ManifestError, OSError) as error:
             _log.warning("plugin %s is not locked: %s", plugin, error)
 
@@ -572,33 +570,6 @@ def _is_dead(staging: Path) -> bool:
         return try_lock(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _locked(version: InstalledVersion) -> Locked:
-    receipt = read_receipt(version.directory)
-    manifest = read_manifest_if_any(version.package / MANIFEST_NAME)
-    return Locked(
-        name=version.name,
-        version=version.version,
-        requested=receipt.origin,
-        source=receipt.index,
-        tree=f"sha256:{receipt.tree}" if receipt.tree else "",
-        signer=version.signer,
-        permissions=granted_to(manifest, version).permissions if manifest is not None else (),
-        files=_files_of(manifest, receipt),
-    )
-
-
-def _files_of(manifest: Manifest | None, receipt: Receipt) -> dict[str, LockedFile]:
-    """Return the package files of a version: of every platform if an index has told of them."""
-    found = receipt.platforms or {_platform_of(manifest): (receipt.sha256, receipt.size)}
-    return {name: LockedFile(sha256=sha256, size=size) for name, (sha256, size) in found.items()}
-
-
-def _platform_of(manifest: Manifest | None) -> str:
-    """Return what a package is for. One that does not say so may be another one elsewhere."""
-    said = manifest.platform if manifest is not None else ""
-    return said if said not in ("", ANY) else platform_name()
 
 
 def _mark(text: str) -> str:

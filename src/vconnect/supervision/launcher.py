@@ -136,7 +136,7 @@ class Launcher:
         if plugin.dev and plugin.home is not None:
             return self._environments.is_source_ready(plugin.name, plugin.home)
         versions = filter(None, (plugin.current_version, plugin.next_version))
-        return all(self._environments.is_ready(one.directory) for one in versions)
+        return all(self._environments.is_ready(one.directory, one.package) for one in versions)
 
     async def _prepare_environments(self, plugin: PluginRuntime) -> None:
         if plugin.dev and plugin.home is not None:

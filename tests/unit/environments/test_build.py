@@ -23,6 +23,9 @@ from vconnect.environments.locked import LOCK, WHEELS
 from vconnect.errors import InstallError
 from vconnect.version import host_version
 
+# Prints "VERSION PROGRAM" for each.
+INTERPRETERS = Path(__file__).parents[3] / ".ci" / "interpreters"
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
@@ -132,25 +135,32 @@ def test_facts_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         read_facts(tmp_path)
 
 
-OTHERS = sorted(Path("/root/.pyenv/versions").glob("3.1[2-9]*/bin/python3"))
+def other_python() -> tuple[str, str]:
+    """Return another version of Python that is there, and its program."""
+    done = subprocess.run([INTERPRETERS], capture_output=True, text=True, check=True)
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    for line in done.stdout.splitlines():
+        version, _, program = line.partition(" ")
+        if version != own:
+            return version, program
+    pytest.skip("no other version of Python is there")
 
 
-@pytest.mark.skipif(not OTHERS, reason="no other version of Python is there")
 async def test_another_python_needs_a_kit_of_its_own(package: Path) -> None:
+    version, program = other_python()
     need = find_need(package)
     assert need is not None
     settings = EnvironmentSettings(cache=package.parent / "cache", max_bytes=1 << 20)
     where = package.parent / "env"
     with pytest.raises(InstallError, match="python_sdk_wheels"):
-        await build(need, where, where, settings, own_python=str(OTHERS[0]))
+        await build(need, where, where, settings, own_python=program)
     kits = package.parent / "kits"
     for name in ("vconnect", "msgspec", "orjson"):
         make_wheel(kits, name, "9.9")
     settings = EnvironmentSettings(
         cache=package.parent / "cache", max_bytes=1 << 20, sdk_wheels=str(kits)
     )
-    await build(need, where, where, settings, own_python=str(OTHERS[0]))
-    version = ".".join(OTHERS[0].parts[-3].split(".")[:2])
+    await build(need, where, where, settings, own_python=program)
     code = "import sys, lib, vconnect; print(sys.version[:4], lib.VERSION, vconnect.VERSION)"
     assert run(where, code).split() == [version, "1.0", "9.9"]
     assert sys.version_info[:2] != tuple(map(int, version.split(".")))

@@ -51,7 +51,7 @@ class Shelf:
 
     @property
     def is_ready(self) -> bool:
-        return self.keeper.is_ready(self.version)
+        return self.keeper.is_ready(self.version, self.package)
 
     @property
     def is_source_ready(self) -> bool:

@@ -19,11 +19,6 @@ from vconnect.trust.signing import generate
 pytest.importorskip("cryptography")
 
 
-@pytest.fixture(scope="module")
-def key() -> SecretKey:
-    return generate()
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     directory = tmp_path / "site"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,24 +23,11 @@ from vconnect.trust.signing import generate
 pytest.importorskip("cryptography")
 
 
-@pytest.fixture(scope="module")
-def key() -> SecretKey:
-    return generate()
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     put(tmp_path / "site", "1")
     made(tmp_path / "site")
     return tmp_path / "site"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    async with await asyncio.start_server(server.accept, "127.0.0.1", 0) as listening:
-        server.port = listening.sockets[0].getsockname()[1]
-        yield server
 
 
 def reader(directory: Path, **settings: Any) -> IndexReader:

@@ -16,11 +16,6 @@ from vconnect.trust.signing import generate
 pytest.importorskip("cryptography")
 
 
-@pytest.fixture(scope="module")
-def key() -> SecretKey:
-    return generate()
-
-
 def test_a_package_says_what_it_is(tmp_path: Path) -> None:
     path = put(
         tmp_path,

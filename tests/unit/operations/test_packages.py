@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.download_kit import PACKAGE, Server, answer
+from tests.support.download_kit import PACKAGE, answer, running_server
 from tests.support.package_kit import write_package
 from tests.support.paper import catalog
 
@@ -167,11 +166,9 @@ async def test_a_source_that_is_gone_is_a_row(ground: Ground) -> None:
 
 
 async def test_downloads_are_reported_to_whoever_asks_for_it(ground: Ground) -> None:
-    server = Server()
-    server.answers = [answer()]
     steps: list[Step] = []
-    async with await asyncio.start_server(server.accept, "127.0.0.1", 0) as listening:
-        server.port = listening.sockets[0].getsockname()[1]
+    async with running_server() as server:
+        server.answers = [answer()]
         source = f"{server.base}/a.vp"
         (change,) = await ground.packages.install([source], report=steps.append)
         assert change.result == "installed"

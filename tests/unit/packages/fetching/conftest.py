@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.download_kit import Server
+from tests.support.download_kit import Server, running_server
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,8 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    made = Server()
-    listening = await asyncio.start_server(made.accept, "127.0.0.1", 0)
-    made.port = listening.sockets[0].getsockname()[1]
-    yield made
-    listening.close()
-    await listening.wait_closed()
+    async with running_server() as made:
+        yield made
 
 
 @pytest.fixture
