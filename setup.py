@@ -55,7 +55,14 @@ setup(
         )
         for name in (
             "_framing",
-            *("wire._stream", "wire._charged", "wire._inflight", "wire._fan_out", "wire._lane"),
+            *(
+                "wire._stream",
+                "wire._charged",
+                "wire._latency",
+                "wire._inflight",
+                "wire._fan_out",
+                "wire._lane",
+            ),
             "processes._spawn",
         )
     ],

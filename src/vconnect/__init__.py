@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
     from vconnect.plugins.status import PluginStatus as PluginStatus
     from vconnect.plugins.status import Substate as Substate
-    from vconnect.plugins.summary import PluginSummary as PluginSummary
+    from vconnect.seeing.summary import PluginSummary as PluginSummary
     from vconnect.settings.load import load_settings as load_settings
     from vconnect.settings.model import Settings as Settings
     from vconnect.store.installer import PluginInstaller as PluginInstaller
@@ -58,7 +58,7 @@ _HOMES = {
     "PluginInstaller": "store.installer",
     "PluginRuntimeManager": "host.manager",
     "PluginRuntime": "plugins.runtime",
-    "PluginSummary": "plugins.summary",
+    "PluginSummary": "seeing.summary",
     "Context": "sdk",
     "Plugin": "sdk",
     "PluginClient": "sdk",

@@ -56,6 +56,7 @@ cdef class EventName:
     cdef bytes classic              # {"event":…,"event_type":…,"payload":
     cdef bytes native               # "event":…,"payload":
     cdef bint is_own                # an event of the host itself
+    cdef str text                   # the name itself
 
 
 cdef class Event:

@@ -12,7 +12,9 @@ def parse_message(
 
 @final
 class EventName:
-    def __init__(self, classic: bytes, native: bytes, is_own: bool = False) -> None: ...
+    def __init__(
+        self, classic: bytes, native: bytes, is_own: bool = False, text: str = ""
+    ) -> None: ...
 
 @final
 class Event:

@@ -429,12 +429,16 @@ cdef class EventName:
         native: The same without the opening brace, because keys that differ from call to call come
             first.
         is_own: Whether it is an event of the host itself, which does not wait for the window.
+        text: The name itself; empty if nothing is counted by it.
     """
 
-    def __init__(self, bytes classic not None, bytes native not None, bint is_own=False):
+    def __init__(
+        self, bytes classic not None, bytes native not None, bint is_own=False, str text not None=""
+    ):
         self.classic = classic
         self.native = native
         self.is_own = is_own
+        self.text = text
 
 
 @final

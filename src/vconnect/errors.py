@@ -257,7 +257,17 @@ class PluginStuckError(PluginUnavailableError):
 
 
 class NotAskedError(PluginUnavailableError):
-    """The event was not sent to the plugin, which says nothing new about the plugin."""
+    """The event was not sent to the plugin, which says nothing new about the plugin.
+
+    Attributes:
+        reason: Why, in one word; see `vconnect.plugins.passed_over.Reason`.
+    """
+
+    def __init__(
+        self, plugin: str, message: str, code: str | None = None, *, reason: str = "failed"
+    ) -> None:
+        super().__init__(plugin, message, code)
+        self.reason = reason
 
 
 class PluginOverloadedError(PluginError):

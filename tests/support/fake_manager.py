@@ -22,7 +22,7 @@ from vconnect.logs.records import LogRecord, Stream
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import LogLevel, canonical_name
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.plugins.summary import PluginSummary
+from vconnect.seeing.summary import PluginSummary
 from vconnect.settings.model import Settings
 
 _PLUGIN = PluginSummary(
@@ -58,7 +58,7 @@ _PLUGIN = PluginSummary(
     queued_bytes=0,
     events=7,
     errors=0,
-    passed_over=0,
+    passed_over_total=0,
     timeouts=0,
     late=0,
     unasked=0,

@@ -10,7 +10,7 @@ import pytest
 from tests.support.paper import plugin
 
 from vconnect.dispatch.results import Outcome, PluginResult, Refusal
-from vconnect.plugins.summary import summarize
+from vconnect.seeing.summary import summarize
 
 
 class Color(Enum):

@@ -19,6 +19,9 @@ from vconnect.errors import (
     PluginTimeoutError,
     PluginUnavailableError,
 )
+from vconnect.plugins.latency import Outcome as Became
+from vconnect.plugins.latency import outcome_of
+from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.plugins.routes import Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire._fan_out import Delivery
@@ -30,6 +33,9 @@ from .results import PluginResult
 
 T = TypeVar("T")
 
+# As plain numbers: looking up a member of an enumeration costs more than counting.
+_OK, _STOPPED, _CHANGED = int(Became.OK), int(Became.STOPPED), int(Became.CHANGED)
+_CANCELLED, _NOTIFIED = int(Became.CANCELLED), int(Became.NOTIFIED)
 
 #: What a fan-out has for one plugin; see `FanOut.results`.
 Delivered = tuple[dict[str, Any] | None, PluginError | None, float]
@@ -42,13 +48,18 @@ def admit(plugin: PluginRuntime) -> Session:
         NotAskedError: It may not; the text says why.
     """
     if plugin.session is None:
-        raise NotAskedError(plugin.name, f"not connected ({plugin.state_in_words})")
+        raise NotAskedError(
+            plugin.name,
+            f"not connected ({plugin.state_in_words})",
+            reason=plugin.why_not_connected,
+        )
     breaker = plugin.breaker
     if not breaker.takes_probe():
         raise NotAskedError(
             plugin.name,
             f"its circuit is open after {breaker.failures} failures in a row; "
             f"the next attempt is possible in {breaker.opens_in:.1f} s",
+            reason=Reason.CIRCUIT_OPEN,
         )
     return plugin.session
 
@@ -61,13 +72,20 @@ def check_quarantine(plugin: PluginRuntime, message: Event) -> None:
     """
     if plugin.crashes.skips(message.classic_frame):
         raise NotAskedError(
-            plugin.name, "this event is in quarantine: the plugin crashed with it twice"
+            plugin.name,
+            "this event is in quarantine: the plugin crashed with it twice",
+            reason=Reason.QUARANTINE,
         )
 
 
 def out_of_time(plugin: PluginRuntime) -> NotAskedError:
     """Return the error of an event for which no time was left."""
-    return NotAskedError(plugin.name, "no time was left for it", PluginTimeoutError.code)
+    return NotAskedError(
+        plugin.name,
+        "no time was left for it",
+        PluginTimeoutError.code,
+        reason=Reason.TIME_USED_UP,
+    )
 
 
 def checked(timeout: float) -> float:
@@ -82,13 +100,14 @@ def checked(timeout: float) -> float:
 
 
 async def ask(
-    plugin: PluginRuntime, message: Event, began: float, deadline: float, hops: int
+    step: Step, message: Event, began: float, deadline: float, hops: int
 ) -> dict[str, Any]:
     """Send an event to one plugin and wait for its answer.
 
     Raises:
         PluginError: There is no answer.
     """
+    plugin = step.plugin
     # Not sent, so it is not the plugin's failure: earlier plugins used up the time.
     if began >= deadline:
         raise out_of_time(plugin)
@@ -99,16 +118,19 @@ async def ask(
     if session is None or plugin.breaker.is_open:
         session = admit(plugin)
     call = session.call  # read first: calling an attribute as a method costs more
-    answer = call(message, deadline, hops)
+    answer = call(message, deadline, hops, began)
     plugin.counters.events += 1
     try:
         return await (answer if not hops else while_hopping((plugin,), hops, answer))
     except CancelledError:
+        step.row.count(_CANCELLED)
         gave_up(plugin, session)
         raise
 
 
-def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hops: int) -> None:
+def deliver(
+    step: Step, message: Event, delivery: Delivery, deadline: float, hops: int, began: float
+) -> None:
     """Send, and record a refusal in the delivery, so that the other plugins still get it."""
     plugin = step.plugin
     try:
@@ -118,7 +140,7 @@ def deliver(step: Step, message: Event, delivery: Delivery, deadline: float, hop
         if session is None or plugin.breaker.is_open:
             session = admit(plugin)
         send = session.deliver  # as in `ask`
-        send(message, delivery, deadline, hops)
+        send(message, delivery, deadline, hops, began)
         plugin.counters.events += 1
     except PluginError as error:
         delivery.set_exception(error)
@@ -135,20 +157,18 @@ def delivered(
         answer = normalize_answer(received)
         stops = answer.stop and step.may_stop
         if answer.ok:
-            return answered(step.plugin, answer, duration_ms, message, stops)
+            return answered(step, answer, duration_ms, message, stops)
         error = reply_error(step.plugin.name, answer)
     assert error is not None
     given = min(step.timeout, until - began)
     return failed(step, error, duration_ms, given, stops=stops)
 
 
-def tell(
-    plugin: PluginRuntime, message: Event, overflow: str, hops: int, *, published: bool = False
-) -> bool:
+def tell(step: Step, message: Event, overflow: str, hops: int, *, published: bool = False) -> bool:
     """Send or queue a notification; return whether the plugin gets it.
 
     Args:
-        plugin: The plugin.
+        step: The plugin and the event.
         message: The event.
         overflow: What to do if its queue is full; see `Lane.tell`.
         hops: How many plugins the event came through.
@@ -157,50 +177,66 @@ def tell(
     Raises:
         PluginOverloadedError: ``overflow`` is ``block``, and the queue is full.
     """
+    plugin = step.plugin
     if plugin.session is None:
-        plugin.counters.dropped += 1
+        _not_told(step, plugin.why_not_connected)
         return False
     try:
         if plugin.crashes.is_watching:
             check_quarantine(plugin, message)
         sent = plugin.session.tell(message, overflow, hops, published)
-    except PluginUnavailableError:
-        plugin.counters.dropped += 1
+    except PluginUnavailableError as error:
+        _not_told(step, reason_of(error))
         return False
-    plugin.counters.events += sent
+    if sent:
+        plugin.counters.events += 1
+        step.row.count(_NOTIFIED)
     return sent
 
 
-async def tell_when_room(plugin: PluginRuntime, message: Event, overflow: str, hops: int) -> bool:
+def _not_told(step: Step, reason: Reason) -> None:
+    """Count a notification that a plugin does not get, because it is not there for it."""
+    counters = step.plugin.counters
+    counters.dropped += 1
+    counters.unconnected += 1
+    step.plugin.passed_over.add(step.row.event, reason, Effect.SKIPPED)
+
+
+async def tell_when_room(step: Step, message: Event, overflow: str, hops: int) -> bool:
     """Do as `tell`, and wait while the queue is full."""
     while True:
         # Another caller may be faster when room is announced; so this tries in a loop.
         try:
-            return tell(plugin, message, overflow, hops)
+            return tell(step, message, overflow, hops)
         except PluginOverloadedError:
-            assert plugin.session is not None
-            await plugin.session.room(message)
+            session = step.plugin.session
+            assert session is not None
+            await session.room(message)
 
 
 # Results and counting.
 
 
 def answered(
-    plugin: PluginRuntime,
+    step: Step,
     answer: Answer,
     duration_ms: float,
     message: Event,
     stops: bool,
+    changed: tuple[str, ...] = (),
 ) -> PluginResult:
-    """Build the result of a good answer.
+    """Count a good answer, and build its result.
 
     Args:
-        plugin: The plugin.
-        answer: Its answer.
+        step: The plugin and the event.
+        answer: The plugin's answer.
         duration_ms: How long it took.
         message: What it answered.
         stops: Whether it ends the chain.
+        changed: The fields of the payload that it has changed.
     """
+    plugin = step.plugin
+    step.row.count(_STOPPED if stops else _CHANGED if changed else _OK)
     if plugin.breaker.failures:
         plugin.breaker.succeeded()
     if plugin.crashes.is_watching:
@@ -211,6 +247,7 @@ def answered(
         data=answer.data,
         stop=stops,
         duration_ms=duration_ms,
+        changed=changed,
     )
 
 
@@ -243,17 +280,18 @@ def failed(
     )
 
 
-def count(step: Step, error: PluginError, given: float) -> None:
+def count(step: Step, error: PluginError, given: float, *, raises: bool = False) -> None:
     """Count a failure, and let the circuit breaker know of it.
 
     Args:
         step: The plugin and the event.
         error: The failure.
         given: How many seconds the plugin was given.
+        raises: Whether the caller gets the error, unless there is a default answer.
     """
     plugin = step.plugin
     # Not sent, so not its failure. A full queue is the host's own: the plugin's health is unknown.
-    if not _tally(plugin, error):
+    if not _tally(step, error, raises=raises):
         if isinstance(error, PluginOverloadedError):
             plugin.breaker.gave_up()
         elif error.code == PluginTimeoutError.code:  # no time was left for it
@@ -268,26 +306,44 @@ def count(step: Step, error: PluginError, given: float) -> None:
         plugin.breaker.failed()
 
 
-def count_for_another(plugin: PluginRuntime, error: PluginError) -> None:
+def count_for_another(step: Step, error: PluginError) -> None:
     """Count a failure of an event that another plugin has caused.
 
     That plugin chooses the parameters and the deadline, so the failure says nothing about the
     health of this one.
     """
-    _tally(plugin, error)
+    plugin = step.plugin
+    _tally(step, error, raises=True)
     # It may have been the probe of an open circuit. What was not asked was none: another event is.
     if not isinstance(error, NotAskedError):
         plugin.breaker.gave_up()
 
 
-def _tally(plugin: PluginRuntime, error: PluginError) -> bool:
+def _tally(step: Step, error: PluginError, *, raises: bool) -> bool:
     """Add a failure to the plugin's counters, and return whether the event was sent."""
+    plugin = step.plugin
     if isinstance(error, NotAskedError | PluginOverloadedError):
-        plugin.counters.passed_over += 1
+        effect = _effect(step, raises=raises)
+        plugin.passed_over.add(step.row.event, reason_of(error), effect)
         return False
+    step.row.count(outcome_of(error))
     plugin.counters.errors += 1
     plugin.counters.timeouts += isinstance(error, PluginTimeoutError)
     return True
+
+
+def reason_of(error: PluginError) -> Reason:
+    """Return why an event was not sent."""
+    if isinstance(error, NotAskedError):
+        return Reason(error.reason)
+    return Reason.QUEUE_FULL if isinstance(error, PluginOverloadedError) else Reason.FAILED
+
+
+def _effect(step: Step, *, raises: bool) -> Effect:
+    """Return what becomes of an event that a plugin does not get."""
+    if step.default is not None:
+        return Effect.DEFAULT
+    return Effect.REFUSED if step.is_closed or raises else Effect.SKIPPED
 
 
 def gave_up(plugin: PluginRuntime, session: Session | None) -> None:
@@ -298,11 +354,12 @@ def gave_up(plugin: PluginRuntime, session: Session | None) -> None:
         session.drop_cancelled()
 
 
-def gave_up_all(plugins: Iterable[PluginRuntime]) -> None:
+def gave_up_all(steps: Iterable[Step]) -> None:
     """Record that the caller of a fan-out gave up."""
     # Any of them may have been the probe of an open circuit, whose end must be reported.
-    for plugin in plugins:
-        gave_up(plugin, plugin.session)
+    for step in steps:
+        step.row.count(_CANCELLED)
+        gave_up(step.plugin, step.plugin.session)
 
 
 # What a call of a plugin passes on.

@@ -24,7 +24,6 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from vconnect._framing import Event, EventName
 from vconnect.errors import (
@@ -35,6 +34,8 @@ from vconnect.errors import (
     PluginReplyError,
 )
 from vconnect.names import NameCache, canonical_name
+from vconnect.plugins.latency import Outcome as Became
+from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.routes import Route, Step
 from vconnect.plugins.runtime import PluginRuntime
@@ -111,14 +112,15 @@ class Dispatcher:
         """
         route = self._registry.routes.route(event)
         policy = route.policy
-        until = monotonic() + (policy.chain_timeout if timeout is None else checked(timeout))
+        came = monotonic()
+        until = came + (policy.chain_timeout if timeout is None else checked(timeout))
         hops = 0
         if self.serving:
             hops, until = inherited(until)
         # Encoded once for all plugins, and again only when one of them replaces the payload.
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         if route.absent:
-            return self._without(route.absent[0], payload)
+            return self._without(route, payload)
         results: list[PluginResult] = []
         # Looked at now: the caller may change the payload while the first plugin works.
         asked = route.asked(payload)
@@ -140,7 +142,7 @@ class Dispatcher:
             try:
                 sent = message
                 changed: tuple[str, ...] = ()
-                answer = normalize_answer(await ask(plugin, sent, began, deadline, hops))
+                answer = normalize_answer(await ask(step, sent, began, deadline, hops))
                 if not answer.ok:
                     raise reply_error(plugin.name, answer)
                 if answer.replacement is not msgspec.UNSET:
@@ -151,8 +153,7 @@ class Dispatcher:
                 # After the replacement, which may turn the answer into a failure.
                 duration_ms = milliseconds_since(began)
                 stops = answer.stop and step.may_stop
-                result = answered(plugin, answer, duration_ms, sent, stops)
-                results.append(replace(result, changed=changed) if changed else result)
+                results.append(answered(step, answer, duration_ms, sent, stops, changed))
             except PluginError as error:
                 # An error answer can still end the chain; see docs/wire.md.
                 stops = answer is not None and answer.stop and step.may_stop
@@ -160,6 +161,7 @@ class Dispatcher:
                 results.append(failed(step, error, duration_ms, deadline - began, stops=stops))
                 # "closed": without this plugin's consent, nothing goes further.
                 if step.is_closed:
+                    route.chain.observe_since(came)
                     return _refused(results, payload, error)
                 if step.default is not None and step.default.replacement is not msgspec.UNSET:
                     # The default answer acts like a plugin's own answer, including its replacement.
@@ -167,8 +169,10 @@ class Dispatcher:
                     message = encode_event(event, payload, self._max_frame_bytes, trace)
                     asked = route.asked(payload)
             if results[-1].stop:
+                route.chain.observe_since(came)
                 refusal = refused_by(results[-1])
                 return Outcome(results, plugin.name, payload, None, refusal)
+        route.chain.observe_since(came)
         return Outcome(results, None, payload)
 
     async def broadcast(
@@ -189,7 +193,7 @@ class Dispatcher:
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         policy = route.policy
         if route.absent:
-            return self._without(route.absent[0], payload)
+            return self._without(route, payload)
         began = monotonic()
         hops, until = inherited(inf) if self.serving else (0, inf)
         if timeout is not None:
@@ -206,7 +210,7 @@ class Dispatcher:
                 deadline = began + step.timeout
                 if deadline > until:
                     deadline = until
-                deliver(step, message, delivery, deadline, hops)
+                deliver(step, message, delivery, deadline, hops, began)
             done = fan_out.wait()
             if hops:
                 await while_hopping([step.plugin for step in steps], hops, done)
@@ -215,7 +219,7 @@ class Dispatcher:
         except CancelledError:
             # The lanes drop the answers that still arrive; their slots stay taken until then.
             fan_out.abandon()
-            gave_up_all(step.plugin for step in steps)
+            gave_up_all(steps)
             raise
         deliveries = zip(steps, fan_out.results(), strict=True)
         results = [delivered(step, one, began, until, message) for step, one in deliveries]
@@ -290,9 +294,9 @@ class Dispatcher:
             # Only after a failure: the usual request needs no route.
             step = self._registry.routes.step(target, event)
             if account is None:
-                count(step, error, step.timeout if timeout is None else timeout)
+                count(step, error, step.timeout if timeout is None else timeout, raises=True)
             else:
-                count_for_another(target, error)
+                count_for_another(step, error)
             default = step.default
             if default is None:
                 raise
@@ -300,7 +304,11 @@ class Dispatcher:
                 raise reply_error(target.name, default) from error
             return default.data
         # Neither says anything about the plugin, so a pending probe must be released.
-        except (CancelledError, PayloadError):
+        except CancelledError:
+            self._registry.routes.step(target, event).row.count(Became.CANCELLED)
+            gave_up(target, session)
+            raise
+        except PayloadError:
             gave_up(target, session)
             raise
         # A comparison is cheaper than a call; after an ordinary answer there is nothing to reset.
@@ -355,7 +363,7 @@ class Dispatcher:
         if self.serving:
             hops, until = inherited(until)
         try:
-            answer = normalize_answer(await ask(target, message, began, until, hops))
+            answer = normalize_answer(await ask(step, message, began, until, hops))
             if not answer.ok:
                 raise reply_error(target.name, answer)
         except PluginError as error:
@@ -366,7 +374,7 @@ class Dispatcher:
                 raise reply_error(target.name, step.default) from error
             return result
         stops = answer.stop and step.may_stop
-        return answered(target, answer, milliseconds_since(began), message, stops)
+        return answered(step, answer, milliseconds_since(began), message, stops)
 
     def notify(
         self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
@@ -460,7 +468,7 @@ class Dispatcher:
             hops, timeout = max(hops, passed), until - monotonic()
         # Nobody waits for another plugin's queue.
         sent, full = _tell_all(route, message, payload, "block", hops, publisher)
-        waits = (self._wait_for_room(one, message, timeout, hops) for one, _ in full)
+        waits = (self._wait_for_room(step, message, timeout, hops) for step, _ in full)
         return sent + sum(await gather(*waits))
 
     # Building blocks.
@@ -477,33 +485,34 @@ class Dispatcher:
     async def _tell_observer(self, step: Step, message: Event, until: float, hops: int) -> None:
         """Notify an observer of a chain; where ``overflow`` is ``block``, wait while it is full."""
         try:
-            tell(step.plugin, message, step.policy.overflow, hops)
+            tell(step, message, step.policy.overflow, hops)
         except PluginOverloadedError:
             patience = min(step.timeout, until - monotonic())
-            await self._wait_for_room(step.plugin, message, patience, hops)
+            await self._wait_for_room(step, message, patience, hops)
 
-    async def _wait_for_room(
-        self, plugin: PluginRuntime, message: Event, timeout: float, hops: int
-    ) -> bool:
+    async def _wait_for_room(self, step: Step, message: Event, timeout: float, hops: int) -> bool:
         try:
             async with asyncio_timeout(timeout):
-                return await tell_when_room(plugin, message, "block", hops)
+                return await tell_when_room(step, message, "block", hops)
         except TimeoutError:
-            plugin.counters.dropped += 1
+            step.plugin.counters.dropped += 1
+            step.plugin.counters.blocked += 1
             return False
 
-    def _without(self, name: str, payload: Any) -> Outcome:
+    def _without(self, route: Route, payload: Any) -> Outcome:
         """Refuse an event that requires a plugin which does not take part."""
-        plugin = self._registry.find(canonical_name(name))
+        name = canonical_name(route.absent[0])
+        plugin = self._registry.find(name)
         if plugin is None:
-            error = NotAskedError(
-                canonical_name(name), "the event requires it, and it is not there"
-            )
+            reason, words = Reason.NOT_INSTALLED, "the event requires it, and it is not there"
         elif plugin.is_wanted and plugin.session is not None:
-            error = NotAskedError(plugin.name, "the event requires it, and it does not handle it")
+            reason, words = Reason.NOT_HANDLED, "the event requires it, and it does not handle it"
         else:
+            reason = plugin.why_not_connected
             words = f"the event requires it ({plugin.state_in_words})"
-            error = NotAskedError(plugin.name, words)
+        counted = self._registry.absent[name] if plugin is None else plugin.passed_over
+        counted.add(route.chain.event, reason, Effect.REFUSED)
+        error = NotAskedError(name if plugin is None else plugin.name, words, reason=reason)
         return _refused([], payload, error)
 
     def _name_and_timeout(self, event: str) -> tuple[EventName, float]:
@@ -558,19 +567,18 @@ def _tell_all(
     overflow: str,
     hops: int,
     publisher: PluginRuntime | None,
-) -> tuple[int, list[tuple[PluginRuntime, PluginOverloadedError]]]:
+) -> tuple[int, list[tuple[Step, PluginOverloadedError]]]:
     """Tell everyone who has room; return how many got it, and whose queue is full."""
     sent = 0
-    full: list[tuple[PluginRuntime, PluginOverloadedError]] = []
+    full: list[tuple[Step, PluginOverloadedError]] = []
     for step in route.told:
-        plugin = step.plugin
         # A plugin that publishes what it subscribes to would otherwise answer itself.
-        if plugin is publisher:
+        if step.plugin is publisher:
             continue
         if step.matches is not None and not step.matches(payload):
             continue
         try:
-            sent += tell(plugin, message, overflow, hops, published=publisher is not None)
+            sent += tell(step, message, overflow, hops, published=publisher is not None)
         except PluginOverloadedError as error:
-            full.append((plugin, error))
+            full.append((step, error))
     return sent, full

@@ -31,9 +31,10 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import (
     HostState,
 )
-from vconnect.plugins.summary import PluginSummary
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.peer import gains_no_privileges, identify
+from vconnect.seeing.overview import Overview
+from vconnect.seeing.summary import PluginSummary
 from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.live import LiveSettings
@@ -113,9 +114,13 @@ class PluginRuntimeManager(Orders):
         settings = with_options(settings, options)
         self._live = live = LiveSettings(settings)
         self._logs = PluginLogs(live.part(LogSettings))
-        self._registry = Registry(lambda event: live.now.event_policy(event))
+        self._registry = Registry(
+            lambda event: live.now.event_policy(event), lambda event: event in live.now.events
+        )
+        #: What an operator sees; also `why`.
+        self.overview = Overview(self._registry, lambda: live.now.slow_ms / 1000)
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
-        self._loop_watch = LoopWatch()
+        self._loop_watch = LoopWatch(self.overview.minute.lag.observe)
         self._queued = ByteBudget(settings.max_total_queued_bytes)
         self._native = NativeRequests(self._registry)
         self._calls = HostCalls(self._dispatcher, settings.max_calls)
@@ -242,6 +247,7 @@ class PluginRuntimeManager(Orders):
         self._tasks = [
             asyncio.create_task(beat, name="vconnect heartbeat"),
             asyncio.create_task(self._loop_watch.run(), name="vconnect loop watch"),
+            asyncio.create_task(self.overview.minute.run(), name="vconnect last minute"),
         ]
         reloader = Reloader(self._registry, self._roster.of, lambda: self.settings.watch)
         self._tasks.append(asyncio.create_task(reloader.run(), name="vconnect sources"))

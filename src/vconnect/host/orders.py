@@ -12,7 +12,9 @@ from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.state_file import DISABLED_BY_OPERATOR, STOPPED_BY_OPERATOR, HostState
 from vconnect.plugins.status import Ordered, PluginStatus, Substate
-from vconnect.plugins.summary import PluginSummary, summarize
+from vconnect.seeing.overview import Overview
+from vconnect.seeing.summary import PluginSummary
+from vconnect.seeing.why import Why
 from vconnect.settings.live import LiveSettings
 from vconnect.supervision.supervisor import Supervisor
 
@@ -32,6 +34,7 @@ class Orders(Sender):
     _state: HostState
     _live: LiveSettings
     packages: Packages
+    overview: Overview
 
     async def discover_plugins(self) -> list[PluginSummary]:
         """Read ``plugin_dir`` again, and return what is installed there, by name.
@@ -155,10 +158,8 @@ class Orders(Sender):
         await self._state.flush()
 
     def runtime_summaries(self) -> list[PluginSummary]:
-        """Describe every plugin, by name."""
-        return [
-            summarize(plugin) for plugin in sorted(self._registry, key=lambda known: known.name)
-        ]
+        """Describe every plugin: trouble first, then in the order of chains."""
+        return self.overview.summaries()
 
     def summary(self, name: str) -> PluginSummary:
         """Describe one plugin.
@@ -166,7 +167,15 @@ class Orders(Sender):
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        return summarize(self._registry.get(name))
+        return self.overview.summary(name)
+
+    def why(self, name: str) -> Why:
+        """Say why a plugin does not serve, or what is wrong with its service.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        return self.overview.why(name)
 
     # Internals.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from vconnect.order import Position, chain_order, find_cycle
 from vconnect.packages.manifest import Manifest
 from vconnect.settings.events import EventPolicy
 from vconnect.settings.model import Settings
+from vconnect.wire._latency import Rows
 
+from .passed_over import PassedOver
 from .routes import RouteTable
 from .runtime import PluginRuntime
 
@@ -35,13 +38,24 @@ class Registry:
 
     Args:
         policy_of: Computes the policy of an event; by default the default policy.
+        is_named: Returns whether a table of the settings is for exactly this event.
 
     Attributes:
         by_spelling: The results of `get`, in one lookup for a name that was used before.
         policies: The policy of each event.
+        chains: How long whole chains took.
+        absent: What passed over plugins that are required and not there, by name.
     """
 
-    def __init__(self, policy_of: Callable[[str], EventPolicy] | None = None) -> None:
+    def __init__(
+        self,
+        policy_of: Callable[[str], EventPolicy] | None = None,
+        is_named: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self._is_named = is_named
+        # The application names them, not a plugin.
+        self.chains = Rows(str)
+        self.absent: defaultdict[str, PassedOver] = defaultdict(PassedOver)
         self._policy_of = policy_of or Settings().event_policy
         self.policies = NameCache(self._policy)
         self._routes: RouteTable | None = None
@@ -62,6 +76,7 @@ class Registry:
         self._plugins[plugin.name] = plugin
         plugin.on_change = self._reroute
         plugin.meant_by = self.meant_by
+        plugin.is_named = self._is_named
         self._rename()
 
     def remove(self, plugin: PluginRuntime) -> None:
@@ -160,7 +175,7 @@ class Registry:
     def routes(self) -> RouteTable:
         """The current routes, computed on demand."""
         if self._routes is None:
-            self._routes = RouteTable(self._plugins.values(), self.policies)
+            self._routes = RouteTable(self._plugins.values(), self.policies, self.chains)
         return self._routes
 
     def _reroute(self) -> None:
@@ -175,6 +190,8 @@ class Registry:
     def forget_policies(self) -> None:
         """Compute the policies of events anew: the settings have changed."""
         self.policies.clear()
+        for plugin in self:
+            plugin.rows.forget_names()
         self._reroute()
 
     def check_order(self, plugin: PluginRuntime, manifest: Manifest | None) -> None:

@@ -15,6 +15,7 @@ from vconnect.names import MAX_CACHED_NAMES, NameCache, canonical_name, matching
 from vconnect.order import chain_order
 from vconnect.settings.events import EventPolicy, resolve_choices
 from vconnect.settings.match import Matcher, compile_match
+from vconnect.wire._latency import Row, Rows
 from vconnect.wire.messages import Answer, check_event, normalize_answer
 
 from .runtime import PluginRuntime
@@ -34,6 +35,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         is_observer: Whether it is notified instead of being asked in a chain.
         may_stop: Whether it may end the chain.
         matches: Whether it is asked about a payload; ``None`` if about every one.
+        row: Where what becomes of the event is counted.
     """
 
     plugin: PluginRuntime
@@ -43,6 +45,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     is_closed: bool
     is_required: bool
     default: Answer | None
+    row: Row
     is_observer: bool = False
     may_stop: bool = True
     matches: Matcher | None = None
@@ -59,6 +62,7 @@ class Route(msgspec.Struct, frozen=True):
         absent: Required plugins that are not among the steps, by their names in the settings.
         has_conditions: Whether one of the steps has conditions.
         is_plain: Whether every plugin of the chain is asked, and waited for.
+        chain: Where the duration of the whole chain is recorded.
     """
 
     steps: tuple[Step, ...]
@@ -67,6 +71,7 @@ class Route(msgspec.Struct, frozen=True):
     absent: tuple[str, ...]
     has_conditions: bool
     is_plain: bool
+    chain: Row
 
     def asked(self, payload: Any) -> Sequence[Step]:
         """Return the steps whose conditions a payload meets."""
@@ -86,9 +91,13 @@ class RouteTable:
     Args:
         plugins: All plugins that the host knows.
         policies: The policy of each event.
+        chains: Has the durations of whole chains.
     """
 
-    def __init__(self, plugins: Iterable[PluginRuntime], policies: NameCache[EventPolicy]) -> None:
+    def __init__(
+        self, plugins: Iterable[PluginRuntime], policies: NameCache[EventPolicy], chains: Rows
+    ) -> None:
+        self._chains = chains
         self._all = list(plugins)
         # Without those that are down, a filter that crashed would be skipped silently.
         wanted = {plugin.name: plugin for plugin in self._all if plugin.is_wanted}
@@ -140,7 +149,8 @@ class RouteTable:
         absent = tuple(name for name, plugin in required.items() if plugin not in asked)
         has_conditions = any(step.matches is not None for step in steps)
         is_plain = not has_conditions and not any(step.is_observer for step in steps)
-        return Route(tuple(steps), tuple(told), policy, absent, has_conditions, is_plain)
+        chain = self._chains.row(event)
+        return Route(tuple(steps), tuple(told), policy, absent, has_conditions, is_plain, chain)
 
     def _find(self, name: str) -> PluginRuntime | None:
         wanted = canonical_name(name)
@@ -175,6 +185,7 @@ def make_step(plugin: PluginRuntime, event: str, policy: EventPolicy, *, is_requ
         is_observer=choices.role == "observer" and not is_required,
         may_stop=choices.role == "filter",
         matches=None if is_required else compile_match(choices.match),
+        row=plugin.rows.row(event),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,22 @@ from vconnect.processes.process import ExitStatus, PluginProcess
 from vconnect.processes.usage import Usage
 from vconnect.settings.model import PluginPolicy, Settings
 from vconnect.store.layout import InstalledVersion
+from vconnect.wire._latency import Rows
 from vconnect.wire.messages import Handshake
 from vconnect.wire.session import Session
 
 from .breaker import Breaker
 from .crashes import Crashes
 from .deadlines import MissedDeadlines
+from .latency import family_of
+from .passed_over import PassedOver, Reason
 from .restarts import Restarts
 from .status import Desired, PluginStatus, Substate, advance
 
 _log = logging.getLogger(__name__)
+
+# Capabilities that are labels of their own, of one plugin.
+_MAX_LABELS = 32
 
 
 # A dataclass with slots, because the hot path adds to these counters for every event. The
@@ -45,25 +52,29 @@ class Counters:
     Attributes:
         events: Events sent to it.
         errors: Events sent to it that it answered with an error, or never.
-        passed_over: Events that were not sent to it: it was not connected, its circuit was open or
-            its queue full, the event was in quarantine, or the chain's time was over.
         timeouts: Events that it did not answer in time.
         dropped: Notifications that it did not get because it was not connected or had no room.
+        unconnected: Those among them for which it was not connected.
+        blocked: Those among them for which nobody waited any longer.
+        displaced: Those among them that had been queued, in sessions that have ended.
         refused_changes: Protected fields that its replacements tried to change.
         stalls: How often work for it held the event loop for more than a tenth of a second.
     """
 
     events: int = 0
     errors: int = 0
-    passed_over: int = 0
     timeouts: int = 0
     dropped: int = 0
+    unconnected: int = 0
+    blocked: int = 0
+    displaced: int = 0
     refused_changes: int = 0
     stalls: int = 0
 
     def take(self, session: Session) -> None:
         """Add what a session that has ended did not send after all."""
         self.dropped += session.dropped
+        self.displaced += session.displaced
         self.events -= session.displaced
 
 
@@ -101,6 +112,9 @@ class PluginRuntime:
         conflict: Why it may not be started: another plugin has one of its names; or empty.
         on_change: Called when something that a route depends on has changed; set by the registry.
         meant_by: Returns the plugin that a name means; set by the registry.
+        is_named: Returns whether a table of the settings is for exactly this event; set likewise.
+        rows: How long its events took, and what became of them.
+        passed_over: Events that were not sent to it although it wants them.
         process: The process that serves, or ``None``.
         session: The session that gets its events; ``None`` as soon as it must get no more.
         handshake: Its last handshake, or ``None``.
@@ -110,7 +124,12 @@ class PluginRuntime:
         forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
             operator's start. Earlier crashes explain nothing.
         ordered_at: When it was last told to start, stop or restart, in Unix seconds.
+        ordered_by: Who did that; empty if it is unknown.
         begun_at: When its last start began, in Unix seconds.
+        spawn_s: Seconds that its last start took until its process was there.
+        ready_s: Seconds from the beginning of that start until it could serve.
+        restart_counts: How often it was started again, by reason.
+        max_queued: How many events may wait for a slot in its window.
     """
 
     def __init__(
@@ -138,6 +157,9 @@ class PluginRuntime:
         self.has_timeouts = _has_timeouts(policy)
         self.on_change: Callable[[], None] = _nobody_listens
         self.meant_by: Callable[[str], str] = canonical_name
+        self.is_named: Callable[[str], bool] = _is_not_named
+        self.rows = Rows(self._label)
+        self.passed_over = PassedOver()
 
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE
@@ -147,8 +169,13 @@ class PluginRuntime:
         #: is missed like one that has crashed.
         self.is_expected = False
         self.ordered_at = 0.0
+        self.ordered_by = ""
         self.generation = 0
         self.begun_at = 0.0
+        self.spawn_s: float | None = None
+        self.ready_s: float | None = None
+        self.restart_counts: Counter[str] = Counter()
+        self.max_queued = 0
         self.config: dict[str, Any] = config or {}
 
         self.process: PluginProcess | None = None
@@ -303,6 +330,15 @@ class PluginRuntime:
             names |= self.manifest.names
         return names
 
+    def _label(self, event: str) -> str:
+        """Return by what an event is counted: its name if somebody has written it, or its family.
+
+        A name that another plugin makes up must not become a label.
+        """
+        # Of a plugin with many capabilities, the first count; its rows are limited anyway.
+        is_own = event in self.capabilities[:_MAX_LABELS]
+        return event if is_own or self.is_named(event) else family_of(event)
+
     # Its state.
 
     def move(self, status: PluginStatus, substate: Substate, reason: str = "") -> None:
@@ -334,7 +370,13 @@ class PluginRuntime:
         self.desired = desired
         self.is_expected = False
         self.ordered_at = time.time()
+        self.ordered_by = ""
         self.on_change()
+
+    def ordered(self, by: str, at: float | None = None) -> None:
+        """Record who gave the last order, and when, if not at this moment."""
+        self.ordered_by = by
+        self.ordered_at = time.time() if at is None else at
 
     def learn(self, manifest: Manifest | None, path: Path | None = None) -> None:
         """Set the manifest of the version to show, and its directory; for `Registry.learn`."""
@@ -365,10 +407,13 @@ class PluginRuntime:
         self.current_version = current
         self.next_version = next_version
 
-    def begin_generation(self) -> None:
-        """Count a start."""
+    def begin_generation(self, why: str = "operator") -> None:
+        """Count a start, and why it is not the first one."""
+        if self.generation:
+            self.restart_counts[why] += 1
         self.generation += 1
         self.begun_at = time.time()
+        self.spawn_s = self.ready_s = None
 
     def started(self, process: PluginProcess | None) -> None:
         """Set the process that serves, or is about to."""
@@ -383,7 +428,11 @@ class PluginRuntime:
         if self.running_since is None:
             self.running_since = time.monotonic()
         self.session = session
+        self.max_queued = session.max_queued
         self.handshake = session.handshake
+        if self.ready_s is None and self.begun_at:
+            self.ready_s = max(0.0, time.time() - self.begun_at)
+        self.rows.forget_names()  # what it declares may have changed
         self.breaker.succeeded()  # earlier failures were those of another process
         self.saw_alive()
         self.on_change()
@@ -428,6 +477,15 @@ class PluginRuntime:
         _log.log(LOG_LEVELS[level], "plugin %s: %s", self.name, text)
         self.log.note(level, text)
 
+    @property
+    def why_not_connected(self) -> Reason:
+        """Why it gets no events while it has no session."""
+        if self.status is PluginStatus.STARTING or (self.is_expected and not self.reason):
+            return Reason.STARTING
+        if self.status is PluginStatus.STOPPING:
+            return Reason.DRAINING
+        return Reason.FAILED if self.status is PluginStatus.ERROR else Reason.STOPPED
+
     def _note_state(self) -> None:
         """Keep a line about its status in its own log, also if it prints nothing itself."""
         next_try = ""
@@ -454,6 +512,11 @@ class PluginRuntime:
     def sampled(self, usage: Usage | None) -> None:
         """Store a sample of its process tree; ``None`` if there is none."""
         self.usage = usage
+
+
+def _is_not_named(_: str) -> bool:
+    """Do nothing: the plugin is in no registry yet."""
+    return False
 
 
 def _nobody_listens() -> None:

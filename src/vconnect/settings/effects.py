@@ -27,6 +27,7 @@ def _rows(**keys: str) -> dict[str, Effect]:
 EFFECTS = _rows(
     now="""
         events options event_timeout chain_timeout breaker_failures breaker_cooldown max_calls
+        slow_ms
         memory_limit_bytes handshake_timeout dev_handshake_timeout start_timeout drain_timeout
         interrupt_timeout stop_timeout restart restart_delay restart_max_delay restart_reset_after
         crash_limit crash_window after_crash_loop crash_hold start_concurrency watch allow_external

@@ -70,6 +70,7 @@ class SettingsOptions(TypedDict, total=False):
     breaker_failures: int | None
     breaker_cooldown: float | None
     max_calls: int | None
+    slow_ms: float | None
     heartbeat: float | None
     heartbeat_misses: int | None
     memory_limit_bytes: int | None

@@ -219,6 +219,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             fail at once; 0 for never.
         breaker_cooldown: Time that the circuit stays open before one call probes the plugin.
         max_calls: Maximum number of queued calls from a native plugin to the host.
+        slow_ms: A plugin that takes half of a chain's time and this many milliseconds is shown as
+            slow.
         heartbeat: Interval between pings to a native plugin.
         heartbeat_misses: Consecutive unanswered pings after which a native plugin is replaced.
         memory_limit_bytes: Resident memory of a plugin's process tree above which the plugin is
@@ -323,6 +325,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     breaker_failures: Annotated[int, msgspec.Meta(ge=0)] = 10
     breaker_cooldown: Seconds = 5.0
     max_calls: Count = 256
+    slow_ms: Seconds = 100.0
     # A plugin that hangs is replaced after half a minute.
     heartbeat: Seconds = 10.0
     heartbeat_misses: Count = 3

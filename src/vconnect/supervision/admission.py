@@ -99,6 +99,7 @@ class Admissions:
         return Admission(
             acknowledgment(config, terms),
             lane_limits(self._settings.connection, self._plugin.policy),
+            self._plugin.rows,
         )
 
     def _check_peer(self, peer: Peer, own: Instance | None, present: Sequence[Instance]) -> None:

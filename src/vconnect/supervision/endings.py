@@ -63,10 +63,17 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
     return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
 
 
-def overdue(instance: Instance) -> Verdict:
-    """Return the verdict of an instance that did not connect, or did not get ready, in time."""
+def overdue(instance: Instance, *, is_silent: bool = False) -> Verdict:
+    """Return the verdict of an instance that did not connect, or did not get ready, in time.
+
+    Args:
+        instance: The instance.
+        is_silent: Whether it has connected, and sent nothing.
+    """
     substate, missing = Substate.HANDSHAKE_TIMEOUT, "no handshake"
-    if instance.start_due_at is not None:
+    if is_silent:
+        missing = "connected and sent no handshake"
+    elif instance.start_due_at is not None:
         substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
     elif instance.has_connected:
         missing = "its connection ended, and it has not connected again"
@@ -84,7 +91,7 @@ def refused(instance: Instance, error: HandshakeError) -> Verdict:
     if error.code == "disabled":
         return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
     if error.code == "handshake_timeout":
-        return overdue(instance)
+        return overdue(instance, is_silent=True)
     # Permanent, because the same process with the same handshake would be refused again. Without
     # the plugin's last words: the refusal is the reason, and what it printed before is another.
     return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, str(error), Ended.PERMANENT)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from vconnect.plugins.runtime import PluginRuntime
@@ -56,9 +57,13 @@ class LoopWatch:
     Attributes:
         stalls: How often that was so, whoever it was.
         longest_s: The longest time.
+
+    Args:
+        note_lag: Called with how late each tick was, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note_lag: Callable[[float], None] = lambda _: None) -> None:
+        self._note_lag = note_lag
         self.stalls = 0
         self.longest_s = 0.0
         self._held: dict[str, _Held] = {}
@@ -103,6 +108,7 @@ class LoopWatch:
             began = time.monotonic()
             await asyncio.sleep(_TICK_S)
             late = time.monotonic() - began - _TICK_S
+            self._note_lag(late)
             if late >= HELD_S and self._blamed_at < began:
                 self._find_cause(late)
 

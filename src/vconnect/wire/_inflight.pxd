@@ -5,7 +5,23 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from vconnect._framing cimport parse_object
 
+from cpython.object cimport PyObject
+
 from ._charged cimport ChargedStream
+from ._latency cimport Row
+
+cdef struct Terms:
+    double deadline                 # monotonic; infinity without one
+    double began                    # monotonic; when the caller sent it
+    PyObject* row                   # Row, borrowed from the lane's rows; NULL if not counted
+    uint32_t hops
+    bint wants_data                 # made by `request`: only the answer's data is of interest
+
+
+cdef inline void note_late(const Terms* terms) noexcept:
+    """Record an event that was not answered in time: it has taken as long as it might."""
+    if terms.row != NULL:
+        (<Row>terms.row).record(terms.deadline - terms.began)
 
 
 cdef class Call:
@@ -13,16 +29,12 @@ cdef class Call:
 
     cdef object message             # Event, or bytes: a classic frame
     cdef object future              # Future, Delivery, Paid, or None for a notification
-    cdef double deadline            # monotonic; infinity without one
-    cdef uint32_t hops
-    cdef bint wants_data            # made by `request`: only the answer's data is of interest
+    cdef Terms terms
     cdef bint is_dropped            # queued: displaced, skip it; in a table: abandoned and reported
     cdef bint is_own                # an event of the host itself, which takes no slot
 
 
-cdef Call new_call(
-    object message, object future, double deadline, bint wants_data, uint32_t hops
-)
+cdef Call new_call(object message, object future, const Terms* terms)
 
 
 cdef class ByteBudget:
@@ -43,6 +55,7 @@ cdef class AnsweredStream(ChargedStream):
     cdef object read_data           # extracts the data from an answer
     cdef double stuck_after         # seconds
     cdef double paused_at           # monotonic; when the transport's buffer last became full
+    cdef double read_at             # monotonic; when the answers came that are being processed
 
     cdef readonly uint64_t answered
     cdef readonly uint64_t late     # answers to abandoned calls
@@ -69,8 +82,9 @@ cdef class AnsweredStream(ChargedStream):
         return 0
 
     cdef int count_unasked(self) except -1
-    cdef int fail_call(self, object future, object error) except -1
-    cdef int bad_answer(self, object future, object error) except -1
+    cdef int answer(self, object future, object answer, const Terms* terms) except -1
+    cdef int fail_call(self, object future, object error, const Terms* terms) except -1
+    cdef int bad_answer(self, object future, object error, const Terms* terms) except -1
     cdef int count_bad(self, object error) except -1
 
 
@@ -81,9 +95,7 @@ cdef class InFlight:
     cdef Py_ssize_t own             # events of the host itself in flight, which `count` leaves out
 
     cdef Py_ssize_t count(self)
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1
+    cdef int add(self, object message, object future, const Terms* terms) except -1
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1
     cdef object why_stuck(self, double now, bint waiting)
@@ -97,8 +109,7 @@ cdef class InOrder(InFlight):
     # by position only.
     cdef list messages              # parallel to `places`: what was sent, for the crash report
     cdef list places                # Future, Delivery, Paid, or None for a notification
-    cdef double* deadlines          # owned, PyMem; parallel to `places`, monotonic seconds
-    cdef bint* wants_data           # owned, PyMem; parallel too
+    cdef Terms* terms               # owned, PyMem; parallel to `places`
     cdef uint64_t head
     cdef uint64_t tail
     cdef uint64_t capacity          # of the ring: a power of two, or 0 before the first event
@@ -108,7 +119,7 @@ cdef class InOrder(InFlight):
 
     cdef int grow(self) except -1
     cdef int settle(
-        self, object future, bint wants_data, const char* payload, Py_ssize_t size
+        self, object future, const Terms* terms, const char* payload, Py_ssize_t size
     ) except -1
 
 

@@ -12,7 +12,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from cython cimport final, freelist
 
 from ._clock cimport busy, monotonic
@@ -28,6 +28,7 @@ cdef extern from "../_scan.h":
     bint vc_has_spelled_letter(const char* p, Py_ssize_t size) nogil
 
 from ._charged cimport DEAR_ABOVE, ChargedStream, Paid
+from ._latency cimport ANSWERED_WELL, Row
 
 from asyncio import Future, InvalidStateError
 from json import loads as lenient_loads
@@ -69,15 +70,11 @@ cdef class Call:
     """An event that waits for a slot, or that has one in a table by number."""
 
 
-cdef Call new_call(
-    object message, object future, double deadline, bint wants_data, uint32_t hops
-):
+cdef Call new_call(object message, object future, const Terms* terms):
     cdef Call call = Call.__new__(Call)
     call.message = message
     call.future = future
-    call.deadline = deadline
-    call.wants_data = wants_data
-    call.hops = hops
+    call.terms = terms[0]
     return call
 
 
@@ -132,17 +129,36 @@ cdef class AnsweredStream(ChargedStream):
             "bad_reply", f"{self.unasked_in_row} frames in a row answer nothing that was asked"
         )
 
-    cdef int fail_call(self, object future, object error) except -1:
+    cdef int answer(self, object future, object answer, const Terms* terms) except -1:
+        """Hand an answer over, and record how long it has taken."""
+        try:
+            if type(future) is Future:
+                set_result(future, answer)
+            else:
+                future.set_result(answer)
+        except InvalidStateError:
+            self.late += 1
+            return 0
+        if terms.row != NULL:
+            (<Row>terms.row).record(self.read_at - terms.began)
+            # What the answers to other calls mean is decided where they are read.
+            if terms.wants_data:
+                (<Row>terms.row).outcomes[ANSWERED_WELL] += 1
+        return 0
+
+    cdef int fail_call(self, object future, object error, const Terms* terms) except -1:
         if future.done():
             self.late += 1
-        else:
-            future.set_exception(error)
+            return 0
+        if terms.row != NULL:
+            (<Row>terms.row).record(self.read_at - terms.began)
+        future.set_exception(error)
         return 0
 
     def _timed_out(self):
         return PluginTimeoutError(self.plugin, "no answer by the deadline")
 
-    cdef int bad_answer(self, object future, object error) except -1:
+    cdef int bad_answer(self, object future, object error, const Terms* terms) except -1:
         """Fail one event whose answer cannot be read; its frame is sound, so the next one counts.
 
         Raises:
@@ -150,7 +166,7 @@ cdef class AnsweredStream(ChargedStream):
         """
         self.fail_call(future, PluginReplyError(
             self.plugin, f"its answer cannot be read: {error}", "bad_answer"
-        ))
+        ), terms)
         return self.count_bad(error)
 
     cdef int count_bad(self, object error) except -1:
@@ -180,9 +196,7 @@ cdef class InFlight:
         """
         raise NotImplementedError
 
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
+    cdef int add(self, object message, object future, const Terms* terms) except -1:
         """Send an event and, if it will be answered, give it a slot."""
         raise NotImplementedError
 
@@ -222,15 +236,12 @@ cdef class InOrder(InFlight):
         self.lane = lane
 
     def __dealloc__(self):
-        PyMem_Free(self.deadlines)
-        PyMem_Free(self.wants_data)
+        PyMem_Free(self.terms)
 
     cdef Py_ssize_t count(self):
         return self.tail - self.head
 
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
+    cdef int add(self, object message, object future, const Terms* terms) except -1:
         cdef uint64_t index
         cdef bytes frame = (<Event>message).in_order() if type(message) is Event else message
         if self.tail - self.head == self.capacity:
@@ -238,8 +249,7 @@ cdef class InOrder(InFlight):
         index = self.tail & self.mask
         replace(self.places, index, future)
         replace(self.messages, index, frame)
-        self.deadlines[index] = deadline
-        self.wants_data[index] = wants_data
+        self.terms[index] = terms[0]
         self.tail += 1
         self.lane.hold(PyBytes_GET_SIZE(frame))
         return self.lane.append(frame)
@@ -249,23 +259,17 @@ cdef class InOrder(InFlight):
         cdef uint64_t at, capacity = max(<uint64_t>4, 2 * self.capacity)
         cdef list places = [None] * <Py_ssize_t>capacity
         cdef list messages = [None] * <Py_ssize_t>capacity
-        cdef double* deadlines = <double*>PyMem_Malloc(capacity * sizeof(double))
-        cdef bint* wants_data = <bint*>PyMem_Malloc(capacity * sizeof(bint))
-        if deadlines == NULL or wants_data == NULL:
-            PyMem_Free(deadlines)
-            PyMem_Free(wants_data)
+        cdef Terms* terms = <Terms*>PyMem_Malloc(capacity * sizeof(Terms))
+        if terms == NULL:
             raise MemoryError()
         for at in range(self.head, self.tail):
             places[at & (capacity - 1)] = self.places[at & self.mask]
             messages[at & (capacity - 1)] = self.messages[at & self.mask]
-            deadlines[at & (capacity - 1)] = self.deadlines[at & self.mask]
-            wants_data[at & (capacity - 1)] = self.wants_data[at & self.mask]
-        PyMem_Free(self.deadlines)
-        PyMem_Free(self.wants_data)
+            terms[at & (capacity - 1)] = self.terms[at & self.mask]
+        PyMem_Free(self.terms)
         self.places = places
         self.messages = messages
-        self.deadlines = deadlines
-        self.wants_data = wants_data
+        self.terms = terms
         self.capacity = capacity
         self.mask = capacity - 1
         return 0
@@ -273,6 +277,7 @@ cdef class InOrder(InFlight):
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         cdef uint64_t index
         cdef double began
+        cdef Terms terms
         # Nothing is in flight, so it cannot be mistaken for another answer. It is only counted.
         if self.head == self.tail:
             return self.lane.count_unasked()
@@ -281,25 +286,27 @@ cdef class InOrder(InFlight):
         self.lane.let_go(PyBytes_GET_SIZE(<bytes>self.messages[index]))
         replace(self.places, index, None)
         replace(self.messages, index, None)
-        # The slot is free before the future is set, whose callback may send the next event.
+        # A copy, because the ring may be moved by the next event, and the slot is free before the
+        # future is set, whose callback may send one.
+        terms = self.terms[index]
         self.head += 1
         self.lane.answered += 1
         self.lane.unasked_in_row = 0
         if future is None:
             return 0
         if size < DEAR_ABOVE or type(future) is not Paid:
-            return self.settle(future, self.wants_data[index], payload, size)
+            return self.settle(future, &terms, payload, size)
         began = busy()
-        self.settle(future, self.wants_data[index], payload, size)
+        self.settle(future, &terms, payload, size)
         (<Paid>future).account.pay(busy() - began)
         return 0
 
     cdef int settle(
-        self, object future, bint wants_data, const char* payload, Py_ssize_t size
+        self, object future, const Terms* terms, const char* payload, Py_ssize_t size
     ) except -1:
         """Pass an answer to its call."""
         try:
-            if not wants_data:
+            if not terms.wants_data:
                 answer = self.lane.parse(payload, size)
             else:
                 # The usual answer is cut out of the frame as bytes, without parsing the envelope.
@@ -307,18 +314,11 @@ cdef class InOrder(InFlight):
                 if answer is NOT_PLAIN:
                     answer = self.lane.read_data(self.lane.parse(payload, size))
         except PluginReplyError as error:
-            return self.lane.fail_call(future, error)
+            return self.lane.fail_call(future, error, terms)
         except RemoteProtocolError as error:
-            return self.lane.bad_answer(future, error)
+            return self.lane.bad_answer(future, error, terms)
         self.lane.bad_answers = 0
-        try:
-            if type(future) is Future:
-                set_result(future, answer)
-            else:
-                future.set_result(answer)
-        except InvalidStateError:
-            self.lane.late += 1
-        return 0
+        return self.lane.answer(future, answer, terms)
 
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
         cdef uint64_t at
@@ -330,9 +330,10 @@ cdef class InOrder(InFlight):
             if future is None:
                 continue
             if not future.done():
-                if self.deadlines[at & self.mask] > now:
-                    nearest = min(nearest, self.deadlines[at & self.mask])
+                if self.terms[at & self.mask].deadline > now:
+                    nearest = min(nearest, self.terms[at & self.mask].deadline)
                     continue
+                note_late(&self.terms[at & self.mask])
                 future.set_exception(self.lane._timed_out())
             # Another plugin has chosen the deadline of what it pays for.
             abandoned[0] += type(future) is not Paid
@@ -405,26 +406,24 @@ cdef class ByNumber(InFlight):
     cdef Py_ssize_t count(self):
         return len(self.calls) - self.own
 
-    cdef int add(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
+    cdef int add(self, object message, object future, const Terms* terms) except -1:
         cdef Event event = <Event?>message
         cdef Call call
         cdef int64_t left_ms
         # A notification has no number, hence no reply and no slot.
         if future is None:
-            return self.lane.append(event.numbered(0, 0, hops))
+            return self.lane.append(event.numbered(0, 0, terms.hops))
         number = self.next_number
         self.next_number += 1
-        call = new_call(event, future, deadline, wants_data, hops)
+        call = new_call(event, future, terms)
         if event.name.is_own:
             call.is_own = True
             self.own += 1
         self.calls[number] = call
         self.lane.hold(bytes_of(event))
         # A duration, because the peer does not share our clock; never negative.
-        left_ms = <int64_t>max(0.0, min((deadline - monotonic()) * 1000, MAX_LEFT_MS))
-        return self.lane.append(event.numbered(number, left_ms, hops))
+        left_ms = <int64_t>max(0.0, min((terms.deadline - monotonic()) * 1000, MAX_LEFT_MS))
+        return self.lane.append(event.numbered(number, left_ms, terms.hops))
 
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1:
         # Both sides number their own calls, so only `status` distinguishes a reply from a call.
@@ -528,24 +527,23 @@ cdef class ByNumber(InFlight):
             self.lane.owner.unread_call(number, error)
             return self.lane.count_bad(error)
         call = self.take(number)
-        return 0 if call is None else self.lane.bad_answer(call.future, error)
+        return 0 if call is None else self.lane.bad_answer(call.future, error, &call.terms)
 
     cdef int settle(self, Call call, dict message) except -1:
         if message["status"] not in ("ok", "error"):
             return self.lane.bad_answer(
                 call.future,
                 f"its status is {shown(message['status'])}; expected 'ok' or 'error'",
+                &call.terms,
             )
         self.lane.bad_answers = 0
         if "data" not in message and message["status"] == "ok":
             message = {key: message[key] for key in REPLY_KEYS if key in message}
         try:
-            call.future.set_result(self.lane.read_data(message) if call.wants_data else message)
+            answer = self.lane.read_data(message) if call.terms.wants_data else message
         except PluginReplyError as error:
-            self.lane.fail_call(call.future, error)
-        except InvalidStateError:
-            self.lane.late += 1
-        return 0
+            return self.lane.fail_call(call.future, error, &call.terms)
+        return self.lane.answer(call.future, answer, &call.terms)
 
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1:
         cdef Call call
@@ -553,9 +551,10 @@ cdef class ByNumber(InFlight):
         for number, entry in list(self.calls.items()):
             call = <Call>entry
             if not call.future.done():
-                if call.deadline > now:
-                    nearest = min(nearest, call.deadline)
+                if call.terms.deadline > now:
+                    nearest = min(nearest, call.terms.deadline)
                     continue
+                note_late(&call.terms)
                 call.future.set_exception(self.lane._timed_out())
             if call.is_own:
                 # It has no slot to keep; a late reply counts as unasked.
@@ -566,14 +565,14 @@ cdef class ByNumber(InFlight):
             # Here `is_dropped` means that the owner was notified, which happens once.
             if not call.is_dropped:
                 call.is_dropped = True
-                call.deadline = now + CANCEL_GRACE
+                call.terms.deadline = now + CANCEL_GRACE
                 self.lane.owner.abandoned(number)
             # Not before the peer has had time to answer the cancellation: many events may be given
             # up at the same moment.
-            if call.deadline <= now:
+            if call.terms.deadline <= now:
                 abandoned[0] += type(call.future) is not Paid  # as in `InOrder.expire`
             else:
-                nearest = min(nearest, call.deadline)
+                nearest = min(nearest, call.terms.deadline)
         return nearest
 
     cdef object why_stuck(self, double now, bint waiting):

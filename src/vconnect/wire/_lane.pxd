@@ -1,16 +1,19 @@
 # cython: language_level=3
 """Fields of a lane. Each pointer says who owns it and until when."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from vconnect._framing cimport EventName
-from ._inflight cimport AnsweredStream, Call, InFlight
+from ._inflight cimport AnsweredStream, Call, InFlight, Terms
+from ._latency cimport Rows
 
 
 cdef class LaneCore(AnsweredStream):
     cdef bint serving               # after the handshake: frames are answers
     cdef dict future_options        # shared by all lanes of a loop
     cdef InFlight table             # None before `serve`
+    cdef Rows rows                  # of the plugin; outlives its connections; None if none is kept
     cdef uint32_t max_frame_bytes   # the longest payload that is sent
     cdef Py_ssize_t window
     cdef Py_ssize_t max_abandoned
@@ -36,9 +39,9 @@ cdef class LaneCore(AnsweredStream):
     cdef readonly uint64_t displaced  # those among them that had been queued
 
     cdef object new_future(self)
-    cdef int submit(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1
+    cdef int submit(self, object message, object future, const Terms* terms) except -1
+    cdef PyObject* row_of(self, EventName name)
+    cdef PyObject* row_since(self, object message, double began)
     cdef bint must_wait(self)
     cdef int line_up(self, Call call) except -1
     cdef Py_ssize_t queue_length(self)

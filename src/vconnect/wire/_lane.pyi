@@ -10,6 +10,7 @@ from vconnect._framing import Event, EventName
 
 from ._fan_out import Delivery
 from ._inflight import AnsweredStream, ByteBudget
+from ._latency import Rows
 
 class Account(Protocol):
     """Is charged for answers, in seconds of processor time."""
@@ -51,9 +52,10 @@ class LaneCore(AnsweredStream):
         max_answer_bytes: int | None = ...,
         max_values: int = ...,
         max_keys: int = ...,
+        rows: Rows | None = ...,
     ) -> None: ...
     def call(
-        self, message: Event | bytes, deadline: float, hops: int = ...
+        self, message: Event | bytes, deadline: float, hops: int = ..., began: float = ...
     ) -> Future[dict[str, Any]]: ...
     def request(
         self,
@@ -64,7 +66,12 @@ class LaneCore(AnsweredStream):
         account: Account | None = ...,
     ) -> Future[Any]: ...
     def deliver(
-        self, message: Event | bytes, delivery: Delivery, deadline: float, hops: int = ...
+        self,
+        message: Event | bytes,
+        delivery: Delivery,
+        deadline: float,
+        hops: int = ...,
+        began: float = ...,
     ) -> None: ...
     def tell(
         self, message: Event | bytes, overflow: str = ..., hops: int = ..., published: bool = ...

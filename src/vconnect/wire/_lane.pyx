@@ -24,7 +24,7 @@ events depends on the dialect, see the tables in ``_inflight``.
 # when it fires, `sweep` looks at all events, fails what is late, and sets the next timer.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.object cimport PyObject_Call
+from cpython.object cimport PyObject, PyObject_Call
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -39,9 +39,12 @@ from ._inflight cimport (
     ByteBudget,
     Call,
     InOrder,
+    Terms,
     bytes_of,
     new_call,
+    note_late,
 )
+from ._latency cimport Row, Rows
 
 from asyncio import BufferedProtocol, Future
 from collections import deque
@@ -90,7 +93,8 @@ cdef class LaneCore(AnsweredStream):
               Py_ssize_t max_abandoned, double stuck_after, read_data=None, bint native=False,
               Py_ssize_t max_notified=1024, int64_t max_queued_bytes=INT64_MAX,
               ByteBudget total=None, max_frame_bytes=None, max_answer_bytes=None,
-              Py_ssize_t max_values=PY_SSIZE_T_MAX, Py_ssize_t max_keys=PY_SSIZE_T_MAX):
+              Py_ssize_t max_values=PY_SSIZE_T_MAX, Py_ssize_t max_keys=PY_SSIZE_T_MAX,
+              Rows rows=None):
         """Treat frames as answers from now on.
 
         Args:
@@ -109,6 +113,7 @@ cdef class LaneCore(AnsweredStream):
             max_answer_bytes: The longest payload that is read; by default it stays as it is.
             max_values: The maximum number of JSON values in a frame that is read, keys included.
             max_keys: The maximum number of keys of an object in it.
+            rows: Where durations are recorded; by default nowhere.
         """
         self.owner = owner
         self.plugin = plugin
@@ -128,6 +133,7 @@ cdef class LaneCore(AnsweredStream):
         self.max_keys = max_keys
         self.set_read_window(USUAL_READ)
         self.read_data = read_data
+        self.rows = rows
         # The keyword of a future is made once per loop. Without it a future looks for the running
         # loop, which costs a system call on Python 3.11.
         if self.buffer.loop is not self.loop:
@@ -137,7 +143,7 @@ cdef class LaneCore(AnsweredStream):
         self.table = ByNumber(self) if native else InOrder(self)
         self.serving = True
 
-    def call(self, message not None, double deadline, uint32_t hops=0):
+    def call(self, message not None, double deadline, uint32_t hops=0, double began=0):
         """Send an event and return a future for its answer.
 
         Cancelling the future abandons the call without affecting others.
@@ -146,6 +152,8 @@ cdef class LaneCore(AnsweredStream):
             message: An `Event`; in the classic dialect alternatively its frame.
             deadline: When to give up, in seconds of ``time.monotonic()``.
             hops: How many plugins the event came through; sent to native plugins.
+            began: When the caller sent it, in seconds of ``time.monotonic()``; by default how long
+                it takes is not recorded.
 
         Returns:
             A future of the answer, an unprocessed JSON object. It fails with `PluginTimeoutError`
@@ -155,8 +163,14 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
+        cdef Terms terms
+        terms.deadline = deadline
+        terms.began = began
+        terms.row = self.row_since(message, began)
+        terms.hops = hops
+        terms.wants_data = False
         future = self.new_future()
-        self.submit(message, future, deadline, False, hops)
+        self.submit(message, future, &terms)
         return future
 
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
@@ -180,13 +194,33 @@ cdef class LaneCore(AnsweredStream):
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
+        cdef Terms terms
         future = self.new_future()
         if type(self.table) is ByNumber:
             message = Event(name, payload, self.max_frame_bytes)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
-        self.submit(message, paid(future, account), monotonic() + timeout, True, hops)
+        terms.began = monotonic()
+        terms.deadline = terms.began + timeout
+        terms.row = self.row_of(name)
+        terms.hops = hops
+        terms.wants_data = True
+        self.submit(message, paid(future, account), &terms)
         return future
+
+    cdef PyObject* row_of(self, EventName name):
+        """Return the row of an event, borrowed from `rows`; NULL if it is not counted."""
+        cdef Row row
+        if self.rows is None or name.is_own:
+            return NULL
+        row = self.rows.find(name)
+        return <PyObject*>row
+
+    cdef PyObject* row_since(self, object message, double began):
+        """Return the row of a message of which the beginning is known; NULL otherwise."""
+        if began <= 0 or type(message) is not Event:
+            return NULL
+        return self.row_of((<Event>message).name)
 
     cdef object new_future(self):
         """Do what ``loop.create_future()`` does, without building its keywords each time."""
@@ -196,14 +230,22 @@ cdef class LaneCore(AnsweredStream):
         return PyObject_Call(Future, (), self.future_options)
 
     def deliver(self, message not None, Delivery delivery not None, double deadline,
-                uint32_t hops=0):
+                uint32_t hops=0, double began=0):
         """Send an event as one part of a fan-out; its answer or error goes to the delivery.
+
+        The other arguments are those of `call`.
 
         Raises:
             PluginUnavailableError: The connection has ended.
             PluginOverloadedError: ``max_queued`` events are already waiting.
         """
-        self.submit(message, delivery, deadline, False, hops)
+        cdef Terms terms
+        terms.deadline = deadline
+        terms.began = began
+        terms.row = self.row_since(message, began)
+        terms.hops = hops
+        terms.wants_data = False
+        self.submit(message, delivery, &terms)
 
     def tell(self, message not None, str overflow not None="block", uint32_t hops=0,
              bint published=False):
@@ -226,15 +268,21 @@ cdef class LaneCore(AnsweredStream):
             PluginOverloadedError: The queue is full, and ``overflow`` is ``block``.
         """
         cdef Py_ssize_t size = bytes_of(message)
+        cdef Terms terms
+        terms.deadline = INFINITY
+        terms.began = 0
+        terms.row = NULL
+        terms.hops = hops
+        terms.wants_data = False
         self._check_open()
         if not self.must_wait() and self.may_hold(size):
-            self.table.add(message, None, INFINITY, False, hops)
+            self.table.add(message, None, &terms)
         elif (published and overflow != "block" and self.waiting
               and len(self.told) >= self.max_published):
             self.dropped += 1
             return False
         elif self.has_room(size) or self.makes_room(size, overflow):
-            call = new_call(message, None, INFINITY, False, hops)
+            call = new_call(message, None, &terms)
             self.line_up(call)
             self.told.append(call)
         else:
@@ -278,9 +326,7 @@ cdef class LaneCore(AnsweredStream):
             if self.room_waiters:
                 self.wake_room_waiters()
 
-    cdef int submit(
-        self, object message, object future, double deadline, bint wants_data, uint32_t hops
-    ) except -1:
+    cdef int submit(self, object message, object future, const Terms* terms) except -1:
         if self.is_closing or not self.serving:
             self._check_open()
         if not is_own(message) and not self.may_hold(bytes_of(message)):
@@ -288,14 +334,14 @@ cdef class LaneCore(AnsweredStream):
         if self.must_wait() and not is_own(message):
             if self.queue_length() >= self.max_queued:
                 raise failures.overloaded(self.plugin, self.max_queued, "max_queued")
-            self.line_up(new_call(message, future, deadline, wants_data, hops))
+            self.line_up(new_call(message, future, terms))
         else:
-            self.table.add(message, future, deadline, wants_data, hops)
+            self.table.add(message, future, terms)
             if self.ping_pong and self.table.count() == 1:
                 # Nothing else is in flight: waiting for the end of the iteration only adds latency.
                 self.flush_now()
-        if deadline < self.timer_at or self.timer is None:
-            self.arm(deadline, monotonic())
+        if terms.deadline < self.timer_at or self.timer is None:
+            self.arm(terms.deadline, monotonic())
         return 0
 
     # The queue in front of the window. Events leave it in the order in which they came.
@@ -364,7 +410,10 @@ cdef class LaneCore(AnsweredStream):
         return 0
 
     cdef int process_read(self, Py_ssize_t nbytes) except -1:
-        cdef double took = self.measured_read(nbytes)
+        cdef double took
+        # One look at the clock for all answers of a read: this is when they came.
+        self.read_at = monotonic()
+        took = self.measured_read(nbytes)
         if took < LONG_TURN or not self.serving:
             return 0
         if took >= HELD:
@@ -391,7 +440,7 @@ cdef class LaneCore(AnsweredStream):
                 self.told.popleft()
             elif call.future.done():
                 continue
-            self.table.add(call.message, call.future, call.deadline, call.wants_data, call.hops)
+            self.table.add(call.message, call.future, &call.terms)
         return self.wake_room_waiters() if self.room_waiters else 0
 
     cdef int wake_room_waiters(self) except -1:
@@ -510,13 +559,14 @@ cdef class LaneCore(AnsweredStream):
             if call.future is not None and call.future.done():
                 self.let_go(bytes_of(call.message))
                 continue
-            if call.deadline <= now:
+            if call.terms.deadline <= now:
                 self.let_go(bytes_of(call.message))
+                note_late(&call.terms)
                 call.future.set_exception(
                     PluginTimeoutError(self.plugin, "not sent by the deadline")
                 )
                 continue
-            nearest = min(nearest, call.deadline)
+            nearest = min(nearest, call.terms.deadline)
             kept.append(call)
         self.waiting = kept
         self.dropped_waiting = 0

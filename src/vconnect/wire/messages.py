@@ -250,7 +250,7 @@ def event_prefixes(event: str) -> tuple[bytes, bytes]:
 
 
 #: Event names as they appear in frames; for `encode_event` and `Session.request`.
-EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event), is_reserved(event)))
+EVENT_NAMES = NameCache(lambda event: EventName(*event_prefixes(event), is_reserved(event), event))
 
 
 def encode_event(event: str, payload: Any, max_frame_bytes: int, trace: str | None = None) -> Event:

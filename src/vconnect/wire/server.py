@@ -27,6 +27,7 @@ from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
 
 from ._inflight import ByteBudget
 from ._lane import Lane
+from ._latency import Rows
 from ._stream import ReadBuffer
 from .messages import Handshake, claimed_name, parse_handshake, protobuf_name, refusal
 from .refusals import Refusals
@@ -57,10 +58,12 @@ class Admission(msgspec.Struct, frozen=True):
     Attributes:
         acknowledgment: The answer to its handshake.
         limits: The limits of its connection; by default those of the server.
+        rows: Where the durations of its events are recorded; by default nowhere.
     """
 
     acknowledgment: dict[str, Any]
     limits: LaneLimits | None = None
+    rows: Rows | None = None
 
 
 class Gatekeeper(SessionOwner, Protocol):
@@ -274,7 +277,9 @@ class _Greeting:
             self._refuse(error, owner, name)
             return
         # From here on the lane's owner is the session; this object only forwards its reports.
-        session = Session(handshake, self._peer, self._stream, limits, self, self._server.total)
+        session = Session(
+            handshake, self._peer, self._stream, limits, self, self._server.total, admission.rows
+        )
         session.open(welcome)
         gatekeeper.attached(session, owner)
         # Limited otherwise, and a program may serve any number of plugins.

@@ -28,6 +28,7 @@ from vconnect.sockets.credentials import Peer
 
 from ._inflight import ByteBudget
 from ._lane import Lane
+from ._latency import Rows
 from .messages import (
     CANCEL,
     Dialect,
@@ -104,6 +105,7 @@ class Session:
         limits: The limits for the lane.
         owner: Is notified of calls and of the end.
         total: What the events of all plugins together may hold, in bytes.
+        rows: Where the durations of its events are recorded; by default nowhere.
 
     Attributes:
         dialect: The dialect agreed on in the handshake.
@@ -129,6 +131,7 @@ class Session:
         limits: LaneLimits,
         owner: SessionOwner,
         total: ByteBudget | None = None,
+        rows: Rows | None = None,
     ) -> None:
         self.handshake = handshake
         self.peer = peer
@@ -144,6 +147,7 @@ class Session:
         self._limits = limits
         self._owner = owner
         self._total = total
+        self._rows = rows
         self.call = lane.call
         self.request = lane.request
         self.deliver = lane.deliver
@@ -168,6 +172,7 @@ class Session:
             max_keys=limits.max_answer_keys,
             read_data=self._read_data,
             native=self.is_native,
+            rows=self._rows,
         )
         self._lane.send(acknowledgment)
 
@@ -243,6 +248,11 @@ class Session:
     def queued(self) -> int:
         """The number of events that wait for a slot in the window."""
         return self._lane.queued
+
+    @property
+    def max_queued(self) -> int:
+        """The number of events that may wait."""
+        return self._limits.max_queued
 
     @property
     def queued_bytes(self) -> int:

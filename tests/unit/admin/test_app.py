@@ -24,7 +24,7 @@ from vconnect.errors import (
     PluginUnavailableError,
 )
 from vconnect.plugins.status import PluginStatus
-from vconnect.plugins.summary import PluginSummary
+from vconnect.seeing.summary import PluginSummary
 from vconnect.settings.model import Settings
 
 JSON = {"Content-Type": "application/json"}

@@ -23,7 +23,7 @@ from vconnect.errors import (
 )
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.plugins.summary import summarize
+from vconnect.seeing.summary import summarize
 from vconnect.settings.events import EventSettings
 from vconnect.settings.model import PluginOptions, Settings
 from vconnect.sockets.credentials import Peer

@@ -14,8 +14,8 @@ from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.plugins.summary import summarize
 from vconnect.processes.process import ExitStatus
+from vconnect.seeing.summary import summarize
 from vconnect.wire.messages import Handshake
 
 

@@ -18,7 +18,7 @@ from tests.support.fake_manager import (
 from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 from vconnect.errors import PluginStartError, PluginTimeoutError, PluginUnavailableError
-from vconnect.plugins.summary import PluginSummary
+from vconnect.seeing.summary import PluginSummary
 
 pytestmark = pytest.mark.usefixtures("clean_surroundings")
 

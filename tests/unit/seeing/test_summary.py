@@ -11,9 +11,9 @@ from tests.support.paper import PaperProcess, lost, moved, opened, plugin, repor
 
 from vconnect.plugins.restarts import Decision
 from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.plugins.summary import PluginSummary, summarize
 from vconnect.processes.process import ExitStatus
 from vconnect.processes.usage import Usage
+from vconnect.seeing.summary import PluginSummary, summarize
 from vconnect.wire.messages import encode_event
 
 USAGE = Usage(
