@@ -1,8 +1,8 @@
-"""Bodies of requests: JSON within limits, turned into structs."""
+"""Bodies and queries of requests: within limits, turned into structs."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 
@@ -11,38 +11,70 @@ from vconnect.errors import RemoteProtocolError
 from vconnect.validation import place_and_words
 from vconnect.wire.messages import why_not_json
 
+from .asked import Asked, TooLargeError
+from .problems import Problem, field_problem
+
 # The maximum number of JSON values in a body. Parsing this many holds the event loop for some
 # hundredths of a second.
 _MAX_VALUES = 524_288
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
-class BadRequestError(Exception):
-    """The request's body or a field of it is invalid."""
+async def body_of(asked: Asked, kind: type[T], *, optional: bool = False) -> T:
+    """Read and parse a body.
+
+    Args:
+        asked: The request.
+        kind: The struct that it describes.
+        optional: Whether it may be empty, which is the same as an empty object.
+
+    Raises:
+        Problem: It is too large or no JSON, or a field is wrong; the text names it.
+    """
+    try:
+        body = await asked.read()
+    except TooLargeError as error:
+        raise Problem("too_large", str(error)) from None
+    if optional and not body.strip():
+        body = b"{}"
+    return parse_body(body, kind)
 
 
 def parse_body(body: bytes, kind: type[T]) -> T:
-    """Parse a body.
-
-    Args:
-        body: The bytes.
-        kind: The struct that it describes.
-
-    Raises:
-        BadRequestError: It is no JSON, or a field is wrong; the text names it.
-    """
+    """Parse a body; see `body_of`."""
     try:
         message = parse_message(body, _MAX_VALUES, "a body")
-        return msgspec.convert(message, kind)
     except RemoteProtocolError as error:
-        raise BadRequestError(f"the body cannot be read: {why_not_json(error)}") from None
+        raise Problem("bad_json", f"the body cannot be read: {why_not_json(error)}") from None
+    try:
+        return msgspec.convert(message, kind)
     except msgspec.ValidationError as error:
-        raise BadRequestError(field_first(error)) from None
+        raise _wrong("bad_field", error) from None
 
 
-def field_first(error: msgspec.ValidationError) -> str:
+def query_of(asked: Asked, kind: type[T]) -> T:
+    """Turn a query into a struct; a field that is a tuple takes each value of its key.
+
+    Raises:
+        Problem: ``bad_query``: a key is unknown or repeated, or its value is wrong.
+    """
+    several = {one.name: get_origin(one.type) is tuple for one in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in asked.query:
+        if several.get(key):
+            values.setdefault(key, []).append(value)
+        elif key in values:
+            raise field_problem("bad_query", key, "it is given twice")
+        else:
+            values[key] = value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _wrong("bad_query", error) from None
+
+
+def _wrong(code: str, error: msgspec.ValidationError) -> Problem:
     """Put the field before what was expected of it."""
     place, words = place_and_words(error)
-    field = place.removeprefix("$").removeprefix(".")
-    return f"{field}: {words}" if field else words
+    return field_problem(code, place.removeprefix("$").removeprefix("."), words)

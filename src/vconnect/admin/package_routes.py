@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from vconnect.packages.progress import Report
 
-from .asking import who_asks
-from .bodies import parse_body
-from .responses import json_response
-from .streams import stream, wants_lines
-
-
-class Manager(Protocol):
-    """The part of ``PluginRuntimeManager`` that these routes use."""
-
-    packages: Any
+from .asked import Asked, Reply
+from .bodies import body_of
+from .encoding import json_reply
+from .manager import Manager
+from .progress import wants_lines, with_progress
+from .table import Route
 
 
 class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,31 +79,67 @@ class InfoRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
-def add_package_routes(app: web.Application, manager: Manager) -> None:
-    """Add the routes to an application that answers errors."""
-    routes = _Routes(manager)
-    app.router.add_post("/api/install", routes.install)
-    app.router.add_post("/api/upgrade", routes.upgrade)
-    app.router.add_post("/api/plugins/{name}/rollback", routes.rollback)
-    app.router.add_post("/api/uninstall", routes.uninstall)
-    app.router.add_post("/api/rescan", routes.rescan)
-    app.router.add_post("/api/verify", routes.verify)
-    app.router.add_post("/api/outdated", routes.outdated)
-    app.router.add_get("/api/plugins/{name}/versions", routes.versions)
-    app.router.add_post("/api/search", routes.search)
-    app.router.add_post("/api/info", routes.info)
+class PackageRoutes:
+    """The handlers. Those that change something answer with a row for each plugin.
 
-
-class _Routes:
-    """The handlers. Those that change something respond with a row for each plugin."""
+    Args:
+        manager: The manager.
+    """
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
 
-    async def install(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(await request.read(), InstallRequest)
+    def rows(self) -> list[Route]:
+        """Return the rows of the table."""
+        changes = ("conflict", "not_verified", "signature_error", "consent_required")
+        return [
+            Route(
+                method="POST",
+                path=path,
+                role="operate",
+                handler=handler,
+                summary=summary,
+                body=body,
+                order=path.rpartition("/")[2],
+                codes=changes,
+            )
+            for path, handler, summary, body in (
+                ("/api/install", self.install, "Install packages", InstallRequest),
+                ("/api/upgrade", self.upgrade, "Upgrade plugins", UpgradeRequest),
+                (
+                    "/api/plugins/{name}/rollback",
+                    self.rollback,
+                    "Return to another version",
+                    RollbackRequest,
+                ),
+                ("/api/uninstall", self.uninstall, "Remove plugins", UninstallRequest),
+                ("/api/rescan", self.rescan, "Look for plugins on the disk", RescanRequest),
+            )
+        ] + [
+            *(
+                Route("POST", path, "operate", handler, summary, body)
+                for path, handler, summary, body in (
+                    ("/api/verify", self.verify, "Compare files", VerifyRequest),
+                    ("/api/outdated", self.outdated, "Look for upgrades", VerifyRequest),
+                    ("/api/search", self.search, "Search the indexes", SearchRequest),
+                    ("/api/info", self.info, "Look a plugin up", InfoRequest),
+                )
+            ),
+            Route(
+                "GET",
+                "/api/plugins/{name}/versions",
+                "view",
+                self.versions,
+                "List the versions in the store",
+                codes=("unknown_plugin",),
+            ),
+        ]
+
+    async def install(self, asked: Asked) -> Reply:
+        """Install packages."""
+        body = await body_of(asked, InstallRequest)
         return await _changed_with_progress(
-            request,
+            asked,
             partial(
                 self._manager.packages.install,
                 body.sources,
@@ -118,83 +149,88 @@ class _Routes:
                 grant=body.grant,
                 allow_similar=body.allow_similar,
                 dry_run=body.dry_run,
-                by=who_asks(request),
+                by=asked.by,
             ),
         )
 
-    async def upgrade(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(await request.read(), UpgradeRequest)
+    async def upgrade(self, asked: Asked) -> Reply:
+        """Upgrade plugins."""
+        body = await body_of(asked, UpgradeRequest)
         return await _changed_with_progress(
-            request,
+            asked,
             partial(
                 self._manager.packages.upgrade,
                 body.names,
                 grant=body.grant,
                 digests=body.digests,
                 dry_run=body.dry_run,
-                by=who_asks(request),
+                by=asked.by,
             ),
         )
 
-    async def rollback(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", RollbackRequest)
-        name = request.match_info["name"]
+    async def rollback(self, asked: Asked) -> Reply:
+        """Return to another version."""
+        body = await body_of(asked, RollbackRequest, optional=True)
+        name = asked.names["name"]
         change = await self._manager.packages.rollback(
-            name, body.version, dry_run=body.dry_run, by=who_asks(request)
+            name, body.version, dry_run=body.dry_run, by=asked.by
         )
-        return json_response({"changes": [change]})
+        return json_reply({"changes": [change]})
 
-    async def uninstall(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read(), UninstallRequest)
+    async def uninstall(self, asked: Asked) -> Reply:
+        """Remove plugins."""
+        body = await body_of(asked, UninstallRequest)
         return await _changed(
             self._manager.packages.uninstall(
                 body.names,
                 purge=body.purge,
                 force=body.force,
                 dry_run=body.dry_run,
-                by=who_asks(request),
+                by=asked.by,
             ),
         )
 
-    async def rescan(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", RescanRequest)
-        return await _changed(
-            self._manager.packages.rescan(dry_run=body.dry_run, by=who_asks(request))
-        )
+    async def rescan(self, asked: Asked) -> Reply:
+        """Look for plugins on the disk."""
+        body = await body_of(asked, RescanRequest, optional=True)
+        return await _changed(self._manager.packages.rescan(dry_run=body.dry_run, by=asked.by))
 
-    async def verify(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", VerifyRequest)
-        return json_response({"versions": await self._manager.packages.verify(body.names)})
+    async def verify(self, asked: Asked) -> Reply:
+        """Compare what is installed with what was installed."""
+        body = await body_of(asked, VerifyRequest, optional=True)
+        return json_reply({"versions": await self._manager.packages.verify(body.names)})
 
-    async def outdated(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", VerifyRequest)
-        return json_response({"plugins": await self._manager.packages.outdated(body.names)})
+    async def outdated(self, asked: Asked) -> Reply:
+        """Look what the sources have now."""
+        body = await body_of(asked, VerifyRequest, optional=True)
+        return json_reply({"plugins": await self._manager.packages.outdated(body.names)})
 
-    async def versions(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        return json_response({"versions": await self._manager.packages.versions(name)})
+    async def versions(self, asked: Asked) -> Reply:
+        """List the versions in the store."""
+        name = asked.names["name"]
+        return json_reply({"versions": await self._manager.packages.versions(name)})
 
-    async def search(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", SearchRequest)
-        return json_response(await self._manager.packages.search(body.word))
+    async def search(self, asked: Asked) -> Reply:
+        """Search the indexes."""
+        body = await body_of(asked, SearchRequest, optional=True)
+        return json_reply(await self._manager.packages.search(body.word))
 
-    async def info(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read(), InfoRequest)
-        return json_response(await self._manager.packages.info(body.name))
-
-
-async def _changed(changing: Awaitable[Any]) -> web.Response:
-    return json_response({"changes": await changing})
+    async def info(self, asked: Asked) -> Reply:
+        """Say what an index has of a plugin."""
+        body = await body_of(asked, InfoRequest)
+        return json_reply(await self._manager.packages.info(body.name))
 
 
-async def _changed_with_progress(
-    request: web.Request, change: Callable[..., Awaitable[Any]]
-) -> web.StreamResponse:
+async def _changed(changing: Awaitable[Any]) -> Reply:
+    return json_reply({"changes": await changing})
+
+
+async def _changed_with_progress(asked: Asked, change: Callable[..., Awaitable[Any]]) -> Reply:
     """Respond to what may download: in lines of progress first, if the client asks for them."""
-    if not wants_lines(request):
+    if not wants_lines(asked):
         return await _changed(change())
 
     async def work(report: Report) -> dict[str, Any]:
         return {"changes": await change(report=report)}
 
-    return await stream(request, work)
+    return with_progress(asked, work)

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import hashlib
+from typing import Any
 
 import msgspec
-from aiohttp import web
 
-from .asking import who_asks
-from .bodies import parse_body
-from .responses import json_response
+from vconnect.errors import ConfigError
+from vconnect.seeing.encoding import encode
 
-
-class Configuration(Protocol):
-    """The part of `vconnect.operations.configuration.Configuration` that these routes use."""
-
-    def get(self, name: str) -> Sequence[Any]:
-        """Show a plugin's configuration."""
-
-    async def set(
-        self,
-        name: str,
-        values: dict[str, Any],
-        *,
-        unset: list[str],
-        save: bool,
-        dry_run: bool,
-        by: str,
-    ) -> Any:
-        """Change a plugin's configuration."""
-
-
-class Manager(Protocol):
-    """The part of ``PluginRuntimeManager`` that these routes use."""
-
-    configuration: Any
-
-    async def reload(self, *, dry_run: bool = False, by: str = "") -> Any:
-        """Read the settings again."""
+from .asked import Asked, Reply
+from .bodies import body_of
+from .encoding import json_reply
+from .manager import Manager
+from .problems import Problem
+from .table import Route
 
 
 class ReloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,41 +33,91 @@ class ConfigRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-def add_settings_routes(app: web.Application, manager: Manager) -> None:
-    """Add the routes to an application that answers errors."""
-    routes = _Routes(manager)
-    app.router.add_post("/api/reload", routes.reload)
-    app.router.add_get("/api/plugins/{name}/config", routes.config)
-    app.router.add_put("/api/plugins/{name}/config", routes.set_config)
+class SettingsRoutes:
+    """The handlers.
 
-
-class _Routes:
-    """The handlers."""
+    Args:
+        manager: The manager.
+    """
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
 
-    @property
-    def _configuration(self) -> Configuration:
-        found: Configuration = self._manager.configuration
-        return found
+    def rows(self) -> list[Route]:
+        """Return the rows of the table."""
+        config = "/api/plugins/{name}/config"
+        return [
+            Route(
+                "POST",
+                "/api/reload",
+                "operate",
+                self.reload,
+                "Read the settings again",
+                body=ReloadRequest,
+                order="reload",
+                codes=("config_error",),
+            ),
+            Route(
+                "GET",
+                config,
+                "view",
+                self.config,
+                "Show a plugin's configuration",
+                codes=("unknown_plugin",),
+            ),
+            Route(
+                "PUT",
+                config,
+                "operate",
+                self.set_config,
+                "Change a plugin's configuration",
+                body=ConfigRequest,
+                order="config",
+                codes=("config_refused", "precondition_failed", "unknown_plugin"),
+            ),
+        ]
 
-    async def reload(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read() or b"{}", ReloadRequest)
-        done = await self._manager.reload(dry_run=body.dry_run, by=who_asks(request))
-        return json_response(msgspec.to_builtins(done))
+    async def reload(self, asked: Asked) -> Reply:
+        """Read the settings again."""
+        body = await body_of(asked, ReloadRequest, optional=True)
+        done = await self._manager.reload(dry_run=body.dry_run, by=asked.by)
+        return json_reply(msgspec.to_builtins(done))
 
-    async def config(self, request: web.Request) -> web.Response:
-        return json_response({"values": self._configuration.get(request.match_info["name"])})
-
-    async def set_config(self, request: web.Request) -> web.Response:
-        body = parse_body(await request.read(), ConfigRequest)
-        change = await self._configuration.set(
-            request.match_info["name"],
-            body.set,
-            unset=body.unset,
-            save=body.save,
-            dry_run=body.dry_run,
-            by=who_asks(request),
+    async def config(self, asked: Asked) -> Reply:
+        """Show a plugin's configuration, with its schema."""
+        name = asked.names["name"]
+        values = self._manager.configuration.get(name)
+        tag = _tag(values)
+        reply = json_reply(
+            {"values": values, "schema": self._manager.configuration.schema(name), "etag": tag}
         )
-        return json_response(msgspec.to_builtins(change))
+        reply.headers["ETag"] = f'"{tag}"'
+        return reply
+
+    async def set_config(self, asked: Asked) -> Reply:
+        """Change a plugin's configuration."""
+        body = await body_of(asked, ConfigRequest)
+        name = asked.names["name"]
+        wanted = asked.headers.get("if-match", "").strip('"')
+        if wanted and wanted != _tag(self._manager.configuration.get(name)):
+            raise Problem(
+                "precondition_failed", f"the configuration of {name} has changed meanwhile"
+            )
+        try:
+            change = await self._manager.configuration.set(
+                name,
+                body.set,
+                unset=body.unset,
+                save=body.save,
+                dry_run=body.dry_run,
+                by=asked.by,
+            )
+        except ConfigError as error:
+            place, mark, words = str(error).partition(": ")
+            errors = [{"field": place, "detail": words if mark else str(error)}]
+            raise Problem("config_refused", str(error), plugin=name, errors=errors) from None
+        return json_reply(msgspec.to_builtins(change))
+
+
+def _tag(values: Any) -> str:
+    return hashlib.sha256(encode(values)).hexdigest()[:16]

@@ -168,7 +168,11 @@ class Sender:
         A method that only forwards costs each event 40 to 60 ns, of 2.5 us with 64 in flight.
         """
         self._is_open = True
-        for name in _SHORT:
+        self._bind_sending()
+
+    def _bind_sending(self) -> None:
+        """Bind what the dispatcher has now: somebody may watch its events."""
+        for name in _SHORT if self._is_open else ():
             if getattr(type(self), name) is getattr(Sender, name):
                 vars(self)[name] = getattr(self._dispatcher, name)
 

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
+from vconnect.dispatch.tracing import Tracing
 from vconnect.environments.keeper import Keeper
 from vconnect.errors import NotOpenError
 from vconnect.index.client import Indexes
@@ -33,8 +34,11 @@ from vconnect.plugins.state_file import (
 )
 from vconnect.processes.cgroup_tree import CgroupTree
 from vconnect.processes.peer import gains_no_privileges, identify
+from vconnect.seeing.feed import Feed
+from vconnect.seeing.happenings import Happenings
 from vconnect.seeing.overview import Overview
 from vconnect.seeing.summary import PluginSummary
+from vconnect.seeing.trace import Traces
 from vconnect.settings.dev_plugins import parse_dev_plugin
 from vconnect.settings.keywords import SettingsOptions
 from vconnect.settings.live import LiveSettings
@@ -113,13 +117,23 @@ class PluginRuntimeManager(Orders):
     ) -> None:
         settings = with_options(settings, options)
         self._live = live = LiveSettings(settings)
-        self._logs = PluginLogs(live.part(LogSettings))
+        #: What happened lately.
+        self.happenings = Happenings()
+        self._logs = PluginLogs(live.part(LogSettings), self.happenings.add)
         self._registry = Registry(
             lambda event: live.now.event_policy(event), lambda event: event in live.now.events
         )
         #: What an operator sees; also `why`.
         self.overview = Overview(self._registry, lambda: live.now.slow_ms / 1000)
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
+        self._tracing = Tracing(self._dispatcher)
+        #: Traces of single events, made while somebody watches.
+        self.traces = self._tracing.traces = Traces(
+            lambda: live.now.slow_ms / 1000, self._switch_tracing
+        )
+        #: News for those who follow.
+        self.feed = Feed(self._registry, self.overview, self.traces)
+        self.happenings.on_happening = self.feed.happened
         self._loop_watch = LoopWatch(self.overview.minute.lag.observe)
         self._queued = ByteBudget(settings.max_total_queued_bytes)
         self._native = NativeRequests(self._registry)
@@ -363,6 +377,23 @@ class PluginRuntimeManager(Orders):
             loop_watch=self._loop_watch,
         )
 
+    @property
+    def registry(self) -> Registry:
+        """The plugins, for those who only look."""
+        return self._registry
+
+    def loop_name(self) -> str:
+        """Return ``uvloop`` or ``asyncio``."""
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    def missing(self) -> list[str]:
+        """Return the required plugins that do not serve."""
+        return [
+            plugin.name
+            for plugin in self._registry
+            if plugin.policy.required and (plugin.session is None or plugin.breaker.is_open)
+        ]
+
     def is_confined(self, pid: int) -> bool:
         """Return whether a process belongs to a plugin that runs in a sandbox.
 
@@ -458,6 +489,10 @@ class PluginRuntimeManager(Orders):
         return await self._reload.run(settings, dry_run=dry_run, by=by)
 
     # Internals.
+
+    def _switch_tracing(self, is_on: bool) -> None:
+        self._tracing.switch(is_on=is_on)
+        self._bind_sending()
 
     def _follow(self, settings: Settings) -> None:
         """Bring settings into force, with everything that needs no plugin."""

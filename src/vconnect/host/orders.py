@@ -45,7 +45,7 @@ class Orders(Sender):
         names = await self._catalog.discover()
         return [summary for summary in self.runtime_summaries() if summary.name in names]
 
-    async def start_plugin(self, name: str) -> None:
+    async def start_plugin(self, name: str, *, by: str = "") -> None:
         """Start a plugin and wait for its handshake; do nothing if it is running.
 
         Cancelling it only ends the waiting.
@@ -55,9 +55,9 @@ class Orders(Sender):
             ConflictError: It is disabled.
             PluginStartError: It did not start or complete its handshake, or was stopped meanwhile.
         """
-        await self._to_start(name).start()
+        await self._to_start(name, by).start()
 
-    async def stop_plugin(self, name: str) -> bool:
+    async def stop_plugin(self, name: str, *, by: str = "") -> bool:
         """Stop a plugin, and wait until no process of it is left.
 
         It stays stopped even if the host restarts, until `start_plugin` or `restart_plugin`.
@@ -69,7 +69,7 @@ class Orders(Sender):
             UnknownPluginError: There is no such plugin.
         """
         is_disabled = self._state.is_disabled(self._registry.get(name).name)
-        supervisor = self._ordered(name, "disabled" if is_disabled else "stopped")
+        supervisor = self._ordered(name, "disabled" if is_disabled else "stopped", by)
         is_stopped = await supervisor.stop()
         await self._state.flush()  # the stop must survive a kill right after this call
         if is_stopped and not is_disabled:
@@ -77,13 +77,13 @@ class Orders(Sender):
             plugin.explain(plugin.substate, plugin.reason or STOPPED_BY_OPERATOR)
         return is_stopped
 
-    async def disable_plugin(self, name: str) -> None:
+    async def disable_plugin(self, name: str, *, by: str = "") -> None:
         """Stop a plugin, and let nobody start it until `enable_plugin`, not even the next host.
 
         Raises:
             UnknownPluginError: There is no such plugin.
         """
-        supervisor = self._ordered(name, "disabled")
+        supervisor = self._ordered(name, "disabled", by)
         await supervisor.stop()
         await self._state.flush()
         supervisor.plugin.explain(supervisor.plugin.substate, DISABLED_BY_OPERATOR)
@@ -96,13 +96,39 @@ class Orders(Sender):
         """
         return self._state.is_disabled(self._registry.get(name).name)
 
-    async def enable_plugin(self, name: str) -> None:
+    async def enable_plugin(self, name: str, *, by: str = "") -> None:
         """Allow a plugin to be started again, and start it, see `start_plugin`."""
-        supervisor = self._ordered(name, "running")
+        supervisor = self._ordered(name, "running", by)
         await self._state.flush()
         await supervisor.start()
 
-    async def release_plugin(self, name: str) -> int:
+    async def kill_plugin(self, name: str, *, by: str = "") -> None:
+        """Kill every process of a plugin; its restart policy then decides. No event is blamed.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+            ConflictError: It has no process of this host.
+        """
+        self._check_open()
+        plugin = self._registry.get(name)
+        if plugin.process is None:
+            raise ConflictError(f"{plugin.name} has no process; it is {plugin.state_in_words}")
+        plugin.say("warn", f"its process is killed by {by or 'an order'}")
+        self._roster.of(plugin).kill_now()
+
+    async def close_circuit(self, name: str, *, by: str = "") -> None:
+        """Send events to a plugin again although its circuit is open.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        self._check_open()
+        plugin = self._registry.get(name)
+        if plugin.breaker.is_open:
+            plugin.say("info", f"its circuit is closed by {by or 'an order'}")
+            plugin.close_circuit()
+
+    async def release_plugin(self, name: str, *, by: str = "") -> int:  # noqa: ARG002 - as others
         """Lift a plugin's quarantine, as `start_plugin` and `restart_plugin` do, too.
 
         Returns:
@@ -114,7 +140,7 @@ class Orders(Sender):
         self._check_open()
         return self._registry.get(name).crashes.release()
 
-    async def restart_plugin(self, name: str) -> None:
+    async def restart_plugin(self, name: str, *, by: str = "") -> None:
         """Restart a plugin and wait for the new process's handshake.
 
         The old process runs until then, and keeps running if the new one fails. An ``exclusive``
@@ -124,7 +150,7 @@ class Orders(Sender):
             UnknownPluginError: There is no such plugin.
             PluginStartError: See `start_plugin`; also raised if the old process keeps running.
         """
-        await self._to_start(name).restart()
+        await self._to_start(name, by).restart()
 
     async def start_all(self) -> None:
         """Discover and start all installed and dev plugins; required plugins come first.
@@ -179,7 +205,7 @@ class Orders(Sender):
 
     # Internals.
 
-    def _to_start(self, name: str) -> Supervisor:
+    def _to_start(self, name: str, by: str) -> Supervisor:
         """Return the supervisor of a plugin that is to be started.
 
         Raises:
@@ -188,13 +214,14 @@ class Orders(Sender):
         plugin = self._registry.get(name).name
         if self._state.is_disabled(plugin):
             raise ConflictError(f"{plugin} is disabled; to allow it, use: vconnect enable {plugin}")
-        return self._ordered(name, "running")
+        return self._ordered(name, "running", by)
 
-    def _ordered(self, name: str, desired: Ordered) -> Supervisor:
+    def _ordered(self, name: str, desired: Ordered, by: str) -> Supervisor:
         """Return the plugin's supervisor, and record what the operator asked for."""
         self._check_open()
         supervisor = self._roster.of(self._registry.get(name))
-        self._state.want(supervisor.plugin.name, desired)
+        self._state.want(supervisor.plugin.name, desired, by)
+        supervisor.plugin.ordering(by)
         return supervisor
 
     async def _find_changed(self) -> dict[str, str]:
@@ -223,6 +250,8 @@ class Orders(Sender):
             is_disabled = self._state.is_disabled(plugin.name)
             words = DISABLED_BY_OPERATOR if is_disabled else STOPPED_BY_OPERATOR
             plugin.explain(plugin.substate, words)
+            if (order := self._state.orders.get(plugin.name)) is not None:
+                plugin.was_ordered(order.by, order.at)
             _log.info(
                 "plugin %s stays stopped (%s); to start it: vconnect %s %s",
                 plugin.name,

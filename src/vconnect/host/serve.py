@@ -153,8 +153,10 @@ def _set_log_level(settings: Settings) -> None:
 async def _work(manager: PluginRuntimeManager, notifier: Notifier, reloads: _Reloads) -> None:
     """Serve until cancelled, or until a required plugin is in a crash loop."""
     async with manager:
-        admin = AdminServer(manager, manager.settings.admin_socket)
+        admin = _admin_server(manager)
         await admin.start()
+        if admin.url is not None:
+            _log.info("dashboard: %s (logs in once, within a minute)", admin.login_url)
         reloads.begin()
         assert manager.required_lost is not None, "the manager is open"
         try:
@@ -163,6 +165,18 @@ async def _work(manager: PluginRuntimeManager, notifier: Notifier, reloads: _Rel
             notifier.tell("STOPPING=1", "STATUS=stopping the plugins")
             await manager.close()  # before the administration socket, which shows the progress
             await admin.stop()
+
+
+def _admin_server(manager: PluginRuntimeManager) -> AdminServer:
+    settings = manager.settings
+    return AdminServer(
+        manager,
+        settings.admin_socket,
+        http=settings.http,
+        token_file=settings.http_token_file,
+        view_token_file=settings.http_view_token_file,
+        no_token=settings.http_no_token,
+    )
 
 
 async def _serve_with_signs_of_life(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from vconnect.names import LOG_LEVELS, LogLevel
 from vconnect.settings.model import Settings
@@ -39,6 +39,8 @@ class PluginLog:
         ring: The newest records of its output.
         states: The newest records of the host about the plugin: its starts, its ends.
         suppressed: How many lines did not pass, or did not make it into the file.
+        kept: How many passed, by level.
+        on_state: Called with what the host says about the plugin.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class PluginLog:
         self.ring = LogRing(settings.log_lines)
         self.states = LogRing(_KEPT_STATES)
         self.suppressed = 0
+        self.kept: dict[LogLevel, int] = dict.fromkeys(get_args(LogLevel), 0)
+        self.on_state: Callable[[str, LogLevel, str], None] = _nobody_listens
         self._plugin = plugin
         self._log = logging.getLogger(PLUGIN_LOGGERS + plugin)
         self._file = file
@@ -108,6 +112,7 @@ class PluginLog:
         It is outside of the limits: the caller sees to it that there are few.
         """
         self._keep(self.states, "state", Content(level, text), time.time())
+        self.on_state(self._plugin, level, text)
 
     def tell_suppressed(self, *, at_once: bool = False) -> None:
         """Report how many lines were suppressed since the last report, at most once a second."""
@@ -129,6 +134,7 @@ class PluginLog:
         self.tell_suppressed()
 
     def _pass(self, stream: Stream, content: Content, now: float) -> None:
+        self.kept[content.level] += 1
         self._log_on(self._keep(self.ring, stream, content, now))
 
     def _keep(self, ring: LogRing, stream: Stream, content: Content, now: float) -> LogRecord:
@@ -161,3 +167,7 @@ class PluginLog:
             self._log.handle(
                 self._log.makeRecord(self._log.name, level, "", 0, "%s", (line,), None)
             )
+
+
+def _nobody_listens(_: str, __: LogLevel, ___: str) -> None:
+    """Do nothing."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from vconnect.names import LogLevel
 from vconnect.settings.parts import LogSettings
 
 from .files import LogFiles
@@ -23,9 +25,15 @@ class PluginLogs:
 
     Args:
         settings: How much is kept, and where files are written.
+        on_state: Called with a plugin, and a level and text of the host about it.
     """
 
-    def __init__(self, settings: LogSettings) -> None:
+    def __init__(
+        self,
+        settings: LogSettings,
+        on_state: Callable[[str, LogLevel, str], None] = lambda *_: None,
+    ) -> None:
+        self._on_state = on_state
         self._settings = settings
         self._logs: dict[str, PluginLog] = {}
         self._writer: LogWriter[tuple[str, LogRecord]] | None = None
@@ -43,6 +51,7 @@ class PluginLogs:
         if log is None:
             file = None if self._writer is None else self._to_file
             log = self._logs[plugin] = PluginLog(plugin, self._settings, file)
+            log.on_state = self._on_state
         return log
 
     def follow(self, lines_per_second: int, bytes_per_second: int) -> None:

@@ -119,6 +119,15 @@ class Configuration:
         self._turns = turns
         self._file = file
 
+    def schema(self, name: str) -> dict[str, Any] | None:
+        """Return the schema of a plugin's configuration; ``None`` if its manifest has none.
+
+        Raises:
+            UnknownPluginError: There is no such plugin.
+        """
+        manifest = self._registry.get(name).manifest
+        return None if manifest is None else manifest.config_schema
+
     def get(self, name: str) -> list[ConfigValue]:
         """Show a plugin's configuration, and where each value is from.
 

@@ -26,6 +26,7 @@ class Breaker:
     Attributes:
         failures: How many failures in a row there were so far.
         is_open: Whether it is open or half open.
+        opened: How often it has opened.
     """
 
     # Slots, and plain attributes for what the dispatcher reads with every call.
@@ -38,6 +39,7 @@ class Breaker:
         "_until",
         "failures",
         "is_open",
+        "opened",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class Breaker:
         self._probing = False
         self.failures = 0
         self.is_open = False
+        self.opened = 0
 
     def follow(self, failures: int, cooldown: float) -> None:
         """Follow other limits, with the failures so far."""
@@ -102,6 +105,7 @@ class Breaker:
 
     def _open(self) -> None:
         self.is_open = True
+        self.opened += 1
         self._opened_at = monotonic()
         self._say(
             "warn",

@@ -119,6 +119,7 @@ class PluginRuntime:
         session: The session that gets its events; ``None`` as soon as it must get no more.
         handshake: Its last handshake, or ``None``.
         usage: The last sample of its process tree, or ``None``.
+        cpu_s: Processor seconds of all of its processes so far.
         config: The operator's configuration, which is merged into the manifest's defaults.
         hops_in_flight: The hops of each event in flight that came through other plugins.
         forgotten_at: When its past was last cleared, in Unix seconds: at its registration, or by an
@@ -169,7 +170,7 @@ class PluginRuntime:
         #: is missed like one that has crashed.
         self.is_expected = False
         self.ordered_at = 0.0
-        self.ordered_by = ""
+        self.ordered_by = self._ordering = ""
         self.generation = 0
         self.begun_at = 0.0
         self.spawn_s: float | None = None
@@ -182,6 +183,7 @@ class PluginRuntime:
         self.session: Session | None = None
         self.handshake: Handshake | None = None
         self.usage: Usage | None = None
+        self.cpu_s = 0.0
         self.last_heartbeat: float | None = None
         self.running_since: float | None = None
         self.forgotten_at = time.time()
@@ -370,13 +372,16 @@ class PluginRuntime:
         self.desired = desired
         self.is_expected = False
         self.ordered_at = time.time()
-        self.ordered_by = ""
+        self.ordered_by, self._ordering = self._ordering, ""
         self.on_change()
 
-    def ordered(self, by: str, at: float | None = None) -> None:
-        """Record who gave the last order, and when, if not at this moment."""
-        self.ordered_by = by
-        self.ordered_at = time.time() if at is None else at
+    def ordering(self, by: str) -> None:
+        """Record who gives the order that comes next."""
+        self._ordering = by
+
+    def was_ordered(self, by: str, at: float) -> None:
+        """Record who gave the last order to an earlier host, and when."""
+        self.ordered_by, self.ordered_at = by, at
 
     def learn(self, manifest: Manifest | None, path: Path | None = None) -> None:
         """Set the manifest of the version to show, and its directory; for `Registry.learn`."""
@@ -472,6 +477,10 @@ class PluginRuntime:
         why = self.reason or self.substate
         return f"{self.status}: {why}" if why else str(self.status)
 
+    def close_circuit(self) -> None:
+        """Send events again although its circuit is open."""
+        self.breaker.succeeded()
+
     def say(self, level: LogLevel, text: str) -> None:
         """Write a line about it to the host's log, and to its own as a line of the host."""
         _log.log(LOG_LEVELS[level], "plugin %s: %s", self.name, text)
@@ -512,6 +521,8 @@ class PluginRuntime:
     def sampled(self, usage: Usage | None) -> None:
         """Store a sample of its process tree; ``None`` if there is none."""
         self.usage = usage
+        if usage is not None:
+            self.cpu_s += usage.cpu_s
 
 
 def _is_not_named(_: str) -> bool:

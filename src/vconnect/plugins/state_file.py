@@ -79,6 +79,13 @@ class RecordedProcess(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
 
 
+class GivenOrder(msgspec.Struct, frozen=True):
+    """Who gave an order, and when in Unix seconds."""
+
+    by: str
+    at: float
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of the file.
 
@@ -91,6 +98,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         desired: What the operator last asked for, by plugin.
         names: The plugin that has a name, by name.
         seen: The plugins that have been installed, in the order in which they were first seen.
+        orders: Who gave the last order for a plugin, and when.
     """
 
     version: int
@@ -101,6 +109,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     desired: dict[str, Ordered] = {}
     names: dict[str, str] = {}
     seen: tuple[str, ...] = ()
+    orders: dict[str, GivenOrder] = {}
 
 
 # Decoded first, so that a newer format is recognized before its other fields are checked.
@@ -196,6 +205,7 @@ class HostState:
         self._desired: dict[str, Ordered] = {}
         self.names: dict[str, str] = {}
         self.seen: list[str] = []
+        self.orders: dict[str, GivenOrder] = {}
         self._writer = BackgroundWriter(
             f"state file {self._file.path}",
             self._record,
@@ -217,6 +227,7 @@ class HostState:
         self._desired = dict(record.desired)
         self.names = dict(record.names)
         self.seen = list(record.seen)
+        self.orders = dict(record.orders)
         # After a reboot the same PID and start time may belong to any process.
         if record.boot == self._boot:
             await asyncio.gather(*(_end(instance, record.host) for instance in record.instances))
@@ -236,15 +247,17 @@ class HostState:
         """Return whether the operator has disabled the plugin."""
         return self._desired.get(plugin) == "disabled"
 
-    def want(self, plugin: str, desired: Ordered) -> None:
-        """Record what the operator asks for."""
+    def want(self, plugin: str, desired: Ordered, by: str = "") -> None:
+        """Record what the operator asks for, and who that is."""
         # Starting what is wanted already must not cost a write.
         if self._desired.get(plugin) != desired:
             self._desired[plugin] = desired
+            self.orders[plugin] = GivenOrder(by, time.time())
             self._writer.changed()
 
     def forget(self, plugin: str) -> None:
         """Drop what was asked for a plugin that is removed."""
+        self.orders.pop(plugin, None)
         if self._desired.pop(plugin, None) is not None:
             self._writer.changed()
 
@@ -297,6 +310,7 @@ class HostState:
             desired=dict(self._desired),
             names=dict(self.names),
             seen=tuple(self.seen),
+            orders=dict(self.orders),
         )
 
 

@@ -23,6 +23,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             not be counted; ``None`` if that is all of them.
         stopped: PIDs of processes that are stopped by a signal.
         is_led: Whether the leader is alive.
+        cpu_s: Processor seconds since the previous sample.
     """
 
     cpu_percent: float | None
@@ -32,6 +33,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int | None
     stopped: frozenset[int]
     is_led: bool
+    cpu_s: float = 0.0
 
 
 class Sampler:
@@ -80,7 +82,7 @@ class Sampler:
             spent = self._spent(tree, before)
             # A tree that was not in the last pass may have run since before it.
             percent = 100 * spent / elapsed if session in self._known else None
-            usages[session] = _usage(session, tree, percent)
+            usages[session] = _usage(session, tree, percent, spent)
         self._known = frozenset(trees)
         self.took_s = time.monotonic() - began
         return usages
@@ -102,7 +104,7 @@ def _strays(cgroup: Cgroup, found: Collection[ProcessStat]) -> list[ProcessStat]
     return [stat for stat in stats if stat is not None and stat.is_alive]
 
 
-def _usage(session: int, tree: list[ProcessStat], cpu_percent: float | None) -> Usage:
+def _usage(session: int, tree: list[ProcessStat], cpu_percent: float | None, cpu_s: float) -> Usage:
     counts = [count for stat in tree if (count := open_files(stat.pid)) is not None]
     return Usage(
         cpu_percent=None if cpu_percent is None else round(cpu_percent, 1),
@@ -113,4 +115,5 @@ def _usage(session: int, tree: list[ProcessStat], cpu_percent: float | None) -> 
         # `t` is a process under a debugger, which is stopped on purpose.
         stopped=frozenset(stat.pid for stat in tree if stat.state == "T"),
         is_led=any(stat.pid == session for stat in tree),
+        cpu_s=cpu_s,
     )

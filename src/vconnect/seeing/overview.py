@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -59,6 +60,10 @@ class Overview:
     def chains(self) -> list[Chain]:
         """Return the chains of the last minute, the busiest first."""
         return self.minute.chains()
+
+    def now(self) -> float:
+        """Return the present in Unix seconds."""
+        return time.time()
 
     def _describe(self, plugin: PluginRuntime) -> PluginSummary:
         minute = self.minute.of(plugin)

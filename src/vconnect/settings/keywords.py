@@ -33,6 +33,15 @@ class SettingsOptions(TypedDict, total=False):
     options: Mapping[str, PluginOptions | Mapping[str, Any]] | None
     events: Mapping[str, EventSettings | Mapping[str, Any]] | None
     admin_path: str | Path | None
+    http: str | None
+    http_token_file: str | Path | None
+    http_view_token_file: str | Path | None
+    http_no_token: bool | None
+    http_hosts: tuple[str, ...] | list[str] | None
+    behind_proxy: bool | None
+    host_name: str | None
+    metrics_public: bool | None
+    metrics_buckets: Literal["normal", "coarse"] | None
     uvloop: bool | None
     guardian: Literal["auto", "on", "off"] | None
     state_dir: str | Path | None

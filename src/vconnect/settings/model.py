@@ -170,6 +170,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         options: Settings for single plugins, by plugin.
         events: Policies by event, family or wildcard; in the file a separate table, ``[events]``.
         admin_path: The administration socket; by default ``admin.sock`` beside `socket_path`.
+        http: ``HOST:PORT`` on which the administration interface and its page are served besides.
+        http_token_file: The file with the token for that, mode 0600; on loopback one is made.
+        http_view_token_file: Likewise, with a token that may only look.
+        http_no_token: Whether no token is needed; only on loopback.
+        http_hosts: Further names that the Host header may have, such as a proxy's.
+        behind_proxy: Whether a proxy with TLS is in front, so that nobody need be warned.
+        host_name: What the host is called; by default the machine's name.
+        metrics_public: Whether metrics need no token.
+        metrics_buckets: ``normal``, or ``coarse`` for half as many buckets.
         uvloop: Whether to run on uvloop; by default if it is installed.
         guardian: Whether ``vconnect serve`` has a parent that ends every plugin if the host is
             killed; ``auto`` means yes, unless systemd does that.
@@ -280,6 +289,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     events: dict[str, EventSettings] = {}
 
     admin_path: str | None = None
+    http: str | None = None
+    http_token_file: str | None = None
+    http_view_token_file: str | None = None
+    http_no_token: bool = False
+    http_hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
+    host_name: str = ""
+    metrics_public: bool = False
+    metrics_buckets: Literal["normal", "coarse"] = "normal"
     uvloop: bool | None = None
     guardian: Literal["auto", "on", "off"] = "auto"
     state_dir: str | None = None

@@ -10,8 +10,13 @@ of an event. The hot path only adds to numbers; whoever wants to see something s
 # to a minute, in 752 bytes. Nothing is ever reset. A row keeps what it had at some moments of the
 # past, so "the last minute" is a difference, which only readers compute.
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.list cimport PyList_SetItem
 from cpython.ref cimport Py_INCREF
+from libc.stdio cimport snprintf
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 from cython cimport final
 
 from ._clock cimport monotonic
@@ -31,6 +36,8 @@ EDGES_US = (8, *[
 """The upper end of each cell but the last, in microseconds; the last one has none."""
 
 cdef enum:
+    # A number of 64 bits, the end of the line, and a zero.
+    MAX_NUMBER = 24
     # Names whose row is known. More are only in use if somebody makes them up.
     MAX_NAMES = 1024
 
@@ -94,6 +101,36 @@ cdef class Row:
                 for at in range(OUTCOMES)
             ],
         )
+
+    def buckets(self, bytes head not None, tuple ends not None, tuple upto not None):
+        """Return the lines of a histogram's buckets as Prometheus reads them, with running sums.
+
+        Args:
+            head: What is before the end of a bucket on each line.
+            ends: What is after it, for each bucket; the number follows.
+            upto: For each bucket, the first cell that is no longer in it.
+        """
+        cdef Py_ssize_t size = 0, room, at = 0, bucket, end_size
+        cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
+        cdef uint64_t running = 0
+        cdef int cell = 0, last
+        cdef char* out
+        cdef bytearray lines = bytearray()
+        for end in ends:
+            size += head_size + PyBytes_GET_SIZE(<bytes>end) + MAX_NUMBER
+        PyByteArray_Resize(lines, size)
+        out = PyByteArray_AS_STRING(lines)
+        for bucket in range(len(ends)):
+            last = upto[bucket]
+            while cell < last and cell < CELLS:
+                running += self.cells[cell]
+                cell += 1
+            end_size = PyBytes_GET_SIZE(<bytes>ends[bucket])
+            memcpy(out + at, PyBytes_AS_STRING(head), head_size)
+            memcpy(out + at + head_size, PyBytes_AS_STRING(<bytes>ends[bucket]), end_size)
+            at += head_size + end_size
+            at += snprintf(out + at, MAX_NUMBER, b"%llu\n", <unsigned long long>running)
+        return bytes(lines[:at])
 
     def totals(self):
         """Return all that has come: the count of each cell, the seconds, the outcomes."""

@@ -34,6 +34,22 @@ _OPTIONS = {
 @click.option("--socket", metavar="PATH", help="The socket that plugins connect to.")
 @admin_option
 @click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Serve the dashboard and the administration interface there too; port 0 takes a free one.",
+)
+@click.option(
+    "--http-token-file",
+    metavar="FILE",
+    help="The token for that, mode 0600.  [default: made, on loopback]",
+)
+@click.option(
+    "--http-no-token",
+    is_flag=True,
+    help="Ask for no token; every user of this machine can then "
+    "administer the host. Only on loopback.",
+)
+@click.option(
     "--dev",
     metavar="NAME:PATH",
     multiple=True,
@@ -81,6 +97,9 @@ def serve(
     plugin_dir: str | None,
     socket: str | None,
     admin: str | None,
+    http: str | None,
+    http_token_file: str | None,
+    http_no_token: bool,
     dev: tuple[str, ...],
     install: tuple[str, ...],
     debug: bool,
@@ -105,6 +124,9 @@ def serve(
         "plugin_dir": plugin_dir,
         "socket_path": socket,
         "admin_path": admin or state.admin,
+        "http": http,
+        "http_token_file": http_token_file,
+        "http_no_token": http_no_token or None,
         "dev_plugins": dev or None,
         "install": install or None,
         "debug": debug or None,

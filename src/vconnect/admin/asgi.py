@@ -1,0 +1,124 @@
+"""The interface as an ASGI application, so that FastAPI or Starlette can mount it."""
+
+# Who may see and change plugins is for the application around it to say: there is no default that
+# would be safe, so mounting without an answer is an error.
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, quote
+
+from .administration import Administration
+from .asked import Asked, Reply, Role, TooLargeError, Who
+from .manager import Manager
+
+Scope: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+#: Says what the sender of a request may do; ``None`` for nothing.
+Authorize: TypeAlias = Callable[[Scope], Role | None]
+
+
+def asgi_app(
+    runtime: Manager, authorize: Authorize, *, name: str = ""
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Create an ASGI application, to be mounted below a path of another one.
+
+    Args:
+        runtime: The manager.
+        authorize: Returns the role of a request's sender, by its scope; ``None`` to refuse it.
+        name: What the host is called; by default the machine's name.
+
+    Raises:
+        TypeError: ``authorize`` is not callable.
+    """
+    if not callable(authorize):
+        raise TypeError(
+            "authorize: expected a function that returns 'operate', 'view' or None for a scope"
+        )
+    administration = Administration(runtime, name)
+    limit = runtime.settings.max_frame_bytes
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is not served here, only http")
+        asked = _asked(scope, receive, limit)
+
+        def identify(_: Asked) -> Who | None:
+            role = authorize(scope)
+            return None if role is None else Who("the application", role, "application")
+
+        # The application around it knows its own names.
+        reply = await administration.application.answer(asked, identify, None)
+        await _respond(reply, receive, send, is_head=scope["method"] == "HEAD")
+
+    return application
+
+
+def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
+    async def read() -> bytes:
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise TooLargeError(f"the body is larger than {limit} bytes")
+            parts.append(part)
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        key, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    client = scope.get("client") or ("",)
+    query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return Asked(
+        method=scope["method"],
+        path=_path(scope),
+        query=tuple(query),
+        headers=headers,
+        read=read,
+        via="application",
+        peer=str(client[0]),
+    )
+
+
+def _path(scope: Scope) -> str:
+    """Return the encoded path below the prefix at which the application is mounted."""
+    raw = scope.get("raw_path")
+    path: str = raw.decode("latin-1").partition("?")[0] if raw else quote(scope["path"])
+    root = scope.get("root_path", "")
+    below = path[len(root) :] if root and path.startswith(root) else path
+    return below or "/"
+
+
+async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool) -> None:
+    headers = {**reply.headers, "Content-Type": reply.content_type}
+    if reply.chunks is None:
+        headers["Content-Length"] = str(len(reply.body))
+    pairs = [(name.lower().encode("latin-1"), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": int(reply.status), "headers": pairs})
+    if reply.chunks is None or is_head:
+        body = b"" if is_head else reply.body
+        await send({"type": "http.response.body", "body": body})
+        return
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        async with aclosing(reply.chunks) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if gone.done():
+                    break
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

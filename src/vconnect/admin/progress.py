@@ -1,0 +1,52 @@
+"""Answers that show the progress: a line of JSON for each step, and the result as the last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from vconnect.packages.progress import Report, Step
+from vconnect.seeing.encoding import encode
+
+from .asked import Asked, Reply
+from .problems import reply_to_error
+
+JSON_LINES = "application/jsonl"
+# The shortest time between two lines of progress.
+_PACE_S = 0.5
+
+
+def wants_lines(asked: Asked) -> bool:
+    """Return whether a client asks for lines of progress before the result."""
+    return any(
+        kind.partition(";")[0].strip().lower() == JSON_LINES
+        for kind in asked.headers.get("accept", "").split(",")
+    )
+
+
+def with_progress(asked: Asked, work: Callable[[Report], Awaitable[dict[str, Any]]]) -> Reply:
+    """Do some work and answer with its progress in lines; the last one is the result.
+
+    If the client goes away, the work goes on. An error is the last line, in the form that all
+    errors have: the status has been sent by then.
+    """
+    steps: list[Step] = []
+    task = asyncio.ensure_future(work(steps.append))
+    return Reply(content_type=JSON_LINES, chunks=_lines(asked, task, steps))
+
+
+async def _lines(
+    asked: Asked, task: asyncio.Future[dict[str, Any]], steps: list[Step]
+) -> AsyncIterator[bytes]:
+    # The work must not wait for a client that reads slowly, so it is not told of the writing.
+    while not (await asyncio.wait([task], timeout=_PACE_S))[0]:
+        if steps:
+            line = encode({"progress": steps[-1]})
+            steps.clear()
+            yield line + b"\n"
+    try:
+        line = encode(task.result())
+    except Exception as error:  # noqa: BLE001 - the boundary, as for all other routes
+        line = reply_to_error(error, f"{asked.method} {asked.path}").body
+    yield line + b"\n"

@@ -1,0 +1,330 @@
+"""Metrics as Prometheus reads them."""
+
+# `prometheus_client` builds an object for each line: 100 plugins with three events each take it a
+# tenth of a second, in which no event passes. So the lines are written here, with the beginnings of
+# histograms' lines kept as bytes, and the loop has its turn after every few plugins. What one
+# histogram says is written in one step, so that its buckets, its sum and its count agree.
+#
+# Labels come from the configuration and from names of installed plugins, never from a payload.
+# Every series of a plugin is there from the moment at which it is known, or a rate would miss the
+# first failure.
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from vconnect.plugins.latency import OUTCOME_NAMES
+from vconnect.plugins.passed_over import PassedOverRow
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import PluginStatus
+from vconnect.version import host_version
+from vconnect.wire._latency import EDGES_US, Row
+
+from .overview import Overview
+from .summary import summarize
+
+# Two buckets for each octave from 64 us to 8 s; with "coarse", one.
+_FIRST_US, _LAST_US = 64, 8 * 1024 * 1024
+# After so many plugins the loop has its turn.
+_TURN = 8
+
+RESTART_REASONS = (
+    *("exit_zero", "exit_code", "signal", "memory_limit", "watchdog", "handshake_timeout"),
+    *("connection_lost", "operator", "source", "upgrade", "config", "required"),
+)
+_POLICIES = ("drop_oldest", "drop_newest", "block")
+
+
+class Family(NamedTuple):
+    """One metric: its name, type and help."""
+
+    name: str
+    kind: str
+    help: str
+
+
+_PLUGIN_FAMILIES = {
+    family.name: family
+    for family in (
+        Family("vconnect_plugin_info", "gauge", "What a plugin is."),
+        Family("vconnect_plugin_state", "gauge", "1 for the state that the plugin is in."),
+        Family("vconnect_plugin_serving", "gauge", "1 if the plugin would be asked now."),
+        Family("vconnect_plugin_required", "gauge", "1 if the host does not go on without it."),
+        Family("vconnect_plugin_generation", "gauge", "How many times it has been started."),
+        Family("vconnect_plugin_restarts_total", "counter", "Starts but the first, by reason."),
+        Family("vconnect_plugin_spawn_seconds", "gauge", "Until the last start had a process."),
+        Family("vconnect_plugin_ready_seconds", "gauge", "Until the last start could serve."),
+        Family("vconnect_events_total", "counter", "What became of events that were sent."),
+        Family(
+            "vconnect_events_passed_over_total",
+            "counter",
+            "Events that were not sent to a plugin that wants them, and what became of them.",
+        ),
+        Family("vconnect_events_in_flight", "gauge", "Events sent and not yet answered."),
+        Family("vconnect_queue_events", "gauge", "Events that wait for a slot in the window."),
+        Family("vconnect_queue_bytes", "gauge", "Bytes of what waits or is in flight."),
+        Family("vconnect_queue_limit_events", "gauge", "How many events may wait."),
+        Family(
+            "vconnect_notifications_dropped_total",
+            "counter",
+            "Notifications for which there was no room, by the policy of their event.",
+        ),
+        Family("vconnect_circuit_open", "gauge", "1 if the circuit is open."),
+        Family("vconnect_circuit_opened_total", "counter", "How often the circuit has opened."),
+        Family("vconnect_quarantined_events", "gauge", "Events in quarantine."),
+        Family("vconnect_plugin_cpu_seconds_total", "counter", "Processor time of its tree."),
+        Family("vconnect_plugin_resident_memory_bytes", "gauge", "Resident memory of its tree."),
+        Family("vconnect_plugin_processes", "gauge", "Processes of its tree."),
+        Family("vconnect_plugin_open_fds", "gauge", "Open descriptors of its tree."),
+        Family("vconnect_log_lines_total", "counter", "Lines of its output that were kept."),
+        Family("vconnect_log_suppressed_total", "counter", "Lines of its output that were not."),
+    )
+}
+
+
+class Exposition:
+    """Writes the metrics of a host.
+
+    Args:
+        registry: The plugins.
+        overview: The last minute, for the loop's lag.
+        loop: The event loop's kind.
+        is_coarse: Returns whether histograms have half as many buckets.
+    """
+
+    def __init__(
+        self, registry: Registry, overview: Overview, loop: str, is_coarse: Callable[[], bool]
+    ) -> None:
+        self._registry = registry
+        self._overview = overview
+        self._loop = loop
+        self._is_coarse = is_coarse
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.stream_clients: Callable[[], int] = int
+        self.stream_dropped: Counter[str] = Counter()
+
+    def count_request(self, route: str, status: int) -> None:
+        """Count an answer of the administration interface."""
+        self.requests[route, status] += 1
+
+    async def render(self, *, is_open: bool = False) -> bytes:
+        """Return all metrics.
+
+        Args:
+            is_open: Whether as OpenMetrics.
+        """
+        lines: dict[str, list[str]] = {name: [] for name in _PLUGIN_FAMILIES}
+        histograms: list[bytes] = []
+        buckets = _Buckets.of(coarse=self._is_coarse())
+        for number, plugin in enumerate(self._registry):
+            for name, labels, value in _of_plugin(plugin):
+                lines[name].append(f"{name}{{{labels}}} {value}\n")
+            histograms += [
+                buckets.of_row(
+                    "vconnect_event_duration_seconds", f"{_label(plugin)},{_event(row)}", row
+                )
+                for row in plugin.rows.all()
+            ]
+            if number % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+        for name, passed_over in self._registry.absent.items():
+            lines["vconnect_events_passed_over_total"] += [
+                f"vconnect_events_passed_over_total{{{_passed(_quoted('plugin', name), row)}}} "
+                f"{row.count}\n"
+                for row in passed_over.rows
+            ]
+        parts: list[bytes] = []
+        for family in _PLUGIN_FAMILIES.values():
+            parts.append(_head(family, is_open=is_open))
+            parts.append("".join(lines[family.name]).encode())
+        event = Family(
+            "vconnect_event_duration_seconds",
+            "histogram",
+            "From sending to the answer; of late ones, to the deadline.",
+        )
+        parts += [_head(event, is_open=is_open), *histograms]
+        chain = Family("vconnect_chain_duration_seconds", "histogram", "The whole chain.")
+        parts.append(_head(chain, is_open=is_open))
+        parts += [
+            buckets.of_row("vconnect_chain_duration_seconds", _event(row), row)
+            for row in self._registry.chains.all()
+        ]
+        parts += self._of_host(buckets, is_open=is_open)
+        if is_open:
+            parts.append(b"# EOF\n")
+        return b"".join(parts)
+
+    def _of_host(self, buckets: _Buckets, *, is_open: bool) -> Iterator[bytes]:
+        def family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> bytes:
+            written = "".join(
+                f"{name}{{{labels}}} {value}\n" if labels else f"{name} {value}\n"
+                for labels, value in samples
+            )
+            return _head(Family(name, kind, text), is_open=is_open) + written.encode()
+
+        lag = Family("vconnect_loop_lag_seconds", "histogram", "How late a timer was.")
+        yield _head(lag, is_open=is_open)
+        yield buckets.of_row(lag.name, "", self._overview.minute.lag)
+        build = (
+            f"{_quoted('version', host_version())},{_quoted('python', platform.python_version())},"
+            f"{_quoted('loop', self._loop)}"
+        )
+        yield family("vconnect_build_info", "gauge", "What runs.", [(build, 1)])
+        yield family(
+            "vconnect_admin_requests_total",
+            "counter",
+            "Answers of the administration interface.",
+            [
+                (f'{_quoted("route", route)},code="{status}"', count)
+                for (route, status), count in sorted(self.requests.items())
+            ],
+        )
+        yield family(
+            "vconnect_stream_clients", "gauge", "Open streams.", [("", self.stream_clients())]
+        )
+        topics = {"all": 0, "metrics": 0, "trace": 0, **self.stream_dropped}
+        yield family(
+            "vconnect_stream_dropped_total",
+            "counter",
+            "Entries that slow clients have missed.",
+            [
+                (_quoted("topic", "logs" if topic.startswith("logs:") else topic), count)
+                for topic, count in _merged(topics).items()
+            ],
+        )
+
+
+class _Buckets(NamedTuple):
+    """The buckets of all histograms.
+
+    Attributes:
+        ends: What follows the labels of a line, for each bucket.
+        upto: The first cell that is no longer in a bucket.
+    """
+
+    ends: tuple[bytes, ...]
+    upto: tuple[int, ...]
+
+    @classmethod
+    def of(cls, *, coarse: bool) -> _Buckets:
+        """Choose some of the cells' edges."""
+        edges = [edge for edge in EDGES_US if _FIRST_US <= edge <= _LAST_US]
+        edges = edges[:: 4 if coarse else 2]
+        ends = [f'le="{edge / 1e6:.9g}"}} '.encode() for edge in edges]
+        # A cell has what is less than its upper edge; so has the bucket with that edge.
+        upto = [bisect_right(EDGES_US, edge) for edge in edges]
+        return cls((*ends, b'le="+Inf"} '), (*upto, len(EDGES_US) + 1))
+
+    def of_row(self, name: str, labels: str, row: Row) -> bytes:
+        """Return a row's lines."""
+        comma = "," if labels else ""
+        head = f"{name}_bucket{{{labels}{comma}".encode()
+        written = row.buckets(head, self.ends, self.upto)
+        count = written[written.rindex(b" ") + 1 :]
+        seconds = row.totals()[1]
+        braces = f"{{{labels}}}" if labels else ""
+        return b"".join(
+            (written, f"{name}_sum{braces} {seconds:.9g}\n{name}_count{braces} ".encode(), count)
+        )
+
+
+def _head(family: Family, *, is_open: bool) -> bytes:
+    # OpenMetrics names a counter without the ending of its samples.
+    is_counter = is_open and family.kind == "counter"
+    name = family.name.removesuffix("_total") if is_counter else family.name
+    return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n".encode()
+
+
+def _quoted(name: str, value: str) -> str:
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{name}="{escaped}"'
+
+
+def _label(plugin: PluginRuntime) -> str:
+    return _quoted("plugin", plugin.name)
+
+
+def _event(row: Row) -> str:
+    return _quoted("event", row.event)
+
+
+def _passed(label: str, row: PassedOverRow) -> str:
+    event = _quoted("event", row.event)
+    return f'{label},{event},reason="{row.reason}",effect="{row.effect}"'
+
+
+def _merged(topics: dict[str, int]) -> dict[str, int]:
+    merged: Counter[str] = Counter()
+    for topic, count in topics.items():
+        merged["logs" if topic.startswith("logs:") else topic] += count
+    return merged
+
+
+def _of_plugin(plugin: PluginRuntime) -> Iterator[tuple[str, str, float]]:
+    """Yield the name, the labels and the value of each sample of a plugin."""
+    label = _label(plugin)
+    summary = summarize(plugin)
+    info = ",".join(
+        (
+            label,
+            _quoted("version", summary.version),
+            _quoted("role", summary.role),
+            _quoted("dialect", summary.dialect),
+        )
+    )
+    yield "vconnect_plugin_info", info, 1
+    for status in PluginStatus:
+        is_it = int(plugin.status is status)
+        yield "vconnect_plugin_state", f'{label},state="{status.lower()}"', is_it
+    yield "vconnect_plugin_serving", label, int(summary.serving)
+    yield "vconnect_plugin_required", label, int(summary.required)
+    yield "vconnect_plugin_generation", label, summary.generation
+    for reason in RESTART_REASONS:
+        counted = plugin.restart_counts[reason]
+        yield "vconnect_plugin_restarts_total", f'{label},reason="{reason}"', counted
+    if summary.spawn_s is not None:
+        yield "vconnect_plugin_spawn_seconds", label, summary.spawn_s
+    if summary.ready_s is not None:
+        yield "vconnect_plugin_ready_seconds", label, summary.ready_s
+    for row in plugin.rows.all():
+        event, outcomes = _event(row), row.totals()[2]
+        for name, count in zip(OUTCOME_NAMES, outcomes, strict=True):
+            yield "vconnect_events_total", f'{label},{event},outcome="{name}"', count
+    for passed in plugin.passed_over.rows:
+        yield "vconnect_events_passed_over_total", _passed(label, passed), passed.count
+    yield "vconnect_events_in_flight", label, summary.in_flight
+    yield "vconnect_queue_events", label, summary.queue.events
+    yield "vconnect_queue_bytes", label, summary.queue.bytes
+    yield "vconnect_queue_limit_events", label, summary.queue.limit
+    for policy, count in zip(_POLICIES, _dropped(plugin), strict=True):
+        yield "vconnect_notifications_dropped_total", f'{label},policy="{policy}"', count
+    yield "vconnect_circuit_open", label, int(plugin.breaker.is_open)
+    yield "vconnect_circuit_opened_total", label, plugin.breaker.opened
+    yield "vconnect_quarantined_events", label, len(summary.quarantine)
+    if plugin.usage is not None:
+        yield "vconnect_plugin_cpu_seconds_total", label, round(plugin.cpu_s, 3)
+        if plugin.usage.rss_bytes is not None:
+            yield "vconnect_plugin_resident_memory_bytes", label, plugin.usage.rss_bytes
+        yield "vconnect_plugin_processes", label, plugin.usage.processes
+        if plugin.usage.open_files is not None:
+            yield "vconnect_plugin_open_fds", label, plugin.usage.open_files
+    for level, count in plugin.log.kept.items():
+        yield "vconnect_log_lines_total", f'{label},level="{level}"', count
+    yield "vconnect_log_suppressed_total", label, plugin.log.suppressed
+
+
+def _dropped(plugin: PluginRuntime) -> tuple[int, int, int]:
+    """Return how many notifications were dropped, by policy."""
+    counters, session = plugin.counters, plugin.session
+    dropped, displaced = counters.dropped, counters.displaced
+    if session is not None:
+        dropped += session.dropped
+        displaced += session.displaced
+    newest = dropped - displaced - counters.unconnected - counters.blocked
+    return displaced, max(0, newest), counters.blocked
