@@ -18,11 +18,14 @@ from .protocol import MAX_FRAME_BYTES, decode
 
 LOOPBACK = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"
+SCRIPT = "text/javascript; charset=utf-8"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/chat.css": ("chat.css", "text/css; charset=utf-8"),
-    "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+} | {
+    f"/{name}": (name, SCRIPT)
+    for name in ("chat.js", "connection.js", "dom.js", "messages.js", "sides.js")
 }
 HEADERS = {
     "Content-Security-Policy": (

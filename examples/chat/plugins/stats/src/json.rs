@@ -124,7 +124,9 @@ impl Reader<'_> {
     }
 
     fn hex(&mut self) -> Option<u32> {
-        (0..4).try_fold(0, |value, _| Some(value * 16 + self.0.next()?.to_digit(16)?))
+        (0..4).try_fold(0, |value, _| {
+            Some(value * 16 + self.0.next()?.to_digit(16)?)
+        })
     }
 
     fn expect(&mut self, wanted: char) -> Option<()> {
@@ -152,7 +154,15 @@ mod tests {
 
     #[test]
     fn what_is_broken_has_nothing() {
-        for json in ["", "{", r#"{"a"#, r#"{"a":"#, r#"{"a":"b"#, r#"{"a":"\u12"#, r#"{"b":?"#] {
+        for json in [
+            "",
+            "{",
+            r#"{"a"#,
+            r#"{"a":"#,
+            r#"{"a":"b"#,
+            r#"{"a":"\u12"#,
+            r#"{"b":?"#,
+        ] {
             assert_eq!(text(json, &["a"]), None);
         }
     }

@@ -137,8 +137,7 @@ mod tests {
     fn counts_and_tells() {
         let mut stats = Stats::default();
         for name in ["bob", "ada", "ada"] {
-            let frame =
-                format!(r#"{{"event":"message.incoming","payload":{{"from":"{name}"}}}}"#);
+            let frame = format!(r#"{{"event":"message.incoming","payload":{{"from":"{name}"}}}}"#);
             assert_eq!(stats.answer(&frame), r#"{"status":"ok"}"#);
         }
         stats.answer(r#"{"event":"user.online","payload":{}}"#);
