@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 
 from vconnect import HostCall, HostCallError, PluginRuntimeManager
-from vconnect.plugins.status import PluginStatus
+from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.plugins.summary import PluginSummary
 
 from .protocol import Message, PluginState, Room, Text
 
 FILTER = "word-filter"
+STARTING = (Substate.SPAWNED, Substate.HANDSHAKING, Substate.INITIALIZING)
 
 #: Posts a message of a bot: its name, the room, the text.
 Post = Callable[[str, str, str], Awaitable[Message]]
@@ -115,18 +116,14 @@ def offer_post(runtime: PluginRuntimeManager, post: Post) -> None:
 
 
 def plugin_states(runtime: PluginRuntimeManager) -> list[PluginState]:
-    """Return what the strip shows."""
-    return [
-        PluginState(summary.name, _state(summary), summary.reason)
-        for summary in runtime.runtime_summaries()
-    ]
+    """Return what the strip shows: the plugins in the order of the chain."""
+    summaries = sorted(runtime.runtime_summaries(), key=lambda summary: -summary.priority)
+    return [PluginState(summary.name, _state(summary), summary.reason) for summary in summaries]
 
 
 def _state(summary: PluginSummary) -> str:
     if summary.desired == "stopped":
         return "stopped"
-    if summary.breaker != "closed":
-        return "down"
-    if summary.status == PluginStatus.RUNNING:
+    if summary.status == PluginStatus.RUNNING and summary.breaker == "closed":
         return "running"
-    return "starting" if summary.status == PluginStatus.STARTING else "down"
+    return "starting" if summary.substate in STARTING else "down"

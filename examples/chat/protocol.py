@@ -151,15 +151,7 @@ class Plugins(msgspec.Struct, tag="plugins", tag_field="type"):
 
 
 ToClient = (
-    Welcome
-    | RoomState
-    | Message
-    | Presence
-    | Rooms
-    | SomebodyTypes
-    | Refused
-    | Notice
-    | Plugins
+    Welcome | RoomState | Message | Presence | Rooms | SomebodyTypes | Refused | Notice | Plugins
 )
 
 

@@ -38,6 +38,9 @@ class Room:
     def state(self) -> RoomState:
         return RoomState(self.name, self.users, list(self._messages))
 
+    def presence(self) -> Presence:
+        return Presence(self.name, self.users)
+
     def keep(self, message: Message) -> None:
         self._messages.append(message)
 
@@ -76,15 +79,16 @@ class House:
         room.members[member.user.uid] = member
         self._where[member.user.uid] = room
         member.send(room.state())
-        for changed in {before, room} - {None}:
-            self._tell_presence(changed)
+        room.tell(room.presence(), but=member.user.uid)
+        if before is not None:
+            before.tell(before.presence())
         self._tell_sizes()
 
     def leave(self, member: Member) -> None:
         """Take a member out, and tell the others."""
         room = self._take_out(member)
         if room is not None:
-            self._tell_presence(room)
+            room.tell(room.presence())
             self._tell_sizes()
 
     def tell_all(self, message: ToClient) -> None:
@@ -96,9 +100,6 @@ class House:
         if room is not None:
             del room.members[member.user.uid]
         return room
-
-    def _tell_presence(self, room: Room) -> None:
-        room.tell(Presence(room.name, room.users))
 
     def _tell_sizes(self) -> None:
         self.tell_all(Rooms(self.sizes()))

@@ -43,13 +43,15 @@ async def serve(places: Places, prepared: Prepared) -> None:
     _cancel_on_signals()
     sources = {source.name: source.path for source in prepared.sources}
     with _directory(places.directory) as directory:
-        async with new_runtime(sources, directory) as runtime:
-            async with administration(runtime, directory) as administered:
-                await runtime.start_all()
-                chat = Chat(runtime, administered.address)
-                async with web_server(chat, places.port) as address, _watched(chat):
-                    tour.show(address, places.port, administered, runtime, prepared)
-                    await asyncio.Event().wait()
+        async with (
+            new_runtime(sources, directory) as runtime,
+            administration(runtime, directory) as administered,
+        ):
+            await runtime.start_all()
+            chat = Chat(runtime, administered.address)
+            async with web_server(chat, places.port) as address, _watched(chat):
+                tour.show(address, places.port, administered, runtime, prepared)
+                await asyncio.Event().wait()
 
 
 def _cancel_on_signals() -> None:

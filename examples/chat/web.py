@@ -107,7 +107,10 @@ async def talk(request: web.Request) -> web.WebSocketResponse:
     if len(sockets) >= MAX_CLIENTS:
         raise web.HTTPServiceUnavailable(text="The chat is full.\n")
     socket = web.WebSocketResponse(
-        max_msg_size=MAX_FRAME_BYTES, heartbeat=HEARTBEAT_S, timeout=CLOSE_S, compress=False
+        max_msg_size=MAX_FRAME_BYTES + 1,  # the first size that is refused
+        heartbeat=HEARTBEAT_S,
+        timeout=CLOSE_S,
+        compress=False,
     )
     sockets.add(socket)
     try:

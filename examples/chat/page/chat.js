@@ -28,12 +28,13 @@ const answers = {
     $("text").focus();
   },
   room(message) {
+    const isSame = message.room === room;
     room = message.room;
     sessionStorage.setItem("room", room);
     $("room").textContent = `# ${room}`;
     document.title = `${room} · Chat`;
-    $("text").placeholder = `Message to # ${room}`;
-    messages.fill(message.messages);
+    $("text").placeholder = `Message to # ${room}, or /help`;
+    messages.fill(message.messages, isSame);
     showPeople(message.users, me.uid);
     showRooms(rooms, room, join);
   },
@@ -53,7 +54,7 @@ const answers = {
   notice: (message) => messages.notice(message.text),
   refused({ nonce, code, message }) {
     if (code === "bad_name") askName(message);
-    else if (!messages.refuse(nonce, message, edit)) messages.notice(message);
+    else if (!messages.refuse(nonce, `Not sent: ${message}`, edit)) messages.notice(message);
   },
 };
 
@@ -68,7 +69,7 @@ function say() {
   const nonce = crypto.randomUUID();
   messages.showWaiting({ from: me, at: Date.now() / 1000, text, nonce });
   const problem = connection.send({ type: "say", room, text, nonce });
-  if (problem) messages.refuse(nonce, problem, edit);
+  if (problem) messages.refuse(nonce, `Not sent: ${problem}`, edit);
   $("text").value = "";
   typedAt = 0;
 }
@@ -89,8 +90,8 @@ function tellTyping() {
 }
 
 function showLost(seconds) {
-  if (!me.uid && $("chat").hidden) {
-    askName("The server does not answer.");
+  if ($("chat").hidden) {
+    $("name-error").textContent = `The server does not answer. Next try in ${seconds} s.`;
     return;
   }
   messages.giveUp(edit);

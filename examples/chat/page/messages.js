@@ -11,15 +11,18 @@ let unread = 0;
 let isFollowing = true;
 const waiting = new Map(); // lines of our own that the server has not answered, by nonce
 
-/** Show the messages of a room that was entered. */
-export function fill(messages) {
+/** Show the messages of a room; where it is the same as before, what was lost stays below them. */
+export function fill(messages, isSame) {
   const log = $("messages");
-  log.setAttribute("aria-live", "off"); // an old conversation is not read out
+  const lost = isSame ? [...log.querySelectorAll("[data-lost]")] : [];
+  $("scroller").setAttribute("aria-live", "off"); // an old conversation is not read out
   log.replaceChildren();
   last = null;
   for (const message of messages) append(lineOf(message));
+  lost.forEach(append);
+  last = null;
   showEnd();
-  requestAnimationFrame(() => log.removeAttribute("aria-live"));
+  requestAnimationFrame(() => $("scroller").removeAttribute("aria-live"));
 }
 
 /** Show a message; it may be one of our own that waited. */
@@ -54,14 +57,17 @@ export function refuse(nonce, why, editAgain) {
   const edit = element("button", "", "Edit");
   edit.type = "button";
   edit.addEventListener("click", () => editAgain(text));
-  const refusal = element("p", "refusal", element("span", "", `⊘ Not sent: ${why}`), edit);
+  const refusal = element("p", "refusal", element("span", "", `⊘ ${why}`), edit);
   keepEnd(() => line.querySelector(".body").append(refusal));
   return true;
 }
 
 /** Say of all messages on their way that nobody knows what became of them. */
 export function giveUp(editAgain) {
-  for (const nonce of [...waiting.keys()]) refuse(nonce, "the connection was lost", editAgain);
+  for (const [nonce, line] of [...waiting]) {
+    line.dataset.lost = "";
+    refuse(nonce, "The connection was lost. Perhaps nobody got this.", editAgain);
+  }
 }
 
 /** Show a line of the server. */

@@ -38,7 +38,7 @@ class Bot(Plugin):
         try:
             return in_words(await self.host.call_plugin("stats", "stats.get", timeout=2))
         except HostCallError as error:
-            return f"I cannot get the statistics: {error.message}."
+            return f"I cannot get the statistics: {error}."
 
 
 def roll(sender: str, dice: int, sides: int) -> str:
