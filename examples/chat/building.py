@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from .plugins import FILTER
+from .embedding import FILTER
 
 BUILD_SECONDS = 300
 OLDEST_NODE = 18

@@ -7,7 +7,7 @@ import msgspec
 from vconnect import PluginRuntimeManager
 
 from .client import Client
-from .plugins import RefusedError, offer_post, pass_plugins, plugin_states
+from .embedding import RefusedError, offer_post, pass_plugins, plugin_states
 from .protocol import (
     BadNameError,
     FromClient,

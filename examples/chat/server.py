@@ -15,7 +15,7 @@ from . import tour
 from .administration import administration
 from .building import Prepared
 from .chat import Chat
-from .plugins import new_runtime
+from .embedding import new_runtime
 from .web import web_server
 
 LOOK_EVERY_S = 1.0

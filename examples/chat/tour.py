@@ -12,7 +12,7 @@ from vconnect import PluginRuntimeManager
 
 from .administration import Administration
 from .building import Prepared
-from .plugins import FILTER, plugin_states
+from .embedding import FILTER, plugin_states
 
 
 def show(

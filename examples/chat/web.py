@@ -155,5 +155,6 @@ async def close_sockets(app: web.Application) -> None:
     """End all connections, so that no handler keeps the server from ending."""
     app[CHAT].say_goodbye()
     await asyncio.sleep(0)  # the writers get their turn
-    closing = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(app[SOCKETS])]
+    sockets = app[SOCKETS]
+    closing = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets]
     await asyncio.gather(*closing, return_exceptions=True)

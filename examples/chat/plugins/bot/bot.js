@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 "use strict";
 // The bot of the chat. It answers messages that begin with "/": the host sends it no others (its
-// condition, `match`, is in plugins.py of the chat).
+// condition, `match`, is in embedding.py of the chat).
 
 const { randomInt } = require("node:crypto");
 const { parseArgs } = require("node:util");
