@@ -14,13 +14,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from tests.support.lab import PATIENCE_FACTOR
 
 pytest.importorskip("playwright", reason="playwright is not installed")
-from playwright import async_api as playwright  # noqa: E402
-from playwright.async_api import expect  # noqa: E402
+from playwright import async_api as playwright
+from playwright.async_api import expect
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -28,6 +29,7 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
 ).split()
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DEADLINE_S = 30.0 * PATIENCE_FACTOR
 
 pytestmark = [
@@ -122,7 +124,7 @@ class Browser:
         self._browser = browser
 
     @asynccontextmanager
-    async def person(self, chat: Chat, name: str, **context: object) -> AsyncIterator[Page]:
+    async def person(self, chat: Chat, name: str, **context: Any) -> AsyncIterator[Page]:
         """Join the chat with a browser profile; nothing may be complained of until the end."""
         opened = await self._browser.new_context(**context)
         page = Page(await opened.new_page())
@@ -206,7 +208,7 @@ async def test_nothing_scrolls_sideways(chat: Chat, browser: Browser) -> None:
         await expect(ada.lines.filter(has_text="Not sent").first).to_be_visible()
         for number in range(7):
             await ada.say(f"line {number}")
-        for theme, width in itertools.product(("light", "dark"), (320, 390, 900, 1440)):
+        for theme, width in itertools.product(THEMES, (320, 390, 900, 1440)):
             await ada.page.set_viewport_size({"width": width, "height": 800})
             await ada.page.emulate_media(color_scheme=theme)
             wide, high = await ada.page.evaluate(
