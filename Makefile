@@ -17,7 +17,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 SANITIZE := .venv-sanitize
 CHECKED  := $(wildcard tests/unit tests/vectors tests/fuzz)
 
-.PHONY: machine machine-available attack soak run check test test-slow test-all lint docs bench sanitize wheel clean
+.PHONY: machine machine-available attack soak run demo check test test-slow test-all lint docs bench sanitize wheel clean
 
 $(VENV)/.made:
 	@# Even Python 2 can run this line. A program that is not Python prints no "yes".
@@ -41,7 +41,12 @@ $(VENV)/.lint: $(BUILT)
 	$(PIP) install --group lint --group test --group docs
 	@touch $@
 
+# A chat with plugins in three languages, which the browser shows.
 run: $(BUILT)
+	@$(BIN)/python -m examples.chat
+
+# The same without a page: a host, and the commands that talk to it.
+demo: $(BUILT)
 	@$(BIN)/python examples/demo.py
 
 # What an author runs after each change: under a minute.
@@ -97,7 +102,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	for plugin in examples/*/plugin.py; do $(BIN)/mypy $$plugin || exit 1; done  # each is a module "plugin"
+	for plugin in examples/*/plugin.py examples/chat/plugins/*/plugin.py; do $(BIN)/mypy $$plugin || exit 1; done  # each is a module "plugin"
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect
 	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect.wire._stream vconnect.wire._charged vconnect.wire._latency vconnect.wire._inflight vconnect.wire._fan_out vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
@@ -133,6 +138,7 @@ clean:
 	rm -rf $(VENV) $(VENV)-* .run build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	rm -rf examples/dev-rust/target examples/bare-c/bare-c examples/bare-c/bare-c.dSYM
+	rm -rf examples/chat/plugins/stats/target examples/chat/plugins/stats-c/stats examples/chat/plugins/stats-c/stats.dSYM
 	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete
 	find . \( -name "$(VENV)*" -o -name .git \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""The tour behind ``make run``: pack, install, start, talk to, and then serve real plugins.
+"""The tour behind ``make demo``: pack, install, start, talk to, and then serve real plugins.
 
 Every step is a command that a person could type; each is shown before it runs. An argument names
 a directory to use instead of ``.run``.

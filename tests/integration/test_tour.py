@@ -1,4 +1,4 @@
-"""What ``make run`` shows a newcomer."""
+"""What ``make demo`` shows a newcomer."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""A chat server whose rules, bots and statistics are plugins."""

@@ -1,0 +1,40 @@
+"""How the chat's plugins are administered: by the commands, and by the dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from vconnect import PluginRuntimeManager
+from vconnect.admin.server import AdminServer
+
+
+class Administration(NamedTuple):
+    """Where to administer the plugins.
+
+    Attributes:
+        socket: The Unix socket, for ``vconnect --admin``.
+        address: The dashboard's address, for links; empty without a dashboard.
+        login_url: The same with a code that logs in once, for the operator's terminal only.
+    """
+
+    socket: Path
+    address: str = ""
+    login_url: str = ""
+
+
+@asynccontextmanager
+async def administration(
+    runtime: PluginRuntimeManager, directory: Path
+) -> AsyncIterator[Administration]:
+    """Serve the administration interface."""
+    socket = directory / "admin.sock"
+    server = AdminServer(runtime, socket)
+    await server.start()
+    try:
+        login_url = getattr(server, "login_url", None) or ""
+        yield Administration(socket, login_url.partition("#")[0], login_url)
+    finally:
+        await server.stop()
