@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from vconnect import PluginRuntimeManager
-from vconnect.admin.server import AdminServer
+from vconnect import AdminServer, PluginRuntimeManager
 
 
 class Administration(NamedTuple):
@@ -29,12 +28,11 @@ class Administration(NamedTuple):
 async def administration(
     runtime: PluginRuntimeManager, directory: Path
 ) -> AsyncIterator[Administration]:
-    """Serve the administration interface."""
+    """Serve the administration interface and the dashboard, on a free port of loopback."""
     socket = directory / "admin.sock"
-    server = AdminServer(runtime, socket)
+    server = AdminServer(runtime, socket, http="127.0.0.1:0", name="chat")
     await server.start()
     try:
-        login_url = getattr(server, "login_url", None) or ""
-        yield Administration(socket, login_url.partition("#")[0], login_url)
+        yield Administration(socket, server.url or "", server.login_url or "")
     finally:
         await server.stop()

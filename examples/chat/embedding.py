@@ -7,9 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect import HostCall, HostCallError, PluginRuntimeManager
-from vconnect.plugins.status import PluginStatus, Substate
-from vconnect.plugins.summary import PluginSummary
+from vconnect import (
+    HostCall,
+    HostCallError,
+    PluginRuntimeManager,
+    PluginStatus,
+    PluginSummary,
+    Substate,
+)
 
 from .protocol import Message, PluginState, Room, Text
 

@@ -59,6 +59,8 @@ class HostRoutes:
         self._is_stopping = is_stopping
         #: Set by a server over TCP, which has sessions.
         self.identity: TcpIdentity | None = None
+        #: Returns an address that logs in once; ``None`` without TCP.
+        self.new_login_url: Callable[[], str | None] = lambda: None
         #: Set once it is complete.
         self.table: Table | None = None
         self._document: bytes | None = None
@@ -100,6 +102,16 @@ class HostRoutes:
                 codes=("bad_token", "too_many_tries"),
             ),
             Route("DELETE", "/api/session", None, self.end_session, "End a session"),
+            Route(
+                "POST",
+                "/api/login-url",
+                "operate",
+                self.login_url,
+                "Return an address of the page that logs in once",
+                body=Nothing,
+                order="login-url",
+                codes=("conflict",),
+            ),
         ]
 
     async def healthz(self, _: Asked) -> Reply:
@@ -175,6 +187,18 @@ class HostRoutes:
         if secret is not None:
             identity.access.end(secret)
         return _with_cookie(identity, "", 0, asked)
+
+    async def login_url(self, asked: Asked) -> Reply:
+        """Return an address that logs in once, for somebody who is known already."""
+        await body_of(asked, Nothing, optional=True)
+        url = self.new_login_url()
+        if url is None:
+            raise Problem(
+                "conflict",
+                "this host serves no page over TCP",
+                next="start it with --http 127.0.0.1:0",
+            )
+        return json_reply({"url": url})
 
     def _sessions(self, asked: Asked) -> TcpIdentity:
         if self.identity is None or asked.via != "tcp":

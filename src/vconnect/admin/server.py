@@ -88,6 +88,7 @@ class AdminServer:
         self._no_token = no_token
         self._hosts = hosts
         self.administration = Administration(runtime, name)
+        self.administration.host.new_login_url = lambda: self.login_url
         self._socket: PrivateSocket | None = None
         self._runners: list[web.AppRunner] = []
         self._listener: Listener | None = None

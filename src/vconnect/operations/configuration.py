@@ -321,6 +321,7 @@ class Configuration:
             return "kept"
         old, plugin.config = plugin.config, values
         try:
+            plugin.ordering("", "config")
             await self._restart(plugin.name)
         except BaseException:
             plugin.config = old

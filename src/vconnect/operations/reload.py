@@ -312,6 +312,7 @@ class Reload:
             return
         try:
             supervisor = self._supervise(plugin)
+            supervisor.plugin.ordering("", "config")
             await (supervisor.start() if is_down else supervisor.restart())
         except VConnectError:
             self._tables.overrides[plugin.name] = before
@@ -350,6 +351,7 @@ class Reload:
             # The other directory's process takes over when it is ready.
             self._catalog.move_dev(known, directory)
             if not self._catalog.stays_stopped(name):
+                known.ordering("", "config")
                 await self._supervise(known).restart()
             return
         if known is not None:

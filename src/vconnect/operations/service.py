@@ -70,6 +70,7 @@ class Service:
             words = f"it is stopped; the next start tries it: vconnect {verb} {plugin.name}"
             return msgspec.structs.replace(planned, result="waiting", reason=words)
         try:
+            plugin.ordering("", "upgrade")
             await self._orders.restart_plugin(planned.name)
         except PluginStartError as error:
             return await self._not_ready(planned, plugin, _reason_of(error))
@@ -92,6 +93,7 @@ class Service:
         if _is_stopped(plugin):
             return done
         try:
+            plugin.ordering("", "upgrade")
             await self._orders.restart_plugin(plugin.name)
         except PluginStartError as error:
             runs = "; the old process serves on" if plugin.session else ""

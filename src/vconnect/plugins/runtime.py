@@ -165,12 +165,14 @@ class PluginRuntime:
         self.status = PluginStatus.INSTALLED
         self.substate = Substate.NONE
         self.reason = ""
+        #: What the last process ended with, before anything else is planned.
+        self.substate_at_end = Substate.NONE
         self.desired: Desired = "stopped"
         #: Whether the host will start it, and has not done so yet: a filter that is not there yet
         #: is missed like one that has crashed.
         self.is_expected = False
         self.ordered_at = 0.0
-        self.ordered_by = self._ordering = ""
+        self.ordered_by = self._ordering = self._cause = ""
         self.generation = 0
         self.begun_at = 0.0
         self.spawn_s: float | None = None
@@ -375,9 +377,15 @@ class PluginRuntime:
         self.ordered_by, self._ordering = self._ordering, ""
         self.on_change()
 
-    def ordering(self, by: str) -> None:
-        """Record who gives the order that comes next."""
+    def ordering(self, by: str, cause: str = "") -> None:
+        """Record who gives the order that comes next, and its cause if that is no person."""
         self._ordering = by
+        self._cause = cause or self._cause
+
+    def take_cause(self) -> str:
+        """Return the cause of the order that is being carried out."""
+        cause, self._cause = self._cause, ""
+        return cause or "operator"
 
     def was_ordered(self, by: str, at: float) -> None:
         """Record who gave the last order to an earlier host, and when."""

@@ -123,6 +123,27 @@ def resting_substate(verdict: Verdict, decision: Decision) -> Substate:
     return verdict.substate if decision.delay is None else Substate.BACKOFF
 
 
+def why_started(plugin: PluginRuntime, *, is_ordered: bool) -> str:
+    """Return in one word why a plugin is started again, for the metric of restarts."""
+    if is_ordered:
+        return plugin.take_cause()
+    substate, exit_status = plugin.substate_at_end, plugin.exit
+    known = {
+        Substate.MEMORY_LIMIT: "memory_limit",
+        Substate.WATCHDOG: "watchdog",
+        Substate.HANDSHAKE_TIMEOUT: "handshake_timeout",
+        Substate.START_TIMEOUT: "handshake_timeout",
+        Substate.DISCONNECTED: "connection_lost",
+        Substate.WAITING: "required",
+        Substate.SPAWN_FAILED: "required",
+    }
+    if substate in known:
+        return known[substate]
+    if exit_status is not None and exit_status.signal:
+        return "signal"
+    return "exit_code" if exit_status is not None and exit_status.code else "exit_zero"
+
+
 def why_disconnected(error: Exception | None) -> str:
     """Return a text that says how a connection ended."""
     return "it closed its connection" if error is None else f"its connection ended: {error}"

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -189,7 +190,9 @@ class Launcher:
         try:
             located = self._locate(plugin, located, trial)
             manifest = self._read_manifest(plugin, located)
+            began = time.monotonic()
             process = self._launch(plugin, located, manifest)
+            plugin.spawn_s = time.monotonic() - began
         except ManifestError as error:
             if is_shortage(error):
                 return failed_start(Substate.SPAWN_FAILED, str(error), Ended.TRANSIENT)

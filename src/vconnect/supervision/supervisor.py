@@ -52,6 +52,7 @@ from .endings import (
     stopped,
     unkillable,
     why_disconnected,
+    why_started,
 )
 from .generations import Generations
 from .instance import Instance
@@ -283,10 +284,11 @@ class Supervisor:
     def _begin(self) -> None:
         """Start a new generation if none is running."""
         located = self._launcher.look(self.plugin)
-        trial = self._trials.choose(is_ordered=self._orders.pending is not Order.NONE)
+        is_ordered = self._orders.pending is not Order.NONE
+        trial = self._trials.choose(is_ordered=is_ordered)
         self._orders.pending = Order.NONE
         self._restarts.cancel()
-        self.plugin.begin_generation()
+        self.plugin.begin_generation(why_started(self.plugin, is_ordered=is_ordered))
         self._move(PluginStatus.STARTING, Substate.SPAWNED)
         instance = self._launcher.begin(self.plugin, self._wake, located, trial)
         if isinstance(instance, Verdict):
@@ -307,7 +309,7 @@ class Supervisor:
         located = self._launcher.look(self.plugin)
         trial = self._trials.choose(is_ordered=True)
         self._orders.pending = Order.NONE
-        self.plugin.begin_generation()
+        self.plugin.begin_generation(why_started(self.plugin, is_ordered=True))
         instance = self._launcher.begin(self.plugin, self._wake, located, trial)
         if isinstance(instance, Verdict):
             self._slot.release()
@@ -529,6 +531,7 @@ class Supervisor:
     def _settle(self, verdict: Verdict, ran_for: float) -> None:
         """Set the final state, and decide when the plugin is started again."""
         substate, is_ordered = verdict.substate, self._orders.pending is not Order.NONE
+        self.plugin.substate_at_end = substate
         if verdict.ended is not None and not is_ordered and not self._orders.is_closing:
             decision = self._restarts.ended(verdict.ended, ran_for, time.monotonic())
             self._restarts.plan(decision, time.monotonic())

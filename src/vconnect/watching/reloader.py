@@ -129,6 +129,7 @@ class Reloader:
         reloads.began()
         # The supervisor has logged the failure, and shows it as the plugin's reason.
         with suppress(PluginStartError):
+            plugin.ordering("", "source")
             await self._supervise(plugin).restart()
         reloads.ended()
 
