@@ -16,6 +16,7 @@ from .package_routes import PackageRoutes
 from .page_routes import PageRoutes
 from .plugin_routes import PluginRoutes
 from .settings_routes import SettingsRoutes
+from .siblings import Siblings
 from .stream import StreamRoute
 from .table import Table
 
@@ -31,6 +32,7 @@ class Administration:
         application: Answers requests.
         host: The routes of the host, which know of sessions.
         is_stopping: Whether the host is about to end.
+        siblings: Other hosts beside this one.
     """
 
     def __init__(self, manager: Manager, name: str = "") -> None:
@@ -46,12 +48,14 @@ class Administration:
             lambda: manager.settings.metrics_buckets == "coarse",
         )
         self.host = HostRoutes(manager, self.name, audit, exposition, lambda: self.is_stopping)
+        self.siblings = Siblings(self.host.describe)
         stream = StreamRoute(manager, host_version())
         exposition.stream_clients = lambda: manager.feed.followers
         exposition.stream_dropped = stream.dropped
         self.table = Table(
             [
                 *self.host.rows(),
+                *self.siblings.rows(),
                 *PluginRoutes(manager, self.name).rows(),
                 *EventRoutes(manager).rows(),
                 *PackageRoutes(manager).rows(),

@@ -53,6 +53,8 @@ def document(table: Table) -> bytes:
     )
     paths: dict[str, dict[str, Any]] = {}
     for route in table.routes:
+        if route.is_hidden:
+            continue
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     whole = {
         "openapi": "3.1.0",

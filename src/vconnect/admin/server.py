@@ -31,6 +31,7 @@ from .face import aiohttp_application
 from .guard import Identifies, TcpIdentity
 from .manager import Manager
 from .problems import KINDS, Problem
+from .siblings import ROLE_HEADER
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class AdminServer:
 
     async def _start_socket(self, path: str | Path) -> None:
         self._socket = bind_private_socket(path)
+        self.administration.siblings.own = Path(self._socket.path)
         runner = await self._runner("socket", self._identify_peer, _SOCKET_HOSTS + self._hosts)
 
         def listen(bound: socket.socket) -> Acceptor:
@@ -271,7 +273,7 @@ class AdminServer:
     def _identify_peer(self, request: web.Request) -> Identifies:
         """Return what knows the sender by the kernel's word."""
 
-        def identify(_: Asked) -> Who | None:
+        def identify(asked: Asked) -> Who | None:
             try:
                 peer = peer_of(request.transport) if request.transport is not None else None
                 is_confined = peer is not None and self._manager.is_confined(peer.pid)
@@ -283,7 +285,9 @@ class AdminServer:
             if is_confined:
                 raise Problem("confined", "a plugin in a sandbox may not administer its host")
             name = user_in_words(peer.uid) if peer is not None else "somebody who has gone"
-            return Who(name, "operate", "socket")
+            # A host beside this one passes the role on of whoever has asked it.
+            is_lowered = asked.headers.get(ROLE_HEADER) == "view"
+            return Who(name, "view" if is_lowered else "operate", "socket")
 
         return identify
 

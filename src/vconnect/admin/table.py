@@ -30,6 +30,7 @@ class Route(NamedTuple):
         order: What the audit calls it; empty if it changes nothing.
         codes: The codes of its own problems.
         media: The type of its answer, if that is not JSON.
+        is_hidden: Whether the document leaves it out: other rows say what it answers.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Route(NamedTuple):
     order: str = ""
     codes: tuple[str, ...] = ()
     media: str = ""
+    is_hidden: bool = False
 
 
 class Table:
@@ -55,9 +57,14 @@ class Table:
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = list(routes)
         self._by_length: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
+        # Those whose last place takes all the rest.
+        self._open: list[tuple[tuple[str, ...], Route]] = []
         for route in self.routes:
             pattern = tuple(route.path.strip("/").split("/"))
-            self._by_length.setdefault(len(pattern), []).append((pattern, route))
+            if pattern[-1].endswith("*}"):
+                self._open.append((pattern, route))
+            else:
+                self._by_length.setdefault(len(pattern), []).append((pattern, route))
 
     def find(self, asked: Asked) -> Route:
         """Return the route of a request, and set the names that stand in its path.
@@ -69,8 +76,8 @@ class Table:
             Problem: ``unknown_route``, or ``method``.
         """
         segments = tuple(asked.path.strip("/").split("/"))
-        matching = []
-        for pattern, route in self._by_length.get(len(segments), ()):
+        matching: list[tuple[Route, dict[str, str]]] = []
+        for pattern, route in (*self._by_length.get(len(segments), ()), *self._open):
             names = _match(pattern, segments)
             if names is not None:
                 matching.append((route, names))
@@ -96,6 +103,12 @@ class Table:
 
 def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
     names = {}
+    if pattern[-1].endswith("*}"):
+        if len(segments) < len(pattern):
+            return None
+        names[pattern[-1][1:-2]] = "/".join(segments[len(pattern) - 1 :])
+        pattern = pattern[:-1]
+        segments = segments[: len(pattern)]
     for wanted, given in zip(pattern, segments, strict=True):
         if wanted.startswith("{"):
             if not given:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vconnect.errors import NotAskedError, PluginError, PluginOverloadedError
@@ -15,6 +17,7 @@ from vconnect.seeing.trace import Hop, Traces
 
 from .dispatcher import Dispatcher
 from .results import Outcome, PluginResult
+from .spans import Spans
 
 _COVERED = ("emit", "broadcast", "request", "request_result", "notify")
 
@@ -28,101 +31,130 @@ _OUTCOMES = {
 
 
 class Tracing:
-    """Covers a dispatcher's methods while somebody watches.
+    """Covers a dispatcher's methods while somebody watches, or spans are made.
 
     Args:
         dispatcher: The dispatcher.
 
     Attributes:
         traces: Gets the traces.
+        spans: Makes spans; ``None`` for none.
     """
 
     traces: Traces
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._is_watched = False
+        self.spans: Spans | None = None
 
     def switch(self, *, is_on: bool) -> None:
         """Begin or end to make traces."""
+        self._is_watched = is_on
+        self._cover()
+
+    def trace_with(self, spans: Spans | None) -> None:
+        """Make spans from now on, or no more."""
+        self.spans = spans
+        self._cover()
+
+    def _cover(self) -> None:
         covers = vars(self._dispatcher)
         for name in _COVERED:
-            if is_on:
+            if self._is_watched or self.spans is not None:
                 covers[name] = getattr(self, f"_{name}")
             else:
                 covers.pop(name, None)
 
     async def _emit(self, event: str, payload: Any, **options: Any) -> Outcome:
-        return await self._whole("chain", event, payload, options)
+        return await self._whole("chain", Dispatcher.emit, event, payload, options)
 
     async def _broadcast(self, event: str, payload: Any, **options: Any) -> Outcome:
-        return await self._whole("broadcast", event, payload, options)
+        return await self._whole("broadcast", Dispatcher.broadcast, event, payload, options)
 
-    async def _whole(self, mode: str, event: str, payload: Any, options: dict[str, Any]) -> Outcome:
-        began = time.monotonic()
-        original = Dispatcher.emit if mode == "chain" else Dispatcher.broadcast
-        outcome = await original(self._dispatcher, event, payload, **options)
-        hops = tuple(_hop(result) for result in outcome.results)
-        self._note(event, mode, _became(outcome), began, hops, payload)
-        return outcome
+    async def _whole(
+        self,
+        mode: str,
+        original: Callable[..., Awaitable[Outcome]],
+        event: str,
+        payload: Any,
+        options: dict[str, Any],
+    ) -> Outcome:
+        with self._noted(mode, event, payload, options.get("trace")) as noted:
+            if noted.traceparent is not None:
+                options["trace"] = noted.traceparent
+            outcome = await original(self._dispatcher, event, payload, **options)
+            noted.outcome = _became(outcome)
+            noted.hops = tuple(_hop(result) for result in outcome.results)
+            return outcome
 
     async def _request(self, plugin: str, event: str, payload: Any, *args: Any, **more: Any) -> Any:
-        began = time.monotonic()
-        try:
+        with self._noted("request", event, payload) as noted:
+            began = time.monotonic()
             data = await Dispatcher.request(self._dispatcher, plugin, event, payload, *args, **more)
-        except PluginError as error:
-            self._failed(event, began, error, payload)
-            raise
-        self._answered(plugin, event, began, payload)
-        return data
+            took = time.monotonic() - began
+            name = canonical_name(plugin)
+            noted.hops = (Hop(plugin=name, outcome="ok", reason="", duration_s=took),)
+            return data
 
     async def _request_result(
         self, plugin: str, event: str, payload: Any, **options: Any
     ) -> PluginResult:
-        began = time.monotonic()
-        original = Dispatcher.request_result
-        try:
+        with self._noted("request", event, payload) as noted:
+            original = Dispatcher.request_result
             result = await original(self._dispatcher, plugin, event, payload, **options)
-        except PluginError as error:
-            self._failed(event, began, error, payload)
-            raise
-        self._note(event, "request", "passed", began, (_hop(result),), payload)
-        return result
+            noted.hops = (_hop(result),)
+            return result
 
     def _notify(self, event: str, payload: Any, **options: Any) -> int:
-        began = time.monotonic()
-        sent = Dispatcher.notify(self._dispatcher, event, payload, **options)
-        self._note(event, "notify", "passed", began, (), payload)
-        return sent
+        with self._noted("notify", event, payload):
+            return Dispatcher.notify(self._dispatcher, event, payload, **options)
 
-    def _answered(self, plugin: str, event: str, began: float, payload: Any) -> None:
-        hop = Hop(
-            plugin=canonical_name(plugin),
-            outcome="ok",
-            reason="",
-            duration_s=time.monotonic() - began,
-        )
-        self._note(event, "request", "passed", began, (hop,), payload)
+    @contextmanager
+    def _noted(
+        self, mode: str, event: str, payload: Any, traceparent: str | None = None
+    ) -> Iterator[_Noted]:
+        """Record an event that is sent inside the block."""
+        noted = _Noted(traceparent)
+        span = None
+        if self.spans is not None:
+            verb = "emit" if mode == "chain" else mode
+            span, noted.traceparent = self.spans.begin(verb, event, traceparent)
+        came, began = time.time(), time.monotonic()
+        try:
+            yield noted
+        except PluginError as error:
+            noted.outcome = "failed"
+            noted.hops = (_failed_hop(error, time.monotonic() - began),)
+            raise
+        except BaseException:
+            noted.outcome = "failed"
+            raise
+        finally:
+            took = time.monotonic() - began
+            if span is not None and self.spans is not None:
+                self.spans.end(span, event, noted.outcome, noted.hops, came)
+            if self._is_watched:
+                self.traces.add(event, mode, noted.outcome, took, noted.hops, payload)
 
-    def _failed(self, event: str, began: float, error: PluginError, payload: Any) -> None:
-        is_sent = not isinstance(error, NotAskedError | PluginOverloadedError)
-        hop = Hop(
-            plugin=error.plugin,
-            outcome=outcome_of(error).name.lower() if is_sent else "passed_over",
-            reason=error.message,
-            duration_s=time.monotonic() - began,
-        )
-        self._note(event, "request", "failed", began, (hop,), payload)
 
-    def _note(
-        self,
-        event: str,
-        mode: str,
-        outcome: str,
-        began: float,
-        hops: tuple[Hop, ...],
-        payload: Any,
-    ) -> None:
-        self.traces.add(event, mode, outcome, time.monotonic() - began, hops, payload)
+class _Noted:
+    """What is known of an event while it is being sent."""
+
+    def __init__(self, traceparent: str | None) -> None:
+        self.traceparent = traceparent
+        self.outcome = "passed"
+        self.hops: tuple[Hop, ...] = ()
+
+
+def _failed_hop(error: PluginError, took: float) -> Hop:
+    is_sent = not isinstance(error, NotAskedError | PluginOverloadedError)
+    return Hop(
+        plugin=error.plugin,
+        outcome=outcome_of(error).name.lower() if is_sent else "passed_over",
+        reason=error.message,
+        duration_s=took,
+    )
 
 
 def _became(outcome: Outcome) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.dispatch.host_calls import HostCalls, HostFunction
+from vconnect.dispatch.spans import Spans
 from vconnect.dispatch.tracing import Tracing
 from vconnect.environments.keeper import Keeper
 from vconnect.errors import NotOpenError
@@ -489,6 +490,18 @@ class PluginRuntimeManager(Orders):
         return await self._reload.run(settings, dry_run=dry_run, by=by)
 
     # Internals.
+
+    def trace_with(self, provider: Any = None) -> None:
+        """Make spans of OpenTelemetry for events from now on; the extra ``otel``.
+
+        Args:
+            provider: A ``TracerProvider``; by default the application's global one.
+
+        Raises:
+            ConfigError: OpenTelemetry is not installed.
+        """
+        self._tracing.trace_with(Spans(provider))
+        self._bind_sending()
 
     def _switch_tracing(self, is_on: bool) -> None:
         self._tracing.switch(is_on=is_on)

@@ -152,6 +152,8 @@ def _set_log_level(settings: Settings) -> None:
 
 async def _work(manager: PluginRuntimeManager, notifier: Notifier, reloads: _Reloads) -> None:
     """Serve until cancelled, or until a required plugin is in a crash loop."""
+    if manager.settings.otel:
+        manager.trace_with()
     async with manager:
         admin = _admin_server(manager)
         await admin.start()

@@ -48,7 +48,7 @@ EFFECTS = _rows(
     plugins="dev_plugins install",
     host="""
         plugin_dir socket_path admin_path http http_token_file http_view_token_file http_no_token
-        http_hosts behind_proxy host_name metrics_public metrics_buckets
+        http_hosts behind_proxy host_name metrics_public otel metrics_buckets
         state_dir lock_file trust_file uvloop guardian cgroup cgroup_dir
         insecure_paths max_frame_bytes max_total_queued_bytes log_lines log_dir log_file_bytes
         log_files

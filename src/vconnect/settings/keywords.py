@@ -41,6 +41,7 @@ class SettingsOptions(TypedDict, total=False):
     behind_proxy: bool | None
     host_name: str | None
     metrics_public: bool | None
+    otel: bool | None
     metrics_buckets: Literal["normal", "coarse"] | None
     uvloop: bool | None
     guardian: Literal["auto", "on", "off"] | None

@@ -177,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         http_hosts: Further names that the Host header may have, such as a proxy's.
         behind_proxy: Whether a proxy with TLS is in front, so that nobody need be warned.
         host_name: What the host is called; by default the machine's name.
+        otel: Whether to make spans of OpenTelemetry for events; the extra ``otel``.
         metrics_public: Whether metrics need no token.
         metrics_buckets: ``normal``, or ``coarse`` for half as many buckets.
         uvloop: Whether to run on uvloop; by default if it is installed.
@@ -297,6 +298,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     behind_proxy: bool = False
     host_name: str = ""
     metrics_public: bool = False
+    otel: bool = False
     metrics_buckets: Literal["normal", "coarse"] = "normal"
     uvloop: bool | None = None
     guardian: Literal["auto", "on", "off"] = "auto"
