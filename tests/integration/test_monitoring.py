@@ -33,7 +33,7 @@ def expressions() -> list[str]:
 
 
 async def test_promtool_finds_nothing_wrong_with_the_metrics(lab: Lab) -> None:
-    lab.plugin("a", "serve()", capabilities=["message.incoming"])
+    lab.plugin("a", "serve(capabilities=['message.incoming'])")
     lab.plugin("b", "sys.exit(3)", capabilities=["message"])
     async with lab.manager() as manager:
         await manager.start_all()
