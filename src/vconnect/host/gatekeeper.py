@@ -68,6 +68,15 @@ class HostGatekeeper:
         # has ended, its PID may be that of another plugin now.
         return self._roster.owner(peer.pid) if is_still(peer) else None
 
+    def knocked(self, peer: Peer) -> None:
+        """Called when a process has connected, before it has sent anything."""
+        try:
+            owner = self.owner(peer)
+        except OSError:
+            return  # it has ended, or nothing can be read now; its handshake will tell
+        if owner is not None:
+            owner[1].has_knocked = True
+
     def admit(self, handshake: Handshake, peer: Peer, owner: Owner) -> Admission:
         """Decide about a handshake.
 

@@ -20,6 +20,7 @@ import msgspec
 from vconnect.errors import ManifestError, PluginStartError
 
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
+from .platforms import problem_of_machine
 
 # Runs a module in ``src``. `-m` only looks in the working directory, and setting PYTHONPATH would
 # affect what the plugin starts.
@@ -61,7 +62,7 @@ def production_command(plugin: str, path: Path, manifest: Manifest | None) -> li
             file = _entry(plugin, path, manifest.entry)
         else:
             file = _only_executable(plugin, path)
-        _check_first_line(plugin, file)
+        _check_head(plugin, file)
         return [str(file)]
 
 
@@ -77,7 +78,7 @@ def check_program(plugin: str, file: Path) -> None:
     """
     with _os_errors_in_words(plugin):
         _check_executable(plugin, file)
-        _check_first_line(plugin, file)
+        _check_head(plugin, file)
 
 
 def dev_command(plugin: str, path: Path) -> list[str]:
@@ -164,8 +165,10 @@ def _check_executable(plugin: str, file: Path) -> None:
         raise PluginStartError(plugin, f"{file} is not executable; try: chmod +x {file}")
 
 
-def _check_first_line(plugin: str, file: Path) -> None:
-    """Refuse a script whose first line ends as on Windows: its interpreter would not be found."""
+def _check_head(plugin: str, file: Path) -> None:
+    """Refuse a program for another machine, and a script whose first line ends as on Windows."""
+    if problem := problem_of_machine(file):
+        raise PluginStartError(plugin, problem)
     try:
         with file.open("rb", buffering=0) as script:  # each start does this: one read, no buffer
             line = script.read(_MAX_FIRST_LINE).partition(b"\n")[0]
@@ -225,7 +228,7 @@ def _program(plugin: str, path: Path, program: str) -> str:
     if "/" not in program:
         return _tool(plugin, program, f"dev.command in {MANIFEST_NAME}")
     _check_executable(plugin, path / program)
-    _check_first_line(plugin, path / program)
+    _check_head(plugin, path / program)
     return str(path / program)
 
 

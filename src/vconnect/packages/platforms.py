@@ -103,6 +103,21 @@ def problem_of_program(file: Path, platform: str) -> str:
     return f"is {program.words}, but the platform is {platform}; {remedy}"
 
 
+def problem_of_machine(file: Path) -> str:
+    """Return why a program cannot run on this machine, or an empty text. Blocks.
+
+    What cannot be read, or is of no known format, is left to the kernel.
+    """
+    try:
+        platforms = read_program(file).platforms
+    except (OSError, InstallError):
+        return ""
+    here = platform_name()
+    if not platforms or any(fits(here, one) for one in platforms):
+        return ""
+    return f"{file} is for {platforms[0]}, this machine is {here}; install the package for {here}"
+
+
 def read_program(file: Path) -> Program:
     """Read what a program is from its first bytes. Blocks.
 

@@ -274,7 +274,9 @@ def _killed(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     ends = [crash for crash in _story(plugin) if crash.exit_signal]
     if not ends or ends[-1] is not plugin.crashes[-1]:
         return None
-    if (plugin.serving and not _is_recent(plugin)) or _is_ours(ends[-1].reason):
+    # What runs again and no longer gets the event that killed it has another story.
+    is_over = plugin.serving and (plugin.quarantine or not _is_recent(plugin))
+    if is_over or _is_ours(ends[-1].reason):
         return None
     times = f" {len(ends)} times in {duration(_span(ends))}" if len(ends) > 1 else ""
     flight = f" while it had {_counted(ends[-1].in_flight)} in flight" if ends[-1].in_flight else ""
@@ -375,10 +377,12 @@ def _queue(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     is_full = queue.limit > 0 and queue.events >= 0.8 * queue.limit
     if not plugin.serving or not (is_full or dropped):
         return None
-    cause = f"runs, but its queue is {'full' if dropped else 'filling'}: "
-    cause += f"{queue.events:,} of {queue.limit:,}"
+    # Notifications have a smaller limit than all events together.
     if dropped:
-        cause += f", {many(dropped, 'notification')} dropped in the last minute"
+        lost = f"{many(dropped, 'notification')} dropped in the last minute"
+        cause = f"runs, but its queue is full: {queue.events:,} waiting, {lost}"
+    else:
+        cause = f"runs, but its queue is filling: {queue.events:,} of {queue.limit:,}"
     wanted = plugin.events_per_s or 0.0
     step = f"it got {wanted:.1f} events a second; make it faster, or send it less (match)"
     return _Finding("queue_full", cause, step, facts={"dropped": dropped})

@@ -63,20 +63,15 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
     return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
 
 
-def overdue(instance: Instance, *, is_silent: bool = False) -> Verdict:
-    """Return the verdict of an instance that did not connect, or did not get ready, in time.
-
-    Args:
-        instance: The instance.
-        is_silent: Whether it has connected, and sent nothing.
-    """
+def overdue(instance: Instance) -> Verdict:
+    """Return the verdict of an instance that did not connect, or did not get ready, in time."""
     substate, missing = Substate.HANDSHAKE_TIMEOUT, "no handshake"
-    if is_silent:
-        missing = "connected and sent no handshake"
-    elif instance.start_due_at is not None:
+    if instance.start_due_at is not None:
         substate, missing = Substate.START_TIMEOUT, "connected, but not ready"
     elif instance.has_connected:
         missing = "its connection ended, and it has not connected again"
+    elif instance.has_knocked:
+        missing = "connected and sent no handshake"
     reason = _with_last_words(f"{missing} within {instance.patience:g} s", instance)
     reason += _stranger(instance)
     # Another program's process is not this host's to start again.
@@ -91,7 +86,7 @@ def refused(instance: Instance, error: HandshakeError) -> Verdict:
     if error.code == "disabled":
         return Verdict(PluginStatus.STOPPED, Substate.DISABLED, str(error))
     if error.code == "handshake_timeout":
-        return overdue(instance, is_silent=True)
+        return overdue(instance)
     # Permanent, because the same process with the same handshake would be refused again. Without
     # the plugin's last words: the refusal is the reason, and what it printed before is another.
     return Verdict(PluginStatus.ERROR, Substate.HANDSHAKE_REFUSED, str(error), Ended.PERMANENT)

@@ -53,6 +53,7 @@ class Instance:
         start_due_at: When it must be ready, however often it connects again until then; ``None``
             if it has not said that it needs time.
         has_connected: Whether it has ever completed a handshake.
+        has_knocked: Whether it has ever connected.
         running_since: When it was first ready, in seconds of ``time.monotonic()``, or ``None``.
         is_ending: Whether its shutdown sequence has begun.
         lost_events: The events in flight when its last session ended.
@@ -80,7 +81,7 @@ class Instance:
         self.patience = 0.0
         self.due_at = 0.0
         self.start_due_at: float | None = None
-        self.has_connected = False
+        self.has_connected = self.has_knocked = False
         self.running_since: float | None = None
         self.is_ending = False
         # Here and not at the plugin: two instances may end at the same time, and only the events of

@@ -76,6 +76,9 @@ class Gatekeeper(SessionOwner, Protocol):
     def owner(self, peer: Peer) -> Any:
         """Return whose process connected, or ``None`` if that is unknown."""
 
+    def knocked(self, peer: Peer) -> None:
+        """Called when a process has connected, before it has sent anything."""
+
     def admit(self, handshake: Handshake, peer: Peer, owner: Any) -> Admission:
         """Admit a plugin, or raise `HandshakeError`."""
 
@@ -252,6 +255,7 @@ class _Greeting:
         self._server.waiting.enter(self, self._peer.pid, self._turn_away)
         if stream.is_closing:
             return
+        self._server.gatekeeper.knocked(self._peer)
         self._expect(self._server.handshake_timeout)
 
     def message(self, message: Any) -> None:

@@ -82,6 +82,9 @@ class Gate:
     def charged(self, session, seconds):
         """On a busy machine anything may take long."""
 
+    def knocked(self, peer):
+        pass
+
     def became_ready(self, session):
         raise AssertionError("these plugins are ready at once")
 
