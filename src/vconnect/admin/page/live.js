@@ -6,214 +6,144 @@ const BASE = new URL("api/", import.meta.url);
 const RETRY = [1, 2, 4, 8, 15];
 const SILENCE = 20; // metrics come each second: a stream that says nothing for so long is dead
 const HIDDEN = 60; // browsers give one site six connections: a hidden tab lets go of its own
-const HAPPENINGS = 200;
 
 export const store = {
-  host: null, role: null, version: null, boot: null, at: null, loopLag: null,
-  plugins: [], chains: [], happenings: [], history: new Map(),
-  loaded: false,
-  link: "connecting", // connecting, live, lost, ended (no session), asleep (hidden tab)
-  hostSeen: 0, retryAt: null, problem: null,
-  worker: null, // another worker of the same application; null is the one that served this page
+	host: null, role: null, boot: null, at: null, loopLag: null, hostSeen: 0,
+	plugins: [], chains: [], happenings: [], history: new Map(), loaded: false,
+	link: "connecting", // connecting, live, lost, ended (no session), asleep (hidden tab)
+	retryAt: null, problem: null,
+	worker: null, // another worker of the application; null is the one that served this page
 };
 
-// --- Listening -----------------------------------------------------------------------------
+const seconds = () => Date.now() / 1000;
+export const enc = encodeURIComponent;
+export const find = (name) => store.plugins.find((p) => p.name === name);
 
-const listeners = new Map();
+/** Out of order without anybody's wish: what the headline and the title count. */
+export const inTrouble = (p) => !p.serving && !["stopped", "installed", "starting"].includes(p.shape);
 
-export function on(kind, act) {
-  const acts = listeners.get(kind) ?? new Set();
-  listeners.set(kind, acts.add(act));
-  return () => acts.delete(act);
+/** Why nothing can be changed now, or "". */
+export function mayOrder() {
+	if (store.role !== "operate") return "Your role is view: it changes nothing.";
+	return store.link === "live" ? "" : "The connection is lost: nothing can be changed now.";
 }
 
-function tell(kind, data) {
-  for (const act of [...(listeners.get(kind) ?? [])]) act(data);
-}
+const listeners = {};
+export const on = (kind, act) => (listeners[kind] ??= []).push(act);
+const tell = (kind, data) => listeners[kind]?.forEach((act) => act(data));
 
 function setLink(link) {
-  store.link = link;
-  tell("link", link);
+	store.link = link;
+	tell("link");
 }
 
 // --- Requests ------------------------------------------------------------------------------
 
-export class Problem extends Error {
-  constructor(status, body, fallback) {
-    super(body.detail || body.error?.message || body.title || fallback);
-    this.status = status;
-    this.code = body.code ?? body.error?.code ?? "";
-    this.title = body.title ?? "";
-    this.detail = this.message;
-    this.next = body.next ?? "";
-    this.errors = body.errors ?? [];
-    this.meant = body.did_you_mean ?? null;
-  }
-}
+const address = (path) => new URL((store.worker ? `hosts/${enc(store.worker)}/` : "") + path, BASE);
 
-const address = (path) =>
-  new URL((store.worker ? `hosts/${encodeURIComponent(store.worker)}/` : "") + path, BASE);
-
-async function request(url, { method = "GET", body, headers = {}, timeout = 20 } = {}) {
-  const options = { method, headers: { Accept: "application/json", ...headers }, signal: AbortSignal.timeout(timeout * 1000) };
-  if (method !== "GET") {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body ?? {});
-  }
-  let response;
-  try {
-    response = await fetch(url, options);
-  } catch (error) {
-    const slow = error.name === "TimeoutError";
-    throw new Problem(0, {
-      title: "No answer",
-      code: slow ? "deadline" : "no_answer",
-      detail: slow ? `The host did not answer within ${timeout} s.` : "The host does not answer.",
-    });
-  }
-  const text = await response.text();
-  let answer = null;
-  try {
-    answer = text ? JSON.parse(text) : null;
-  } catch {
-    answer = { detail: text.slice(0, 300) };
-  }
-  if (!response.ok) throw new Problem(response.status, answer ?? {}, `This host answers ${response.status}.`);
-  return answer;
+async function request(url, { method = "GET", body, headers, timeout = 20 } = {}) {
+	const change = method === "GET" ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body ?? {}) };
+	let response;
+	let answer;
+	try {
+		response = await fetch(url, { method, ...change, signal: AbortSignal.timeout(timeout * 1000) });
+		answer = await response.text();
+	} catch (error) {
+		const late = error.name === "TimeoutError" && `The host did not answer within ${timeout} s.`;
+		throw { status: 0, errors: [], title: "No answer", detail: late || "The host does not answer." };
+	}
+	try {
+		answer = answer && JSON.parse(answer);
+	} catch {
+		answer = {};
+	}
+	if (response.ok) return answer;
+	throw { errors: [], ...answer, status: response.status, detail: answer.detail || answer.error?.message || `This host answers ${response.status}.` };
 }
 
 export async function api(path, options) {
-  try {
-    return await request(address(path), options);
-  } catch (problem) {
-    if (problem.status === 401) endSession();
-    throw problem;
-  }
+	try {
+		return await request(address(path), options);
+	} catch (problem) {
+		if (problem.status === 401) endSession();
+		throw problem;
+	}
 }
 
-export const enc = encodeURIComponent;
 export const order = (path, body, timeout = 150) => api(path, { method: "POST", body, timeout });
 
 /** Workers are asked by the host that served this page, whichever one the page shows. */
 export const workers = () => request(new URL("hosts", BASE));
 
 export async function logIn(secret) {
-  await request(new URL("session", BASE), { method: "POST", body: secret });
-  connect();
+	await request(new URL("session", BASE), { method: "POST", body: secret });
+	connect();
 }
 
 function endSession() {
-  if (store.link === "ended") return;
-  hangUp();
-  setLink("ended");
+	if (store.link === "ended") return;
+	hangUp();
+	setLink("ended");
 }
 
 export function look(worker) {
-  store.worker = worker;
-  Object.assign(store, { host: null, plugins: [], chains: [], happenings: [], loaded: false });
-  store.history.clear();
-  tell("plugins");
-  connect();
+	Object.assign(store, { worker, plugins: [], chains: [], happenings: [] });
+	store.history.clear();
+	connect();
 }
 
 // --- What the page knows -------------------------------------------------------------------
 
-export const plugin = (name) => store.plugins.find((p) => p.name === name);
-
-/** Out of order without anybody's wish: what the headline and the title count. */
-export const inTrouble = (p) => !p.serving && !["stopped", "installed", "starting"].includes(p.shape);
-
-export function mayOrder() {
-  if (store.role !== "operate") return "Your role is view: it cannot change anything.";
-  if (store.link !== "live") return "The connection is lost: nothing can be changed now.";
-  return "";
-}
-
-function takePlugins(summaries) {
-  store.plugins = summaries;
-  store.loaded = true;
-  tell("plugins");
+function takePlugins(plugins) {
+	Object.assign(store, { plugins, loaded: true });
+	tell("plugins");
 }
 
 function takePlugin(summary) {
-  const at = store.plugins.findIndex((p) => p.name === summary.name);
-  const before = store.plugins[at];
-  if (at < 0) store.plugins.push(summary);
-  else store.plugins[at] = { ...before, ...summary };
-  if (before && before.state !== summary.state) tell("changed", summary);
-  tell("plugins");
-  if (!before || before.state !== summary.state) refreshSoon(); // the order of rows is the host's
-}
-
-function column(data, key, i) {
-  const list = data[key];
-  return list ? list[i] ?? null : undefined;
+	const before = find(summary.name);
+	const again = before?.state === summary.state;
+	if (before && !again) tell("changed", summary);
+	takePlugins(before ? store.plugins.map((p) => (p === before ? { ...p, ...summary } : p)) : [...store.plugins, summary]);
+	if (!again) refreshSoon(); // the order of the rows is the host's
 }
 
 function takeMetrics(data) {
-  store.at = data.at;
-  if ("loop_lag_p99_s" in data) store.loopLag = data.loop_lag_p99_s;
-  if (data.chains) store.chains = data.chains;
-  data.names.forEach((name, i) => {
-    const p = plugin(name);
-    if (!p) return;
-    const get = (key) => column(data, key, i);
-    p.now_per_s = get("events_per_s");
-    p.latency = known(get("p99_s")) ? { p50_s: get("p50_s"), p99_s: get("p99_s"), count: get("count") ?? 0 } : null;
-    if (known(get("queue"))) p.queue = { ...p.queue, events: get("queue") };
-    p.in_flight = get("in_flight");
-    p.cpu_percent = get("cpu_percent");
-    p.rss_bytes = get("rss_bytes");
-    keep(name, "events", p.now_per_s);
-    keep(name, "cpu", p.cpu_percent);
-  });
-  tell("metrics");
+	store.at = data.at;
+	store.loopLag = data.loop_lag_p99_s ?? store.loopLag;
+	store.chains = data.chains ?? store.chains;
+	data.names.forEach((name, i) => {
+		const p = find(name);
+		if (!p) return;
+		const get = (key) => data[key]?.[i] ?? null;
+		Object.assign(p, { now_per_s: get("events_per_s"), in_flight: get("in_flight"), cpu_percent: get("cpu_percent"), rss_bytes: get("rss_bytes") });
+		p.latency = known(get("p99_s")) ? { p50_s: get("p50_s"), p99_s: get("p99_s"), count: get("count") ?? 0 } : null;
+		if (known(get("queue"))) p.queue = { ...p.queue, events: get("queue") };
+		const kept = store.history.get(name) ?? { events: [], cpu: [] };
+		store.history.set(name, { events: [...kept.events, p.now_per_s].slice(-SLOTS), cpu: [...kept.cpu, p.cpu_percent].slice(-SLOTS) });
+	});
+	tell("metrics");
 }
 
-function keep(name, what, value) {
-  const kept = store.history.get(name) ?? { events: [], cpu: [] };
-  store.history.set(name, kept);
-  kept[what].push(value ?? null);
-  if (kept[what].length > SLOTS) kept[what].shift();
+function takePassed({ items }) {
+	// The next refresh tells the minute's exact count; until then, what came is added.
+	for (const { plugin, effect, count } of items) {
+		const passed = find(plugin)?.passed_over;
+		if (passed) passed[effect] = (passed[effect] ?? 0) + count;
+	}
+	tell("passed", items);
 }
 
-function takePassed(items) {
-  // The next refresh tells the minute's exact count; until then, what came is added.
-  for (const item of items) {
-    const p = plugin(item.plugin);
-    if (p?.passed_over) p.passed_over[item.effect] = (p.passed_over[item.effect] ?? 0) + item.count;
-  }
-  tell("passed", items);
-}
+// What does not come is no news: the stream notices a lost host, and says so.
+const quietly = (promise, act) => promise.then(act, () => {});
 
-function takeHappening(item) {
-  store.happenings.unshift(item);
-  store.happenings.length = Math.min(store.happenings.length, HAPPENINGS);
-  tell("happening", item);
-}
-
-export async function refresh() {
-  if (store.link !== "live") return;
-  try {
-    takePlugins((await api("plugins")).plugins);
-  } catch {
-    // The stream notices a lost host, and says so.
-  }
+export function refresh() {
+	if (store.link === "live" && document.visibilityState === "visible") quietly(api("plugins"), (answer) => takePlugins(answer.plugins));
 }
 
 let refreshing = 0;
 function refreshSoon() {
-  clearTimeout(refreshing);
-  refreshing = setTimeout(refresh, 300);
-}
-
-async function loadHappenings() {
-  try {
-    store.happenings = (await api("happenings")).items.sort((a, b) => b.time - a.time).slice(0, HAPPENINGS);
-    tell("happenings");
-  } catch {
-    // The feed fills by what comes.
-  }
+	clearTimeout(refreshing);
+	refreshing = setTimeout(refresh, 300);
 }
 
 // --- The stream ----------------------------------------------------------------------------
@@ -221,139 +151,126 @@ async function loadHappenings() {
 let source = null;
 let wanted = {};
 let tries = 0;
-let retrying = 0;
 let heard = 0;
+let retrying = 0;
 let rewatching = 0;
+let sleeping = 0;
 
 function streamAddress() {
-  const topics = ["plugins", "metrics", "passed", "host"];
-  const query = new URLSearchParams();
-  if (wanted.logs) topics.push(`logs:${wanted.logs}`);
-  if (wanted.logs && wanted.level) query.set("level", wanted.level);
-  if (wanted.trace) topics.push("trace");
-  if (wanted.trace && wanted.event && wanted.event !== "*") query.set("event", wanted.event);
-  if (wanted.trace && wanted.slow_ms) query.set("slow_ms", wanted.slow_ms);
-  query.set("topics", topics.join(","));
-  const url = address("stream");
-  url.search = query;
-  return url;
+	const { logs, level, trace, event, slow_ms: slow } = wanted;
+	const topics = ["plugins", "metrics", "passed", "host", logs && `logs:${logs}`, trace && "trace"];
+	const query = { topics: topics.filter(Boolean).join(","), level, event, slow_ms: slow };
+	const url = address("stream");
+	url.search = new URLSearchParams(Object.entries(query).filter(([, value]) => value));
+	return url;
 }
 
 /** What the view needs beside the common topics. The stream opens anew only if that changes. */
 export function watch(next) {
-  if (JSON.stringify(next) === JSON.stringify(wanted)) return;
-  wanted = next;
-  clearTimeout(rewatching);
-  rewatching = setTimeout(() => source && open(), 60);
+	if (JSON.stringify(next) === JSON.stringify(wanted)) return;
+	wanted = next;
+	clearTimeout(rewatching);
+	rewatching = setTimeout(() => source && open(), 60);
 }
 
 const HANDLERS = {
-  hello(data) {
-    const anew = store.boot !== null && store.boot !== data.boot;
-    Object.assign(store, { boot: data.boot, version: data.version, role: data.role ?? store.role });
-    if (anew) tell("reborn");
-  },
-  snapshot(data) {
-    store.host = data.host;
-    store.role = store.role ?? data.host.role;
-    store.loopLag = data.host.loop_lag?.p99_s ?? store.loopLag;
-    store.chains = data.chains ?? [];
-    store.at = Date.now() / 1000;
-    store.problem = null;
-    store.hostSeen = Date.now() / 1000;
-    setLink("live");
-    takePlugins(data.plugins);
-    tell("snapshot");
-    loadHappenings();
-  },
-  plugin: takePlugin,
-  gone(data) {
-    takePlugins(store.plugins.filter((p) => p.name !== data.name));
-  },
-  metrics: takeMetrics,
-  passed: (data) => takePassed(data.items),
-  log: (data) => tell("log", data),
-  trace: (data) => tell("trace", data),
-  happening: takeHappening,
-  audit: (data) => tell("audit", data),
-  dropped: (data) => tell("dropped", data),
-  host(data) {
-    store.host = { ...store.host, ...data };
-    store.hostSeen = Date.now() / 1000;
-    tell("metrics");
-  },
+	hello({ boot, role }) {
+		if (store.boot && store.boot !== boot) tell("reborn");
+		Object.assign(store, { boot, role: role ?? store.role });
+	},
+	snapshot({ host, plugins, chains }) {
+		Object.assign(store, { host, role: host.role ?? store.role, loopLag: host.loop_lag?.p99_s ?? null, chains: chains ?? [], at: seconds(), hostSeen: seconds(), problem: null });
+		setLink("live");
+		takePlugins(plugins);
+		tell("snapshot");
+		quietly(api("happenings"), ({ items }) => {
+			store.happenings = items.sort((a, b) => b.time - a.time).slice(0, 200);
+			tell("happenings");
+		});
+	},
+	plugin: takePlugin,
+	gone: ({ name }) => takePlugins(store.plugins.filter((p) => p.name !== name)),
+	metrics: takeMetrics,
+	passed: takePassed,
+	happening(item) {
+		store.happenings = [item, ...store.happenings].slice(0, 200);
+		tell("happening", item);
+	},
+	host(data) {
+		store.host = { ...store.host, ...data };
+		store.hostSeen = seconds();
+	},
+	log: (data) => tell("log", data),
+	trace: (data) => tell("trace", data),
+	audit: (data) => tell("audit", data),
+	dropped: (data) => tell("dropped", data),
 };
 
 function open() {
-  source?.close();
-  const mine = new EventSource(streamAddress());
-  source = mine;
-  heard = Date.now();
-  const began = Date.now();
-  for (const [kind, take] of Object.entries(HANDLERS)) {
-    mine.addEventListener(kind, (event) => {
-      heard = Date.now();
-      if (heard - began > 5000) tries = 0;
-      if (source === mine) take(JSON.parse(event.data));
-    });
-  }
-  // An EventSource tells no status: a request learns why, and we keep our own time for retries.
-  mine.onerror = () => source === mine && fail();
+	source?.close();
+	const mine = new EventSource(streamAddress());
+	const began = seconds();
+	source = mine;
+	heard = began;
+	for (const [kind, take] of Object.entries(HANDLERS)) {
+		mine.addEventListener(kind, (event) => {
+			if (source !== mine) return;
+			heard = seconds();
+			if (heard - began > 5) tries = 0;
+			take(JSON.parse(event.data));
+		});
+	}
+	mine.onerror = () => source === mine && fail();
 }
 
 function hangUp() {
-  source?.close();
-  source = null;
-  clearTimeout(retrying);
-  store.retryAt = null;
+	source?.close();
+	source = null;
+	clearTimeout(retrying);
+	store.retryAt = null;
 }
 
+/** An EventSource tells no status: a request learns why, and we keep our own time for retries. */
 async function fail() {
-  hangUp();
-  const base = RETRY[Math.min(tries, RETRY.length - 1)];
-  tries += 1;
-  const delay = base * (0.8 + Math.random() * 0.4);
-  store.retryAt = Date.now() / 1000 + delay;
-  retrying = setTimeout(connect, delay * 1000);
-  if (store.loaded) setLink("lost");
-  try {
-    store.role = (await request(address("host"), { timeout: 5 })).role;
-    store.problem = null;
-  } catch (problem) {
-    if (problem.status === 401) return endSession();
-    store.problem = problem;
-  }
-  if (!["live", "ended"].includes(store.link)) setLink("lost");
+	hangUp();
+	const delay = RETRY[Math.min(tries, RETRY.length - 1)] * (0.8 + Math.random() * 0.4);
+	tries += 1;
+	store.retryAt = seconds() + delay;
+	retrying = setTimeout(connect, delay * 1000);
+	if (store.loaded) setLink("lost");
+	try {
+		store.role = (await request(address("host"), { timeout: 5 })).role;
+		store.problem = null;
+	} catch (problem) {
+		if (problem.status === 401) return endSession();
+		store.problem = problem;
+	}
+	if (!["live", "ended"].includes(store.link)) setLink("lost");
 }
 
 export function connect() {
-  hangUp();
-  setLink(["live", "lost"].includes(store.link) ? store.link : "connecting");
-  open();
+	hangUp();
+	setLink(["live", "lost"].includes(store.link) ? store.link : "connecting");
+	open();
 }
 
 export function tryNow() {
-  tries = 0;
-  connect();
+	tries = 0;
+	connect();
 }
 
-let sleeping = 0;
 function onVisibility() {
-  clearTimeout(sleeping);
-  if (document.visibilityState === "hidden") {
-    sleeping = setTimeout(() => {
-      if (source === null) return;
-      hangUp();
-      setLink("asleep");
-    }, HIDDEN * 1000);
-  } else if (store.link === "asleep" || store.link === "lost") {
-    tryNow();
-  }
+	clearTimeout(sleeping);
+	if (document.visibilityState === "visible") return ["asleep", "lost"].includes(store.link) && tryNow();
+	sleeping = setTimeout(() => {
+		if (!source) return;
+		hangUp();
+		setLink("asleep");
+	}, HIDDEN * 1000);
 }
 
-export function begin({ later = false } = {}) {
-  document.addEventListener("visibilitychange", onVisibility);
-  setInterval(() => source && Date.now() - heard > SILENCE * 1000 && fail(), 5000);
-  setInterval(() => document.visibilityState === "visible" && refresh(), 10000);
-  if (!later) connect();
+export function begin() {
+	document.addEventListener("visibilitychange", onVisibility);
+	setInterval(() => source && seconds() - heard > SILENCE && fail(), 5000);
+	setInterval(refresh, 10000);
 }

@@ -1,454 +1,354 @@
 // The view "Plugins": is anything wrong, what, and why.
 
 import {
-  NONE, badge, bytes, capital, clean, clock, h, known, latency, many, number, panel, percent, put, rate, say,
-  shape, spark, svg, time, tone, when,
+	NONE, badge, button, bytes, choices, clean, clock, h, known, latency, many, none, note, number, panel, percent,
+	put, quoted, rate, say, shape, spark, table, time, tone, when,
 } from "./dom.js";
-import { enc, inTrouble, store } from "./live.js";
-import { askOrder } from "./plugin.js";
+import { enc, find, inTrouble, store } from "./live.js";
+import { askOrder, startOrStop } from "./plugin.js";
 
-const pluginLink = (name, kind = "a") => h(kind, { href: `#/plugins/${enc(name)}` }, name);
+const address = (name) => `#/plugins/${enc(name)}`;
 const passedOver = (p) => Object.values(p.passed_over ?? {}).reduce((sum, n) => sum + n, 0);
-const fullness = (p) => (p.queue?.limit ? (p.queue.events ?? 0) / p.queue.limit : 0);
-const pressed = (p) => fullness(p) >= 0.8 || (p.dropped_last_minute ?? 0) > 0;
+const refused = (p) => p.passed_over?.refused ?? 0;
+const dropped = (p) => p.dropped_last_minute ?? 0;
+export const fullness = (p) => (p.queue?.limit ? (p.queue.events ?? 0) / p.queue.limit : 0);
+const pressed = (p) => fullness(p) >= 0.8 || dropped(p) > 0;
 
 // --- Headline and answers ------------------------------------------------------------------
 
 function headline() {
-  const { plugins } = store;
-  const down = plugins.filter(inTrouble);
-  const refused = plugins.some((p) => p.passed_over?.refused > 0);
-  const slow = plugins.filter((p) => p.is_slow);
-  if (!plugins.length) return "No plugins yet";
-  if (down.length) {
-    const verb = down.length === 1 ? "does" : "do";
-    return `${down.length} of ${many(plugins.length, "plugin")} ${verb} not serve${refused ? ", and messages are refused" : ""}`;
-  }
-  if (refused) return "All plugins serve, and messages are refused";
-  const starting = plugins.filter((p) => p.shape === "starting" && !p.serving);
-  const end = slow.length === 1 ? `; ${slow[0].name} is slow` : slow.length ? `; ${slow.length} are slow` : "";
-  if (starting.length) return `${starting.length === 1 ? `${starting[0].name} is` : `${starting.length} plugins are`} starting${end}`;
-  const serving = plugins.filter((p) => p.serving).length;
-  if (serving === plugins.length) return `${serving === 1 ? "The plugin serves" : `All ${serving} plugins serve`}${end}`;
-  return `${serving} of ${many(plugins.length, "plugin")} ${serving === 1 ? "serves" : "serve"}, as asked for${end}`;
+	const { plugins } = store;
+	const names = (those, one, more) => (those.length === 1 ? `${those[0].name} ${one}` : `${those.length} plugins ${more}`);
+	const down = plugins.filter(inTrouble);
+	const slow = plugins.filter((p) => p.is_slow);
+	const starting = plugins.filter((p) => p.shape === "starting");
+	const also = plugins.some(refused) ? ", and messages are refused" : slow.length ? `; ${names(slow, "is slow", "are slow")}` : "";
+	if (!plugins.length) return "No plugins yet";
+	if (down.length) return `${down.length} of ${many(plugins.length, "plugin")} ${down.length === 1 ? "does" : "do"} not serve${also}`;
+	if (starting.length) return names(starting, "is starting", "are starting") + also;
+	return (plugins.every((p) => p.serving) ? "All plugins serve" : "All plugins serve that should") + also;
 }
 
-const others = (list, what) => (list.length > 1 ? ` ${capital(many(list.length - 1, "other"))} ${what}.` : "");
-
 function whoWasPassedOver() {
-  const list = store.plugins.filter((p) => passedOver(p) > 0)
-    .sort((a, b) => (b.passed_over.refused ?? 0) - (a.passed_over.refused ?? 0) || passedOver(b) - passedOver(a));
-  const question = "Who was passed over?";
-  if (!list.length) {
-    return { question, tone: "ok", answer: "Nobody", evidence: "In the last minute, every event reached all who want it.", command: "vconnect list --wide" };
-  }
-  const p = list[0];
-  const [effect, count] = Object.entries(p.passed_over).sort((a, b) => (b[0] === "refused") - (a[0] === "refused") || b[1] - a[1])
-    .find(([, n]) => n > 0);
-  const words = { refused: "refused", skipped: "skipped", default: "answered by default" };
-  return {
-    question, plugin: p.name, tone: effect === "refused" ? "bad" : "warn",
-    shape: "barred",
-    answer: `${number(count)} ${words[effect] ?? effect}`,
-    evidence: (p.why || "In the last minute.") + others(list, "too"),
-    command: `vconnect why ${p.name}`,
-  };
+	const question = "Who was passed over?";
+	const [p] = store.plugins.filter(passedOver).sort((a, b) => refused(b) - refused(a) || passedOver(b) - passedOver(a));
+	if (!p) return { question, answer: "Nobody", evidence: "In the last minute, every event reached all who want it.", command: "vconnect list --wide" };
+	const { skipped } = p.passed_over;
+	const answer = refused(p) ? `${number(refused(p))} refused` : skipped ? `${number(skipped)} skipped` : `${number(passedOver(p))} by default`;
+	return { question, p, mark: "barred", tone: refused(p) ? "bad" : "warn", answer, evidence: p.why, command: `vconnect why ${quoted(p.name)}` };
 }
 
 function whyIsItSlow() {
-  const question = "Why is it slow?";
-  const command = "vconnect list --wide --sort p99";
-  const timed = store.plugins.filter((p) => known(p.latency?.p99_s));
-  const list = timed.filter((p) => p.is_slow)
-    .sort((a, b) => (b.share ?? 0) - (a.share ?? 0) || b.latency.p99_s - a.latency.p99_s);
-  if (!list.length) {
-    const worst = timed.sort((a, b) => b.latency.p99_s - a.latency.p99_s)[0];
-    return {
-      question, tone: "ok", command, answer: "Nothing is",
-      evidence: worst ? `The slowest p99 is ${worst.name}'s: ${time(worst.latency.p99_s)}.` : "No event in the last minute.",
-    };
-  }
-  const p = list[0];
-  const chain = store.chains.find((c) => c.steps.some((s) => s.plugin === p.name && s.share > 0));
-  const share = known(p.share) ? [`${percent(p.share * 100)} of the time`, chain ? [" of ", h("span.mono", chain.event)] : "", "; its median is "] : "Its median is ";
-  return {
-    question, plugin: p.name, tone: "warn", command, answer: ["p99 ", h("em", time(p.latency.p99_s))], plain: true,
-    evidence: [share, time(p.latency.p50_s), p.latency.count < 100 ? `, of ${many(p.latency.count, "answer")}.` : ".", others(list, "slow")],
-  };
+	const base = { question: "Why is it slow?", command: "vconnect list --wide --sort p99" };
+	const timed = store.plugins.filter((p) => known(p.latency?.p99_s)).sort((a, b) => b.latency.p99_s - a.latency.p99_s);
+	const [p] = timed.filter((one) => one.is_slow).sort((a, b) => (b.share ?? 0) - (a.share ?? 0));
+	if (!p) {
+		const worst = timed[0] && `The slowest p99 is ${timed[0].name}'s: ${time(timed[0].latency.p99_s)}.`;
+		return { ...base, answer: "Nothing is", evidence: worst ?? "No event in the last minute." };
+	}
+	const { p50_s: p50, p99_s: p99, count } = p.latency;
+	const chain = store.chains.find((c) => c.steps.some((s) => s.plugin === p.name && s.share > 0));
+	const share = known(p.share) ? [`${percent(p.share * 100)} of the time`, chain && [" of ", h("span.mono", chain.event)], "; its"] : "Its";
+	return { ...base, p, tone: "warn", before: "p99 ", answer: time(p99), evidence: [share, ` median is ${time(p50)}, of ${many(count, "answer")}`] };
 }
 
-function whatDoesNotRun(shown) {
-  const question = "What does not run?";
-  const list = store.plugins.filter(inTrouble);
-  const p = list.find((one) => one.name !== shown) ?? list[0];
-  if (!p) {
-    const stopped = store.plugins.filter((one) => !one.serving && ["stopped", "installed"].includes(one.shape));
-    return {
-      question, tone: "ok", answer: "All that should, runs", command: "vconnect list",
-      evidence: stopped.length ? `${many(stopped.length, "plugin")} stopped or not started, as asked for.` : "Every plugin serves.",
-    };
-  }
-  return { question, plugin: p.name, tone: "bad", shape: p.shape, answer: p.state, evidence: p.why + others(list, "too"), command: `vconnect why ${p.name}` };
+function whatDoesNotRun(other) {
+	const question = "What does not run?";
+	const down = store.plugins.filter(inTrouble);
+	const p = down.find((one) => one !== other) ?? down[0];
+	if (!p) {
+		const stopped = store.plugins.filter((one) => !one.serving).length;
+		return { question, answer: "Nothing fails", evidence: stopped ? `${many(stopped, "plugin")} stopped or not started, as asked for.` : "Every plugin serves.", command: "vconnect list" };
+	}
+	return { question, p, tone: "bad", mark: p.shape, answer: p.state, evidence: p.why, command: `vconnect why ${quoted(p.name)}` };
 }
 
 function whatIsUnderPressure() {
-  const question = "What is under pressure?";
-  const list = store.plugins.filter(pressed)
-    .sort((a, b) => (b.dropped_last_minute ?? 0) - (a.dropped_last_minute ?? 0) || fullness(b) - fullness(a));
-  if (!list.length) {
-    const lag = store.loopLag;
-    return { question, tone: "ok", answer: "Nothing is", evidence: `No queue is near its limit${known(lag) ? `; loop lag p99 is ${time(lag)}` : ""}.`, command: "vconnect top" };
-  }
-  const p = list[0];
-  const dropped = p.dropped_last_minute ? `; ${many(p.dropped_last_minute, "notification")} dropped in the last minute` : "";
-  const full = fullness(p) >= 1 ? "queue full" : fullness(p) >= 0.8 ? `queue ${percent(fullness(p) * 100)} full` : "drops notifications";
-  return { question, plugin: p.name, tone: "warn", answer: full, evidence: `${number(p.queue?.events ?? 0)} waiting${dropped}.${others(list, "too")}`, command: "vconnect top" };
+	const base = { question: "What is under pressure?", command: "vconnect top" };
+	const [p] = store.plugins.filter(pressed).sort((a, b) => dropped(b) - dropped(a) || fullness(b) - fullness(a));
+	if (!p) return { ...base, answer: "Nothing is", evidence: `No queue is near its limit; loop lag p99 is ${time(store.loopLag)}.` };
+	const full = fullness(p) >= 1 ? "queue full" : fullness(p) >= 0.8 ? `queue ${percent(fullness(p) * 100)} full` : "drops notifications";
+	const lost = dropped(p) ? `; ${many(dropped(p), "notification")} dropped in the last minute` : "";
+	return { ...base, p, tone: "warn", answer: full, evidence: `${number(p.queue?.events)} waiting${lost}` };
 }
 
-const MARKS = { bad: "error", warn: "starting", ok: "running" };
-
-function answerCard({ question, plugin, tone: kind, answer, plain, evidence, command, shape: mark }) {
-  const said = plugin ? [pluginLink(plugin), ": ", plain ? answer : h("em", answer)] : answer;
-  return h(`div.panel.answer.${kind}`,
-    h("p.q", question, h(`span.s-${kind}`, shape(mark ?? MARKS[kind], 15))),
-    h("p.a", said), h("p.d", evidence), h("p.cmd", h("code", command)));
-}
-
-function answers() {
-  const passed = whoWasPassedOver();
-  return [passed, whyIsItSlow(), whatDoesNotRun(passed.plugin), whatIsUnderPressure()];
+function answerCard({ question, p, tone: kind = "ok", mark, before, answer, evidence, command }) {
+	const sign = mark ?? { bad: "error", warn: "starting", ok: "running" }[kind];
+	return h(`div.panel.answer.${kind}`, h("p.q", question, h(`span.s-${kind}`, shape(sign, 15))),
+		h("p.a", p ? [h("a", { href: address(p.name) }, p.name), ": ", before, h("em", answer)] : answer),
+		h("p.d", evidence), h("p.cmd", h("code", command)));
 }
 
 // --- The chain bar -------------------------------------------------------------------------
 
+function segment(step) {
+	const kind = !step.serving ? ".over" : find(step.plugin)?.is_slow ? ".slow" : "";
+	const share = (step.share ?? 0) * 100;
+	const words = !step.serving ? `${known(step.share) ? `${percent(share)}, ` : ""}${step.state}`
+		: step.observer ? "no wait" : known(step.p99_s) ? `p99 ${time(step.p99_s)}` : NONE;
+	const bar = h("i");
+	const node = h(`div.seg${kind}`, { role: "listitem", title: clean(`${step.plugin}: ${words}, ${percent(share)} of the time`) },
+		h("b", step.plugin), h("span.track", { "aria-hidden": "true" }, bar), h("span.w", words));
+	node.style.flexGrow = Math.max(0.5, share);
+	bar.style.width = `${Math.max(2, step.serving ? share : 100)}%`;
+	return node;
+}
+
 function chainBar() {
-  const select = h("select", { "aria-label": "Event", change: () => draw() });
-  const flow = h("div.flow", { role: "list", "aria-label": "Plugins of the chain, in order" });
-  const legend = h("div.legend");
-  const node = panel("Where the time of an event goes", {
-    note: select, right: h("span.small.muted", "width: share of the chain's time, last minute"),
-  }, h("div.chain", flow, legend));
-  let names = "";
+	const select = h("select", { "aria-label": "Event", change: () => draw() });
+	const flow = h("div.flow", { role: "list", "aria-label": "Plugins of the chain, in order" });
+	const legend = h("div.legend");
+	const width = h("span.right.small.muted", "width: share of the chain's time, last minute");
+	const node = panel("Where the time of an event goes", [select, width], h("div.chain", flow, legend));
+	let drawn = "";
 
-  function options() {
-    const wanted = store.chains.map((c) => c.event).join("\n");
-    if (wanted !== names) {
-      names = wanted;
-      const kept = select.value;
-      put(select, store.chains.map((c) => h("option", { value: c.event })));
-      if (store.chains.some((c) => c.event === kept)) select.value = kept;
-    }
-    store.chains.forEach((c, i) => say(select.options[i], `${c.event} · ${rate(c.per_s)}/s`));
-  }
-
-  function segment(step) {
-    const p = store.plugins.find((one) => one.name === step.plugin);
-    const kind = !step.serving ? "over" : p?.is_slow ? "slow" : "";
-    const share = known(step.share) ? percent(step.share * 100) : "";
-    const words = !step.serving ? [share, step.state].filter(Boolean).join(", ")
-      : step.observer ? "no wait" : known(step.p99_s) ? `p99 ${time(step.p99_s)}` : NONE;
-    const bar = h("i", { "aria-hidden": "true" });
-    const seg = h(`div.seg${kind && `.${kind}`}`, { role: "listitem", title: `${clean(step.plugin)}: ${clean(words)}${share && step.serving ? `, ${share}` : ""}` },
-      h("b", step.plugin), h("span.track", bar), h("span.w", words));
-    seg.style.flexGrow = Math.max(0.5, (step.share ?? 0) * 100);
-    bar.style.width = `${Math.max(2, kind === "over" ? 100 : (step.share ?? 0) * 100)}%`;
-    return seg;
-  }
-
-  function draw() {
-    node.hidden = !store.chains.length;
-    if (node.hidden) return;
-    options();
-    const chain = store.chains.find((c) => c.event === select.value) ?? store.chains[0];
-    put(flow, chain.steps.map(segment));
-    const off = chain.steps.filter((s) => !s.serving);
-    const slow = chain.steps.some((s) => store.plugins.find((p) => p.name === s.plugin)?.is_slow);
-    put(legend,
-      h("span", "Whole chain p50 ", h("b", time(chain.p50_s)), ", p99 ", h("b", time(chain.p99_s)),
-        known(chain.count) && chain.count < 100 ? ` of ${number(chain.count)}` : ""),
-      off.length > 0 && h("span.state.s-bad", shape("barred", 12), `not asked now: ${[...new Set(off.map((s) => s.state))].join(", ")}`),
-      slow && h("span.state.s-warn", shape("starting", 12), "slow: near its deadline, or most of the chain's time"));
-  }
-  return { node, draw };
+	function draw() {
+		const { chains } = store;
+		node.hidden = !chains.length;
+		if (node.hidden) return;
+		choices(select, chains.map((c) => c.event), chains.map((c) => `${c.event} · ${rate(c.per_s)}/s`));
+		const chain = chains.find((c) => c.event === select.value) ?? chains[0];
+		const off = chain.steps.filter((s) => !s.serving);
+		const slow = chain.steps.filter((s) => find(s.plugin)?.is_slow);
+		const now = JSON.stringify([chain, slow]);
+		if (now === drawn) return;
+		drawn = now;
+		put(flow, chain.steps.map(segment));
+		put(legend, h("span", "Whole chain p50 ", h("b", time(chain.p50_s)), ", p99 ", h("b", time(chain.p99_s)), chain.count < 100 && ` of ${number(chain.count)}`),
+			off.length > 0 && h("span.state.s-bad", shape("barred", 12), `not asked now: ${[...new Set(off.map((s) => s.state))].join(", ")}`),
+			slow.length > 0 && h("span.state.s-warn", shape("starting", 12), "slow: near its deadline, or most of the chain's time"));
+	}
+	return { node, draw };
 }
 
 // --- The table -----------------------------------------------------------------------------
 
 function whyTone(p) {
-  if (tone(p.shape) === "bad") return "bad";
-  if (p.passed_over?.refused > 0) return "bad";
-  return p.is_slow || pressed(p) ? "warn" : "";
+	if (tone(p.shape) === "bad" || refused(p)) return "bad";
+	return p.is_slow || pressed(p) ? "warn" : "";
 }
 
-function meta(p) {
-  return [p.language, p.role, p.priority].filter((part) => known(part) && part !== "").join(" · ");
+function makeRow({ name }) {
+	const [state, queue, restarts] = [h("td.c-state"), h("td.num.c-queue"), h("td.num.c-rest")];
+	const [version, meta, why, events, cpu, memory] = ["meta", "meta.line", "why", "x", "x", "small.muted.line"].map((kind) => h(`span.${kind}`));
+	const [eventSpark, cpuSpark, lat] = [spark(56, 20), spark(44, 20), latency()];
+	const link = h("a.name", { href: address(name) }, name);
+	const reason = h("td.c-why", why);
+	const node = h("tr", { "data-name": name }, state, h("th.c-name", { scope: "row" }, link, " ", version, meta), reason,
+		h("td.num.c-ev", h("span.pair", eventSpark.node, events)), h("td.num.c-lat", lat.node), queue,
+		h("td.num.c-cpu", h("span.pair", cpuSpark.node, h("span", cpu, memory))), restarts);
+	// A click anywhere in the row follows its link, unless text is being selected.
+	node.addEventListener("click", (event) => event.target.closest("a") || String(getSelection()) || link.click());
+	let shown = "";
+
+	function draw(p) {
+		if (shown !== p.shape + p.state) put(state, badge(p.shape, p.state));
+		shown = p.shape + p.state;
+		say(version, p.version ?? "");
+		say(meta, [p.language, p.role, p.priority].filter((part) => known(part) && part !== "").join(" · "));
+		say(why, p.code === "healthy" ? "" : p.why);
+		why.className = `why ${whyTone(p)}`;
+		reason.classList.toggle("bare", !why.textContent);
+		numbers(p);
+	}
+
+	function numbers(p) {
+		const kept = store.history.get(name);
+		const perSecond = p.now_per_s ?? p.events_per_s;
+		const full = fullness(p) >= 0.8;
+		const waits = full || p.role === "observer";
+		say(events, perSecond ? `${rate(perSecond)}\u00a0/s` : NONE);
+		eventSpark.draw(kept?.events);
+		lat.draw(p.latency, p.outcomes?.late && tone(p.shape) === "bad" ? "bad" : p.is_slow ? "warn" : "");
+		const [used, limit] = waits ? [p.queue?.events, p.queue?.limit] : [p.in_flight, p.window];
+		say(queue, known(p.pid) ? `${number(used)} / ${number(limit)}` : NONE);
+		queue.className = `num c-queue ${full ? "s-warn strong" : ""}`;
+		say(cpu, percent(p.cpu_percent));
+		say(memory, known(p.rss_bytes) ? bytes(p.rss_bytes) : "");
+		cpuSpark.draw(kept?.cpu);
+		say(restarts, number(p.restarts));
+	}
+	return { node, link, draw, numbers };
 }
 
-function row(p) {
-  const parts = {
-    state: h("td.c-state"), version: h("span.meta"), meta: h("span.meta.line"), why: h("span.why"),
-    events: h("span"), queue: h("td.num.c-queue"), cpu: h("span"), memory: h("span.small.muted.line"),
-    restarts: h("td.num.c-rest"), eventSpark: spark(56, 20), cpuSpark: spark(44, 20), lat: latency(),
-  };
-  const name = h("a.name", { href: `#/plugins/${enc(p.name)}` }, p.name);
-  const why = h("td.c-why", parts.why);
-  const node = h("tr", { "data-name": p.name },
-    parts.state,
-    h("th.c-name", { scope: "row" }, name, " ", parts.version, parts.meta),
-    why,
-    h("td.num.c-ev", h("span.pair", parts.eventSpark.node, parts.events)),
-    h("td.num.c-lat", parts.lat.node),
-    parts.queue,
-    h("td.num.c-cpu", h("span.pair", parts.cpuSpark.node, h("span", parts.cpu, parts.memory))),
-    parts.restarts);
-  // A click anywhere in the row follows its link, unless text is being selected.
-  node.addEventListener("click", (event) => {
-    if (!event.target.closest("a") && !String(getSelection())) name.click();
-  });
+function pluginTable(filter) {
+	const rows = new Map();
+	const body = h("tbody");
+	const nothing = none("No plugin has that in its name, state or reason.");
+	const count = note();
+	const grid = table("plugins", ["State", "Plugin", "Why", "#Events", "#p50 · p99", "#Queue", "#CPU, memory", "#Restarts"], body);
+	["c-ev", "c-lat", "c-queue", "c-cpu", "c-rest"].forEach((kind, i) => grid.querySelectorAll("th")[i + 3].classList.add(kind));
+	const node = panel("Plugins", [count, h("span.right", filter)], grid, nothing);
+	let selected = null;
+	let pointed = false; // rows do not change places under the pointer: a click must hit what it meant
+	body.addEventListener("pointerenter", (event) => { pointed = event.pointerType === "mouse"; });
+	body.addEventListener("pointerleave", () => {
+		pointed = false;
+		draw();
+	});
+	body.addEventListener("focusin", (event) => select(event.target.closest("tr").dataset.name, false));
 
-  let shownState = "";
-  function draw(now) {
-    if (shownState !== now.shape + now.state) {
-      shownState = now.shape + now.state;
-      put(parts.state, badge(now.shape, now.state));
-    }
-    say(parts.version, now.version ?? "");
-    say(parts.meta, meta(now));
-    say(parts.why, now.code === "healthy" ? "" : now.why ?? "");
-    parts.why.className = `why ${whyTone(now)}`;
-    why.classList.toggle("empty", !parts.why.textContent);
-    numbers(now);
-  }
+	function arrange() {
+		const wanted = store.plugins.map((p) => rows.get(p.name).node);
+		if ((pointed && body.children.length === wanted.length) || wanted.every((one, i) => body.children[i] === one)) return;
+		const focused = body.contains(document.activeElement) && document.activeElement;
+		body.append(...wanted);
+		if (focused) focused.focus({ preventScroll: true });
+	}
 
-  function numbers(now) {
-    const kept = store.history.get(now.name);
-    const perSecond = now.now_per_s ?? now.events_per_s;
-    say(parts.events, perSecond ? `${rate(perSecond)}\u00a0/s` : NONE);
-    parts.events.className = perSecond ? "" : "muted";
-    parts.eventSpark.draw(kept?.events ?? []);
-    const late = now.latency && (now.outcomes?.late > 0) && tone(now.shape) === "bad";
-    parts.lat.draw(now.latency, late ? "bad" : now.is_slow ? "warn" : "");
-    const running = known(now.pid);
-    const observer = now.role === "observer";
-    const full = fullness(now) >= 0.8;
-    say(parts.queue, !running ? NONE : observer || full ? `${number(now.queue?.events ?? 0)} / ${number(now.queue?.limit)}` : `${number(now.in_flight ?? 0)} / ${number(now.window)}`);
-    parts.queue.className = `num c-queue${full ? " s-warn strong" : running ? "" : " muted"}`;
-    say(parts.cpu, percent(now.cpu_percent));
-    parts.cpu.className = known(now.cpu_percent) ? "" : "muted";
-    say(parts.memory, known(now.rss_bytes) ? bytes(now.rss_bytes) : "");
-    parts.cpuSpark.draw(kept?.cpu ?? []);
-    say(parts.restarts, number(now.restarts));
-    parts.restarts.classList.toggle("muted", !now.restarts);
-  }
-  return { node, name, draw, numbers };
-}
+	function draw() {
+		for (const p of store.plugins) {
+			if (!rows.has(p.name)) rows.set(p.name, makeRow(p));
+			rows.get(p.name).draw(p);
+		}
+		for (const [name, row] of rows) {
+			if (find(name)) continue;
+			row.node.remove();
+			rows.delete(name);
+		}
+		arrange();
+		applyFilter();
+	}
 
-function table(filter) {
-  const rows = new Map();
-  const body = h("tbody");
-  const none = h("p.none.muted", { hidden: true }, "No plugin has that in its name, state or reason.");
-  const count = h("span.muted.small");
-  const head = [["State"], ["Plugin"], ["Why"], ["Events", "num c-ev"], ["p50 · p99", "num c-lat"], ["Queue", "num c-queue"], ["CPU, memory", "num c-cpu"], ["Restarts", "num c-rest"]];
-  const grid = h("table.plugins", h("thead", h("tr", head.map(([word, cls]) => h("th", { scope: "col", class: cls }, word)))), body);
-  const node = panel("Plugins", { note: count, right: filter }, grid, none);
-  let selected = null;
-  let pointed = false; // rows do not change places under the pointer: a click must hit what it meant
-  body.addEventListener("pointerenter", (event) => { pointed = event.pointerType === "mouse"; });
-  body.addEventListener("pointerleave", () => { pointed = false; arrange(); });
-  body.addEventListener("focusin", (event) => select(event.target.closest("tr")?.dataset.name, false));
+	function applyFilter() {
+		const text = filter.value.trim().toLowerCase();
+		const fits = (p) => [p.name, p.state, p.why, p.language, p.role].join("\n").toLowerCase().includes(text);
+		for (const p of store.plugins) rows.get(p.name).node.hidden = !fits(p);
+		const seen = store.plugins.filter(fits).length;
+		nothing.hidden = seen > 0;
+		say(count, `${text ? `${seen} of ` : ""}${store.plugins.length} · trouble first, then chain order`);
+	}
 
-  function arrange() {
-    const wanted = store.plugins.map((p) => rows.get(p.name)?.node).filter(Boolean);
-    if (pointed && body.children.length === wanted.length) return;
-    if (wanted.every((one, i) => body.children[i] === one)) return;
-    const focused = body.contains(document.activeElement) ? document.activeElement : null;
-    wanted.forEach((one, i) => body.children[i] !== one && body.insertBefore(one, body.children[i] ?? null));
-    if (focused && document.activeElement !== focused) focused.focus({ preventScroll: true });
-  }
+	function select(name, focus = true) {
+		rows.get(selected)?.node.classList.remove("sel");
+		selected = name;
+		rows.get(name).node.classList.add("sel");
+		if (focus) rows.get(name).link.focus();
+	}
 
-  function draw() {
-    for (const p of store.plugins) {
-      if (!rows.has(p.name)) rows.set(p.name, row(p));
-      rows.get(p.name).draw(p);
-    }
-    for (const [name, { node: old }] of rows) {
-      if (store.plugins.some((p) => p.name === name)) continue;
-      old.remove();
-      rows.delete(name);
-    }
-    arrange();
-    applyFilter();
-  }
+	function move(by) {
+		const seen = store.plugins.map((p) => p.name).filter((name) => !rows.get(name).node.hidden);
+		if (seen.length) select(seen[Math.max(0, Math.min(seen.length - 1, seen.indexOf(selected) + by))]);
+	}
 
-  function applyFilter() {
-    const text = filter.value.trim().toLowerCase();
-    let seen = 0;
-    for (const p of store.plugins) {
-      const fits = [p.name, p.state, p.why, p.language, p.role].join("\n").toLowerCase().includes(text);
-      rows.get(p.name).node.hidden = !fits;
-      seen += fits;
-    }
-    none.hidden = seen > 0;
-    const total = store.plugins.length;
-    say(count, text ? `${seen} of ${number(total)}` : `${number(total)} · trouble first, then chain order`);
-  }
-
-  function select(name, focus = true) {
-    if (!rows.has(name)) return;
-    rows.get(selected)?.node.classList.remove("sel");
-    selected = name;
-    rows.get(name).node.classList.add("sel");
-    if (focus) rows.get(name).name.focus();
-  }
-
-  function move(by) {
-    const seen = store.plugins.filter((p) => !rows.get(p.name).node.hidden).map((p) => p.name);
-    if (seen.length) select(seen[Math.max(0, Math.min(seen.length - 1, seen.indexOf(selected) + by))]);
-  }
-
-  filter.addEventListener("input", applyFilter);
-  return {
-    node, draw, move,
-    selected: () => selected ?? store.plugins[0]?.name,
-    numbers: () => store.plugins.forEach((p) => rows.get(p.name)?.numbers(p)),
-  };
+	filter.addEventListener("input", applyFilter);
+	return {
+		node, draw, move,
+		selected: () => selected ?? store.plugins[0]?.name,
+		numbers: () => store.plugins.forEach((p) => rows.get(p.name)?.numbers(p)),
+	};
 }
 
 // --- What happened -------------------------------------------------------------------------
 
-function happening(item) {
-  const named = item.plugin ? h("b", item.plugin) : null;
-  // The host's text may begin with the name; it is not said twice.
-  const text = item.plugin && item.text.startsWith(item.plugin) ? item.text.slice(item.plugin.length).replace(/^:?\s+/, "") : item.text;
-  return h("li", when(item.time), h("span", h(`span.mark.s-${tone(item.shape)}`, shape(item.shape, 11)), named, named && " ", text));
+function happening({ time: at, plugin, shape: mark, text }) {
+	// The host's text may begin with the name; it is not said twice.
+	const rest = plugin && text.startsWith(plugin) ? text.slice(plugin.length).replace(/^[:\s]+/, "") : text;
+	return h("li", when(at), h("span", h(`span.mark.s-${tone(mark)}`, shape(mark, 11)), plugin && [h("b", plugin), " "], rest));
 }
 
 function feed() {
-  const list = h("ol.feed", { tabindex: 0, "aria-label": "What happened, newest first" });
-  const button = h("button.quiet", { click: () => toggle() }, "Pause");
-  const node = panel("What happened", { right: button }, list);
-  let paused = false;
-  let missed = 0;
-  function drawAll() {
-    missed = 0;
-    put(list, store.happenings.length ? store.happenings.map(happening) : h("li.muted", "Nothing yet."));
-  }
-  function add(item) {
-    if (paused) {
-      missed += 1;
-      say(button, `${number(missed)} new · go on`);
-      return;
-    }
-    if (store.happenings.length === 1) put(list);
-    const before = list.scrollTop;
-    const added = happening(item);
-    list.prepend(added);
-    while (list.children.length > 200) list.lastChild.remove();
-    if (before > 0) list.scrollTop = before + added.offsetHeight; // the reader keeps the place
-  }
-  function toggle() {
-    paused = !paused;
-    say(button, paused ? "Paused · go on" : "Pause");
-    if (!paused) drawAll();
-  }
-  return { node, drawAll: () => paused || drawAll(), add, toggle };
-}
-
-// --- Nothing there -------------------------------------------------------------------------
-
-function empty() {
-  return h("section.panel.empty", { "aria-label": "No plugins yet" },
-    h("p.muted", "Make one, and run it from its source directory:"),
-    h("pre", "vconnect new hello\nvconnect dev ./hello"),
-    h("p.muted", "or install a package: ", h("code", "vconnect install ./hello-0.1.0.vp")));
-}
-
-export function loading() {
-  const bar = (width) => {
-    const node = h("div");
-    node.style.width = width;
-    return h("td", node);
-  };
-  const rows = Array.from({ length: 6 }, () => h("tr", bar("90%"), bar("70%"), bar("100%"), bar("60%")));
-  return h("section.panel.late", { "aria-label": "Loading" },
-    h("div.head", h("h2", "Plugins"), h("span.muted.small", "loading")), h("table.skel", { "aria-hidden": "true" }, h("tbody", rows)));
+	const entries = h("ol.feed", { tabindex: 0, "aria-label": "What happened, newest first" });
+	const pause = button("Pause", () => toggle(), ".quiet");
+	let paused = false;
+	let missed = 0;
+	function drawAll() {
+		if (paused) return;
+		put(entries, store.happenings.length ? store.happenings.map(happening) : h("li.muted", "Nothing yet."));
+	}
+	function add(item) {
+		missed += 1;
+		if (paused) return say(pause, `${number(missed)} new · go on`);
+		if (store.happenings.length === 1) return drawAll();
+		const before = entries.scrollTop;
+		const added = happening(item);
+		entries.prepend(added);
+		if (entries.children.length > 200) entries.lastChild.remove();
+		if (before > 0) entries.scrollTop = before + added.offsetHeight; // the reader keeps the place
+	}
+	function toggle() {
+		paused = !paused;
+		missed = 0;
+		say(pause, paused ? "Paused · go on" : "Pause");
+		drawAll();
+	}
+	return { node: panel("What happened", h("span.right", pause), entries), drawAll, add, toggle };
 }
 
 // --- The view ------------------------------------------------------------------------------
 
+function empty() {
+	return h("section.panel.empty", { "aria-label": "No plugins yet" }, h("p.muted", "Make one, and run it from its source directory:"),
+		h("pre", "vconnect new hello\nvconnect dev ./hello"), h("p.muted", "or install a package: ", h("code", "vconnect install ./hello-0.1.0.vp")));
+}
+
+// Style makes it wait for 150 ms: a fast host shows no gray rows at all.
+function loading() {
+	const cells = () => [1, 2, 3, 4].map(() => h("td", h("div")));
+	return h("section.panel.late", { "aria-label": "Loading" }, h("div.head", h("h2", "Plugins"), note("loading")),
+		h("table.skel", { "aria-hidden": "true" }, [1, 2, 3, 4, 5, 6].map(() => h("tr", cells()))));
+}
+
+const KEYS = [["/", "filter"], ["j", "k", "move"], ["Enter", "open"], ["l", "log"], ["r", "restart"], [".", "pause"], ["?", "all keys"]];
+
 export function pluginsView() {
-  const title = h("h1", { tabindex: -1 }, "Plugins");
-  const until = h("span.muted");
-  const cards = h("section.answers", { "aria-label": "Answers" });
-  const filter = h("input", { type: "search", placeholder: "Filter ( / )", "aria-label": "Filter plugins", size: 14 });
-  const chain = chainBar();
-  const plugins = table(filter);
-  const happened = feed();
-  const keys = h("p.keys", [["/", "filter"], ["j", "k", "move"], ["Enter", "open"], ["l", "log"], ["r", "restart"], [".", "pause"], ["?", "all keys"]]
-    .map((group) => h("span", group.slice(0, -1).map((key) => h("kbd", key)), group.at(-1))));
-  const full = [cards, chain.node, h("div.grid", plugins.node, happened.node), keys];
-  const content = h("div");
-  const node = h("div", h("div.headline", title, until), content);
-  let cardsSaid = "";
-  let showing = null;
+	const title = h("h1", { tabindex: -1 }, "Plugins");
+	const until = h("span.muted");
+	const cards = h("section.answers", { "aria-label": "Answers" });
+	const filter = h("input", { type: "search", placeholder: "Filter ( / )", "aria-label": "Filter plugins", size: 14 });
+	const [chain, plugins, happened] = [chainBar(), pluginTable(filter), feed()];
+	const keys = h("p.keys", KEYS.map((group) => h("span", group.slice(0, -1).map((key) => h("kbd", key)), group.at(-1))));
+	const content = h("div");
+	const full = [cards, chain.node, h("div.grid", plugins.node, happened.node), keys];
+	let cardsSaid = "";
+	let showing = null;
 
-  function show(what, make) {
-    if (showing === what) return;
-    showing = what;
-    put(content, make());
-  }
+	function show(what, ...parts) {
+		if (showing !== what) put(content, parts);
+		showing = what;
+	}
 
-  function draw() {
-    if (!store.loaded) return show("loading", loading);
-    say(title, headline());
-    if (!store.plugins.length) {
-      say(until, "");
-      return show("empty", empty);
-    }
-    show("full", () => full);
-    plugins.draw();
-    summary();
-  }
+	function draw() {
+		if (!store.loaded) return show("loading", loading());
+		say(title, headline());
+		say(until, "");
+		if (!store.plugins.length) return show("empty", empty());
+		show("full", full);
+		plugins.draw();
+		summary();
+	}
 
-  function summary() {
-    const seconds = Math.round(store.plugins[0]?.window_s ?? 60);
-    say(until, `${seconds >= 60 ? "last minute" : `last ${seconds} s`}, until ${clock(store.at)}`);
-    const cardList = answers();
-    const saying = cardList.map(answerCard);
-    const said = saying.map((card) => card.textContent + card.className).join("\n");
-    // Cards are made anew only if they say something else, so that a focused link stays.
-    if (said !== cardsSaid && !cards.contains(document.activeElement)) {
-      cardsSaid = said;
-      put(cards, saying);
-    }
-    chain.draw();
-  }
+	function summary() {
+		say(title, headline());
+		say(until, `last minute, until ${clock(store.at)}`);
+		const passed = whoWasPassedOver();
+		const saying = [passed, whyIsItSlow(), whatDoesNotRun(passed.p), whatIsUnderPressure()].map(answerCard);
+		const said = saying.map((card) => card.textContent + card.className).join("\n");
+		// Cards are made anew only if they say something else, so that a focused link stays.
+		if (said !== cardsSaid && !cards.contains(document.activeElement)) {
+			cardsSaid = said;
+			put(cards, saying);
+		}
+		chain.draw();
+	}
 
-  draw();
-  happened.drawAll();
-  const go = (suffix) => { location.hash = `#/plugins/${enc(plugins.selected())}${suffix}`; };
-  return {
-    node, filter, title: () => "",
-    on: {
-      plugins: draw,
-      passed: draw,
-      metrics() {
-        if (showing !== "full") return;
-        say(title, headline());
-        plugins.numbers();
-        summary();
-      },
-      happenings: happened.drawAll,
-      happening: happened.add,
-    },
-    keys: {
-      j: () => plugins.move(1),
-      k: () => plugins.move(-1),
-      Enter: () => plugins.selected() && go(""),
-      l: () => plugins.selected() && go("?log"),
-      r: () => askOrder(plugins.selected(), "restart"),
-      s: () => askOrder(plugins.selected(), store.plugins.find((p) => p.name === plugins.selected())?.pid ? "stop" : "start"),
-      ".": happened.toggle,
-    },
-  };
+	function metrics() {
+		if (showing !== "full") return;
+		plugins.numbers();
+		summary();
+	}
+
+	draw();
+	happened.drawAll();
+	const onSelected = (act) => () => plugins.selected() && act(plugins.selected());
+	return {
+		node: h("div", h("div.headline", title, until), content), filter, title: "",
+		on: { plugins: draw, passed: draw, metrics, happenings: happened.drawAll, happening: happened.add },
+		keys: {
+			j: () => plugins.move(1), k: () => plugins.move(-1), ".": happened.toggle,
+			Enter: onSelected((name) => { location.hash = address(name); }),
+			l: onSelected((name) => { location.hash = `${address(name)}?log`; }),
+			r: onSelected((name) => askOrder(name, "restart")), s: onSelected(startOrStop),
+		},
+	};
 }

@@ -1,527 +1,405 @@
 // The views Console, Trace and Host.
 
 import {
-  NONE, badge, bytes, clean, clock, copy, every, h, known, latency, many, number, panel, problemBox, put,
-  say, shape, span, time, when,
+	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, many, none, note, number,
+	panel, problemBox, put, quoted, region, say, shape, spaced, span, table, time, when,
 } from "./dom.js";
-import { api, enc, look, mayOrder, order, store, workers } from "./live.js";
+import { api, enc, find, look, mayOrder, order, store, workers } from "./live.js";
 
-// --- JSON with a place for its fault -------------------------------------------------------
+const NOT_ASKED = ["passed_over", "not_asked"];
+const FAILED = ["error", "late", "lost", "bad_answer"];
 
-const TOKEN = /\s+|[{}[\]:,]|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+// --- Console -------------------------------------------------------------------------------
 
-/** The offset of the first fault: what browsers say of it differs, and some say nothing. */
-function fault(text) {
-  const open = [];
-  let want = "value";
-  TOKEN.lastIndex = 0;
-  while (TOKEN.lastIndex < text.length) {
-    const at = TOKEN.lastIndex;
-    const token = TOKEN.exec(text)?.[0];
-    if (token === undefined) return at;
-    if (!token.trim()) continue;
-    const end = token === "}" || token === "]";
-    if (end) {
-      if (open.pop() !== token || !(want === "comma" || want === "first" || want === "value1")) return at;
-      want = "comma";
-    } else if (token === ",") {
-      if (want !== "comma" || !open.length) return at;
-      want = open.at(-1) === "}" ? "key" : "value";
-    } else if (token === ":") {
-      if (want !== "colon") return at;
-      want = "value";
-    } else if (want === "key" || want === "first") {
-      if (token[0] !== '"') return at;
-      want = "colon";
-    } else if (want === "value" || want === "value1") {
-      want = token === "{" ? "first" : token === "[" ? "value1" : "comma";
-      if (token === "{") open.push("}");
-      if (token === "[") open.push("]");
-    } else return at;
-  }
-  return text.length;
+const STRING = '"(?:[^"\\\\\\x00-\\x1f]|\\\\(?:["\\\\/bfnrt]|u[\\da-fA-F]{4}))*"';
+const SCALAR = `${STRING}|-?(?:0|[1-9]\\d*)(?:\\.\\d+)?(?:[eE][+-]?\\d+)?|true|false|null`;
+
+/** Where JSON goes wrong: browsers say it each in its way, and some not at all. */
+function faultAt(text) {
+	let at = 0;
+	function eat(source) {
+		const here = new RegExp(`(?:${source})\\s*`, "y");
+		here.lastIndex = at;
+		const found = here.test(text);
+		if (found) at = here.lastIndex;
+		return found;
+	}
+	function value() {
+		if (eat(SCALAR)) return true;
+		const end = eat("\\[") ? "]" : eat("\\{") && "}";
+		if (!end || eat(end)) return Boolean(end);
+		do {
+			if (end === "}" && !(eat(STRING) && eat(":"))) return false;
+			if (!value()) return false;
+		} while (eat(","));
+		return eat(end);
+	}
+	eat("");
+	value();
+	return at;
 }
 
 function readJson(text) {
-  try {
-    return { value: JSON.parse(text) };
-  } catch {
-    const at = fault(text);
-    const lines = text.slice(0, at).split("\n");
-    const found = text.slice(at, at + 12).split("\n")[0];
-    return { at, problem: `This is no JSON: line ${lines.length}, column ${lines.at(-1).length + 1}${found ? `, at ${found}` : ", it ends too early"}.` };
-  }
+	try {
+		return { value: JSON.parse(text) };
+	} catch {
+		const at = faultAt(text);
+		const lines = text.slice(0, at).split("\n");
+		const rest = text.slice(at, at + 12).split("\n")[0];
+		return { at, wrong: `This is no JSON: line ${lines.length}, column ${lines.at(-1).length + 1}, ${rest ? `at ${rest}` : "it ends too early"}` };
+	}
 }
-
-// --- Console -------------------------------------------------------------------------------
 
 const EXAMPLE = { message_id: "m-1042", from_uid: "ada", room_id: "lobby", content: "hola a todos, buy gold", message_type: 1 };
 const kept = { event: "message.incoming", payload: JSON.stringify(EXAMPLE, null, 2), mode: "chain", plugin: "", timeout: "", outcome: null };
 
-const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
 function emitCommand({ event, payload, mode, plugin, timeout }) {
-  const parsed = readJson(payload);
-  const compact = parsed.problem ? payload : JSON.stringify(parsed.value);
-  const plain = /^[\w.*-]+$/.test(event) ? event : quote(event);
-  return ["vconnect emit", plain, quote(compact), mode === "broadcast" && "--mode broadcast", plugin && `--plugin ${quote(plugin)}`,
-    timeout && `--timeout ${timeout}`].filter(Boolean).join(" ");
+	const { value, wrong } = readJson(payload);
+	return ["vconnect emit", quoted(event), `'${(wrong ? payload : JSON.stringify(value)).replaceAll("'", "'\\''")}'`,
+		mode === "broadcast" && "--mode broadcast", plugin && `--plugin ${quoted(plugin)}`, timeout && `--timeout ${timeout}`].filter(Boolean).join(" ");
 }
 
-const written = (value) => (value === undefined ? NONE : JSON.stringify(value));
-
-function diffOf(hop) {
-  if (!hop.diff?.length) return null;
-  return h("div.diff", hop.diff.flatMap(({ field, before, after }) => [
-    before !== undefined && before !== null && h("div.m", h("span.sr", "before: "), `- ${field}: ${written(before)}`),
-    after !== undefined && after !== null ? h("div.p", h("span.sr", "after: "), `+ ${field}: ${written(after)}`) : h("div.p", `+ ${field}: taken away`),
-  ]));
+function diffOf({ diff = [] }) {
+	const line = (kind, sign, word, field, value) => h(`div.${kind}`, h("span.sr", word), `${sign} ${field}: ${JSON.stringify(value)}`);
+	return diff.length > 0 && h("div.diff", diff.map(({ field, before, after }) => [known(before) && line("m", "-", "before: ", field, before),
+		known(after) ? line("p", "+", "after: ", field, after) : h("div.p", `${field} is taken away`)]));
 }
-
-const NOT_ASKED = ["passed_over", "not_asked"];
-const FAILED = ["error", "late", "lost", "bad_answer"];
-const spaced = (word) => String(word ?? "").replaceAll("_", " ");
 
 function hopRow(hop, total) {
-  const notAsked = NOT_ASKED.includes(hop.outcome);
-  const failed = FAILED.includes(hop.outcome);
-  const p = store.plugins.find((one) => one.name === hop.plugin);
-  const kind = notAsked || failed ? "bad" : hop.duration_ms > 0.5 * total && hop.duration_ms > 10 ? "warn" : "";
-  const bar = h("i", { class: kind });
-  const left = Math.min(97, ((hop.began_ms ?? 0) / total) * 100);
-  bar.style.left = `${left}%`;
-  bar.style.width = `${notAsked ? 4 : Math.min(100 - left, Math.max(0.6, ((hop.duration_ms ?? 0) / total) * 100))}%`;
-  const said = hop.reason ? `${spaced(hop.outcome)}: ${hop.reason}` : hop.outcome === "ok" ? "ok: no change" : spaced(hop.outcome);
-  return h("div.wrow", { role: "listitem" },
-    p ? h("a.name", { href: `#/plugins/${enc(hop.plugin)}` }, hop.plugin) : h("b", hop.plugin),
-    h("div.track", { "aria-hidden": "true" }, bar), h("span.num.nowrap", notAsked ? "not asked" : time((hop.duration_ms ?? 0) / 1000)),
-    h("div.ans", h("span", { class: kind === "bad" ? "s-bad" : "" }, said), diffOf(hop),
-      hop.refused?.length > 0 && h("span", "tried to change ", h("span.mono", hop.refused.join(", ")), ": refused, it is protected")));
+	const { plugin, outcome, reason, began_ms: began = 0, duration_ms: ms = 0 } = hop;
+	const over = NOT_ASKED.includes(outcome);
+	const kind = over || FAILED.includes(outcome) ? "bad" : ms > total / 2 && ms > 10 ? "warn" : "x";
+	const bar = h(`i.${kind}`);
+	const left = Math.min(97, (began / total) * 100);
+	bar.style.left = `${left}%`;
+	bar.style.width = `${over ? 4 : Math.min(100 - left, Math.max(0.6, (ms / total) * 100))}%`;
+	return h("div.wrow", { role: "listitem" }, find(plugin) ? h("a.name", { href: `#/plugins/${enc(plugin)}` }, plugin) : h("b", plugin),
+		h("div.track", { "aria-hidden": "true" }, bar), h("span.num", over ? "not asked" : time(ms / 1000)),
+		h("div.ans", h(`span.s-${kind}`, reason ? `${spaced(outcome)}: ${reason}` : outcome === "ok" ? "ok: no change" : spaced(outcome)), diffOf(hop),
+			hop.refused?.length > 0 && h("span", "tried to change ", h("span.mono", hop.refused.join(", ")), ": refused, it is protected")));
 }
 
-function verdict(answer) {
-  const { refusal, stopped_by: stopped } = answer;
-  if (refusal) return [badge("barred", refusal.plugin ? `refused by ${refusal.plugin}` : "refused", 12), refusal.message || refusal.code];
-  if (stopped) return [badge("stopped", `stopped by ${stopped}`, 12), answer.reason];
-  const failed = (answer.results ?? []).filter((r) => !r.ok && r.error_code);
-  return [badge(failed.length ? "starting" : "running", failed.length ? "passed, with errors" : "passed", 12), ""];
+function verdict({ refusal, stopped_by: stopped, reason, results = [] }) {
+	if (refusal) return [badge("barred", `refused${refusal.plugin ? ` by ${refusal.plugin}` : ""}`, 12), refusal.message || refusal.code];
+	if (stopped) return [badge("stopped", `stopped by ${stopped}`, 12), reason];
+	return [results.some((r) => r.error_code) ? badge("starting", "passed, with errors", 12) : badge("running", "passed", 12)];
 }
 
 function outcome({ answer, at }) {
-  const hops = answer.hops ?? [];
-  const asked = hops.filter((hop) => !NOT_ASKED.includes(hop.outcome));
-  const changed = hops.filter((hop) => hop.changed?.length).length;
-  const [head, reason] = verdict(answer);
-  const facts = [time((answer.total_ms ?? 0) / 1000), `${asked.length} asked${hops.length > asked.length ? `, ${hops.length - asked.length} passed over` : ""}`,
-    changed > 0 && `payload changed by ${changed}`, clock(at)].filter(Boolean).join(" · ");
-  const total = Math.max(answer.total_ms ?? 0, ...hops.map((hop) => (hop.began_ms ?? 0) + (hop.duration_ms ?? 0)), 0.001);
-  return [h("div.head", h("h2", "Outcome"), head, h("span.muted.small", facts)),
-    reason && h("p.pad.s-bad", reason),
-    hops.length ? h("div.wf", { role: "list", "aria-label": "Plugins, in the order of the chain" }, hops.map((hop) => hopRow(hop, total)))
-      : h("p.none.muted", "No plugin wants this event."),
-    h("details.pad", h("summary", "Show the payload and the results"),
-      h("pre.words", { tabindex: 0, role: "region", "aria-label": "Payload and results" }, JSON.stringify({ payload: answer.payload, results: answer.results, ...(answer.refusal ? { refusal: answer.refusal } : {}) }, null, 2)))];
+	const { hops = [], total_ms: whole = 0, payload, results, refusal } = answer;
+	const over = hops.filter((hop) => NOT_ASKED.includes(hop.outcome)).length;
+	const changes = hops.filter((hop) => hop.changed?.length).length;
+	const [head, reason] = verdict(answer);
+	const facts = [time(whole / 1000), `${hops.length - over} asked${over ? `, ${over} passed over` : ""}`, changes && `payload changed by ${changes}`, clock(at)];
+	const total = Math.max(whole, ...hops.map((hop) => (hop.began_ms ?? 0) + (hop.duration_ms ?? 0)), 0.001);
+	return [h("div.head", h("h2", "Outcome"), head, note(facts.filter(Boolean).join(" · "))), reason && h("p.pad.s-bad", reason),
+		hops.length ? h("div.wf", { role: "list", "aria-label": "Plugins, in the order they were asked" }, hops.map((hop) => hopRow(hop, total))) : none("No plugin wants this event."),
+		h("details.pad", h("summary", "Show the payload and the results"), region("pre.words", "Payload and results", JSON.stringify({ payload, refusal, results }, null, 2)))];
 }
 
 export function consoleView() {
-  const title = h("h1", { tabindex: -1 }, "Console");
-  const names = h("datalist", { id: "event-names" });
-  const event = h("input", { id: "c-event", list: "event-names", autocomplete: "off", spellcheck: "false", value: kept.event });
-  const payload = h("textarea.code", { id: "c-payload", spellcheck: "false", rows: 9, "aria-describedby": "c-error", value: kept.payload });
-  const mode = h("select", { id: "c-mode" }, h("option", { value: "chain" }, "chain: one after the other"), h("option", { value: "broadcast" }, "broadcast: all at the same time"));
-  const only = h("select", { id: "c-plugin" });
-  const timeout = h("input", { id: "c-timeout", type: "number", min: 0.001, step: "any", placeholder: "as configured", value: kept.timeout });
-  const error = h("span.err.small", { id: "c-error" });
-  const command = h("code.command", { tabindex: 0 });
-  const copied = h("span.small.muted", { role: "status" });
-  const send = h("button.primary", { "data-order": true, click: () => go() }, "Send ", h("kbd.plain", "Ctrl Enter"));
-  const result = h("section.panel", { "aria-label": "Outcome" });
-  mode.value = kept.mode;
-  const fieldOf = (label, node) => h("div.field", h("label", { for: node.id }, label), node);
-  const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); } },
-    fieldOf("Event", event), names,
-    h("div.field", h("label", { for: "c-payload" }, "Payload"), payload, error),
-    h("div.three", fieldOf("Mode", mode), fieldOf("Ask", only), fieldOf("Timeout, s", timeout)),
-    h("div.acts.left", send, h("button", { click: copyCommand }, "Copy as command"), copied),
-    h("p.refused-word.small.muted"), h("div.scroll.commandline", command));
-  const node = h("div", h("div.headline", title, h("span.muted", "sends a real event to the real plugins")), h("div.two.cons", h("section.panel", { "aria-label": "Event to send" }, form), result));
-  let waiting = null;
+	const field = (label, node, ...more) => h("div.field", h("label", { for: node.id }, label), node, more);
+	const names = h("datalist", { id: "event-names" });
+	const event = h("input", { id: "c-event", list: "event-names", spellcheck: "false", value: kept.event });
+	const payload = h("textarea.code", { id: "c-payload", spellcheck: "false", rows: 9, "aria-describedby": "c-error", value: kept.payload });
+	const mode = h("select", { id: "c-mode" }, h("option", { value: "chain" }, "chain: one after the other"), h("option", { value: "broadcast" }, "broadcast: all at the same time"));
+	const only = h("select", { id: "c-plugin" });
+	const timeout = h("input", { id: "c-timeout", type: "number", min: 0.001, step: "any", placeholder: "as configured", value: kept.timeout });
+	const error = h("span.err.small", { id: "c-error" });
+	const command = h("code");
+	const copied = h("span.small.muted", { role: "status" });
+	const send = acting(["Send ", h("kbd.plain", "Ctrl Enter")], go, ".primary");
+	const result = h("section.panel", { "aria-label": "Outcome" });
+	mode.value = kept.mode;
+	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read }, field("Event", event), names, field("Payload", payload, error),
+		h("div.three", field("Mode", mode), field("Ask", only), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
+		h("p.refused-word.small.muted"), region("div.scroll.commandline", "The same as a command", command));
+	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Console"), h("span.muted", "sends a real event to the real plugins")),
+		h("div.two.cons", h("section.panel", { "aria-label": "Event to send" }, form), result));
+	let stop = null;
 
-  function read() {
-    Object.assign(kept, { event: event.value.trim(), payload: payload.value, mode: mode.value, plugin: only.value, timeout: timeout.value });
-    say(command, emitCommand(kept));
-  }
+	function read() {
+		Object.assign(kept, { event: event.value.trim(), payload: payload.value, mode: mode.value, plugin: only.value, timeout: timeout.value });
+		say(command, emitCommand(kept));
+		complain("");
+		say(copied, "");
+	}
 
-  async function copyCommand() {
-    read();
-    say(copied, (await copy(emitCommand(kept), command)) ? "Copied." : "Press Ctrl C to copy it.");
-  }
+	function complain(text) {
+		say(error, text);
+		payload.setAttribute("aria-invalid", text !== "");
+	}
 
-  function complain(text) {
-    say(error, text);
-    if (text) payload.setAttribute("aria-invalid", "true");
-    else payload.removeAttribute("aria-invalid");
-  }
+	async function copy() {
+		read();
+		const done = await navigator.clipboard?.writeText(emitCommand(kept)).then(() => true, () => false);
+		if (!done) getSelection().selectAllChildren(command);
+		say(copied, done ? "Copied." : "Press Ctrl C to copy it.");
+	}
 
-  function drawWaiting(began) {
-    const bar = h("i");
-    const words = h("p.muted", { role: "status" });
-    put(result, h("div.head", h("h2", "Outcome")), h("div.wf", words, h("div.track", bar)));
-    const step = () => {
-      const seconds = (Date.now() - began) / 1000;
-      say(words, `waiting for ${kept.plugin || "the plugins"}, ${seconds.toFixed(1)} s`);
-      bar.style.width = `${100 * (1 - Math.exp(-seconds / 4))}%`;
-    };
-    step();
-    return every(0.1, step);
-  }
+	function wait() {
+		const [bar, words, began] = [h("i"), h("p.muted"), Date.now()];
+		put(result, h("div.head", h("h2", "Outcome")), h("div.wf", words, h("div.track", bar)));
+		const step = () => {
+			const seconds = (Date.now() - began) / 1000;
+			say(words, `waiting for ${kept.plugin || "the plugins"}, ${seconds.toFixed(1)} s`);
+			bar.style.width = `${100 - 100 * Math.exp(-seconds / 4)}%`;
+		};
+		step();
+		return every(0.1, step);
+	}
 
-  async function go() {
-    read();
-    if (waiting) return;
-    const no = mayOrder();
-    if (no) return put(result, problemBox({ title: "Not sent", detail: no }));
-    const parsed = readJson(kept.payload);
-    complain(parsed.problem ?? "");
-    if (parsed.problem) {
-      payload.focus();
-      payload.setSelectionRange(parsed.at, parsed.at + 1);
-      return;
-    }
-    const body = { event: kept.event, payload: parsed.value, mode: kept.mode, trace: true };
-    if (kept.plugin) body.plugin = kept.plugin;
-    if (kept.timeout) body.timeout = Number(kept.timeout);
-    waiting = drawWaiting(Date.now());
-    try {
-      kept.outcome = { answer: await order("events", body, (body.timeout ?? 30) + 60), at: Date.now() / 1000 };
-      draw();
-    } catch (problem) {
-      put(result, h("div.head", h("h2", "Outcome")), h("div.pad", problemBox(problem)));
-    }
-    waiting();
-    waiting = null;
-  }
+	async function go() {
+		read();
+		const { value, wrong, at } = readJson(kept.payload);
+		if (stop || mayOrder()) return;
+		if (wrong) {
+			complain(wrong);
+			payload.focus();
+			return payload.setSelectionRange(at, at + 1);
+		}
+		const seconds = Number(kept.timeout) || undefined;
+		stop = wait();
+		try {
+			const body = { event: kept.event, payload: value, mode: kept.mode, plugin: kept.plugin || undefined, timeout: seconds, trace: true };
+			kept.outcome = { answer: await order("events", body, (seconds ?? 30) + 60), at: Date.now() / 1000 };
+			draw();
+		} catch (problem) {
+			put(result, h("div.head", h("h2", "Outcome")), h("div.pad", problemBox(problem)));
+		}
+		stop();
+		stop = null;
+	}
 
-  function draw() {
-    put(result, kept.outcome ? outcome(kept.outcome)
-      : [h("div.head", h("h2", "Outcome")), h("p.none.muted", "Nothing is sent yet. Each plugin's answer, its time, and what it changed will stand here.")]);
-  }
+	function draw() {
+		put(result, kept.outcome ? outcome(kept.outcome) : [h("div.head", h("h2", "Outcome")), none("Nothing is sent yet. Each plugin's answer, its time, and what it changed will stand here.")]);
+	}
 
-  function plugins() {
-    const wanted = ["", ...store.plugins.map((p) => p.name)];
-    if ([...only.options].map((o) => o.value).join("\n") === wanted.join("\n")) return;
-    const before = only.value || kept.plugin;
-    put(only, wanted.map((name) => h("option", { value: name }, name ? `${name} alone` : "all that want it")));
-    only.value = wanted.includes(before) ? before : "";
-  }
+	function plugins() {
+		const all = store.plugins.map((p) => p.name);
+		choices(only, ["", ...all], ["all that want it", ...all.map((name) => `${name} alone`)]);
+	}
 
-  form.addEventListener("input", () => {
-    read();
-    complain("");
-    say(copied, "");
-  });
-  form.addEventListener("keydown", (e) => {
-    if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) {
-      e.preventDefault();
-      go();
-    }
-  });
-  plugins();
-  read();
-  draw();
-  return {
-    node, title: () => "Console", on: { plugins }, keys: {},
-    begin: () => api("events/names").then(({ items }) => put(names, items.map((name) => h("option", { value: name }))), () => {}),
-    close: () => waiting?.(),
-  };
+	form.addEventListener("keydown", (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && (e.preventDefault(), go()));
+	plugins();
+	only.value = kept.plugin;
+	read();
+	draw();
+	const begin = () => api("events/names").then(({ items }) => put(names, items.map((value) => h("option", { value }))), () => {});
+	return { node, title: "Console", on: { plugins }, begin, close: () => stop?.() };
 }
 
 // --- Trace ---------------------------------------------------------------------------------
 
-const MOST_TRACES = 300;
+const MOST = 300;
 
-/** The host knows four outcomes; what passed and took long is shown as slow. */
 function traceState(t) {
-  if (t.outcome === "refused") return badge("barred", "refused");
-  if (t.outcome === "failed") return badge("error", "failed");
-  if (t.outcome === "stopped") {
-    const by = t.hops.find((hop) => hop.outcome === "stopped")?.plugin;
-    return badge("stopped", by ? `stopped by ${by}` : "stopped");
-  }
-  return t.duration_s >= 0.1 ? badge("starting", "slow") : badge("running", t.outcome);
+	const by = t.hops.find((hop) => hop.outcome === "stopped")?.plugin;
+	if (t.outcome === "stopped") return badge("stopped", by ? `stopped by ${by}` : "stopped");
+	if (t.outcome === "passed") return t.duration_s >= 0.1 ? badge("starting", "slow") : badge("running", "passed");
+	return badge(t.outcome === "refused" ? "barred" : "error", t.outcome);
 }
 
-function hopTag(hop, total) {
-  const over = NOT_ASKED.includes(hop.outcome);
-  const bad = over || FAILED.includes(hop.outcome);
-  const slow = !bad && hop.duration_s >= 0.05 && hop.duration_s > total / 2;
-  const ms = known(hop.duration_s) && !over ? time(hop.duration_s) : "";
-  const word = over ? hop.reason || spaced(hop.outcome) : hop.outcome === "ok" || hop.outcome === "changed" ? (hop.changed?.length ? "changed" : "") : spaced(hop.outcome);
-  return h(`span.hop${bad ? ".bad" : slow ? ".warn" : ""}`, { title: hop.reason ? clean(hop.reason) : null },
-    slow && [shape("starting", 9), " "], over && [shape("barred", 9), " "], h("b", hop.plugin), ` ${[ms, word].filter(Boolean).join(" ")}`);
+function hopTag({ plugin, outcome: result, reason, duration_s: seconds, changed: fields }, total) {
+	const over = NOT_ASKED.includes(result);
+	const bad = over || FAILED.includes(result);
+	const slow = !bad && seconds >= 0.05 && seconds > total / 2;
+	const words = [!over && known(seconds) && time(seconds), over ? reason || spaced(result) : result !== "ok" ? spaced(result) : fields?.length > 0 && "changed"];
+	return h(`span.hop${bad ? ".bad" : slow ? ".warn" : ""}`, (over || slow) && [shape(over ? "barred" : "starting", 9), " "], h("b", plugin), ` ${words.filter(Boolean).join(" ")}`);
+}
+
+function payloadCell({ payload }, row) {
+	if (payload === undefined) return h("td.muted", "not kept");
+	const shown = h("tr.payload", h("td", { colspan: 6 }, region("pre.words", "Payload", JSON.stringify(payload, null, 2))));
+	const toggle = button("Show", () => {
+		if (shown.isConnected) shown.remove();
+		else row.after(shown);
+		say(toggle, shown.isConnected ? "Hide" : "Show");
+		toggle.setAttribute("aria-expanded", shown.isConnected);
+	}, ".link");
+	return h("td", toggle);
+}
+
+function traceRow(t) {
+	if (known(t.dropped)) return h("tr", h("td.s-warn", { colspan: 6 }, `${number(t.dropped)} dropped: this browser is too slow`));
+	const row = h("tr", h("td.mono", when(t.time, true)), h("td.mono", t.event), h("td", traceState(t)), h("td.num", time(t.duration_s)),
+		h("td", h("span.hops", t.hops.map((hop) => hopTag(hop, t.duration_s)))));
+	row.append(payloadCell(t, row));
+	return row;
 }
 
 export function traceView() {
-  const title = h("h1", { tabindex: -1 }, "Trace");
-  const event = h("input", { type: "search", id: "t-event", size: 14, placeholder: "message.*", spellcheck: "false" });
-  const plugin = h("input", { type: "search", id: "t-plugin", size: 12, spellcheck: "false" });
-  const slow = h("select", { id: "t-slow" }, [["", "any time"], ["10", "10 ms"], ["50", "50 ms"], ["100", "100 ms"], ["1000", "1 s"]].map(([v, w]) => h("option", { value: v }, w)));
-  const pauseButton = h("button", { click: () => setPaused(paused ? null : "button") }, "Pause");
-  const keepButton = h("button", { "data-order": true, click: keepPayloads }, "Keep payloads for 5 min");
-  const note = h("p.small.muted", "Payloads are hidden. To keep them is written to the audit log.");
-  const body = h("tbody");
-  const none = h("p.none.muted", { hidden: true });
-  const more = h("button.more", { hidden: true, click: () => setPaused(null) });
-  const heads = ["Time", "Event", "Outcome", "Total", "Who, in how long", "Payload"];
-  const grid = h("table.trace", h("thead", h("tr", heads.map((w) => h(`th${w === "Total" ? ".num" : ""}`, { scope: "col" }, w)))), body);
-  const label = (text, node) => h("label.inline", { for: node.id }, h("span.small.muted", text), node);
-  const frame = h("section.panel", { "aria-label": "Events" },
-    h("div.head.filters", label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts.left", pauseButton, keepButton), note, h("p.refused-word.small.muted")),
-    h("div.morebar", more), grid, none);
-  const node = h("div", h("div.headline", title, h("span.muted", "a sample of the events, and every one that was slow, failed or passed over")), frame);
-  const self = { node, filter: event, watch: { trace: true }, title: () => "Trace", on: {}, keys: {} };
-  let paused = null; // "button", or "scroll" while the reader is further down
-  let waiting = [];
-  const seen = new Set();
-  const since = Date.now() / 1000;
+	const event = h("input", { type: "search", id: "t-event", size: 14, placeholder: "message.*", spellcheck: "false" });
+	const plugin = h("input", { type: "search", id: "t-plugin", size: 12, spellcheck: "false" });
+	const slow = h("select", { id: "t-slow" }, ["", "10", "50", "100", "1000"].map((ms) => h("option", { value: ms }, ms ? time(ms / 1000) : "any time")));
+	const pause = button("Pause", () => setPaused(paused ? null : "button"));
+	const hint = h("p.small.muted", { role: "status" }, "Payloads are hidden. To keep them is written to the audit log.");
+	const body = h("tbody");
+	const nothing = none();
+	const more = button("", () => setPaused(null), ".more");
+	const label = (text, node) => h("label", { for: node.id }, note(text), node);
+	const frame = h("section.panel", { "aria-label": "Events" },
+		h("div.head.filters", label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
+		h("div.morebar", more), table("trace", ["Time", "Event", "Outcome", "#Total", "Who, in how long", "Payload"], body), nothing);
+	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Trace"), h("span.muted", "a sample of the events, and every one that was slow, failed or passed over")), frame);
+	const since = Date.now() / 1000;
+	let paused = null; // "button", or "scroll" while the reader is further down
+	let waiting = [];
+	let seen = new Set();
+	let typing = 0;
+	let stop = () => {};
 
-  const fits = (t) => {
-    const wanted = plugin.value.trim();
-    return (!wanted || t.hops.some((hop) => hop.plugin.includes(wanted))) && (!slow.value || t.duration_s * 1000 >= Number(slow.value));
-  };
+	function take(t) {
+		const wanted = plugin.value.trim();
+		const fits = known(t.dropped) || ((!wanted || t.hops.some((hop) => hop.plugin.includes(wanted))) && t.duration_s * 1000 >= Number(slow.value));
+		if (!fits || seen.has(t.id)) return;
+		if (known(t.id)) seen.add(t.id);
+		waiting = [...waiting, t].slice(-MOST);
+	}
 
-  function payloadCell(t, row) {
-    if (t.payload === undefined) return h("span.muted", "not kept");
-    let shown = null;
-    const button = h("button.link", { "aria-expanded": "false", click: toggle }, "Show");
-    function toggle() {
-      if (shown) shown.remove();
-      else row.after(shown = h("tr.payload", h("td", { colspan: 6 }, h("pre.words", { tabindex: 0, role: "region", "aria-label": "Payload" }, JSON.stringify(t.payload, null, 2)))));
-      if (!shown.isConnected) shown = null;
-      say(button, shown ? "Hide" : "Show");
-      button.setAttribute("aria-expanded", String(Boolean(shown)));
-    }
-    return button;
-  }
+	function flush() {
+		body.prepend(...waiting.reverse().map(traceRow));
+		waiting = [];
+		while (body.children.length > MOST) body.lastChild.remove();
+		if (seen.size > 5000) seen = new Set();
+		nothing.hidden = body.children.length > 0;
+		const wants = [...new Set(store.plugins.flatMap((p) => p.capabilities ?? []))].slice(0, 8).join(", ");
+		say(nothing, `No event since ${clock(since)}; plugins want: ${wants || "nothing"}`);
+	}
 
-  function row(t) {
-    const made = h("tr", h("td.mono.nowrap", when(t.time, true)), h("td.mono", t.event), h("td", traceState(t)),
-      h("td.num", time(t.duration_s)), h("td", h("span.hops", t.hops.map((hop) => hopTag(hop, t.duration_s)))));
-    made.append(h("td", payloadCell(t, made)));
-    return made;
-  }
+	function tick() {
+		// Rows come at the top: whoever scrolled down or opened a payload keeps the place.
+		const reading = body.getBoundingClientRect().top < 0 || body.querySelector(".payload");
+		if (paused !== "button") paused = reading ? "scroll" : null;
+		if (!paused && waiting.length) flush();
+		more.hidden = !paused || !waiting.length;
+		say(more, `↑ ${many(waiting.length, "new event")} · show`);
+		say(pause, paused === "button" ? "Paused · go on" : "Pause");
+		pause.setAttribute("aria-pressed", paused === "button");
+	}
 
-  const lost = ({ count }) => h("tr", h("td", { colspan: 6 }, h("span.s-warn", `${number(count)} dropped: this browser is too slow`)));
+	function setPaused(how) {
+		paused = how;
+		if (!how) {
+			for (const one of body.querySelectorAll("[aria-expanded=true]")) one.click();
+			flush();
+			if (body.getBoundingClientRect().top < 0) frame.scrollIntoView();
+		}
+		tick();
+	}
 
-  function flush() {
-    const nodes = waiting.splice(0).map((one) => (one.count === undefined ? row(one) : lost(one)));
-    body.prepend(...nodes.reverse());
-    while (body.children.length > MOST_TRACES) body.lastChild.remove();
-    sayEmpty();
-  }
+	async function load() {
+		const filters = Object.entries({ event: event.value.trim(), plugin: plugin.value.trim(), slow_ms: slow.value }).filter(([, value]) => value);
+		self.watch = { trace: true, event: event.value.trim(), slow_ms: slow.value };
+		changed(node, "rewatch");
+		seen = new Set();
+		waiting = [];
+		put(body);
+		const { items, problem } = await api(`trace?${new URLSearchParams([["limit", 100], ...filters])}`).catch((error) => ({ items: [], problem: error }));
+		items.sort((a, b) => a.time - b.time).forEach(take);
+		flush();
+		if (problem && store.link === "live") put(body, h("tr", h("td", { colspan: 6 }, problemBox(problem))));
+	}
 
-  function sayEmpty() {
-    none.hidden = body.children.length > 0;
-    const wants = [...new Set(store.plugins.flatMap((p) => p.capabilities ?? []))].slice(0, 8);
-    say(none, `No event since ${clock(since)}${wants.length ? `; plugins want: ${wants.join(", ")}` : ""}.`);
-  }
+	async function keepPayloads() {
+		const words = await order("trace/payloads", { seconds: 300 }).then(({ until }) => `Payloads of new events are kept until ${clock(until)}, and hidden until you ask for one.`, (problem) => problem.detail);
+		say(hint, words);
+	}
 
-  function take(one) {
-    if (known(one.id) && seen.has(one.id)) return;
-    if (one.count === undefined && !fits(one)) return;
-    if (known(one.id)) seen.add(one.id);
-    if (seen.size > 2000) seen.delete(seen.values().next().value);
-    waiting.push(one);
-    if (waiting.length > MOST_TRACES) waiting.shift();
-  }
-
-  function tick() {
-    // Rows come at the top: whoever scrolled down or opened a payload keeps the place.
-    const reading = body.getBoundingClientRect().top < 0 || body.querySelector(".payload") !== null;
-    if (!paused && reading) paused = "scroll";
-    else if (paused === "scroll" && !reading) paused = null;
-    if (!paused && waiting.length) flush();
-    buttons();
-  }
-
-  function buttons() {
-    more.hidden = !paused || !waiting.length;
-    say(more, `↑ ${many(waiting.length, "new event")} · show`);
-    say(pauseButton, paused === "button" ? "Paused · go on" : "Pause");
-    pauseButton.setAttribute("aria-pressed", String(paused === "button"));
-  }
-
-  function setPaused(how) {
-    paused = how;
-    if (!how) {
-      body.querySelectorAll(".payload").forEach((one) => one.previousSibling.querySelector("button.link")?.click());
-      flush();
-      if (body.getBoundingClientRect().top < 0) frame.scrollIntoView({ block: "start" });
-    }
-    buttons();
-  }
-
-  async function load() {
-    const query = new URLSearchParams({ limit: 100 });
-    const wanted = event.value.trim();
-    if (wanted && wanted !== "*") query.set("event", wanted);
-    if (plugin.value.trim()) query.set("plugin", plugin.value.trim());
-    if (slow.value) query.set("slow_ms", slow.value);
-    self.watch = { trace: true, event: wanted, slow_ms: slow.value };
-    node.dispatchEvent(new CustomEvent("rewatch", { bubbles: true }));
-    seen.clear();
-    waiting = [];
-    try {
-      const { items } = await api(`trace?${query}`);
-      put(body);
-      items.sort((a, b) => a.time - b.time).forEach(take);
-      flush();
-    } catch (problem) {
-      if (store.link === "live") put(body, h("tr", h("td", { colspan: 6 }, problemBox(problem))));
-    }
-    sayEmpty();
-  }
-
-  async function keepPayloads() {
-    try {
-      const { until } = await order("trace/payloads", { seconds: 300 });
-      say(note, `Payloads of new events are kept until ${clock(until)}. They stay hidden until you ask for one.`);
-    } catch (problem) {
-      say(note, problem.detail);
-    }
-  }
-
-  let typing = 0;
-  const changed = () => {
-    clearTimeout(typing);
-    typing = setTimeout(load, 300);
-  };
-  for (const one of [event, plugin, slow]) one.addEventListener("input", changed);
-  let stop = () => {};
-  Object.assign(self.on, { trace: take, dropped: (data) => data.topic === "trace" && take({ count: data.count, hops: [] }) });
-  Object.assign(self.keys, { ".": () => setPaused(paused ? null : "button") });
-  self.begin = () => {
-    load();
-    stop = every(0.25, tick);
-  };
-  self.close = () => {
-    stop();
-    clearTimeout(typing);
-  };
-  return self;
+	for (const one of [event, plugin, slow]) {
+		one.addEventListener("input", () => {
+			clearTimeout(typing);
+			typing = setTimeout(load, 300);
+		});
+	}
+	const self = {
+		node, filter: event, watch: { trace: true }, title: "Trace", keys: { ".": () => pause.click() },
+		on: { trace: take, dropped: (data) => data.topic === "trace" && take({ dropped: data.count }) },
+		begin() {
+			load();
+			stop = every(0.25, tick);
+		},
+		close() {
+			stop();
+			clearTimeout(typing);
+		},
+	};
+	tick();
+	return self;
 }
 
 // --- Host ----------------------------------------------------------------------------------
 
 function workerRow(w) {
-  const lat = latency();
-  lat.draw(w.loop_lag);
-  const name = w.name ?? w.id;
-  const shown = store.worker ? w.id === store.worker : w.is_this;
-  const choose = w.problem ? h("b", name) : h("button.link.name", { "aria-current": shown ? "true" : null, click: () => look(w.is_this ? null : w.id) }, name);
-  const cells = w.problem ? [h("td", { colspan: 7 }, badge("error", w.problem))] : [
-    h("td", badge("running", "serving")), h("td.num.mono.c-opt", known(w.pid) ? String(w.pid) : NONE), h("td.num.c-opt", span(w.uptime_s)),
-    h("td.num", lat.node), h("td.num.c-opt", number(w.plugins)), h("td.num.c-opt", known(w.stalls) ? `${number(w.stalls)}${w.stalls ? `, longest ${time(w.longest_stall_s)}` : ""}` : NONE),
-    h("td.num.c-opt", bytes(w.rss_bytes))];
-  return h("tr", h("th", { scope: "row" }, choose, shown ? h("span.small.muted", " shown here") : null), cells);
+	const lag = latency();
+	lag.draw(w.loop_lag);
+	const here = store.worker ? w.id === store.worker : w.is_this;
+	const name = w.problem ? h("b", w.name ?? w.id) : button(w.name ?? w.id, () => look(w.is_this ? null : w.id), ".link.name");
+	const cell = (text) => h("td.num.c-opt", text);
+	return h("tr", h("th", { scope: "row" }, name, here && note(" shown here")), w.problem ? h("td", { colspan: 7 }, badge("error", w.problem))
+		: [h("td", badge("running", "serving")), cell(String(w.pid)), cell(span(w.uptime_s)), h("td.num", lag.node), cell(number(w.plugins)),
+			cell(w.stalls ? `${number(w.stalls)}, longest ${time(w.longest_stall_s)}` : number(w.stalls)), cell(bytes(w.rss_bytes))]);
 }
 
-const LEVEL_SHAPES = { ok: "running", warn: "starting", fail: "error" };
+const LEVELS = { ok: "running", warn: "starting", fail: "error" };
 
-function check(one) {
-  return h("li", badge(LEVEL_SHAPES[one.level] ?? "stopped", one.id), h("span.small.muted.grow", h("span.sr", `${one.level}: `), one.detail, one.next && [" ", h("b", "Next: "), one.next]));
+function check({ id, level, detail, next }) {
+	return h("li", badge(LEVELS[level] ?? "stopped", id), h("span.small.muted.grow", h("span.sr", `${level}: `), detail, next && [" ", h("b", "Next: "), next]));
 }
 
-function act(item) {
-  const good = item.result === "ok";
-  const via = item.via ? ` via ${item.via}` : "";
-  return h("li", when(item.time), h("span", h("span.muted", item.who || "somebody", via, ": "), h("span", item.order), item.plugin && [" ", h("b", item.plugin)],
-    good ? h("span.muted", known(item.ms) ? `, ${time(item.ms / 1000)}` : "") : h("span.s-bad", `, ${spaced(item.result)}`)));
-}
-
-function facts(host) {
-  const rows = [["Version", host.version], ["Event loop", host.loop], ["Guardian", known(host.guardian_pid) ? `pid ${host.guardian_pid}` : null], ["Plugin socket", host.socket_path], ["Admin socket", host.admin_path],
-    ["Plugins from", host.plugin_dir], ["cgroup", host.cgroup_problem || host.cgroup], ["Waiting to be sent", known(host.queued_bytes) ? bytes(host.queued_bytes) : null], ["Boot", host.boot]];
-  return h("dl.facts-list", rows.filter(([, value]) => known(value) && value !== "").map(([key, value]) => [h("dt", key), h("dd.mono", value)]));
+function deed({ time: at, who, via, order: what, plugin, result, ms }) {
+	return h("li", when(at), h("span", h("span.muted", `${who || "somebody"}${via ? ` via ${via}` : ""}: `), what, plugin && [" ", h("b", plugin)],
+		result === "ok" ? h("span.muted", known(ms) ? `, ${time(ms / 1000)}` : "") : h("span.s-bad", `, ${spaced(result)}`)));
 }
 
 export function hostView() {
-  const title = h("h1", { tabindex: -1 }, "Host");
-  const workerBody = h("tbody");
-  const workerNote = h("span.muted.small");
-  const heads = [["Worker", ""], ["State", ""], ["Pid", "num c-opt"], ["Up", "num c-opt"], ["Lag p50 · p99", "num"], ["Plugins", "num c-opt"], ["Stalls", "num c-opt"], ["Memory", "num c-opt"]];
-  const workerPanel = panel("Workers", { note: workerNote }, h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table of workers" },
-    h("table.workers", h("thead", h("tr", heads.map(([w, c]) => h("th", { scope: "col", class: c || null }, w)))), workerBody)));
-  const doctorNote = h("span.muted.small");
-  const doctorBody = h("div");
-  const again = h("button", { click: () => doctor() }, "Check again");
-  const doctorPanel = panel("Doctor", { note: doctorNote, right: again }, doctorBody);
-  const audit = h("ol.feed", { tabindex: 0, "aria-label": "Audit, newest first" });
-  const auditPanel = panel("Who did what", { note: h("span.muted.small", "audit") }, audit);
-  const factBody = h("div");
-  const node = h("div", h("div.headline", title, h("span.muted", "the workers of this application, and what they run on")), workerPanel,
-    h("div.two.even", doctorPanel, h("div.stack", auditPanel, panel("Facts", {}, factBody))));
-  let entries = [];
+	const [workerBody, doctorBody, count, doctorNote] = [h("tbody"), h("div"), note(), note()];
+	const audit = h("ol.feed", { tabindex: 0, "aria-label": "Audit, newest first" });
+	const grid = table("workers", ["Worker", "State", "#Pid", "#Up", "#Lag p50 · p99", "#Plugins", "#Stalls", "#Memory"], workerBody);
+	[2, 3, 5, 6, 7].forEach((i) => grid.querySelectorAll("th")[i].classList.add("c-opt"));
+	const facts = h("span.muted");
+	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Host"), facts),
+		panel("Workers", count, region("div.scroll", "Table of workers", grid)),
+		h("div.two.even", panel("Doctor", [doctorNote, h("span.right", button("Check again", doctor))], doctorBody), panel("Who did what", note("audit"), audit)));
+	let entries = [];
+	let stop = () => {};
 
-  async function loadWorkers() {
-    try {
-      const { items } = await workers();
-      say(workerNote, String(items.length));
-      put(workerBody, items.map(workerRow));
-    } catch (problem) {
-      if (store.link === "live") put(workerBody, h("tr", h("td", { colspan: 8 }, problem.detail)));
-    }
-  }
+	async function loadWorkers() {
+		const { items, problem } = await workers().catch((error) => ({ items: [], problem: error }));
+		if (problem && store.link !== "live") return;
+		say(count, problem ? problem.detail : number(items.length));
+		put(workerBody, items.map(workerRow));
+	}
 
-  async function doctor() {
-    say(doctorNote, "checking …");
-    try {
-      const { checks } = await api("doctor", { timeout: 60 });
-      const count = (level) => checks.filter((c) => c.level === level).length;
-      const words = [count("fail") && many(count("fail"), "problem"), count("warn") && many(count("warn"), "warning")].filter(Boolean);
-      put(doctorNote, `${words.join(", ") || "all is well"} · same as `, h("code", "vconnect doctor"));
-      put(doctorBody, h("ul.list", checks.map(check)));
-    } catch (problem) {
-      say(doctorNote, "");
-      put(doctorBody, h("div.pad", problemBox(problem)));
-    }
-  }
+	async function doctor() {
+		say(doctorNote, "checking …");
+		try {
+			const { checks } = await api("doctor", { timeout: 60 });
+			const words = [["fail", "problem"], ["warn", "warning"]].map(([level, word]) => [checks.filter((c) => c.level === level).length, word]).filter(([n]) => n);
+			put(doctorNote, words.map(([n, word]) => many(n, word)).join(", ") || "all is well", " · same as ", h("code", "vconnect doctor"));
+			put(doctorBody, h("ul.list", checks.map(check)));
+		} catch (problem) {
+			say(doctorNote, "");
+			put(doctorBody, h("div.pad", problemBox(problem)));
+		}
+	}
 
-  function drawAudit() {
-    put(audit, entries.length ? entries.map(act) : h("li.muted", "Nobody has changed anything yet."));
-  }
+	function drawAudit(items) {
+		entries = items.sort((a, b) => b.time - a.time).slice(0, 200);
+		put(audit, entries.length ? entries.map(deed) : h("li.muted", "Nobody has changed anything yet."));
+	}
 
-  async function loadAudit() {
-    try {
-      entries = (await api("audit")).items.sort((a, b) => b.time - a.time).slice(0, 200);
-      drawAudit();
-    } catch (problem) {
-      put(audit, h("li.muted", problem.detail));
-    }
-  }
+	function load() {
+		const { version, loop, plugin_dir: from, cgroup_problem: limits } = store.host;
+		say(facts, [`vconnect ${version}`, loop, from && `plugins from ${from}`, limits && `cgroup: ${limits}`].filter(Boolean).join(" · "));
+		loadWorkers();
+		api("audit").then(({ items }) => drawAudit(items), (problem) => put(audit, h("li.muted", problem.detail)));
+	}
 
-  const drawFacts = () => store.host && put(factBody, facts(store.host));
-  let stop = () => {};
-  return {
-    node, title: () => "Host", keys: { d: doctor },
-    on: {
-      snapshot() {
-        drawFacts();
-        loadWorkers();
-      },
-      audit(item) {
-        entries.unshift(item);
-        entries.length = Math.min(entries.length, 200);
-        drawAudit();
-      },
-    },
-    begin() {
-      drawFacts();
-      loadWorkers();
-      doctor();
-      loadAudit();
-      stop = every(5, () => document.visibilityState === "visible" && store.link === "live" && !workerBody.contains(document.activeElement) && loadWorkers());
-    },
-    close: () => stop(),
-  };
+	function begin() {
+		load();
+		doctor();
+		stop = every(5, () => document.visibilityState === "visible" && store.link === "live" && !workerBody.contains(document.activeElement) && loadWorkers());
+	}
+	return { node, title: "Host", keys: { d: doctor }, on: { snapshot: load, audit: (item) => drawAudit([item, ...entries]) }, begin, close: () => stop() };
 }
