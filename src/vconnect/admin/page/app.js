@@ -1,6 +1,6 @@
 // The frame: which view is open, the top bar, keys, theme, connection and session.
 
-import { NONE, button, clean, clock, h, known, put, remember, remembered, say, shape, span, time } from "./dom.js";
+import { NONE, button, clean, clock, h, joined, known, put, remember, remembered, say, shape, span, time } from "./dom.js";
 import { begin, connect, inTrouble, logIn, look, mayOrder, on, store, tryNow, watch } from "./live.js";
 import { onResult, pluginView } from "./plugin.js";
 import { pluginsView } from "./plugins.js";
@@ -11,7 +11,7 @@ const holder = h("div");
 const result = h("div", { role: "status", hidden: true });
 at("main").append(result, holder);
 
-// --- Views ---------------------------------------------------------------------------------
+// Views
 
 let view = null;
 let shown = null;
@@ -61,7 +61,7 @@ for (const kind of ["plugins", "metrics", "passed", "happening", "happenings", "
 	on(kind, (data) => view?.on[kind]?.(data));
 }
 
-// --- Top bar, title, one polite sentence ---------------------------------------------------
+// Top bar, title, one polite sentence
 
 function sayFacts() {
 	const { host, plugins } = store;
@@ -70,7 +70,7 @@ function sayFacts() {
 	say(at("fact-up"), known(host?.uptime_s) ? span(host.uptime_s + Date.now() / 1000 - store.hostSeen) : NONE);
 	say(at("fact-role"), store.role ?? NONE);
 	const trouble = plugins.filter(inTrouble).length;
-	document.title = (trouble ? `(${trouble}) ` : "") + clean([view?.title, "vconnect", host?.name].filter(Boolean).join(" · "));
+	document.title = (trouble ? `(${trouble}) ` : "") + clean(joined(" · ", view?.title, "vconnect", host?.name));
 }
 
 let saidAt = 0;
@@ -90,7 +90,7 @@ on("changed", announce);
 on("metrics", sayFacts);
 on("plugins", sayFacts);
 
-// --- Orders: off without the role, and while nobody answers --------------------------------
+// Orders: off without the role, and while nobody answers
 
 function gate() {
 	const reason = mayOrder();
@@ -112,7 +112,7 @@ onResult(({ title, detail, next: step, bad, busy }) => {
 	if (result.getBoundingClientRect().top < 0) result.scrollIntoView({ block: "center" });
 });
 
-// --- Connection and session ----------------------------------------------------------------
+// Connection and session
 
 const banner = at("banner");
 const WORDS = { lost: "retrying", ended: "logged out", asleep: "paused" };
@@ -177,7 +177,7 @@ async function enter(code) {
 	show();
 }
 
-// --- Theme and keys ------------------------------------------------------------------------
+// Theme and keys
 
 function switchTheme() {
 	const { dataset } = document.documentElement;

@@ -63,7 +63,7 @@ export function every(seconds, act) {
 	return () => clearInterval(timer);
 }
 
-// --- Numbers -------------------------------------------------------------------------------
+// Numbers
 
 export const NONE = "–";
 export const known = (n) => n !== null && n !== undefined;
@@ -125,29 +125,31 @@ export function when(unix, exact) {
 	return h("time", { datetime: utc, title: utc }, old && `${day(unix)} `, clock(unix, exact));
 }
 
-// --- Shapes: state is shape, word and color ------------------------------------------------
+// Shapes: state is shape, word and color
 
+// [tone, what is filled, what is outlined]
+const RING = "M2 7a5 5 0 1010 0 5 5 0 10-10 0";
 const SHAPES = {
-	running: ["ok", ["circle", { cx: 7, cy: 7, r: 5.5, class: "f" }]],
-	starting: ["warn", ["circle", { cx: 7, cy: 7, r: 5, class: "l" }], ["path", { d: "M7 2a5 5 0 010 10z", class: "f" }]],
-	error: ["bad", ["path", { d: "M7 1l6.3 11.5H.7z", class: "f" }]],
-	barred: ["bad", ["circle", { cx: 7, cy: 7, r: 5.2, class: "l" }], ["path", { d: "M3.4 10.6l7.2-7.2", class: "l" }]],
-	quarantine: ["bad", ["path", { d: "M7 .8L13.2 7 7 13.2.8 7z", class: "f" }]],
-	stopped: ["idle", ["circle", { cx: 7, cy: 7, r: 5, class: "l" }]],
-	installed: ["idle", ["rect", { x: 2, y: 2, width: 10, height: 10, class: "l" }]],
+	running: ["ok", "M1.5 7a5.5 5.5 0 1011 0 5.5 5.5 0 10-11 0"],
+	starting: ["warn", "M7 2a5 5 0 010 10z", RING],
+	error: ["bad", "M7 1l6.3 11.5H.7z"],
+	barred: ["bad", "", `${RING}M3.4 10.6l7.2-7.2`],
+	quarantine: ["bad", "M7 .8L13.2 7 7 13.2.8 7z"],
+	stopped: ["idle", "", RING],
+	installed: ["idle", "", "M2 2h10v10H2z"],
 };
 const shapeOf = (name) => (Object.hasOwn(SHAPES, name) ? SHAPES[name] : SHAPES.stopped);
 export const tone = (name) => shapeOf(name)[0];
 
 export function shape(name, size = 14) {
-	const [, ...parts] = shapeOf(name);
+	const [, filled, outlined = ""] = shapeOf(name);
 	return svg("svg", { class: "shape", width: size, height: size, viewBox: "0 0 14 14", "aria-hidden": "true" },
-		parts.map((part) => svg(...part)));
+		svg("path", { class: "f", d: filled }), svg("path", { class: "l", d: outlined }));
 }
 
 export const badge = (name, word, size) => h(`span.state.s-${tone(name)}`, shape(name, size), capital(clean(word)));
 
-// --- Small charts --------------------------------------------------------------------------
+// Small charts
 
 export const SLOTS = 60;
 
@@ -160,9 +162,8 @@ export function spark(width, height) {
 		const top = Math.max(...values.map((v) => v ?? 0), 1e-9) * 1.12;
 		const x = (i) => (width - ((values.length - 1 - i) * width) / (SLOTS - 1)).toFixed(1);
 		const points = values.flatMap((v, i) => (known(v) ? [`${x(i)},${(height - 1 - (v / top) * (height - 3)).toFixed(1)}`] : []));
-		const there = points.length > 1;
-		line.setAttribute("points", there ? points.join(" ") : "");
-		area.setAttribute("points", there ? `${points[0].split(",")[0]},${height} ${points.join(" ")} ${width},${height}` : "");
+		set(line, { points: points.join(" ") });
+		set(area, { points: points.length ? `${points[0].split(",")[0]},${height} ${points.join(" ")} ${width},${height}` : "" });
 	}
 	return { node, draw };
 }
@@ -194,7 +195,7 @@ export function latency() {
 	return { node, draw };
 }
 
-// --- Parts that views share ----------------------------------------------------------------
+// Parts that views share
 
 export const note = (...parts) => h("span.muted.small", parts);
 export const none = (...parts) => h("p.none.muted", parts);
@@ -233,6 +234,9 @@ export function problemBox({ title, detail, next }, ...more) {
 	return h("div.problem", { role: "alert" }, badge("error", title || "It did not work"), h("p", detail),
 		next && h("p.small", h("b", "Next: "), next), more);
 }
+
+/** What there is of the words. */
+export const joined = (between, ...words) => words.filter((word) => known(word) && word !== false && word !== 0 && word !== "").join(between);
 
 export const quoted = (text) => (/^[\w.@/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 

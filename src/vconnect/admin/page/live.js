@@ -37,7 +37,7 @@ function setLink(link) {
 	tell("link");
 }
 
-// --- Requests ------------------------------------------------------------------------------
+// Requests
 
 const address = (path) => new URL((store.worker ? `hosts/${enc(store.worker)}/` : "") + path, BASE);
 
@@ -92,7 +92,7 @@ export function look(worker) {
 	connect();
 }
 
-// --- What the page knows -------------------------------------------------------------------
+// What the page knows
 
 function takePlugins(plugins) {
 	Object.assign(store, { plugins, loaded: true });
@@ -146,7 +146,7 @@ function refreshSoon() {
 	refreshing = setTimeout(refresh, 300);
 }
 
-// --- The stream ----------------------------------------------------------------------------
+// The stream
 
 let source = null;
 let wanted = {};

@@ -1,12 +1,12 @@
 // Panels of a plugin's page: its log, its latency, its configuration.
 
 import {
-	acting, button, changed, choices, clean, clock, h, known, many, none, note, number, panel, percent, problemBox, put,
-	region, say, svg, table, time, when,
+	acting, button, changed, choices, clean, clock, h, joined, known, many, none, note, number, panel, percent, problemBox, put,
+	region, say, spaced, svg, table, time, when,
 } from "./dom.js";
 import { api, enc, store } from "./live.js";
 
-// --- Log -----------------------------------------------------------------------------------
+// Log
 
 const MOST = 2000;
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
@@ -169,7 +169,7 @@ export function logPanel(name, onLevel) {
 	};
 }
 
-// --- Latency -------------------------------------------------------------------------------
+// Latency
 
 /** The lower bound of a cell: there are four to each octave. */
 function lower(upper) {
@@ -223,8 +223,8 @@ export function latencyPanel() {
 		say(text, summary(row));
 		put(drawing, cells.length > 0 && picture(row));
 		if (!cells.length) return;
-		const outcomes = Object.entries(row.outcomes ?? {}).filter(([, n]) => n).map(([word, n]) => `${number(n)} ${word.replace("_", " ")}`);
-		put(numbers, h("p.small.muted", [row.event, known(row.share) && `${percent(row.share * 100)} of its chain's time`, ...outcomes].filter(Boolean).join(", ")),
+		const outcomes = Object.entries(row.outcomes ?? {}).map(([word, n]) => n && `${number(n)} ${spaced(word)}`);
+		put(numbers, h("p.small.muted", joined(", ", row.event, known(row.share) && `${percent(row.share * 100)} of its chain's time`, ...outcomes)),
 			table("cells", ["Up to", "#Answers"], cells.map(([upper, count]) => h("tr", h("td", time(upper)), h("td.num", number(count))))));
 	}
 	return {
@@ -237,7 +237,7 @@ export function latencyPanel() {
 	};
 }
 
-// --- Configuration -------------------------------------------------------------------------
+// Configuration
 
 const isText = (schema) => schema.type === "string";
 const isList = (schema) => schema.type === "array" && schema.items?.type === "string";
@@ -294,12 +294,12 @@ function field(path, schema, { value, secret, origin }) {
 	const id = `field-${(serial += 1)}`;
 	const hidden = secret || schema.secret === true;
 	const { minimum: low, maximum: high } = schema;
-	const hints = [schema.description, known(low) && known(high) ? `${number(low)} to ${number(high)}` : known(low) ? `at least ${number(low)}` : known(high) && `at most ${number(high)}`,
-		isList(schema) && "one per line", hidden && "a secret: never shown, empty keeps it", origin && `from ${origin}`];
+	const hints = joined("; ", schema.description, joined(", ", known(low) && `at least ${number(low)}`, known(high) && `at most ${number(high)}`),
+		isList(schema) && "one per line", hidden && "a secret: never shown, empty keeps it", origin && `from ${origin}`);
 	const { node: input, read } = control(schema, value, hidden, { id, "aria-describedby": `${id}-hint ${id}-error` });
 	const error = h("span.err.small", { id: `${id}-error` });
 	const label = h("label.mono", { for: id }, path.at(-1));
-	const hint = h("span.small.muted", { id: `${id}-hint` }, hints.filter(Boolean).join("; "));
+	const hint = h("span.small.muted", { id: `${id}-hint` }, hints);
 	const check = input.type === "checkbox";
 	function complain(text) {
 		say(error, text);

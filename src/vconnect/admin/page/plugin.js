@@ -1,13 +1,13 @@
 // Orders to a plugin, each behind a dialog that names its effect; and the view of one plugin.
 
 import {
-	NONE, acting, badge, button, bytes, capital, changed, clock, day, every, h, known, list, many, none, note, number, panel,
+	NONE, acting, badge, button, bytes, capital, changed, clock, day, every, h, joined, known, list, many, none, note, number, panel,
 	percent, problemBox, put, quoted, rate, region, say, shape, span, table, time, tone, when,
 } from "./dom.js";
 import { api, enc, find, mayOrder, order, refresh, store } from "./live.js";
 import { configPanel, latencyPanel, logPanel } from "./panels.js";
 
-// --- Orders --------------------------------------------------------------------------------
+// Orders
 
 const flying = (p, words) => (p.in_flight ? ` Its ${many(p.in_flight, "event")} in flight ${words}.` : "");
 const missed = (p) => (p.required ? " It is required: messages are refused as long as it does not serve." : "");
@@ -67,8 +67,8 @@ async function run(p, what, version) {
 	tell({ busy: true, title: `${title}: under way` });
 	try {
 		const after = await order(path, body?.(p, version));
-		const facts = [after?.state, known(after?.generation) && `generation ${after.generation}`, known(after?.pid) && `pid ${after.pid}`].filter(Boolean);
-		tell({ title: `${title}: done at ${clock(Date.now() / 1000)}`, detail: facts.length > 0 && `Now ${facts.join(", ")}.` });
+		const facts = joined(", ", after?.state, known(after?.pid) && `generation ${after.generation}, pid ${after.pid}`);
+		tell({ title: `${title}: done at ${clock(Date.now() / 1000)}`, detail: facts && `Now ${facts}.` });
 	} catch (problem) {
 		tell({ ...problem, bad: true, title: `${title}: ${problem.title || "it did not work"}` });
 	}
@@ -84,13 +84,13 @@ function ordersFor(p) {
 
 const orderButton = (name, what, version) => acting(wordOf(what), () => askOrder(name, what, version));
 
-// --- Head and tiles ------------------------------------------------------------------------
+// Head and tiles
 
 function stateLine(p) {
 	const running = known(p.pid);
-	const facts = [running && `generation ${p.generation}`, running && `pid ${p.pid}`, running && known(p.uptime_s) && `up ${span(p.uptime_s)}`, p.language, p.role,
-		known(p.priority) && `priority ${p.priority}`, p.dev && "runs from its source", p.external && "started from outside", p.required && "required"];
-	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts.filter(Boolean).join(" · ")} · `), h("span.mono.muted", (p.capabilities ?? []).join(", "))];
+	const facts = joined(" · ", running && `generation ${p.generation} · pid ${p.pid} · up ${span(p.uptime_s)}`, p.language, p.role, known(p.priority) && `priority ${p.priority}`,
+		p.dev && "runs from its source", p.external && "started from outside", p.required && "required");
+	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts} · `), h("span.mono.muted", (p.capabilities ?? []).join(", "))];
 }
 
 function whyBox(p) {
@@ -127,7 +127,7 @@ function tiles(p) {
 	].map(([key, ...value]) => h("div.panel.tile", h("p.k", key), h("p.v", value)));
 }
 
-// --- Passed over, crashes, versions --------------------------------------------------------
+// Passed over, crashes, versions
 
 function passedRow(item) {
 	const [key, , kind = "bad", words = ""] = EFFECTS.find(([effect]) => effect === item.effect) ?? [item.effect];
@@ -144,9 +144,9 @@ function crashItem(report) {
 }
 
 function versionItem(name, v) {
-	const words = [v.is_current ? (v.running ? "runs" : "current") : v.state, known(v.installed_at) && `installed ${day(v.installed_at)}`, v.digest && `${String(v.digest).slice(0, 15)}…`];
+	const words = joined(" · ", v.is_current && v.running ? "runs" : v.state, known(v.installed_at) && `installed ${day(v.installed_at)}`, v.digest && `${String(v.digest).slice(0, 15)}…`);
 	return h("li", h(`span.s-${v.is_current ? "ok" : "idle"}`, shape(v.is_current ? "running" : "stopped", 12)), h(v.is_current ? "b" : "span", v.version),
-		note(words.filter(Boolean).join(" · ")), !v.is_current && h("span.right", orderButton(name, "rollback", v.version)));
+		note(words), !v.is_current && h("span.right", orderButton(name, "rollback", v.version)));
 }
 
 function offers(name) {
@@ -166,7 +166,7 @@ function offers(name) {
 	return { node, look };
 }
 
-// --- The view ------------------------------------------------------------------------------
+// The view
 
 function unknown(problem) {
 	const [meant] = [problem.did_you_mean ?? []].flat();

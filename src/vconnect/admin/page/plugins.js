@@ -1,7 +1,7 @@
 // The view "Plugins": is anything wrong, what, and why.
 
 import {
-	NONE, badge, button, bytes, choices, clean, clock, h, known, latency, many, none, note, number, panel, percent,
+	NONE, badge, button, bytes, choices, clean, clock, h, joined, known, latency, many, none, note, number, panel, percent,
 	put, quoted, rate, say, shape, spark, table, time, tone, when,
 } from "./dom.js";
 import { enc, find, inTrouble, store } from "./live.js";
@@ -14,7 +14,7 @@ const dropped = (p) => p.dropped_last_minute ?? 0;
 export const fullness = (p) => (p.queue?.limit ? (p.queue.events ?? 0) / p.queue.limit : 0);
 const pressed = (p) => fullness(p) >= 0.8 || dropped(p) > 0;
 
-// --- Headline and answers ------------------------------------------------------------------
+// Headline and answers
 
 function headline() {
 	const { plugins } = store;
@@ -79,7 +79,7 @@ function answerCard({ question, p, tone: kind = "ok", mark, before, answer, evid
 		h("p.d", evidence), h("p.cmd", h("code", command)));
 }
 
-// --- The chain bar -------------------------------------------------------------------------
+// The chain bar
 
 function segment(step) {
 	const kind = !step.serving ? ".over" : find(step.plugin)?.is_slow ? ".slow" : "";
@@ -121,7 +121,7 @@ function chainBar() {
 	return { node, draw };
 }
 
-// --- The table -----------------------------------------------------------------------------
+// The table
 
 function whyTone(p) {
 	if (tone(p.shape) === "bad" || refused(p)) return "bad";
@@ -145,7 +145,7 @@ function makeRow({ name }) {
 		if (shown !== p.shape + p.state) put(state, badge(p.shape, p.state));
 		shown = p.shape + p.state;
 		say(version, p.version ?? "");
-		say(meta, [p.language, p.role, p.priority].filter((part) => known(part) && part !== "").join(" · "));
+		say(meta, joined(" · ", p.language, p.role, known(p.priority) && String(p.priority)));
 		say(why, p.code === "healthy" ? "" : p.why);
 		why.className = `why ${whyTone(p)}`;
 		reason.classList.toggle("bare", !why.textContent);
@@ -239,7 +239,7 @@ function pluginTable(filter) {
 	};
 }
 
-// --- What happened -------------------------------------------------------------------------
+// What happened
 
 function happening({ time: at, plugin, shape: mark, text }) {
 	// The host's text may begin with the name; it is not said twice.
@@ -275,7 +275,7 @@ function feed() {
 	return { node: panel("What happened", h("span.right", pause), entries), drawAll, add, toggle };
 }
 
-// --- The view ------------------------------------------------------------------------------
+// The view
 
 function empty() {
 	return h("section.panel.empty", { "aria-label": "No plugins yet" }, h("p.muted", "Make one, and run it from its source directory:"),
@@ -285,7 +285,7 @@ function empty() {
 // Style makes it wait for 150 ms: a fast host shows no gray rows at all.
 function loading() {
 	const cells = () => [1, 2, 3, 4].map(() => h("td", h("div")));
-	return h("section.panel.late", { "aria-label": "Loading" }, h("div.head", h("h2", "Plugins"), note("loading")),
+	return h("section.panel.late-rows", { "aria-label": "Loading" }, h("div.head", h("h2", "Plugins"), note("loading")),
 		h("table.skel", { "aria-hidden": "true" }, [1, 2, 3, 4, 5, 6].map(() => h("tr", cells()))));
 }
 

@@ -1,15 +1,16 @@
 // The views Console, Trace and Host.
 
 import {
-	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, many, none, note, number,
-	panel, problemBox, put, quoted, region, say, shape, spaced, span, table, time, when,
+	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
+	number, panel, problemBox, put, quoted, region, say, shape, spaced, span, table, time, when,
 } from "./dom.js";
 import { api, enc, find, look, mayOrder, order, store, workers } from "./live.js";
 
+const headline = (title, words) => h("div.headline", h("h1", { tabindex: -1 }, title), h("span.muted", words));
 const NOT_ASKED = ["passed_over", "not_asked"];
 const FAILED = ["error", "late", "lost", "bad_answer"];
 
-// --- Console -------------------------------------------------------------------------------
+// Console
 
 const STRING = '"(?:[^"\\\\\\x00-\\x1f]|\\\\(?:["\\\\/bfnrt]|u[\\da-fA-F]{4}))*"';
 const SCALAR = `${STRING}|-?(?:0|[1-9]\\d*)(?:\\.\\d+)?(?:[eE][+-]?\\d+)?|true|false|null`;
@@ -45,8 +46,7 @@ function readJson(text) {
 	} catch {
 		const at = faultAt(text);
 		const lines = text.slice(0, at).split("\n");
-		const rest = text.slice(at, at + 12).split("\n")[0];
-		return { at, wrong: `This is no JSON: line ${lines.length}, column ${lines.at(-1).length + 1}, ${rest ? `at ${rest}` : "it ends too early"}` };
+		return { at, wrong: `This is no JSON: line ${lines.length}, column ${lines.at(-1).length + 1}` };
 	}
 }
 
@@ -55,8 +55,8 @@ const kept = { event: "message.incoming", payload: JSON.stringify(EXAMPLE, null,
 
 function emitCommand({ event, payload, mode, plugin, timeout }) {
 	const { value, wrong } = readJson(payload);
-	return ["vconnect emit", quoted(event), `'${(wrong ? payload : JSON.stringify(value)).replaceAll("'", "'\\''")}'`,
-		mode === "broadcast" && "--mode broadcast", plugin && `--plugin ${quoted(plugin)}`, timeout && `--timeout ${timeout}`].filter(Boolean).join(" ");
+	return joined(" ", "vconnect emit", quoted(event), quoted(wrong ? payload : JSON.stringify(value)), mode === "broadcast" && "--mode broadcast",
+		plugin && `--plugin ${quoted(plugin)}`, timeout && `--timeout ${timeout}`);
 }
 
 function diffOf({ diff = [] }) {
@@ -90,9 +90,9 @@ function outcome({ answer, at }) {
 	const over = hops.filter((hop) => NOT_ASKED.includes(hop.outcome)).length;
 	const changes = hops.filter((hop) => hop.changed?.length).length;
 	const [head, reason] = verdict(answer);
-	const facts = [time(whole / 1000), `${hops.length - over} asked${over ? `, ${over} passed over` : ""}`, changes && `payload changed by ${changes}`, clock(at)];
+	const facts = joined(" · ", time(whole / 1000), joined(", ", `${hops.length - over} asked`, over && `${over} passed over`), changes && `payload changed by ${changes}`, clock(at));
 	const total = Math.max(whole, ...hops.map((hop) => (hop.began_ms ?? 0) + (hop.duration_ms ?? 0)), 0.001);
-	return [h("div.head", h("h2", "Outcome"), head, note(facts.filter(Boolean).join(" · "))), reason && h("p.pad.s-bad", reason),
+	return [h("div.head", h("h2", "Outcome"), head, note(facts)), reason && h("p.pad.s-bad", reason),
 		hops.length ? h("div.wf", { role: "list", "aria-label": "Plugins, in the order they were asked" }, hops.map((hop) => hopRow(hop, total))) : none("No plugin wants this event."),
 		h("details.pad", h("summary", "Show the payload and the results"), region("pre.words", "Payload and results", JSON.stringify({ payload, refusal, results }, null, 2)))];
 }
@@ -114,8 +114,7 @@ export function consoleView() {
 	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read }, field("Event", event), names, field("Payload", payload, error),
 		h("div.three", field("Mode", mode), field("Ask", only), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
 		h("p.refused-word.small.muted"), region("div.scroll.commandline", "The same as a command", command));
-	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Console"), h("span.muted", "sends a real event to the real plugins")),
-		h("div.two.cons", h("section.panel", { "aria-label": "Event to send" }, form), result));
+	const node = h("div", headline("Console", "sends a real event to the real plugins"), h("div.two.cons", h("section.panel", { "aria-label": "Event to send" }, form), result));
 	let stop = null;
 
 	function read() {
@@ -189,7 +188,7 @@ export function consoleView() {
 	return { node, title: "Console", on: { plugins }, begin, close: () => stop?.() };
 }
 
-// --- Trace ---------------------------------------------------------------------------------
+// Trace
 
 const MOST = 300;
 
@@ -204,8 +203,8 @@ function hopTag({ plugin, outcome: result, reason, duration_s: seconds, changed:
 	const over = NOT_ASKED.includes(result);
 	const bad = over || FAILED.includes(result);
 	const slow = !bad && seconds >= 0.05 && seconds > total / 2;
-	const words = [!over && known(seconds) && time(seconds), over ? reason || spaced(result) : result !== "ok" ? spaced(result) : fields?.length > 0 && "changed"];
-	return h(`span.hop${bad ? ".bad" : slow ? ".warn" : ""}`, (over || slow) && [shape(over ? "barred" : "starting", 9), " "], h("b", plugin), ` ${words.filter(Boolean).join(" ")}`);
+	const words = joined(" ", !over && known(seconds) && time(seconds), over ? reason || spaced(result) : result !== "ok" ? spaced(result) : fields?.length && "changed");
+	return h(`span.hop${bad ? ".bad" : slow ? ".warn" : ""}`, (over || slow) && [shape(over ? "barred" : "starting", 9), " "], h("b", plugin), ` ${words}`);
 }
 
 function payloadCell({ payload }, row) {
@@ -241,7 +240,7 @@ export function traceView() {
 	const frame = h("section.panel", { "aria-label": "Events" },
 		h("div.head.filters", label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
 		h("div.morebar", more), table("trace", ["Time", "Event", "Outcome", "#Total", "Who, in how long", "Payload"], body), nothing);
-	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Trace"), h("span.muted", "a sample of the events, and every one that was slow, failed or passed over")), frame);
+	const node = h("div", headline("Trace", "a sample of the events, and every one that was slow, failed or passed over"), frame);
 	const since = Date.now() / 1000;
 	let paused = null; // "button", or "scroll" while the reader is further down
 	let waiting = [];
@@ -250,8 +249,7 @@ export function traceView() {
 	let stop = () => {};
 
 	function take(t) {
-		const wanted = plugin.value.trim();
-		const fits = known(t.dropped) || ((!wanted || t.hops.some((hop) => hop.plugin.includes(wanted))) && t.duration_s * 1000 >= Number(slow.value));
+		const fits = known(t.dropped) || (t.duration_s * 1000 >= Number(slow.value) && (!plugin.value || t.hops.some((hop) => hop.plugin.includes(plugin.value))));
 		if (!fits || seen.has(t.id)) return;
 		if (known(t.id)) seen.add(t.id);
 		waiting = [...waiting, t].slice(-MOST);
@@ -289,8 +287,8 @@ export function traceView() {
 	}
 
 	async function load() {
-		const filters = Object.entries({ event: event.value.trim(), plugin: plugin.value.trim(), slow_ms: slow.value }).filter(([, value]) => value);
-		self.watch = { trace: true, event: event.value.trim(), slow_ms: slow.value };
+		const filters = Object.entries({ event: event.value, plugin: plugin.value, slow_ms: slow.value }).filter(([, value]) => value);
+		self.watch = { trace: true, event: event.value, slow_ms: slow.value };
 		changed(node, "rewatch");
 		seen = new Set();
 		waiting = [];
@@ -328,7 +326,7 @@ export function traceView() {
 	return self;
 }
 
-// --- Host ----------------------------------------------------------------------------------
+// Host
 
 function workerRow(w) {
 	const lag = latency();
@@ -357,8 +355,8 @@ export function hostView() {
 	const audit = h("ol.feed", { tabindex: 0, "aria-label": "Audit, newest first" });
 	const grid = table("workers", ["Worker", "State", "#Pid", "#Up", "#Lag p50 · p99", "#Plugins", "#Stalls", "#Memory"], workerBody);
 	[2, 3, 5, 6, 7].forEach((i) => grid.querySelectorAll("th")[i].classList.add("c-opt"));
-	const facts = h("span.muted");
-	const node = h("div", h("div.headline", h("h1", { tabindex: -1 }, "Host"), facts),
+	const facts = h("span");
+	const node = h("div", headline("Host", facts),
 		panel("Workers", count, region("div.scroll", "Table of workers", grid)),
 		h("div.two.even", panel("Doctor", [doctorNote, h("span.right", button("Check again", doctor))], doctorBody), panel("Who did what", note("audit"), audit)));
 	let entries = [];
@@ -375,8 +373,11 @@ export function hostView() {
 		say(doctorNote, "checking …");
 		try {
 			const { checks } = await api("doctor", { timeout: 60 });
-			const words = [["fail", "problem"], ["warn", "warning"]].map(([level, word]) => [checks.filter((c) => c.level === level).length, word]).filter(([n]) => n);
-			put(doctorNote, words.map(([n, word]) => many(n, word)).join(", ") || "all is well", " · same as ", h("code", "vconnect doctor"));
+			const count = (level, word) => {
+				const n = checks.filter((c) => c.level === level).length;
+				return n && many(n, word);
+			};
+			put(doctorNote, joined(", ", count("fail", "problem"), count("warn", "warning")) || "all is well", " · same as ", h("code", "vconnect doctor"));
 			put(doctorBody, h("ul.list", checks.map(check)));
 		} catch (problem) {
 			say(doctorNote, "");
@@ -391,7 +392,7 @@ export function hostView() {
 
 	function load() {
 		const { version, loop, plugin_dir: from, cgroup_problem: limits } = store.host;
-		say(facts, [`vconnect ${version}`, loop, from && `plugins from ${from}`, limits && `cgroup: ${limits}`].filter(Boolean).join(" · "));
+		say(facts, joined(" · ", `vconnect ${version}`, loop, from && `plugins from ${from}`, limits && `cgroup: ${limits}`));
 		loadWorkers();
 		api("audit").then(({ items }) => drawAudit(items), (problem) => put(audit, h("li.muted", problem.detail)));
 	}
