@@ -1,6 +1,6 @@
 // The frame: which view is open, the top bar, keys, theme, connection and session.
 
-import { NONE, button, clean, clock, h, joined, known, put, remember, remembered, say, shape, span, time } from "./dom.js";
+import { NONE, button, clean, clock, dialog, h, joined, known, put, remember, remembered, say, shape, span, step, time } from "./dom.js";
 import { begin, connect, inTrouble, logIn, look, mayOrder, on, store, tryNow, watch } from "./live.js";
 import { onResult, pluginView } from "./plugin.js";
 import { pluginsView } from "./plugins.js";
@@ -74,15 +74,15 @@ function sayFacts() {
 }
 
 let saidAt = 0;
-let next = "";
+let toSay = "";
 /** At most one sentence in ten seconds, and the newest. */
 function announce({ name, state }) {
-	next = `${name}: ${state}`;
+	toSay = `${name}: ${state}`;
 	setTimeout(() => {
-		if (!next || Date.now() - saidAt < 10000) return;
-		say(at("polite"), next);
+		if (!toSay || Date.now() - saidAt < 10000) return;
+		say(at("polite"), toSay);
 		saidAt = Date.now();
-		next = "";
+		toSay = "";
 	}, Math.max(0, saidAt + 10000 - Date.now()));
 }
 
@@ -104,10 +104,10 @@ function gate() {
 document.addEventListener("gate", gate);
 document.addEventListener("rewatch", () => watch(view.watch));
 
-onResult(({ title, detail, next: step, bad, busy }) => {
+onResult(({ title, detail, next, bad, busy }) => {
 	result.className = `outcome panel ${bad ? "bad" : busy ? "busy" : "good"}`;
 	result.hidden = false;
-	put(result, shape(bad ? "error" : busy ? "starting" : "running"), h("div.grow", h("b", title), detail && h("p", detail), step && h("p.small", h("b", "Next: "), step)),
+	put(result, shape(bad ? "error" : busy ? "starting" : "running"), h("div.grow", h("b", title), detail && h("p", detail), step(next)),
 		!busy && button("Close", () => { result.hidden = true; }, ".quiet"));
 	if (result.getBoundingClientRect().top < 0) result.scrollIntoView({ block: "center" });
 });
@@ -197,11 +197,8 @@ function help() {
 	const single = h("input", { type: "checkbox", id: "single", checked: remembered("keys", "on") === "on", change: () => remember("keys", single.checked ? "on" : "off") });
 	const groups = Object.entries(HELP).map(([title, keys]) => h("section", h("h3", title), h("dl.keylist", Object.entries(keys).map(([key, what]) =>
 		[h("dt", key.split(" ").map((k) => h("kbd", k))), h("dd", what)]))));
-	const dialog = h("dialog.wide", { "aria-labelledby": "help", close: () => dialog.remove() }, h("h2", { id: "help" }, "Keys and settings"), h("div.helpgrid", groups),
-		h("div.field.check", single, h("label", { for: "single" }, "Single-letter keys"), h("span.small.muted", "switch them off if they clash with your tools")),
-		h("div.acts", button("Switch theme", switchTheme), button("Close", () => dialog.close(), ".primary")));
-	document.body.append(dialog);
-	dialog.showModal();
+	const close = dialog(["Keys and settings"], h("div.helpgrid", groups), h("div.field.check", single, h("label", { for: "single" }, "Single-letter keys"), h("span.small.muted", "switch them off if they clash with your tools")),
+		h("div.acts", button("Switch theme", switchTheme), button("Close", () => close(), ".primary")));
 }
 
 const KEYS = { "/": () => view.filter?.focus(), t: switchTheme, "?": help };

@@ -28,11 +28,12 @@ function set(node, attributes) {
 	for (const [name, value] of Object.entries(attributes)) {
 		if (typeof value === "function") node.addEventListener(name, value);
 		else if (name === "value" || name === "checked") node[name] = value;
+		else if (name === "label") node.ariaLabel = clean(value);
 		else if (known(value) && value !== false) node.setAttribute(name, value === true ? "" : value);
 	}
 }
 
-/** h("p.small", {title: "…"}, "text", node): an element; functions in the object listen. */
+/** h("p.small", {title: "…"}, "text", node): functions in the object listen. */
 export function h(spec, ...parts) {
 	const [tag, ...classes] = spec.split(".");
 	const node = document.createElement(tag);
@@ -69,7 +70,7 @@ export const NONE = "–";
 export const known = (n) => n !== null && n !== undefined;
 const GAP = "\u00a0";
 const THOUSANDS = new Intl.NumberFormat("en-US");
-const small = (n) => n.toFixed(n < 9.95 ? 1 : 0);
+const short = (n) => n.toFixed(n < 9.95 ? 1 : 0);
 
 export const number = (n) => (known(n) ? THOUSANDS.format(n) : NONE);
 export const many = (n, one) => `${number(n)}${GAP}${one}${n === 1 ? "" : "s"}`;
@@ -79,33 +80,30 @@ export const spaced = (word) => String(word ?? "").replaceAll("_", " ");
 
 export function time(s) {
 	if (!known(s)) return NONE;
-	if (s < 0.0009995) return `${small(s * 1e6)}${GAP}µs`;
-	if (s < 0.9995) return `${small(s * 1e3)}${GAP}ms`;
-	return s < 99.95 ? `${small(s)}${GAP}s` : span(s);
+	if (s < 0.0009995) return `${short(s * 1e6)}${GAP}µs`;
+	if (s < 0.9995) return `${short(s * 1e3)}${GAP}ms`;
+	return s < 99.95 ? `${short(s)}${GAP}s` : span(s);
 }
 
 /** How long something lasts: 48 s, 26 min, 4 d 03 h. */
-export function span(seconds) {
-	if (!known(seconds)) return NONE;
-	const s = Math.max(0, Math.round(seconds));
-	const two = (n, unit) => String(Math.floor(n)).padStart(2, "0") + GAP + unit;
-	if (s < 60) return `${s}${GAP}s`;
-	if (s < 3600) return `${Math.floor(s / 60)}${GAP}min`;
-	if (s < 86400) return `${Math.floor(s / 3600)}${GAP}h${GAP}${two((s % 3600) / 60, "min")}`;
-	return `${Math.floor(s / 86400)}${GAP}d${GAP}${two((s % 86400) / 3600, "h")}`;
+export function span(s) {
+	if (!known(s)) return NONE;
+	const part = (n, unit, digits = 1) => String(Math.floor(n)).padStart(digits, "0") + GAP + unit;
+	if (s < 60) return part(s, "s");
+	if (s < 3600) return part(s / 60, "min");
+	if (s < 86400) return part(s / 3600, "h") + GAP + part((s / 60) % 60, "min", 2);
+	return part(s / 86400, "d") + GAP + part((s / 3600) % 24, "h", 2);
 }
 
 export function rate(n) {
-	if (!known(n)) return NONE;
 	if (n > 0 && n < 0.1) return `<${GAP}0.1`;
-	return number(n < 99.95 ? Math.round(n * 10) / 10 : Math.round(n));
+	return known(n) ? number(n < 99.95 ? Math.round(n * 10) / 10 : Math.round(n)) : NONE;
 }
 
 export function bytes(n) {
 	if (!known(n)) return NONE;
-	const at = n < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(n) / 10));
-	const value = n / 1024 ** at;
-	return `${value < 10 && at > 1 ? value.toFixed(1) : number(Math.round(value))}${GAP}${["B", "KiB", "MiB", "GiB", "TiB"][at]}`;
+	const at = n < 1024 ? 0 : Math.floor(Math.log2(n) / 10);
+	return `${short(n / 1024 ** at)}${GAP}${["B", "KiB", "MiB", "GiB", "TiB"][at]}`;
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -170,14 +168,14 @@ export function spark(width, height) {
 
 /** p50 · p99 above a bar on a logarithmic axis from 10 µs to 10 s. */
 export function latency() {
-	const [p50, p99, of] = [h("span.muted"), h("b"), h("span.of")];
+	const [p50, p99, of] = [h("span.muted"), h("b"), h("span")];
 	const bar = svg("rect", { class: "span", y: 2, height: 3, rx: 1.5 });
 	const dot = svg("circle", { class: "dot", cy: 3.5, r: 2.6 });
 	const axis = svg("rect", { class: "axis", y: 2.5, width: 98, height: 2, rx: 1 });
 	const node = h("span");
 	const parts = [h("span.nowrap", p50, h("span.muted", " · "), p99),
 		h("span.axisline", of, svg("svg", { width: 98, height: 7, "aria-hidden": "true" }, axis, bar, dot))];
-	const at = (seconds) => Math.min(95, Math.max(3, ((Math.log10(seconds * 1e6) - 1) / 6) * 98));
+	const at = (seconds) => Math.min(95, Math.max(3, (Math.log10(seconds || 1e-6) + 5) * 16.3));
 	function draw(value, kind = "") {
 		const there = known(value?.p99_s);
 		node.className = `lat t-${kind}`;
@@ -188,7 +186,7 @@ export function latency() {
 		p99.className = `s-${kind}`;
 		say(of, value.count < 100 ? `of ${number(value.count)}` : "");
 		node.title = `p50 and p99 of ${many(value.count, "answer")}`;
-		const left = at(value.p50_s || 1e-6);
+		const left = at(value.p50_s);
 		set(bar, { x: left, width: Math.max(3, at(value.p99_s) - left) });
 		set(dot, { cx: left });
 	}
@@ -200,7 +198,7 @@ export function latency() {
 export const note = (...parts) => h("span.muted.small", parts);
 export const none = (...parts) => h("p.none.muted", parts);
 export const list = (items, make, otherwise) => (items.length ? h("ul.list", items.map(make)) : none(otherwise));
-export const region = (spec, label, ...parts) => h(spec, { tabindex: 0, role: "region", "aria-label": label }, parts);
+export const region = (spec, label, ...parts) => h(spec, { tabindex: 0, role: "region", label }, parts);
 export const button = (word, click, kind = "") => h(`button${kind}`, { click }, word);
 
 /** A button that changes something: the frame switches it off without the role or the connection. */
@@ -210,7 +208,7 @@ export const acting = (word, click, kind = "") => h(`button${kind}`, { click, "d
 export const changed = (node, what = "gate") => node.dispatchEvent(new CustomEvent(what, { bubbles: true }));
 
 export function panel(title, head, ...body) {
-	return h("section.panel", { "aria-label": title }, h("div.head", h("h2", title), head), body);
+	return h("section.panel", { label: title }, h("div.head", h("h2", title), head), body);
 }
 
 /** A "#" before a heading: a column of numbers. */
@@ -230,9 +228,31 @@ export function choices(select, values, words = values) {
 	words.forEach((word, i) => say(select.options[i], word));
 }
 
+export const step = (next) => next && h("p.small", h("b", "Next: "), next);
+
 export function problemBox({ title, detail, next }, ...more) {
-	return h("div.problem", { role: "alert" }, badge("error", title || "It did not work"), h("p", detail),
-		next && h("p.small", h("b", "Next: "), next), more);
+	return h("div.problem", { role: "alert" }, badge("error", title || "It did not work"), h("p", detail), step(next), more);
+}
+
+export const search = (attributes) => h("input", { type: "search", spellcheck: "false", size: 13, ...attributes });
+
+/** A dialog with its title and what it says; it gives focus back. Returns how to close it. */
+export function dialog([title, ...words], ...parts) {
+	const before = document.activeElement;
+	const node = h("dialog", { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-words" }, h("h2", { id: "dialog-title" }, title), h("p", { id: "dialog-words" }, words), parts);
+	node.addEventListener("close", () => {
+		node.remove();
+		before.focus({ preventScroll: true });
+	});
+	document.body.append(node);
+	node.showModal();
+	return () => node.close();
+}
+
+/** Press: what a toggle says, and whether it is on. */
+export function press(toggle, on, word) {
+	say(toggle, word);
+	toggle.ariaPressed = Boolean(on);
 }
 
 /** What there is of the words. */

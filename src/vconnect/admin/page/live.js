@@ -1,6 +1,6 @@
 // The API, the stream, and what is known of the host. Views read `store` and listen.
 
-import { SLOTS, known } from "./dom.js";
+import { SLOTS, button, changed, every, known, problemBox, put } from "./dom.js";
 
 const BASE = new URL("api/", import.meta.url);
 const RETRY = [1, 2, 4, 8, 15];
@@ -70,6 +70,12 @@ export async function api(path, options) {
 	}
 }
 
+/** An answer, drawn at its place; or the problem, with a way out. */
+export const into = (place, path, draw, options) => api(path, options).then((answer) => {
+	put(place, draw(answer));
+	changed(place);
+}, (problem) => put(place, problemBox(problem, button("Try again", () => into(place, path, draw, options)))));
+
 export const order = (path, body, timeout = 150) => api(path, { method: "POST", body, timeout });
 
 /** Workers are asked by the host that served this page, whichever one the page shows. */
@@ -91,6 +97,8 @@ export function look(worker) {
 	store.history.clear();
 	connect();
 }
+
+export const whileShown = (seconds, act) => every(seconds, () => document.visibilityState === "visible" && store.link === "live" && act());
 
 // What the page knows
 
@@ -137,7 +145,7 @@ function takePassed({ items }) {
 const quietly = (promise, act) => promise.then(act, () => {});
 
 export function refresh() {
-	if (store.link === "live" && document.visibilityState === "visible") quietly(api("plugins"), (answer) => takePlugins(answer.plugins));
+	quietly(api("plugins"), (answer) => takePlugins(answer.plugins));
 }
 
 let refreshing = 0;
@@ -272,5 +280,5 @@ function onVisibility() {
 export function begin() {
 	document.addEventListener("visibilitychange", onVisibility);
 	setInterval(() => source && seconds() - heard > SILENCE && fail(), 5000);
-	setInterval(refresh, 10000);
+	whileShown(10, refresh);
 }

@@ -1,10 +1,10 @@
 // Orders to a plugin, each behind a dialog that names its effect; and the view of one plugin.
 
 import {
-	NONE, acting, badge, button, bytes, capital, changed, clock, day, every, h, joined, known, list, many, none, note, number, panel,
-	percent, problemBox, put, quoted, rate, region, say, shape, span, table, time, tone, when,
+	NONE, acting, badge, button, bytes, capital, changed, clock, day, dialog, h, joined, known, list, many, none, note, number,
+	panel, percent, problemBox, put, quoted, rate, region, say, shape, span, table, time, tone, when,
 } from "./dom.js";
-import { api, enc, find, mayOrder, order, refresh, store } from "./live.js";
+import { api, enc, find, into, mayOrder, order, refresh, store, whileShown } from "./live.js";
 import { configPanel, latencyPanel, logPanel } from "./panels.js";
 
 // Orders
@@ -40,24 +40,15 @@ export function askOrder(name, what, version) {
 	const { danger, effect } = ORDERS[what];
 	const typed = p.required && ["stop", "disable"].includes(what);
 	const field = h("input", { id: "ask-name", autocomplete: "off", spellcheck: "false", input: () => { go.disabled = field.value !== name; } });
-	const go = button(wordOf(what), () => close(true), danger ? ".danger" : ".primary");
+	const go = button(wordOf(what), () => {
+		close();
+		run(p, what, version);
+	}, danger ? ".danger" : ".primary");
 	go.disabled = typed;
-	const cancel = button("Cancel", () => close(false));
+	const cancel = button("Cancel", () => close());
 	const command = `vconnect ${what} ${quoted(name)}${version ? ` --to ${quoted(version)}` : ""}`;
-	const before = document.activeElement;
-	const dialog = h("dialog", { "aria-labelledby": "ask-title", "aria-describedby": "ask-effect" }, h("h2", { id: "ask-title" }, `${wordOf(what)} ${name}?`),
-		h("p", { id: "ask-effect" }, effect(p, version)), h("p.small.muted", "The audit log keeps who did it. Same as: ", h("code", command)),
+	const close = dialog([`${wordOf(what)} ${name}?`, effect(p, version)], h("p.small.muted", "The audit log keeps who did it. Same as: ", h("code", command)),
 		typed && h("p.field", h("label", { for: "ask-name" }, "It is required. Type its name to go on:"), field), h("div.acts", cancel, go));
-	dialog.addEventListener("close", () => {
-		dialog.remove();
-		before?.focus({ preventScroll: true });
-	});
-	function close(yes) {
-		dialog.close();
-		if (yes) run(p, what, version);
-	}
-	document.body.append(dialog);
-	dialog.showModal();
 	cancel.focus();
 }
 
@@ -96,9 +87,9 @@ function stateLine(p) {
 function whyBox(p) {
 	if (p.code === "healthy" && !p.also?.length) return null;
 	const kind = p.passed_over?.refused ? "bad" : tone(p.shape) === "ok" ? "warn" : tone(p.shape);
-	const part = (word, text, more) => text && h("p", h("b", `${word}: `), text, more);
-	return h(`section.panel.whybox.${kind}`, { "aria-label": "Why" }, part("Why", p.why, known(p.since) && h("span.small", " Since ", when(p.since), ".")),
-		part("Next", p.next), (p.also ?? []).map((one) => part("Also", one.cause)), h("p.small", h("code", `vconnect why ${quoted(p.name)}`)));
+	const part = (word, text, more) => text && h("p", h("b", word), text, more);
+	return h(`section.panel.whybox.${kind}`, { "aria-label": "Why" }, part("Why: ", p.why, known(p.since) && h("span.small", " Since ", when(p.since), ".")),
+		part("Next: ", p.next), (p.also ?? []).map((one) => part("Also: ", one.cause)), h("p.small", h("code", `vconnect why ${quoted(p.name)}`)));
 }
 
 const OUTCOMES = [["ok", "ok"], ["late", "late", "bad"], ["error", "errors", "bad"], ["lost", "lost", "bad"], ["bad_answer", "bad answers", "bad"], ["stopped", "stopped"], ["changed", "changed"], ["cancelled", "cancelled"]];
@@ -130,17 +121,16 @@ function tiles(p) {
 // Passed over, crashes, versions
 
 function passedRow(item) {
-	const [key, , kind = "bad", words = ""] = EFFECTS.find(([effect]) => effect === item.effect) ?? [item.effect];
-	return h("tr", h("td.nowrap", when(item.first)), h("td.mono", item.event), h("td.num", h("b", number(item.count))),
-		h("td", item.words || item.reason), h("td", h(`span.s-${kind}`, `${key}: ${words}`)));
+	const [, , kind = "bad", words = item.effect] = EFFECTS.find(([effect]) => effect === item.effect) ?? [];
+	return h("tr", h("td.nowrap", when(item.first)), h("td.mono", item.event), h("td.num", h("b", number(item.count))), h("td", item.words || item.reason), h(`td.s-${kind}`, words));
 }
 
-function crashItem(report) {
-	const flight = (report.in_flight ?? []).map((e) => `${e.event} ${String(e.digest ?? "").slice(0, 8)}`).join(", ");
+function crashItem({ at, reason, ran_for_s: ran, generation, in_flight: flight = [], stderr }) {
+	const events = flight.map((e) => `${e.event} ${String(e.digest ?? "").slice(0, 8)}`).join(", ");
 	return h("li", h("span.s-bad", shape("error", 12)), h("div.grow",
-		h("p", h("b", when(report.at)), ` ${report.reason}`, known(report.ran_for_s) && `, after ${span(report.ran_for_s)}`, known(report.generation) && ` (generation ${report.generation})`),
-		h("p.small.muted", flight ? `In flight: ${flight}` : "No event was in flight."),
-		h("details", h("summary", "Show its last words"), region("pre.words", "Last words", report.stderr?.join("\n") || "It printed nothing to stderr."))));
+		h("p", h("b", when(at)), ` ${joined(", ", reason, known(ran) && `after ${span(ran)}`, known(generation) && `generation ${generation}`)}`),
+		h("p.small.muted", events ? `In flight: ${events}` : "No event was in flight."),
+		h("details", h("summary", "Show its last words"), region("pre", "Last words", stderr?.join("\n") || "It printed nothing to stderr."))));
 }
 
 function versionItem(name, v) {
@@ -149,21 +139,9 @@ function versionItem(name, v) {
 		note(words), !v.is_current && h("span.right", orderButton(name, "rollback", v.version)));
 }
 
-function offers(name) {
-	const node = h("div", { role: "status" });
-	async function look() {
-		put(node, none("Looking …"));
-		try {
-			const [found] = (await order("outdated", { names: [name] })).plugins;
-			const { state, available, reason } = found ?? {};
-			put(node, state === "outdated" ? h("ul.list.first", h("li", shape("installed", 12), h("b", available), note("available"), h("span.right", orderButton(name, "upgrade"))))
-				: none(state === "current" ? "It is the newest." : reason || "Nobody knows of a newer one."));
-			changed(node);
-		} catch (problem) {
-			put(node, problemBox(problem));
-		}
-	}
-	return { node, look };
+function offer(name, { plugins: [{ state, available, reason } = {}] }) {
+	if (state === "outdated") return h("ul.list.first", h("li", shape("installed", 12), h("b", available), note("available"), h("span.right", orderButton(name, "upgrade"))));
+	return none(state === "current" ? "It is the newest." : reason || "Nobody knows of a newer one.");
 }
 
 // The view
@@ -174,19 +152,20 @@ function unknown(problem) {
 }
 
 export function pluginView(name, focusLog) {
+	const path = (rest) => `plugins/${enc(name)}/${rest}`;
 	const version = h("span.version.muted");
 	const title = h("h1", { tabindex: -1 }, name, " ", version);
-	const [state, acts, why, tileRow, trouble] = ["stateline", "acts", "x", "tiles", "x"].map((kind) => h(`div.${kind}`));
-	const offered = offers(name);
-	const [passed, crashes, versions] = [region("div.scroll", "Table of what passed it over"), h("div"), h("div")];
+	const [state, acts, why, tileRow, trouble, crashes, versions, offered] = ["stateline", "acts", "x", "tiles", "x", "x", "x", "x"].map((kind) => h(`div.${kind}`));
+	const passed = region("div.scroll", "Table of what passed it over");
 	const log = logPanel(name, () => {
 		self.watch = { logs: name, level: log.level.value };
 		changed(node, "rewatch");
 	});
 	const [latency, config] = [latencyPanel(), configPanel(name)];
+	const look = acting("Look for a newer one", () => into(offered, "outdated", (answer) => offer(name, answer), { method: "POST", body: { names: [name] }, timeout: 60 }));
 	const content = h("div", why, tileRow, h("div.two",
 		h("div.stack", log.node, panel("Passed over", note("last hour · also ", h("code", "vconnect tail --passed-over")), passed), panel("Crashes", null, crashes)),
-		h("div.stack", latency.node, config.node, panel("Versions", h("span.right", acting("Look for a newer one", offered.look)), versions, offered.node))));
+		h("div.stack", latency.node, config.node, panel("Versions", h("span.right", look), versions, offered))));
 	const crumb = h("p.small.crumb", h("a", { href: "#/" }, "Plugins"), h("span.muted", " / ", name));
 	const node = h("div", h("div.phead", h("div.grow", crumb, title, state), acts), trouble, content);
 	let drawn = "";
@@ -219,21 +198,17 @@ export function pluginView(name, focusLog) {
 		changed(node);
 	}
 
-	const load = (path, place, draw) => api(`plugins/${enc(name)}/${path}`).then((answer) => {
-		put(place, draw(answer));
-		changed(node);
-	}, (problem) => put(place, problemBox(problem)));
-	const loadPassed = () => load(`passed-over?since=${Math.floor(Date.now() / 1000 - 3600)}`, passed, ({ items }) =>
+	const loadPassed = () => into(passed, path(`passed-over?since=${Math.floor(Date.now() / 1000 - 3600)}`), ({ items }) =>
 		(items.length ? table("passed", ["Since", "Event", "#Count", "Why", "What became of it"], items.map(passedRow)) : none("Nothing passed it over.")));
 
 	function loadRest() {
-		load("crashes", crashes, ({ items }) => list(items, crashItem, "It has not crashed."));
-		load("versions", versions, (answer) => list(answer.versions, (v) => versionItem(name, v), "It runs from a directory: no versions are kept."));
+		into(crashes, path("crashes"), ({ items }) => list(items, crashItem, "It has not crashed."));
+		into(versions, path("versions"), (answer) => list(answer.versions, (v) => versionItem(name, v), "It runs from a directory: no versions are kept."));
 	}
 
 	async function loadStatus() {
 		try {
-			const { latency_by_event: rows, ...summary } = await api(`plugins/${enc(name)}/status`);
+			const { latency_by_event: rows, ...summary } = await api(path("status"));
 			Object.assign(find(name) ?? {}, summary);
 			latency.draw(rows ?? []);
 			put(trouble);
@@ -243,12 +218,15 @@ export function pluginView(name, focusLog) {
 			if (problem.status) put(trouble, unknown(problem));
 			content.hidden = problem.status === 404;
 		}
-		return !content.hidden;
 	}
 
 	async function begin() {
-		self.close = every(5, () => document.visibilityState === "visible" && store.link === "live" && loadStatus() && loadPassed());
-		if (!(await loadStatus())) return;
+		self.close = whileShown(5, () => {
+			loadStatus();
+			loadPassed();
+		});
+		await loadStatus();
+		if (content.hidden) return;
 		loadPassed();
 		loadRest();
 		config.load();
@@ -258,19 +236,15 @@ export function pluginView(name, focusLog) {
 
 	const neighbor = (by) => {
 		const names = store.plugins.map((p) => p.name);
-		location.hash = `#/plugins/${enc(names[(names.indexOf(name) + by + names.length) % names.length])}`;
+		location.hash = `#/plugins/${enc(names.at((names.indexOf(name) + by) % names.length))}`;
 	};
 	const self = {
-		node, begin, close() {}, filter: log.filter, watch: { logs: name, level: "info" }, title: name,
+		node, begin, filter: log.filter, watch: { logs: name, level: "info" }, title: name,
 		on: {
-			plugins: drawHead, metrics: drawHead, log: log.stream,
+			plugins: drawHead, metrics: drawHead, log: log.stream, snapshot: log.catchUp,
 			passed: (items) => items.some((i) => i.plugin === name) && loadPassed(),
 			dropped: (data) => data.topic?.startsWith("log") && log.tell(`${many(data.count, "line")} not shown: this browser is too slow`),
-			reborn() {
-				log.reborn();
-				log.tell("the host began anew");
-			},
-			snapshot: log.catchUp,
+			reborn: log.reborn,
 		},
 		keys: {
 			f: log.follow, ".": log.toggle, l: () => log.box.focus(), Home: () => log.end(true), End: () => log.end(false),

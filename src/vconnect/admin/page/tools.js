@@ -2,9 +2,9 @@
 
 import {
 	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
-	number, panel, problemBox, put, quoted, region, say, shape, spaced, span, table, time, when,
+	number, panel, press, problemBox, put, quoted, region, say, search, shape, spaced, span, table, time, when,
 } from "./dom.js";
-import { api, enc, find, look, mayOrder, order, store, workers } from "./live.js";
+import { api, enc, find, into, look, mayOrder, order, store, whileShown, workers } from "./live.js";
 
 const headline = (title, words) => h("div.headline", h("h1", { tabindex: -1 }, title), h("span.muted", words));
 const NOT_ASKED = ["passed_over", "not_asked"];
@@ -51,12 +51,12 @@ function readJson(text) {
 }
 
 const EXAMPLE = { message_id: "m-1042", from_uid: "ada", room_id: "lobby", content: "hola a todos, buy gold", message_type: 1 };
-const kept = { event: "message.incoming", payload: JSON.stringify(EXAMPLE, null, 2), mode: "chain", plugin: "", timeout: "", outcome: null };
+const kept = { event: "message.incoming", payload: JSON.stringify(EXAMPLE, null, 2), mode: "chain", timeout: "", outcome: null };
 
-function emitCommand({ event, payload, mode, plugin, timeout }) {
+function emitCommand({ event, payload, mode, timeout }) {
 	const { value, wrong } = readJson(payload);
 	return joined(" ", "vconnect emit", quoted(event), quoted(wrong ? payload : JSON.stringify(value)), mode === "broadcast" && "--mode broadcast",
-		plugin && `--plugin ${quoted(plugin)}`, timeout && `--timeout ${timeout}`);
+		timeout && `--timeout ${timeout}`);
 }
 
 function diffOf({ diff = [] }) {
@@ -93,8 +93,8 @@ function outcome({ answer, at }) {
 	const facts = joined(" · ", time(whole / 1000), joined(", ", `${hops.length - over} asked`, over && `${over} passed over`), changes && `payload changed by ${changes}`, clock(at));
 	const total = Math.max(whole, ...hops.map((hop) => (hop.began_ms ?? 0) + (hop.duration_ms ?? 0)), 0.001);
 	return [h("div.head", h("h2", "Outcome"), head, note(facts)), reason && h("p.pad.s-bad", reason),
-		hops.length ? h("div.wf", { role: "list", "aria-label": "Plugins, in the order they were asked" }, hops.map((hop) => hopRow(hop, total))) : none("No plugin wants this event."),
-		h("details.pad", h("summary", "Show the payload and the results"), region("pre.words", "Payload and results", JSON.stringify({ payload, refusal, results }, null, 2)))];
+		hops.length ? h("div.wf", { role: "list", label: "Plugins, in the order they were asked" }, hops.map((hop) => hopRow(hop, total))) : none("No plugin wants this event."),
+		h("details.pad", h("summary", "Show the payload and the results"), region("pre", "Payload and results", JSON.stringify({ payload, refusal, results }, null, 2)))];
 }
 
 export function consoleView() {
@@ -102,23 +102,24 @@ export function consoleView() {
 	const names = h("datalist", { id: "event-names" });
 	const event = h("input", { id: "c-event", list: "event-names", spellcheck: "false", value: kept.event });
 	const payload = h("textarea.code", { id: "c-payload", spellcheck: "false", rows: 9, "aria-describedby": "c-error", value: kept.payload });
-	const mode = h("select", { id: "c-mode" }, h("option", { value: "chain" }, "chain: one after the other"), h("option", { value: "broadcast" }, "broadcast: all at the same time"));
-	const only = h("select", { id: "c-plugin" });
+	const mode = h("select", { id: "c-mode" });
+	choices(mode, ["chain", "broadcast"], ["chain: one after the other", "broadcast: all at the same time"]);
 	const timeout = h("input", { id: "c-timeout", type: "number", min: 0.001, step: "any", placeholder: "as configured", value: kept.timeout });
 	const error = h("span.err.small", { id: "c-error" });
 	const command = h("code");
 	const copied = h("span.small.muted", { role: "status" });
 	const send = acting(["Send ", h("kbd.plain", "Ctrl Enter")], go, ".primary");
-	const result = h("section.panel", { "aria-label": "Outcome" });
+	const bare = (...parts) => put(result, h("div.head", h("h2", "Outcome")), parts);
+	const result = h("section.panel", { label: "Outcome" });
 	mode.value = kept.mode;
-	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read }, field("Event", event), names, field("Payload", payload, error),
-		h("div.three", field("Mode", mode), field("Ask", only), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
+	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read, keydown: (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && go() }, field("Event", event), names, field("Payload", payload, error),
+		h("div.three", field("Mode", mode), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
 		h("p.refused-word.small.muted"), region("div.scroll.commandline", "The same as a command", command));
-	const node = h("div", headline("Console", "sends a real event to the real plugins"), h("div.two.cons", h("section.panel", { "aria-label": "Event to send" }, form), result));
+	const node = h("div", headline("Console", "sends a real event to the real plugins"), h("div.two.cons", h("section.panel", { label: "Event to send" }, form), result));
 	let stop = null;
 
 	function read() {
-		Object.assign(kept, { event: event.value.trim(), payload: payload.value, mode: mode.value, plugin: only.value, timeout: timeout.value });
+		Object.assign(kept, { event: event.value.trim(), payload: payload.value, mode: mode.value, timeout: timeout.value });
 		say(command, emitCommand(kept));
 		complain("");
 		say(copied, "");
@@ -126,7 +127,7 @@ export function consoleView() {
 
 	function complain(text) {
 		say(error, text);
-		payload.setAttribute("aria-invalid", text !== "");
+		payload.ariaInvalid = text !== "";
 	}
 
 	async function copy() {
@@ -138,10 +139,10 @@ export function consoleView() {
 
 	function wait() {
 		const [bar, words, began] = [h("i"), h("p.muted"), Date.now()];
-		put(result, h("div.head", h("h2", "Outcome")), h("div.wf", words, h("div.track", bar)));
+		bare(h("div.wf", words, h("div.track", bar)));
 		const step = () => {
 			const seconds = (Date.now() - began) / 1000;
-			say(words, `waiting for ${kept.plugin || "the plugins"}, ${seconds.toFixed(1)} s`);
+			say(words, `waiting for the plugins, ${seconds.toFixed(1)} s`);
 			bar.style.width = `${100 - 100 * Math.exp(-seconds / 4)}%`;
 		};
 		step();
@@ -160,32 +161,21 @@ export function consoleView() {
 		const seconds = Number(kept.timeout) || undefined;
 		stop = wait();
 		try {
-			const body = { event: kept.event, payload: value, mode: kept.mode, plugin: kept.plugin || undefined, timeout: seconds, trace: true };
+			const body = { event: kept.event, payload: value, mode: kept.mode, timeout: seconds, trace: true };
 			kept.outcome = { answer: await order("events", body, (seconds ?? 30) + 60), at: Date.now() / 1000 };
-			draw();
+			put(result, outcome(kept.outcome));
 		} catch (problem) {
-			put(result, h("div.head", h("h2", "Outcome")), h("div.pad", problemBox(problem)));
+			bare(problemBox(problem));
 		}
 		stop();
 		stop = null;
 	}
 
-	function draw() {
-		put(result, kept.outcome ? outcome(kept.outcome) : [h("div.head", h("h2", "Outcome")), none("Nothing is sent yet. Each plugin's answer, its time, and what it changed will stand here.")]);
-	}
-
-	function plugins() {
-		const all = store.plugins.map((p) => p.name);
-		choices(only, ["", ...all], ["all that want it", ...all.map((name) => `${name} alone`)]);
-	}
-
-	form.addEventListener("keydown", (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && (e.preventDefault(), go()));
-	plugins();
-	only.value = kept.plugin;
 	read();
-	draw();
+	if (kept.outcome) put(result, outcome(kept.outcome));
+	else bare(none("Nothing is sent yet. Each plugin's answer, its time, and what it changed will stand here."));
 	const begin = () => api("events/names").then(({ items }) => put(names, items.map((value) => h("option", { value }))), () => {});
-	return { node, title: "Console", on: { plugins }, begin, close: () => stop?.() };
+	return { node, title: "Console", on: {}, begin, close: () => stop?.() };
 }
 
 // Trace
@@ -209,12 +199,12 @@ function hopTag({ plugin, outcome: result, reason, duration_s: seconds, changed:
 
 function payloadCell({ payload }, row) {
 	if (payload === undefined) return h("td.muted", "not kept");
-	const shown = h("tr.payload", h("td", { colspan: 6 }, region("pre.words", "Payload", JSON.stringify(payload, null, 2))));
+	const shown = h("tr.payload", h("td", { colspan: 6 }, region("pre", "Payload", JSON.stringify(payload, null, 2))));
 	const toggle = button("Show", () => {
 		if (shown.isConnected) shown.remove();
 		else row.after(shown);
 		say(toggle, shown.isConnected ? "Hide" : "Show");
-		toggle.setAttribute("aria-expanded", shown.isConnected);
+		toggle.ariaExpanded = shown.isConnected;
 	}, ".link");
 	return h("td", toggle);
 }
@@ -228,17 +218,18 @@ function traceRow(t) {
 }
 
 export function traceView() {
-	const event = h("input", { type: "search", id: "t-event", size: 14, placeholder: "message.*", spellcheck: "false" });
-	const plugin = h("input", { type: "search", id: "t-plugin", size: 12, spellcheck: "false" });
-	const slow = h("select", { id: "t-slow" }, ["", "10", "50", "100", "1000"].map((ms) => h("option", { value: ms }, ms ? time(ms / 1000) : "any time")));
+	const event = search({ id: "t-event", placeholder: "message.*" });
+	const plugin = search({ id: "t-plugin" });
+	const slow = h("select", { id: "t-slow" });
+	choices(slow, ["", "10", "50", "100", "1000"], ["any time", "10 ms", "50 ms", "100 ms", "1 s"]);
 	const pause = button("Pause", () => setPaused(paused ? null : "button"));
 	const hint = h("p.small.muted", { role: "status" }, "Payloads are hidden. To keep them is written to the audit log.");
 	const body = h("tbody");
 	const nothing = none();
 	const more = button("", () => setPaused(null), ".more");
 	const label = (text, node) => h("label", { for: node.id }, note(text), node);
-	const frame = h("section.panel", { "aria-label": "Events" },
-		h("div.head.filters", label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
+	const frame = h("section.panel", { label: "Events" },
+		h("div.head.filters", { input: typed }, label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
 		h("div.morebar", more), table("trace", ["Time", "Event", "Outcome", "#Total", "Who, in how long", "Payload"], body), nothing);
 	const node = h("div", headline("Trace", "a sample of the events, and every one that was slow, failed or passed over"), frame);
 	const since = Date.now() / 1000;
@@ -246,7 +237,7 @@ export function traceView() {
 	let waiting = [];
 	let seen = new Set();
 	let typing = 0;
-	let stop = () => {};
+	let stop = null;
 
 	function take(t) {
 		const fits = known(t.dropped) || (t.duration_s * 1000 >= Number(slow.value) && (!plugin.value || t.hops.some((hop) => hop.plugin.includes(plugin.value))));
@@ -272,8 +263,7 @@ export function traceView() {
 		if (!paused && waiting.length) flush();
 		more.hidden = !paused || !waiting.length;
 		say(more, `↑ ${many(waiting.length, "new event")} · show`);
-		say(pause, paused === "button" ? "Paused · go on" : "Pause");
-		pause.setAttribute("aria-pressed", paused === "button");
+		press(pause, paused === "button", paused === "button" ? "Paused · go on" : "Pause");
 	}
 
 	function setPaused(how) {
@@ -293,23 +283,21 @@ export function traceView() {
 		seen = new Set();
 		waiting = [];
 		put(body);
-		const { items, problem } = await api(`trace?${new URLSearchParams([["limit", 100], ...filters])}`).catch((error) => ({ items: [], problem: error }));
+		const { items, detail } = await api(`trace?${new URLSearchParams([["limit", 100], ...filters])}`).catch((problem) => ({ ...problem, items: [] }));
 		items.sort((a, b) => a.time - b.time).forEach(take);
 		flush();
-		if (problem && store.link === "live") put(body, h("tr", h("td", { colspan: 6 }, problemBox(problem))));
+		if (detail && store.link === "live") say(nothing, detail);
 	}
 
-	async function keepPayloads() {
-		const words = await order("trace/payloads", { seconds: 300 }).then(({ until }) => `Payloads of new events are kept until ${clock(until)}, and hidden until you ask for one.`, (problem) => problem.detail);
-		say(hint, words);
+	function keepPayloads() {
+		order("trace/payloads", { seconds: 300 }).then(({ until }) => say(hint, `Payloads of new events are kept until ${clock(until)}, and hidden until you ask for one.`), ({ detail }) => say(hint, detail));
 	}
 
-	for (const one of [event, plugin, slow]) {
-		one.addEventListener("input", () => {
-			clearTimeout(typing);
-			typing = setTimeout(load, 300);
-		});
+	function typed() {
+		clearTimeout(typing);
+		typing = setTimeout(load, 300);
 	}
+
 	const self = {
 		node, filter: event, watch: { trace: true }, title: "Trace", keys: { ".": () => pause.click() },
 		on: { trace: take, dropped: (data) => data.topic === "trace" && take({ dropped: data.count }) },
@@ -318,7 +306,7 @@ export function traceView() {
 			stop = every(0.25, tick);
 		},
 		close() {
-			stop();
+			stop?.();
 			clearTimeout(typing);
 		},
 	};
@@ -352,7 +340,7 @@ function deed({ time: at, who, via, order: what, plugin, result, ms }) {
 
 export function hostView() {
 	const [workerBody, doctorBody, count, doctorNote] = [h("tbody"), h("div"), note(), note()];
-	const audit = h("ol.feed", { tabindex: 0, "aria-label": "Audit, newest first" });
+	const audit = h("ol.feed", { tabindex: 0, label: "Audit, newest first" });
 	const grid = table("workers", ["Worker", "State", "#Pid", "#Up", "#Lag p50 · p99", "#Plugins", "#Stalls", "#Memory"], workerBody);
 	[2, 3, 5, 6, 7].forEach((i) => grid.querySelectorAll("th")[i].classList.add("c-opt"));
 	const facts = h("span");
@@ -360,47 +348,38 @@ export function hostView() {
 		panel("Workers", count, region("div.scroll", "Table of workers", grid)),
 		h("div.two.even", panel("Doctor", [doctorNote, h("span.right", button("Check again", doctor))], doctorBody), panel("Who did what", note("audit"), audit)));
 	let entries = [];
-	let stop = () => {};
+	let stop = null;
 
-	async function loadWorkers() {
-		const { items, problem } = await workers().catch((error) => ({ items: [], problem: error }));
-		if (problem && store.link !== "live") return;
-		say(count, problem ? problem.detail : number(items.length));
-		put(workerBody, items.map(workerRow));
+	function loadWorkers() {
+		// A row that has focus is not made anew.
+		if (!workerBody.contains(document.activeElement)) workers().then(({ items }) => put(workerBody, items.map(workerRow)), (problem) => say(count, problem.detail));
 	}
 
-	async function doctor() {
+	function doctor() {
 		say(doctorNote, "checking …");
-		try {
-			const { checks } = await api("doctor", { timeout: 60 });
-			const count = (level, word) => {
-				const n = checks.filter((c) => c.level === level).length;
-				return n && many(n, word);
-			};
-			put(doctorNote, joined(", ", count("fail", "problem"), count("warn", "warning")) || "all is well", " · same as ", h("code", "vconnect doctor"));
-			put(doctorBody, h("ul.list", checks.map(check)));
-		} catch (problem) {
-			say(doctorNote, "");
-			put(doctorBody, h("div.pad", problemBox(problem)));
-		}
+		into(doctorBody, "doctor", ({ checks }) => {
+			const [bad, poor] = ["fail", "warn"].map((level) => checks.filter((c) => c.level === level).length);
+			put(doctorNote, joined(", ", bad && many(bad, "problem"), poor && many(poor, "warning")) || "all is well", " · same as ", h("code", "vconnect doctor"));
+			return h("ul.list", checks.map(check));
+		}, { timeout: 60 });
 	}
 
-	function drawAudit(items) {
+	function deeds(items) {
 		entries = items.sort((a, b) => b.time - a.time).slice(0, 200);
-		put(audit, entries.length ? entries.map(deed) : h("li.muted", "Nobody has changed anything yet."));
+		return entries.length ? entries.map(deed) : h("li.muted", "Nobody has changed anything yet.");
 	}
 
 	function load() {
 		const { version, loop, plugin_dir: from, cgroup_problem: limits } = store.host;
 		say(facts, joined(" · ", `vconnect ${version}`, loop, from && `plugins from ${from}`, limits && `cgroup: ${limits}`));
 		loadWorkers();
-		api("audit").then(({ items }) => drawAudit(items), (problem) => put(audit, h("li.muted", problem.detail)));
+		into(audit, "audit", ({ items }) => deeds(items));
 	}
 
 	function begin() {
 		load();
 		doctor();
-		stop = every(5, () => document.visibilityState === "visible" && store.link === "live" && !workerBody.contains(document.activeElement) && loadWorkers());
+		stop = whileShown(5, loadWorkers);
 	}
-	return { node, title: "Host", keys: { d: doctor }, on: { snapshot: load, audit: (item) => drawAudit([item, ...entries]) }, begin, close: () => stop() };
+	return { node, title: "Host", keys: { d: doctor }, on: { snapshot: load, audit: (item) => put(audit, deeds([item, ...entries])) }, begin, close: () => stop?.() };
 }
