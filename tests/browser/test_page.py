@@ -244,6 +244,7 @@ async def test_keys_lead_everywhere(page: Page, page_url: str) -> None:
     await page.keyboard.press("[")
     await expect(page.get_by_role("heading", level=1)).to_contain_text(FILTER)
     await page.keyboard.press("u")
+    await expect(row(page, FILTER)).to_be_visible()
     await page.keyboard.press("/")
     await page.keyboard.type("translate")
     await expect(page.locator("table.plugins tbody tr:visible")).to_have_count(1)

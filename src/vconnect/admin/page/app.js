@@ -15,19 +15,10 @@ at("main").append(result, holder);
 
 let view = null;
 let shown = null;
-const places = new Map(); // where each view was scrolled to
-
-function decoded(text) {
-	try {
-		return decodeURIComponent(text);
-	} catch {
-		return text; // it names no plugin, and the view says so
-	}
-}
 
 function route(hash) {
-	const [, first, second] = hash.split("?")[0].split("/");
-	if (first === "plugins" && second) return pluginView(decoded(second), hash.endsWith("?log"));
+	const [, first, second] = hash.split(/[/?]/);
+	if (first === "plugins" && second) return pluginView(new URLSearchParams(`name=${second.replaceAll("+", "%2B")}`).get("name"), hash.endsWith("?log"));
 	return ({ console: consoleView, trace: traceView, host: hostView }[first] ?? pluginsView)();
 }
 
@@ -36,7 +27,6 @@ function show() {
 	if (hash.startsWith("#/login/")) return enter(hash.slice(8));
 	if (hash === shown) return;
 	const first = shown === null;
-	places.set(shown, scrollY);
 	shown = hash;
 	view?.close?.();
 	view = route(hash);
@@ -47,7 +37,7 @@ function show() {
 	drawLink();
 	if (store.loaded) started();
 	if (first) return;
-	scrollTo(0, places.get(hash) ?? 0);
+	scrollTo(0, 0);
 	if (!hash.endsWith("?log")) view.node.querySelector("h1").focus({ preventScroll: true });
 }
 
@@ -116,6 +106,7 @@ onResult(({ title, detail, next, bad, busy }) => {
 
 const banner = at("banner");
 const WORDS = { lost: "retrying", ended: "logged out", asleep: "paused" };
+const wordsOf = ({ detail, next }) => `${detail}. ${next ? `Next: ${next}` : ""}`;
 let counting = 0;
 let refusal = "";
 
@@ -126,7 +117,7 @@ function lostParts() {
 	count();
 	counting = setInterval(count, 250);
 	return [h("p", { role: "alert" }, h("b", loaded ? "Connection lost." : "No connection."), loaded && ` What you see is from ${clock(store.at)}.`,
-		problem?.status > 0 && ` This host answers ${problem.status}: ${problem.detail}. ${problem.next ? `Next: ${problem.next}.` : ""}`), left, button("Try now", tryNow, ".link")];
+		problem?.status > 0 && ` This host answers ${problem.status}: ${wordsOf(problem)}`), left, button("Try now", tryNow, ".link")];
 }
 
 function loginForm(heading) {
@@ -137,8 +128,8 @@ function loginForm(heading) {
 		event.preventDefault();
 		const problem = token.value && await logIn({ token: token.value.trim() }).then(() => "", (p) => p);
 		if (!problem) return;
-		say(error, `${problem.detail}. ${problem.next ?? ""}`);
-		token.setAttribute("aria-invalid", true);
+		say(error, wordsOf(problem));
+		token.ariaInvalid = true;
 		token.focus();
 	}
 	return h("form.login", { submit }, heading, h("label", { for: "token" }, "Token"), h("div.acts", token, h("button.primary", { type: "submit" }, "Log in")), error,
@@ -157,7 +148,7 @@ function drawLink() {
 		: worker && [h("p", `You look at another worker, ${store.host?.name ?? worker}.`), button("Back to the first", () => look(null), ".link")];
 	banner.hidden = !parts;
 	put(banner, parts);
-	if (ended && !loaded) put(holder, h("section.panel.loginbox", { "aria-label": "Log in" }, loginForm(h("h1", { tabindex: -1 }, "Log in"))));
+	if (ended && !loaded) put(holder, h("section.panel.loginbox", { label: "Log in" }, loginForm(h("h1", { tabindex: -1 }, "Log in"))));
 	else if (!view.node.isConnected) put(holder, view.node);
 	if (ended) at("token").focus();
 	sayFacts();
@@ -171,7 +162,7 @@ on("snapshot", started);
 async function enter(code) {
 	history.replaceState(null, "", shown ?? "#/");
 	await logIn({ code }).catch((problem) => {
-		refusal = `${problem.detail}. ${problem.next ?? ""}`;
+		refusal = wordsOf(problem);
 		connect();
 	});
 	show();

@@ -88,7 +88,7 @@ function whyBox(p) {
 	if (p.code === "healthy" && !p.also?.length) return null;
 	const kind = p.passed_over?.refused ? "bad" : tone(p.shape) === "ok" ? "warn" : tone(p.shape);
 	const part = (word, text, more) => text && h("p", h("b", word), text, more);
-	return h(`section.panel.whybox.${kind}`, { "aria-label": "Why" }, part("Why: ", p.why, known(p.since) && h("span.small", " Since ", when(p.since), ".")),
+	return h(`section.panel.whybox.${kind}`, { label: "Why" }, part("Why: ", p.why, known(p.since) && h("span.small", " Since ", when(p.since), ".")),
 		part("Next: ", p.next), (p.also ?? []).map((one) => part("Also: ", one.cause)), h("p.small", h("code", `vconnect why ${quoted(p.name)}`)));
 }
 
@@ -145,11 +145,6 @@ function offer(name, { plugins: [{ state, available, reason } = {}] }) {
 }
 
 // The view
-
-function unknown(problem) {
-	const [meant] = [problem.did_you_mean ?? []].flat();
-	return problemBox(problem, h("p", meant && ["Did you mean ", h("a", { href: `#/plugins/${enc(meant)}` }, meant), "? "], h("a", { href: "#/" }, "All plugins")));
-}
 
 export function pluginView(name, focusLog) {
 	const path = (rest) => `plugins/${enc(name)}/${rest}`;
@@ -215,7 +210,8 @@ export function pluginView(name, focusLog) {
 			content.hidden = false;
 			drawHead();
 		} catch (problem) {
-			if (problem.status) put(trouble, unknown(problem));
+			const [meant] = [problem.did_you_mean].flat();
+			if (problem.status) put(trouble, problemBox(problem, meant && h("p", "Did you mean ", h("a", { href: `#/plugins/${enc(meant)}` }, meant), "?")));
 			content.hidden = problem.status === 404;
 		}
 	}

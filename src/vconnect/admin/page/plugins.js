@@ -18,14 +18,11 @@ const pressed = (p) => fullness(p) >= 0.8 || dropped(p) > 0;
 
 function headline() {
 	const { plugins } = store;
-	const names = (those, one, more) => (those.length === 1 ? `${those[0].name} ${one}` : `${those.length} plugins ${more}`);
 	const down = plugins.filter(inTrouble).length;
-	const slow = plugins.filter((p) => p.is_slow);
-	const starting = plugins.filter((p) => p.shape === "starting");
-	const also = plugins.some(refused) ? ", and messages are refused" : slow.length ? `; ${names(slow, "is slow", "are slow")}` : "";
+	const [slow] = plugins.filter((p) => p.is_slow);
+	const also = plugins.some(refused) ? ", and messages are refused" : slow ? `; ${slow.name} is slow` : "";
 	if (!plugins.length) return "No plugins yet";
 	if (down) return `${down} of ${many(plugins.length, "plugin")} ${down === 1 ? "does" : "do"} not serve${also}`;
-	if (starting.length) return names(starting, "is starting", "are starting") + also;
 	return (plugins.every((p) => p.serving) ? "All plugins serve" : "All plugins serve that should") + also;
 }
 
@@ -43,8 +40,8 @@ function whyIsItSlow() {
 	const [p] = timed.filter((one) => one.is_slow).sort((a, b) => b.share - a.share);
 	if (!p) return { ...base, answer: "Nothing is", evidence: timed[0] ? `The slowest p99 is ${timed[0].name}'s: ${time(timed[0].latency.p99_s)}.` : "No event in the last minute." };
 	const { p50_s: p50, p99_s: p99, count } = p.latency;
-	const chain = store.chains.find((c) => c.steps.some((s) => s.plugin === p.name && s.share > 0));
-	const share = known(p.share) && [`${percent(p.share * 100)} of the time of `, chain ? h("span.mono", chain.event) : "its chain", "; "];
+	const event = store.chains.find((c) => c.steps.some((s) => s.plugin === p.name && s.share > 0))?.event;
+	const share = event && known(p.share) && [`${percent(p.share * 100)} of the time of `, h("span.mono", event), "; "];
 	return { ...base, p, tone: "warn", before: "p99 ", answer: time(p99), evidence: [share, `its median is ${time(p50)}, of ${many(count, "answer")}`] };
 }
 
@@ -53,8 +50,7 @@ function whatDoesNotRun(other) {
 	const down = store.plugins.filter(inTrouble);
 	const p = down.find((one) => one !== other) ?? down[0];
 	if (p) return { question, p, tone: "bad", mark: p.shape, answer: p.state, evidence: p.why, command: `vconnect why ${quoted(p.name)}` };
-	const stopped = store.plugins.filter((one) => !one.serving).length;
-	return { question, answer: "Nothing fails", evidence: stopped ? `${many(stopped, "plugin")} stopped or not started, as asked for.` : "Every plugin serves.", command: "vconnect list" };
+	return { question, answer: "Nothing fails", evidence: "Every plugin serves, or is stopped as asked for.", command: "vconnect list" };
 }
 
 function whatIsUnderPressure() {
@@ -163,10 +159,7 @@ function pluginTable(filter) {
 	const body = h("tbody", {
 		// Rows do not change places under the pointer: a click must hit what it meant.
 		pointerenter: (event) => { pointed = event.pointerType === "mouse"; },
-		pointerleave() {
-			pointed = false;
-			draw();
-		},
+		pointerleave: () => { pointed = false; },
 		focusin: (event) => select(event.target.closest("tr").dataset.name),
 	});
 	const nothing = none("No plugin has that in its name, state or reason.");
@@ -272,15 +265,14 @@ function loading() {
 		h("table.skel", { "aria-hidden": "true" }, [1, 2, 3, 4, 5, 6].map(() => h("tr", cells()))));
 }
 
-const KEYS = [["/", "filter"], ["j", "k", "move"], ["Enter", "open"], ["l", "log"], ["r", "restart"], [".", "pause"], ["?", "all keys"]];
-
 export function pluginsView() {
 	const title = h("h1", { tabindex: -1 }, "Plugins");
 	const until = h("span.muted");
 	const cards = h("section.answers", { label: "Answers" });
 	const filter = search({ placeholder: "Filter ( / )", label: "Filter plugins" });
 	const [chain, plugins, happened] = [chainBar(), pluginTable(filter), feed()];
-	const keys = h("p.keys", KEYS.map((group) => h("span", group.slice(0, -1).map((key) => h("kbd", key)), group.at(-1))));
+	const keys = h("p.keys", ["/ filter", "j k move", "Enter open", "l log", "r restart", ". pause", "? all keys"].map((words) =>
+		h("span", words.split(" ").map((word) => (/^(.|Enter)$/.test(word) ? h("kbd", word) : `${word} `)))));
 	const content = h("div");
 	const full = [cards, chain.node, h("div.grid", plugins.node, happened.node), keys];
 	let said = "";
