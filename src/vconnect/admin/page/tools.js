@@ -1,7 +1,7 @@
 // The views Console, Trace and Host.
 
 import {
-	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
+	acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
 	number, panel, press, problemBox, put, quoted, region, say, search, shape, spaced, span, table, time, when,
 } from "./dom.js";
 import { api, enc, find, into, look, mayOrder, order, store, whileShown, workers } from "./live.js";
