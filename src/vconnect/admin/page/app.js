@@ -106,7 +106,7 @@ onResult(({ title, detail, next, bad, busy }) => {
 
 const banner = at("banner");
 const WORDS = { lost: "retrying", ended: "logged out", asleep: "paused" };
-const wordsOf = ({ detail, next }) => `${detail}. ${next ? `Next: ${next}` : ""}`;
+const wordsOf = ({ detail, next }) => `${detail}. ${next ? `Next: ${next}.` : ""}`;
 let counting = 0;
 let refusal = "";
 

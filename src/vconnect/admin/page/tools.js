@@ -75,7 +75,7 @@ function hopRow(hop, total) {
 	bar.style.width = `${over ? 4 : Math.min(100 - left, Math.max(0.6, (ms / total) * 100))}%`;
 	return h("div.wrow", { role: "listitem" }, find(plugin) ? h("a.name", { href: `#/plugins/${enc(plugin)}` }, plugin) : h("b", plugin),
 		h("div.track", { "aria-hidden": "true" }, bar), h("span.num", over ? "not asked" : time(ms / 1000)),
-		h("div.ans", h(`span.s-${kind}`, reason ? `${spaced(outcome)}: ${reason}` : outcome === "ok" ? "ok: no change" : spaced(outcome)), diffOf(hop),
+		h("div.ans", h(kind === "bad" ? "span.s-bad" : "span", reason ? `${spaced(outcome)}: ${reason}` : outcome === "ok" ? "ok: no change" : spaced(outcome)), diffOf(hop),
 			hop.refused?.length > 0 && h("span", "tried to change ", h("span.mono", hop.refused.join(", ")), ": refused, it is protected")));
 }
 
