@@ -1,6 +1,6 @@
 """A browser for the tests of the dashboard page, and the stage they play on.
 
-The stage serves the page with nine plugins, some of them broken, and lets a test make things happen.
+The stage serves the page with nine plugins, some of them broken, and makes things happen.
 ``VCONNECT_STAGE`` names its address. Without it, or without Playwright or Chromium, the tests fail:
 a page that nobody looked at is not tested.
 """
@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-CHROMIUM = os.environ.get("VCONNECT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM = (
+    os.environ.get("VCONNECT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,7 +33,9 @@ ARGUMENTS = [
 # Reports of the content security policy, and what scripts of strings would have done.
 WATCH = """
 window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + " " + event.blockedURI));
+document.addEventListener("securitypolicyviolation", (event) => {
+    violations.push(event.violatedDirective + " " + event.blockedURI);
+});
 window.alert = () => violations.push("alert");
 """
 
@@ -48,7 +52,9 @@ class Stage:
             json.dumps({"do": what, **more}).encode(),
             {"Content-Type": "application/json"},
         )
-        return await asyncio.to_thread(lambda: json.load(urllib.request.urlopen(request, timeout=10)))
+        return await asyncio.to_thread(
+            lambda: json.load(urllib.request.urlopen(request, timeout=10))
+        )
 
     async def begin(self) -> None:
         await self.do("up")
@@ -104,7 +110,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def open_page(browser: Browser, **options: Any) -> Page:
-    context: BrowserContext = await browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+    context: BrowserContext = await browser.new_context(
+        **{"viewport": {"width": 1440, "height": 900}, **options}
+    )
     await context.add_init_script(WATCH)
     page = await context.new_page()
     page.set_default_timeout(8000)
@@ -115,7 +123,8 @@ async def open_page(browser: Browser, **options: Any) -> Page:
         lambda message: (
             page.complaints.append(message.text)  # type: ignore[attr-defined]
             # A lost connection is told by the browser itself; everything else is ours.
-            if message.type in ("error", "warning") and "Failed to load resource" not in message.text
+            if message.type in ("error", "warning")
+            and "Failed to load resource" not in message.text
             else None
         ),
     )

@@ -29,17 +29,23 @@ async def test_says_what_is_wrong_and_where(page: Page, page_url: str) -> None:
     await expect(row(page, FILTER).locator(".shape")).to_have_count(1)
     await expect(row(page, "geoip")).to_contain_text("Stopped")
     # What is not known is not zero.
-    await expect(row(page, "geoip").locator(".c-lat")).to_have_text("–")
+    await expect(row(page, "geoip").locator(".c-lat")).to_have_text("\N{EN DASH}")
     await expect(page.locator(".answer")).to_have_count(4)
-    await expect(page.locator(".answer").first).to_contain_text(re.compile(r"word-filter: 21\d refused"))
+    await expect(page.locator(".answer").first).to_contain_text(
+        re.compile(r"word-filter: 21\d refused")
+    )
     await expect(page.locator(".seg.over")).to_contain_text("word-filter")
     assert await page.locator("table.plugins tbody tr").first.get_attribute("data-name") == FILTER
 
 
-async def test_gray_rows_come_late_and_a_problem_is_told(page: Page, page_url: str, stage: Stage) -> None:
+async def test_gray_rows_come_late_and_a_problem_is_told(
+    page: Page, page_url: str, stage: Stage
+) -> None:
     await stage.go_away()
     await page.goto(page_url)
-    await expect(page.locator("#banner")).to_contain_text("This host answers 503: the host is stopping")
+    await expect(page.locator("#banner")).to_contain_text(
+        "This host answers 503: the host is stopping"
+    )
     await expect(page.locator("table.skel tr")).to_have_count(6)
     await stage.come_back()
     await page.get_by_role("button", name="Try now").click()
@@ -129,7 +135,9 @@ async def test_configuration_is_refused_at_its_field(page: Page, page_url: str) 
     await expect(page.get_by_label("max_length")).to_have_value("12")
 
 
-async def test_view_role_is_told_why_it_cannot_change(page: Page, page_url: str, stage: Stage) -> None:
+async def test_view_role_is_told_why_it_cannot_change(
+    page: Page, page_url: str, stage: Stage
+) -> None:
     await stage.role("view")
     await page.goto(f"{page_url}#/plugins/{FILTER}")
     await expect(page.get_by_role("button", name="Restart")).to_be_disabled()
@@ -146,9 +154,13 @@ async def test_console_shows_what_each_plugin_did(page: Page, page_url: str) -> 
     outcome = page.get_by_role("region", name="Outcome")
     await expect(outcome).to_contain_text("4 asked, 1 passed over · payload changed by 2")
     await expect(outcome.locator(".wrow")).to_have_count(5)
-    await expect(outcome.locator(".diff .p").first).to_contain_text('content: "hola a todos, *** ****"')
+    await expect(outcome.locator(".diff .p").first).to_contain_text(
+        'content: "hola a todos, *** ****"'
+    )
     await expect(outcome).to_contain_text("tried to change from_uid: refused, it is protected")
-    await expect(page.locator(".commandline")).to_contain_text("vconnect emit message.incoming '{\"content\":\"hola a todos, buy gold\"}'")
+    await expect(page.locator(".commandline")).to_contain_text(
+        'vconnect emit message.incoming \'{"content":"hola a todos, buy gold"}\''
+    )
 
 
 async def test_trace_is_live_and_hides_payloads(page: Page, page_url: str, stage: Stage) -> None:
@@ -190,7 +202,11 @@ async def test_session_ends_and_the_view_is_kept(page: Page, page_url: str) -> N
     await expect(page.get_by_role("heading", name="Doctor")).to_be_visible()
 
     async def refuse(route):
-        await route.fulfill(status=401, content_type="application/problem+json", body='{"code": "session_ended", "detail": "it ended"}')
+        await route.fulfill(
+            status=401,
+            content_type="application/problem+json",
+            body='{"code": "session_ended", "detail": "it ended"}',
+        )
 
     await page.route("**/api/doctor", refuse)
     await page.keyboard.press("d")
@@ -257,7 +273,9 @@ async def test_keys_lead_everywhere(page: Page, page_url: str) -> None:
     assert await page.evaluate("document.documentElement.dataset.theme ?? null") is None
 
 
-async def test_narrow_screens_never_scroll_sideways(browser: Browser, page_url: str, stage: Stage) -> None:
+async def test_narrow_screens_never_scroll_sideways(
+    browser: Browser, page_url: str, stage: Stage
+) -> None:
     await stage.hostile()
     for width in (390, 320):
         page = await open_page(browser, viewport={"width": width, "height": 800})
@@ -269,7 +287,9 @@ async def test_narrow_screens_never_scroll_sideways(browser: Browser, page_url: 
         await page.context.close()
 
 
-async def test_dark_theme_follows_the_system_and_is_remembered(browser: Browser, page_url: str, stage: Stage) -> None:
+async def test_dark_theme_follows_the_system_and_is_remembered(
+    browser: Browser, page_url: str, stage: Stage
+) -> None:
     page = await open_page(browser, color_scheme="dark")
     await page.goto(page_url)
     ground = "getComputedStyle(document.body.parentElement).backgroundColor"

@@ -112,7 +112,8 @@ export function consoleView() {
 	const bare = (...parts) => put(result, h("div.head", h("h2", "Outcome")), parts);
 	const result = h("section.panel", { label: "Outcome" });
 	mode.value = kept.mode;
-	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read, keydown: (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && go() }, field("Event", event), names, field("Payload", payload, error),
+	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read, keydown: (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && go() },
+		field("Event", event), names, field("Payload", payload, error),
 		h("div.three", field("Mode", mode), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
 		h("p.refused-word.small.muted"), region("div.scroll.commandline", "The same as a command", command));
 	const node = h("div", headline("Console", "sends a real event to the real plugins"), h("div.two.cons", h("section.panel", { label: "Event to send" }, form), result));
@@ -229,7 +230,8 @@ export function traceView() {
 	const more = button("", () => setPaused(null), ".more");
 	const label = (text, node) => h("label", { for: node.id }, note(text), node);
 	const frame = h("section.panel", { label: "Events" },
-		h("div.head.filters", { input: typed }, label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
+		h("div.head.filters", { input: typed }, label("Event", event), label("Plugin", plugin), label("At least", slow),
+			h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
 		h("div.morebar", more), table("trace", ["Time", "Event", "Outcome", "#Total", "Who, in how long", "Payload"], body), nothing);
 	const node = h("div", headline("Trace", "a sample of the events, and every one that was slow, failed or passed over"), frame);
 	const since = Date.now() / 1000;
@@ -352,7 +354,8 @@ export function hostView() {
 
 	function loadWorkers() {
 		// A row that has focus is not made anew.
-		if (!workerBody.contains(document.activeElement)) workers().then(({ items }) => put(workerBody, items.map(workerRow)), (problem) => say(count, problem.detail));
+		if (workerBody.contains(document.activeElement)) return;
+		workers().then(({ items }) => put(workerBody, items.map(workerRow)), (problem) => say(count, problem.detail));
 	}
 
 	function doctor() {
