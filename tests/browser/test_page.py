@@ -199,7 +199,7 @@ async def test_connection_lost_and_back(page: Page, page_url: str, stage: Stage)
 
 async def test_session_ends_and_the_view_is_kept(page: Page, page_url: str) -> None:
     await page.goto(f"{page_url}#/host")
-    await expect(page.get_by_role("heading", name="Doctor")).to_be_visible()
+    await expect(page.get_by_text("1 problem, 1 warning")).to_be_visible()
 
     async def refuse(route):
         await route.fulfill(
