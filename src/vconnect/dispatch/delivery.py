@@ -322,6 +322,7 @@ def count_for_another(step: Step, error: PluginError) -> None:
 def _tally(step: Step, error: PluginError, *, raises: bool) -> bool:
     """Add a failure to the plugin's counters, and return whether the event was sent."""
     plugin = step.plugin
+    plugin.on_failure(step.event, error)
     if isinstance(error, NotAskedError | PluginOverloadedError):
         effect = _effect(step, raises=raises)
         plugin.passed_over.add(step.row.event, reason_of(error), effect)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, gather
 from asyncio import timeout as asyncio_timeout
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from math import inf
 from time import monotonic
 from typing import Any
@@ -317,6 +317,14 @@ class Dispatcher:
         if watched is not None:
             target.crashes.answered(watched.classic_frame)
         return data
+
+    def watch_failures(self, watcher: Callable[[str, PluginError], None] | None) -> None:
+        """Call somebody with the event and the error of each failure, or nobody any more."""
+        self._registry.on_failure = watcher
+
+    def plugins(self) -> Iterator[PluginRuntime]:
+        """Iterate over the plugins."""
+        return iter(self._registry)
 
     def forget_policies(self) -> None:
         """Look up the events' timeouts anew: the settings have changed."""

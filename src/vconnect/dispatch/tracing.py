@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,15 @@ from vconnect.errors import NotAskedError, PluginError, PluginOverloadedError
 from vconnect.names import canonical_name
 from vconnect.plugins.latency import outcome_of
 from vconnect.seeing.trace import Hop, Traces
+from vconnect.wire._latency import Row
 
 from .dispatcher import Dispatcher
 from .results import Outcome, PluginResult
 from .spans import Spans
+
+# So many events of a slot are traced as a whole; then the methods are uncovered until the next.
+_PER_SLOT = 20
+SLOT_S = 0.1
 
 _COVERED = ("emit", "broadcast", "request", "request_result", "notify")
 
@@ -46,25 +52,76 @@ class Tracing:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._is_watched = False
+        self._is_covered = False
+        self._in_slot = 0
+        self._timer: asyncio.TimerHandle | None = None
+        #: Called when other methods are the dispatcher's.
+        self.on_cover: Callable[[], None] = _nobody_listens
         self.spans: Spans | None = None
 
     def switch(self, *, is_on: bool) -> None:
         """Begin or end to make traces."""
         self._is_watched = is_on
-        self._cover()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._dispatcher.watch_failures(self._failed_alone if is_on else None)
+        if is_on:
+            self._next_slot()
+        else:
+            self._cover(is_on=False)
+            self._watch_slow(-1.0)
 
     def trace_with(self, spans: Spans | None) -> None:
         """Make spans from now on, or no more."""
         self.spans = spans
-        self._cover()
+        self._cover(is_on=self._is_covered)
 
-    def _cover(self) -> None:
+    def _next_slot(self) -> None:
+        """Trace the first events of the next tenth of a second."""
+        self._timer = asyncio.get_running_loop().call_later(SLOT_S, self._next_slot)
+        if not self._is_covered:
+            self._take_slow()
+            self._watch_slow(-1.0)
+        self._in_slot = 0
+        self._cover(is_on=True)
+
+    def _rest(self) -> None:
+        """Trace no more until the next slot, but what is slow or fails."""
+        self._cover(is_on=False)
+        self._watch_slow(self.traces.slow_s)
+
+    def _cover(self, *, is_on: bool) -> None:
+        self._is_covered = is_on
         covers = vars(self._dispatcher)
         for name in _COVERED:
-            if self._is_watched or self.spans is not None:
+            if is_on or self.spans is not None:
                 covers[name] = getattr(self, f"_{name}")
             else:
                 covers.pop(name, None)
+        self.on_cover()
+
+    def _watch_slow(self, seconds: float) -> None:
+        for _, row in self._rows():
+            row.watch_slow(seconds)
+
+    def _take_slow(self) -> None:
+        """Make traces of what was slow in the meantime."""
+        for plugin, row in self._rows():
+            for seconds in row.take_slow():
+                hop = Hop(plugin=plugin, outcome="ok", reason="", duration_s=seconds)
+                self.traces.add(row.event, "request", "passed", seconds, (hop,), None)
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        for plugin in self._dispatcher.plugins():
+            for row in plugin.rows.all():
+                yield plugin.name, row
+
+    def _failed_alone(self, event: str, error: PluginError) -> None:
+        """Trace a failure of an event that is not traced as a whole."""
+        if not self._is_covered:
+            hop = _failed_hop(error, 0.0)
+            self.traces.add(event, "request", "failed", 0.0, (hop,), None)
 
     async def _emit(self, event: str, payload: Any, **options: Any) -> Outcome:
         return await self._whole("chain", Dispatcher.emit, event, payload, options)
@@ -134,8 +191,11 @@ class Tracing:
             took = time.monotonic() - began
             if span is not None and self.spans is not None:
                 self.spans.end(span, event, noted.outcome, noted.hops, came)
-            if self._is_watched:
+            if self._is_watched and self._is_covered:
                 self.traces.add(event, mode, noted.outcome, took, noted.hops, payload)
+                self._in_slot += 1
+                if self._in_slot >= _PER_SLOT:
+                    self._rest()
 
 
 class _Noted:
@@ -145,6 +205,10 @@ class _Noted:
         self.traceparent = traceparent
         self.outcome = "passed"
         self.hops: tuple[Hop, ...] = ()
+
+
+def _nobody_listens() -> None:
+    """Do nothing."""
 
 
 def _failed_hop(error: PluginError, took: float) -> Hop:

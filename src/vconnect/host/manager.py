@@ -128,6 +128,7 @@ class PluginRuntimeManager(Orders):
         self.overview = Overview(self._registry, lambda: live.now.slow_ms / 1000)
         super().__init__(Dispatcher(self._registry, settings.max_frame_bytes))
         self._tracing = Tracing(self._dispatcher)
+        self._tracing.on_cover = self._bind_sending
         #: Traces of single events, made while somebody watches.
         self.traces = self._tracing.traces = Traces(
             lambda: live.now.slow_ms / 1000, self._switch_tracing
@@ -501,11 +502,9 @@ class PluginRuntimeManager(Orders):
             ConfigError: OpenTelemetry is not installed.
         """
         self._tracing.trace_with(Spans(provider))
-        self._bind_sending()
 
     def _switch_tracing(self, is_on: bool) -> None:
         self._tracing.switch(is_on=is_on)
-        self._bind_sending()
 
     def _follow(self, settings: Settings) -> None:
         """Bring settings into force, with everything that needs no plugin."""

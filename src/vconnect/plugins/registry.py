@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from vconnect.errors import ManifestError, PluginStartError, UnknownPluginError
+from vconnect.errors import ManifestError, PluginError, PluginStartError, UnknownPluginError
 from vconnect.names import NameCache, canonical_name
 from vconnect.order import Position, chain_order, find_cycle
 from vconnect.packages.manifest import Manifest
@@ -44,6 +44,7 @@ class Registry:
         by_spelling: The results of `get`, in one lookup for a name that was used before.
         policies: The policy of each event.
         chains: How long whole chains took.
+        on_failure: Called with the event and the error of each failure, while somebody watches.
         absent: What passed over plugins that are required and not there, by name.
     """
 
@@ -53,6 +54,7 @@ class Registry:
         is_named: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._is_named = is_named
+        self.on_failure: Callable[[str, PluginError], None] | None = None
         # The application names them, not a plugin.
         self.chains = Rows(str)
         self.absent: defaultdict[str, PassedOver] = defaultdict(PassedOver)
@@ -77,7 +79,12 @@ class Registry:
         plugin.on_change = self._reroute
         plugin.meant_by = self.meant_by
         plugin.is_named = self._is_named
+        plugin.on_failure = self._tell_failure
         self._rename()
+
+    def _tell_failure(self, event: str, error: PluginError) -> None:
+        if self.on_failure is not None:
+            self.on_failure(event, error)
 
     def remove(self, plugin: PluginRuntime) -> None:
         """Remove a plugin that is no longer on disk and has no session."""

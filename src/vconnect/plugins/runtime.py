@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from vconnect.errors import PluginError
 from vconnect.logs.plugin_log import PluginLog
 from vconnect.names import LOG_LEVELS, LogLevel, canonical_name, capability_matches
 from vconnect.order import Position
@@ -113,6 +114,7 @@ class PluginRuntime:
         on_change: Called when something that a route depends on has changed; set by the registry.
         meant_by: Returns the plugin that a name means; set by the registry.
         is_named: Returns whether a table of the settings is for exactly this event; set likewise.
+        on_failure: Called with the event and the error of each failure; set likewise.
         rows: How long its events took, and what became of them.
         passed_over: Events that were not sent to it although it wants them.
         process: The process that serves, or ``None``.
@@ -158,6 +160,7 @@ class PluginRuntime:
         self.has_timeouts = _has_timeouts(policy)
         self.on_change: Callable[[], None] = _nobody_listens
         self.meant_by: Callable[[str], str] = canonical_name
+        self.on_failure: Callable[[str, PluginError], None] = _nobody_hears
         self.is_named: Callable[[str], bool] = _is_not_named
         self.rows = Rows(self._label)
         self.passed_over = PassedOver()
@@ -536,6 +539,10 @@ class PluginRuntime:
 def _is_not_named(_: str) -> bool:
     """Do nothing: the plugin is in no registry yet."""
     return False
+
+
+def _nobody_hears(_: str, __: PluginError) -> None:
+    """Do nothing: the plugin is in no registry yet."""
 
 
 def _nobody_listens() -> None:

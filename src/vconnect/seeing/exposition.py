@@ -27,7 +27,7 @@ from vconnect.version import host_version
 from vconnect.wire._latency import EDGES_US, Row
 
 from .overview import Overview
-from .summary import summarize
+from .summary import role_of
 
 # Two buckets for each octave from 64 us to 8 s; with "coarse", one.
 _FIRST_US, _LAST_US = 64, 8 * 1024 * 1024
@@ -38,6 +38,10 @@ RESTART_REASONS = (
     *("exit_zero", "exit_code", "signal", "memory_limit", "watchdog", "handshake_timeout"),
     *("connection_lost", "operator", "source", "upgrade", "config", "required"),
 )
+# Written once, because each plugin has them.
+_STATES = tuple((status, f',state="{status.lower()}"') for status in PluginStatus)
+_REASONS = tuple((reason, f',reason="{reason}"') for reason in RESTART_REASONS)
+_OUTCOMES = tuple(f',outcome="{name}"' for name in OUTCOME_NAMES)
 _POLICIES = ("drop_oldest", "drop_newest", "block")
 
 
@@ -269,51 +273,45 @@ def _merged(topics: dict[str, int]) -> dict[str, int]:
 def _of_plugin(plugin: PluginRuntime) -> Iterator[tuple[str, str, float]]:
     """Yield the name, the labels and the value of each sample of a plugin."""
     label = _label(plugin)
-    summary = summarize(plugin)
-    info = ",".join(
-        (
-            label,
-            _quoted("version", summary.version),
-            _quoted("role", summary.role),
-            _quoted("dialect", summary.dialect),
-        )
-    )
-    yield "vconnect_plugin_info", info, 1
-    for status in PluginStatus:
-        is_it = int(plugin.status is status)
-        yield "vconnect_plugin_state", f'{label},state="{status.lower()}"', is_it
-    yield "vconnect_plugin_serving", label, int(summary.serving)
-    yield "vconnect_plugin_required", label, int(summary.required)
-    yield "vconnect_plugin_generation", label, summary.generation
-    for reason in RESTART_REASONS:
+    session, breaker = plugin.session, plugin.breaker
+    dialect = str(session.dialect) if session is not None else ""
+    info = (("version", plugin.declared.version), ("role", role_of(plugin)), ("dialect", dialect))
+    words = ",".join(_quoted(name, value) for name, value in info)
+    yield "vconnect_plugin_info", f"{label},{words}", 1
+    for status, state in _STATES:
+        yield "vconnect_plugin_state", label + state, int(plugin.status is status)
+    serving = session is not None and breaker.state != "open"
+    yield "vconnect_plugin_serving", label, int(serving)
+    yield "vconnect_plugin_required", label, int(plugin.policy.required)
+    yield "vconnect_plugin_generation", label, plugin.generation
+    for reason, label_of_it in _REASONS:
         counted = plugin.restart_counts[reason]
-        yield "vconnect_plugin_restarts_total", f'{label},reason="{reason}"', counted
-    if summary.spawn_s is not None:
-        yield "vconnect_plugin_spawn_seconds", label, summary.spawn_s
-    if summary.ready_s is not None:
-        yield "vconnect_plugin_ready_seconds", label, summary.ready_s
+        yield "vconnect_plugin_restarts_total", label + label_of_it, counted
+    if plugin.spawn_s is not None:
+        yield "vconnect_plugin_spawn_seconds", label, plugin.spawn_s
+    if plugin.ready_s is not None:
+        yield "vconnect_plugin_ready_seconds", label, plugin.ready_s
     for row in plugin.rows.all():
-        event, outcomes = _event(row), row.totals()[2]
-        for name, count in zip(OUTCOME_NAMES, outcomes, strict=True):
-            yield "vconnect_events_total", f'{label},{event},outcome="{name}"', count
+        begin = f"{label},{_event(row)}"
+        for outcome, count in zip(_OUTCOMES, row.totals()[2], strict=True):
+            yield "vconnect_events_total", begin + outcome, count
     for passed in plugin.passed_over.rows:
         yield "vconnect_events_passed_over_total", _passed(label, passed), passed.count
-    yield "vconnect_events_in_flight", label, summary.in_flight
-    yield "vconnect_queue_events", label, summary.queue.events
-    yield "vconnect_queue_bytes", label, summary.queue.bytes
-    yield "vconnect_queue_limit_events", label, summary.queue.limit
+    yield "vconnect_events_in_flight", label, session.in_flight if session is not None else 0
+    yield "vconnect_queue_events", label, session.queued if session is not None else 0
+    yield "vconnect_queue_bytes", label, session.queued_bytes if session is not None else 0
+    yield "vconnect_queue_limit_events", label, plugin.max_queued
     for policy, count in zip(_POLICIES, _dropped(plugin), strict=True):
         yield "vconnect_notifications_dropped_total", f'{label},policy="{policy}"', count
-    yield "vconnect_circuit_open", label, int(plugin.breaker.is_open)
-    yield "vconnect_circuit_opened_total", label, plugin.breaker.opened
-    yield "vconnect_quarantined_events", label, len(summary.quarantine)
-    if plugin.usage is not None:
-        yield "vconnect_plugin_cpu_seconds_total", label, round(plugin.cpu_s, 3)
-        if plugin.usage.rss_bytes is not None:
-            yield "vconnect_plugin_resident_memory_bytes", label, plugin.usage.rss_bytes
-        yield "vconnect_plugin_processes", label, plugin.usage.processes
-        if plugin.usage.open_files is not None:
-            yield "vconnect_plugin_open_fds", label, plugin.usage.open_files
+    yield "vconnect_circuit_open", label, int(breaker.is_open)
+    yield "vconnect_circuit_opened_total", label, breaker.opened
+    yield "vconnect_quarantined_events", label, len(plugin.crashes.quarantine)
+    yield "vconnect_plugin_cpu_seconds_total", label, round(plugin.cpu_s, 3)
+    if (usage := plugin.usage) is not None:
+        yield "vconnect_plugin_resident_memory_bytes", label, usage.rss_bytes
+        yield "vconnect_plugin_processes", label, usage.processes
+        if usage.open_files is not None:
+            yield "vconnect_plugin_open_fds", label, usage.open_files
     for level, count in plugin.log.kept.items():
         yield "vconnect_log_lines_total", f'{label},level="{level}"', count
     yield "vconnect_log_suppressed_total", label, plugin.log.suppressed

@@ -268,7 +268,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         crashes=tuple(plugin.crashes.reports),
         quarantine=tuple(plugin.crashes.quarantine.values()),
         required=plugin.policy.required,
-        role=_role(plugin),
+        role=role_of(plugin),
         subscriptions=plugin.subscriptions,
         restarts=max(0, plugin.generation - 1),
         spawn_s=plugin.spawn_s,
@@ -315,7 +315,7 @@ def _state(plugin: PluginRuntime) -> tuple[str, Shape]:
     return ("stopped", "stopped") if plugin.reason else ("installed", "installed")
 
 
-def _role(plugin: PluginRuntime) -> str:
+def role_of(plugin: PluginRuntime) -> str:
     """Return what a plugin may do with the events that it declares."""
     tables = plugin.policy.events
     if not tables:

@@ -98,6 +98,11 @@ class Traces:
         self._payloads_until = 0.0
         self._payloads_left = 0
 
+    @property
+    def slow_s(self) -> float:
+        """From how many seconds on an event is slow."""
+        return self._slow_s()
+
     def watch(self, watcher: Callable[[Trace], None]) -> Callable[[], None]:
         """Hand each trace to a watcher; return what ends that."""
         self._watchers.add(watcher)

@@ -18,10 +18,11 @@ cdef struct Terms:
     bint wants_data                 # made by `request`: only the answer's data is of interest
 
 
-cdef inline void note_late(const Terms* terms) noexcept:
+cdef inline int note_late(const Terms* terms) except -1:
     """Record an event that was not answered in time: it has taken as long as it might."""
     if terms.row != NULL:
         (<Row>terms.row).record(terms.deadline - terms.began)
+    return 0
 
 
 cdef class Call:

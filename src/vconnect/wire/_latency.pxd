@@ -55,11 +55,18 @@ cdef class Row:
     cdef uint64_t sum_us
     cdef uint64_t outcomes[OUTCOMES]
     cdef Moment kept[KEPT]
+    cdef uint64_t slow_us           # from here on, a duration is also kept in `slow`
+    cdef list slow                  # seconds; None while nobody watches
 
-    cdef inline void record(self, double seconds) noexcept:
+    cdef inline int record(self, double seconds) except -1:
         cdef uint64_t us = <uint64_t>(seconds * 1e6) if seconds > 0 else 0
         self.cells[cell_of(us)] += 1
         self.sum_us += us
+        if us >= self.slow_us:
+            self.note_slow(seconds)
+        return 0
+
+    cdef int note_slow(self, double seconds) except -1
 
 
 cdef class Rows:

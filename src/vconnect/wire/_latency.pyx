@@ -15,7 +15,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.list cimport PyList_SetItem
 from cpython.ref cimport Py_INCREF
 from libc.stdio cimport snprintf
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cython cimport final
 
@@ -38,6 +38,8 @@ EDGES_US = (8, *[
 cdef enum:
     # A number of 64 bits, the end of the line, and a zero.
     MAX_NUMBER = 24
+    # Slow durations of a row that are kept for those who watch.
+    MAX_SLOW = 16
     # Names whose row is known. More are only in use if somebody makes them up.
     MAX_NAMES = 1024
 
@@ -55,6 +57,7 @@ cdef class Row:
     def __cinit__(self, str event not None):
         global all_rows
         self.event = event
+        self.slow_us = UINT64_MAX
         all_rows += 1
 
     def __dealloc__(self):
@@ -75,6 +78,23 @@ cdef class Row:
     def observe_since(self, double began):
         """Record the time since a moment of ``time.monotonic()``."""
         self.record(monotonic() - began)
+
+    def watch_slow(self, double seconds):
+        """Keep durations from so many seconds on, for `take_slow`; negative for none."""
+        self.slow_us = UINT64_MAX if seconds < 0 else <uint64_t>(seconds * 1e6)
+        self.slow = None
+
+    def take_slow(self):
+        """Return the slow durations since the last call, in seconds; at most a few of them."""
+        slow, self.slow = self.slow, None
+        return slow or []
+
+    cdef int note_slow(self, double seconds) except -1:
+        if self.slow is None:
+            self.slow = []
+        if len(self.slow) < MAX_SLOW:
+            self.slow.append(seconds)
+        return 0
 
     def keep(self, int moment):
         """Remember the present as one of `KEPT` moments, for `since`."""

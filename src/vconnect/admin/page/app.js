@@ -106,7 +106,7 @@ onResult(({ title, detail, next, bad, busy }) => {
 
 const banner = at("banner");
 const WORDS = { lost: "retrying", ended: "logged out", asleep: "paused" };
-const wordsOf = ({ detail, next }) => `${detail}. ${next ? `Next: ${next}` : ""}`;
+const wordsOf = ({ detail, next }) => `${detail}. ${next ? `Next: ${next}.` : ""}`;
 let counting = 0;
 let refusal = "";
 
@@ -188,7 +188,9 @@ function help() {
 	const single = h("input", { type: "checkbox", id: "single", checked: remembered("keys", "on") === "on", change: () => remember("keys", single.checked ? "on" : "off") });
 	const groups = Object.entries(HELP).map(([title, keys]) => h("section", h("h3", title), h("dl.keylist", Object.entries(keys).map(([key, what]) =>
 		[h("dt", key.split(" ").map((k) => h("kbd", k))), h("dd", what)]))));
-	const close = dialog(["Keys and settings"], h("div.helpgrid", groups), h("div.field.check", single, h("label", { for: "single" }, "Single-letter keys"), h("span.small.muted", "switch them off if they clash with your tools")),
+	const close = dialog(["Keys and settings"],
+		h("div.helpgrid", groups), h("div.field.check", single, h("label", { for: "single" }, "Single-letter keys"),
+		h("span.small.muted", "switch them off if they clash with your tools")),
 		h("div.acts", button("Switch theme", switchTheme), button("Close", () => close(), ".primary")));
 }
 

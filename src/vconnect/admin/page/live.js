@@ -253,7 +253,7 @@ async function fail() {
 		if (problem.status === 401) return endSession();
 		store.problem = problem;
 	}
-	if (!["live", "ended"].includes(store.link)) setLink("lost");
+	if (!["live", "ended", "asleep"].includes(store.link)) setLink("lost");
 }
 
 export function connect() {
@@ -271,7 +271,7 @@ function onVisibility() {
 	clearTimeout(sleeping);
 	if (document.visibilityState === "visible") return ["asleep", "lost"].includes(store.link) && tryNow();
 	sleeping = setTimeout(() => {
-		if (!source) return;
+		if (store.link === "ended") return;
 		hangUp();
 		setLink("asleep");
 	}, HIDDEN * 1000);

@@ -92,8 +92,10 @@ function whyBox(p) {
 		part("Next: ", p.next), (p.also ?? []).map((one) => part("Also: ", one.cause)), h("p.small", h("code", `vconnect why ${quoted(p.name)}`)));
 }
 
-const OUTCOMES = [["ok", "ok"], ["late", "late", "bad"], ["error", "errors", "bad"], ["lost", "lost", "bad"], ["bad_answer", "bad answers", "bad"], ["stopped", "stopped"], ["changed", "changed"], ["cancelled", "cancelled"]];
-const EFFECTS = [["refused", "refused", "bad", "the event went no further"], ["skipped", "skipped", "warn", "the event went on without it"], ["default", "by default", "warn", "the default answer was used"]];
+const OUTCOMES = [["ok", "ok"], ["late", "late", "bad"], ["error", "errors", "bad"], ["lost", "lost", "bad"],
+	["bad_answer", "bad answers", "bad"], ["stopped", "stopped"], ["changed", "changed"], ["cancelled", "cancelled"]];
+const EFFECTS = [["refused", "refused", "bad", "the event went no further"],
+	["skipped", "skipped", "warn", "the event went on without it"], ["default", "by default", "warn", "the default answer was used"]];
 
 /** 143 ok · 17 late: what is not zero, at most three of them. */
 function counts(table, from) {
@@ -113,7 +115,8 @@ function tiles(p) {
 		[lat?.count < 100 ? `p50 · p99, of ${number(lat.count)}` : "p50 · p99", lat ? [time(lat.p50_s), dot, p99] : NONE],
 		["Answers, last minute", answers.length ? answers : NONE],
 		["Passed over", passed.length ? passed : "0"],
-		["In flight · queue", known(p.pid) ? [number(p.in_flight), h("small", ` of ${number(p.window)} · `), h(`span.s-${full ? "warn" : "x"}`, number(p.queue?.events)), h("small", ` of ${number(p.queue?.limit)}`)] : NONE],
+		["In flight · queue", known(p.pid) ? [number(p.in_flight),
+			h("small", ` of ${number(p.window)} · `), h(`span.s-${full ? "warn" : "x"}`, number(p.queue?.events)), h("small", ` of ${number(p.queue?.limit)}`)] : NONE],
 		["CPU · memory", known(p.rss_bytes) ? [percent(p.cpu_percent), h("small", " · "), bytes(p.rss_bytes)] : NONE],
 	].map(([key, ...value]) => h("div.panel.tile", h("p.k", key), h("p.v", value)));
 }

@@ -1,7 +1,7 @@
 // The views Console, Trace and Host.
 
 import {
-	NONE, acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
+	acting, badge, button, bytes, changed, choices, clock, every, h, known, latency, joined, many, none, note,
 	number, panel, press, problemBox, put, quoted, region, say, search, shape, spaced, span, table, time, when,
 } from "./dom.js";
 import { api, enc, find, into, look, mayOrder, order, store, whileShown, workers } from "./live.js";
@@ -75,7 +75,7 @@ function hopRow(hop, total) {
 	bar.style.width = `${over ? 4 : Math.min(100 - left, Math.max(0.6, (ms / total) * 100))}%`;
 	return h("div.wrow", { role: "listitem" }, find(plugin) ? h("a.name", { href: `#/plugins/${enc(plugin)}` }, plugin) : h("b", plugin),
 		h("div.track", { "aria-hidden": "true" }, bar), h("span.num", over ? "not asked" : time(ms / 1000)),
-		h("div.ans", h(`span.s-${kind}`, reason ? `${spaced(outcome)}: ${reason}` : outcome === "ok" ? "ok: no change" : spaced(outcome)), diffOf(hop),
+		h("div.ans", h(kind === "bad" ? "span.s-bad" : "span", reason ? `${spaced(outcome)}: ${reason}` : outcome === "ok" ? "ok: no change" : spaced(outcome)), diffOf(hop),
 			hop.refused?.length > 0 && h("span", "tried to change ", h("span.mono", hop.refused.join(", ")), ": refused, it is protected")));
 }
 
@@ -112,7 +112,8 @@ export function consoleView() {
 	const bare = (...parts) => put(result, h("div.head", h("h2", "Outcome")), parts);
 	const result = h("section.panel", { label: "Outcome" });
 	mode.value = kept.mode;
-	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read, keydown: (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && go() }, field("Event", event), names, field("Payload", payload, error),
+	const form = h("form.form", { novalidate: true, submit: (e) => { e.preventDefault(); go(); }, input: read, keydown: (e) => e.key === "Enter" && (e.ctrlKey || e.metaKey) && go() },
+		field("Event", event), names, field("Payload", payload, error),
 		h("div.three", field("Mode", mode), field("Timeout, s", timeout)), h("div.acts", send, button("Copy as command", copy), copied),
 		h("p.refused-word.small.muted"), region("div.scroll.commandline", "The same as a command", command));
 	const node = h("div", headline("Console", "sends a real event to the real plugins"), h("div.two.cons", h("section.panel", { label: "Event to send" }, form), result));
@@ -229,7 +230,8 @@ export function traceView() {
 	const more = button("", () => setPaused(null), ".more");
 	const label = (text, node) => h("label", { for: node.id }, note(text), node);
 	const frame = h("section.panel", { label: "Events" },
-		h("div.head.filters", { input: typed }, label("Event", event), label("Plugin", plugin), label("At least", slow), h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
+		h("div.head.filters", { input: typed }, label("Event", event), label("Plugin", plugin), label("At least", slow),
+			h("div.acts", pause, acting("Keep payloads for 5 min", keepPayloads)), hint, h("p.refused-word.small.muted")),
 		h("div.morebar", more), table("trace", ["Time", "Event", "Outcome", "#Total", "Who, in how long", "Payload"], body), nothing);
 	const node = h("div", headline("Trace", "a sample of the events, and every one that was slow, failed or passed over"), frame);
 	const since = Date.now() / 1000;
@@ -352,7 +354,8 @@ export function hostView() {
 
 	function loadWorkers() {
 		// A row that has focus is not made anew.
-		if (!workerBody.contains(document.activeElement)) workers().then(({ items }) => put(workerBody, items.map(workerRow)), (problem) => say(count, problem.detail));
+		if (workerBody.contains(document.activeElement)) return;
+		workers().then(({ items }) => put(workerBody, items.map(workerRow)), (problem) => say(count, problem.detail));
 	}
 
 	function doctor() {
