@@ -16,8 +16,10 @@ import platform
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+from weakref import WeakKeyDictionary
 
+from vconnect.names import LogLevel
 from vconnect.plugins.latency import OUTCOME_NAMES
 from vconnect.plugins.passed_over import PassedOverRow
 from vconnect.plugins.registry import Registry
@@ -38,10 +40,6 @@ RESTART_REASONS = (
     *("exit_zero", "exit_code", "signal", "memory_limit", "watchdog", "handshake_timeout"),
     *("connection_lost", "operator", "source", "upgrade", "config", "required"),
 )
-# Written once, because each plugin has them.
-_STATES = tuple((status, f',state="{status.lower()}"') for status in PluginStatus)
-_REASONS = tuple((reason, f',reason="{reason}"') for reason in RESTART_REASONS)
-_OUTCOMES = tuple(f',outcome="{name}"' for name in OUTCOME_NAMES)
 _POLICIES = ("drop_oldest", "drop_newest", "block")
 
 
@@ -92,6 +90,17 @@ _PLUGIN_FAMILIES = {
 }
 
 
+#: The labels behind the plugin's on each line of a family.
+_PLACES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_PLUGIN_FAMILIES, ("",)),
+    "vconnect_plugin_state": tuple(f',state="{one.lower()}"' for one in PluginStatus),
+    "vconnect_plugin_restarts_total": tuple(f',reason="{one}"' for one in RESTART_REASONS),
+    "vconnect_notifications_dropped_total": tuple(f',policy="{one}"' for one in _POLICIES),
+    "vconnect_log_lines_total": tuple(f',level="{one}"' for one in get_args(LogLevel)),
+}
+_PASSED = "vconnect_events_passed_over_total{%s} %d\n"
+
+
 class Exposition:
     """Writes the metrics of a host.
 
@@ -109,6 +118,8 @@ class Exposition:
         self._overview = overview
         self._loop = loop
         self._is_coarse = is_coarse
+        # What never changes of a plugin's lines is written once.
+        self._forms: WeakKeyDictionary[PluginRuntime, _Form] = WeakKeyDictionary()
         self.requests: Counter[tuple[str, int]] = Counter()
         self.stream_clients: Callable[[], int] = int
         self.stream_dropped: Counter[str] = Counter()
@@ -127,20 +138,19 @@ class Exposition:
         histograms: list[bytes] = []
         buckets = _Buckets.of(coarse=self._is_coarse())
         for number, plugin in enumerate(self._registry):
-            for name, labels, value in _of_plugin(plugin):
-                lines[name].append(f"{name}{{{labels}}} {value}\n")
+            form = self._forms.get(plugin)
+            if form is None:
+                form = self._forms[plugin] = _Form(plugin)
+            form.add(plugin, lines)
             histograms += [
-                buckets.of_row(
-                    "vconnect_event_duration_seconds", f"{_label(plugin)},{_event(row)}", row
-                )
+                buckets.of_row("vconnect_event_duration_seconds", form.label_of(row), row)
                 for row in plugin.rows.all()
             ]
             if number % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
         for name, passed_over in self._registry.absent.items():
             lines["vconnect_events_passed_over_total"] += [
-                f"vconnect_events_passed_over_total{{{_passed(_quoted('plugin', name), row)}}} "
-                f"{row.count}\n"
+                _PASSED % (_passed(_quoted("plugin", name), row), row.count)
                 for row in passed_over.rows
             ]
         parts: list[bytes] = []
@@ -231,11 +241,9 @@ class _Buckets(NamedTuple):
         head = f"{name}_bucket{{{labels}{comma}".encode()
         written = row.buckets(head, self.ends, self.upto)
         count = written[written.rindex(b" ") + 1 :]
-        seconds = row.totals()[1]
         braces = f"{{{labels}}}" if labels else ""
-        return b"".join(
-            (written, f"{name}_sum{braces} {seconds:.9g}\n{name}_count{braces} ".encode(), count)
-        )
+        rest = f"{name}_sum{braces} {row.seconds:.9g}\n{name}_count{braces} "
+        return b"".join((written, rest.encode(), count))
 
 
 def _head(family: Family, *, is_open: bool) -> bytes:
@@ -270,51 +278,85 @@ def _merged(topics: dict[str, int]) -> dict[str, int]:
     return merged
 
 
-def _of_plugin(plugin: PluginRuntime) -> Iterator[tuple[str, str, float]]:
-    """Yield the name, the labels and the value of each sample of a plugin."""
-    label = _label(plugin)
-    session, breaker = plugin.session, plugin.breaker
-    dialect = str(session.dialect) if session is not None else ""
-    info = (("version", plugin.declared.version), ("role", role_of(plugin)), ("dialect", dialect))
-    words = ",".join(_quoted(name, value) for name, value in info)
-    yield "vconnect_plugin_info", f"{label},{words}", 1
-    for status, state in _STATES:
-        yield "vconnect_plugin_state", label + state, int(plugin.status is status)
+class _Form:
+    """One plugin's lines, with places for the values."""
+
+    def __init__(self, plugin: PluginRuntime) -> None:
+        self._label = label = _label(plugin)
+        self._labels: dict[str, str] = {}
+        self._outcomes: dict[str, str] = {}
+        self._fixed = {
+            name: "".join(f"{name}{{{label}{more}}} %s\n" for more in places)
+            for name, places in _PLACES.items()
+        }
+
+    def label_of(self, row: Row) -> str:
+        """Return the labels of a row."""
+        if (label := self._labels.get(row.event)) is None:
+            label = self._labels[row.event] = f"{self._label},{_event(row)}"
+        return label
+
+    def add(self, plugin: PluginRuntime, lines: dict[str, list[str]]) -> None:
+        """Add the plugin's lines to those of each family."""
+        for name, values in _values(plugin):
+            lines[name].append(self._fixed[name] % values)
+        lines["vconnect_plugin_info"].append(self._info(plugin))
+        outcomes = lines["vconnect_events_total"]
+        outcomes += [self._form_of(row) % row.counts() for row in plugin.rows.all()]
+        lines["vconnect_events_passed_over_total"] += [
+            _PASSED % (_passed(self._label, row), row.count) for row in plugin.passed_over.rows
+        ]
+
+    def _info(self, plugin: PluginRuntime) -> str:
+        dialect = str(plugin.session.dialect) if plugin.session is not None else ""
+        words = (
+            ("version", plugin.declared.version),
+            ("role", role_of(plugin)),
+            ("dialect", dialect),
+        )
+        labels = ",".join(_quoted(name, value) for name, value in words)
+        return f"vconnect_plugin_info{{{self._label},{labels}}} 1\n"
+
+    def _form_of(self, row: Row) -> str:
+        if (form := self._outcomes.get(row.event)) is None:
+            label = self.label_of(row).replace("%", "%%")
+            form = self._outcomes[row.event] = "".join(
+                f'vconnect_events_total{{{label},outcome="{name}"}} %d\n' for name in OUTCOME_NAMES
+            )
+        return form
+
+
+def _values(plugin: PluginRuntime) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Yield each family of which a plugin has values, in the order of `_PLACES`."""
+    session, breaker, usage = plugin.session, plugin.breaker, plugin.usage
+    status = plugin.status
+    yield "vconnect_plugin_state", tuple([int(status is one) for one in PluginStatus])
     serving = session is not None and breaker.state != "open"
-    yield "vconnect_plugin_serving", label, int(serving)
-    yield "vconnect_plugin_required", label, int(plugin.policy.required)
-    yield "vconnect_plugin_generation", label, plugin.generation
-    for reason, label_of_it in _REASONS:
-        counted = plugin.restart_counts[reason]
-        yield "vconnect_plugin_restarts_total", label + label_of_it, counted
+    yield "vconnect_plugin_serving", (int(serving),)
+    yield "vconnect_plugin_required", (int(plugin.policy.required),)
+    yield "vconnect_plugin_generation", (plugin.generation,)
+    counts = plugin.restart_counts
+    yield "vconnect_plugin_restarts_total", tuple([counts[one] for one in RESTART_REASONS])
     if plugin.spawn_s is not None:
-        yield "vconnect_plugin_spawn_seconds", label, plugin.spawn_s
+        yield "vconnect_plugin_spawn_seconds", (plugin.spawn_s,)
     if plugin.ready_s is not None:
-        yield "vconnect_plugin_ready_seconds", label, plugin.ready_s
-    for row in plugin.rows.all():
-        begin = f"{label},{_event(row)}"
-        for outcome, count in zip(_OUTCOMES, row.totals()[2], strict=True):
-            yield "vconnect_events_total", begin + outcome, count
-    for passed in plugin.passed_over.rows:
-        yield "vconnect_events_passed_over_total", _passed(label, passed), passed.count
-    yield "vconnect_events_in_flight", label, session.in_flight if session is not None else 0
-    yield "vconnect_queue_events", label, session.queued if session is not None else 0
-    yield "vconnect_queue_bytes", label, session.queued_bytes if session is not None else 0
-    yield "vconnect_queue_limit_events", label, plugin.max_queued
-    for policy, count in zip(_POLICIES, _dropped(plugin), strict=True):
-        yield "vconnect_notifications_dropped_total", f'{label},policy="{policy}"', count
-    yield "vconnect_circuit_open", label, int(breaker.is_open)
-    yield "vconnect_circuit_opened_total", label, breaker.opened
-    yield "vconnect_quarantined_events", label, len(plugin.crashes.quarantine)
-    yield "vconnect_plugin_cpu_seconds_total", label, round(plugin.cpu_s, 3)
-    if (usage := plugin.usage) is not None:
-        yield "vconnect_plugin_resident_memory_bytes", label, usage.rss_bytes
-        yield "vconnect_plugin_processes", label, usage.processes
+        yield "vconnect_plugin_ready_seconds", (plugin.ready_s,)
+    yield "vconnect_events_in_flight", (session.in_flight if session is not None else 0,)
+    yield "vconnect_queue_events", (session.queued if session is not None else 0,)
+    yield "vconnect_queue_bytes", (session.queued_bytes if session is not None else 0,)
+    yield "vconnect_queue_limit_events", (plugin.max_queued,)
+    yield "vconnect_notifications_dropped_total", _dropped(plugin)
+    yield "vconnect_circuit_open", (int(breaker.is_open),)
+    yield "vconnect_circuit_opened_total", (breaker.opened,)
+    yield "vconnect_quarantined_events", (len(plugin.crashes.quarantine),)
+    yield "vconnect_plugin_cpu_seconds_total", (round(plugin.cpu_s, 3),)
+    if usage is not None:
+        yield "vconnect_plugin_resident_memory_bytes", (usage.rss_bytes,)
+        yield "vconnect_plugin_processes", (usage.processes,)
         if usage.open_files is not None:
-            yield "vconnect_plugin_open_fds", label, usage.open_files
-    for level, count in plugin.log.kept.items():
-        yield "vconnect_log_lines_total", f'{label},level="{level}"', count
-    yield "vconnect_log_suppressed_total", label, plugin.log.suppressed
+            yield "vconnect_plugin_open_fds", (usage.open_files,)
+    yield "vconnect_log_lines_total", tuple(plugin.log.kept.values())
+    yield "vconnect_log_suppressed_total", (plugin.log.suppressed,)
 
 
 def _dropped(plugin: PluginRuntime) -> tuple[int, int, int]:

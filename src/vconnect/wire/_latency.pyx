@@ -152,6 +152,16 @@ cdef class Row:
             at += snprintf(out + at, MAX_NUMBER, b"%llu\n", <unsigned long long>running)
         return bytes(lines[:at])
 
+    def counts(self):
+        """Return how many events had each outcome so far."""
+        cdef int at
+        return tuple([self.outcomes[at] for at in range(OUTCOMES)])
+
+    @property
+    def seconds(self):
+        """The seconds that all events together took so far."""
+        return self.sum_us / 1e6
+
     def totals(self):
         """Return all that has come: the count of each cell, the seconds, the outcomes."""
         cdef int at
