@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import aiohttp
 
-PAGES = ("plugins,metrics,passed,happenings", "plugins,metrics,passed,happenings,trace")
+PAGES = ("plugins,metrics,passed,host", "plugins,metrics,passed,host,trace")
 FOLLOWERS = 4
 SCRAPE_EVERY_S = 1.0
 FOLLOW_EVERY_S = 0.25

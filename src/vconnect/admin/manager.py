@@ -53,7 +53,14 @@ class Manager(Protocol):
         """Say why a plugin does not serve."""
 
     def plugin_logs(
-        self, name: str, *, lines: int, level: LogLevel, after: int | None, states: bool
+        self,
+        name: str,
+        *,
+        lines: int,
+        level: LogLevel,
+        after: int | None,
+        states: bool,
+        host: bool,
     ) -> LogPage:
         """Return a plugin's log records."""
 

@@ -60,6 +60,7 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         since: Only records after this moment, in Unix seconds.
         grep: Only records with this text in them.
         states: Whether to return what the host says about the plugin instead of its output.
+        host: Whether to return both, in the order in which they came.
     """
 
     lines: _Lines = 100
@@ -68,6 +69,7 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: float = 0.0
     grep: _Substring = ""
     states: bool = False
+    host: bool = False
 
 
 class SinceQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,6 +250,7 @@ class PluginRoutes:
             level=wanted.level,
             after=wanted.after,
             states=wanted.states,
+            host=wanted.host,
         )
         if wanted.grep or wanted.since:
             found = [

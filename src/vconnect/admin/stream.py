@@ -29,7 +29,7 @@ MAX_STREAMS = 64
 _MAX_BEHIND = 256 * 1024
 # A comment is sent after so many seconds of silence, which keeps proxies awake.
 _SILENCE_S = 15.0
-_TOPICS = ("plugins", "metrics", "passed", "happenings", "audit", "host", "trace")
+_TOPICS = ("plugins", "metrics", "passed", "host", "trace")
 #: What may be left out for a client that is too slow.
 _DISPENSABLE = ("trace", "metrics")
 _HEADERS = {"X-Accel-Buffering": "no"}
@@ -39,8 +39,8 @@ class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The query of ``GET /api/stream``.
 
     Attributes:
-        topics: Separated by commas: ``plugins``, ``metrics``, ``passed``, ``happenings``,
-            ``audit``, ``trace``, and ``logs:NAME``.
+        topics: Separated by commas: ``plugins``, ``metrics``, ``passed``, ``host`` (what
+            happens, and who changes what), ``trace``, and ``logs:NAME``.
         level: The lowest level of log records.
         event: Of traces, a pattern as in capabilities.
         plugin: Of traces, a plugin that took part.
@@ -48,7 +48,7 @@ class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         last_event_id: As the header ``Last-Event-ID``, for clients that cannot send it.
     """
 
-    topics: Annotated[str, msgspec.Meta(max_length=4096)] = "plugins,metrics,passed,happenings"
+    topics: Annotated[str, msgspec.Meta(max_length=4096)] = "plugins,metrics,passed,host"
     level: LogLevel = "trace"
     event: str = ""
     plugin: str = ""

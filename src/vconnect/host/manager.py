@@ -350,6 +350,7 @@ class PluginRuntimeManager(Orders):
         level: LogLevel = "trace",
         after: int | None = None,
         states: bool = False,
+        host: bool = False,
     ) -> LogPage:
         """Return a plugin's log records, oldest first.
 
@@ -359,12 +360,13 @@ class PluginRuntimeManager(Orders):
             level: The lowest level to return.
             after: The ``next`` of an earlier page, to continue without gaps or duplicates.
             states: Return what the host says about the plugin instead, such as starts and ends.
+            host: Return that and its output in the order in which they came.
 
         Raises:
             UnknownPluginError: There is no such plugin.
         """
         log = self._registry.get(name).log
-        ring = log.states if states else log.ring
+        ring = log.whole if host else log.states if states else log.ring
         return ring.newest(lines, level) if after is None else ring.after(after, lines, level)
 
     def host_summary(self) -> HostSummary:

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+import msgspec
+
 from vconnect.names import LOG_LEVELS, LogLevel
 from vconnect.settings.model import Settings
 from vconnect.settings.parts import LogSettings
@@ -38,6 +40,7 @@ class PluginLog:
     Attributes:
         ring: The newest records of its output.
         states: The newest records of the host about the plugin: its starts, its ends.
+        whole: Both in the order in which they came, with numbers of its own.
         suppressed: How many lines did not pass, or did not make it into the file.
         kept: How many passed, by level.
         on_state: Called with what the host says about the plugin.
@@ -53,6 +56,7 @@ class PluginLog:
         settings = settings or Settings().part(LogSettings)
         self.ring = LogRing(settings.log_lines)
         self.states = LogRing(_KEPT_STATES)
+        self.whole = LogRing(settings.log_lines)
         self.suppressed = 0
         self.kept: dict[LogLevel, int] = dict.fromkeys(get_args(LogLevel), 0)
         self.on_state: Callable[[str, LogLevel, str], None] = _nobody_listens
@@ -143,6 +147,12 @@ class PluginLog:
         )
         # The ring first, because it cannot fail and has no limits but its own.
         ring.append(record)
+        of_host = stream == "state"
+        self.whole.append(
+            msgspec.structs.replace(
+                record, seq=self.whole.last + 1, stream="host" if of_host else stream
+            )
+        )
         if self._file is not None:
             self._to_file(self._file, record)
         return record

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from vconnect.logs.plugin_log import PluginLog
-from vconnect.logs.ring import LogRing
 from vconnect.plugins.passed_over import PassedOverRow
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
@@ -55,7 +54,9 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[str, Any] = {}
         self._passed: dict[str, dict[tuple[str, str, str], int]] = {}
-        self._cursors: dict[tuple[str, str], int] = {}
+        self._cursors: dict[str, int] = {}
+        # When each plugin's events were counted last, and how many there were.
+        self._events: dict[str, tuple[float, int]] = {}
         self._end_traces: Callable[[], None] | None = None
 
     @property
@@ -94,12 +95,12 @@ class Feed:
     def happened(self, happening: Happening) -> None:
         """Pass on what happened."""
         if self.followers:
-            self.ring.add("happenings", "happening", encode(happening))
+            self.ring.add("host", "happening", encode(happening))
 
     def audited(self, record: Any) -> None:
         """Pass on what somebody has changed."""
         if self.followers:
-            self.ring.add("audit", "audit", encode(record))
+            self.ring.add("host", "audit", encode(record))
 
     async def close(self) -> None:
         """End the task, if there is one."""
@@ -174,9 +175,19 @@ class Feed:
             "loop_lag_p99_s": lag.p99_s if lag else None,
             "chains": self._overview.chains(),
         }
-        for name in ("events_per_s", "in_flight", "cpu_percent", "rss_bytes", "uptime_s"):
+        columns["events_per_s"] = [self._rate(one) for one in summaries]
+        for name in ("in_flight", "cpu_percent", "rss_bytes", "uptime_s"):
             columns[name] = [getattr(one, name) for one in summaries]
         self.ring.add("metrics", "metrics", encode(columns))
+
+    def _rate(self, plugin: PluginSummary) -> float | None:
+        """Return the events per second since the last time; ``None`` the first time."""
+        now = time.monotonic()
+        before = self._events.get(plugin.name)
+        self._events[plugin.name] = (now, plugin.events)
+        if before is None or plugin.events < before[1] or now <= before[0]:
+            return None
+        return (plugin.events - before[1]) / (now - before[0])
 
     def _trace(self, trace: Trace) -> None:
         self.ring.add("trace", "trace", encode(trace))
@@ -184,8 +195,7 @@ class Feed:
     def _begin_log(self, name: str) -> None:
         log = self._log_of(name)
         if log is not None:
-            for kind, ring in _rings(log):
-                self._cursors.setdefault((name, kind), ring.last)
+            self._cursors.setdefault(name, log.whole.last)
 
     def _logs(self) -> None:
         for topic, count in self._topics.items():
@@ -193,25 +203,17 @@ class Feed:
             if count <= 0 or not topic.startswith("logs:"):
                 continue
             log = self._log_of(name)
-            for kind, ring in _rings(log) if log is not None else ():
-                page = ring.after(self._cursors.get((name, kind), ring.last), _LOG_RECORDS)
-                self._cursors[name, kind] = page.next
-                if page.records or page.dropped:
-                    data = {
-                        "plugin": name,
-                        "kind": kind,
-                        "records": page.records,
-                        "dropped": page.dropped,
-                    }
-                    self.ring.add(topic, "log", encode(data), name)
+            if log is None:
+                continue
+            page = log.whole.after(self._cursors.get(name, log.whole.last), _LOG_RECORDS)
+            self._cursors[name] = page.next
+            if page.records or page.dropped:
+                data = {"plugin": name, "records": page.records, "dropped": page.dropped}
+                self.ring.add(topic, "log", encode(data), name)
 
     def _log_of(self, name: str) -> PluginLog | None:
         plugin = self._registry.find(name)
         return None if plugin is None else plugin.log
-
-
-def _rings(log: PluginLog) -> tuple[tuple[str, LogRing], ...]:
-    return (("output", log.ring), ("states", log.states))
 
 
 def _signature(plugin: PluginRuntime) -> tuple[Any, ...]:

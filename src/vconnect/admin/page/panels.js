@@ -115,7 +115,7 @@ export function logPanel(name, onLevel) {
 			put(box);
 			last = -1;
 		}
-		const path = `plugins/${enc(name)}/logs?lines=1000&level=${level.value}${after === undefined ? "" : `&after=${after}`}`;
+		const path = `plugins/${enc(name)}/logs?host=true&lines=1000&level=${level.value}${after === undefined ? "" : `&after=${after}`}`;
 		const { records, dropped, detail } = await api(path).catch((problem) => ({ ...problem, records: [] }));
 		if (mine !== turn) return;
 		if (!paused && dropped) append(gap(`${many(dropped, "line")} lost: the host keeps no more`));
