@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,7 +33,7 @@ from .face import aiohttp_application
 from .guard import Identifies, TcpIdentity
 from .manager import Manager
 from .problems import KINDS, Problem
-from .siblings import ROLE_HEADER
+from .siblings import ROLE_HEADER, SUFFIX
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ class AdminServer:
 
     Args:
         runtime: The manager, already open.
-        socket: The path of a private Unix socket; ``None`` for none.
+        socket: The path of a private Unix socket; ``None`` for none. A directory takes
+            ``NAME-PID.admin.sock``, for one of several workers.
         http: ``HOST:PORT`` to listen on; ``None`` for no TCP. Port 0 takes a free one.
         token_file: A file with the token of the role ``operate``, mode 0600. On loopback it is
             made, beside the socket, if it is not given; elsewhere it must be given.
@@ -133,7 +136,11 @@ class AdminServer:
         return f"http://{self._address.shown_host}:{self._port}/"
 
     async def _start_socket(self, path: str | Path) -> None:
-        self._socket = bind_private_socket(path)
+        place = Path(expand_home(path))
+        if place.is_dir():
+            word = re.sub(r"[^A-Za-z0-9_.-]", "-", self.administration.name)
+            place = place / f"{word}-{os.getpid()}{SUFFIX}"
+        self._socket = bind_private_socket(place)
         self.administration.siblings.own = Path(self._socket.path)
         runner = await self._runner("socket", self._identify_peer, _SOCKET_HOSTS + self._hosts)
 
