@@ -21,8 +21,15 @@ from vconnect.host.summary import HostSummary
 from vconnect.logs.records import LogRecord, Stream
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import LogLevel, canonical_name
+from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.seeing.feed import Feed
+from vconnect.seeing.happenings import Happenings
+from vconnect.seeing.overview import Overview
 from vconnect.seeing.summary import PluginSummary
+from vconnect.seeing.trace import Traces
+from vconnect.seeing.why import Surroundings, Why, explain
 from vconnect.settings.model import Settings
 
 _PLUGIN = PluginSummary(
@@ -124,6 +131,18 @@ class FakePackages:
         return ask
 
 
+class FakeConfiguration(FakePackages):
+    """Likewise for configurations; no plugin has a schema."""
+
+    def schema(self, name: str) -> None:
+        """Return nothing."""
+
+    def get(self, name: str) -> Any:
+        """Write the name down, and answer."""
+        self.asked.append(("get", (name,), {}))
+        return self.answer
+
+
 class FakeManager:
     """Keeps plugins in a dict, writes every action down, and fails as it is told to."""
 
@@ -139,8 +158,25 @@ class FakeManager:
         self.stopped_by: str | None = None
         self.gate: asyncio.Event | None = None
         self.packages = FakePackages()
-        self.configuration = FakePackages()
+        self.configuration = FakeConfiguration()
         self.reloaded: Any = {}
+        self.registry = Registry()
+        for name in self.plugins:
+            self.registry.add(PluginRuntime(name, None))
+        self.overview = Overview(self.registry, lambda: 0.1)
+        self.traces = Traces(lambda: 0.1, lambda _: None)
+        self.happenings = Happenings()
+        self.feed = Feed(self.registry, self.overview, self.traces)
+        self.required: list[str] = []
+
+    def loop_name(self) -> str:
+        return "asyncio"
+
+    def missing(self) -> list[str]:
+        return self.required
+
+    def why(self, name: str) -> Why:
+        return explain(self.summary(name), Surroundings(lambda _: None, {}))
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -155,7 +191,14 @@ class FakeManager:
         return self.plugins[plugin]
 
     def plugin_logs(
-        self, name: str, *, lines: int, level: LogLevel, after: int | None, states: bool
+        self,
+        name: str,
+        *,
+        lines: int,
+        level: LogLevel,
+        after: int | None,
+        states: bool,
+        host: bool = False,
     ) -> LogPage:
         with self.lock:
             plugin = self.summary(name).name
@@ -165,25 +208,31 @@ class FakeManager:
     def host_summary(self) -> HostSummary:
         return _HOST
 
-    async def start_plugin(self, name: str) -> None:
+    async def start_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("start", name, PluginStatus.RUNNING)
 
-    async def stop_plugin(self, name: str) -> bool:
+    async def stop_plugin(self, name: str, *, by: str = "") -> bool:
         await self._act("stop", name, PluginStatus.STOPPED)
         self._change(name, desired="stopped")
         return True
 
-    async def enable_plugin(self, name: str) -> None:
+    async def enable_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("enable", name, PluginStatus.RUNNING)
 
-    async def disable_plugin(self, name: str) -> None:
+    async def disable_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("disable", name, PluginStatus.STOPPED)
 
-    async def release_plugin(self, name: str) -> int:
+    async def kill_plugin(self, name: str, *, by: str = "") -> None:
+        await self._act("kill", name, PluginStatus.ERROR)
+
+    async def close_circuit(self, name: str, *, by: str = "") -> None:
+        await self._act("close-circuit", name, self.summary(name).status)
+
+    async def release_plugin(self, name: str, *, by: str = "") -> int:
         await self._act("release", name, self.summary(name).status)
         return 1
 
-    async def restart_plugin(self, name: str) -> None:
+    async def restart_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("restart", name, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)
 

@@ -257,7 +257,8 @@ def _finer(error: VConnectError) -> str:
     """Return a code that says more than the class of an error."""
     if isinstance(error, NotAskedError):
         return "circuit_open" if error.reason == "circuit_open" else "not_connected"
-    return ""
+    # Some of our errors have a code of their own, beside that of their kind.
+    return error.code if error.code in KINDS and not isinstance(error, PluginError) else ""
 
 
 def _advice(error: VConnectError, kind: Kind) -> str:

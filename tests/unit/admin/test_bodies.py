@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from vconnect.admin.bodies import BadRequestError, parse_body
+from vconnect.admin.bodies import parse_body
+from vconnect.admin.problems import Problem
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,6 +31,6 @@ def test_a_body_becomes_a_struct() -> None:
     ids=["nothing", "half", "missing", "wrong", "unknown", "huge"],
 )
 def test_what_is_wrong_is_named(body: bytes, words: str) -> None:
-    with pytest.raises(BadRequestError) as caught:
+    with pytest.raises(Problem) as caught:
         parse_body(body, Wanted)
     assert words in str(caught.value)

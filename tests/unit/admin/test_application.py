@@ -42,15 +42,17 @@ class Web:
         url = URL(f"http://localhost{path}", encoded=True)
         async with self._session.request(method, url, **options) as answer:
             assert answer.status == status, await answer.text()
-            assert answer.content_type == "application/json"
+            kind = "application/json" if status == 200 else "application/problem+json"
+            assert answer.content_type == kind
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             self.headers = answer.headers
             return await answer.json()
 
     async def fails(self, method: str, path: str, status: int, **options: Any) -> tuple[str, str]:
         body = await self(method, path, status=status, **options)
-        assert set(body) == {"error"}
-        assert set(body["error"]) == {"code", "message"}
+        assert body["status"] == status
+        assert body["error"] == {"code": body["error"]["code"], "message": body["detail"]}
+        assert body["title"]
         return body["error"]["code"], body["error"]["message"]
 
 
@@ -72,6 +74,9 @@ def one_plugin(**fields: Any) -> FakeManager:
 async def test_the_host_describes_itself() -> None:
     async with asking(one_plugin()) as web:
         host = await web("GET", "/api/host")
+    extra = {key: host.pop(key) for key in ("id", "name", "role", "boot", "loop_lag")}
+    assert extra["id"] == f"{extra['name']}:99"
+    assert (extra["role"], extra["loop_lag"]) == ("operate", None)
     assert host == {
         "pid": 99,
         "guardian_pid": 98,
@@ -93,7 +98,7 @@ async def test_the_host_describes_itself() -> None:
 async def test_plugins_are_listed_with_all_fields() -> None:
     async with asking(one_plugin()) as web:
         body = await web("GET", "/api/plugins")
-    assert list(body) == ["plugins"]
+    assert list(body) == ["host", "generated_at", "window_s", "plugins"]
     (plugin,) = body["plugins"]
     assert set(plugin) == set(PluginSummary.__struct_fields__)
     assert plugin["status"] == "Running"
@@ -261,8 +266,8 @@ async def test_markup_of_a_plugin_stays_text() -> None:
         (PluginTimeoutError("example", "no answer in 5 s"), 504, "deadline_exceeded"),
         (PluginUnavailableError("example", "not connected"), 503, "unavailable"),
         (PluginOverloadedError("example", "queue full"), 503, "overloaded"),
-        (ManifestError("plugin.json: name is missing"), 409, "manifest_error"),
-        (IllegalTransitionError("example: cannot"), 500, "illegal_transition_error"),
+        (ManifestError("plugin.json: name is missing"), 422, "manifest_error"),
+        (IllegalTransitionError("example: cannot"), 500, "internal"),
     ],
 )
 async def test_errors_of_the_manager_keep_their_words(
@@ -288,7 +293,7 @@ async def test_unknown_names_are_not_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugins/example"],
+    ["/nowhere.js", "/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugins/example"],
 )
 async def test_unknown_routes_are_not_found(path: str) -> None:
     async with asking(one_plugin()) as web:
@@ -313,12 +318,11 @@ async def test_get_on_an_action_changes_nothing() -> None:
         {"Host": "evil.example"},
         {"Host": "localhost.evil.example"},
         {"Host": ""},
-        {"Origin": "http://evil.example"},
-        {"Origin": "http://localhost"},
-        {"Origin": "null"},
+        {"Host": "localhost, evil.example"},
+        {"Host": "127.0.0.1:80@evil.example"},
     ],
 )
-async def test_browsers_are_refused(headers: dict[str, str]) -> None:
+async def test_other_hosts_are_refused_everywhere(headers: dict[str, str]) -> None:
     manager = one_plugin()
     async with asking(manager) as web:
         for method, path in (
@@ -329,6 +333,37 @@ async def test_browsers_are_refused(headers: dict[str, str]) -> None:
             code, _ = await web.fails(method, path, 403, headers=headers)
             assert code == "forbidden"
     assert manager.calls == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_pages_of_other_sites_change_nothing(headers: dict[str, str]) -> None:
+    manager = one_plugin()
+    async with asking(manager) as web:
+        for action in ("start", "stop", "restart", "kill", "enable", "disable", "release"):
+            code, _ = await web.fails(
+                "POST", f"/api/plugins/example/{action}", 403, headers={**JSON, **headers}
+            )
+            assert code == "forbidden"
+        await web("GET", "/api/plugins", headers=headers)
+        assert not [name for name in web.headers if name.startswith("Access-Control")]
+    assert manager.calls == []
+
+
+async def test_the_page_of_this_host_may_change_something() -> None:
+    manager = one_plugin()
+    own = {**JSON, "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    async with asking(manager) as web:
+        await web("POST", "/api/plugins/example/stop", headers=own)
+    assert manager.calls == [("stop", "example")]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:80", "vconnect"])
@@ -414,7 +449,7 @@ async def test_a_fault_of_ours_is_logged_once_and_told_without_its_insides(
     assert code == "internal"
     assert "secret" not in message
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.name == "vconnect.admin.responses"
+    assert record.name == "vconnect.admin.problems"
     assert record.exc_info is not None
 
 
