@@ -33,6 +33,7 @@ class Administration:
         host: The routes of the host, which know of sessions.
         is_stopping: Whether the host is about to end.
         siblings: Other hosts beside this one.
+        stream: Who follows.
     """
 
     def __init__(self, manager: Manager, name: str = "") -> None:
@@ -49,7 +50,7 @@ class Administration:
         )
         self.host = HostRoutes(manager, self.name, audit, exposition, lambda: self.is_stopping)
         self.siblings = Siblings(self.host.describe)
-        stream = StreamRoute(manager, host_version())
+        self.stream = stream = StreamRoute(manager, host_version())
         exposition.stream_clients = lambda: manager.feed.followers
         exposition.stream_dropped = stream.dropped
         self.table = Table(

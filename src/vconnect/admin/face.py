@@ -95,7 +95,10 @@ async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
     async with aclosing(reply.chunks) as chunks:  # type: ignore[type-var]
         is_there = True
         async for chunk in chunks:
-            if is_there:
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                is_there = False
+            if is_there and chunk:
                 is_there = await _write(response, chunk)
             # Work that shows its progress goes on without its client; a stream does not.
             if not is_there and reply.content_type == "text/event-stream":

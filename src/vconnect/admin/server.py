@@ -313,6 +313,7 @@ class AdminServer:
     async def stop(self) -> None:
         """Stop listening, close every connection and unlink the socket. May be called twice."""
         self.administration.is_stopping = True
+        self.administration.stream.end()
         listener, self._listener = self._listener, None
         server, self._tcp = self._tcp, None
         runners, self._runners = self._runners, []

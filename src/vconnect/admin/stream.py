@@ -29,6 +29,7 @@ MAX_STREAMS = 64
 _MAX_BEHIND = 256 * 1024
 # A comment is sent after so many seconds of silence, which keeps proxies awake.
 _SILENCE_S = 15.0
+_LOOK_EVERY_S = 1.0
 _TOPICS = ("plugins", "metrics", "passed", "host", "trace")
 #: What may be left out for a client that is too slow.
 _DISPENSABLE = ("trace", "metrics")
@@ -72,6 +73,12 @@ class StreamRoute:
         self._feed: Feed = manager.feed
         self._version = version
         self.dropped: Counter[str] = Counter()
+        self.is_ending = False
+
+    def end(self) -> None:
+        """End every stream: the server is about to stop."""
+        self.is_ending = True
+        self._feed.ring.wake()
 
     def rows(self) -> list[Route]:
         """Return the rows of the table."""
@@ -132,9 +139,12 @@ class StreamRoute:
             if seq is None:
                 seq = self._feed.ring.last
                 yield self._snapshot(seq)
-            while True:
-                if not await self._feed.ring.wait(seq, _SILENCE_S):
-                    yield b": \n\n"
+            silence = 0.0
+            while not self.is_ending:
+                if not await self._feed.ring.wait(seq, _LOOK_EVERY_S):
+                    silence = (silence + _LOOK_EVERY_S) % _SILENCE_S
+                    # Nothing, so that the server looks whether the client is still there.
+                    yield b"" if silence else b": \n\n"
                     continue
                 if not self._feed.ring.has(seq):
                     self.dropped["all"] += 1

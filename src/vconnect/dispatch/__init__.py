@@ -4,6 +4,8 @@
 `dispatcher` chain, fan-out, one plugin, and notifications
 `sending`    the calls of the manager, which are refused while it is not open
 `delivery`   one event to one plugin: sent or refused, and counted
+`tracing`    lets somebody watch events pass
+`spans`      spans of OpenTelemetry
 `results`    each plugin's result, and the outcome of all
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host

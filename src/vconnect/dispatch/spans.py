@@ -41,7 +41,7 @@ class Spans:
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ImportError:
             raise ConfigError(
-                "spans need OpenTelemetry; use: pip install 'vconnect[otel]'"
+                "spans need OpenTelemetry; install the extra otel"
             ) from None
         self._trace = trace
         self._propagator = TraceContextTextMapPropagator()

@@ -2,7 +2,6 @@
 
 =============== ============================================================================
 `runtime`       the record of one plugin
-`summary`       what an operator sees of a plugin
 `status`        the states, and the legal transitions between them
 `registry`      the plugins by name and alias
 `routes`        which plugins get an event, in which order, under which policy
@@ -13,6 +12,9 @@
 `deadlines`     tells what a plugin does not answer in time
 `restarts`      when a plugin that ended is started again
 `crashes`       crash reports and the quarantine
+`latency`       what the rows of events mean: outcomes and quantiles
+`passed_over`   events that a plugin did not get, and why
+`moments`       the clock of the last minute
 `state_file`    what survives the host
 =============== ============================================================================
 """

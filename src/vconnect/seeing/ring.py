@@ -58,6 +58,10 @@ class Ring:
             self._bytes -= len(self._entries.popleft().data)
         self._news.set()
 
+    def wake(self) -> None:
+        """Wake who waits, although there is nothing new."""
+        self._news.set()
+
     def has(self, seq: int) -> bool:
         """Return whether everything after an entry is still here."""
         return self.last - len(self._entries) <= seq <= self.last

@@ -187,7 +187,7 @@ def _waits(plugin: PluginSummary, around: Surroundings) -> _Finding | None:
 
 def _as_adjective(why: Why) -> str:
     if why.code in ("stopped", "disabled"):
-        return re.sub(r",[^,]* ago$", "", why.cause)
+        return re.sub(r",? [^,]* ago$", "", why.cause)
     return f"not serving ({why.cause})"
 
 

@@ -10,6 +10,7 @@
 `_lane`        compiled: a connection with its events in flight
 `_fan_out`     compiled: one event to many lanes
 `_inflight`    compiled: which event an answer belongs to
+`_latency`     compiled: how long events take, and what became of them
 `_charged`     compiled: a peer that pays for what it makes the host do
 `_stream`      compiled: a connection that carries objects
 `_clock`       compiled: the monotonic clock

@@ -277,7 +277,9 @@ async def test_errors_of_the_manager_keep_their_words(
         acted = await web.fails("POST", "/api/plugins/example/start", status)
         body = {"event": "e", "plugin": "example"}
         sent = await web.fails("POST", "/api/events", status, json=body)
-    assert acted == sent == (code, str(error))
+    assert acted[0] == sent[0] == code
+    if code != "internal":  # whose number is another one each time
+        assert acted == sent == (code, str(error))
 
 
 @pytest.mark.parametrize("name", ["nobody", "%2e%2e%2fx", "..%2Fx", "%2E%2E", "%00", "exampl"])
