@@ -40,9 +40,7 @@ class Spans:
             from opentelemetry import trace
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ImportError:
-            raise ConfigError(
-                "spans need OpenTelemetry; install the extra otel"
-            ) from None
+            raise ConfigError("spans need OpenTelemetry; install the extra otel") from None
         self._trace = trace
         self._propagator = TraceContextTextMapPropagator()
         self._tracer = trace.get_tracer("vconnect", tracer_provider=provider)

@@ -100,7 +100,9 @@ async def test_who_comes_back_goes_on_where_it_was(host: Host) -> None:
         assert texts == ["number 1", "number 2"]
 
 
-@pytest.mark.parametrize("last", ["nonsense", "00000000-1", "{boot}-99999", "{boot}-", "-1", "{boot}-²"])
+@pytest.mark.parametrize(
+    "last", ["nonsense", "00000000-1", "{boot}-99999", "{boot}-", "-1", "{boot}-²"]
+)
 async def test_an_id_that_means_nothing_is_told_with_a_snapshot(host: Host, last: str) -> None:
     number = last.replace("{boot}", host.manager.feed.boot)
     async with host.follow(f"?last_event_id={number}") as stream:
@@ -159,7 +161,9 @@ async def test_a_client_that_is_too_slow_is_told_what_it_missed(host: Host) -> N
     assert kinds.count("plugin") == 1
 
 
-@pytest.mark.parametrize("query", ["?topics=nonsense", "?topics=logs:nobody", "?more=1", "?level=x"])
+@pytest.mark.parametrize(
+    "query", ["?topics=nonsense", "?topics=logs:nobody", "?more=1", "?level=x"]
+)
 async def test_what_nobody_can_follow_is_refused(host: Host, query: str) -> None:
     async with host.session.get(f"http://localhost/api/stream{query}") as answer:
         assert answer.status in (400, 404)

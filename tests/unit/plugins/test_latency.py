@@ -13,7 +13,14 @@ from vconnect.errors import (
     PluginTimeoutError,
     PluginUnavailableError,
 )
-from vconnect.plugins.latency import OUTCOME_NAMES, Outcome, added, family_of, latency_of, outcome_of
+from vconnect.plugins.latency import (
+    OUTCOME_NAMES,
+    Outcome,
+    added,
+    family_of,
+    latency_of,
+    outcome_of,
+)
 from vconnect.plugins.moments import KEPT, Moments
 from vconnect.wire._latency import EDGES_US, MAX_ROWS, OTHER, Row, Rows
 

@@ -20,7 +20,10 @@ def traces():
     return made
 
 
-def add(traces, event="e", outcome="passed", seconds=0.001, hops=(hop(),), payload=None):
+GOOD = (hop(),)
+
+
+def add(traces, event="e", outcome="passed", seconds=0.001, hops=GOOD, payload=None):
     traces.add(event, "chain", outcome, seconds, tuple(hops), payload)
 
 

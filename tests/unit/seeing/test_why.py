@@ -131,7 +131,9 @@ def test_hanging_is_told_by_its_pings():
 
 
 def test_what_it_requires_is_looked_at():
-    db = plugin_summary("db", status=PluginStatus.STOPPED, desired="stopped", ordered_at=time.time())
+    db = plugin_summary(
+        "db", status=PluginStatus.STOPPED, desired="stopped", ordered_at=time.time()
+    )
     around = Surroundings(lambda name: db if name == "db" else None, {})
     found = down(Substate.SPAWN_FAILED, "requires db", requires=("db",), around=around)
     assert found.cause == "waits for db, which is stopped"
@@ -144,7 +146,7 @@ def test_one_that_nobody_asks_is_told_what_was_sent():
     fields = {"events": 0, "uptime_s": 60.0}
     sent = Surroundings(lambda _: None, {"message.incoming": 366, "user.online": 2})
     mistyped = why(sent, capabilities=("mesage.incoming",), **fields)
-    assert "it wants \"mesage.incoming\", which was never sent" in mistyped.cause
+    assert 'it wants "mesage.incoming", which was never sent' in mistyped.cause
     assert "message.incoming was, 366 times" in mistyped.cause
     assert "declares no capability" in why(sent, capabilities=(), **fields).cause
     assert "conditions of its match" in why(sent, capabilities=("user",), **fields).cause
