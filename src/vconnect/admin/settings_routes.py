@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -113,10 +114,17 @@ class SettingsRoutes:
                 by=asked.by,
             )
         except ConfigError as error:
-            place, mark, words = str(error).partition(": ")
-            errors = [{"field": place, "detail": words if mark else str(error)}]
+            errors = [_wrong_field(str(error))]
             raise Problem("config_refused", str(error), plugin=name, errors=errors) from None
         return json_reply(msgspec.to_builtins(change))
+
+
+def _wrong_field(words: str) -> dict[str, str]:
+    """Return the field that a refusal is about: behind a dollar sign, or before the first colon."""
+    if found := re.search(r"\$\.([^\s:]+): (.+)", words):
+        return {"field": found[1], "detail": found[2]}
+    place, mark, detail = words.partition(": ")
+    return {"field": place, "detail": detail} if mark else {"field": "", "detail": words}
 
 
 def _tag(values: Any) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from vconnect.admin.asked import Who
 from vconnect.admin.audit import Audit
 
 
 def test_each_change_is_a_line_and_a_record(caplog):
-    audit, told = Audit(), []
+    audit = Audit()
+    told: list[Any] = []
     audit.on_record = told.append
     with caplog.at_level(logging.INFO):
         audit.note(Who("uid 0 (root)", "operate", "socket"), "restart", "a", "ok", time.monotonic())

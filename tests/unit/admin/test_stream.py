@@ -115,7 +115,7 @@ async def test_logs_come_with_what_the_host_says(host: Host) -> None:
         await stream.next("snapshot")
         host.manager.registry.get("a").log.write("stdout", [b"one", b"two"])
         await host.manager.stop_plugin("a")
-        lines = []
+        lines: list[tuple[str, str]] = []
         while ("host", "stopped: exited: code 0") not in lines and len(lines) < 20:
             records = (await stream.next("log"))[2]["records"]
             lines += [(one["stream"], one["text"]) for one in records]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from tests.support.lab import Lab
 
@@ -15,7 +16,7 @@ async def test_the_dispatchers_methods_are_covered_only_while_somebody_watches(l
     async with lab.manager() as manager:
         await manager.start_all()
         assert "emit" not in vars(manager._dispatcher)
-        seen = []
+        seen: list[Any] = []
         leave = manager.traces.watch(seen.append)
         await manager.emit("e", {})
         await manager.broadcast("e", {})
@@ -33,7 +34,7 @@ async def test_of_very_many_only_some_are_traced_but_failures_always(lab: Lab) -
     lab.plugin("a", "serve(capabilities=['e'])")
     async with lab.manager() as manager:
         await manager.start_all()
-        seen = []
+        seen: list[Any] = []
         leave = manager.traces.watch(seen.append)
         for _ in range(500):
             await manager.request("a", "e", {})
@@ -52,7 +53,7 @@ async def test_what_is_slow_is_traced_although_there_are_very_many(lab: Lab) -> 
     lab.plugin("a", code)
     async with lab.manager(slow_ms=20) as manager:
         await manager.start_all()
-        seen = []
+        seen: list[Any] = []
         leave = manager.traces.watch(seen.append)
         for _ in range(30):
             await manager.request("a", "e", 0)

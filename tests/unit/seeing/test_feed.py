@@ -17,7 +17,7 @@ from vconnect.seeing.trace import Traces
 def feeding():
     registry = Registry()
     registry.add(PluginRuntime("a", None))
-    switched = []
+    switched: list[bool] = []
     traces = Traces(lambda: 0.1, switched.append)
     return registry, Feed(registry, Overview(registry, lambda: 0.1), traces), switched
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vconnect.seeing.happenings import Happenings
 
 
 def test_the_newest_are_kept_and_told():
-    happenings, told = Happenings(), []
+    happenings = Happenings()
+    told: list[Any] = []
     happenings.on_happening = told.append
     for number in range(300):
         happenings.add("a", "error", f"{number} " + "x" * 10_000)

@@ -20,9 +20,7 @@ def plugin():
 def minute(plugin):
     registry = Registry()
     registry.add(plugin)
-    made = LastMinute(registry)
-    made.registry = registry
-    return made
+    return LastMinute(registry)
 
 
 def answer(plugin, seconds=0.01, event="e"):
@@ -42,7 +40,7 @@ def test_it_has_what_came_since_its_beginning(minute, plugin):
     for _ in range(4):
         answer(plugin)
     plugin.passed_over.add("e", Reason.STOPPED, Effect.SKIPPED)
-    minute.registry.chains.row("e").observe(0.1)
+    minute._registry.chains.row("e").observe(0.1)
     found = minute.of(plugin)
     assert found.latency.count == 4
     assert found.outcomes == {"ok": 4}

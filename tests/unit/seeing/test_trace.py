@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vconnect.seeing.trace import Hop, Traces, matches
@@ -11,13 +13,18 @@ def hop(outcome="ok"):
     return Hop(plugin="a", outcome=outcome, reason="", duration_s=0.001)
 
 
+class WatchedTraces(Traces):
+    """Traces with a clock, and what they have switched."""
+
+    def __init__(self) -> None:
+        self.now = [0.0]
+        self.switched: list[bool] = []
+        super().__init__(lambda: 0.1, self.switched.append, lambda: self.now[0])
+
+
 @pytest.fixture
 def traces():
-    now = [0.0]
-    switched = []
-    made = Traces(lambda: 0.1, switched.append, lambda: now[0])
-    made.now, made.switched = now, switched
-    return made
+    return WatchedTraces()
 
 
 GOOD = (hop(),)
@@ -36,7 +43,7 @@ def test_traces_are_made_only_while_somebody_watches(traces):
 
 
 def test_of_very_many_the_ordinary_ones_are_only_counted(traces):
-    seen = []
+    seen: list[Any] = []
     traces.watch(seen.append)
     for _ in range(1000):
         add(traces)
@@ -65,7 +72,7 @@ def test_a_filter_lets_through_what_failed(traces):
     add(traces, event="user.online", seconds=0.2)
     add(traces, event="message.incoming", hops=[hop("late")])
     slow, failed = traces.newest(9)
-    everything = {"event": "", "plugin": "", "slow_s": 0.0}
+    everything: dict[str, Any] = {"event": "", "plugin": "", "slow_s": 0.0}
     assert matches(slow, **everything)
     assert matches(failed, **{**everything, "slow_s": 0.1})
     assert matches(slow, **{**everything, "slow_s": 0.1})
