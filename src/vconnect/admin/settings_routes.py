@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from vconnect.errors import ConfigError
+from vconnect.errors import ConfigRefusedError
 from vconnect.seeing.encoding import encode
 
 from .asked import Asked, Reply
@@ -113,7 +113,7 @@ class SettingsRoutes:
                 dry_run=body.dry_run,
                 by=asked.by,
             )
-        except ConfigError as error:
+        except ConfigRefusedError as error:
             errors = [_wrong_field(str(error))]
             raise Problem("config_refused", str(error), plugin=name, errors=errors) from None
         return json_reply(msgspec.to_builtins(change))
