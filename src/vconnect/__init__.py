@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers and editors, which do not run `__getattr__`.
 if TYPE_CHECKING:
+    from vconnect.admin.client import AdminClient as AdminClient
     from vconnect.dispatch.host_calls import HostCall as HostCall
     from vconnect.dispatch.results import Outcome as Outcome
     from vconnect.dispatch.results import PluginResult as PluginResult
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from vconnect.store.installer import PluginInstaller as PluginInstaller
     from vconnect.wire.server import UnixSocketServer as UnixSocketServer
 
+    from .errors import AdminError as AdminError
     from .errors import ConfigError as ConfigError
     from .errors import HostCallError as HostCallError
+    from .errors import HostUnreachableError as HostUnreachableError
     from .errors import InstallError as InstallError
     from .errors import ManifestError as ManifestError
     from .errors import PluginError as PluginError
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 # The module of each public name.
 _HOMES = {
+    "AdminClient": "admin.client",
+    "AdminError": "errors",
     "HostCall": "dispatch.host_calls",
     "Settings": "settings.model",
     "load_settings": "settings.load",
@@ -50,6 +55,7 @@ _HOMES = {
     "Refusal": "dispatch.results",
     "ConfigError": "errors",
     "HostCallError": "errors",
+    "HostUnreachableError": "errors",
     "InstallError": "errors",
     "ManifestError": "errors",
     "PluginError": "errors",

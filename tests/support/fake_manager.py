@@ -21,8 +21,14 @@ from vconnect.host.summary import HostSummary
 from vconnect.logs.records import LogRecord, Stream
 from vconnect.logs.ring import LogPage, LogRing
 from vconnect.names import LogLevel, canonical_name
+from vconnect.plugins.registry import Registry
 from vconnect.plugins.status import PluginStatus, Substate
+from vconnect.seeing.feed import Feed
+from vconnect.seeing.happenings import Happenings
+from vconnect.seeing.overview import Overview
 from vconnect.seeing.summary import PluginSummary
+from vconnect.seeing.trace import Traces
+from vconnect.seeing.why import Surroundings, Why, explain
 from vconnect.settings.model import Settings
 
 _PLUGIN = PluginSummary(
@@ -141,6 +147,21 @@ class FakeManager:
         self.packages = FakePackages()
         self.configuration = FakePackages()
         self.reloaded: Any = {}
+        self.registry = Registry()
+        self.overview = Overview(self.registry, lambda: 0.1)
+        self.traces = Traces(lambda: 0.1, lambda _: None)
+        self.happenings = Happenings()
+        self.feed = Feed(self.registry, self.overview, self.traces)
+        self.happenings.on_happening = self.feed.happened
+
+    def loop_name(self) -> str:
+        return "asyncio"
+
+    def missing(self) -> list[str]:
+        return []
+
+    def why(self, name: str) -> Why:
+        return explain(self.summary(name), Surroundings(self.plugins.get, {}))
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -165,27 +186,33 @@ class FakeManager:
     def host_summary(self) -> HostSummary:
         return _HOST
 
-    async def start_plugin(self, name: str) -> None:
+    async def start_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("start", name, PluginStatus.RUNNING)
 
-    async def stop_plugin(self, name: str) -> bool:
+    async def stop_plugin(self, name: str, *, by: str = "") -> bool:
         await self._act("stop", name, PluginStatus.STOPPED)
         self._change(name, desired="stopped")
         return True
 
-    async def enable_plugin(self, name: str) -> None:
+    async def enable_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("enable", name, PluginStatus.RUNNING)
 
-    async def disable_plugin(self, name: str) -> None:
+    async def disable_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("disable", name, PluginStatus.STOPPED)
 
-    async def release_plugin(self, name: str) -> int:
+    async def release_plugin(self, name: str, *, by: str = "") -> int:
         await self._act("release", name, self.summary(name).status)
         return 1
 
-    async def restart_plugin(self, name: str) -> None:
+    async def restart_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("restart", name, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)
+
+    async def kill_plugin(self, name: str, *, by: str = "") -> None:
+        await self._act("kill", name, PluginStatus.RUNNING)
+
+    async def close_circuit(self, name: str, *, by: str = "") -> None:
+        await self._act("close-circuit", name, self.summary(name).status)
 
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("chain", event, payload, timeout)

@@ -14,6 +14,7 @@ from vconnect.plugins.passed_over import WORDS
 from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.why import Why
 
+from .answers import PluginList
 from .asked import Asked, Reply
 from .bodies import body_of, query_of
 from .encoding import json_reply
@@ -84,22 +85,6 @@ class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     dry_run: bool = False
-
-
-class PluginList(msgspec.Struct, frozen=True):
-    """The answer of ``GET /api/plugins``.
-
-    Attributes:
-        host: The host's name.
-        generated_at: When this was true, in Unix seconds.
-        window_s: The seconds that "the last minute" has.
-        plugins: The plugins.
-    """
-
-    host: str
-    generated_at: float
-    window_s: float
-    plugins: list[PluginSummary]
 
 
 _SORTS: dict[str, Callable[[PluginSummary], Any]] = {
