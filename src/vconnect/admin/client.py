@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -371,7 +371,7 @@ class AdminClient:
         *,
         after: str | None = None,
         **filters: Any,
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Yield what happens, for ever; come back by itself when the host does.
 
         An event ``lost`` says that the host has gone; a ``snapshot`` follows if something was

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from vconnect.errors import UnknownPluginError
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
 from vconnect.plugins.crashes import CrashReport
@@ -222,7 +223,16 @@ class PluginRoutes:
     async def why(self, asked: Asked) -> Reply:
         """Say why a plugin does not serve."""
         query_of(asked, Nothing)
-        return json_reply(self._manager.why(asked.names["name"]))
+        name = asked.names["name"]
+        try:
+            return json_reply(self._manager.why(name))
+        except UnknownPluginError as error:
+            # This question is typed by people, more often than others.
+            hint = self._manager.registry.hint(name)
+            if not hint:
+                raise
+            detail = f"{error.plugin}: no such plugin; {hint}"
+            raise Problem("unknown_plugin", detail, next=hint, plugin=error.plugin) from None
 
     async def logs(self, asked: Asked) -> Reply:
         """Return what a plugin prints."""
