@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from vconnect.store.installer import PluginInstaller as PluginInstaller
     from vconnect.wire.server import UnixSocketServer as UnixSocketServer
 
+    from .errors import AdminError as AdminError
     from .errors import ConfigError as ConfigError
     from .errors import HostCallError as HostCallError
+    from .errors import HostUnreachableError as HostUnreachableError
     from .errors import InstallError as InstallError
     from .errors import ManifestError as ManifestError
     from .errors import PluginError as PluginError
@@ -50,6 +52,7 @@ _HOMES = {
     "AdminServer": "admin.server",
     "admin_app": "admin.embedding",
     "asgi_app": "admin.asgi",
+    "AdminError": "errors",
     "HostCall": "dispatch.host_calls",
     "Settings": "settings.model",
     "load_settings": "settings.load",
@@ -58,6 +61,7 @@ _HOMES = {
     "Refusal": "dispatch.results",
     "ConfigError": "errors",
     "HostCallError": "errors",
+    "HostUnreachableError": "errors",
     "InstallError": "errors",
     "ManifestError": "errors",
     "PluginError": "errors",

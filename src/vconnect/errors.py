@@ -158,13 +158,23 @@ class AdminError(VConnectError):
 
     Attributes:
         status: The HTTP status.
-        code: The response's ``error.code`` (``docs/administration.md``, "Errors").
+        code: The code of the problem (``docs/administration.md``, "Errors").
+        detail: What was found and what was expected.
+        next: The step to take; empty if the host names none.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        next: str = "",  # noqa: A002 - the name of the problem's member
+    ) -> None:
+        super().__init__(detail)
         self.status = status
         self.code = code
+        self.detail = detail
+        self.next = next
 
 
 class HostCallError(VConnectError):

@@ -33,6 +33,9 @@ LOG_LEVELS: Mapping[str, int] = {"trace": 5, "debug": 10, "info": 20, "warn": 30
 RESERVED_PREFIX = "vconnect."
 """What the names of the host's own events begin with."""
 
+#: The configuration file, in the working directory.
+DEFAULT_CONFIG_FILE = "vconnect.toml"
+
 EXIT_CONFIG = 78
 """The exit code of a plugin that cannot use its configuration: EX_CONFIG of sysexits.h."""
 

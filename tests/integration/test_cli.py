@@ -46,7 +46,7 @@ def test_the_host_is_found_by_its_configuration(host: EdgeHost) -> None:
 
 
 def test_plugins_are_listed(host: EdgeHost) -> None:
-    plugins = {plugin["name"]: plugin for plugin in host.json("list")}
+    plugins = {plugin["name"]: plugin for plugin in host.json("list")["plugins"]}
     assert set(plugins) == {"echo", "crash"}
     echo = plugins["echo"]
     assert (echo["status"], echo["version"], echo["priority"]) == ("Running", "1.2.3", 5)
@@ -95,7 +95,7 @@ def test_a_plugin_that_is_too_slow_is_a_failure(host: EdgeHost) -> None:
 
 def test_a_plugin_that_does_not_run_is_unavailable(host: EdgeHost) -> None:
     error = host.json("emit", "test.event", "{}", "--plugin", "crash", code=3)["error"]
-    assert error["code"] == "unavailable"
+    assert error["code"] == "not_connected"
 
 
 def test_a_plugin_is_stopped_started_and_restarted(host: EdgeHost) -> None:

@@ -168,6 +168,7 @@ class FakeManager:
         self.happenings = Happenings()
         self.feed = Feed(self.registry, self.overview, self.traces)
         self.required: list[str] = []
+        self.happenings.on_happening = self.feed.happened
 
     def loop_name(self) -> str:
         return "asyncio"
@@ -176,7 +177,7 @@ class FakeManager:
         return self.required
 
     def why(self, name: str) -> Why:
-        return explain(self.summary(name), Surroundings(lambda _: None, {}))
+        return explain(self.summary(name), Surroundings(self.plugins.get, {}))
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -235,6 +236,12 @@ class FakeManager:
     async def restart_plugin(self, name: str, *, by: str = "") -> None:
         await self._act("restart", name, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)
+
+    async def kill_plugin(self, name: str, *, by: str = "") -> None:
+        await self._act("kill", name, PluginStatus.RUNNING)
+
+    async def close_circuit(self, name: str, *, by: str = "") -> None:
+        await self._act("close-circuit", name, self.summary(name).status)
 
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("chain", event, payload, timeout)

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from vconnect.checks.doctor import Diagnosis, examine
 from vconnect.seeing.exposition import Exposition
+from vconnect.threads import in_thread
 
 from .asked import Asked, Reply
 from .audit import Audit
@@ -93,6 +95,15 @@ class HostRoutes:
             view("/api/audit", self.audit, "Who has changed what", SinceQuery),
             view("/api/happenings", self.happenings, "What happened lately"),
             Route(
+                "GET",
+                "/api/doctor",
+                "view",
+                self.doctor,
+                "Check the machine",
+                query=Nothing,
+                answer=Diagnosis,
+            ),
+            Route(
                 "POST",
                 "/api/session",
                 None,
@@ -172,6 +183,11 @@ class HostRoutes:
         """Return what happened lately."""
         query_of(asked, Nothing)
         return json_reply({"items": self._manager.happenings.newest(), "next": None})
+
+    async def doctor(self, asked: Asked) -> Reply:
+        """Check the machine as this host sees it."""
+        query_of(asked, Nothing)
+        return json_reply(await in_thread(None, examine, self._manager.settings))
 
     async def begin_session(self, asked: Asked) -> Reply:
         """Begin a session."""

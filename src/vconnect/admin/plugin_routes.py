@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from vconnect.errors import UnknownPluginError
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
 from vconnect.plugins.crashes import CrashReport
@@ -14,6 +15,7 @@ from vconnect.plugins.passed_over import WORDS
 from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.why import Why
 
+from .answers import PluginList
 from .asked import Asked, Reply
 from .bodies import body_of, query_of
 from .encoding import json_reply
@@ -86,22 +88,6 @@ class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     dry_run: bool = False
-
-
-class PluginList(msgspec.Struct, frozen=True):
-    """The answer of ``GET /api/plugins``.
-
-    Attributes:
-        host: The host's name.
-        generated_at: When this was true, in Unix seconds.
-        window_s: The seconds that "the last minute" has.
-        plugins: The plugins.
-    """
-
-    host: str
-    generated_at: float
-    window_s: float
-    plugins: list[PluginSummary]
 
 
 _SORTS: dict[str, Callable[[PluginSummary], Any]] = {
@@ -239,7 +225,16 @@ class PluginRoutes:
     async def why(self, asked: Asked) -> Reply:
         """Say why a plugin does not serve."""
         query_of(asked, Nothing)
-        return json_reply(self._manager.why(asked.names["name"]))
+        name = asked.names["name"]
+        try:
+            return json_reply(self._manager.why(name))
+        except UnknownPluginError as error:
+            # This question is typed by people, more often than others.
+            hint = self._manager.registry.hint(name)
+            if not hint:
+                raise
+            detail = f"{error.plugin}: no such plugin; {hint}"
+            raise Problem("unknown_plugin", detail, next=hint, plugin=error.plugin) from None
 
     async def logs(self, asked: Asked) -> Reply:
         """Return what a plugin prints."""

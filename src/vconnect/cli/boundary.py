@@ -55,7 +55,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     """Run ``command`` and return its exit code. No exception leaves this function.
 
     An error is one line on stderr. With ``--json`` among the arguments it is one JSON value on
-    stdout instead: ``{"error": {"code": …, "message": …}}``.
+    stdout instead: ``{"error": {"code": …, "message": …, "next": …, "status": …}}``; ``status`` is
+    that of HTTP, and ``null`` if the error is not the host's.
     """
     code = 0
     try:
@@ -93,7 +94,7 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
     except VConnectError as error:
         _trace(state)
         exit_code, word = _sort(error)
-        return _tell(as_json, word, str(error), exit_code)
+        return _tell(as_json, word, str(error), exit_code, error)
     except OSError as error:
         _trace(state)
         return _tell(as_json, "os_error", _without_number(error), FAILED)
@@ -120,14 +121,24 @@ def _sort(error: VConnectError) -> tuple[int, str]:
 
 
 # On stdout, because a program that asked for JSON reads its result there, even if it is an error.
-def _tell(as_json: bool, code: str, message: str, exit_code: int) -> int:
+def _tell(
+    as_json: bool, code: str, message: str, exit_code: int, error: VConnectError | None = None
+) -> int:
+    status = error.status if isinstance(error, AdminError) else None
+    step = error.next if isinstance(error, AdminError) else ""
     if as_json:
         # A path that is not UTF-8 contains lone surrogates, which JSON cannot represent.
         text = message.encode("utf-8", "replace").decode("utf-8")
-        print_json({"error": {"code": code, "message": text}})
+        told = {"code": code, "message": text, "next": _advice(text) or step, "status": status}
+        print_json({"error": told})
     else:
         click.echo(f"error: {clean(message)}", err=True)
     return exit_code
+
+
+def _advice(message: str) -> str:
+    """Return the step to take, which our messages have behind their last semicolon."""
+    return message.rpartition("; ")[2] if "; " in message else ""
 
 
 def _usage(error: click.ClickException) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.settings.load import DEFAULT_CONFIG_FILE
-from vconnect.settings.model import Settings
-from vconnect.settings.paths import absolute_path
-from vconnect.settings.source import SettingsSource
-from vconnect.settings.variables import find_mistakes
+from vconnect.names import DEFAULT_CONFIG_FILE
+
+# What reads settings is imported by who needs it: it takes longer than `--help` may.
+if TYPE_CHECKING:
+    from vconnect.settings.model import Settings
+    from vconnect.settings.source import SettingsSource
 
 
 @dataclass
@@ -22,10 +24,12 @@ class State:
     Attributes:
         debug: Whether to print tracebacks of errors.
         admin: The administration socket from ``--admin`` or ``VCONNECT_ADMIN``.
+        quiet: Whether to print nothing but errors.
     """
 
     debug: bool = False
     admin: str | None = None
+    quiet: bool = False
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)
@@ -54,6 +58,9 @@ def source_for(
         overrides: What the command line gave, by key.
         options: The name of the option that sets a key, where it is not the key itself.
     """
+    from vconnect.settings.paths import absolute_path
+    from vconnect.settings.source import SettingsSource
+
     # The file is optional only if it was not asked for: a missing `--config` is an error.
     if config is None and Path(DEFAULT_CONFIG_FILE).exists():
         config = Path(DEFAULT_CONFIG_FILE)
@@ -75,12 +82,16 @@ def find_admin_socket(state: State, admin: str | None, config: Path | None) -> P
     The command's own option wins, then the one before the command or ``VCONNECT_ADMIN``, then the
     configuration, which is not read if an option decides.
     """
+    from vconnect.settings.paths import absolute_path
+
     # A broken configuration must not keep an operator from reaching a host whose socket is known.
     path = admin or state.admin or _configured_socket(config)
     return absolute_path(path)
 
 
 def _configured_socket(config: Path | None) -> str:
+    from vconnect.settings.variables import find_mistakes
+
     settings = settings_for(config)
     # A mistyped variable is the likely reason if no host is found.
     for mistake in find_mistakes(os.environ, settings.inherit_env):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,17 +27,23 @@ if TYPE_CHECKING:
     from vconnect.packages.pack import Packed
     from vconnect.packages.preparation import PackedFile
     from vconnect.packages.selection import LeftOut
+    from vconnect.plugins.crashes import CrashReport, QuarantinedEvent
 
-_STYLES = {
-    "Running": "green",
-    "Starting": "yellow",
-    "Stopping": "yellow",
-    "Error": "bold red",
-    "Stopped": "dim",
-    "Installed": "dim",
+#: The style of each shape; the state's word says the same without color.
+SHAPE_STYLES = {
+    "running": "green",
+    "starting": "yellow",
+    "error": "bold red",
+    "barred": "bold red",
+    "quarantine": "bold red",
+    "stopped": "dim",
+    "installed": "dim",
 }
 
 _LEVEL_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
+
+# Of plugins. Red and yellow are those of levels.
+_NAME_COLORS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
 # orjson escapes only characters below U+0020.
 _UNESCAPED = re.compile(f"[{UNSAFE_BEYOND_ASCII}]")
@@ -81,85 +88,57 @@ def print_json(value: Any) -> None:
     click.echo(_escaped(orjson.dumps(value, option=orjson.OPT_INDENT_2)))
 
 
-def print_plugins(plugins: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table of all plugins."""
-    if not plugins:
-        click.echo(
-            "no plugins; install one, or run one from source with: vconnect serve --dev NAME:PATH"
-        )
-        return
-    table = _table("name", "status", ">pid", "version", ">prio", ">uptime", ">events", "reason")
-    for plugin in plugins:
-        _add_row(
-            table,
-            plugin["name"],
-            plugin["status"],
-            plugin["pid"],
-            plugin["version"],
-            plugin["priority"],
-            _duration(plugin["uptime_s"]),
-            plugin["events"],
-            _explanation(plugin),
-        )
-    _print_table(table)
-
-
-def print_plugin(plugin: Mapping[str, Any]) -> None:
-    """Print all details of one plugin, followed by its last lines on stderr."""
-    apart = ["crashes", "quarantine", "last_stderr"]
-    # How an earlier process ended says nothing about the one that runs; `crashes` has it.
-    if plugin["pid"] is not None:
-        apart += ["exit_code", "exit_signal"]
-    shown = {key: value for key, value in plugin.items() if key not in apart}
-    shown["uptime_s"] = _duration(plugin["uptime_s"])
-    for moment in ("last_heartbeat", "next_retry_at"):
-        shown[moment] = _clock(plugin[moment])
-    _print_fields(shown)
-    # Below the table, because they are long, and keep their line breaks there.
-    _print_list("crashes", [_crash(report) for report in plugin["crashes"]])
-    _print_list("quarantine", [_quarantined(event) for event in plugin["quarantine"]])
-    _print_list("last stderr", plugin["last_stderr"])
-
-
-def _print_list(heading: str, lines: Sequence[str]) -> None:
+def print_list(heading: str, lines: Sequence[str]) -> None:
+    """Print lines of text below a heading, if there are any."""
     if lines:
         click.echo(f"{heading}:")
     for line in lines:
         click.echo(f"  {clean(line)}")
 
 
-def _crash(report: Mapping[str, Any]) -> str:
-    events = f"; in flight: {', '.join(report['in_flight'])}" if report["in_flight"] else ""
+def format_crash(report: CrashReport) -> str:
+    """Format a crash report as one line."""
+    events = f"; in flight: {', '.join(report.in_flight)}" if report.in_flight else ""
     return (
-        f"{_clock(report['at'])}  generation {report['generation']}, "
-        f"after {_duration(report['ran_for_s'])}: {report['reason']}{events}"
+        f"{_clock(report.at)}  generation {report.generation}, "
+        f"after {_duration(report.ran_for_s)}: {report.reason}{events}"
     )
 
 
-def _quarantined(event: Mapping[str, Any]) -> str:
-    return (
-        f"{event['fingerprint']}  {event['event']}, skipped {event['skipped']}: {event['payload']}"
-    )
+def format_quarantined(event: QuarantinedEvent) -> str:
+    """Format an event in quarantine as one line."""
+    return f"{event.fingerprint}  {event.event}, skipped {event.skipped}: {event.payload}"
 
 
-def print_records(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print a plugin's records, one line each: local time, level, text and fields."""
+def print_records(records: Sequence[Mapping[str, Any]], *, with_name: bool = False) -> None:
+    """Print records, one line each: local time, name, level, text and fields."""
     from vconnect.logs.records import without_level
 
-    colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colored = is_colored()
     for record in records:
         moment = datetime.fromtimestamp(record["time"]).astimezone().replace(tzinfo=None)
         level = f"{record['level'].upper():<5}"
         words = [without_level(record["text"], record["level"])]
-        if record["stream"] in ("host", "state"):
+        # In the host's own column, it is clear who speaks.
+        if with_name and record["plugin"] == "host" and record["stream"] == "host":
+            pass
+        elif record["stream"] in ("host", "state"):
             words.insert(0, "vconnect:")
         elif words[0].startswith("vconnect:"):
             words.insert(0, f"{record['stream']}:")  # only what the host says begins so
         words += [f"{_quoted(name)}={_field(value)}" for name, value in record["fields"].items()]
         color = _LEVEL_COLORS.get(record["level"]) if colored else None
         shown = click.style(level, fg=color) if color else level
+        name = _name_column(record["plugin"], colored) if with_name else ""
         line = clean(" ".join(filter(None, words)))
-        click.echo(f"{moment.isoformat(sep=' ', timespec='milliseconds')} {shown} {line}")
+        click.echo(f"{moment.isoformat(sep=' ', timespec='milliseconds')} {name}{shown} {line}")
+
+
+def _name_column(name: str, colored: bool) -> str:
+    """Return a plugin's name as a column; it has the same color each time."""
+    column = f"{clean(name):<12} "
+    color = _NAME_COLORS[zlib.crc32(name.encode("utf-8", "replace")) % len(_NAME_COLORS)]
+    return click.style(column, fg=color) if colored else column
 
 
 def print_json_lines(records: Sequence[Mapping[str, Any]]) -> None:
@@ -235,21 +214,21 @@ def print_consent(change: Mapping[str, Any]) -> None:
 
 def print_table_of(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of text under headings."""
-    table = _table(*headings)
+    table = new_table(*headings)
     for row in rows:
         _add_row(table, *row)
-    _print_table(table)
+    print_table(table)
 
 
 def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
     """Print the versions of a plugin in the store."""
-    table = _table("version", "digest", "state", ">size", "installed", "source")
+    table = new_table("version", "digest", "state", ">size", "installed", "source")
     for one in versions:
         moment = _clock(one["installed_at"] or None)
         states = ", ".join(one["states"]) or "kept"
         size = format_size(one["size"]) if one["size"] else ""
         _add_row(table, one["version"], one["digest"][:16], states, size, moment, one["source"])
-    _print_table(table)
+    print_table(table)
 
 
 def print_outdated(found: Sequence[Mapping[str, Any]]) -> None:
@@ -282,11 +261,11 @@ def print_verified(found: Sequence[Mapping[str, Any]]) -> None:
 
 def _print_fields(fields: Mapping[str, Any]) -> None:
     """Print one ``name  value`` per line, without unknown or empty values."""
-    table = _table("", "", header=False)
+    table = new_table("", "", header=False)
     for name, value in fields.items():
         if value is not None and value is not False and value not in ("", []):
             _add_row(table, name.removesuffix("_s"), _value(value))
-    _print_table(table)
+    print_table(table)
 
 
 def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
@@ -309,12 +288,12 @@ def print_outcome(outcome: Mapping[str, Any], sent: Any) -> None:
 
 
 def _print_results(results: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("plugin", "answer", ">ms", "data")
+    table = new_table("plugin", "answer", ">ms", "data")
     for result in results:
         answer = "ok" if result["ok"] else "error"
         data = _compact(result["data"]) if result["ok"] else result["error"]
         _add_row(table, result["plugin"], answer, f"{result['duration_ms']:.1f}", data)
-    _print_table(table)
+    print_table(table)
 
 
 def _why_refused(outcome: Mapping[str, Any]) -> str:
@@ -380,7 +359,7 @@ def print_bench(report: Mapping[str, Any]) -> None:
     stated = [f"vconnect {report['version']}", report["python"], report["loop"], report["system"]]
     click.echo(f"{', '.join(stated)}, {report['cores']} cores")
     click.echo("a host and its plugins, which are Python, on the same machine\n")
-    table = _table("work", ">p50", ">p99", ">events/s", ">deliveries/s", ">payload")
+    table = new_table("work", ">p50", ">p99", ">events/s", ">deliveries/s", ">payload")
     for result in report["results"]:
         _add_row(
             table,
@@ -391,7 +370,7 @@ def print_bench(report: Mapping[str, Any]) -> None:
             f"{result['deliveries_per_second']:,.0f}",
             f"{result['bytes_per_second'] / 1e6:,.1f} MB/s",
         )
-    _print_table(table)
+    print_table(table)
 
 
 def format_size(size_bytes: int) -> str:
@@ -430,27 +409,43 @@ def _compact(value: Any) -> str:
     return orjson.dumps(value).decode("utf-8")
 
 
+def is_colored() -> bool:
+    """Return whether to color: as ``--color`` says, else on a terminal without ``NO_COLOR``."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is not None:
+        return context.color
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def _console() -> Console:
     from rich.console import Console
 
-    # rich asks the terminal for its width, and assumes 80 columns elsewhere.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    is_terminal, colored = sys.stdout.isatty(), is_colored()
+    return Console(
+        # rich asks the terminal for its width, and assumes 80 columns elsewhere.
+        width=None if is_terminal else _PIPE_WIDTH,
+        # Styles beyond color, such as bold, are codes too: without color there are none.
+        force_terminal=is_terminal and colored,
+        no_color=not colored,
+        color_system="standard" if colored else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table; in a pipe or a file each row is one complete line."""
     console = _console()
-    if console.is_terminal:
-        console.print(table)
-        return
-    # rich fills each line up to the width of the widest one.
     with console.capture() as captured:
         console.print(table)
-    for line in captured.get().splitlines():
-        console.out(line.rstrip(), highlight=False)
+    # rich fills each line up to the width of the widest one.
+    # In the terminal's own encoding, which click would pass by.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    sys.stdout.flush()
 
 
-def _table(*headings: str, header: bool = True) -> Table:
+def new_table(*headings: str, header: bool = True) -> Table:
     """Make a table without borders; a heading that begins with ``>`` is right-aligned."""
     from rich.table import Table
 
@@ -460,7 +455,7 @@ def _table(*headings: str, header: bool = True) -> Table:
             heading.removeprefix(">"),
             justify="right" if heading.startswith(">") else "left",
             overflow="fold",
-            no_wrap=heading.startswith(">") or heading == "status",
+            no_wrap=heading.startswith(">") or heading == "STATE",
         )
     return table
 
@@ -469,35 +464,7 @@ def _add_row(table: Table, *cells: object) -> None:
     from rich.text import Text
 
     texts = ["" if cell is None else clean(str(cell)) for cell in cells]
-    table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
-
-
-def _explanation(plugin: Mapping[str, Any]) -> str:
-    """Say in a few words what is unusual about a plugin, and why."""
-    marks = _marks(plugin)
-    substate = plugin["substate"]
-    # The substate of every healthy plugin, or what a mark says already.
-    is_told = substate == "connected" or (marks and substate in ("crash_loop", "backoff"))
-    reason = plugin["reason"] or ("" if is_told else substate)
-    return " ".join(filter(None, [f"[{', '.join(marks)}]" if marks else "", reason]))
-
-
-def _marks(plugin: Mapping[str, Any]) -> list[str]:
-    """Name what an operator must know beside the status: whether it gets events, and when."""
-    marks = []
-    if plugin["substate"] == "crash_loop":
-        marks.append("crash loop")
-    if plugin["next_retry_at"] is not None:
-        marks.append(f"next try {_time(plugin['next_retry_at'])}")
-    # Or else it looks as if somebody had stopped it.
-    elif plugin["status"] == "Stopped" and plugin["desired"] == "running":
-        marks.append("not stopped by a command; no next try")
-    if plugin["breaker"] != "closed":
-        marks.append("circuit open" if plugin["breaker"] == "open" else "circuit half open")
-    if plugin["quarantine"]:
-        count = len(plugin["quarantine"])
-        marks.append(f"{count} event{'s' if count > 1 else ''} in quarantine")
-    return marks
+    table.add_row(*map(Text, texts))
 
 
 def _value(value: object) -> str:
@@ -518,13 +485,6 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hour}h {minute:02}m"
     return f"{minute}m {second:02}s" if minutes else f"{second}s"
-
-
-def _time(unix_seconds: float) -> str:
-    """Format a point in time that is near, with the date only if that is not today's."""
-    moment = datetime.fromtimestamp(unix_seconds).astimezone()
-    is_today = moment.date() == datetime.now().astimezone().date()
-    return f"{moment:%H:%M:%S}" if is_today else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _clock(unix_seconds: float | None) -> str:

@@ -322,6 +322,18 @@ def kill_recorded(directory: Path, socket_path: Path) -> None:
             _Survivors(instance, record.host).send(signal.SIGKILL)
 
 
+def survivors_of(directory: Path, socket_path: Path) -> list[tuple[str, int]]:
+    """List the processes that a dead host has left, by the name of their plugin. Blocks."""
+    record = StateFile(directory, socket_path).read()
+    if record is None or record.boot != boot_id() or record.host.is_alive():
+        return []
+    return [
+        (instance.plugin, pid)
+        for instance in record.instances
+        for pid in _Survivors(instance, record.host).pids()
+    ]
+
+
 class _Survivors:
     """What is left of the session that an instance led, after its host has died.
 

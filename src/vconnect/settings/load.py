@@ -26,7 +26,7 @@ _TOML_PLACE = re.compile(r"(?P<words>.*) \(at line (?P<line>\d+), column (?P<col
 
 LOCK_FILE = "vconnect.lock"
 TRUST_FILE = "vconnect.trust"
-DEFAULT_CONFIG_FILE = "vconnect.toml"
+
 
 # Defaults that have to be made absolute, unlike others.
 _DEFAULT_PATHS = {key: getattr(Settings(), key) for key in ("plugin_dir", "socket_path")}

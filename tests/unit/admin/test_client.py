@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from tests.support.fake_manager import FakeManager, plugin_summary, served, short_directory
 
 from vconnect.admin import client as client_module
+from vconnect.admin import server_events
 from vconnect.admin.client import AdminClient, plugin_route
+from vconnect.admin.server import AdminServer
 from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.plugins.status import PluginStatus
 
 
 @asynccontextmanager
@@ -141,3 +144,84 @@ async def test_a_host_that_knows_no_lines_answers_as_before() -> None:
     old = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
     async with stranger(old + b'{"changes":[]}') as path, AdminClient(path) as client:
         assert await client.post("/api/install", {}, lambda _: None) == {"changes": []}
+
+
+async def test_a_method_for_each_route_returns_types() -> None:
+    manager = FakeManager(plugin_summary())
+    manager.says("example", "hello", n=1)
+    async with served(manager) as path, AdminClient(path) as client:
+        (listed,) = (await client.plugins(sort="name")).plugins
+        assert (listed.name, listed.status) == ("example", PluginStatus.RUNNING)
+        assert await client.status("example") == listed
+        assert (await client.why("example")).plugin == "example"
+        (entry,) = (await client.logs("example", grep="ell", since=1.0)).records
+        assert (entry.text, entry.fields) == ("hello", {"n": 1})
+        assert await client.crashes("example") == []
+        assert await client.happenings() == []
+        assert (await client.host())["pid"] == 99
+        assert (await client.restart("example")).generation == 2
+        assert (await client.order("example", "stop", dry_run=True)).desired == "running"
+        assert [one.order for one in await client.audit()] == ["restart", "stop"]
+        assert (await client.request("example", "e", 5))["payload"] == 5
+    assert manager.calls == [("restart", "example"), ("request", "e", 5, None)]
+
+
+async def test_a_problem_says_what_to_do() -> None:
+    async with served(FakeManager()) as path, AdminClient(path) as client:
+        with pytest.raises(AdminError) as caught:
+            await client.why("nobody")
+    error = caught.value
+    assert (error.status, error.code, error.next) == (404, "unknown_plugin", "see vconnect list")
+
+
+async def test_a_token_opens_an_address() -> None:
+    with short_directory() as directory:
+        server = AdminServer(
+            FakeManager(plugin_summary()), directory / "admin.sock", http="127.0.0.1:0"
+        )
+        await server.start()
+        try:
+            token = (directory / "admin.token").read_text().strip()
+            async with AdminClient(server.url, token) as client:
+                assert (await client.host())["role"] == "operate"
+            async with AdminClient(server.url) as client:
+                with pytest.raises(AdminError) as caught:
+                    await client.host()
+            assert (caught.value.status, caught.value.code) == (401, "no_token")
+        finally:
+            await server.stop()
+
+
+async def test_a_stream_comes_back_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_events, "_WAITS_S", (0.01,))
+    heads: list[str] = []
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+            b"id: ab-%d\nevent: gone\ndata: {}\n\n" % len(heads)
+        )
+        await writer.drain()
+        writer.close()
+
+    with short_directory() as directory:
+        path = directory / "admin.sock"
+        async with await asyncio.start_unix_server(reply, str(path)), AdminClient(path) as client:
+            seen = []
+            async with aclosing(client.stream(["plugins"], plugin="x")) as events:
+                async for event in events:
+                    seen.append((event.kind, event.id))
+                    if len(seen) == 3:
+                        break
+    assert seen == [("gone", "ab-1"), ("lost", ""), ("gone", "ab-2")]
+    assert heads[0].startswith("GET /api/stream?topics=plugins&plugin=x HTTP/1.1")
+    assert "Last-Event-ID" not in heads[0]
+    assert "Last-Event-ID: ab-1" in heads[1]
+
+
+async def test_a_stream_from_nobody_raises_at_once() -> None:
+    with short_directory() as directory:
+        async with AdminClient(directory / "admin.sock") as client:
+            with pytest.raises(HostUnreachableError):
+                await anext(client.stream())

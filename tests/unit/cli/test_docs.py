@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 import pytest
 
+from vconnect.cli.commands.serve import serve
 from vconnect.cli.root import root
 from vconnect.errors import ConfigError
 from vconnect.plugins.status import TRANSITIONS, PluginStatus, Substate
@@ -154,13 +155,13 @@ def test_every_level_of_isolation_is_documented() -> None:
     assert set(by_word(ISOLATION, "`sandbox` ")) == {"off", "nnp", "landlock", "bwrap"}
 
 
-@pytest.mark.parametrize("command", sorted(root.commands))
+@pytest.mark.parametrize("command", sorted(root.places))
 def test_every_command_is_documented(command: str) -> None:
     assert any(row.startswith(f"vconnect {command}") for row in by_word(COMMANDS, "command "))
 
 
 def test_every_option_of_serve_is_documented() -> None:
-    for option in root.commands["serve"].params:
+    for option in serve.params:
         for name in (*option.opts, *option.secondary_opts):
             assert f"`{name}" in CONFIGURATION or f"`{name}" in COMMANDS, name
 

@@ -42,7 +42,7 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("Usage: ")
     loaded = done.stderr
-    for heavy in ("aiohttp", "rich", "asyncio", "uvloop", "multiprocessing"):
+    for heavy in ("aiohttp", "rich", "asyncio", "uvloop", "multiprocessing", "textual"):
         assert f"'{heavy}'" not in loaded
 
 
@@ -65,6 +65,7 @@ def test_every_command_has_help() -> None:
             "check",
             "config",
             "disable",
+            "doctor",
             "emit",
             "enable",
             "index",
@@ -73,6 +74,7 @@ def test_every_command_has_help() -> None:
             "keygen",
             "list",
             "logs",
+            "man",
             "new",
             "outdated",
             "pack",
@@ -88,12 +90,15 @@ def test_every_command_has_help() -> None:
             "start",
             "status",
             "stop",
+            "tail",
+            "top",
             "trust",
             "trusted",
             "uninstall",
             "untrust",
             "upgrade",
             "verify",
+            "why",
         ]
     )
 
@@ -134,12 +139,12 @@ def test_json_is_utf8_in_any_locale() -> None:
             timeout=30,
             check=True,
         )
-    assert json.loads(done.stdout)[0]["reason"] == "名前"
+    assert json.loads(done.stdout)["plugins"][0]["reason"] == "名前"
 
 
 def test_a_table_prints_in_any_locale() -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
-    with served_beside(FakeManager(plugin_summary(reason="名前"))) as path:
+    with served_beside(FakeManager(plugin_summary(why="名前"))) as path:
         done = vconnect("list", "--admin", str(path), env=environment)
     assert done.returncode == 0
     assert r"\u540d\u524d" in done.stdout

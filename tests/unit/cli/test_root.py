@@ -73,11 +73,11 @@ def test_help_lists_every_command_with_its_words(arguments: list[str], capsys: P
     assert run(root, arguments) == 0
     listing = capsys.readouterr().out.partition("Commands:")[2].splitlines()
     words = {line.split()[0]: line.split()[1:] for line in listing if line.strip()}
-    assert sorted(words) == sorted(root.commands)
+    assert sorted(words) == sorted(root.places)
     assert all(words.values())
 
 
-@pytest.mark.parametrize("name", sorted(root.commands))
+@pytest.mark.parametrize("name", sorted(root.places))
 def test_every_command_has_both_options_for_help(name: str, capsys: Printed) -> None:
     assert run(root, [name, "-h"]) == 0
     short = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Commands that talk to a running host: list, status, emit, start, stop, restart and others."""
+"""Commands that give orders to a running host: start, stop, restart, emit and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from orjson import JSONDecodeError
@@ -18,14 +18,10 @@ from vconnect.cli.context import State, admin_option, config_option, find_admin_
 from vconnect.cli.exit_codes import FAILED, exit_code_of, worst
 from vconnect.cli.output import (
     print_done,
-    print_host,
     print_json,
     print_outcome,
     print_planned,
-    print_plugin,
-    print_plugins,
     print_rows,
-    print_versions,
 )
 from vconnect.errors import AdminError, RemoteProtocolError
 from vconnect.wire.messages import why_not_json
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from vconnect.packages.progress import Report
 
 _Printer = Callable[[Any], None]
+T = TypeVar("T")
 
 
 class RunningHost:
@@ -44,44 +41,46 @@ class RunningHost:
         path: The path of its administration socket.
         as_json: Whether to print JSON.
         config: The configuration file that was named; ``None`` if none was.
+        is_quiet: Whether to print nothing but errors.
     """
 
-    def __init__(self, path: Path, as_json: bool, config: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, as_json: bool, config: Path | None = None, *, is_quiet: bool = False
+    ) -> None:
         self.path = path
         self.as_json = as_json
         self.config = config
+        self.is_quiet = is_quiet
 
     def get(self, route: str) -> Any:
         """Query the host."""
-        return self._ask(lambda client: client.get(route))
+        return self.ask(lambda client: client.get(route))
 
     def post(self, route: str, body: Any = None, report: Report | None = None) -> Any:
         """Request an action and wait until it is done; report how far downloads are."""
-        return self._ask(lambda client: client.post(route, body, report))
+        return self.ask(lambda client: client.post(route, body, report))
 
     def put(self, route: str, body: Any) -> Any:
         """Replace something, and wait until it is done."""
-        return self._ask(lambda client: client.put(route, body))
+        return self.ask(lambda client: client.put(route, body))
 
     def act(self, name: str, action: str) -> Any:
         """Start, stop, restart, release, enable or disable a plugin; return its summary."""
-        from vconnect.admin.client import plugin_route
-
-        return self.post(plugin_route(name, action))
+        return _plain(self.ask(lambda client: client.order(name, action)))
 
     def act_on(
         self, names: Sequence[str], everybody: bool, action: str, *, dry_run: bool = False
     ) -> None:
         """Do the same with several plugins at once; print what came of it, and exit."""
         if dry_run:
-            rows = self._ask(lambda client: _act_on(client, self.choose, names, everybody, ""))
+            rows = self.ask(lambda client: _act_on(client, self.choose, names, everybody, ""))
             self.show(rows, lambda rows: print_planned(rows, action))
             self.exit(worst(exit_code_of(row["error"]["code"]) for row in rows if "error" in row))
         if len(names) == 1 and not everybody and not _is_pattern(names[0]):
             plugin = self.act(names[0], action)
             self.show(plugin, print_done)
             self.exit(FAILED if _is_overtaken(plugin, action) else 0)
-        rows = self._ask(lambda client: _act_on(client, self.choose, names, everybody, action))
+        rows = self.ask(lambda client: _act_on(client, self.choose, names, everybody, action))
         self.show(rows, print_rows)
         codes = (exit_code_of(row["error"]["code"]) for row in rows if "error" in row)
         overtaken = any("error" not in row and _is_overtaken(row, action) for row in rows)
@@ -106,7 +105,7 @@ class RunningHost:
         """Return the installed plugins that names and patterns mean, or all of them."""
         if not everybody and not any(map(_is_pattern, names)):
             return list(names)
-        plugins = self.get("/api/plugins")["plugins"]
+        plugins = _plain(self.ask(lambda client: client.plugins()).plugins)
         there = [one for one in plugins if not (one["dev"] or one["external"])]
         return self.choose(there, [] if everybody else names)
 
@@ -117,17 +116,18 @@ class RunningHost:
     def show(self, value: Any, printer: _Printer) -> None:
         """Print ``value`` as JSON if that was requested, else with ``printer``."""
         if self.as_json:
-            print_json(value)
-        else:
+            print_json(_plain(value))
+        elif not self.is_quiet:
             printer(value)
 
-    def _ask(self, ask: Callable[[AdminClient], Awaitable[Any]]) -> Any:
+    def ask(self, ask: Callable[[AdminClient], Awaitable[T]]) -> T:
+        """Ask the host with a method of its client."""
         import asyncio
 
         # Imported here, because aiohttp takes longer to import than most commands take to run.
         from vconnect.admin.client import AdminClient
 
-        async def talk() -> Any:
+        async def talk() -> T:
             async with AdminClient(self.path) as client:
                 return await ask(client)
 
@@ -145,7 +145,8 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         **arguments: Any,
     ) -> Any:
-        host = RunningHost(find_admin_socket(state, admin, config), as_json, config)
+        path = find_admin_socket(state, admin, config)
+        host = RunningHost(path, as_json, config, is_quiet=state.quiet)
         return command(host, **arguments)
 
     # click reads the help text and the parameters from the wrapped function.
@@ -164,19 +165,25 @@ async def _act_on(
     """Ask for an action on each plugin, or with an empty one for its summary."""
     import asyncio
 
-    from vconnect.admin.client import plugin_route
-
     async def act(name: str) -> Any:
         try:
             if not action:
-                return await client.get(plugin_route(name, "status"))
-            return await client.post(plugin_route(name, action))
+                return _plain(await client.status(name))
+            return _plain(await client.order(name, action))
         except AdminError as error:
-            return {"name": name, "error": {"code": error.code, "message": str(error)}}
+            told = {"code": error.code, "message": error.detail, "next": error.next}
+            return {"name": name, "error": told}
 
-    plugins = (await client.get("/api/plugins"))["plugins"]
+    plugins = _plain((await client.plugins()).plugins)
     chosen = choose(plugins, [] if everybody else names)
     return await asyncio.gather(*map(act, chosen))
+
+
+def _plain(value: Any) -> Any:
+    """Turn structs into what JSON has."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
 
 
 def _is_pattern(name: str) -> bool:
@@ -229,32 +236,6 @@ def on_running(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--dry-run", is_flag=True, help="Show which plugins are meant, and do nothing."
     )(on_plugins(command))
-
-
-@click.command("list")
-@click.option("--versions", metavar="NAME", callback=check_word, help="List the versions of NAME.")
-@asks_host
-def list_plugins(host: RunningHost, versions: str | None) -> None:
-    """List the plugins with their status, or the versions of one."""
-    from vconnect.admin.client import plugin_route
-
-    if versions is None:
-        host.show(host.get("/api/plugins")["plugins"], print_plugins)
-    else:
-        host.show(host.get(plugin_route(versions, "versions"))["versions"], print_versions)
-
-
-@click.command()
-@click.argument("name", required=False, callback=check_word)
-@asks_host
-def status(host: RunningHost, name: str | None) -> None:
-    """Show all details of the plugin NAME, or of the host itself."""
-    from vconnect.admin.client import plugin_route
-
-    if name is None:
-        host.show(host.get("/api/host"), print_host)
-    else:
-        host.show(host.get(plugin_route(name, "status")), print_plugin)
 
 
 @click.command()
@@ -342,12 +323,15 @@ def emit(
         raise click.UsageError(
             "--mode cannot be combined with --plugin, which sends to one plugin only"
         )
-    # Only what was given is sent, so that the host's defaults apply to the rest.
-    fields = {"mode": mode, "plugin": plugin, "timeout": timeout}
     sent = _read_payload(payload)
-    body = {"event": event, "payload": sent}
-    body |= {field: value for field, value in fields.items() if value is not None}
-    outcome = host.post("/api/events", body)
+
+    def send(client: AdminClient) -> Awaitable[dict[str, Any]]:
+        if plugin is not None:
+            return client.request(plugin, event, sent, timeout=timeout)
+        call = client.broadcast if mode == "broadcast" else client.emit
+        return call(event, sent, timeout=timeout)
+
+    outcome = host.ask(send)
     host.show(outcome, lambda outcome: print_outcome(outcome, sent))
     # Printed first, so that a script that only looks at the exit code still leaves a trace of the
     # reason.

@@ -1,29 +1,30 @@
-"""``vconnect logs``: shows a plugin's output and log, and follows it."""
+"""``vconnect logs``: shows the output and log of plugins, and follows them."""
 
 from __future__ import annotations
 
+import fnmatch
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from vconnect.cli.moments import as_moment
 from vconnect.cli.output import print_json, print_json_lines, print_records
-from vconnect.names import LOG_LEVELS
+from vconnect.names import LOG_LEVELS, canonical_name
 
-from .control import RunningHost, asks_host, name_argument
+from .completion import complete_plugin
+from .control import RunningHost, asks_host, check_words
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
-
-# How often the host is asked for more: soon enough to look live, and cheap for the host. Seconds.
-_POLL_INTERVAL = 0.25
-# A page that is full is followed by the next one at once, without a pause.
-_PAGE_LINES = 1000
+    from vconnect.cli.following import Choose, Row, Wanted
+    from vconnect.names import LogLevel
 
 
 @click.command()
-@name_argument
+@click.argument(
+    "names", metavar="[NAME]...", nargs=-1, callback=check_words, shell_complete=complete_plugin
+)
 @click.option(
     "-n",
     "--lines",
@@ -39,95 +40,121 @@ _PAGE_LINES = 1000
     default="trace",
     help="Hide lines below this level.",
 )
+@click.option(
+    "--since",
+    callback=as_moment,
+    metavar="WHEN",
+    help="Only what came after 10m (ago), 14:02, or a time in ISO 8601.",
+)
+@click.option("--grep", metavar="TEXT", default="", help="Only lines with this text in them.")
+@click.option("--all", "everybody", is_flag=True, help="All plugins.")
+@click.option("--host", "with_host", is_flag=True, help="Show what happened to the host, too.")
 @click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until Ctrl-C.")
 @asks_host
-def logs(host: RunningHost, name: str, lines: int, level: str, follow: bool) -> None:
-    """Show the output and log of the plugin NAME, with its starts and ends.
+def logs(
+    host: RunningHost,
+    names: Sequence[str],
+    lines: int,
+    level: LogLevel,
+    since: float | None,
+    grep: str,
+    everybody: bool,
+    with_host: bool,
+    follow: bool,
+) -> None:
+    """Show the output and log of plugins, with their starts and ends.
 
-    The host keeps the newest lines of each plugin, even when it restarts the plugin. --json prints
+    NAME may be a pattern, such as 'chat-*'. The host keeps the newest lines of each plugin, even
+    when it restarts the plugin. --follow waits for a plugin or a host that is gone. --json prints
     only the output and log; with --follow, it prints one value per line.
     """
+    if not (names or everybody or with_host):
+        raise click.UsageError("give the names of plugins, --all, or --host")
+    from vconnect.cli.following import Wanted
+
+    wanted = Wanted(
+        lines=lines,
+        level=level,
+        since=since or 0.0,
+        grep=grep,
+        with_states=not host.as_json,
+        with_host=with_host,
+    )
+    choose = _chooser(names, everybody=everybody)
+    is_one = len(names) == 1 and not (everybody or with_host or _is_pattern(names[0]))
+    printer = _Printer(as_json=host.as_json, is_one=is_one)
     if follow:
-        _follow(host, name, lines, level)
-    else:
-        page = host.get(_route(name, lines=lines, level=level))
-        if not host.as_json:
-            states = host.get(_route(name, lines=lines, level=level, states="true"))
-            page["records"] = _merged(page, states)[-lines:]
-        host.show(page["records"], print_json if host.as_json else print_records)
+        _follow(host, choose, wanted, printer)
+        return
+    rows = _history(host, choose, wanted)
+    host.show(rows, print_json if host.as_json else printer.show)
 
 
-def _merged(*pages: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Put what the host says about a plugin between the plugin's own lines."""
-    records = [record for page in pages for record in page["records"]]
-    return sorted(records, key=lambda record: record["time"])  # stable, for those of one moment
+def _chooser(names: Sequence[str], *, everybody: bool) -> Choose:
+    def choose(there: Sequence[str]) -> list[str]:
+        if everybody:
+            return list(there)
+        chosen: dict[str, None] = {}
+        for name in names:
+            found = [canonical_name(name)]
+            if _is_pattern(name) and not (found := fnmatch.filter(there, name)):
+                raise click.UsageError(f"no plugin is named like {name!r}")
+            chosen.update(dict.fromkeys(found))
+        return list(chosen)
+
+    return choose
 
 
-def _follow(host: RunningHost, name: str, lines: int, level: str) -> None:
-    import asyncio
-
-    from vconnect.admin.client import AdminClient
-
-    async def follow() -> None:
-        async with AdminClient(host.path) as client:
-            await _Follower(client, host.as_json, name, level).run(lines)
-
-    asyncio.run(follow())
+def _is_pattern(name: str) -> bool:
+    return any(char in name for char in "*?[")
 
 
-class _Follower:
-    """Repeatedly requests the records after those it has shown."""
+def _history(host: RunningHost, choose: Choose, wanted: Wanted) -> list[Row]:
+    from vconnect.cli.following import LogReader
 
-    def __init__(self, client: AdminClient, as_json: bool, name: str, level: str) -> None:
-        self._client = client
+    return host.ask(lambda client: LogReader(client, choose, wanted).history())
+
+
+def _follow(host: RunningHost, choose: Choose, wanted: Wanted, printer: _Printer) -> None:
+    from vconnect.cli.following import LogReader, tell_on_stderr
+
+    host.ask(lambda client: LogReader(client, choose, wanted).follow(printer.show, tell_on_stderr))
+
+
+class _Printer:
+    """Prints rows, and tells on stderr what is lost.
+
+    Args:
+        as_json: Whether to print lines of JSON.
+        is_one: Whether all rows are of one plugin, whose name need not be shown.
+    """
+
+    def __init__(self, *, as_json: bool, is_one: bool) -> None:
         self._as_json = as_json
-        self._name = name
-        self._level = level
+        self._is_one = is_one
 
-    async def run(self, lines: int) -> None:
-        """Show the newest ``lines`` records, then all that follow."""
-        import asyncio
-
-        page = await self._get(lines=lines)
-        states = None if self._as_json else await self._get(lines=lines, states="true")
-        while True:
-            self._show(page, states)
-            # Only a page that is not full means that the end has been reached.
-            if len(page["records"]) < _PAGE_LINES:
-                await asyncio.sleep(_POLL_INTERVAL)
-            # First, because a plugin's last words are read before its end is told.
-            if states is not None:
-                states = await self._after(states, states="true")
-            page = await self._after(page)
-
-    async def _after(self, shown: Mapping[str, Any], **query: str) -> Any:
-        page = await self._get(lines=_PAGE_LINES, after=shown["next"], **query)
-        if page["began"] != shown["began"]:
-            # Another host, or the plugin was reinstalled: the numbering has restarted.
-            if not query:
-                click.echo("the plugin's log has been reset", err=True)
-            # From its beginning, since none of the new log's lines have been shown.
-            page = await self._get(lines=_PAGE_LINES, after=0, **query)
-        return page
-
-    async def _get(self, **query: int | str) -> Any:
-        return await self._client.get(_route(self._name, level=self._level, **query))
-
-    def _show(self, page: Mapping[str, Any], states: Mapping[str, Any] | None) -> None:
-        if page["dropped"]:
-            click.echo(
-                f"{page['dropped']} lines were discarded before they could be shown", err=True
-            )
-        if states is None:
-            print_json_lines(page["records"])
-        else:
-            print_records(_merged(page, states))
+    def show(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Print rows."""
+        for row in rows:
+            self._show(row)
         # A pipe would otherwise buffer lines while a human waits for them.
+        if rows and sys.stdout is not None:
+            sys.stdout.flush()
+
+    def _show(self, row: dict[str, Any]) -> None:
+        if "reset" in row:
+            self._tell(row, "the plugin's log has been reset")
+        elif "dropped" in row:
+            if self._as_json:
+                print_json_lines([row])
+            else:
+                words = f"{row['dropped']} lines were discarded before they could be shown"
+                self._tell(row, words)
+        elif self._as_json:
+            print_json_lines([row])
+        else:
+            print_records([row], with_name=not self._is_one)
+
+    def _tell(self, row: dict[str, Any], words: str) -> None:
         sys.stdout.flush()
-
-
-def _route(name: str, **query: int | str) -> str:
-    from vconnect.admin.client import plugin_route
-
-    words = "&".join(f"{key}={value}" for key, value in query.items())
-    return f"{plugin_route(name, 'logs')}?{words}"
+        click.echo(words if self._is_one else f"{row['plugin']}: {words}", err=True)

@@ -12,6 +12,7 @@ from tests.support.fake_manager import (
     answered,
     failed,
     failing,
+    plugin_summary,
     served_beside,
 )
 
@@ -34,22 +35,31 @@ def vconnect(*arguments: str) -> int:
 
 def test_list_shows_each_plugin(admin: str, capsys: Printed) -> None:
     assert vconnect("list", "--admin", admin) == 0
-    heading, example, broken = capsys.readouterr().out.splitlines()
-    assert heading.split()[:3] == ["name", "status", "pid"]
-    assert example.split()[:3] == ["example", "Running", "4242"]
-    assert "exited: code 2" in broken
+    heading, example, broken, footer = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["NAME", "STATE", "EVENTS", "P99", "WHY"]
+    assert example.split()[1] == "example"
+    assert broken.split()[1] == "broken"
+    assert footer == "2 of 2 do not serve. Next: vconnect why example"
+    assert vconnect("list", "--wide", "--sort", "name", "--admin", admin) == 0
+    assert "4242" in capsys.readouterr().out
+    assert vconnect("--quiet", "list", "--admin", admin) == 0
+    assert capsys.readouterr().out == ""
 
 
-def test_list_as_json_is_an_array_of_summaries(admin: str, capsys: Printed) -> None:
+def test_list_as_json_is_what_the_interface_answers(admin: str, capsys: Printed) -> None:
     assert vconnect("list", "--json", "--admin", admin) == 0
-    plugins = json.loads(capsys.readouterr().out)
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == {"host", "generated_at", "window_s", "plugins"}
+    plugins = listed["plugins"]
     assert [plugin["name"] for plugin in plugins] == ["example", "broken"]
     assert set(plugins[0]) == set(PluginSummary.__struct_fields__)
 
 
 def test_status_shows_a_plugin_or_the_host(admin: str, capsys: Printed) -> None:
     assert vconnect("status", "wk.plugin.example", "--admin", admin) == 0
-    assert "Running" in capsys.readouterr().out
+    assert "4242, generation 1" in capsys.readouterr().out
+    assert vconnect("status", "--crashes", "--admin", admin) == 2
+    capsys.readouterr()
     assert vconnect("status", "--admin", admin) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["pid", "99"] in lines
@@ -73,8 +83,28 @@ def test_an_unknown_name_is_an_error(
     assert capsys.readouterr().err == f"error: {name}: no such plugin\n"
     assert vconnect(command, name, "--json", "--admin", admin) == 4
     error = json.loads(capsys.readouterr().out)["error"]
-    assert error == {"code": "unknown_plugin", "message": f"{name}: no such plugin"}
+    assert error == {
+        "code": "unknown_plugin",
+        "message": f"{name}: no such plugin",
+        "next": "see vconnect list",
+        "status": 404,
+    }
     assert manager.calls == []
+
+
+def test_why_is_one_line_and_an_exit_code(manager: FakeManager, capsys: Printed) -> None:
+    manager.plugins["example"] = plugin_summary(serving=True)
+    with served_beside(manager) as path:
+        assert vconnect("why", "example", "--admin", str(path)) == 0
+        assert capsys.readouterr().out == "runs: no event in the last minute\n"
+        assert vconnect("why", "broken", "--admin", str(path)) == 1
+        printed = capsys.readouterr().out
+        assert printed == "exited: code 2. Next: vconnect logs broken\n"
+        assert vconnect("why", "broken", "--json", "--admin", str(path)) == 1
+        assert json.loads(capsys.readouterr().out)["code"] == "failed"
+        assert vconnect("why", "nobody", "--admin", str(path)) == 4
+    assert vconnect("why", "example", "--admin", str(path)) == 5
+    assert "start one with: vconnect serve" in capsys.readouterr().err
 
 
 # --- start, stop, restart -----------------------------------------------------------------------
@@ -178,7 +208,8 @@ def test_emit_to_one_plugin_that_fails(
     with served_beside(failing(error)) as path:
         arguments = ("emit", "e", "{}", "--plugin", "example", "--json", "--admin", str(path))
         assert vconnect(*arguments) == exit_code
-    assert json.loads(capsys.readouterr().out)["error"] == {"code": code, "message": str(error)}
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (told["code"], told["message"]) == (code, str(error))
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a": nope}', "NaN", "'x'", '"\udcff"'])

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from tests.support.fake_manager import FakeManager
 
+from vconnect.cli import following
 from vconnect.cli.boundary import run
-from vconnect.cli.commands import logs as logs_module
 from vconnect.cli.root import root
 from vconnect.logs.ring import LogRing
 
@@ -87,7 +87,7 @@ class Clock:
         monkeypatch.setattr(asyncio, "sleep", self._pause)
 
     async def _pause(self, seconds: float, *_: object) -> None:
-        if seconds != logs_module._POLL_INTERVAL:
+        if seconds != following._POLL_INTERVAL:
             return await self._sleep(seconds)
         self.pauses.append(seconds)
         if not self._turns:
@@ -123,7 +123,7 @@ def test_what_follows_is_shown_once_and_in_order(
 def test_a_full_page_is_followed_at_once_by_the_next(
     admin: str, manager: FakeManager, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs_module, "_PAGE_LINES", 3)
+    monkeypatch.setattr(following, "_PAGE_LINES", 3)
 
     def speak() -> None:
         for n in range(7):
@@ -177,9 +177,8 @@ def test_what_was_lost_between_two_questions_is_counted(
     Clock(monkeypatch, flood)
     manager.says("example", "before")
     assert follow(admin) == 130
-    out, err = capsys.readouterr()
-    assert texts(out) == ["before", "3", "4"]
-    assert err.strip() == "3 lines were discarded before they could be shown"
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row.get("text", row.get("dropped")) for row in rows] == ["before", 3, "3", "4"]
 
 
 def test_starts_and_ends_follow_too(
@@ -196,3 +195,39 @@ def test_starts_and_ends_follow_too(
     lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "INFO  vconnect: generation 1 has started"
     assert sorted(lines[1:]) == ["ERROR no disk", "ERROR vconnect: exited: code 3"]
+
+
+def test_several_logs_are_one_in_the_order_of_time(
+    admin: str, manager: FakeManager, capsys: Printed
+) -> None:
+    manager.says("example", "one")
+    manager.says("broken", "two\x1b[2J", "error")
+    manager.happenings.add("example", "warn", "three\x1b[2J")
+    assert vconnect("logs", "--all", "--host", "--admin", admin) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = sorted(line.split(maxsplit=2)[2] for line in lines)
+    assert shown == [
+        r"broken       ERROR two\x1b[2J",
+        r"example      INFO  one",
+        r"host         WARN  example: three\x1b[2J",
+    ]
+    assert vconnect("logs", "b*", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert vconnect("logs", "x*", "--admin", admin) == 2
+    assert vconnect("logs", "--admin", admin) == 2
+
+
+def test_lines_are_chosen_by_text_and_time(
+    admin: str, manager: FakeManager, capsys: Printed
+) -> None:
+    manager.says("example", "needle")
+    manager.says("example", "hay")
+    assert vconnect("logs", "example", "--grep", "need", "--admin", admin) == 0
+    assert capsys.readouterr().out.endswith("INFO  needle\n")
+    # The fake host's records are of the year 2001.
+    assert vconnect("logs", "example", "--since", "10m", "--admin", admin) == 0
+    assert capsys.readouterr().out == ""
+    assert vconnect("logs", "example", "--since", "2000-01-01", "--admin", admin) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert vconnect("logs", "example", "--since", "tomorrow", "--admin", admin) == 2
+    assert "expected 10m (ago), 14:02" in capsys.readouterr().err

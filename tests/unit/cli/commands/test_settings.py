@@ -120,7 +120,7 @@ def test_the_exit_code_of_a_reload(host: Host, done: Reloaded, code: int) -> Non
     assert host.vconnect("reload") == code
 
 
-@pytest.mark.parametrize(("error", "code"), [(ConfigError("no"), 2), (ConfigRefusedError("no"), 1)])
+@pytest.mark.parametrize(("error", "code"), [(ConfigError("no"), 2), (ConfigRefusedError("no"), 2)])
 def test_an_invalid_configuration_and_a_refused_one(host: Host, error: Any, code: int) -> None:
     host.manager.failure = error
     assert host.vconnect("reload", "--dry-run") == code

@@ -1,0 +1,103 @@
+"""How the client reads responses, and which hosts it trusts."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import orjson
+
+from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.packages.progress import Report, Step
+from vconnect.safe_paths import is_given_to
+from vconnect.sockets.credentials import peer_of
+
+JSON_LINES = "application/jsonl"
+
+
+class _Line(msgspec.Struct):
+    progress: Step
+
+
+class OwnConnector(aiohttp.UnixConnector):
+    """Connects to a host of ours or root's: another user's would get to know what is sent."""
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        protocol = await super()._create_connection(*args, **options)
+        transport = protocol.transport
+        assert transport is not None, "it has just been connected"
+        uid = peer_of(transport).uid
+        if not self._is_trusted(uid):
+            transport.abort()
+            raise HostUnreachableError(
+                f"the host at {self._path} belongs to user {uid}, and you are user {os.geteuid()}; "
+                f"to talk to it, run this command as that user: sudo -u '#{uid}' vconnect ..."
+            )
+        return protocol
+
+    def _is_trusted(self, uid: int) -> bool:
+        me = os.geteuid()
+        # Root administers the hosts of others, where nobody can have set a trap.
+        return uid in (0, me) or (me == 0 and is_given_to(Path(self._path), uid))
+
+
+async def follow_progress(answer: aiohttp.ClientResponse, report: Report) -> Any:
+    """Report the lines of progress, and return what the last line has."""
+    parts: list[bytes] = []  # of a line; the last one may be large
+    async for chunk in answer.content.iter_any():
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line = b"".join([*parts, end])
+            parts.clear()
+            if (step := _step_of(line)) is None:
+                return decode(_status_of(line), line)
+            report(step)
+        parts.append(rest)
+    raise aiohttp.ClientPayloadError("it ended before the result")
+
+
+def decode(status: int, body: bytes) -> Any:
+    """Return the response's value, or raise the error that it describes."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Another program may listen at the path that `--admin` names.
+        raise AdminError(status, "bad_answer", _not_ours(status)) from None
+    if status == HTTPStatus.OK:
+        return value
+    match value:
+        case {"code": str(code), "detail": str(detail), "next": str(step)}:
+            raise AdminError(status, code, detail, step)
+        # A host of the first versions.
+        case {"error": {"code": str(code), "message": str(message)}}:
+            raise AdminError(status, code, message)
+        case _:
+            raise AdminError(status, "bad_answer", _not_ours(status))
+
+
+def _step_of(line: bytes) -> Step | None:
+    try:
+        return msgspec.json.decode(line, type=_Line).progress
+    except msgspec.MsgspecError:
+        return None  # the result, or nothing of ours
+
+
+def _status_of(line: bytes) -> int:
+    """Return the status that a result would have had as a response of its own."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return HTTPStatus.OK
+    is_error = isinstance(value, dict) and "error" in value
+    own = value.get("status") if is_error else None
+    if isinstance(own, int):
+        return own
+    return HTTPStatus.INTERNAL_SERVER_ERROR if is_error else HTTPStatus.OK
+
+
+def _not_ours(status: int) -> str:
+    return f"the response is not from a vconnect host: HTTP status {status}, unexpected content"
