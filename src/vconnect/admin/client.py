@@ -353,6 +353,10 @@ class AdminClient:
         """Describe the host."""
         return _as(dict[str, Any], await self.get("/api/host"))
 
+    async def login_url(self) -> dict[str, Any]:
+        """Return ``url``: an address of the page that logs in once."""
+        return _as(dict[str, Any], await self.post("/api/login-url"))
+
     async def doctor(self) -> dict[str, Any]:
         """Return what the host finds when it checks itself: ``ok`` and ``checks``."""
         return _as(dict[str, Any], await self.get("/api/doctor"))

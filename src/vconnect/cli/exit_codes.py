@@ -18,6 +18,7 @@ INTERRUPTED = 130  # as a shell reports SIGINT: 128 + 2
 # Codes of the administration interface and of changes; all others are failures.
 _OF_CODE = {
     "config_error": WRONG_USAGE,
+    "config_refused": WRONG_USAGE,
     "manifest_error": WRONG_USAGE,
     "bad_request": WRONG_USAGE,
     "bad_json": WRONG_USAGE,

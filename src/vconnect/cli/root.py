@@ -74,6 +74,7 @@ logs       logs       logs           Show the output and log of plugins, and fol
 tail       tail       tail           Show events as they pass.
 top        top        top            Watch the plugins: rates, latencies, queues, memory.
 doctor     doctor     doctor         Check the machine and the host.
+dashboard  dashboard  dashboard      Print an address of the dashboard that logs in once.
 emit       control    emit           Send an event and show the answers.
 start      control    start          Start plugins and wait until they are ready.
 stop       control    stop           Stop plugins and wait until they have ended.
