@@ -237,12 +237,6 @@ class FakeManager:
         await self._act("restart", name, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)
 
-    async def kill_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("kill", name, PluginStatus.RUNNING)
-
-    async def close_circuit(self, name: str, *, by: str = "") -> None:
-        await self._act("close-circuit", name, self.summary(name).status)
-
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("chain", event, payload, timeout)
 

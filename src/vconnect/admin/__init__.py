@@ -27,7 +27,10 @@
 `page_routes`     the files of the dashboard, which are in ``page/``
 `siblings`        hosts beside this one: the workers of an application
 `manager`         what all of this uses of the manager
+`answers`         what it answers with, for both ends
 `client`          the other end
+`responses`       how that reads answers and finds its host
+`server_events`   how it reads a stream
 ================= ===============================================================
 
 The two ends share no code, only the format that ``docs/administration.md`` describes.

@@ -137,7 +137,7 @@ class AdminServer:
 
     async def _start_socket(self, path: str | Path) -> None:
         place = Path(expand_home(path))
-        if place.is_dir():
+        if place.is_dir():  # noqa: ASYNC240 - one look, at the start
             word = re.sub(r"[^A-Za-z0-9_.-]", "-", self.administration.name)
             place = place / f"{word}-{os.getpid()}{SUFFIX}"
         self._socket = bind_private_socket(place)

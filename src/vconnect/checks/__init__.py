@@ -7,6 +7,7 @@
 `package`       a package
 `directory`     a plugin's source directory
 `configuration` a configuration file
+`doctor`        the machine, and what a host finds on it
 =============== ============================================================================
 
 Nothing is started, and nothing is unpacked outside a temporary directory.

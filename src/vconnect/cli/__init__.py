@@ -3,10 +3,16 @@
 =================== =========================================================================
 `main`              the entry point
 `root`              ``vconnect`` itself: its options and commands
+`lazy`              a group whose commands are imported when they are needed
 `commands`          the commands themselves
 `scaffold`          writes a new project from templates
 `context`           what every command needs: the configuration, and the running host's socket
 `progress`          shows downloads: a bar, or lines of JSON
+`showing_plugins`   plugins as tables and lines
+`following`         logs of several plugins as one
+`watching`          the screen of ``vconnect top``
+`manual`            the manual page
+`moments`           points in time, as people write them
 `output`            tables for people, JSON for programs
 `printing_settings` the same for changes of settings
 `printing_index`    the same for indexes

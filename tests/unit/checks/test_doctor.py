@@ -13,7 +13,7 @@ from vconnect.checks import doctor
 from vconnect.checks.doctor import Check, diagnose, examine
 from vconnect.settings.model import Settings
 
-Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil has it
+Usage = namedtuple("Usage", "total used free")
 
 
 def settings_in(directory: Path) -> Settings:

@@ -64,6 +64,7 @@ def test_every_command_has_help() -> None:
             "bench",
             "check",
             "config",
+            "dashboard",
             "disable",
             "doctor",
             "emit",
