@@ -130,7 +130,7 @@ cdef class Row:
             ends: What is after it, for each bucket; the number follows.
             upto: For each bucket, the first cell that is no longer in it.
         """
-        cdef Py_ssize_t size = 0, room, at = 0, bucket, end_size
+        cdef Py_ssize_t size = 0, at = 0, bucket, end_size
         cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
         cdef uint64_t running = 0
         cdef int cell = 0, last
