@@ -232,7 +232,7 @@ def _readiness(manager: PluginRuntimeManager) -> str:
 
 
 @contextmanager
-def _host_log(level: int, log_format: LogFormat) -> Iterator[None]:
+def _host_log(level: int, log_format: LogFormat = "text") -> Iterator[None]:
     """Write the host's log to stderr inside a ``with`` block; flush it at the end."""
     if sys.stderr is None:  # the parent process closed it
         yield
