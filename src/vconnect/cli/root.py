@@ -67,6 +67,7 @@ def root(
 
 _PLACES = """
 serve      serve      serve          Run the host in the foreground until SIGTERM or Ctrl-C.
+dev        dev        dev            Run a plugin while it is being written.
 list       showing    list_plugins   List the plugins: whether they serve and why not.
 status     showing    status         Show the details of a plugin, or of the host itself.
 why        showing    why            Say in one line why a plugin does not serve.
@@ -75,6 +76,7 @@ tail       tail       tail           Show events as they pass.
 top        top        top            Watch the plugins: rates, latencies, queues, memory.
 doctor     doctor     doctor         Check the machine and the host.
 dashboard  dashboard  dashboard      Print an address of the dashboard that logs in once.
+ui         ui         ui             Watch and steer the plugins in the terminal.
 emit       control    emit           Send an event and show the answers.
 start      control    start          Start plugins and wait until they are ready.
 stop       control    stop           Stop plugins and wait until they have ended.

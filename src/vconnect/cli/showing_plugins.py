@@ -78,9 +78,22 @@ def short_why(plugin: PluginSummary) -> str:
     return why
 
 
+def is_down(plugin: PluginSummary) -> bool:
+    """Return whether a plugin does not serve although it should.
+
+    While its circuit is not closed, it gets one event now and then, which is no service.
+    """
+    if plugin.code in _ON_PURPOSE:
+        return False
+    return not plugin.serving or plugin.code == "circuit_open"
+
+
 def rate(per_second: float | None) -> str:
     """Format a rate; unknown is not zero."""
-    return _dash() if per_second is None else f"{per_second:.3g}/s"
+    if per_second is None:
+        return _dash()
+    digits = ".2g" if per_second < 0.095 else ".1f" if per_second < 10 else ",.0f"
+    return f"{per_second:{digits}}/s"
 
 
 def latency(seconds: float | None) -> str:
@@ -172,7 +185,7 @@ def _add_styled(table: Table, cells: Sequence[str], style: str) -> None:
 
 def headline(plugins: Sequence[PluginSummary]) -> str:
     """Say in one sentence whether anything is wrong, and what to do first."""
-    down = [one for one in plugins if not one.serving and one.code not in _ON_PURPOSE]
+    down = [one for one in plugins if is_down(one)]
     refused = sum(one.passed_over.get("refused", 0) for one in plugins)
     skipped = sum(one.passed_over.get("skipped", 0) for one in plugins)
     parts = []
@@ -209,7 +222,7 @@ def print_plugin(plugin: PluginSummary, *, crashes: bool = False) -> None:
     click.echo(f"{click.style(shape_of(plugin), **_click_style(plugin))} {head}")
     for name, words in _facts(plugin):
         if words:
-            click.echo(f"  {name:<11} {clean(_ascii(words))}")
+            click.echo(f"  {name:<12} {clean(_ascii(words))}")
     print_list("quarantine", [format_quarantined(one) for one in plugin.quarantine])
     if crashes:
         print_list("crashes", [line for one in plugin.crashes for line in _crash_lines(one)])

@@ -16,7 +16,7 @@ import click
 from vconnect.errors import AdminError, HostUnreachableError
 
 from .output import SHAPE_STYLES, clean, is_colored, print_json_lines
-from .showing_plugins import latency, memory, p99, percent, rate, shape_of
+from .showing_plugins import is_down, latency, memory, p99, percent, rate, shape_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -48,14 +48,14 @@ class Frame:
         """Return the first line."""
         plugins = self.listed.plugins
         events = sum(one.events_per_s or 0.0 for one in plugins)
-        down = sum(not one.serving for one in plugins)
+        down = sum(map(is_down, plugins))
         refused = sum(one.passed_over.get("refused", 0) for one in plugins)
         lag = self.host.get("loop_lag") or {}
         parts = [
             self.listed.host,
-            f"{events:.3g} ev/s",
+            f"{rate(events).removesuffix('/s')} ev/s",
             f"lag p99 {latency(lag.get('p99_s'))}",
-            f"{down} of {len(plugins)} do not serve" if down else f"all {len(plugins)} serve",
+            f"{down} of {len(plugins)} do not serve" if down else "nothing is wrong",
             f"{refused} refused/min" if refused else "",
         ]
         return clean("   ".join(filter(None, parts)))

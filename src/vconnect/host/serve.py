@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vconnect.admin.server import AdminServer
 from vconnect.errors import VConnectError
-from vconnect.logs.host_log import HostFormatter, HostHandler
+from vconnect.logs.host_log import HostFormatter, HostHandler, JsonFormatter, LogFormat
 from vconnect.loop import loop_factory
 from vconnect.packages.source import Progress
 from vconnect.plugins.status import PluginStatus
@@ -41,6 +41,7 @@ def serve(
     progress: Progress | None = None,
     source: SettingsSource | None = None,
     early: EarlyHangUp | None = None,
+    log_format: LogFormat = "text",
 ) -> int:
     """Run a host in the foreground until SIGTERM, SIGQUIT or Ctrl-C.
 
@@ -55,6 +56,7 @@ def serve(
         progress: Called during a download; see `PluginRuntimeManager`.
         source: Where the settings come from, to read them again.
         early: Has heard a SIGHUP that came before.
+        log_format: How the log on stderr is written.
 
     Returns:
         The process's exit code: 0; 130 after a second signal; 1 if the guardian died, or if a
@@ -64,7 +66,7 @@ def serve(
         VConnectError: The host cannot start: its socket, a dev plugin or a package is invalid.
     """
     put_right()
-    with _host_log(logging.DEBUG if settings.debug else logging.INFO):
+    with _host_log(logging.DEBUG if settings.debug else logging.INFO, log_format):
         warn_of_variables(settings)
         runner = asyncio.Runner(loop_factory=loop_factory(settings.uvloop))
         try:
@@ -232,7 +234,7 @@ def _readiness(manager: PluginRuntimeManager) -> str:
 
 
 @contextmanager
-def _host_log(level: int) -> Iterator[None]:
+def _host_log(level: int, log_format: LogFormat = "text") -> Iterator[None]:
     """Write the host's log to stderr inside a ``with`` block; flush it at the end."""
     if sys.stderr is None:  # the parent process closed it
         yield
@@ -241,7 +243,8 @@ def _host_log(level: int) -> Iterator[None]:
     handler = HostHandler(sys.stderr.fileno())
     # NO_COLOR is a convention of command-line programs, see no-color.org.
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    handler.setFormatter(HostFormatter(colored=colored))
+    formatter = JsonFormatter() if log_format == "json" else HostFormatter(colored=colored)
+    handler.setFormatter(formatter)
     log, loop_log = logging.getLogger("vconnect"), logging.getLogger("asyncio")
     log.handlers = [handler]
     # The root logger's handlers, if any, would print every line a second time.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
 
+from .records import LogRecord
 from .text import escape_controls
 from .writer import LogWriter
 
@@ -17,6 +20,18 @@ FLUSH_TIMEOUT = 2.0
 
 # ANSI colors: 2 is dim, 31 red, 33 yellow. Ordinary lines stay plain.
 _COLORS = {logging.DEBUG: 2, logging.WARNING: 33, logging.ERROR: 31, logging.CRITICAL: 31}
+
+
+_LEVEL_WORDS = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warn",
+    logging.ERROR: "error",
+    logging.CRITICAL: "error",
+}
+
+#: How the host's log is written: lines for people, or JSON.
+LogFormat: TypeAlias = Literal["text", "json"]
 
 
 class HostFormatter(logging.Formatter):
@@ -55,6 +70,31 @@ class HostFormatter(logging.Formatter):
         name = f"{record.levelname:<7}"
         color = _COLORS.get(record.levelno) if self._colored else None
         return f"\x1b[{color}m{name}\x1b[0m" if color else name
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object on one line, for what collects logs.
+
+    Its keys are ``time`` (RFC 3339, UTC), ``level``, ``message``, ``plugin`` (``null`` for what the
+    host says itself), ``fields``, and with an exception ``exception``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record."""
+        _, is_plugin, plugin = record.name.partition(PLUGIN_LOGGERS)
+        moment = datetime.fromtimestamp(record.created, UTC)
+        own: LogRecord | None = getattr(record, "plugin_record", None)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": _LEVEL_WORDS.get(record.levelno, "info"),
+            "message": own.text if own is not None else record.getMessage(),
+            "plugin": plugin if is_plugin else None,
+            "fields": own.fields if own is not None else {},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # Escapes everything beyond ASCII: no terminal that shows the log is steered by it.
+        return json.dumps(line, default=str)
 
 
 class HostHandler(logging.Handler):

@@ -174,9 +174,10 @@ class PluginLog:
         if self._log.isEnabledFor(level):
             # An application's handler may write a line end as it is: another plugin's line.
             line = escape_controls(record.line())
-            self._log.handle(
-                self._log.makeRecord(self._log.name, level, "", 0, "%s", (line,), None)
-            )
+            made = self._log.makeRecord(self._log.name, level, "", 0, "%s", (line,), None)
+            # For a log in JSON, which has text and fields apart.
+            made.plugin_record = record
+            self._log.handle(made)
 
 
 def _nobody_listens(_: str, __: LogLevel, ___: str) -> None:

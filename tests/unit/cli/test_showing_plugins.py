@@ -147,10 +147,10 @@ def test_a_plugin_is_shown_without_what_is_empty(capsys: Printed) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "● example 0.1.0, running",
-        "  serves      message.incoming (filter, priority 1)",
-        "  process     4242, generation 1, up 1 h 02 min",
-        "  answers     143 ok, 17 late of 160",
-        "  path        /plugins/example",
+        "  serves       message.incoming (filter, priority 1)",
+        "  process      4242, generation 1, up 1 h 02 min",
+        "  answers      143 ok, 17 late of 160",
+        "  path         /plugins/example",
     ]
     showing_plugins.print_plugin(running(pid=None, exit_signal="SIGINT"))
     assert "none; the last one ended with SIGINT" in capsys.readouterr().out

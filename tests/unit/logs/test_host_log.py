@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from vconnect.logs import host_log
-from vconnect.logs.host_log import HostFormatter, HostHandler
+from vconnect.logs.host_log import HostFormatter, HostHandler, JsonFormatter
 
 PATIENCE_S = 10.0
 
@@ -194,3 +195,22 @@ def test_text_that_is_no_utf8_is_written_all_the_same(
     logger.error("\udcff ü")
     handler.close()
     assert os.read(pipe[0], 4096).endswith("[example] \\udcff ü\n".encode())
+
+
+def test_json_is_one_object_a_line(logger: logging.Logger) -> None:
+    made = logger.makeRecord(
+        logger.name, logging.WARNING, "x.py", 1, "no %s\n\x1b[2J\u202e", ("disk",), None
+    )
+    made.created = 1_700_000_000.25
+    line = JsonFormatter().format(made)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "level": "warn",
+        "message": "no disk\n\x1b[2J\u202e",
+        "plugin": "example",
+        "fields": {},
+    }
+    made.name = "vconnect.host"
+    assert json.loads(JsonFormatter().format(made))["plugin"] is None

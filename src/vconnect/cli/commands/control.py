@@ -28,7 +28,6 @@ from vconnect.wire.messages import why_not_json
 
 if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
-    from vconnect.packages.progress import Report
 
 _Printer = Callable[[Any], None]
 T = TypeVar("T")
@@ -51,18 +50,6 @@ class RunningHost:
         self.as_json = as_json
         self.config = config
         self.is_quiet = is_quiet
-
-    def get(self, route: str) -> Any:
-        """Query the host."""
-        return self.ask(lambda client: client.get(route))
-
-    def post(self, route: str, body: Any = None, report: Report | None = None) -> Any:
-        """Request an action and wait until it is done; report how far downloads are."""
-        return self.ask(lambda client: client.post(route, body, report))
-
-    def put(self, route: str, body: Any) -> Any:
-        """Replace something, and wait until it is done."""
-        return self.ask(lambda client: client.put(route, body))
 
     def act(self, name: str, action: str) -> Any:
         """Start, stop, restart, release, enable or disable a plugin; return its summary."""

@@ -130,7 +130,7 @@ def yank(
 @asks_host
 def search(host: RunningHost, word: str) -> None:
     """Show the plugins of the host's indexes that have WORD in their name or description."""
-    host.show(host.post("/api/search", {"word": word}), print_hits)
+    host.show(host.ask(lambda client: client.search(word)), print_hits)
 
 
 @click.command()
@@ -142,7 +142,7 @@ def info(host: RunningHost, what: str) -> None:
     A file has a slash in its path, or ends in .vp or .wkp. For a file, no host is asked.
     """
     if split_request(what.partition("#")[0]) is not None:
-        host.show(host.post("/api/info", {"name": what}), print_info)
+        host.show(host.ask(lambda client: client.info(what)), print_info)
         return
     if not what.lower().endswith(PACKAGE_SUFFIXES):
         raise click.UsageError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import update_wrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -23,6 +23,14 @@ from vconnect.cli.progress import ProgressKind, shown_progress
 from vconnect.names import split_request
 
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
+
+if TYPE_CHECKING:
+    from vconnect.admin.client import AdminClient
+    from vconnect.packages.progress import Report
+
+    Changing: TypeAlias = Awaitable[list[dict[str, Any]]]
+    #: Asks for a change with a method of the client.
+    Ask: TypeAlias = Callable[[AdminClient, Report | None], Changing]
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
@@ -97,8 +105,7 @@ def install(
             )
         sources = [f"{sources[0]}#sha256={_checked(sha256)}"]
     wanted = [_absolute(one) for one in sources]
-    body = {
-        "sources": wanted,
+    options: dict[str, Any] = {
         "upgrade": upgrade,
         "start": start,
         "frozen": frozen,
@@ -107,13 +114,17 @@ def install(
         "dry_run": dry_run,
     }
 
-    def again(row: int, change: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(client: AdminClient, report: Report | None) -> Changing:
+        return client.install(wanted, report=report, **options)
+
+    def again(row: int, change: Mapping[str, Any]) -> Ask:
         # What was shown is what is installed, and nothing that the source has by then.
         pinned = f"{wanted[row].partition('#sha256=')[0]}#sha256={change['digest']}"
-        return {**body, "sources": [pinned], "grant": change["permissions"]}
+        granted = {**options, "grant": change["permissions"]}
+        return lambda client, report: client.install([pinned], report=report, **granted)
 
     _note_on_paths(sources, host.as_json)
-    _change(host, "/api/install", body, progress, again)
+    _change(host, ask, progress, again)
 
 
 @click.command()
@@ -131,14 +142,18 @@ def upgrade(
 ) -> None:
     """Install what the sources of plugins have now, as `install --upgrade` does."""
     chosen = host.installed(names, everybody)
-    body = {"names": chosen, "grant": grant, "dry_run": dry_run}
 
-    def again(_: int, change: Mapping[str, Any]) -> dict[str, Any]:
-        name, digest = change["name"], change["digest"]
-        grant = change["permissions"]
-        return {**body, "names": [name], "grant": grant, "digests": {name: digest}}
+    def ask(client: AdminClient, report: Report | None) -> Changing:
+        return client.upgrade(chosen, report=report, grant=grant, dry_run=dry_run)
 
-    _change(host, "/api/upgrade", body, progress, again)
+    def again(_: int, change: Mapping[str, Any]) -> Ask:
+        name, granted = change["name"], change["permissions"]
+        digests = {name: change["digest"]}
+        return lambda client, report: client.upgrade(
+            [name], report=report, grant=granted, digests=digests, dry_run=dry_run
+        )
+
+    _change(host, ask, progress, again)
 
 
 @click.command()
@@ -152,10 +167,7 @@ def rollback(host: RunningHost, name: str, version: str | None, dry_run: bool) -
     VERSION is one that `list --versions` shows; by default the one before. It takes over when it is
     ready, without a gap.
     """
-    from vconnect.admin.client import plugin_route
-
-    body = {"version": version or "", "dry_run": dry_run}
-    _change(host, plugin_route(name, "rollback"), body)
+    _change(host, lambda client, _: client.rollback(name, version or "", dry_run=dry_run))
 
 
 @click.command()
@@ -173,8 +185,10 @@ def uninstall(
 ) -> None:
     """Stop plugins and remove them with all of their versions. Their data stays."""
     chosen = host.installed(names, everybody)
-    body = {"names": chosen, "purge": purge, "force": force, "dry_run": dry_run}
-    _change(host, "/api/uninstall", body)
+    _change(
+        host,
+        lambda client, _: client.uninstall(chosen, purge=purge, force=force, dry_run=dry_run),
+    )
 
 
 @click.command()
@@ -182,7 +196,7 @@ def uninstall(
 @asks_host
 def rescan(host: RunningHost, dry_run: bool) -> None:
     """Take in what was put into the plugin directory, or removed from it, by hand."""
-    _change(host, "/api/rescan", {"dry_run": dry_run})
+    _change(host, lambda client, _: client.rescan(dry_run=dry_run))
 
 
 @click.command()
@@ -193,7 +207,7 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
 
     The exit code is 8 if any differs.
     """
-    found = host.post("/api/verify", {"names": list(names)})["versions"]
+    found = host.ask(lambda client: client.verify(names))
     host.show(found, print_verified)
     sound = all(one["verdict"] in ("ok", "not from a package") for one in found)
     host.exit(0 if sound else NOT_VERIFIED)
@@ -209,7 +223,7 @@ def verify(host: RunningHost, names: Sequence[str]) -> None:
 @asks_host
 def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
     """Show what the sources of plugins have now. Nothing is changed."""
-    found = host.post("/api/outdated", {"names": list(names)})["plugins"]
+    found = host.ask(lambda client: client.outdated(names))
     host.show(found, print_outdated)
     is_any = any(one["state"] != "current" or one["yanked"] for one in found)
     host.exit(FAILED if exit_code and is_any else 0)
@@ -217,22 +231,19 @@ def outdated(host: RunningHost, names: Sequence[str], exit_code: bool) -> None:
 
 def _change(
     host: RunningHost,
-    route: str,
-    body: dict[str, Any],
+    ask: Ask,
     progress: ProgressKind = "none",
-    again: Callable[[int, Mapping[str, Any]], dict[str, Any]] | None = None,
+    again: Callable[[int, Mapping[str, Any]], Ask] | None = None,
 ) -> None:
     """Ask for a change, print a row for each plugin, and exit.
 
     Args:
         host: The host.
-        route: The route.
-        body: The request.
+        ask: Asks for it; gets what is called with how far downloads are.
         progress: How downloads are shown.
         again: Returns the request for one row whose permissions were granted on the terminal.
     """
-    with shown_progress(progress) as report:
-        changes = host.post(route, body, report)["changes"]
+    changes = _asked(host, ask, progress)
     if again is not None and not host.as_json and sys.stdin.isatty():
         for row, change in enumerate(changes):
             if change["code"] != "consent_required":
@@ -240,11 +251,15 @@ def _change(
             if not _is_granted(change):
                 changes[row] = {**change, "reason": "you have not granted what it asks for"}
                 continue
-            with shown_progress(progress) as report:
-                (changes[row],) = host.post(route, again(row, change), report)["changes"]
+            (changes[row],) = _asked(host, again(row, change), progress)
     host.show(changes, print_changes)
     failed = [one for one in changes if one["result"] == "failed"]
     host.exit(worst(exit_code_of(one["code"]) for one in failed))
+
+
+def _asked(host: RunningHost, ask: Ask, progress: ProgressKind) -> list[dict[str, Any]]:
+    with shown_progress(progress) as report:
+        return host.ask(lambda client: ask(client, report))
 
 
 def _is_granted(change: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from vconnect.settings.model import Settings
 
 if TYPE_CHECKING:
     from vconnect.host.guardian import Lifeline
+    from vconnect.logs.host_log import LogFormat
 
 
 # The options that are not named like their keys.
@@ -67,6 +68,12 @@ _OPTIONS = {
     "--log-level", type=click.Choice(list(LOG_LEVELS)), help="Pass --log-level to plugins."
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Write the host's log as lines for people, or as one JSON object a line.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="Compare the files of the plugins with those of their packages before the first start.",
@@ -104,6 +111,7 @@ def serve(
     install: tuple[str, ...],
     debug: bool,
     log_level: str | None,
+    log_format: LogFormat,
     verify: bool,
     allow_external: bool,
     insecure_paths: bool,
@@ -147,7 +155,8 @@ def serve(
 
     # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:
-        code = serve_host(settings, lifeline, bar if is_terminal() else None, source, early)
+        shown = bar if is_terminal() and log_format == "text" else None
+        code = serve_host(settings, lifeline, shown, source, early, log_format)
     context.exit(code)
 
 

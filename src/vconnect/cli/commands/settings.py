@@ -30,7 +30,7 @@ def reload(host: RunningHost, dry_run: bool) -> None:
     code is 2 if the configuration is invalid, and 1 if a plugin has refused its part; it keeps its
     old settings. A package of `install` that is refused has the exit code of its installation.
     """
-    done = host.post("/api/reload", {"dry_run": dry_run})
+    done = host.ask(lambda client: client.reload(dry_run=dry_run))
     host.show(done, print_reloaded)
     failed = [one for one in done["changes"] if one["result"] == "failed"]
     codes = [exit_code_of(one["code"]) for one in failed]
@@ -51,7 +51,7 @@ def get_config(host: RunningHost, name: str, key: str | None) -> None:
 
     With KEY, such as limits.rate, show only that value and what is inside of it.
     """
-    values = host.get(_route(name))["values"]
+    values = host.ask(lambda client: client.config(name))["values"]
     if key is not None:
         values = [one for one in values if f"{one['key']}.".startswith(f"{key}.")]
         if not values:
@@ -94,7 +94,8 @@ def set_config(
     for key, value in values.items():
         if problem := find_problem(value, key):
             raise click.BadParameter(problem)
-    _change(host, name, {"set": values, "save": save, "dry_run": dry_run})
+    change = host.ask(lambda client: client.set_config(name, values, save=save, dry_run=dry_run))
+    host.show(change, print_config_change)
 
 
 @config.command("unset")
@@ -111,17 +112,10 @@ def unset_config(
     They get back the values of the configuration file. With --save they are removed from the file,
     too, and get those of the plugin's manifest.
     """
-    _change(host, name, {"unset": list(keys), "save": save, "dry_run": dry_run})
-
-
-def _change(host: RunningHost, name: str, body: dict[str, Any]) -> None:
-    host.show(host.put(_route(name), body), print_config_change)
-
-
-def _route(name: str) -> str:
-    from vconnect.admin.client import plugin_route
-
-    return plugin_route(name, "config")
+    change = host.ask(
+        lambda client: client.set_config(name, unset=keys, save=save, dry_run=dry_run)
+    )
+    host.show(change, print_config_change)
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -35,7 +35,12 @@ def served_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Settings]]
     runtime = ModuleType("vconnect.host.serve")
 
     def serve(
-        settings: Settings, lifeline: object, progress: object, source: Any, early: EarlyHangUp
+        settings: Settings,
+        lifeline: object,
+        progress: object,
+        source: Any,
+        early: EarlyHangUp,
+        log_format: str,
     ) -> int:
         taken.append(settings)
         assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
