@@ -11,6 +11,8 @@
 `showing_plugins`   plugins as tables and lines
 `following`         logs of several plugins as one
 `watching`          the screen of ``vconnect top``
+`terminal_ui`       the screens of ``vconnect ui``
+`developing`        one plugin in a host of its own, for ``vconnect dev``
 `manual`            the manual page
 `moments`           points in time, as people write them
 `output`            tables for people, JSON for programs
