@@ -8,6 +8,6 @@ from vconnect.cli.boundary import run
 from vconnect.cli.root import root
 
 
-def test_its_help_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_help_says_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, ["ui", "--help"]) == 0
-    assert "tui" in capsys.readouterr().out
+    assert "whole terminal" in capsys.readouterr().out
