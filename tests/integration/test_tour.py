@@ -67,7 +67,9 @@ def test_the_tour_shows_real_plugins_at_work(directory: Path) -> None:
         assert "stopped by word-filter" in said
         assert "WHAT THE H***" in said or not toolchains.runs("cargo")
 
-        plugins = {p["name"]: p for p in json.loads(ask(directory, "list", "--json").stdout)}
+        plugins = {
+            p["name"]: p for p in json.loads(ask(directory, "list", "--json").stdout)["plugins"]
+        }
         assert {"word-filter", "auto-reply"} <= set(plugins)
         assert {plugin["status"] for plugin in plugins.values()} == {"Running"}
         os.kill(plugins["auto-reply"]["pid"], signal.SIGKILL)

@@ -187,7 +187,7 @@ def test_every_fence_is_closed_and_names_its_language() -> None:
 def test_every_command_exists(page: str) -> None:
     shell = "".join(match[2] for match in FENCE.finditer(PAGES[page]) if match[1] == "sh")
     named = {*COMMAND.findall(PAGES[page]), *SHELL_LINE.findall(shell)}
-    assert named <= set(root.commands)
+    assert named <= set(root.places)
 
 
 def test_the_pages_do_name_commands() -> None:

@@ -87,7 +87,9 @@ def test_every_command_has_both_options_for_help(name: str, capsys: Printed) -> 
 
 
 def test_every_option_says_what_it_is_for() -> None:
-    for command in (root, *root.commands.values()):
+    context = click.Context(root)
+    commands = [root.get_command(context, name) for name in root.list_commands(context)]
+    for command in (root, *commands):
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, f"{command.name} {parameter.name}"

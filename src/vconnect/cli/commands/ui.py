@@ -20,7 +20,7 @@ def ui(host: RunningHost) -> None:
     """
     if find_spec("textual") is None:
         raise click.ClickException(
-            "the terminal interface needs the extra tui: pip install 'vconnect[tui]'"
+            'the terminal interface needs the extra "tui": pip install "vconnect[tui]"'
         )
     if host.as_json:
         raise click.UsageError("ui has no --json; use list, status or logs")
