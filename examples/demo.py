@@ -139,9 +139,8 @@ class Host:
             listed = subprocess.run(
                 [VCONNECT, *options, "list", "--json"], capture_output=True, check=False
             )
-            statuses = (
-                [p["status"] for p in json.loads(listed.stdout)] if not listed.returncode else []
-            )
+            plugins = json.loads(listed.stdout)["plugins"] if not listed.returncode else []
+            statuses = [plugin["status"] for plugin in plugins]
             if statuses and not {"Installed", "Starting"} & set(statuses):
                 return True
             time.sleep(0.2)
