@@ -3,15 +3,12 @@
 from collections.abc import Callable
 from typing import final
 
-from typing_extensions import disjoint_base
-
 OTHER: str
 MAX_ROWS: int
 MAX_ALL_ROWS: int
 EDGES_US: tuple[int, ...]
 
 @final
-@disjoint_base
 class Row:
     def __new__(cls, event: str) -> Row: ...
     @property
@@ -30,7 +27,6 @@ class Row:
     def totals(self) -> tuple[list[int], float, list[int]]: ...
 
 @final
-@disjoint_base
 class Rows:
     def __new__(cls, label: Callable[[str], str]) -> Rows: ...
     def forget_names(self) -> None: ...
