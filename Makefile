@@ -139,7 +139,7 @@ clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	rm -rf examples/dev-rust/target examples/bare-c/bare-c examples/bare-c/bare-c.dSYM
 	rm -rf examples/chat/plugins/stats/target examples/chat/plugins/stats-c/stats examples/chat/plugins/stats-c/stats.dSYM
-	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) -delete
+	find src \( -name "*.c" -o -name "*.so" -o -name "*.html" \) ! -path "*/admin/page/*" -delete
 	find . \( -name "$(VENV)*" -o -name .git \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Python only: the compiled modules are not traced. Left out are tests that coverage itself fails:

@@ -1,140 +1,147 @@
-"""A browser for the tests of the dashboard page, and the stage they play on.
+"""One Chromium for all tests of this folder, and people who look at pages with it.
 
-The stage serves the page with nine plugins, some of them broken, and makes things happen.
-``VCONNECT_STAGE`` names its address. Without it, or without Playwright or Chromium, the tests fail:
-a page that nobody looked at is not tested.
+To start a driver and a browser takes some seconds, so they are shared, and with them the event loop
+on which they were started. What a test opens is a browser profile of its own, so tests have nothing
+in common, not even cookies. Without Playwright or Chromium the tests fail: a page that nobody has
+looked at is not tested.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
-import urllib.request
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+import pytest_asyncio
+from playwright import async_api as playwright
+from playwright.async_api import expect
+from tests.support.dashboard import Stage, open_stage
+from tests.support.lab import PATIENCE_FACTOR, PATIENCE_S, Lab, new_lab
 
 CHROMIUM = (
     os.environ.get("VCONNECT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 )
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+).split()
+# Milliseconds, as Playwright counts.
+PATIENCE_MS = PATIENCE_S * 1000
+_START_MS = 60_000 * PATIENCE_FACTOR
 
 # Reports of the content security policy, and what scripts of strings would have done.
-WATCH = """
+_WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
     violations.push(event.violatedDirective + " " + event.blockedURI);
 });
 window.alert = () => violations.push("alert");
 """
+# Chromium says of each answer that is an error, and of each try that fails, that it was one.
+_TOLD_BY_CHROMIUM = "Failed to load resource"
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
-class Stage:
-    """Makes things happen at the host that serves the page."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    async def do(self, what: str, **more: Any) -> Any:
-        request = urllib.request.Request(
-            f"{self.url}test/control",
-            json.dumps({"do": what, **more}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        return await asyncio.to_thread(
-            lambda: json.load(urllib.request.urlopen(request, timeout=10))
-        )
-
-    async def begin(self) -> None:
-        await self.do("up")
-        await self.do("reset")
-
-    async def lines(self, plugin: str, count: int, text: str = "") -> None:
-        """The plugin prints so many lines."""
-        await self.do("logs", plugin=plugin, count=count, text=text)
-
-    async def events(self, count: int) -> None:
-        """So many events pass."""
-        await self.do("traces", count=count)
-
-    async def go_away(self) -> None:
-        """The host ends its streams, and answers no more."""
-        await self.do("down")
-
-    async def come_back(self) -> None:
-        await self.do("up")
-
-    async def hostile(self) -> None:
-        """A plugin comes whose every word is markup."""
-        await self.do("hostile")
-
-    async def role(self, role: str) -> None:
-        await self.do("role", role=role)
-
-
-@pytest.fixture
-def page_url() -> str:
-    url = os.environ.get("VCONNECT_STAGE")
-    if not url:
-        pytest.fail("VCONNECT_STAGE names no address of a stage to look at")
-    return url if url.endswith("/") else f"{url}/"
-
-
-@pytest.fixture
-async def stage(page_url: str) -> AsyncIterator[Stage]:
-    stage = Stage(page_url)
-    await stage.begin()
-    yield stage
-    await stage.begin()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[playwright.Browser]:
+    """Start the browser that all tests share."""
     if not CHROMIUM:
         pytest.fail("there is no chromium; VCONNECT_CHROMIUM may name one")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        await browser.close()
+    async with playwright.async_playwright() as driver:
+        launched = await driver.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=_START_MS
+        )
+        yield launched
+        await launched.close()
 
 
-async def open_page(browser: Browser, **options: Any) -> Page:
-    context: BrowserContext = await browser.new_context(
-        **{"viewport": {"width": 1440, "height": 900}, **options}
-    )
-    await context.add_init_script(WATCH)
-    page = await context.new_page()
-    page.set_default_timeout(8000)
-    page.complaints = []  # type: ignore[attr-defined]
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))  # type: ignore[attr-defined]
-    page.on(
-        "console",
-        lambda message: (
-            page.complaints.append(message.text)  # type: ignore[attr-defined]
-            # A lost connection is told by the browser itself; everything else is ours.
-            if message.type in ("error", "warning")
-            and "Failed to load resource" not in message.text
-            else None
-        ),
-    )
-    return page
+@pytest_asyncio.fixture(loop_scope="session")
+async def _watched_loop(
+    chromium: playwright.Browser,  # so that its tasks were there before
+) -> AsyncIterator[None]:
+    """Fail a test that leaves a task on the shared loop, or a thread of its executor."""
+    loop = asyncio.get_running_loop()
+    troubles: list[str] = []
+    loop.set_exception_handler(lambda _, context: troubles.append(str(context)))
+    # The loop outlives the test; the threads that serve it must not.
+    with ThreadPoolExecutor() as executor:
+        loop.set_default_executor(executor)
+        before = asyncio.all_tasks()
+        yield
+        async with asyncio.timeout(PATIENCE_S):
+            while asyncio.all_tasks() - before - {asyncio.current_task()}:
+                await asyncio.sleep(0.01)
+    assert not troubles, f"the event loop met what nobody took: {troubles}"
+
+
+class Visitor:
+    """Somebody's page, and what their browser complained of.
+
+    Attributes:
+        page: The page.
+        complaints: Errors of scripts, and what was written to the console.
+    """
+
+    def __init__(self, page: playwright.Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self._heard)
+
+    def _heard(self, message: playwright.ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and _TOLD_BY_CHROMIUM not in message.text:
+            self.complaints.append(message.text)
+
+
+#: Opens a browser profile; see `visit`.
+Visits: TypeAlias = Callable[..., AbstractAsyncContextManager[Visitor]]
 
 
 @pytest.fixture
-async def page(browser: Browser, stage: Stage) -> AsyncIterator[Page]:
-    """The page at 1440 pixels; afterwards: nothing was blocked, and no script complained."""
-    page = await open_page(browser)
-    yield page
-    assert await page.evaluate("violations") == []
-    assert page.complaints == []  # type: ignore[attr-defined]
+def visit(chromium: playwright.Browser) -> Visits:
+    """Return what opens a profile; nothing may be blocked or complained of until its end."""
+
+    @asynccontextmanager
+    async def open_profile(**options: Any) -> AsyncIterator[Visitor]:
+        # What moves without end keeps a machine without graphics busy.
+        defaults = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+        profile = await chromium.new_context(**{**defaults, **options})
+        try:
+            await profile.add_init_script(_WATCH)
+            visitor = Visitor(await profile.new_page())
+            yield visitor
+            assert await visitor.page.evaluate("window.violations") in ([], None)
+            assert visitor.complaints == []
+        finally:
+            await profile.close()
+
+    return open_profile
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _shared_stage() -> AsyncIterator[Stage]:
+    with new_lab() as lab:
+        async with open_stage(lab) as opened:
+            yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stage(_shared_stage: Stage, _watched_loop: None) -> AsyncIterator[Stage]:
+    """A real host with plugins in every state, for tests that leave them as they are."""
+    await _shared_stage.events(1)  # so that the last minute is the same for all
+    yield _shared_stage
+    await _shared_stage.unwatched()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_stage(lab: Lab, _watched_loop: None) -> AsyncIterator[Stage]:
+    """Start such a host for a test that changes it."""
+    async with open_stage(lab) as opened:
+        yield opened

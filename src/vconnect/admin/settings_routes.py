@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,10 @@ from .encoding import json_reply
 from .manager import Manager
 from .problems import Problem
 from .table import Route
+
+
+# How a schema's violation is told: where, and what is expected there.
+_VIOLATION = re.compile(r": invalid configuration: \$\.?(?P<field>[^:]*): (?P<words>.*)", re.DOTALL)
 
 
 class ReloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,10 +118,16 @@ class SettingsRoutes:
                 by=asked.by,
             )
         except ConfigError as error:
-            place, mark, words = str(error).partition(": ")
-            errors = [{"field": place, "detail": words if mark else str(error)}]
-            raise Problem("config_refused", str(error), plugin=name, errors=errors) from None
+            raise Problem(
+                "config_refused", str(error), plugin=name, errors=_errors_of(error)
+            ) from None
         return json_reply(msgspec.to_builtins(change))
+
+
+def _errors_of(error: ConfigError) -> list[dict[str, str]]:
+    """Return the field that a schema does not allow; nothing if the words name none."""
+    found = _VIOLATION.search(str(error))
+    return [] if found is None else [{"field": found["field"], "detail": found["words"]}]
 
 
 def _tag(values: Any) -> str:
