@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Request, expect
-from tests.browser.conftest import Visitor, Visits
+from tests.browser.conftest import Visits
 from tests.support.dashboard import (
     API_KEY,
     CRASHING,
@@ -25,7 +25,7 @@ from tests.support.dashboard import (
 )
 from tests.support.lab import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 _PAGE_BYTES = 100 * 1024
 _VIEWS = ("", f"#/plugins/{FILTER}", f"#/plugins/{HOSTILE}", "#/console", "#/trace", "#/host")
@@ -75,7 +75,9 @@ async def is_wide(page: Page) -> bool:
 
 async def test_it_says_what_is_wrong_and_where(page: Page) -> None:
     heading = page.get_by_role("heading", level=1)
-    await expect(heading).to_have_text(f"2 of 6\N{NO-BREAK SPACE}plugins do not serve; {SLOW} is slow")
+    await expect(heading).to_have_text(
+        f"2 of 6\N{NO-BREAK SPACE}plugins do not serve; {SLOW} is slow"
+    )
     await expect(page).to_have_title("(2) vconnect · chat-1")
     await expect(page.locator("#fact-role")).to_have_text("operate")
     # Trouble first, then the chain's order, then what somebody has stopped.
@@ -210,9 +212,7 @@ async def test_the_log_has_a_filter_and_levels(page: Page, stage: Stage) -> None
 # --- Orders ----------------------------------------------------------------------------------
 
 
-async def test_orders_ask_first_and_say_what_came_of_them(
-    visit: Visits, own_stage: Stage
-) -> None:
+async def test_orders_ask_first_and_say_what_came_of_them(visit: Visits, own_stage: Stage) -> None:
     async with logged_in(visit, own_stage) as page:
         await open_plugin(page, FILTER)
         await _restart(page, own_stage)
@@ -401,7 +401,9 @@ async def test_who_only_looks_is_told_why_nothing_can_be_changed(
             await expect(one).to_be_disabled()
             await expect(one).to_have_attribute("title", why)
         await expect(page.get_by_text(why).first).to_be_visible()
-        await expect(page.get_by_label("api_key")).to_have_attribute("placeholder", "set, not shown")
+        await expect(page.get_by_label("api_key")).to_have_attribute(
+            "placeholder", "set, not shown"
+        )
         await page.keyboard.press("r")
         await expect(page.locator(".outcome")).to_contain_text(why)
 

@@ -44,7 +44,7 @@ def reply(event, data, **more):
 
 print("loaded 4,112 words")
 print('{{"level": "warn", "message": "two words are doubled", "list": "words.txt"}}')
-print("ERROR one word is no word")
+print('{{"level": "error", "message": "one word is no word"}}')
 print("DEBUG looked at words.txt", flush=True)
 connection = Connection()
 connection.greet(protocol_versions=[1], capabilities=["message.*", "lines"], priority=90)
@@ -136,8 +136,8 @@ class Stage:
         self.view_token = "a-token-to-look-only"
 
     def _new_server(self, address: str) -> AdminServer:
-        tokens = {"view_token_file": self.lab.directory / "view.token"}
-        return AdminServer(self.runtime, http=address, name="chat-1", **tokens)
+        token = self.lab.directory / "view.token"
+        return AdminServer(self.runtime, http=address, view_token_file=token, name="chat-1")
 
     async def open(self) -> None:
         """Start the plugins and the server, and let a few events pass."""
@@ -203,7 +203,7 @@ async def open_stage(lab: Lab) -> AsyncIterator[Stage]:
         "options": {
             FILTER: {"required": True},
             HOSTILE: {"restart": "never"},
-            OBSERVER: {"events": {EVENT: {"role": "observer"}}},
+            OBSERVER: {"events": {"*": {"role": "observer"}}},
         },
     }
     async with lab.manager(**options) as runtime:

@@ -18,7 +18,6 @@ from .manager import Manager
 from .problems import Problem
 from .table import Route
 
-
 # How a schema's violation is told: where, and what is expected there.
 _VIOLATION = re.compile(r": invalid configuration: \$\.?(?P<field>[^:]*): (?P<words>.*)", re.DOTALL)
 

@@ -103,7 +103,7 @@ class Chain(Plain, frozen=True, kw_only=True):
     p50_s: float
     p99_s: float
     count: int
-    steps: list[ChainStep] = []
+    steps: tuple[ChainStep, ...] = ()
 
 
 class LastMinute:

@@ -64,7 +64,7 @@ class Overview:
     def chains(self) -> list[Chain]:
         """Return the chains of the last minute with their plugins, the busiest first."""
         return [
-            msgspec.structs.replace(chain, steps=self._steps(chain.event))
+            msgspec.structs.replace(chain, steps=tuple(self._steps(chain.event)))
             for chain in self.minute.chains()
         ]
 

@@ -106,6 +106,8 @@ export const whileShown = (seconds, act) => every(seconds, () => document.visibi
 // What the page knows
 
 function takePlugins(plugins) {
+	// The rate of the last second comes with the metrics only.
+	for (const p of plugins) p.now_per_s ??= find(p.name)?.now_per_s;
 	Object.assign(store, { plugins, loaded: true });
 	tell("plugins");
 }

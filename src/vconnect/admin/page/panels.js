@@ -248,7 +248,7 @@ function field(path, schema, { value, origin } = {}) {
 	const id = `field-${(serial += 1)}`;
 	const hidden = schema.writeOnly === true || schema.format === "password";
 	const { minimum: low, maximum: high } = schema;
-	const hints = joined("; ", schema.description, joined(" to ", low, high), isList(schema) && "one per line",
+	const hints = joined("; ", schema.description, known(low) && known(high) ? `${low} to ${high}` : known(low) ? `${low} or more` : known(high) && `at most ${high}`, isList(schema) && "one per line",
 		hidden && "a secret: never shown, empty keeps it", origin && `from ${origin}`);
 	const [input, read] = control(schema, value, hidden, { id, "aria-describedby": `${id}-hint ${id}-error` });
 	const error = h("span.err.small", { id: `${id}-error` });
@@ -334,7 +334,7 @@ export function configPanel(name) {
 				one?.focus();
 				return !one;
 			});
-			put(result, problemBox(problem, rest.map((one) => h("p.small", `${one.field}: ${one.detail}`)), problem.status === 412 && button("Load it again", load)));
+			put(result, problemBox(problem, rest.map((one) => h("p.small", joined(": ", one.field, one.detail))), problem.status === 412 && button("Load it again", load)));
 		}
 
 		if (!fields.length) return none("It takes no settings.");

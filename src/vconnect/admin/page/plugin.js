@@ -81,7 +81,8 @@ function stateLine(p) {
 	const running = known(p.pid);
 	const facts = joined(" · ", running && `generation ${p.generation} · pid ${p.pid} · up ${span(p.uptime_s)}`, p.language, p.role, known(p.priority) && `priority ${p.priority}`,
 		p.dev && "runs from its source", p.external && "started from outside", p.required && "required");
-	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts} · `), h("span.mono.muted", (p.capabilities ?? []).join(", "))];
+	const wants = p.capabilities?.join(", ");
+	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts}`, wants && [" · ", h("span.mono", wants)])];
 }
 
 function whyBox(p) {
