@@ -48,7 +48,7 @@ _TOLD_BY_CHROMIUM = "Failed to load resource"
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def chromium() -> AsyncIterator[playwright.Browser]:
     """Start the browser that all tests share."""
     if not CHROMIUM:
@@ -125,7 +125,7 @@ def visit(chromium: playwright.Browser) -> Visits:
     return open_profile
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def _shared_stage() -> AsyncIterator[Stage]:
     with new_lab() as lab:
         async with open_stage(lab) as opened:
@@ -135,7 +135,7 @@ async def _shared_stage() -> AsyncIterator[Stage]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(_shared_stage: Stage, _watched_loop: None) -> AsyncIterator[Stage]:
     """A real host with plugins in every state, for tests that leave them as they are."""
-    await _shared_stage.events(1)  # so that the last minute is the same for all
+    await _shared_stage.keep_busy()
     yield _shared_stage
     await _shared_stage.unwatched()
 

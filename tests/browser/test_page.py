@@ -367,12 +367,17 @@ async def test_the_trace_is_live_and_hides_payloads(page: Page, stage: Stage) ->
 # --- Who may look and change -----------------------------------------------------------------
 
 
-async def test_the_printed_address_logs_in_once(visit: Visits, stage: Stage) -> None:
+async def test_the_printed_address_opens_a_light_page_and_logs_in_once(
+    visit: Visits, stage: Stage
+) -> None:
     address = stage.server.login_url
     async with visit() as first:
+        requests: list[Request] = []
+        first.page.on("requestfinished", lambda one: requests.append(one))
         await first.page.goto(address)
         await expect(row(first.page, FILTER)).to_be_visible()
         assert first.page.url == f"{stage.url}#/"
+        await _check_weight(requests, stage)
     async with visit() as second:
         await second.page.goto(address)
         await expect(second.page.get_by_role("heading", name="Log in")).to_be_visible()
@@ -384,6 +389,16 @@ async def test_the_printed_address_logs_in_once(visit: Visits, stage: Stage) -> 
         await second.page.get_by_label("Token").fill(stage.token)
         await second.page.keyboard.press("Enter")
         await expect(row(second.page, FILTER)).to_be_visible()
+
+
+async def _check_weight(requests: list[Request], stage: Stage) -> None:
+    """The page is light, and all of it is its own."""
+    files = [one for one in requests if "/api/" not in one.url]
+    assert all(one.url.startswith(stage.url) for one in files)
+    assert {one.url.rpartition(".")[2] for one in files} >= {"js", "css"}
+    sizes = await asyncio.gather(*(one.sizes() for one in files))
+    sent = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes)
+    assert 0 < sent <= _PAGE_BYTES
 
 
 async def test_who_only_looks_is_told_why_nothing_can_be_changed(
@@ -473,38 +488,20 @@ async def test_what_plugins_say_is_text(page: Page, stage: Stage) -> None:
     assert await page.locator("main script, main img").count() == 0
 
 
-async def test_narrow_screens_never_scroll_sideways(visit: Visits, stage: Stage) -> None:
-    async with logged_in(visit, stage) as page:
+async def test_narrow_screens_never_scroll_sideways(page: Page, stage: Stage) -> None:
+    for view in _VIEWS:
+        await page.goto(stage.url + view)
+        await expect(page.locator("main h1")).to_be_visible()
         for width in (390, 320):
             await page.set_viewport_size({"width": width, "height": 800})
-            for view in _VIEWS:
-                await page.goto(stage.url + view)
-                await expect(page.get_by_role("heading", level=1)).to_be_visible()
-                await page.wait_for_load_state("networkidle") if not view else None
-                assert not await is_wide(page), (width, view)
+            assert not await is_wide(page), (width, view)
 
 
-async def test_the_dark_theme_follows_the_system_and_a_choice_is_kept(
-    visit: Visits, stage: Stage
-) -> None:
-    async with logged_in(visit, stage, color_scheme="dark") as page:
-        ground = "getComputedStyle(document.documentElement).backgroundColor"
-        assert await page.evaluate(ground) == "rgb(13, 16, 20)"
-        await page.get_by_role("button", name="Switch theme").click()
-        assert await page.evaluate(ground) == "rgb(244, 245, 247)"
-        await page.reload()
-        assert await page.evaluate(ground) == "rgb(244, 245, 247)"
-
-
-async def test_the_page_is_light_and_all_of_it_is_its_own(visit: Visits, stage: Stage) -> None:
-    async with visit() as visitor:
-        requests: list[Request] = []
-        visitor.page.on("requestfinished", lambda one: requests.append(one))
-        await enter(visitor.page, stage)
-        await expect(row(visitor.page, FILTER)).to_be_visible()
-        files = [one for one in requests if "/api/" not in one.url]
-        assert all(one.url.startswith(stage.url) for one in files)
-        assert {one.url.rpartition(".")[2] for one in files} >= {"js", "css"}
-        sizes = await asyncio.gather(*(one.sizes() for one in files))
-        sent = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes)
-        assert 0 < sent <= _PAGE_BYTES
+async def test_the_dark_theme_follows_the_system_and_a_choice_is_kept(page: Page) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    await page.emulate_media(color_scheme="dark")
+    assert await page.evaluate(ground) == "rgb(13, 16, 20)"
+    await page.get_by_role("button", name="Switch theme").click()
+    assert await page.evaluate(ground) == "rgb(244, 245, 247)"
+    await page.reload()
+    assert await page.evaluate(ground) == "rgb(244, 245, 247)"

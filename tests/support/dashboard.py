@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -133,6 +134,7 @@ class Stage:
         self.runtime = runtime
         self.server = self._new_server("127.0.0.1:0")
         self.url = ""
+        self._busy_at = 0.0
         self.view_token = "a-token-to-look-only"
 
     def _new_server(self, address: str) -> AdminServer:
@@ -164,8 +166,14 @@ class Stage:
 
     async def events(self, count: int, content: str = "hello", event: str = EVENT) -> None:
         """Let so many events pass."""
+        self._busy_at = time.monotonic()
         payload = {"message_id": "m-1", "from_uid": "ada", "content": content}
         await asyncio.gather(*(self.runtime.emit(event, payload) for _ in range(count)))
+
+    async def keep_busy(self) -> None:
+        """Let an event pass if the last one may soon be older than a minute."""
+        if time.monotonic() - self._busy_at > 15:
+            await self.events(1)
 
     async def lines(
         self, count: int, text: str = "line {} of a flood", *, by: str = FILTER
