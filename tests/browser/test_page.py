@@ -28,6 +28,8 @@ from tests.support.lab import until
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 _PAGE_BYTES = 100 * 1024
+_GROUND = "getComputedStyle(document.documentElement).backgroundColor"
+_LIGHT, _DARK = "rgb(244, 245, 247)", "rgb(13, 16, 20)"
 _VIEWS = ("", f"#/plugins/{FILTER}", f"#/plugins/{HOSTILE}", "#/console", "#/trace", "#/host")
 
 
@@ -73,7 +75,15 @@ async def is_wide(page: Page) -> bool:
 # --- Plugins ---------------------------------------------------------------------------------
 
 
-async def test_it_says_what_is_wrong_and_where(page: Page) -> None:
+async def test_it_says_what_is_wrong_and_follows_what_happens(
+    visit: Visits, own_stage: Stage
+) -> None:
+    async with logged_in(visit, own_stage) as page:
+        await _see_what_is_wrong(page)
+        await _see_the_answers(page, own_stage)
+
+
+async def _see_what_is_wrong(page: Page) -> None:
     heading = page.get_by_role("heading", level=1)
     await expect(heading).to_have_text(
         f"2 of 6\N{NO-BREAK SPACE}plugins do not serve; {SLOW} is slow"
@@ -102,11 +112,6 @@ async def test_it_says_what_is_wrong_and_where(page: Page) -> None:
     await expect(page.locator(".feed")).to_contain_text("thumbs crash loop: exited: code 1")
 
 
-async def test_the_answers_follow_what_happens(visit: Visits, own_stage: Stage) -> None:
-    async with logged_in(visit, own_stage) as page:
-        await _see_the_answers(page, own_stage)
-
-
 async def _see_the_answers(page: Page, stage: Stage) -> None:
     answers = page.locator(".answer")
     await expect(answers).to_have_count(4)
@@ -124,6 +129,22 @@ async def _see_the_answers(page: Page, stage: Stage) -> None:
     await expect(page.locator(".seg.over")).to_contain_text(FILTER)
     await expect(row(page, FILTER)).to_contain_text("stopped by bob")
     await expect(page.locator(".feed li").first).to_contain_text(FILTER)
+
+
+async def test_the_theme_follows_the_system_until_somebody_chooses(page: Page) -> None:
+    await page.emulate_media(color_scheme="dark")
+    assert await page.evaluate(_GROUND) == _DARK
+    await page.get_by_role("button", name="Switch theme").click()
+    assert await page.evaluate(_GROUND) == _LIGHT
+    await page.reload()
+    assert await page.evaluate(_GROUND) == _LIGHT
+    await page.keyboard.press("t")
+    assert await page.evaluate(_GROUND) == _DARK
+    await page.get_by_role("button", name="Keys and settings").click()
+    await page.get_by_label("Single-letter keys").uncheck()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("t")
+    assert await page.evaluate(_GROUND) == _DARK
 
 
 async def test_keys_lead_everywhere(page: Page) -> None:
@@ -152,10 +173,7 @@ async def test_keys_lead_everywhere(page: Page) -> None:
     await expect(page.locator("table.plugins tbody tr:visible")).to_have_count(1)
     await heading.click()
     await page.keyboard.press("?")
-    await page.get_by_label("Single-letter keys").uncheck()
-    await page.keyboard.press("Escape")
-    await page.keyboard.press("t")
-    assert await page.evaluate("document.documentElement.dataset.theme ?? null") is None
+    await expect(page.get_by_role("dialog")).to_contain_text("Keys and settings")
 
 
 # --- Log -------------------------------------------------------------------------------------
@@ -218,6 +236,8 @@ async def test_orders_ask_first_and_say_what_came_of_them(visit: Visits, own_sta
         await _restart(page, own_stage)
         await page.go_back()
         await _stop(page)
+        await page.keyboard.press("u")
+        await _start_in_vain(page)
 
 
 async def _restart(page: Page, stage: Stage) -> None:
@@ -242,7 +262,7 @@ async def _restart(page: Page, stage: Stage) -> None:
     await expect(page.get_by_label("Audit, newest first")).to_contain_text(f"restart {FILTER}")
 
 
-async def test_what_cannot_be_done_says_why(page: Page) -> None:
+async def _start_in_vain(page: Page) -> None:
     await open_plugin(page, CRASHING)
     await expect(page.locator(".whybox")).to_contain_text("No module named 'PIL'")
     await expect(page.locator(".whybox")).to_contain_text("Next: add it to its dependencies")
@@ -423,7 +443,9 @@ async def test_who_only_looks_is_told_why_nothing_can_be_changed(
         await expect(page.locator(".outcome")).to_contain_text(why)
 
 
-async def test_a_lost_connection_is_told_and_comes_back(visit: Visits, own_stage: Stage) -> None:
+async def test_a_lost_connection_and_an_ended_session_lose_nothing(
+    visit: Visits, own_stage: Stage
+) -> None:
     stage = own_stage
     async with logged_in(visit, stage) as page:
         log = await open_plugin(page, FILTER)
@@ -453,21 +475,21 @@ async def test_a_lost_connection_is_told_and_comes_back(visit: Visits, own_stage
         # Nothing of what came meanwhile is missing, and nothing is there twice.
         for number in range(3):
             await expect(log.locator(".line", has_text=f"meanwhile {number}")).to_have_count(1)
+        await _end_the_session(page, stage)
 
 
-async def test_a_session_that_ends_asks_for_the_token_and_keeps_the_view(
-    visit: Visits, stage: Stage
-) -> None:
-    async with logged_in(visit, stage, "#/console") as page:
-        await page.get_by_label("Payload").fill('{"content": "half written"}')
-        await page.context.clear_cookies()
-        await page.keyboard.press("Control+Enter")
-        await expect(page.get_by_role("heading", name="Your session ended")).to_be_visible()
-        await expect(page.get_by_label("Token")).to_be_focused()
-        await page.get_by_label("Token").fill(stage.token)
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#banner")).to_be_hidden()
-        await expect(page.get_by_label("Payload")).to_have_value('{"content": "half written"}')
+async def _end_the_session(page: Page, stage: Stage) -> None:
+    """The page asks for the token, and keeps what was being written."""
+    await page.get_by_role("link", name="Console").click()
+    await page.get_by_label("Payload").fill('{"content": "half written"}')
+    await page.context.clear_cookies()
+    await page.keyboard.press("Control+Enter")
+    await expect(page.get_by_role("heading", name="Your session ended")).to_be_visible()
+    await expect(page.get_by_label("Token")).to_be_focused()
+    await page.get_by_label("Token").fill(stage.token)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#banner")).to_be_hidden()
+    await expect(page.get_by_label("Payload")).to_have_value('{"content": "half written"}')
 
 
 # --- What it never does ----------------------------------------------------------------------
@@ -495,13 +517,3 @@ async def test_narrow_screens_never_scroll_sideways(page: Page, stage: Stage) ->
         for width in (390, 320):
             await page.set_viewport_size({"width": width, "height": 800})
             assert not await is_wide(page), (width, view)
-
-
-async def test_the_dark_theme_follows_the_system_and_a_choice_is_kept(page: Page) -> None:
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    await page.emulate_media(color_scheme="dark")
-    assert await page.evaluate(ground) == "rgb(13, 16, 20)"
-    await page.get_by_role("button", name="Switch theme").click()
-    assert await page.evaluate(ground) == "rgb(244, 245, 247)"
-    await page.reload()
-    assert await page.evaluate(ground) == "rgb(244, 245, 247)"
