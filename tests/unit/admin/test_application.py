@@ -295,7 +295,13 @@ async def test_unknown_names_are_not_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere.js", "/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugins/example"],
+    [
+        "/nowhere.js",
+        "/api",
+        "/api/plugins/../x/status",
+        "/api/plugins//status",
+        "/api/plugins/example",
+    ],
 )
 async def test_unknown_routes_are_not_found(path: str) -> None:
     async with asking(one_plugin()) as web:
