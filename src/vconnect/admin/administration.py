@@ -50,7 +50,7 @@ class Administration:
         )
         self.host = HostRoutes(manager, self.name, audit, exposition, lambda: self.is_stopping)
         self.siblings = Siblings(self.host.describe)
-        self.stream = stream = StreamRoute(manager, host_version())
+        self.stream = stream = StreamRoute(manager, host_version(), self.host.describe)
         exposition.stream_clients = lambda: manager.feed.followers
         exposition.stream_dropped = stream.dropped
         self.table = Table(

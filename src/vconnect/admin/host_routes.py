@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from vconnect.checks.doctor import Diagnosis, examine
+from vconnect.processes.procfs import has_proc, read_stat
 from vconnect.seeing.exposition import Exposition
 from vconnect.threads import in_thread
 
@@ -165,12 +167,14 @@ class HostRoutes:
         """Return what the page shows of this host."""
         summary = msgspec.structs.asdict(self._manager.host_summary())
         lag = self._manager.overview.minute.loop_lag()
+        process = read_stat(os.getpid()) if has_proc() else None
         return {
             "id": f"{self._name}:{summary['pid']}",
             "name": self._name,
             "role": asked.role,
             "boot": self._manager.feed.boot,
             **summary,
+            "rss_bytes": process.rss_bytes if process is not None else None,
             "loop_lag": lag,
         }
 

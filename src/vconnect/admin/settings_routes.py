@@ -18,6 +18,9 @@ from .manager import Manager
 from .problems import Problem
 from .table import Route
 
+# How a schema's violation is told: where, and what is expected there.
+_VIOLATION = re.compile(r": invalid configuration: \$\.?(?P<field>[^:]*): (?P<words>.*)", re.DOTALL)
+
 
 class ReloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /api/reload``; see `PluginRuntimeManager.reload`."""
@@ -114,17 +117,16 @@ class SettingsRoutes:
                 by=asked.by,
             )
         except ConfigRefusedError as error:
-            errors = [_wrong_field(str(error))]
-            raise Problem("config_refused", str(error), plugin=name, errors=errors) from None
+            raise Problem(
+                "config_refused", str(error), plugin=name, errors=_errors_of(error)
+            ) from None
         return json_reply(msgspec.to_builtins(change))
 
 
-def _wrong_field(words: str) -> dict[str, str]:
-    """Return the field that a refusal is about: behind a dollar sign, or before the first colon."""
-    if found := re.search(r"\$\.([^\s:]+): (.+)", words):
-        return {"field": found[1], "detail": found[2]}
-    place, mark, detail = words.partition(": ")
-    return {"field": place, "detail": detail} if mark else {"field": "", "detail": words}
+def _errors_of(error: ConfigRefusedError) -> list[dict[str, str]]:
+    """Return the field that a schema does not allow; nothing if the words name none."""
+    found = _VIOLATION.search(str(error))
+    return [] if found is None else [{"field": found["field"], "detail": found["words"]}]
 
 
 def _tag(values: Any) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -63,13 +63,17 @@ class StreamRoute:
     Args:
         manager: The manager.
         version: The host's version.
+        describe: Describes the host to somebody; see ``GET /api/host``.
 
     Attributes:
         dropped: How many entries slow clients have missed, by topic.
     """
 
-    def __init__(self, manager: Manager, version: str) -> None:
+    def __init__(
+        self, manager: Manager, version: str, describe: Callable[[Asked], dict[str, Any]]
+    ) -> None:
         self._manager = manager
+        self._describe = describe
         self._feed: Feed = manager.feed
         self._version = version
         self.dropped: Counter[str] = Counter()
@@ -138,7 +142,7 @@ class StreamRoute:
             yield self._hello(asked, is_resumed=seq is not None)
             if seq is None:
                 seq = self._feed.ring.last
-                yield self._snapshot(seq)
+                yield self._snapshot(asked, seq)
             silence = 0.0
             while not self.is_ending:
                 if not await self._feed.ring.wait(seq, _LOOK_EVERY_S):
@@ -150,7 +154,7 @@ class StreamRoute:
                     self.dropped["all"] += 1
                     lost = {"topic": "all", "count": None}
                     seq = self._feed.ring.last
-                    yield self._message("dropped", encode(lost), seq) + self._snapshot(seq)
+                    yield self._message("dropped", encode(lost), seq) + self._snapshot(asked, seq)
                     continue
                 chunk, seq = self._take(asked, wanted, topics, seq)
                 if chunk:
@@ -175,10 +179,10 @@ class StreamRoute:
         }
         return b"retry: 2000\n" + self._message("hello", encode(hello))
 
-    def _snapshot(self, seq: int) -> bytes:
+    def _snapshot(self, asked: Asked, seq: int) -> bytes:
         # In the same step of the loop as the number: nothing can come between them.
         data = {
-            "host": self._manager.host_summary(),
+            "host": self._describe(asked),
             "plugins": self._feed.snapshot(),
             "chains": self._manager.overview.chains(),
             "happenings": self._manager.happenings.newest(),

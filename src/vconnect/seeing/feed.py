@@ -27,6 +27,8 @@ from .trace import Trace, Traces
 _TICK_S = 0.1
 _METRICS_EVERY = 10  # ticks
 _LOG_RECORDS = 64
+# A plugin may print a thousand lines a second, and its followers must keep up.
+_LOG_PAGES = 8
 # The fields of a summary that its own routes have, or that say nothing new.
 _LEFT_OUT = ("crashes", "latency_by_event", "last_stderr")
 
@@ -64,6 +66,10 @@ class Feed:
         """How many follow."""
         return self._topics[""]
 
+    def is_followed(self, topic: str) -> bool:
+        """Return whether somebody follows a topic."""
+        return self._topics[topic] > 0
+
     def follow(self, topics: Iterable[str]) -> Callable[[], None]:
         """Put entries of these topics into the ring; return what ends that."""
         wanted = ["", *topics]
@@ -79,6 +85,10 @@ class Feed:
 
         def leave() -> None:
             self._topics.subtract(wanted)
+            for topic in wanted:
+                # Who follows it next begins with what is new then.
+                if topic.startswith("logs:") and not self._topics[topic]:
+                    self._cursors.pop(topic.removeprefix("logs:"), None)
             if not self._topics["trace"] and self._end_traces is not None:
                 self._end_traces()
                 self._end_traces = None
@@ -205,11 +215,14 @@ class Feed:
             log = self._log_of(name)
             if log is None:
                 continue
-            page = log.whole.after(self._cursors.get(name, log.whole.last), _LOG_RECORDS)
-            self._cursors[name] = page.next
-            if page.records or page.dropped:
-                data = {"plugin": name, "records": page.records, "dropped": page.dropped}
-                self.ring.add(topic, "log", encode(data), name)
+            for _ in range(_LOG_PAGES):
+                page = log.whole.after(self._cursors.get(name, log.whole.last), _LOG_RECORDS)
+                self._cursors[name] = page.next
+                if page.records or page.dropped:
+                    data = {"plugin": name, "records": page.records, "dropped": page.dropped}
+                    self.ring.add(topic, "log", encode(data), name)
+                if len(page.records) < _LOG_RECORDS:
+                    break
 
     def _log_of(self, name: str) -> PluginLog | None:
         plugin = self._registry.find(name)

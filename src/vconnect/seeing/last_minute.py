@@ -66,14 +66,44 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None
 
 
+class ChainStep(Plain, frozen=True, kw_only=True):
+    """One plugin of a chain in the last minute.
+
+    Attributes:
+        plugin: The plugin.
+        share: Which part of the chain's time it took, from 0 to 1; ``None`` if it was not asked.
+        p99_s: The 99th percentile of its answers; ``None`` likewise.
+        serving: Whether it would be asked now.
+        state: Its state in one or two words.
+        observer: Whether nobody waits for it.
+    """
+
+    plugin: str
+    share: float | None
+    p99_s: float | None
+    serving: bool
+    state: str
+    observer: bool
+
+
 class Chain(Plain, frozen=True, kw_only=True):
-    """The chains of one event in the last minute; see `Latency`."""
+    """The chains of one event in the last minute; see `Latency`.
+
+    Attributes:
+        event: The event.
+        per_s: How many there were in a second.
+        p50_s: The median in seconds.
+        p99_s: The 99th percentile.
+        count: How many there were.
+        steps: The plugins that get the event now, in order.
+    """
 
     event: str
     per_s: float
     p50_s: float
     p99_s: float
     count: int
+    steps: tuple[ChainStep, ...] = ()
 
 
 class LastMinute:

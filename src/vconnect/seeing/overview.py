@@ -6,12 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
+from vconnect.errors import PayloadError
 from vconnect.names import canonical_name
 from vconnect.plugins.registry import Registry
+from vconnect.plugins.routes import Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
 
-from .last_minute import Chain, LastMinute, Minute
+from .last_minute import Chain, ChainStep, LastMinute, Minute
 from .summary import PluginSummary, summarize, with_minute
 from .why import Surroundings, Why, explain, explained
 
@@ -58,8 +62,44 @@ class Overview:
         return explain(self._describe(self._registry.get(name)), self._surroundings())
 
     def chains(self) -> list[Chain]:
-        """Return the chains of the last minute, the busiest first."""
-        return self.minute.chains()
+        """Return the chains of the last minute with their plugins, the busiest first."""
+        return [
+            msgspec.structs.replace(chain, steps=tuple(self._steps(chain.event)))
+            for chain in self.minute.chains()
+        ]
+
+    def _steps(self, event: str) -> list[ChainStep]:
+        try:
+            route = self._registry.routes.route(event)
+        except PayloadError:  # the row of all events that are too many
+            return []
+        missing = [self._missing(name) for name in route.absent]
+        return missing + [self._step(step) for step in route.steps]
+
+    def _missing(self, name: str) -> ChainStep:
+        """Describe a required plugin that the chain does without, and so ends at once."""
+        found = self._find(name)
+        return ChainStep(
+            plugin=name if found is None else found.name,
+            share=None,
+            p99_s=None,
+            serving=False,
+            state="not installed" if found is None else found.state,
+            observer=False,
+        )
+
+    def _step(self, step: Step) -> ChainStep:
+        plugin = self._describe(step.plugin)
+        found = (one for one in plugin.latency_by_event if one.event == step.row.event)
+        latency = next(found, None)
+        return ChainStep(
+            plugin=plugin.name,
+            share=None if latency is None or step.is_observer else latency.share,
+            p99_s=None if latency is None else latency.p99_s,
+            serving=plugin.serving,
+            state=plugin.state,
+            observer=step.is_observer,
+        )
 
     def now(self) -> float:
         """Return the present in Unix seconds."""

@@ -74,9 +74,11 @@ def one_plugin(**fields: Any) -> FakeManager:
 async def test_the_host_describes_itself() -> None:
     async with asking(one_plugin()) as web:
         host = await web("GET", "/api/host")
-    extra = {key: host.pop(key) for key in ("id", "name", "role", "boot", "loop_lag")}
+    besides = ("id", "name", "role", "boot", "rss_bytes", "loop_lag")
+    extra = {key: host.pop(key) for key in besides}
     assert extra["id"] == f"{extra['name']}:99"
     assert (extra["role"], extra["loop_lag"]) == ("operate", None)
+    assert extra["rss_bytes"] > 0
     assert host == {
         "pid": 99,
         "guardian_pid": 98,

@@ -107,6 +107,6 @@ async def test_a_wrong_field_is_named_and_nothing_is_asked(
     async with served(manager) as path, AdminClient(path) as client:
         with pytest.raises(AdminError) as caught:
             await client.post(route, body)
-    assert (caught.value.status, caught.value.code) == (400, "bad_request")
+    assert (caught.value.status, caught.value.code) == (400, "bad_field")
     assert words in str(caught.value)
     assert manager.packages.asked == []

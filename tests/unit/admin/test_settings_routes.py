@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 
+import aiohttp
 import msgspec
 import pytest
 from tests.support.fake_manager import FakeManager, served
@@ -50,3 +51,35 @@ async def test_a_refusal_has_a_code_of_its_own_and_bad_fields_are_told() -> None
         assert (caught.value.status, caught.value.code) == (409, "config_refused")
         with pytest.raises(AdminError, match="sett"):
             await client.put("/api/plugins/a/config", {"sett": {}})
+
+
+@pytest.mark.parametrize(
+    ("words", "errors"),
+    [
+        (
+            "plugin a: invalid configuration: $.limits.rate: expected number, got string",
+            [{"field": "limits.rate", "detail": "expected number, got string"}],
+        ),
+        (
+            "plugin a: invalid configuration: $: missing key 'q'",
+            [{"field": "", "detail": "missing key 'q'"}],
+        ),
+        ("a has refused it: try: again", []),
+    ],
+)
+async def test_a_refusal_names_the_field_that_the_schema_does_not_allow(
+    monkeypatch: pytest.MonkeyPatch, words: str, errors: list[dict[str, str]]
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise ConfigRefusedError(words)
+
+    manager = FakeManager()
+    monkeypatch.setattr(manager.configuration, "set", refuse, raising=False)
+    async with (
+        served(manager) as path,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as web,
+    ):
+        answer = await web.put("http://localhost/api/plugins/a/config", json={"set": {"x": 1}})
+        told = await answer.json()
+    assert (answer.status, told["code"], told["detail"]) == (409, "config_refused", words)
+    assert told.get("errors", []) == errors

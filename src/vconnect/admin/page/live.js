@@ -71,10 +71,13 @@ export async function api(path, options) {
 }
 
 /** An answer, drawn at its place; or the problem, with a way out. */
-export const into = (place, path, draw, options) => api(path, options).then((answer) => {
+export const into = (place, path, draw, options, failed) => api(path, options).then((answer) => {
 	put(place, draw(answer));
 	changed(place);
-}, (problem) => put(place, problemBox(problem, button("Try again", () => into(place, path, draw, options)))));
+}, (problem) => {
+	put(place, problemBox(problem, button("Try again", () => into(place, path, draw, options, failed))));
+	failed?.(problem);
+});
 
 export const order = (path, body, timeout = 150) => api(path, { method: "POST", body, timeout });
 
@@ -103,6 +106,8 @@ export const whileShown = (seconds, act) => every(seconds, () => document.visibi
 // What the page knows
 
 function takePlugins(plugins) {
+	// The rate of the last second comes with the metrics only.
+	for (const p of plugins) p.now_per_s ??= find(p.name)?.now_per_s;
 	Object.assign(store, { plugins, loaded: true });
 	tell("plugins");
 }

@@ -211,8 +211,7 @@ function control(schema, value, secret, base) {
 	const { type, minimum: min, maximum: max } = schema;
 	const make = (tag, attributes, ...parts) => h(tag, { spellcheck: "false", ...base, ...attributes }, parts);
 	if (secret) {
-		const set = known(value) && value.set !== false;
-		const node = make("input", { type: "password", autocomplete: "new-password", placeholder: set ? "set, not shown" : "not set" });
+		const node = make("input", { type: "password", autocomplete: "new-password", placeholder: known(value) ? "set, not shown" : "not set" });
 		return [node, () => node.value || undefined];
 	}
 	if (schema.enum) {
@@ -242,11 +241,14 @@ function control(schema, value, secret, base) {
 
 let serial = 0;
 
-function field(path, schema, { value, secret, origin }) {
+/** The key of a value, as the host writes it: limits.rate. */
+const keyOf = (path) => path.map((part) => (/^[\p{L}\p{N}_-]+$/u.test(part) ? part : `"${part}"`)).join(".");
+
+function field(path, schema, { value, origin } = {}) {
 	const id = `field-${(serial += 1)}`;
-	const hidden = secret || schema.secret === true;
+	const hidden = schema.writeOnly === true || schema.format === "password";
 	const { minimum: low, maximum: high } = schema;
-	const hints = joined("; ", schema.description, joined(" to ", low, high), isList(schema) && "one per line",
+	const hints = joined("; ", schema.description, known(low) && known(high) ? `${low} to ${high}` : known(low) ? `${low} or more` : known(high) && `at most ${high}`, isList(schema) && "one per line",
 		hidden && "a secret: never shown, empty keeps it", origin && `from ${origin}`);
 	const [input, read] = control(schema, value, hidden, { id, "aria-describedby": `${id}-hint ${id}-error` });
 	const error = h("span.err.small", { id: `${id}-error` });
@@ -266,15 +268,15 @@ function field(path, schema, { value, secret, origin }) {
 	};
 }
 
-/** What is set, where objects keep what their other fields say. */
-function collect(fields, values) {
+/** What is set, by its key; what stays as it is is left out. */
+function collect(fields) {
 	const set = {};
 	let wrong = null;
 	for (const one of fields) {
 		one.complain("");
 		try {
-			const [value, [key, inner]] = [one.read(), one.path];
-			if (value !== undefined) set[key] = inner === undefined ? value : { ...values.get(key)?.value, ...set[key], [inner]: value };
+			const value = one.read();
+			if (value !== undefined) set[keyOf(one.path)] = value;
 		} catch (error) {
 			one.complain(error.message);
 			wrong = one;
@@ -284,8 +286,10 @@ function collect(fields, values) {
 	return wrong ? null : set;
 }
 
-function differences({ changed: items = [] }) {
-	return items.length ? h("ul.small", items.map((one) => h("li", h("span.mono", one.key ?? plain(one)), one.key && `: ${plain(one.before)} → ${plain(one.after)}`))) : h("p.small", "Nothing.");
+const orNone = (value) => (value === undefined ? "not set" : plain(value));
+
+function differences({ changes }) {
+	return changes.length ? h("ul.small", changes.map(({ key, from, to }) => h("li", h("span.mono", key.replace("config.", "")), `: ${orNone(from)} → ${orNone(to)}`))) : h("p.small", "Nothing.");
 }
 
 export function configPanel(name) {
@@ -300,15 +304,18 @@ export function configPanel(name) {
 		const properties = schema?.properties ?? {};
 		const fields = [];
 		const add = (...args) => fields[fields.push(field(...args)) - 1].node;
-		const nodes = [...new Set([...Object.keys(properties), ...values.keys()])].map((key) => {
-			const [one, entry] = [properties[key] ?? {}, values.get(key) ?? {}];
-			if (one.type !== "object" || !one.properties) return add([key], one, entry);
-			return h("fieldset", h("legend.mono", key), Object.entries(one.properties).map(([part, its]) => add([key, part], its, { ...entry, value: entry.value?.[part] })));
+		const nodes = Object.entries(properties).map(([key, one]) => {
+			const parts = one.type === "object" && one.properties;
+			if (!parts) return add([key], one, values.get(keyOf([key])));
+			return h("fieldset", h("legend.mono", key), Object.entries(parts).map(([part, its]) => add([key, part], its, values.get(keyOf([key, part])))));
 		});
+		// What no schema speaks of has a field, too.
+		const told = fields.map((one) => keyOf(one.path));
+		nodes.push(...list.filter(({ key }) => !told.includes(key)).map((entry) => add(entry.key.split("."), {}, entry)));
 		const save = h("input", { type: "checkbox", id: "save" });
 
 		async function send(dry) {
-			const set = collect(fields, values);
+			const set = collect(fields);
 			if (!set) return;
 			try {
 				const answer = await api(path, { method: "PUT", headers: etag ? { "If-Match": etag } : {}, body: { set, unset: [], save: save.checked, dry_run: dry } });
@@ -327,7 +334,7 @@ export function configPanel(name) {
 				one?.focus();
 				return !one;
 			});
-			put(result, problemBox(problem, rest.map((one) => h("p.small", `${one.field}: ${one.detail}`)), problem.status === 412 && button("Load it again", load)));
+			put(result, problemBox(problem, rest.map((one) => h("p.small", joined(": ", one.field, one.detail))), problem.status === 412 && button("Load it again", load)));
 		}
 
 		if (!fields.length) return none("It takes no settings.");

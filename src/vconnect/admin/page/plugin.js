@@ -81,7 +81,8 @@ function stateLine(p) {
 	const running = known(p.pid);
 	const facts = joined(" · ", running && `generation ${p.generation} · pid ${p.pid} · up ${span(p.uptime_s)}`, p.language, p.role, known(p.priority) && `priority ${p.priority}`,
 		p.dev && "runs from its source", p.external && "started from outside", p.required && "required");
-	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts} · `), h("span.mono.muted", (p.capabilities ?? []).join(", "))];
+	const wants = p.capabilities?.join(", ");
+	return [badge(p.shape, p.state), " ", h("span.muted", `· ${facts}`, wants && [" · ", h("span.mono", wants)])];
 }
 
 function whyBox(p) {
@@ -128,18 +129,19 @@ function passedRow(item) {
 	return h("tr", h("td.nowrap", when(item.first)), h("td.mono", item.event), h("td.num", h("b", number(item.count))), h("td", item.words || item.reason), h(`td.s-${kind}`, words));
 }
 
-function crashItem({ at, reason, ran_for_s: ran, generation, in_flight: flight = [], stderr }) {
-	const events = flight.map((e) => `${e.event} ${String(e.digest ?? "").slice(0, 8)}`).join(", ");
+function crashItem({ at, reason, ran_for_s: ran, generation, in_flight: flight, last_stderr: words }) {
+	const events = flight.join(", ");
 	return h("li", h("span.s-bad", shape("error", 12)), h("div.grow",
-		h("p", h("b", when(at)), ` ${joined(", ", reason, known(ran) && `after ${span(ran)}`, known(generation) && `generation ${generation}`)}`),
+		h("p", h("b", when(at)), ` ${joined(", ", reason, ran > 0 && `after ${span(ran)}`, known(generation) && `generation ${generation}`)}`),
 		h("p.small.muted", events ? `In flight: ${events}` : "No event was in flight."),
-		h("details", h("summary", "Show its last words"), region("pre", "Last words", stderr?.join("\n") || "It printed nothing to stderr."))));
+		h("details", h("summary", "Show its last words"), region("pre", "Last words", words.join("\n") || "It printed nothing to stderr."))));
 }
 
 function versionItem(name, v) {
-	const words = joined(" · ", v.is_current && v.running ? "runs" : v.state, known(v.installed_at) && `installed ${day(v.installed_at)}`, v.digest && `${String(v.digest).slice(0, 15)}…`);
-	return h("li", h(`span.s-${v.is_current ? "ok" : "idle"}`, shape(v.is_current ? "running" : "stopped", 12)), h(v.is_current ? "b" : "span", v.version),
-		note(words), !v.is_current && h("span.right", orderButton(name, "rollback", v.version)));
+	const current = v.states.includes("current");
+	const words = joined(" · ", v.states.join(", ") || "kept", v.installed_at > 0 && `installed ${day(v.installed_at)}`, v.digest && `${v.digest.slice(0, 15)}…`);
+	return h("li", h(`span.s-${current ? "ok" : "idle"}`, shape(current ? "running" : "stopped", 12)), h(current ? "b" : "span", v.version),
+		note(words), !current && h("span.right", orderButton(name, "rollback", v.version)));
 }
 
 function offer(name, { plugins: [{ state, available, reason } = {}] }) {
@@ -153,6 +155,7 @@ export function pluginView(name, focusLog) {
 	const path = (rest) => `plugins/${enc(name)}/${rest}`;
 	const version = h("span.version.muted");
 	const title = h("h1", { tabindex: -1 }, name, " ", version);
+	const about = h("p.muted");
 	const [state, acts, why, tileRow, trouble, crashes, versions, offered] = ["stateline", "acts", "x", "tiles", "x", "x", "x", "x"].map((kind) => h(`div.${kind}`));
 	const passed = region("div.scroll", "Table of what passed it over");
 	const log = logPanel(name, () => {
@@ -165,7 +168,7 @@ export function pluginView(name, focusLog) {
 		h("div.stack", log.node, panel("Passed over", note("last hour · also ", h("code", "vconnect tail --passed-over")), passed), panel("Crashes", null, crashes)),
 		h("div.stack", latency.node, config.node, panel("Versions", h("span.right", look), versions, offered))));
 	const crumb = h("p.small.crumb", h("a", { href: "#/" }, "Plugins"), h("span.muted", " / ", name));
-	const node = h("div", h("div.phead", h("div.grow", crumb, title, state), acts), trouble, content);
+	const node = h("div", h("div.phead", h("div.grow", crumb, title, about, state), acts), trouble, content);
 	let drawn = "";
 	let seen = "";
 
@@ -173,6 +176,7 @@ export function pluginView(name, focusLog) {
 		const p = find(name);
 		if (!p) return;
 		say(version, p.version ?? "");
+		say(about, p.description ?? "");
 		put(state, stateLine(p));
 		put(why, whyBox(p));
 		put(tileRow, tiles(p));

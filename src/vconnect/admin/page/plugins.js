@@ -141,7 +141,7 @@ function makeRow({ name }) {
 		const perSecond = p.now_per_s ?? p.events_per_s;
 		const full = fullness(p) >= 0.8;
 		const [used, limit] = full || p.role === "observer" ? [p.queue?.events, p.queue?.limit] : [p.in_flight, p.window];
-		say(events, perSecond ? `${rate(perSecond)}\u00a0/s` : NONE);
+		say(events, known(p.pid) && known(perSecond) ? `${rate(perSecond)}\u00a0/s` : NONE);
 		eventSpark.draw(kept?.events);
 		lat.draw(p.latency, p.outcomes?.late && tone(p.shape) === "bad" ? "bad" : p.is_slow ? "warn" : "");
 		say(queue, known(p.pid) ? `${number(used)} / ${number(limit)}` : NONE);
@@ -220,8 +220,8 @@ function pluginTable(filter) {
 // What happened
 
 function happening({ time: at, plugin, shape: mark, text }) {
-	// The host's text may begin with the name; it is not said twice.
-	const rest = plugin && text.startsWith(plugin) ? text.slice(plugin.length).replace(/^[:\s]+/, "") : text;
+	// The host's text may begin with the name, or with "it"; that is not said twice.
+	const rest = plugin ? (text.startsWith(plugin) ? text.slice(plugin.length).replace(/^[:\s]+/, "") : text.replace(/^it /, "")) : text;
 	return h("li", when(at), h("span", h(`span.mark.s-${tone(mark)}`, shape(mark, 11)), plugin && [h("b", plugin), " "], rest));
 }
 

@@ -198,9 +198,18 @@ function hopTag({ plugin, outcome: result, reason, duration_s: seconds, changed:
 	return h(`span.hop${bad ? ".bad" : slow ? ".warn" : ""}`, (over || slow) && [shape(over ? "barred" : "starting", 9), " "], h("b", plugin), ` ${words}`);
 }
 
+/** A payload comes as text, which is cut if it is long, and then no JSON. */
+function indented(text) {
+	try {
+		return JSON.stringify(JSON.parse(text), null, 2);
+	} catch {
+		return text;
+	}
+}
+
 function payloadCell({ payload }, row) {
-	if (payload === undefined) return h("td.muted", "not kept");
-	const shown = h("tr.payload", h("td", { colspan: 6 }, region("pre", "Payload", JSON.stringify(payload, null, 2))));
+	if (!known(payload)) return h("td.muted", "not kept");
+	const shown = h("tr.payload", h("td", { colspan: 6 }, region("pre", "Payload", indented(payload))));
 	const toggle = button("Show", () => {
 		if (shown.isConnected) shown.remove();
 		else row.after(shown);
@@ -324,7 +333,7 @@ function workerRow(w) {
 	const here = store.worker ? w.id === store.worker : w.is_this;
 	const name = w.problem ? h("b", w.name ?? w.id) : button(w.name ?? w.id, () => look(w.is_this ? null : w.id), ".link.name");
 	const cell = (text) => h("td.num.c-opt", text);
-	return h("tr", h("th", { scope: "row" }, name, here && note(" shown here")), w.problem ? h("td", { colspan: 7 }, badge("error", w.problem))
+	return h("tr", h("th", { scope: "row" }, name, here && note(" shown here")), w.problem ? h("td", { colspan: 7 }, badge("error", joined(" since ", w.problem, known(w.since) && clock(w.since))))
 		: [h("td", badge("running", "serving")), cell(String(w.pid)), cell(span(w.uptime_s)), h("td.num", lag.node), cell(number(w.plugins)),
 			cell(w.stalls ? `${number(w.stalls)}, longest ${time(w.longest_stall_s)}` : number(w.stalls)), cell(bytes(w.rss_bytes))]);
 }
@@ -346,9 +355,10 @@ export function hostView() {
 	const grid = table("workers", ["Worker", "State", "#Pid", "#Up", "#Lag p50 · p99", "#Plugins", "#Stalls", "#Memory"], workerBody);
 	[2, 3, 5, 6, 7].forEach((i) => grid.querySelectorAll("th")[i].classList.add("c-opt"));
 	const facts = h("span");
+	const checkup = panel("Doctor", [doctorNote, h("span.right", button("Check again", doctor))], doctorBody);
 	const node = h("div", headline("Host", facts),
 		panel("Workers", count, region("div.scroll", "Table of workers", grid)),
-		h("div.two.even", panel("Doctor", [doctorNote, h("span.right", button("Check again", doctor))], doctorBody), panel("Who did what", note("audit"), audit)));
+		h("div.two.even", checkup, panel("Who did what", note("audit"), audit)));
 	let entries = [];
 	let stop = null;
 
@@ -360,11 +370,13 @@ export function hostView() {
 
 	function doctor() {
 		say(doctorNote, "checking …");
-		into(doctorBody, "doctor", ({ checks }) => {
+		const draw = ({ checks }) => {
 			const [bad, poor] = ["fail", "warn"].map((level) => checks.filter((c) => c.level === level).length);
 			put(doctorNote, joined(", ", bad && many(bad, "problem"), poor && many(poor, "warning")) || "all is well", " · same as ", h("code", "vconnect doctor"));
 			return h("ul.list", checks.map(check));
-		}, { timeout: 60 });
+		};
+		// A host that has no doctor has no panel for it.
+		into(doctorBody, "doctor", draw, { timeout: 60 }, (problem) => { checkup.hidden = problem.code === "unknown_route"; });
 	}
 
 	function deeds(items) {
