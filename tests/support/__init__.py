@@ -14,6 +14,8 @@
 `cgroup_kit`    cgroups, where the machine has them
 `disks`         small file systems that fill up or become read-only
 `sandboxes`     whether bubblewrap works here
+`admin_tcp`     a real host with its administration interface over TCP
+`web`           a client of that interface that sends what it is told
 `fake_manager`  a manager for tests of the administration interface
 `lane_machine`  a model of the lane's tables, for state machine tests
 `clock`         a clock that only the test moves

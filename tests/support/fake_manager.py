@@ -77,6 +77,9 @@ _PLUGIN = PluginSummary(
     next_retry_at=None,
     crashes=(),
     quarantine=(),
+    serving=True,
+    state="running",
+    shape="running",
 )
 _HOST = HostSummary(
     pid=99,
@@ -144,7 +147,14 @@ class FakeConfiguration(FakePackages):
 
 
 class FakeManager:
-    """Keeps plugins in a dict, writes every action down, and fails as it is told to."""
+    """Keeps plugins in a dict, writes every action down, and fails as it is told to.
+
+    What watches and counts is real, around a registry that a test may fill.
+
+    Attributes:
+        ordered_by: Who gave each order.
+        is_tracing: Whether somebody watches events.
+    """
 
     def __init__(self, *plugins: PluginSummary, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -160,24 +170,17 @@ class FakeManager:
         self.packages = FakePackages()
         self.configuration = FakeConfiguration()
         self.reloaded: Any = {}
+        self.ordered_by: list[str] = []
+        self.lacking: list[str] = []
+        self.is_tracing = False
         self.registry = Registry()
         for name in self.plugins:
             self.registry.add(PluginRuntime(name, None))
         self.overview = Overview(self.registry, lambda: 0.1)
-        self.traces = Traces(lambda: 0.1, lambda _: None)
+        self.traces = Traces(lambda: 0.1, lambda is_on: setattr(self, "is_tracing", is_on))
         self.happenings = Happenings()
         self.feed = Feed(self.registry, self.overview, self.traces)
-        self.required: list[str] = []
         self.happenings.on_happening = self.feed.happened
-
-    def loop_name(self) -> str:
-        return "asyncio"
-
-    def missing(self) -> list[str]:
-        return self.required
-
-    def why(self, name: str) -> Why:
-        return explain(self.summary(name), Surroundings(self.plugins.get, {}))
 
     def is_confined(self, pid: int) -> bool:
         return False
@@ -190,6 +193,9 @@ class FakeManager:
         if plugin not in self.plugins:
             raise UnknownPluginError(plugin, "no such plugin")
         return self.plugins[plugin]
+
+    def why(self, name: str) -> Why:
+        return explain(self.summary(name), Surroundings(self.plugins.get, {}))
 
     def plugin_logs(
         self,
@@ -209,33 +215,39 @@ class FakeManager:
     def host_summary(self) -> HostSummary:
         return _HOST
 
+    def loop_name(self) -> str:
+        return "asyncio"
+
+    def missing(self) -> list[str]:
+        return self.lacking
+
     async def start_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("start", name, PluginStatus.RUNNING)
+        await self._act("start", name, by, PluginStatus.RUNNING)
 
     async def stop_plugin(self, name: str, *, by: str = "") -> bool:
-        await self._act("stop", name, PluginStatus.STOPPED)
+        await self._act("stop", name, by, PluginStatus.STOPPED)
         self._change(name, desired="stopped")
         return True
 
     async def enable_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("enable", name, PluginStatus.RUNNING)
+        await self._act("enable", name, by, PluginStatus.RUNNING)
 
     async def disable_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("disable", name, PluginStatus.STOPPED)
-
-    async def kill_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("kill", name, PluginStatus.ERROR)
-
-    async def close_circuit(self, name: str, *, by: str = "") -> None:
-        await self._act("close-circuit", name, self.summary(name).status)
+        await self._act("disable", name, by, PluginStatus.STOPPED)
 
     async def release_plugin(self, name: str, *, by: str = "") -> int:
-        await self._act("release", name, self.summary(name).status)
+        await self._act("release", name, by, self.summary(name).status)
         return 1
 
     async def restart_plugin(self, name: str, *, by: str = "") -> None:
-        await self._act("restart", name, PluginStatus.RUNNING)
+        await self._act("restart", name, by, PluginStatus.RUNNING)
         self._change(name, generation=self.summary(name).generation + 1)
+
+    async def kill_plugin(self, name: str, *, by: str = "") -> None:
+        await self._act("kill", name, by, PluginStatus.ERROR)
+
+    async def close_circuit(self, name: str, *, by: str = "") -> None:
+        await self._act("close-circuit", name, by, self.summary(name).status)
 
     async def emit(self, event: str, payload: Any, *, timeout: float | None = None) -> Outcome:
         return self._send("chain", event, payload, timeout)
@@ -265,13 +277,14 @@ class FakeManager:
             encoded = orjson.dumps(fields)
             ring.append(LogRecord(ring.last + 1, 1e9, stream, level, text, encoded))
 
-    async def _act(self, action: str, name: str, status: PluginStatus) -> None:
+    async def _act(self, action: str, name: str, by: str, status: PluginStatus) -> None:
         summary = self.summary(name)
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
         self.calls.append((action, summary.name))
+        self.ordered_by.append(by)
         self._change(name, status=status)
 
     def _change(self, name: str, **fields: Any) -> None:

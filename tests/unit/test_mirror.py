@@ -21,6 +21,7 @@ OF_NO_MODULE = {
     "wire/test_lane_native.py",  # … and in the native one
     "wire/test_lane_budgets.py",  # what a peer may cost, in both
     "wire/test_stream.py",  # _stream.pyx
+    "wire/test_latency.py",  # _latency.pyx
     "cli/test_docs.py",
     "cli/test_process.py",  # the command as a process of its own
 }

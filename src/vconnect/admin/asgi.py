@@ -19,7 +19,7 @@ Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 #: Says what the sender of a request may do; ``None`` for nothing.
-Authorize: TypeAlias = Callable[[Scope], Role | None]
+Authorize: TypeAlias = Callable[[Scope], Role | Awaitable[Role | None] | None]
 
 
 def asgi_app(
@@ -29,7 +29,8 @@ def asgi_app(
 
     Args:
         runtime: The manager.
-        authorize: Returns the role of a request's sender, by its scope; ``None`` to refuse it.
+        authorize: Returns the role of a request's sender, by its scope; ``None`` to refuse it. It
+            may be ``async``.
         name: What the host is called; by default the machine's name.
 
     Raises:
@@ -46,9 +47,12 @@ def asgi_app(
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served here, only http")
         asked = _asked(scope, receive, limit)
+        said = authorize(scope)
+        role = await said if isinstance(said, Awaitable) else said
 
         def identify(_: Asked) -> Who | None:
-            role = authorize(scope)
+            if role not in (None, "view", "operate"):
+                raise TypeError(f"authorize returned {role!r}; expected 'operate', 'view' or None")
             return None if role is None else Who("the application", role, "application")
 
         # The application around it knows its own names.
@@ -103,17 +107,23 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
         headers["Content-Length"] = str(len(reply.body))
     pairs = [(name.lower().encode("latin-1"), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": int(reply.status), "headers": pairs})
-    if reply.chunks is None or is_head:
-        body = b"" if is_head else reply.body
-        await send({"type": "http.response.body", "body": body})
+    if reply.chunks is None:
+        await send({"type": "http.response.body", "body": b"" if is_head else reply.body})
+        return
+    if is_head:
+        async with aclosing(reply.chunks):  # type: ignore[type-var]
+            await send({"type": "http.response.body", "body": b""})
         return
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         async with aclosing(reply.chunks) as chunks:  # type: ignore[type-var]
+            await send({"type": "http.response.body", "body": reply.body, "more_body": True})
             async for chunk in chunks:
-                if gone.done():
+                # Work that shows its progress goes on without its client; a stream does not.
+                if gone.done() and reply.content_type == "text/event-stream":
                     break
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if chunk and not gone.done():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()

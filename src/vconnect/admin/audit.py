@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from vconnect.bounds import cut
+from vconnect.logs.text import escape_controls
 from vconnect.plain import Plain
 
 from .asked import Who
@@ -84,7 +85,7 @@ class Audit:
             record.via,
             record.role,
             record.order,
-            f" plugin={record.plugin}" if record.plugin is not None else "",
+            f" plugin={escape_controls(record.plugin)}" if record.plugin is not None else "",
             record.result,
             record.ms,
         )

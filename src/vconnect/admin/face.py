@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from .application import Application
 from .asked import Asked, Reply, TooLargeError, Via
 from .guard import Identifies
+from .problems import Problem
 
 # How long a client may take to send the rest of a body that nobody reads. Seconds.
 _REST_S = 10.0
@@ -47,7 +48,8 @@ def aiohttp_application(
         return await _respond(request, reply)
 
     app = web.Application(client_max_size=max_body_bytes, middlewares=[_read_on])
-    app.router.add_route("*", "/{path:.*}", handle)
+    # Also what has a line feed in it, which a dot does not match: aiohttp would answer itself.
+    app.router.add_route("*", r"/{path:[\s\S]*}", handle)
     return app
 
 
@@ -56,6 +58,10 @@ def _asked(request: web.Request, via: Via) -> Asked:
         try:
             async with asyncio.timeout(_BODY_S):
                 return await request.read()
+        except TimeoutError:
+            raise Problem("too_slow", f"the body did not come within {_BODY_S:g} s") from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise Problem("bad_body", f"the body cannot be read: {error}") from None
         except web.HTTPRequestEntityTooLarge:
             raise TooLargeError(
                 f"the body is larger than {request.client_max_size} bytes"
@@ -85,33 +91,47 @@ def _path(request: web.Request) -> str:
 
 
 async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
-    headers = {**reply.headers, "Content-Type": reply.content_type}
+    # aiohttp would tell its own version and Python's.
+    headers = {"Server": "vconnect", **reply.headers, "Content-Type": reply.content_type}
     if reply.chunks is None:
         if not reply.body:
             headers.pop("Content-Type")
         return web.Response(body=reply.body, status=reply.status, headers=headers)
-    response = web.StreamResponse(status=reply.status, headers=headers)
-    await response.prepare(request)
     async with aclosing(reply.chunks) as chunks:  # type: ignore[type-var]
-        is_there = True
+        if request.method == "HEAD":
+            return web.Response(status=reply.status, headers=headers)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        is_there = await _begin(request, response)
+        is_there = is_there and await _write(request, response, reply.body)
         async for chunk in chunks:
-            transport = request.transport
-            if transport is None or transport.is_closing():
-                is_there = False
-            if is_there and chunk:
-                is_there = await _write(response, chunk)
+            is_there = is_there and await _write(request, response, chunk)
             # Work that shows its progress goes on without its client; a stream does not.
             if not is_there and reply.content_type == "text/event-stream":
                 break
     return response
 
 
-async def _write(response: web.StreamResponse, chunk: bytes) -> bool:
-    """Write a chunk; return whether the client is still there and takes it."""
+async def _begin(request: web.Request, response: web.StreamResponse) -> bool:
+    """Write the head; return whether the client is still there."""
+    try:
+        await response.prepare(request)
+    except ConnectionError:
+        return False
+    return True
+
+
+async def _write(request: web.Request, response: web.StreamResponse, chunk: bytes) -> bool:
+    """Write a chunk, which may be empty; return whether the client is still there and takes it."""
+    if request.transport is None or request.transport.is_closing():
+        return False
     try:
         async with asyncio.timeout(_STALLED_S):
             await response.write(chunk)
-    except (ConnectionError, TimeoutError):
+    except ConnectionError:
+        return False
+    except TimeoutError:
+        # The end of the answer would wait for the client, too.
+        request.transport.abort()
         return False
     return True
 

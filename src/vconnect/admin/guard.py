@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from http.cookies import CookieError, SimpleCookie
 from typing import TypeAlias
 
 from .access import Access
@@ -113,8 +112,9 @@ class TcpIdentity:
 
     def secret_in(self, asked: Asked) -> str | None:
         """Return the secret of the session that a request names; ``None`` without one."""
-        try:
-            found = SimpleCookie(asked.headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return found.value if found is not None else None
+        # Other programs on this machine set cookies, too, and not all of them are well formed.
+        for one in asked.headers.get("cookie", "").replace(",", ";").split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == self.cookie:
+                return value.strip('"')
+        return None

@@ -254,7 +254,9 @@ class PluginRoutes:
                 if wanted.grep in record.text and record.time > wanted.since
             ]
             first = found[: wanted.lines] if wanted.after is not None else found[-wanted.lines :]
-            page = msgspec.structs.replace(page, records=tuple(first))
+            is_cut = wanted.after is not None and len(first) < len(found)
+            upto = first[-1].seq if is_cut else page.next
+            page = msgspec.structs.replace(page, records=tuple(first), next=upto)
         return json_reply(page)
 
     async def crashes(self, asked: Asked) -> Reply:

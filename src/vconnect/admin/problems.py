@@ -12,10 +12,15 @@ from typing import Any, NamedTuple
 
 from vconnect.errors import (
     ConfigError,
+    ConfigRefusedError,
     ConflictError,
+    ConsentRequiredError,
     IllegalTransitionError,
+    InstallError,
     ManifestError,
     NotAskedError,
+    NotOpenError,
+    PayloadError,
     PluginError,
     PluginOverloadedError,
     PluginReplyError,
@@ -56,6 +61,9 @@ class Kind(NamedTuple):
 _S = HTTPStatus
 KINDS: dict[str, Kind] = {
     "bad_json": Kind(_S.BAD_REQUEST, "The body is not JSON", "send a JSON object", "bad_request"),
+    "bad_body": Kind(
+        _S.BAD_REQUEST, "The body cannot be read", "send the body that is announced", "bad_request"
+    ),
     "bad_field": Kind(
         _S.BAD_REQUEST, "A field is wrong", "correct the fields that are named", "bad_request"
     ),
@@ -113,10 +121,12 @@ KINDS: dict[str, Kind] = {
         "use one of the allowed methods",
         "method_not_allowed",
     ),
+    "too_slow": Kind(_S.REQUEST_TIMEOUT, "The body came too slowly", "send it at once"),
     "conflict": Kind(_S.CONFLICT, "It is not possible in this state"),
     "config_refused": Kind(
         _S.CONFLICT, "The configuration was refused", "correct the fields that are named"
     ),
+    "install_error": Kind(_S.CONFLICT, "It cannot be installed"),
     "start_failed": Kind(_S.CONFLICT, "The plugin did not start", "see vconnect why"),
     "consent_required": Kind(_S.CONFLICT, "It asks for permissions", "grant them, or leave it"),
     "precondition_failed": Kind(
@@ -165,8 +175,13 @@ _CODE_OF: tuple[tuple[type[VConnectError], str], ...] = (
     (SignatureError, "signature_error"),
     (VerificationError, "not_verified"),
     (ManifestError, "manifest_error"),
+    (ConfigRefusedError, "config_refused"),
     (ConfigError, "config_error"),
     (ConflictError, "conflict"),
+    (ConsentRequiredError, "consent_required"),
+    (InstallError, "install_error"),
+    (PayloadError, "bad_field"),
+    (NotOpenError, "stopping"),
     (IllegalTransitionError, "internal"),
 )
 
@@ -248,6 +263,8 @@ def _reply_to_ours(error: VConnectError) -> Reply:
     members: dict[str, Any] = {}
     if isinstance(error, PluginError):
         members["plugin"] = error.plugin
+    if isinstance(error, ConsentRequiredError):
+        members["permissions"] = error.permissions
     # Errors of plugins have codes of the protocol; all others that of their class.
     old = error.code if isinstance(error, PluginError) else type(error).code
     return _reply(code, kind, str(error), _advice(error, kind), {}, old=old, **members)

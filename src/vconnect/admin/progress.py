@@ -40,11 +40,14 @@ async def _lines(
     asked: Asked, task: asyncio.Future[dict[str, Any]], steps: list[Step]
 ) -> AsyncIterator[bytes]:
     # The work must not wait for a client that reads slowly, so it is not told of the writing.
-    while not (await asyncio.wait([task], timeout=_PACE_S))[0]:
-        if steps:
-            line = encode({"progress": steps[-1]})
-            steps.clear()
-            yield line + b"\n"
+    try:
+        while not (await asyncio.wait([task], timeout=_PACE_S))[0]:
+            if steps:
+                line = encode({"progress": steps[-1]})
+                steps.clear()
+                yield line + b"\n"
+    finally:
+        task.cancel()  # the host ends before the work does
     try:
         line = encode(task.result())
     except Exception as error:  # noqa: BLE001 - the boundary, as for all other routes

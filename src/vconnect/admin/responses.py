@@ -23,6 +23,11 @@ class _Line(msgspec.Struct):
     progress: Step
 
 
+class _Last(msgspec.Struct):
+    status: int = HTTPStatus.OK  # of a result, which has none
+    error: Any = None  # of hosts of the first versions, which say no status
+
+
 class OwnConnector(aiohttp.UnixConnector):
     """Connects to a host of ours or root's: another user's would get to know what is sent."""
 
@@ -89,14 +94,10 @@ def _step_of(line: bytes) -> Step | None:
 def _status_of(line: bytes) -> int:
     """Return the status that a result would have had as a response of its own."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return HTTPStatus.OK
-    is_error = isinstance(value, dict) and "error" in value
-    own = value.get("status") if is_error else None
-    if isinstance(own, int):
-        return own
-    return HTTPStatus.INTERNAL_SERVER_ERROR if is_error else HTTPStatus.OK
+        last = msgspec.json.decode(line, type=_Last)
+    except msgspec.MsgspecError:
+        return HTTPStatus.OK  # a result that is no object, or nothing of ours
+    return last.status if last.error is None else HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _not_ours(status: int) -> str:

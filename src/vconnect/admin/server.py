@@ -42,6 +42,10 @@ _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT = 0.5
 # Seconds from a connection to its first request, or half a request would keep it for ever.
 _REQUEST_TIMEOUT = 10.0
+# Seconds from a request to the next one on the same connection, of which half may have come.
+_IDLE_TIMEOUT = 60.0
+# Connections over TCP, where others than the host's user can connect.
+_MAX_CONNECTIONS = 256
 # Of a client's mistake, in the log.
 _SHOWN_CHARS = 200
 # The hosts that clients send for a Unix socket. A page that reaches it through a proxy would send
@@ -109,6 +113,7 @@ class AdminServer:
             ConfigError: The address is not loopback and there is no token, or a token file is not
                 private.
         """
+        self.administration.is_stopping = False
         try:
             if self._path is not None:
                 await self._start_socket(self._path)
@@ -162,7 +167,7 @@ class AdminServer:
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                lambda: self._new_connection(runner), address.host, address.port
+                lambda: self._new_tcp_connection(runner), address.host, address.port
             )
         except OSError as error:
             raise SocketError(
@@ -249,6 +254,7 @@ class AdminServer:
             shutdown_timeout=_CLOSE_TIMEOUT,
             # What is left unread of a body may have no end.
             lingering_time=0,
+            keepalive_timeout=_IDLE_TIMEOUT,
             max_line_size=_LINE_BYTES,
         )
         self._runners.append(runner)
@@ -261,6 +267,13 @@ class AdminServer:
         self._silent.add(connection)
         asyncio.get_running_loop().call_later(_REQUEST_TIMEOUT, self._expire, connection)
         return connection
+
+    def _new_tcp_connection(self, runner: web.AppRunner) -> asyncio.BaseProtocol:
+        assert runner.server is not None, "set up by `start`"
+        count = len(runner.server.connections)
+        if count < _MAX_CONNECTIONS:
+            return self._new_connection(runner)
+        return _Refusal(f"{count} connections are open already; the limit is that")
 
     def _expire(self, connection: web.RequestHandler) -> None:
         """Close a connection that has not sent a whole request."""
@@ -330,6 +343,19 @@ class AdminServer:
             await self._manager.feed.close()
             if private is not None:
                 private.close()
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection that is told why it cannot stay."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say so, and close it."""
+        assert isinstance(transport, asyncio.WriteTransport), "it is of a server over TCP"
+        transport.write(_unavailable(self._words))
+        transport.close()
 
 
 def _everybody(_: Asked) -> Who:

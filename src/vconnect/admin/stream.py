@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
@@ -29,8 +30,9 @@ MAX_STREAMS = 64
 _MAX_BEHIND = 256 * 1024
 # A comment is sent after so many seconds of silence, which keeps proxies awake.
 _SILENCE_S = 15.0
-_LOOK_EVERY_S = 1.0
-_TOPICS = ("plugins", "metrics", "passed", "host", "trace")
+# So often it is looked whether a client that gets nothing is still there. Seconds.
+_LOOK_S = 1.0
+_TOPICS = ("plugins", "metrics", "passed", "happenings", "audit", "host", "trace")
 #: What may be left out for a client that is too slow.
 _DISPENSABLE = ("trace", "metrics")
 _HEADERS = {"X-Accel-Buffering": "no"}
@@ -108,11 +110,13 @@ class StreamRoute:
                 "too_many_streams", f"{self._feed.followers} streams are open; the limit is that"
             )
         last = asked.headers.get("last-event-id", wanted.last_event_id)
+        chunks = self._chunks(asked, wanted, topics, last)
         return Reply(
-            b"",
+            # In the same step of the loop as the check, or more could come than there is room for.
+            await anext(chunks),
             content_type="text/event-stream",
             headers=dict(_HEADERS),
-            chunks=self._chunks(asked, wanted, topics, last),
+            chunks=chunks,
         )
 
     def _topics(self, text: str) -> list[str]:
@@ -138,37 +142,41 @@ class StreamRoute:
     ) -> AsyncIterator[bytes]:
         leave = self._feed.follow(topics)
         try:
-            seq = self._resumed(last)
+            seq = self._resumed(topics, last)
             yield self._hello(asked, is_resumed=seq is not None)
             if seq is None:
                 seq = self._feed.ring.last
                 yield self._snapshot(asked, seq)
-            silence = 0.0
+            told = time.monotonic()
             while not self.is_ending:
-                if not await self._feed.ring.wait(seq, _LOOK_EVERY_S):
-                    silence = (silence + _LOOK_EVERY_S) % _SILENCE_S
-                    # Nothing, so that the server looks whether the client is still there.
-                    yield b"" if silence else b": \n\n"
-                    continue
-                if not self._feed.ring.has(seq):
+                chunk = b""
+                if not await self._feed.ring.wait(seq, _LOOK_S):
+                    pass
+                elif not self._feed.ring.has(seq):
                     self.dropped["all"] += 1
                     lost = {"topic": "all", "count": None}
                     seq = self._feed.ring.last
-                    yield self._message("dropped", encode(lost), seq) + self._snapshot(asked, seq)
-                    continue
-                chunk, seq = self._take(asked, wanted, topics, seq)
+                    chunk = self._message("dropped", encode(lost), seq)
+                    chunk += self._snapshot(asked, seq)
+                else:
+                    chunk, seq = self._take(asked, wanted, topics, seq)
+                now = time.monotonic()
+                if not chunk and now - told >= _SILENCE_S:
+                    chunk = b": \n\n"
                 if chunk:
-                    yield chunk
+                    told = now
+                # Also without one: then it is looked whether the client is still there.
+                yield chunk
         finally:
             leave()
 
-    def _resumed(self, last: str) -> int | None:
+    def _resumed(self, topics: list[str], last: str) -> int | None:
         """Return the number to go on after; ``None`` if that is not possible."""
         boot, _, number = last.partition("-")
         if boot != self._feed.boot or not (number.isascii() and number.isdigit()):
             return None
         seq = int(number[:20])
-        return seq if self._feed.ring.has(seq) else None
+        return seq if self._feed.has(topics, seq) else None
 
     def _hello(self, asked: Asked, *, is_resumed: bool) -> bytes:
         hello = {

@@ -10,6 +10,7 @@
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host
 `accounts`   what the answers of one plugin to another may cost
+`tracing`    lets somebody watch events pass
 `origin`     what a function of the application inherits from the call that it serves
 ============ ====================================================================
 """

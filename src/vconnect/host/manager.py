@@ -300,6 +300,7 @@ class PluginRuntimeManager(Orders):
         supervisors = list(self._roster)
         await run_in_order({s.plugin.name: s.close for s in supervisors}, stop_order(supervisors))
         await self._roster.closed()
+        await self.feed.close()
         await self._state.flush()
         await asyncio.gather(*(plugin.crashes.flush() for plugin in self._registry))
         await self._launcher.close()  # before the cgroups' parent is removed

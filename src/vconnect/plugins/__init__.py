@@ -11,6 +11,9 @@
 `breaker`       the circuit breaker, which stops calls to a failing plugin
 `deadlines`     tells what a plugin does not answer in time
 `restarts`      when a plugin that ended is started again
+`latency`       what became of events, and how long they took
+`passed_over`   events that a plugin did not get although it wants them
+`moments`       the clock of "the last minute"
 `crashes`       crash reports and the quarantine
 `latency`       what the rows of events mean: outcomes and quantiles
 `passed_over`   events that a plugin did not get, and why

@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary
 
 from vconnect.names import LogLevel
 from vconnect.plugins.latency import OUTCOME_NAMES
-from vconnect.plugins.passed_over import PassedOverRow
+from vconnect.plugins.passed_over import Effect, PassedOverRow, Reason
 from vconnect.plugins.registry import Registry
+from vconnect.plugins.routes import RouteTable
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.plugins.status import PluginStatus
 from vconnect.version import host_version
-from vconnect.wire._latency import EDGES_US, Row
+from vconnect.wire._latency import EDGES_US, MAX_ROWS, OTHER, Row
 
 from .overview import Overview
 from .summary import role_of
@@ -40,6 +41,7 @@ RESTART_REASONS = (
     *("exit_zero", "exit_code", "signal", "memory_limit", "watchdog", "handshake_timeout"),
     *("connection_lost", "operator", "source", "upgrade", "config", "required"),
 )
+_PASSED_OVER = "vconnect_events_passed_over_total"
 _POLICIES = ("drop_oldest", "drop_newest", "block")
 
 
@@ -64,7 +66,7 @@ _PLUGIN_FAMILIES = {
         Family("vconnect_plugin_ready_seconds", "gauge", "Until the last start could serve."),
         Family("vconnect_events_total", "counter", "What became of events that were sent."),
         Family(
-            "vconnect_events_passed_over_total",
+            _PASSED_OVER,
             "counter",
             "Events that were not sent to a plugin that wants them, and what became of them.",
         ),
@@ -98,7 +100,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "vconnect_notifications_dropped_total": tuple(f',policy="{one}"' for one in _POLICIES),
     "vconnect_log_lines_total": tuple(f',level="{one}"' for one in get_args(LogLevel)),
 }
-_PASSED = "vconnect_events_passed_over_total{%s} %d\n"
+_PASSED = _PASSED_OVER + "{%s} %d\n"
 
 
 class Exposition:
@@ -141,7 +143,7 @@ class Exposition:
             form = self._forms.get(plugin)
             if form is None:
                 form = self._forms[plugin] = _Form(plugin)
-            form.add(plugin, lines)
+            form.add(plugin, self._registry.routes, lines)
             histograms += [
                 buckets.of_row("vconnect_event_duration_seconds", form.label_of(row), row)
                 for row in plugin.rows.all()
@@ -149,7 +151,7 @@ class Exposition:
             if number % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
         for name, passed_over in self._registry.absent.items():
-            lines["vconnect_events_passed_over_total"] += [
+            lines[_PASSED_OVER] += [
                 _PASSED % (_passed(_quoted("plugin", name), row), row.count)
                 for row in passed_over.rows
             ]
@@ -285,6 +287,9 @@ class _Form:
         self._label = label = _label(plugin)
         self._labels: dict[str, str] = {}
         self._outcomes: dict[str, str] = {}
+        self._zeros = ""
+        # On what they depend: the routes, and how many rows of each kind there are.
+        self._zeros_of: tuple[RouteTable | None, int, int] = (None, 0, 0)
         self._fixed = {
             name: "".join(f"{name}{{{label}{more}}} %s\n" for more in places)
             for name, places in _PLACES.items()
@@ -296,16 +301,40 @@ class _Form:
             label = self._labels[row.event] = f"{self._label},{_event(row)}"
         return label
 
-    def add(self, plugin: PluginRuntime, lines: dict[str, list[str]]) -> None:
+    def add(self, plugin: PluginRuntime, routes: RouteTable, lines: dict[str, list[str]]) -> None:
         """Add the plugin's lines to those of each family."""
+        self._begin(plugin, routes)
         for name, values in _values(plugin):
             lines[name].append(self._fixed[name] % values)
         lines["vconnect_plugin_info"].append(self._info(plugin))
         outcomes = lines["vconnect_events_total"]
         outcomes += [self._form_of(row) % row.counts() for row in plugin.rows.all()]
-        lines["vconnect_events_passed_over_total"] += [
+        lines[_PASSED_OVER] += [
             _PASSED % (_passed(self._label, row), row.count) for row in plugin.passed_over.rows
         ]
+        lines[_PASSED_OVER].append(self._zeros)
+
+    def _begin(self, plugin: PluginRuntime, routes: RouteTable) -> None:
+        """Begin at zero what a plugin may count: of a series that begins at 1, `rate` sees none."""
+        basis = (routes, len(plugin.rows.all()), len(plugin.passed_over.rows))
+        if basis == self._zeros_of:
+            return
+        for event in plugin.capabilities[:MAX_ROWS]:
+            if "*" not in event:
+                plugin.rows.row(event)
+        self._zeros = "".join(_PASSED % (labels, 0) for labels in self._uncounted(plugin, routes))
+        self._zeros_of = (routes, len(plugin.rows.all()), len(plugin.passed_over.rows))
+
+    def _uncounted(self, plugin: PluginRuntime, routes: RouteTable) -> Iterator[str]:
+        """Yield the labels of each way to be passed over that has not been met yet."""
+        counted = {(row.event, row.reason, row.effect) for row in plugin.passed_over.rows}
+        for event in [row.event for row in plugin.rows.all() if row.event != OTHER]:
+            step = routes.step(plugin, event)
+            effect = Effect.REFUSED if step.is_closed else Effect.SKIPPED
+            effect = effect if step.default is None else Effect.DEFAULT
+            for reason in Reason:
+                if (event, reason, effect) not in counted:
+                    yield _passed(self._label, PassedOverRow(event, reason, effect))
 
     def _info(self, plugin: PluginRuntime) -> str:
         dialect = str(plugin.session.dialect) if plugin.session is not None else ""

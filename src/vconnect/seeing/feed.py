@@ -53,6 +53,8 @@ class Feed:
         self.boot = secrets.token_hex(4)
         self.ring = Ring()
         self._topics: Counter[str] = Counter()
+        # From which number on the ring has all entries of a topic.
+        self._begun: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[str, Any] = {}
         self._passed: dict[str, dict[tuple[str, str, str], int]] = {}
@@ -73,6 +75,10 @@ class Feed:
     def follow(self, topics: Iterable[str]) -> Callable[[], None]:
         """Put entries of these topics into the ring; return what ends that."""
         wanted = ["", *topics]
+        for topic in wanted:
+            if not self._topics[topic]:
+                # What came while nobody followed is not in the ring, and nobody can go on from it.
+                self._begun[topic] = self.ring.last + 1
         self._topics.update(wanted)
         if self._task is None:
             self._remember()
@@ -97,6 +103,10 @@ class Feed:
                 self._task = None
 
         return leave
+
+    def has(self, topics: Iterable[str], seq: int) -> bool:
+        """Return whether the ring has everything of these topics that came after an entry."""
+        return self.ring.has(seq) and all(self._begun[topic] <= seq for topic in ("", *topics))
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return all summaries, as the stream has them."""

@@ -25,6 +25,8 @@ from .words import ago, clock, duration, many
 
 # A plugin that has run for less time may simply not have been asked yet. Seconds.
 _NEW_S = 5.0
+# Plugins that wait for each other, in one explanation.
+_MAX_PATH = 8
 # Crash reports that belong to one story. Seconds.
 _STORY_S = 600.0
 
@@ -63,10 +65,12 @@ class Surroundings(NamedTuple):
     Attributes:
         find: Returns the summary of another plugin, by any of its names.
         sent: How many events of each name the application has sent.
+        path: The plugins that wait for the one that is explained, each for the next.
     """
 
     find: Callable[[str], PluginSummary | None]
     sent: Mapping[str, int]
+    path: tuple[str, ...] = ()
 
 
 class _Finding(NamedTuple):
@@ -178,7 +182,11 @@ def _waits(plugin: PluginSummary, around: Surroundings) -> _Finding | None:
             cause = f"waits for {name}, which is not installed"
             return _Finding("waits_for", cause, f"vconnect install {name}", facts={"for": name})
         if not other.serving:
-            theirs = explain(other, around)
+            path = (*around.path, plugin.name)
+            if other.name in path or len(path) > _MAX_PATH:
+                cause = f"waits for {other.name}, which is not serving"
+                return _Finding("waits_for", cause, facts={"for": other.name})
+            theirs = explain(other, around._replace(path=path))
             cause = f"waits for {other.name}, which is {_as_adjective(theirs)}"
             step = theirs.next or f"vconnect why {other.name}"
             return _Finding("waits_for", cause, step, facts={"for": other.name})

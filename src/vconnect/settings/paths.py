@@ -18,6 +18,7 @@ from vconnect.names import split_request
 _PATHS = (
     *("plugin_dir", "socket_path", "admin_path", "log_dir", "state_dir", "cgroup_dir"),
     *("lock_file", "trust_file", "python_sdk_wheels"),
+    *("http_token_file", "http_view_token_file"),
 )
 _LISTS = ("sandbox_read",)
 # As in ``file:/path``, or in a URL that lacks a slash.

@@ -13,6 +13,7 @@
 `_latency`     compiled: how long events take, and what became of them
 `_charged`     compiled: a peer that pays for what it makes the host do
 `_stream`      compiled: a connection that carries objects
+`_latency`     compiled: how long events take, counted where answers arrive
 `_clock`       compiled: the monotonic clock
 ============== ======================================================
 """

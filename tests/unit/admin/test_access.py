@@ -1,100 +1,173 @@
-"""Tokens, codes and sessions."""
+"""Tokens, codes that work once, and sessions that end."""
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import pytest
+from tests.support.clock import Clock
 
 from vconnect.admin.access import Access, keep_token, read_token
 from vconnect.admin.problems import Problem
 from vconnect.errors import ConfigError
 
-
-@pytest.fixture
-def now():
-    return [0.0]
+OPERATE, VIEW = "o" * 32, "v" * 32
 
 
-@pytest.fixture
-def access(now):
-    return Access({"operate": "o" * 32, "view": "v" * 32}, lambda: now[0])
+class Made:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.one = Access({"operate": OPERATE, "view": VIEW}, self.clock)
+
+    def begin(self, **given: str | None) -> str:
+        return self.one.begin(**{"peer": "p", "token": None, "code": None, **given})
+
+    def refused(self, code: str, ask) -> Problem:
+        with pytest.raises(Problem) as caught:
+            ask()
+        assert caught.value.code == code
+        return caught.value
 
 
-def refused(expected, call, *args, **more):
-    with pytest.raises(Problem) as caught:
-        call(*args, **more)
-    assert caught.value.code == expected
-    return caught.value
+def test_each_token_has_its_role() -> None:
+    made = Made()
+    assert made.one.by_token(OPERATE, "p").role == "operate"
+    assert made.one.by_token(VIEW, "p").role == "view"
 
 
-def test_each_token_has_its_role(access):
-    assert access.by_token("o" * 32, "p").role == "operate"
-    assert access.by_token("v" * 32, "p").role == "view"
-    for wrong in ("", "o" * 31, "o" * 33, "ö", "\udcff"):
-        refused("bad_token", access.by_token, wrong, "p")
+def test_a_code_begins_one_session_and_no_second_one() -> None:
+    made = Made()
+    code = made.one.new_code()
+    assert made.one.by_session(made.begin(code=code)).role == "operate"
+    made.refused("bad_token", lambda: made.begin(code=code))
 
 
-def test_a_code_begins_one_session_within_a_minute(access, now):
-    code = access.new_code()
-    secret = access.begin(peer="p", token=None, code=code)
-    assert access.by_session(secret).role == "operate"
-    refused("bad_token", access.begin, peer="p", token=None, code=code)
-    late = access.new_code()
-    now[0] += 61
-    refused("bad_token", access.begin, peer="p", token=None, code=late)
+def test_a_code_is_worth_nothing_after_a_minute() -> None:
+    made = Made()
+    early, late = made.one.new_code(), made.one.new_code()
+    made.clock.now += 59
+    made.begin(code=early)
+    made.clock.now += 1
+    made.refused("bad_token", lambda: made.begin(code=late))
 
 
-def test_a_session_ends_after_its_time_and_when_it_is_told_to(access, now):
-    used, idle, ended = (access.begin(peer="p", token="v" * 32, code=None) for _ in range(3))
-    access.end(ended)
-    refused("session_ended", access.by_session, ended)
-    now[0] += 7.9 * 3600
-    assert access.by_session(used).role == "view"
-    now[0] += 0.2 * 3600
-    refused("session_ended", access.by_session, idle)
-    now[0] += 4 * 3600
-    refused("session_ended", access.by_session, used)
-    refused("session_ended", access.by_session, "made up")
+def test_a_session_keeps_the_role_of_its_token() -> None:
+    made = Made()
+    assert made.one.by_session(made.begin(token=VIEW)).role == "view"
+    made.refused("bad_token", lambda: made.begin(token="x"))
+    made.refused("bad_token", lambda: made.begin())
 
 
-def test_ten_wrong_tokens_are_enough_for_a_minute(access, now):
+def test_a_session_ends_after_twelve_hours_or_eight_idle_ones() -> None:
+    made = Made()
+    used, idle = made.begin(token=OPERATE), made.begin(token=OPERATE)
+    for _ in range(2):
+        made.clock.now += 5 * 3600
+        made.one.by_session(used)
+    made.refused("session_ended", lambda: made.one.by_session(idle))
+    made.clock.now += 2 * 3600 + 1
+    made.refused("session_ended", lambda: made.one.by_session(used))
+
+
+def test_a_session_that_was_ended_is_none() -> None:
+    made = Made()
+    secret = made.begin(token=OPERATE)
+    made.one.end(secret)
+    made.one.end(secret)
+    made.refused("session_ended", lambda: made.one.by_session(secret))
+
+
+def test_there_are_only_so_many_sessions_and_the_least_used_goes() -> None:
+    made = Made()
+    secrets = []
+    for _ in range(257):
+        made.clock.now += 1
+        secrets.append(made.begin(token=OPERATE))
+    made.refused("session_ended", lambda: made.one.by_session(secrets[0]))
+    made.one.by_session(secrets[1])
+
+
+def test_ten_wrong_tokens_shut_a_peer_out_for_a_minute_and_no_other() -> None:
+    made = Made()
     for _ in range(10):
-        refused("bad_token", access.by_token, "wrong", "p")
-    problem = refused("too_many_tries", access.by_token, "o" * 32, "p")
-    assert problem.headers["Retry-After"] == "60"
-    assert access.by_token("o" * 32, "another").role == "operate"
-    now[0] += 61
-    assert access.by_token("o" * 32, "p").role == "operate"
+        made.refused("bad_token", lambda: made.one.by_token("x", "p"))
+        made.clock.now += 1
+    problem = made.refused("too_many_tries", lambda: made.one.by_token(OPERATE, "p"))
+    assert problem.headers == {"Retry-After": "50"}
+    made.refused("too_many_tries", lambda: made.begin(code="x"))
+    assert made.one.by_token(OPERATE, "q").role == "operate"
+    made.clock.now += 51
+    assert made.one.by_token(OPERATE, "p").role == "operate"
 
 
-def test_peers_that_are_made_up_take_no_memory(access):
-    for number in range(5000):
-        refused("bad_token", access.by_token, "wrong", f"peer{number}")
-    assert len(access._failures) == 1024
-    for _ in range(300):
-        access.begin(peer="p", token="o" * 32, code=None)
-    assert len(access._sessions) == 256
+def test_wrong_codes_count_like_wrong_tokens() -> None:
+    made = Made()
+    for _ in range(10):
+        made.refused("bad_token", lambda: made.begin(code="x"))
+    made.refused("too_many_tries", lambda: made.begin(token=OPERATE))
 
 
-def test_a_token_is_made_once_and_is_private(tmp_path):
-    file = tmp_path / "admin.token"
-    token = keep_token(file)
-    assert (len(token), file.stat().st_mode & 0o777) == (64, 0o600)
-    assert keep_token(file) == read_token(file) == token
+def test_many_peers_cost_a_bounded_amount() -> None:
+    made = Made()
+    for number in range(3000):
+        made.refused("bad_token", lambda number=number: made.one.by_token("x", str(number)))
+    assert len(made.one._failures) == 1024
+
+
+def test_nothing_secret_is_kept_as_it_is() -> None:
+    made = Made()
+    secret, code = made.begin(token=OPERATE), made.one.new_code()
+    kept = repr({name: getattr(made.one, name) for name in vars(made.one)})
+    assert not [one for one in (OPERATE, VIEW, secret, code) if one in kept]
+
+
+def _file(directory: Path) -> Path:
+    path = directory / "file"
+    path.touch()
+    return path
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_a_token_is_made_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "admin.token"
+    old = os.umask(0)
+    try:
+        token = keep_token(path)
+    finally:
+        os.umask(old)
+    assert len(token) == 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert keep_token(path) == read_token(path) == token
 
 
 @pytest.mark.parametrize(
     ("text", "mode", "words"),
     [
-        (b"x" * 32, 0o644, "can be read by others"),
-        (b"short", 0o600, "5 characters"),
-        (b"\xff" * 32, 0o600, "cannot be read"),
+        ("a" * 32, 0o644, "chmod 600"),
+        ("a" * 32, 0o640, "chmod 600"),
+        ("a" * 32, 0o604, "chmod 600"),
+        ("a" * 15, 0o600, "15 characters"),
+        ("\n", 0o600, "0 characters"),
+        ("ä" * 32, 0o600, "cannot be read"),
     ],
 )
-def test_a_file_that_is_not_private_or_holds_no_token_is_refused(tmp_path, text, mode, words):
-    file = tmp_path / "token"
-    file.write_bytes(text)
-    file.chmod(mode)
-    with pytest.raises(ConfigError, match=words):
-        read_token(file)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_token(tmp_path / "missing")
+def test_a_file_that_is_no_secret_is_refused(
+    tmp_path: Path, text: str, mode: int, words: str
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(text, "utf-8")
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_token(path)
+    assert text.strip() not in str(caught.value) or not text.strip()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        read_token(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        keep_token(_file(tmp_path) / "token")

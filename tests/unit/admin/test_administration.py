@@ -1,51 +1,65 @@
-"""What the servers of one manager share."""
+"""One interface for all servers of a manager."""
 
 from __future__ import annotations
 
-from tests.support.fake_manager import FakeManager, plugin_summary
+import socket
+
+from tests.support.fake_manager import FakeManager
 
 from vconnect.admin.administration import Administration
-from vconnect.admin.asked import Asked, Who
+from vconnect.admin.asked import Asked, Reply, Who
+from vconnect.admin.audit import AuditRecord
+from vconnect.seeing.happenings import Happening
 from vconnect.settings.model import Settings
 
 
-def who(_):
-    return Who("ann", "operate", "application")
+async def read() -> bytes:
+    return b""
 
 
-async def ask(administration, method, path):
-    async def read():
-        return b""
-
-    asked = Asked(method, path, (), {"host": "x"}, read, "application")
-    return await administration.application.answer(asked, who, None)
-
-
-async def test_a_change_is_audited_whatever_comes_of_it():
-    manager = FakeManager(plugin_summary())
-    administration = Administration(manager, "here")
-    await ask(administration, "POST", "/api/plugins/example/stop")
-    await ask(administration, "POST", "/api/plugins/nobody/stop")
-    await ask(administration, "GET", "/api/plugins")
-    reply = await ask(administration, "GET", "/api/audit")
-    assert reply.body.count(b'"order":"stop"') == 2
-    assert b'"result":"ok"' in reply.body
-    assert b'"result":"unknown_plugin"' in reply.body
-
-
-async def test_answers_are_counted_by_route_and_not_by_name():
-    administration = Administration(FakeManager(plugin_summary()))
-    for path in ("/api/plugins/example/why", "/api/plugins/nobody/why", "/made/up/by/somebody"):
-        await ask(administration, "GET", path)
-    metrics = (await ask(administration, "GET", "/metrics")).body.decode()
-    assert 'requests_total{route="/api/plugins/{name}/why",code="200"} 1' in metrics
-    assert 'requests_total{route="/api/plugins/{name}/why",code="404"} 1' in metrics
-    assert 'requests_total{route="-",code="404"} 1' in metrics
-    assert "somebody" not in metrics
-
-
-def test_a_host_has_a_name():
+def test_a_host_is_called_as_it_is_told_or_as_the_machine() -> None:
     named = FakeManager(settings=Settings(host_name="chat-1"))
     assert Administration(named).name == "chat-1"
-    assert Administration(named, "mine").name == "mine"
-    assert Administration(FakeManager()).name
+    assert Administration(named, "other").name == "other"
+    assert Administration(FakeManager()).name == socket.gethostname()
+
+
+def test_every_route_that_changes_needs_an_operator_and_is_in_the_audit() -> None:
+    looking = {"/api/verify", "/api/outdated", "/api/search", "/api/info"}
+    for route in Administration(FakeManager()).table.routes:
+        assert route.method in ("GET", "POST", "PUT", "DELETE")
+        if route.method == "GET":
+            assert not route.order, route.path
+        elif route.path == "/api/session":
+            assert (route.role, route.order) == (None, "")
+        else:
+            assert route.role == "operate", route.path
+            assert bool(route.order) == (route.path not in looking), route.path
+
+
+def test_only_a_few_routes_need_nobody() -> None:
+    table = Administration(FakeManager()).table
+    open_to_all = {route.path for route in table.routes if route.role is None}
+    assert open_to_all == {"/", "/{file}", "/healthz", "/readyz", "/api/session"}
+
+
+def test_metrics_are_open_if_the_settings_say_so() -> None:
+    manager = FakeManager(settings=Settings(metrics_public=True))
+    (route,) = [one for one in Administration(manager).table.routes if one.path == "/metrics"]
+    assert route.role is None
+
+
+async def test_changes_reach_those_who_follow() -> None:
+    manager = FakeManager()
+    made = Administration(manager)
+    leave = manager.feed.follow(["host"])
+    asked = Asked("POST", "/api/reload", (), {"host": "h"}, read, "socket")
+    reply: Reply = await made.application.answer(
+        asked, lambda _: Who("ada", "operate", "socket"), None
+    )
+    assert reply.status == 200
+    (entry,) = manager.feed.ring.after(0)
+    assert (entry.topic, entry.kind) == ("host", "audit")
+    assert b'"order":"reload"' in entry.data
+    leave()
+    assert AuditRecord.__struct_fields__[:2] == Happening.__struct_fields__[:2]

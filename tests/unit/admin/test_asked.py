@@ -1,22 +1,31 @@
-"""Requests and who sends them."""
+"""Who sends a request, and what they may do."""
 
 from __future__ import annotations
 
 import pytest
 
-from vconnect.admin.asked import Asked, Who
+from vconnect.admin.asked import Asked, Role, Who
 
 
 @pytest.mark.parametrize(
-    ("role", "wanted", "may"),
-    [("view", "view", True), ("view", "operate", False), ("operate", "view", True)],
+    ("has", "needs", "may"),
+    [
+        ("view", "view", True),
+        ("view", "operate", False),
+        ("operate", "view", True),
+        ("operate", "operate", True),
+    ],
 )
-def test_a_role_is_enough_or_not(role, wanted, may):
-    assert Who("x", role, "tcp").may(wanted) is may
+def test_who_operates_may_also_look(has: Role, needs: Role, may: bool) -> None:
+    assert Who("x", has, "tcp").may(needs) is may
 
 
-def test_nobody_has_the_least_role():
-    asked = Asked("GET", "/", (), {}, None, "tcp")
-    assert (asked.role, asked.by) == ("view", "somebody")
-    asked.who = Who("ann", "operate", "socket")
-    assert asked.by == "ann over the administration socket"
+async def read() -> bytes:
+    return b""
+
+
+def test_before_somebody_is_known_they_may_least() -> None:
+    asked = Asked("GET", "/", (), {}, read, "socket")
+    assert (asked.by, asked.role) == ("somebody", "view")
+    asked.who = Who("ada", "operate", "socket")
+    assert (asked.by, asked.role) == ("ada over the administration socket", "operate")

@@ -116,7 +116,7 @@ def test_a_program_for_another_machine(tmp_path: Path) -> None:
     program = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, 22) + bytes(44)
     members = [*good_members()[:1], file("example", program, 0o755)]
     (found,) = faults(made(tmp_path, members))
-    assert found.startswith("example: is an ELF program for linux-s390x, but the platform is ")
+    assert found.startswith("could not be started: example is for linux-s390x, this machine is ")
 
 
 def test_a_package_in_a_directory(tmp_path: Path) -> None:

@@ -1,74 +1,184 @@
-"""Metrics, as the parser of ``prometheus_client`` reads them."""
+"""Metrics: read by Prometheus's own parsers, complete from the start, bounded."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
+from tests.support.paper import moved, plugin, unopened
 
+from vconnect.plugins.latency import OUTCOME_NAMES, Outcome
 from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.plugins.registry import Registry
-from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.status import PluginStatus
 from vconnect.seeing.exposition import RESTART_REASONS, Exposition
 from vconnect.seeing.overview import Overview
 
 
-@pytest.fixture
-def registry():
-    made = Registry()
-    made.add(PluginRuntime("a", None))
-    return made
+class Made:
+    def __init__(self, *plugins: Any, coarse: bool = False) -> None:
+        self.registry = Registry()
+        for one in plugins:
+            self.registry.add(one)
+        overview = Overview(self.registry, lambda: 0.1)
+        self.overview = overview
+        self.one = Exposition(self.registry, overview, "asyncio", lambda: coarse)
+
+    async def samples(self, *, is_open: bool = False) -> dict[tuple[str, tuple], float]:
+        text = (await self.one.render(is_open=is_open)).decode()
+        parsed = open_families(text) if is_open else families(text)
+        found: dict[tuple[str, tuple], float] = {}
+        for family in parsed:
+            assert family.documentation
+            for sample in family.samples:
+                key = (sample.name, tuple(sorted(sample.labels.items())))
+                assert key not in found, f"twice: {key}"
+                found[key] = sample.value
+        return found
 
 
-def exposition(registry, *, coarse=False):
-    return Exposition(registry, Overview(registry, lambda: 0.1), "uvloop", lambda: coarse)
+def running(name: str = "a", *capabilities: str) -> Any:
+    one = moved(plugin(name), PluginStatus.STARTING, PluginStatus.RUNNING)
+    one.served_by(None, unopened(name, capabilities=capabilities))
+    return one
 
 
-async def samples(registry, *, is_open=False, coarse=False):
-    text = (await exposition(registry, coarse=coarse).render(is_open=is_open)).decode()
-    parse = open_families if is_open else families
-    return [sample for family in parse(text) for sample in family.samples]
+def key(name: str, **labels: str) -> tuple[str, tuple]:
+    return name, tuple(sorted(labels.items()))
 
 
-async def test_every_series_of_a_plugin_is_there_from_the_beginning(registry):
-    found = await samples(registry)
-    reasons = {one.labels["reason"] for one in found if one.name.endswith("restarts_total")}
-    assert reasons == set(RESTART_REASONS)
-    zero = [one for one in found if one.labels.get("plugin") == "a" and one.value]
-    assert {one.name for one in zero} == {"vconnect_plugin_info", "vconnect_plugin_state"}
-    registry.remove(registry.get("a"))
-    assert not [one for one in await samples(registry) if one.labels.get("plugin") == "a"]
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_both_formats_are_read(is_open: bool) -> None:
+    one = running("a", "message.incoming")
+    one.rows.row("message.incoming").observe(0.01)
+    samples = await Made(one).samples(is_open=is_open)
+    assert samples[key("vconnect_plugin_serving", plugin="a")] == 1
+    assert samples[key("vconnect_plugin_state", plugin="a", state="running")] == 1
+    assert samples[key("vconnect_plugin_state", plugin="a", state="error")] == 0
+    count = "vconnect_event_duration_seconds_count"
+    assert samples[key(count, plugin="a", event="message.incoming")] == 1
 
 
-@pytest.mark.parametrize("coarse", [False, True])
-async def test_a_histogram_agrees_with_itself(registry, coarse):
-    row = registry.get("a").rows.row("message.incoming")
-    for seconds in (10e-6, 1e-3, 0.3, 100.0):
-        row.observe(seconds)
+async def test_series_are_there_at_zero_before_the_first_event() -> None:
+    samples = await Made(running("a", "message.incoming", "user", "all.*")).samples()
+    for event in ("message.incoming", "user"):
+        labels = {"plugin": "a", "event": event}
+        for outcome in OUTCOME_NAMES:
+            assert samples[key("vconnect_events_total", **labels, outcome=outcome)] == 0
+        for reason in Reason:
+            passed = {**labels, "reason": reason, "effect": "skipped"}
+            assert samples[key("vconnect_events_passed_over_total", **passed)] == 0
+    for word in RESTART_REASONS:
+        assert samples[key("vconnect_plugin_restarts_total", plugin="a", reason=word)] == 0
+    for level in ("trace", "debug", "info", "warn", "error"):
+        assert samples[key("vconnect_log_lines_total", plugin="a", level=level)] == 0
+    assert samples[key("vconnect_circuit_opened_total", plugin="a")] == 0
+    assert not [one for one in samples if ("event", "all.*") in one[1]]
+
+
+async def test_a_plugin_that_is_only_installed_is_known() -> None:
+    samples = await Made(plugin("a")).samples()
+    assert samples[key("vconnect_plugin_serving", plugin="a")] == 0
+    assert samples[key("vconnect_plugin_state", plugin="a", state="installed")] == 1
+
+
+async def test_series_go_with_their_plugin() -> None:
+    one, other = running("a", "e"), running("b", "e")
+    made = Made(one, other)
+    assert [labels for _, labels in await made.samples() if ("plugin", "a") in labels]
+    made.registry.remove(one)
+    left = await made.samples()
+    assert not [labels for _, labels in left if ("plugin", "a") in labels]
+    assert [labels for _, labels in left if ("plugin", "b") in labels]
+
+
+@pytest.mark.parametrize(("coarse", "buckets"), [(False, 36), (True, 19)])
+async def test_a_histogram_agrees_with_itself(coarse: bool, buckets: int) -> None:
+    one = running("a", "e")
+    seconds = [0.00001, 0.0005, 0.003, 0.003, 0.4, 9.0, 100.0]
+    for value in seconds:
+        one.rows.row("e").observe(value)
+    samples = await Made(one, coarse=coarse).samples()
     name = "vconnect_event_duration_seconds"
-    found = [one for one in await samples(registry, coarse=coarse) if one.name.startswith(name)]
-    buckets = [one.value for one in found if one.name.endswith("_bucket")]
-    assert buckets == sorted(buckets)
-    assert len(buckets) == (19 if coarse else 36)
-    values = {one.name: one.value for one in found}
-    assert buckets[-1] == values[f"{name}_count"] == 4
-    assert values[f"{name}_sum"] == pytest.approx(100.30101, rel=1e-6)
-    assert found[0].labels["event"] == "message"
+    found = sorted(
+        (float(dict(labels)["le"]), value)
+        for (sample, labels), value in samples.items()
+        if sample == f"{name}_bucket"
+    )
+    assert len(found) == buckets
+    assert [count for _, count in found] == sorted(count for _, count in found)
+    for edge, count in found:
+        assert count == sum(value < edge for value in seconds), edge
+    assert found[-1] == (float("inf"), len(seconds))
+    assert samples[key(f"{name}_count", plugin="a", event="e")] == len(seconds)
+    assert samples[key(f"{name}_sum", plugin="a", event="e")] == pytest.approx(sum(seconds))
 
 
-async def test_openmetrics_is_what_its_parser_reads(registry):
-    registry.absent["b"].add("e", Reason.NOT_INSTALLED, Effect.REFUSED)
-    found = await samples(registry, is_open=True)
-    (passed,) = [one for one in found if one.name == "vconnect_events_passed_over_total"]
-    assert passed.labels == {
-        "plugin": "b",
-        "event": "e",
-        "reason": "not_installed",
-        "effect": "refused",
-    }
+async def test_what_is_counted_is_told() -> None:
+    one = running("a", "e")
+    one.rows.row("e").count(Outcome.LATE)
+    one.passed_over.add("e", Reason.CIRCUIT_OPEN, Effect.REFUSED)
+    made = Made(one)
+    made.registry.absent["missing"].add("e", Reason.NOT_INSTALLED, Effect.REFUSED)
+    made.registry.chains.row("e").observe(0.2)
+    made.one.count_request("/api/plugins/{name}/status", 200)
+    made.one.stream_dropped["logs:a"] += 2
+    made.one.stream_dropped["logs:b"] += 3
+    samples = await made.samples()
+    assert samples[key("vconnect_events_total", plugin="a", event="e", outcome="late")] == 1
+    passed = {"event": "e", "effect": "refused"}
+    name = "vconnect_events_passed_over_total"
+    assert samples[key(name, plugin="a", reason="circuit_open", **passed)] == 1
+    assert samples[key(name, plugin="missing", reason="not_installed", **passed)] == 1
+    assert samples[key("vconnect_chain_duration_seconds_count", event="e")] == 1
+    route = {"route": "/api/plugins/{name}/status", "code": "200"}
+    assert samples[key("vconnect_admin_requests_total", **route)] == 1
+    assert samples[key("vconnect_stream_dropped_total", topic="logs")] == 5
 
 
-async def test_labels_cannot_break_a_line(registry):
-    registry.chains.row('a"b\\c\nd').observe(0.1)
-    found = await samples(registry)
-    assert 'a"b\\c\nd' in {one.labels.get("event") for one in found}
+async def test_labels_are_escaped() -> None:
+    one = running("a", 'we"ird\\\n')
+    samples = await Made(one).samples()
+    assert samples[key("vconnect_events_total", plugin="a", event='we"ird\\\n', outcome="ok")] == 0
+
+
+async def test_made_up_events_add_no_lines() -> None:
+    one = running("a", "message.incoming")
+    made = Made(one)
+    for number in range(100):
+        one.rows.row(f"made.up{number}")
+    before = len((await made.one.render()).splitlines())
+    for number in range(100_000):
+        one.rows.row(f"made.up{number}").count(Outcome.OK)
+    assert len((await made.one.render()).splitlines()) == before
+    for number in range(100_000):
+        one.rows.row(f"family{number}.x").count(Outcome.OK)
+    after = await made.one.render()
+    assert after.count(b'outcome="ok"') <= 33
+    for number in range(10_000):
+        one.rows.row(f"other{number}.x").count(Outcome.OK)
+    assert len((await made.one.render()).splitlines()) == len(after.splitlines())
+
+
+async def test_a_hundred_plugins_do_not_hold_the_loop() -> None:
+    made = Made(*(running(f"p{number}", "a.a", "b.b", "c.c") for number in range(100)))
+    await made.one.render()
+    longest, last = 0.0, time.perf_counter()
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(0)
+    text = await made.one.render()
+    ticking.cancel()
+    assert len(text.splitlines()) > 20_000
+    assert longest < 0.2

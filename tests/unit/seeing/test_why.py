@@ -1,153 +1,401 @@
-"""Explanations of summaries; ``tests/integration/test_why.py`` has one for each real fault."""
+"""Why a plugin does not serve: each question, which one comes first, and the whole line."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from tests.support.fake_manager import plugin_summary
+from tests.support.paper import report
 
-from vconnect.plugins.crashes import CrashReport
+from vconnect.plugins.crashes import QuarantinedEvent
 from vconnect.plugins.latency import Latency
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.seeing.last_minute import EventLatency
-from vconnect.seeing.summary import Queue
-from vconnect.seeing.why import Surroundings, explain, explained
+from vconnect.seeing.summary import PluginSummary, Queue
+from vconnect.seeing.why import Surroundings, Why, explain, explained
 
 ALONE = Surroundings(lambda _: None, {})
+NOW = time.time()
+DOWN: dict[str, Any] = {"serving": False, "pid": None, "uptime_s": None}
+ERROR = {**DOWN, "status": PluginStatus.ERROR}
+STOPPED = {**DOWN, "status": PluginStatus.STOPPED, "desired": "stopped"}
+STARTING = {**DOWN, "status": PluginStatus.STARTING}
 
 
-def why(around=ALONE, **fields):
-    fields.setdefault("serving", True)
-    return explain(plugin_summary(**fields), around)
+def why(around: Surroundings = ALONE, **fields: Any) -> Why:
+    return explain(plugin_summary("a", **fields), around)
 
 
-def down(substate, reason="", **fields):
-    fields.setdefault("status", PluginStatus.ERROR)
-    return why(serving=False, substate=substate, reason=reason, **fields)
-
-
-def crash(reason, **fields):
-    known = {
-        "at": time.time(),
-        "generation": 1,
-        "ran_for_s": 2.0,
-        "reason": reason,
-        "exit_code": None,
+def crash(at: float = 0.0, **fields: Any) -> Any:
+    known: dict[str, Any] = {
         "exit_signal": None,
         "last_stderr": (),
         "in_flight": (),
-        "max_rss_bytes": None,
-        "cpu_s": None,
+        "ran_for_s": 0.0,
     }
-    return CrashReport(**{**known, **fields})
+    return report(at=NOW - 60 + at, **(known | fields))
 
 
-def event(**fields):
-    known = {
-        "event": "message.incoming",
-        "p50_s": 0.1,
-        "p99_s": 0.2,
-        "count": 9,
-        "timeout_s": 0.2,
-        "outcomes": {},
-        "share": None,
-        "cells": [],
-    }
-    return EventLatency(**{**known, **fields})
+def latency(outcome: str, count: int, timeout_s: float | None = 0.2) -> EventLatency:
+    return EventLatency(
+        event="message.incoming",
+        p50_s=None,
+        p99_s=None,
+        count=0,
+        timeout_s=timeout_s,
+        outcomes={outcome: count},
+        share=None,
+        cells=[],
+    )
 
 
-def test_one_that_is_well_says_how_well():
-    found = why(latency=Latency(60e-6, 310e-6, 366), events_per_s=6.1)
-    assert (found.code, found.next) == ("healthy", "")
-    assert found.cause == "runs: 6.1 events/s, p50 60 µs, p99 310 µs of 366, none passed over"
-    assert explained(plugin_summary(serving=True), ALONE).why == ""
+SEGV: dict[str, Any] = {
+    "exit_signal": "SIGSEGV",
+    "reason": "killed by SIGSEGV",
+    "in_flight": ("e",),
+}
+EXIT: dict[str, Any] = {"exit_code": 1, "reason": "exited with code 1", "ran_for_s": 0.2}
+MEMORY: dict[str, Any] = {
+    "reason": "memory_limit: 2 process(es) with 272629760 bytes of resident memory; "
+    "memory_limit_bytes is 268435456"
+}
+
+ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "manifest": (
+        {**ERROR, "substate": Substate.BAD_MANIFEST, "reason": "plugin.json: `$.name`: missing"},
+        "bad_manifest",
+        "bad manifest: plugin.json: name: missing. Next: mend it; it is tried again at once",
+    ),
+    "conflict": (
+        {**DOWN, "status": PluginStatus.INSTALLED, "conflict": "b has this name; rename one"},
+        "name_conflict",
+        "b has this name. Next: rename one",
+    ),
+    "stopped": (
+        {**STOPPED, "ordered_by": "ada", "ordered_at": NOW - 3 * 86400},
+        "stopped",
+        "stopped by ada, 3 d 00 h ago. Next: vconnect start a",
+    ),
+    "stopped by nobody known": (
+        {**STOPPED, "ordered_at": NOW - 9 * 86400},
+        "stopped",
+        "stopped 9 d 00 h ago. Next: vconnect start a",
+    ),
+    "disabled": (
+        {**STOPPED, "is_disabled": True, "ordered_by": "ada"},
+        "disabled",
+        "disabled by ada. Next: vconnect enable a",
+    ),
+    "not started": (
+        {**DOWN, "status": PluginStatus.INSTALLED, "desired": "stopped"},
+        "not_started",
+        "not started yet. Next: vconnect start a",
+    ),
+    "cannot serve": (
+        {**STOPPED, "substate": Substate.DISABLED, "reason": "no GPU"},
+        "cannot_serve",
+        "says that it cannot serve here: no GPU. Next: give it what it needs, "
+        "then vconnect start a",
+    ),
+    "spawn": (
+        {**ERROR, "substate": Substate.SPAWN_FAILED}
+        | {"reason": "cannot start a/a: permission denied; chmod +x a/a"},
+        "spawn_failed",
+        "cannot start: a/a: permission denied. Next: chmod +x a/a",
+    ),
+    "interpreter": (
+        {**ERROR, "substate": Substate.SPAWN_FAILED}
+        | {
+            "reason": "cannot start a/a: no such file or directory; the interpreter in its first "
+            "line is not there: /usr/bin/python9"
+        },
+        "spawn_failed",
+        "cannot start: a/a asks for the interpreter /usr/bin/python9, which is not there. "
+        "Next: install it, or change line 1",
+    ),
+    "slot": (
+        {**STARTING, "substate": Substate.WAITING},
+        "starting",
+        "waits to be started: others start first",
+    ),
+    "refused": (
+        {**ERROR, "substate": Substate.HANDSHAKE_REFUSED}
+        | {"reason": 'it calls itself "b"; name it a'},
+        "handshake_refused",
+        'handshake refused: it calls itself "b". Next: name it a',
+    ),
+    "silent": (
+        {**ERROR, "substate": Substate.HANDSHAKE_TIMEOUT}
+        | {"reason": "connected and sent no handshake within 10 s; last stderr: x"},
+        "no_handshake",
+        "connected and sent no handshake within 10 s. Next: its first frame must be the "
+        "handshake; see wire.md",
+    ),
+    "not connected": (
+        {**ERROR, "substate": Substate.HANDSHAKE_TIMEOUT, "reason": "no handshake within 10 s"}
+        | {"crashes": tuple(crash(at, reason="no handshake within 10 s") for at in range(3))},
+        "not_connected",
+        "did not connect within 10 s of its start (3 tries); it printed nothing. Next: does it "
+        "open --socket? See vconnect logs a",
+    ),
+    "not ready": (
+        {**ERROR, "substate": Substate.START_TIMEOUT, "reason": "not ready within 60 s"},
+        "not_ready",
+        "not ready within 60 s. Next: see what it waits for: vconnect logs a; or raise "
+        "start_timeout",
+    ),
+    "cannot end": (
+        {**ERROR, "substate": Substate.KILLING, "reason": "PID 7 does not end"},
+        "cannot_end",
+        "PID 7 does not end. Next: look at these processes; the kernel holds them",
+    ),
+    "memory": (
+        {**ERROR, "substate": Substate.MEMORY_LIMIT, "crashes": (crash(**MEMORY),)},
+        "memory_limit",
+        "ended at its memory limit: 260 of 256 MiB. Next: raise memory_limit_bytes in its "
+        "options, or find the leak",
+    ),
+    "hung": (
+        {**ERROR, "substate": Substate.WATCHDOG}
+        | {"crashes": (crash(reason="no answer to 3 pings"), crash(1, reason="hung"))},
+        "hung",
+        "hung and was replaced twice: hung. Next: move what blocks into a thread",
+    ),
+    "killed": (
+        {**ERROR, "substate": Substate.KILLED}
+        | {"crashes": tuple(crash(at, **SEGV) for at in (0, 10, 20))},
+        "killed",
+        "killed by SIGSEGV 3 times in 20 s while it had e in flight. Next: vconnect status a "
+        "--crashes",
+    ),
+    "exits": (
+        {**ERROR, "substate": Substate.BACKOFF}
+        | {
+            "crashes": tuple(
+                crash(at, **EXIT, last_stderr=("ModuleNotFoundError: No module named 'tokens'",))
+                for at in (0, 48)
+            )
+        },
+        "exits",
+        "exits with code 1 after 200 ms, 2 times in 48 s: No module named 'tokens'. Next: add it "
+        "to its dependencies",
+    ),
+    "exits in silence": (
+        {**ERROR, "substate": Substate.EXITED, "crashes": (crash(**(EXIT | {"ran_for_s": 0.0})),)},
+        "exits",
+        "exits with code 1: it printed nothing. Next: vconnect logs a",
+    ),
+    "other": (
+        {**ERROR, "reason": "its disk is gone; try: mount it"},
+        "failed",
+        "its disk is gone. Next: mount it",
+    ),
+    "ended": (
+        {**DOWN, "status": PluginStatus.STOPPED, "substate": Substate.EXITED},
+        "ended",
+        "ended by itself: exited with code 0. Next: vconnect start a, or see restart",
+    ),
+    "starting": (
+        {**STARTING, "substate": Substate.INITIALIZING},
+        "starting",
+        "starting: connected, and not ready yet",
+    ),
+    "stopping": (
+        {**DOWN, "status": PluginStatus.STOPPING, "substate": Substate.DRAINING},
+        "stopping",
+        "stopping: draining",
+    ),
+    "circuit, late": (
+        {"serving": False, "breaker": "open", "failures_in_a_row": 10, "next_probe_s": 3.2}
+        | {"latency_by_event": [latency("late", 10)], "passed_over": {"refused": 214}},
+        "circuit_open",
+        "circuit open: 10 answers in a row came after 200 ms; 214 events refused in the last "
+        'minute. Next: make it faster, or raise events."message.incoming".timeout; the next probe '
+        "is in 3 s",
+    ),
+    "circuit, errors": (
+        {"serving": False, "breaker": "open", "failures_in_a_row": 1, "next_probe_s": None}
+        | {"latency_by_event": [latency("error", 1)], "passed_over": {"skipped": 1}},
+        "circuit_open",
+        "circuit open: 1 answer was an error; 1 event went on without it in the last minute. "
+        "Next: see what it says: vconnect logs a; the next probe is in 1 s",
+    ),
+    "quarantine": (
+        {"quarantine": (QuarantinedEvent(event="e", fingerprint="9f3a00001111", payload="1"),)},
+        "quarantine",
+        "runs, but one event is in quarantine: e 9f3a0000 crashed it twice. Next: mend it, then "
+        "vconnect release a",
+    ),
+    "queue": (
+        {"queue": Queue(1024, 1024, 5), "dropped_last_minute": 96, "events_per_s": 6.1},
+        "queue_full",
+        "runs, but its queue is full: 1,024 waiting, 96 notifications dropped in the last "
+        "minute. Next: it got 6.1 events a second; make it faster, or send it less (match)",
+    ),
+    "slow": (
+        {"is_slow": True, "latency": Latency(0.1, 0.412, 9), "share": 0.61},
+        "slow",
+        "slow: 61% of the chain's time, p99 412 ms in the last minute. Next: vconnect tail "
+        "--plugin a --slow 50ms",
+    ),
+    "refused changes": (
+        {"refused_changes": 2},
+        "refused_changes",
+        "runs, but 2 changes of protected fields were refused. Next: see protected and may_change "
+        "in the event's table",
+    ),
+    "passed over": (
+        {"passed_over": {"refused": 1, "skipped": 2}},
+        "passed_over",
+        "runs, but 3 events passed it over in the last minute; 1 of them refused. Next: vconnect "
+        "tail --passed-over --plugin a",
+    ),
+    "healthy": (
+        {"events_per_s": 6.1, "latency": Latency(0.00006, 0.00031, 366)},
+        "healthy",
+        "runs: 6.1 events/s, p50 60 µs, p99 310 µs of 366, none passed over",
+    ),
+    "idle": ({}, "healthy", "runs: no event in the last minute"),
+}
+
+
+@pytest.mark.parametrize(("fields", "code", "line"), ANSWERS.values(), ids=ANSWERS)
+def test_each_question_has_its_answer(fields: dict[str, Any], code: str, line: str) -> None:
+    found = why(**fields)
+    assert found.in_words() == line
+    assert found.code == code
+    assert found.serving == fields.get("serving", True)
+    assert found.plugin == "a"
+
+
+@pytest.mark.parametrize(("fields", "code", "line"), ANSWERS.values(), ids=ANSWERS)
+def test_a_summary_says_the_same(fields: dict[str, Any], code: str, line: str) -> None:
+    summary = plugin_summary("a", **fields)
+    told, found = explained(summary, ALONE), explain(summary, ALONE)
+    assert told.code == code
+    assert (told.why, told.next) == (("", "") if code == "healthy" else (found.cause, found.next))
+    assert told.also == found.also
+
+
+def others(**fields: Any) -> Surroundings:
+    known: dict[str, PluginSummary] = {"db": plugin_summary("db", **fields)}
+    return Surroundings(known.get, {})
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("around", "line"),
     [
-        (down(Substate.BAD_MANIFEST, "plugin.json: $.priority: expected `int`"), "bad_manifest"),
-        (why(conflict="it has the name x of y; rename it"), "name_conflict"),
-        (down(Substate.NONE, status=PluginStatus.STOPPED, desired="stopped"), "not_started"),
-        (down(Substate.DISABLED, "no GPU", status=PluginStatus.STOPPED), "cannot_serve"),
-        (down(Substate.WAITING, "behind b", status=PluginStatus.STARTING), "starting"),
-        (down(Substate.SPAWN_FAILED, "cannot start x: no; do y"), "spawn_failed"),
-        (down(Substate.HANDSHAKE_REFUSED, "no; do y"), "handshake_refused"),
-        (down(Substate.HANDSHAKE_TIMEOUT, "no handshake within 10 s"), "not_connected"),
-        (down(Substate.START_TIMEOUT, "connected, but not ready within 60 s"), "not_ready"),
-        (down(Substate.BAD_CONFIG, "exited: code 78; last stderr: no x"), "config_refused"),
-        (down(Substate.CHANGED, "its files have changed; install it again"), "changed"),
-        (down(Substate.KILLING, "PID 7 is left; look at it"), "cannot_end"),
-        (down(Substate.NONE, "internal error"), "failed"),
-        (down(Substate.EXITED, "exited: code 0", status=PluginStatus.STOPPED), "ended"),
-        (down(Substate.TERMINATING, status=PluginStatus.STOPPING), "stopping"),
-        (why(breaker="open", failures_in_a_row=10, next_probe_s=3.0), "circuit_open"),
-        (why(queue=Queue(900, 1000, 0)), "queue_full"),
-        (why(dropped_last_minute=3), "queue_full"),
-        (why(is_slow=True, latency=Latency(0.1, 0.4, 9), share=0.71), "slow"),
-        (why(refused_changes=3), "refused_changes"),
-        (why(passed_over={"skipped": 2, "refused": 0}), "passed_over"),
+        (ALONE, "waits for db, which is not installed. Next: vconnect install db"),
+        (
+            others(**STOPPED, ordered_by="ada", ordered_at=NOW - 60),
+            "waits for db, which is stopped by ada. Next: vconnect start db",
+        ),
+        (
+            others(**ERROR, reason="no disk"),
+            "waits for db, which is not serving (no disk). Next: vconnect logs db",
+        ),
     ],
 )
-def test_each_question_has_its_answer(found, code):
-    assert found.code == code
-    assert found.cause
-    assert not found.cause.endswith(".")
+def test_what_it_waits_for_is_the_cause(around: Surroundings, line: str) -> None:
+    found = why(around, **STARTING, requires=("db",))
+    assert (found.code, found.in_words()) == ("waits_for", line)
 
 
-def test_what_refuses_events_is_told_with_their_number():
+def test_two_that_wait_for_each_other_are_explained_too() -> None:
+    known = {
+        name: plugin_summary(name, **STARTING, requires=(other,)) for name, other in ("ab", "ba")
+    }
+    found = explain(known["a"], Surroundings(known.get, {}))
+    assert found.code == "waits_for"
+    assert len(found.in_words()) < 200
+
+
+def test_a_long_row_of_those_who_wait_is_explained_too() -> None:
+    known = {
+        str(number): plugin_summary(str(number), **STARTING, requires=(str(number + 1),))
+        for number in range(1000)
+    }
+    found = explain(known["0"], Surroundings(known.get, {}))
+    assert found.cause.startswith("waits for 1, which is not serving (waits for 2, which is not")
+    assert len(found.in_words()) < 1000
+
+
+def sent(**counts: int) -> Surroundings:
+    return Surroundings(lambda _: None, {name.replace("_", "."): n for name, n in counts.items()})
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "line"),
+    [
+        (
+            ("mesage.incoming",),
+            'runs, but nobody asks it: it wants "mesage.incoming", which was never sent; '
+            "message.incoming was, 366 times. Next: mend its capabilities",
+        ),
+        (
+            (),
+            "runs, but nobody asks it: it declares no capability; message.incoming came, "
+            "366 times. Next: add what it handles to its capabilities",
+        ),
+        (
+            ("message",),
+            "runs, but nobody asks it: no message.incoming met the conditions of its match. Next: "
+            "look at match in plugins.options.a",
+        ),
+    ],
+)
+def test_one_that_is_never_asked_learns_why(capabilities: tuple[str, ...], line: str) -> None:
+    around = sent(message_incoming=366, user_online=1)
+    assert why(around, capabilities=capabilities, events=0).in_words() == line
+
+
+@pytest.mark.parametrize(
+    "fields", [{"events": 1}, {"events": 0, "uptime_s": 1.0}, {"events": 0, "passed_over_total": 1}]
+)
+def test_one_that_is_new_or_was_asked_is_well(fields: dict[str, Any]) -> None:
+    assert why(sent(e=9), capabilities=("x",), **fields).code == "healthy"
+
+
+def test_the_most_urgent_comes_first_and_the_rest_follows() -> None:
     found = why(
+        serving=False,
         breaker="open",
-        failures_in_a_row=10,
-        next_probe_s=3.0,
-        passed_over={"refused": 214},
-        latency_by_event=[event(outcomes={"late": 17})],
+        failures_in_a_row=2,
+        is_slow=True,
+        latency=Latency(1.0, 1.0, 1),
+        refused_changes=1,
     )
-    assert found.in_words() == (
-        "circuit open: 10 answers in a row came after 200 ms; 214 events refused in the last "
-        'minute. Next: make it faster, or raise events."message.incoming".timeout; the next probe '
-        "is in 3 s"
-    )
-    assert [one.code for one in found.also] == ["passed_over"]
+    assert found.code == "circuit_open"
+    assert [one.code for one in found.also] == ["slow", "refused_changes"]
 
 
-def test_several_crashes_are_one_story():
-    reports = tuple(crash("killed by SIGSEGV", exit_signal="SIGSEGV") for _ in range(3))
-    found = down(Substate.CRASH_LOOP, "killed by SIGSEGV", crashes=reports)
-    assert found.cause.startswith("killed by SIGSEGV 3 times in 1 s")
+def test_crashes_of_another_story_do_not_count() -> None:
+    old, new = crash(-3600, **EXIT), crash(**EXIT)
+    assert "times" not in why(**ERROR, crashes=(old, new)).cause
+    forgotten = why(**ERROR, crashes=(crash(**EXIT),), forgotten_at=NOW, reason="other")
+    assert forgotten.code == "failed"
 
 
-def test_what_was_before_an_operators_start_explains_nothing():
-    old = crash("killed by SIGSEGV", exit_signal="SIGSEGV", at=1.0)
-    found = down(Substate.NONE, "something else", crashes=(old,), forgotten_at=time.time())
-    assert found.code == "failed"
+def test_when_it_is_tried_again_is_told() -> None:
+    soon = why(**ERROR, crashes=(crash(**EXIT),), next_retry_at=time.time())
+    assert soon.cause.endswith(". It is tried again at once")
+    later = why(**ERROR, crashes=(crash(**EXIT),), next_retry_at=time.time() + 300)
+    assert ". Next try " in later.cause
 
 
-def test_hanging_is_told_by_its_pings():
-    reports = (crash("no answer to 3 pings"), crash("no answer to 3 pings"))
-    found = down(Substate.BACKOFF, "no answer to 3 pings", crashes=reports)
-    assert found.cause.startswith("hung and was replaced twice: no answer to 3 pings")
+def test_the_facts_are_of_this_explanation_alone() -> None:
+    found = why()
+    found.facts["x"] = 1
+    assert why().facts == {}
 
 
-def test_what_it_requires_is_looked_at():
-    db = plugin_summary(
-        "db", status=PluginStatus.STOPPED, desired="stopped", ordered_at=time.time()
-    )
-    around = Surroundings(lambda name: db if name == "db" else None, {})
-    found = down(Substate.SPAWN_FAILED, "requires db", requires=("db",), around=around)
-    assert found.cause == "waits for db, which is stopped"
-    assert found.next == "vconnect start db"
-    missing = down(Substate.SPAWN_FAILED, "requires x", requires=("x",), around=around)
-    assert missing.cause == "waits for x, which is not installed"
-
-
-def test_one_that_nobody_asks_is_told_what_was_sent():
-    fields = {"events": 0, "uptime_s": 60.0}
-    sent = Surroundings(lambda _: None, {"message.incoming": 366, "user.online": 2})
-    mistyped = why(sent, capabilities=("mesage.incoming",), **fields)
-    assert 'it wants "mesage.incoming", which was never sent' in mistyped.cause
-    assert "message.incoming was, 366 times" in mistyped.cause
-    assert "declares no capability" in why(sent, capabilities=(), **fields).cause
-    assert "conditions of its match" in why(sent, capabilities=("user",), **fields).cause
-    assert why(sent, capabilities=("x.y",), events=0, uptime_s=1.0).code == "healthy"
+@pytest.mark.parametrize("status", PluginStatus)
+@pytest.mark.parametrize("substate", Substate)
+def test_every_state_has_an_explanation(status: PluginStatus, substate: Substate) -> None:
+    serving = status is PluginStatus.RUNNING
+    found = why(status=status, substate=substate, serving=serving, reason="a reason")
+    assert found.code
+    assert found.cause
+    assert serving or found.code != "healthy"
