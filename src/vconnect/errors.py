@@ -217,9 +217,17 @@ class PluginError(VConnectError):
 
 
 class UnknownPluginError(PluginError):
-    """There is no plugin with this name."""
+    """There is no plugin with this name.
+
+    Attributes:
+        did_you_mean: A name that is nearly the same; ``None`` if there is none.
+    """
 
     code = "unknown_plugin"
+
+    def __init__(self, plugin: str, message: str, did_you_mean: str | None = None) -> None:
+        super().__init__(plugin, message)
+        self.did_you_mean = did_you_mean
 
 
 class PluginStartError(PluginError):

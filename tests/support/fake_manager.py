@@ -191,7 +191,8 @@ class FakeManager:
     def summary(self, name: str) -> PluginSummary:
         plugin = canonical_name(name)
         if plugin not in self.plugins:
-            raise UnknownPluginError(plugin, "no such plugin")
+            hint = self.registry.hint(name)
+            raise UnknownPluginError(plugin, "no such plugin" + (f"; {hint}" if hint else ""))
         return self.plugins[plugin]
 
     def why(self, name: str) -> Why:

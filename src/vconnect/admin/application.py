@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from http import HTTPStatus
 
 from .asked import Asked, Reply, Who
 from .audit import Audit
@@ -30,6 +31,17 @@ HEADERS = {
     ),
 }
 """Headers of every answer. Of what is no page, a browser must not make one either."""
+
+
+def to_slash(path: str) -> Reply:
+    """Lead from a prefix to the page below it: all its links are relative.
+
+    Args:
+        path: The prefix, encoded, without the slash.
+    """
+    target = f"{path.rpartition('/')[2]}/"  # relative, for a proxy may have another prefix
+    headers = {**HEADERS, "Location": target}
+    return Reply(status=HTTPStatus.PERMANENT_REDIRECT, headers=headers)
 
 
 class Application:

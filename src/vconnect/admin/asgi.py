@@ -12,14 +12,17 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
 
 from .administration import Administration
-from .asked import Asked, Reply, Role, TooLargeError, Who
+from .application import to_slash
+from .asked import Asked, Reply, TooLargeError
+from .guard import Said, as_application_says
 from .manager import Manager
+from .problems import Problem
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 #: Says what the sender of a request may do; ``None`` for nothing.
-Authorize: TypeAlias = Callable[[Scope], Role | Awaitable[Role | None] | None]
+Authorize: TypeAlias = Callable[[Scope], Said | Awaitable[Said]]
 
 
 def asgi_app(
@@ -29,8 +32,8 @@ def asgi_app(
 
     Args:
         runtime: The manager.
-        authorize: Returns the role of a request's sender, by its scope; ``None`` to refuse it. It
-            may be ``async``.
+        authorize: Returns the role of a request's sender by its scope, or the role and a name for
+            the audit, such as ``("operate", "alice")``; ``None`` to refuse it. It may be ``async``.
         name: What the host is called; by default the machine's name.
 
     Raises:
@@ -46,15 +49,13 @@ def asgi_app(
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served here, only http")
+        root = scope.get("root_path", "")
+        if root and not _path(scope):
+            await _respond(to_slash(quote(root)), receive, send, is_head=False)
+            return
         asked = _asked(scope, receive, limit)
         said = authorize(scope)
-        role = await said if isinstance(said, Awaitable) else said
-
-        def identify(_: Asked) -> Who | None:
-            if role not in (None, "view", "operate"):
-                raise TypeError(f"authorize returned {role!r}; expected 'operate', 'view' or None")
-            return None if role is None else Who("the application", role, "application")
-
+        identify = as_application_says(await said if isinstance(said, Awaitable) else said)
         # The application around it knows its own names.
         reply = await administration.application.answer(asked, identify, None)
         await _respond(reply, receive, send, is_head=scope["method"] == "HEAD")
@@ -67,6 +68,8 @@ def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
         parts, size, more = [], 0, True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Problem("bad_body", "the client has gone before the end of its body")
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
@@ -83,7 +86,7 @@ def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
     query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     return Asked(
         method=scope["method"],
-        path=_path(scope),
+        path=_path(scope) or "/",
         query=tuple(query),
         headers=headers,
         read=read,
@@ -97,8 +100,7 @@ def _path(scope: Scope) -> str:
     raw = scope.get("raw_path")
     path: str = raw.decode("latin-1").partition("?")[0] if raw else quote(scope["path"])
     root = scope.get("root_path", "")
-    below = path[len(root) :] if root and path.startswith(root) else path
-    return below or "/"
+    return path[len(root) :] if root and path.startswith(root) else path
 
 
 async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool) -> None:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from aiohttp import web
 
 from .administration import Administration
-from .asked import Asked, Role, Who
 from .face import aiohttp_application
-from .guard import Identifies
+from .guard import Identifies, Said, as_application_says
 from .manager import Manager
 
+#: Says what the sender of a request may do; ``None`` for nothing.
+Authorize: TypeAlias = Callable[[web.Request], Said | Awaitable[Said]]
 
-def admin_app(
-    runtime: Manager, authorize: Callable[[web.Request], Role | None], *, name: str = ""
-) -> web.Application:
+
+def admin_app(runtime: Manager, authorize: Authorize, *, name: str = "") -> web.Application:
     """Create an aiohttp application, to be added below a path of another one.
 
     Args:
         runtime: The manager.
-        authorize: Returns the role of a request's sender; ``None`` to refuse it.
+        authorize: Returns the role of a request's sender, or the role and a name for the audit,
+            such as ``("operate", "alice")``; ``None`` to refuse it. It may be ``async``, and may
+            raise what aiohttp answers with.
         name: What the host is called; by default the machine's name.
 
     Raises:
@@ -32,12 +35,9 @@ def admin_app(
         )
     administration = Administration(runtime, name)
 
-    def identify(request: web.Request) -> Identifies:
-        def who(_: Asked) -> Who | None:
-            role = authorize(request)
-            return None if role is None else Who("the application", role, "application")
-
-        return who
+    async def identify(request: web.Request) -> Identifies:
+        said = authorize(request)
+        return as_application_says(await said if isinstance(said, Awaitable) else said)
 
     limit = runtime.settings.max_frame_bytes
     # The application around it knows its own names.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .application import Application
+from .application import Application, to_slash
 from .asked import Asked, Reply, TooLargeError, Via
 from .guard import Identifies
 from .problems import Problem
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 def aiohttp_application(
     application: Application,
     via: Via,
-    identify: Callable[[web.Request], Identifies],
+    identify: Callable[[web.Request], Identifies | Awaitable[Identifies]],
     hosts: Collection[str] | None,
     max_body_bytes: int,
 ) -> web.Application:
@@ -44,12 +44,19 @@ def aiohttp_application(
 
     async def handle(request: web.Request) -> web.StreamResponse:
         asked = _asked(request, via)
-        reply = await application.answer(asked, identify(request), hosts)
+        found = identify(request)
+        known = await found if isinstance(found, Awaitable) else found
+        reply = await application.answer(asked, known, hosts)
         return await _respond(request, reply)
+
+    async def lead(request: web.Request) -> web.StreamResponse:
+        return await _respond(request, to_slash(request.rel_url.raw_path))
 
     app = web.Application(client_max_size=max_body_bytes, middlewares=[_read_on])
     # Also what has a line feed in it, which a dot does not match: aiohttp would answer itself.
     app.router.add_route("*", r"/{path:[\s\S]*}", handle)
+    # Below a prefix of another application: that prefix itself.
+    app.router.add_route("*", "", lead)
     return app
 
 

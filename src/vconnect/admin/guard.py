@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TypeAlias
+from typing import TypeAlias, cast
+
+from vconnect.bounds import cut
 
 from .access import Access
-from .asked import JSON_TYPE, Asked, Who
+from .asked import JSON_TYPE, Asked, Role, Who
 from .problems import Problem
 
+_ROLES = (None, "view", "operate")
 CHANGES = ("POST", "PUT", "DELETE", "PATCH")
 # What a page of this host itself sends, and what comes from no page at all.
 _OWN_SITES = ("same-origin", "none")
 
 
+#: What an application says of a request's sender: what they may do, and who they are for the audit.
+#: ``None`` refuses them.
+Said: TypeAlias = Role | tuple[Role, str] | None
 #: Says who sends a request; ``None`` if nobody has said so. It raises `Problem` for a wrong word.
 Identifies: TypeAlias = Callable[[Asked], Who | None]
+
+
+def as_application_says(said: object) -> Identifies:
+    """Know a sender by the word of the application around the interface.
+
+    Args:
+        said: What its ``authorize`` has returned; of what is no `Said`, a request is an error.
+    """
+
+    def identify(_: Asked) -> Who | None:
+        role, name = said if isinstance(said, tuple) and len(said) == 2 else (said, "")
+        if role not in _ROLES or not isinstance(name, str):
+            raise TypeError(
+                f"authorize returned {said!r}; expected 'operate', 'view', one of them with a "
+                "name, or None"
+            )
+        who = cut(name) or "the application"
+        return None if role is None else Who(who, cast("Role", role), "application")
+
+    return identify
 
 
 def check_host(asked: Asked, hosts: Collection[str]) -> None:

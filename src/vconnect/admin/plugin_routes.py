@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from vconnect.errors import UnknownPluginError
 from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
 from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.passed_over import WORDS
-from vconnect.seeing.summary import PluginSummary
+from vconnect.seeing.summary import PluginSummary, without_payloads
 from vconnect.seeing.why import Why
 
 from .answers import PluginList
@@ -195,7 +194,7 @@ class PluginRoutes:
             known = ", ".join(_SORTS)
             raise Problem("bad_query", f"sort: got {wanted.sort!r}; expected one of: {known}")
         plugins = [
-            one
+            _shown(asked, one)
             for one in self._manager.runtime_summaries()
             if not wanted.state or one.state == wanted.state
         ]
@@ -220,21 +219,12 @@ class PluginRoutes:
     async def status(self, asked: Asked) -> Reply:
         """Describe a plugin."""
         query_of(asked, Nothing)
-        return json_reply(self._manager.summary(asked.names["name"]))
+        return json_reply(_shown(asked, self._manager.summary(asked.names["name"])))
 
     async def why(self, asked: Asked) -> Reply:
         """Say why a plugin does not serve."""
         query_of(asked, Nothing)
-        name = asked.names["name"]
-        try:
-            return json_reply(self._manager.why(name))
-        except UnknownPluginError as error:
-            # This question is typed by people, more often than others.
-            hint = self._manager.registry.hint(name)
-            if not hint:
-                raise
-            detail = f"{error.plugin}: no such plugin; {hint}"
-            raise Problem("unknown_plugin", detail, next=hint, plugin=error.plugin) from None
+        return json_reply(self._manager.why(asked.names["name"]))
 
     async def logs(self, asked: Asked) -> Reply:
         """Return what a plugin prints."""
@@ -288,3 +278,8 @@ class PluginRoutes:
             await getattr(self._manager, method)(name, by=asked.who.name if asked.who else "")
         # The state after the order, which saves the client a second request.
         return json_reply(self._manager.summary(name))
+
+
+def _shown(asked: Asked, summary: PluginSummary) -> PluginSummary:
+    """Return of a plugin what the sender may see."""
+    return summary if asked.role == "operate" else without_payloads(summary)

@@ -263,6 +263,8 @@ def _reply_to_ours(error: VConnectError) -> Reply:
     members: dict[str, Any] = {}
     if isinstance(error, PluginError):
         members["plugin"] = error.plugin
+    if isinstance(error, UnknownPluginError) and error.did_you_mean is not None:
+        members["did_you_mean"] = error.did_you_mean
     if isinstance(error, ConsentRequiredError):
         members["permissions"] = error.permissions
     # Errors of plugins have codes of the protocol; all others that of their class.

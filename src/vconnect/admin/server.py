@@ -304,6 +304,13 @@ class AdminServer:
                 ) from None
             if is_confined:
                 raise Problem("confined", "a plugin in a sandbox may not administer its host")
+            if peer is not None and peer.uid not in (0, os.geteuid()):
+                raise Problem(
+                    "role",
+                    f"{user_in_words(peer.uid)} may not administer this host; "
+                    f"{user_in_words(os.geteuid())} and root may",
+                    next="ask its user for an address over TCP, with a token",
+                )
             name = user_in_words(peer.uid) if peer is not None else "somebody who has gone"
             # A host beside this one passes the role on of whoever has asked it.
             is_lowered = asked.headers.get(ROLE_HEADER) == "view"

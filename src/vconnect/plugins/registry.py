@@ -131,7 +131,9 @@ class Registry:
         if plugin is None:
             # Most often the name was mistyped, and the right one is in this list.
             known = ", ".join(sorted(self._plugins)) or "none"
-            raise UnknownPluginError(canonical_name(name), f"no such plugin (known: {known})")
+            hint, near = self.hint(name), self._near(name)
+            words = f"no such plugin (known: {known})" + (f"; {hint}" if hint else "")
+            raise UnknownPluginError(canonical_name(name), words, near)
         return plugin
 
     def meant_by(self, name: str) -> str:
@@ -155,8 +157,13 @@ class Registry:
         if claimed := claims.get(canonical):
             plugins = " and ".join(sorted(plugin.name for plugin in claimed))
             return f"it is a name of {plugins}, so use another one"
-        near = difflib.get_close_matches(canonical, claims, n=1)
-        return f"did you mean {near[0]!r}?" if near else ""
+        near = self._near(name)
+        return "" if near is None else f"did you mean {near!r}?"
+
+    def _near(self, name: str) -> str | None:
+        """Return the name that was probably meant by one that is nobody's."""
+        near = difflib.get_close_matches(canonical_name(name), self._claims(), n=1)
+        return near[0] if near else None
 
     def dependencies_first(self, names: Iterable[str]) -> list[str]:
         """Order plugins so that each comes after those that it requires; unknown ones come last.

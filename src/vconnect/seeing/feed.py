@@ -21,7 +21,7 @@ from .encoding import encode
 from .happenings import Happening
 from .overview import Overview
 from .ring import Ring
-from .summary import PluginSummary
+from .summary import PluginSummary, without_payloads
 from .trace import Trace, Traces
 
 _TICK_S = 0.1
@@ -158,6 +158,7 @@ class Feed:
 
     def _short(self, summary: PluginSummary) -> dict[str, Any]:
         fields = summary.__struct_fields__
+        summary = without_payloads(summary)  # who may see them asks for the plugin's status
         return {one: getattr(summary, one) for one in fields if one not in _LEFT_OUT}
 
     def _passed_over(self) -> None:

@@ -234,6 +234,12 @@ def with_minute(
     )
 
 
+def without_payloads(summary: PluginSummary) -> PluginSummary:
+    """Leave out what only those may see who may change something."""
+    hidden = tuple(msgspec.structs.replace(one, payload="") for one in summary.quarantine)
+    return msgspec.structs.replace(summary, quarantine=hidden) if hidden else summary
+
+
 def summarize(plugin: PluginRuntime) -> PluginSummary:
     """Describe the current state of a plugin, without the last minute."""
     state, shape = _state(plugin)

@@ -95,6 +95,29 @@ async def test_it_is_found_below_any_prefix(path: str, root: str, has_raw: bool)
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/a/plugins", ""])
+async def test_without_the_final_slash_it_leads_to_the_page(path: str) -> None:
+    _, app = made()
+    answer = await ask(app, scope("GET", path, "/a/plugins"))
+    assert (answer.status, answer.headers["location"]) == (308, "plugins/")
+
+
+async def test_a_client_that_goes_in_the_middle_of_its_body_orders_nothing() -> None:
+    manager, app = made()
+    answer = Answer()
+    parts: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return parts.pop(0)
+
+    await app(scope("POST", "/api/plugins/example/stop"), receive, answer.send)
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_body")
+    assert manager.calls == []
+
+
 async def test_orders_and_events_are_carried_out() -> None:
     manager, app = made()
     assert (await ask(app, scope("POST", "/api/plugins/example/stop"), b"{}")).status == 200

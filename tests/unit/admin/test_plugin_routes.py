@@ -9,8 +9,10 @@ from tests.support.fake_manager import FakeManager, failing, plugin_summary
 from tests.support.paper import plugin, report
 from tests.support.web import asking, one_plugin
 
-from vconnect.admin.plugin_routes import ACTIONS
+from vconnect.admin.asked import Asked, Role, Who
+from vconnect.admin.plugin_routes import ACTIONS, PluginRoutes
 from vconnect.errors import PluginStartError
+from vconnect.plugins.crashes import QuarantinedEvent
 from vconnect.plugins.latency import Latency
 from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.seeing.summary import PluginSummary
@@ -217,6 +219,23 @@ async def test_markup_of_a_plugin_stays_text() -> None:
 
 
 NAMES = ["nobody", "%2e%2e%2fx", "..%2Fx", "%2E%2E", "%00", "exampl", "x" * 4096, "%ff", "..%5c"]
+
+
+async def read() -> bytes:
+    return b""
+
+
+async def test_payloads_in_quarantine_are_for_those_who_operate() -> None:
+    event = QuarantinedEvent(fingerprint="f", event="e", payload='"secret"')
+    plugin = plugin_summary(quarantine=(event,))
+    asked = Asked("GET", "/", (), {}, read, "tcp")
+    routes = PluginRoutes(FakeManager(plugin), "h")
+    roles: dict[Role, bool] = {"view": False, "operate": True}
+    for role, is_shown in roles.items():
+        asked.who, asked.names = Who("w", role, "tcp"), {"name": "example"}
+        for reply in (await routes.status(asked), await routes.plugins(asked)):
+            assert (b"secret" in reply.body) is is_shown
+            assert b'"fingerprint":"f"' in reply.body
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -68,6 +68,12 @@ def test_an_error_of_a_plugin_keeps_its_own_code_for_old_clients():
     assert told(PluginReplyError("a", "no", "its_own"))["error"]["code"] == "its_own"
 
 
+def test_a_name_that_was_nearly_right_is_told():
+    body = told(UnknownPluginError("gretter", "no such plugin; did you mean x?", "greeter"))
+    assert (body["did_you_mean"], body["next"]) == ("greeter", "did you mean x?")
+    assert "did_you_mean" not in told(UnknownPluginError("x", "no such plugin"))
+
+
 def test_the_advice_of_an_error_is_the_next_step():
     assert told(InstallError("it is broken; get another one"))["next"] == "get another one"
 

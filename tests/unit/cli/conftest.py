@@ -24,7 +24,9 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def manager() -> FakeManager:
     return FakeManager(
         plugin_summary(),
-        plugin_summary("broken", status=PluginStatus.ERROR, reason="exited: code 2", pid=None),
+        plugin_summary(
+            "broken", serving=False, status=PluginStatus.ERROR, reason="exited: code 2", pid=None
+        ),
     )
 
 

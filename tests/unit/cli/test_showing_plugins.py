@@ -80,7 +80,7 @@ def test_the_wide_list_says_of_how_many_answers(capsys: Printed) -> None:
     [
         ([running(), running("b")], "2 of 2 serve"),
         (
-            [running(), plugin_summary("b", code="stopped")],
+            [running(), plugin_summary("b", code="stopped", serving=False)],
             "1 of 2 serve; 1 stopped on purpose",
         ),
         (

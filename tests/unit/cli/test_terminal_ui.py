@@ -21,7 +21,9 @@ EVIL = "[bold]\x1b[2J\u202e"
 def manager() -> FakeManager:
     manager = FakeManager(
         plugin_summary("a", state="running", shape="running", serving=True),
-        plugin_summary("b", state="error", shape="error", why=f"no disk {EVIL}", next="buy one"),
+        plugin_summary(
+            "b", state="error", shape="error", serving=False, why=f"no disk {EVIL}", next="buy one"
+        ),
     )
     manager.says("a", "first of a")
     manager.says("b", f"first of b {EVIL}", "error")

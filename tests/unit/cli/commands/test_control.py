@@ -39,7 +39,7 @@ def test_list_shows_each_plugin(admin: str, capsys: Printed) -> None:
     assert heading.split() == ["NAME", "STATE", "EVENTS", "P99", "WHY"]
     assert example.split()[1] == "example"
     assert broken.split()[1] == "broken"
-    assert footer == "2 of 2 do not serve. Next: vconnect why example"
+    assert footer == "1 of 2 does not serve. Next: vconnect why broken"
     assert vconnect("list", "--wide", "--sort", "name", "--admin", admin) == 0
     assert "4242" in capsys.readouterr().out
     assert vconnect("--quiet", "list", "--admin", admin) == 0

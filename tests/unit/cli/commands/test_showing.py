@@ -20,7 +20,7 @@ def vconnect(*arguments: str) -> int:
 
 
 def test_why_is_one_line_and_its_exit_code_says_whether_it_serves(capsys: Printed) -> None:
-    manager = FakeManager(plugin_summary("well", serving=True), plugin_summary("ill", code="x"))
+    manager = FakeManager(plugin_summary("well"), plugin_summary("ill", serving=False))
     with served_beside(manager) as path:
         admin = str(path)
         assert vconnect("why", "well", "--admin", admin) == 0
