@@ -454,7 +454,7 @@ LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 def test_a_stalled_stderr_stops_neither_events_nor_the_end(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING.replace("0.01", "0.001"))
     with StalledHost(lab, loop) as host:
-        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "running" in host.ask("list"), "the plugin")
         # Far more than a pipe holds.
         wait_until(lambda: " tick 1500 " in host.ask("logs", "ticking", "-n", "1000"), "ticks")
         began = time.monotonic()
@@ -487,7 +487,7 @@ def test_what_waited_for_a_stalled_stderr_is_there_when_it_is_read(lab: Lab, loo
 def test_a_stderr_that_is_closed_stops_nothing(lab: Lab, loop: str) -> None:
     lab.plugin("ticking", TICKING)
     with StalledHost(lab, loop) as host:
-        wait_until(lambda: "Running" in host.ask("list"), "the plugin")
+        wait_until(lambda: "running" in host.ask("list"), "the plugin")
         os.close(host._reading)
         host._reading = -1
         wait_until(lambda: " tick 100 " in host.ask("logs", "ticking"), "ticks")

@@ -453,7 +453,8 @@ async def test_every_response_has_the_policy(chat: Chat, path: str) -> None:
 async def test_an_interrupt_leaves_nothing(number: int) -> None:
     with place() as directory, ending(Chat(directory)) as chat:
         assert chat.admin.is_relative_to(directory / "tmp")
-        plugins = [plugin["pid"] for plugin in json.loads(await chat.vconnect("list", "--json"))]
+        listed = json.loads(await chat.vconnect("list", "--json"))
+        plugins = [plugin["pid"] for plugin in listed["plugins"]]
         assert len(plugins) >= 2
         async with person(chat, "ada") as ada:
             await ada.say("good night")

@@ -283,7 +283,7 @@ def test_the_check_finds_what_is_down(lab: Lab) -> None:
         host.wait_until("bad", "Error")
         found = check(lab)
         assert (found.returncode, found.stdout.count("\n")) == (2, 1)
-        assert found.stdout.startswith("bad: Error (")
+        assert found.stdout.startswith("bad: exits with code 3")
         host.ask("stop", "bad")
         fine = check(lab)
         assert (fine.returncode, fine.stdout) == (0, "all plugins are as requested\n")

@@ -16,6 +16,7 @@
 `problems`        errors as problem documents, each with a code and the next step
 `bodies`          bodies and queries within limits, turned into structs
 `encoding`        answers in JSON
+`orders`          orders that a client may give again, or look up later
 `progress`        answers that show the progress of a download first
 `stream`          server-sent events
 `openapi`         the description of the interface, made from the table

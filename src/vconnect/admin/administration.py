@@ -12,6 +12,7 @@ from .audit import Audit
 from .event_routes import EventRoutes
 from .host_routes import HostRoutes
 from .manager import Manager
+from .orders import Orders
 from .package_routes import PackageRoutes
 from .page_routes import PageRoutes
 from .plugin_routes import PluginRoutes
@@ -32,6 +33,7 @@ class Administration:
         application: Answers requests.
         host: The routes of the host, which know of sessions.
         is_stopping: Whether the host is about to end.
+        orders: What clients may ask for again.
         siblings: Other hosts beside this one.
         stream: Who follows.
     """
@@ -45,10 +47,11 @@ class Administration:
         exposition = Exposition(
             manager.registry,
             manager.overview,
-            manager.loop_name(),
+            manager.loop_name,
             lambda: manager.settings.metrics_buckets == "coarse",
         )
         self.host = HostRoutes(manager, self.name, audit, exposition, lambda: self.is_stopping)
+        self.orders = Orders()
         self.siblings = Siblings(self.host.describe)
         self.stream = stream = StreamRoute(manager, host_version(), self.host.describe)
         exposition.stream_clients = lambda: manager.feed.followers
@@ -61,9 +64,10 @@ class Administration:
                 *EventRoutes(manager).rows(),
                 *PackageRoutes(manager).rows(),
                 *SettingsRoutes(manager).rows(),
+                *self.orders.rows(),
                 *stream.rows(),
                 *PageRoutes().rows(),
             ]
         )
         self.host.table = self.table
-        self.application = Application(self.table, audit, exposition.count_request)
+        self.application = Application(self.table, audit, self.orders, exposition.count_request)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -17,6 +18,11 @@ from .asked import Asked, Reply, TooLargeError
 from .guard import Said, as_application_says
 from .manager import Manager
 from .problems import Problem
+
+# Servers such as uvicorn end only after all answers under way, and tell nobody that they are about
+# to. So a stream lasts so many seconds, and then asks its client to come back, without a gap.
+_STREAM_S = 15.0
+_COME_BACK = b"retry: 50\nevent: again\ndata: {}\n\n"
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -116,17 +122,21 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
         async with aclosing(reply.chunks):  # type: ignore[type-var]
             await send({"type": "http.response.body", "body": b""})
         return
+    is_stream = reply.content_type == "text/event-stream"
+    began = time.monotonic()
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         async with aclosing(reply.chunks) as chunks:  # type: ignore[type-var]
             await send({"type": "http.response.body", "body": reply.body, "more_body": True})
             async for chunk in chunks:
                 # Work that shows its progress goes on without its client; a stream does not.
-                if gone.done() and reply.content_type == "text/event-stream":
+                if gone.done() and is_stream:
                     break
                 if chunk and not gone.done():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+                if is_stream and time.monotonic() - began > _STREAM_S:
+                    break
+        await send({"type": "http.response.body", "body": _COME_BACK if is_stream else b""})
     finally:
         gone.cancel()
 

@@ -41,4 +41,12 @@ def admin_app(runtime: Manager, authorize: Authorize, *, name: str = "") -> web.
 
     limit = runtime.settings.max_frame_bytes
     # The application around it knows its own names.
-    return aiohttp_application(administration.application, "application", identify, None, limit)
+    app = aiohttp_application(administration.application, "application", identify, None, limit)
+
+    async def end(_: web.Application) -> None:
+        # Before the server waits for its connections: those of streams end only now.
+        administration.is_stopping = True
+        administration.stream.end()
+
+    app.on_shutdown.append(end)
+    return app

@@ -22,7 +22,7 @@ from vconnect.settings.paths import expand_home
 from vconnect.sockets.acceptor import Acceptor
 from vconnect.sockets.credentials import peer_of, user_in_words
 from vconnect.sockets.listener import Listener
-from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket, sweep_sockets
 from vconnect.threads import in_thread
 
 from .access import Access, keep_token, read_token
@@ -143,6 +143,7 @@ class AdminServer:
     async def _start_socket(self, path: str | Path) -> None:
         place = Path(expand_home(path))
         if place.is_dir():  # noqa: ASYNC240 - one look, at the start
+            await in_thread(None, sweep_sockets, place, SUFFIX)  # of workers that were killed
             word = re.sub(r"[^A-Za-z0-9_.-]", "-", self.administration.name)
             place = place / f"{word}-{os.getpid()}{SUFFIX}"
         self._socket = bind_private_socket(place)
@@ -304,13 +305,6 @@ class AdminServer:
                 ) from None
             if is_confined:
                 raise Problem("confined", "a plugin in a sandbox may not administer its host")
-            if peer is not None and peer.uid not in (0, os.geteuid()):
-                raise Problem(
-                    "role",
-                    f"{user_in_words(peer.uid)} may not administer this host; "
-                    f"{user_in_words(os.geteuid())} and root may",
-                    next="ask its user for an address over TCP, with a token",
-                )
             name = user_in_words(peer.uid) if peer is not None else "somebody who has gone"
             # A host beside this one passes the role on of whoever has asked it.
             is_lowered = asked.headers.get(ROLE_HEADER) == "view"
@@ -347,6 +341,7 @@ class AdminServer:
             for runner in runners:
                 await runner.cleanup()
         finally:
+            await self.administration.orders.close()
             await self._manager.feed.close()
             if private is not None:
                 private.close()

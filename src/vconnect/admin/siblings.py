@@ -27,7 +27,10 @@ SUFFIX = ".admin.sock"
 ROLE_HEADER = "vconnect-role"
 # How long a sibling may take to say what it is, and to carry out an order. Seconds.
 _LOOK_S = 0.2
-_PASSED_ON = ("content-type", "accept", "if-match", "last-event-id")
+_PASSED_ON = (
+    *("content-type", "accept", "if-match", "last-event-id"),
+    *("idempotency-key", "prefer"),
+)
 
 
 class Siblings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,13 +81,46 @@ def find_admin_socket(state: State, admin: str | None, config: Path | None) -> P
     """Return the path of the host's administration socket.
 
     The command's own option wins, then the one before the command or ``VCONNECT_ADMIN``, then the
-    configuration, which is not read if an option decides.
+    configuration, which is not read if an option decides. A directory means the one in it.
+
+    Raises:
+        HostUnreachableError: It is a directory without the socket of a host that answers.
+        click.UsageError: It is one with several.
     """
     from vconnect.settings.paths import absolute_path
 
     # A broken configuration must not keep an operator from reaching a host whose socket is known.
     path = admin or state.admin or _configured_socket(config)
-    return absolute_path(path)
+    place = absolute_path(path)
+    return _only_socket(place) if place.is_dir() else place
+
+
+def _only_socket(directory: Path) -> Path:
+    """Return the socket of the one host that has one in a directory.
+
+    Raises:
+        HostUnreachableError: No host serves one there.
+        click.UsageError: Several hosts do.
+    """
+    from vconnect.errors import HostUnreachableError
+
+    found = [path for path in sorted(directory.glob("*.sock")) if _is_served(path)]
+    if not found:
+        raise HostUnreachableError(f"no vconnect host has an administration socket in {directory}")
+    if len(found) > 1:
+        shown = ", ".join(map(str, found))
+        raise click.UsageError(f"{len(found)} hosts have a socket there; give --admin one: {shown}")
+    return found[0]
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _configured_socket(config: Path | None) -> str:

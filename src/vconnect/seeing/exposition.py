@@ -109,12 +109,16 @@ class Exposition:
     Args:
         registry: The plugins.
         overview: The last minute, for the loop's lag.
-        loop: The event loop's kind.
+        loop: Returns the event loop's kind, once one runs.
         is_coarse: Returns whether histograms have half as many buckets.
     """
 
     def __init__(
-        self, registry: Registry, overview: Overview, loop: str, is_coarse: Callable[[], bool]
+        self,
+        registry: Registry,
+        overview: Overview,
+        loop: Callable[[], str],
+        is_coarse: Callable[[], bool],
     ) -> None:
         self._registry = registry
         self._overview = overview
@@ -189,7 +193,7 @@ class Exposition:
         yield buckets.of_row(lag.name, "", self._overview.minute.lag)
         build = (
             f"{_quoted('version', host_version())},{_quoted('python', platform.python_version())},"
-            f"{_quoted('loop', self._loop)}"
+            f"{_quoted('loop', self._loop())}"
         )
         yield family("vconnect_build_info", "gauge", "What runs.", [(build, 1)])
         yield family(

@@ -129,6 +129,30 @@ def bind_private_socket(path: str | Path, listening: socket.socket | None = None
         raise
 
 
+def sweep_sockets(directory: Path, suffix: str) -> None:
+    """Remove the sockets in a directory that nobody serves any more, with their locks.
+
+    A socket with a PID in its name is never bound again, so its lock may go too.
+
+    Args:
+        directory: The directory; what in it is not ours or no socket is left alone.
+        suffix: The end of the sockets' names.
+    """
+    for path in directory.glob(f"*{suffix}"):
+        lock = path.with_name(path.name + ".lock")
+        with suppress(OSError):
+            found = path.lstat()
+            if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            held = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                lock.unlink()
+            finally:
+                os.close(held)
+
+
 def check_length(path: Path) -> None:
     """Refuse a path that is too long for a socket.
 

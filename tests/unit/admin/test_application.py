@@ -14,6 +14,7 @@ from tests.support.web import asking, one_plugin
 from vconnect.admin.application import HEADERS, Application
 from vconnect.admin.asked import Asked, Reply, Who
 from vconnect.admin.audit import Audit
+from vconnect.admin.orders import Orders
 from vconnect.admin.table import Route, Table
 from vconnect.plugins.status import PluginStatus
 
@@ -49,7 +50,7 @@ class Made:
         self.audit = Audit()
         self.counted: list[tuple[str, int]] = []
         table = Table(ROUTES)
-        self.one = Application(table, self.audit, lambda *what: self.counted.append(what))
+        self.one = Application(table, self.audit, Orders(), lambda *what: self.counted.append(what))
 
     async def __call__(self, who: Who | None, method: str, path: str, **headers: str) -> Reply:
         return await self.one.answer(asked(method, path, **headers), lambda _: who, ["localhost"])

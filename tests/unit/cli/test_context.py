@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_the_socket_may_stand_before_the_command_or_in_the_environment(
     assert vconnect("list") == 0
     assert vconnect("list", "--admin", "/nowhere.sock") == 5
     assert vconnect("--admin", "/nowhere.sock", "list") == 5
+
+
+def test_a_directory_means_the_one_host_in_it(admin: str, tmp_path: Path, capsys: Printed) -> None:
+    place = Path(admin).parent
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(place / "gone.sock"))
+    assert vconnect("list", "--admin", str(place)) == 0
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place / "other.sock"))
+        other.listen()
+        assert vconnect("list", "--admin", str(place)) == 2
+        assert "2 hosts have a socket there" in capsys.readouterr().err
+        (place / "other.sock").unlink()
+    assert vconnect("list", "--admin", str(tmp_path)) == 5
+    assert "in " + str(tmp_path) in capsys.readouterr().err
 
 
 def test_the_socket_is_found_by_the_configuration(admin: str, tmp_path: Path) -> None:

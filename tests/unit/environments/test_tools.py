@@ -32,7 +32,7 @@ async def test_why_it_fails(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match=r"^trying: exit code 3$"):
         await shell("exit 3", tmp_path)
     with pytest.raises(InstallError, match="cannot be started: No such file"):
-        await run_tool("trying", ["/nonexistent"], PATH, tmp_path)
+        await run_tool("trying", [str(tmp_path / "no-such-program")], PATH, tmp_path)
 
 
 async def test_of_much_the_end_is_told(tmp_path: Path) -> None:

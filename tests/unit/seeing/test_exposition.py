@@ -26,7 +26,7 @@ class Made:
             self.registry.add(one)
         overview = Overview(self.registry, lambda: 0.1)
         self.overview = overview
-        self.one = Exposition(self.registry, overview, "asyncio", lambda: coarse)
+        self.one = Exposition(self.registry, overview, lambda: "asyncio", lambda: coarse)
 
     async def samples(self, *, is_open: bool = False) -> dict[tuple[str, tuple], float]:
         text = (await self.one.render(is_open=is_open)).decode()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vconnect.errors import SocketError
-from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket
+from vconnect.sockets.private_socket import PrivateSocket, bind_private_socket, sweep_sockets
 
 
 @pytest.fixture
@@ -355,3 +355,23 @@ def test_nobody_is_told_to_change_the_mode_of_a_shared_directory(tmp_path: Path)
     with pytest.raises(SocketError, match="use a directory of your own") as caught:
         bind_private_socket(shared / "host.sock")
     assert "chmod" not in str(caught.value)
+
+
+def test_sockets_of_hosts_that_were_killed_are_swept(tmp_path: Path) -> None:
+    place = tmp_path / "admin"
+    gone = bind_private_socket(place / "chat-1.admin.sock")
+    stranger = bind_private_socket(place / "other.sock")
+    (place / "file-3.admin.sock").write_text("no socket")
+    # As the kernel leaves it when the process dies.
+    os.close(gone._lock)
+    gone.socket.close()
+    stranger.socket.close()
+    with bound(place / "chat-2.admin.sock"):
+        sweep_sockets(place, ".admin.sock")
+        left = sorted(path.name for path in place.iterdir() if path.name.startswith("chat"))
+        assert left == ["chat-2.admin.sock", "chat-2.admin.sock.lock"]
+        assert is_served(place / "chat-2.admin.sock")
+    assert (place / "other.sock").exists()
+    assert (place / "file-3.admin.sock").exists()
+    gone._lock = -1
+    stranger.close()

@@ -217,6 +217,7 @@ const HANDLERS = {
 	trace: (data) => tell("trace", data),
 	audit: (data) => tell("audit", data),
 	dropped: (data) => tell("dropped", data),
+	again: () => open(), // mounted in another application, a stream ends now and then
 };
 
 function open() {
