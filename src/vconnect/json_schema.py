@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -38,10 +38,44 @@ def schema_of(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
     }
 
 
+def schema_of_output(kinds: Sequence[Any], title: str, words: str) -> dict[str, Any]:
+    """Return the schema of what is written, where each key is there, and some are ``null``.
+
+    Args:
+        kinds: The types, any of which the whole has; a list stands for an array of any of them.
+        title: What writes it.
+        words: What it is.
+    """
+    single = [one for kind in kinds for one in (kind if isinstance(kind, list) else [kind])]
+    made, definitions = msgspec.json.schema_components(
+        single, schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
+    )
+    for one in dict.fromkeys(found for kind in single for found in _structs(kind)):
+        _describe(definitions[one.__name__], one)
+        _require_written(definitions[one.__name__], one)
+    rest = iter(made)
+    parts = [
+        {"type": "array", "items": _any_of([next(rest) for _ in kind])}
+        if isinstance(kind, list)
+        else next(rest)
+        for kind in kinds
+    ]
+    return {
+        "$schema": DIALECT,
+        "title": title,
+        "description": words,
+        **_any_of(parts),
+        "$defs": definitions,
+    }
+
+
 def fields_in_words(kind: type) -> dict[str, str]:
-    """Return what a docstring says of each field, from its section ``Attributes``."""
-    section = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2]
-    return {name: _prose(words) for name, words in _ENTRY.findall(section)}
+    """Return what docstrings say of each field, from their sections ``Attributes``."""
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__[:-1]):  # a subclass says nothing of what it inherits
+        section = (inspect.getdoc(one) or "").partition("\nAttributes:\n")[2]
+        found |= {name: _prose(words) for name, words in _ENTRY.findall(section)}
+    return found
 
 
 def _describe(schema: dict[str, Any], kind: type[msgspec.Struct]) -> None:
@@ -50,6 +84,24 @@ def _describe(schema: dict[str, Any], kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):
         if field.name in words:
             schema["properties"][field.encode_name]["description"] = words[field.name]
+
+
+def _require_written(schema: dict[str, Any], kind: type[msgspec.Struct]) -> None:
+    """Require the keys that are always written; a default is only for a reader."""
+    omits_defaults = kind.__struct_config__.omit_defaults
+    schema["required"] = [
+        field.encode_name
+        for field in msgspec.structs.fields(kind)
+        if field.required or not (omits_defaults or field.default is msgspec.UNSET)
+    ]
+    for one in schema["properties"].values():
+        one.pop("default", None)
+        if "description" in one:
+            one["description"] = one["description"].replace("`None`", "`null`")
+
+
+def _any_of(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return parts[0] if len(parts) == 1 else {"anyOf": list(parts)}
 
 
 def _prose(text: str) -> str:

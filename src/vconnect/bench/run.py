@@ -60,7 +60,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All results, and the system that they were measured on."""
+    """All results, and the system that they were measured on.
+
+    Attributes:
+        version: The version of vconnect.
+        python: The version of Python.
+        system: The operating system and the processor's kind.
+        cores: The number of processors.
+        loop: ``uvloop`` or ``asyncio``.
+        seconds: Seconds per work.
+        results: The results, one for each work.
+    """
 
     version: str
     python: str

@@ -16,6 +16,8 @@
 `manual`            the manual page
 `moments`           points in time, as people write them
 `output`            tables for people, JSON for programs
+`forms`             what is printed as JSON and is no answer of the host
+`printed`           JSON Schemas of all that is printed as JSON
 `printing_settings` the same for changes of settings
 `printing_index`    the same for indexes
 `boundary`          turns exceptions into one line and an exit code

@@ -36,7 +36,7 @@ from .exit_codes import (
     WRONG_USAGE,
     exit_code_of,
 )
-from .output import clean, print_json
+from .output import clean, print_json_lines
 
 # Mistakes in what the operator wrote are "wrong usage", wherever they are found. The first class
 # that matches decides.
@@ -87,6 +87,8 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
         )
     except click.Abort:
         return INTERRUPTED
+    except SystemExit as ended:  # click's way to end with a closed pipe, standalone or not
+        raise BrokenPipeError from ended
     except click.ClickException as error:
         return _tell(as_json, "usage", _usage(error), WRONG_USAGE)
     except BrokenPipeError:
@@ -127,10 +129,12 @@ def _tell(
     status = error.status if isinstance(error, AdminError) else None
     step = error.next if isinstance(error, AdminError) else ""
     if as_json:
-        # A path that is not UTF-8 contains lone surrogates, which JSON cannot represent.
-        text = message.encode("utf-8", "replace").decode("utf-8")
-        told = {"code": code, "message": text, "next": _advice(text) or step, "status": status}
-        print_json({"error": told})
+        from .forms import ErrorWords, Failure
+
+        step = _advice(message) or step
+        words = ErrorWords(code=code, message=message, next=step, status=status)
+        # On one line, also behind the lines of what is followed.
+        print_json_lines([Failure(error=words)])
     else:
         click.echo(f"error: {clean(message)}", err=True)
     return exit_code

@@ -85,7 +85,7 @@ _CHANGE_WORDS = {
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON value, in UTF-8 regardless of the locale."""
-    click.echo(_escaped(orjson.dumps(value, option=orjson.OPT_INDENT_2)))
+    click.echo(_escaped(_encoded(value, orjson.OPT_INDENT_2)))
 
 
 def print_list(heading: str, lines: Sequence[str]) -> None:
@@ -141,10 +141,10 @@ def _name_column(name: str, colored: bool) -> str:
     return click.style(column, fg=color) if colored else column
 
 
-def print_json_lines(records: Sequence[Mapping[str, Any]]) -> None:
+def print_json_lines(records: Sequence[Any]) -> None:
     """Print each record as one JSON value on its own line."""
     for record in records:
-        click.echo(_escaped(orjson.dumps(record)))
+        click.echo(_escaped(_encoded(record)))
 
 
 def print_host(host: Mapping[str, Any]) -> None:
@@ -386,6 +386,23 @@ def _latency(microseconds: float) -> str:
     if microseconds >= 1000:
         return f"{microseconds / 1000:,.2f} ms"
     return f"{microseconds:.1f} us"
+
+
+def _encoded(value: Any, option: int | None = None) -> bytes:
+    try:
+        return orjson.dumps(value, default=_plain, option=option)
+    except orjson.JSONEncodeError:
+        from vconnect.seeing.encoding import mended
+
+        # A path that is not UTF-8 contains lone surrogates, which JSON cannot represent.
+        return orjson.dumps(mended(_plain(value)), option=option)
+
+
+def _plain(value: Any) -> Any:
+    """Turn structs into what JSON has."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
 
 
 def _escaped(encoded: bytes) -> bytes:

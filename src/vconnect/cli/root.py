@@ -99,7 +99,7 @@ config     settings   config         Show or change the configuration of a plugi
 pack       projects   pack           Create a package from a plugin's directory.
 new        projects   new            Create a plugin project that runs as it is.
 check      checking   check          Say all that is wrong with a file, and start nothing.
-schema     checking   schema         Print the JSON Schema of a file.
+schema     checking   schema         Print the JSON Schema of a file or of output.
 keygen     signing    keygen         Make a pair of keys.
 sign       signing    sign           Sign files.
 trust      trust      trust          Let the signatures of a key count.

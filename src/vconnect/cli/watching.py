@@ -94,7 +94,7 @@ async def print_frames(client: AdminClient, count: int, delay: float, *, as_json
             await asyncio.sleep(delay)
         frame = await look(client)
         if as_json:
-            print_json_lines([{"host": frame.host, **msgspec.to_builtins(frame.listed)}])
+            print_json_lines([{**msgspec.to_builtins(frame.listed), "status": frame.host}])
         else:
             click.echo(f"{frame.head()}   {time.strftime('%H:%M:%S')}")
             for plugin in frame.listed.plugins:

@@ -20,7 +20,7 @@ def encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         # A path or a line of output that is not UTF-8 contains lone surrogates, which JSON cannot
         # represent. One such name must not make all other plugins unavailable.
-        return orjson.dumps(_mended(value), default=_plain)
+        return orjson.dumps(mended(value), default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -38,8 +38,13 @@ def _plain_record(record: LogRecord) -> dict[str, Any]:
     return plain
 
 
-def _mended(value: Any, level: int = 0) -> Any:
-    """Return a value that can be encoded, with words in place of what cannot."""
+def mended(value: Any, level: int = 0) -> Any:
+    """Return a value that can be encoded, with words in place of what cannot.
+
+    Args:
+        value: The value.
+        level: In how many others it is.
+    """
     if isinstance(value, msgspec.Struct):
         value = _plain(value)
     if isinstance(value, str):
@@ -49,7 +54,7 @@ def _mended(value: Any, level: int = 0) -> Any:
     if isinstance(value, dict | list | tuple) and level >= _MAX_LEVELS:
         return "nested too deeply"
     if isinstance(value, dict):
-        return {_mended(key): _mended(item, level + 1) for key, item in value.items()}
+        return {mended(key): mended(item, level + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_mended(item, level + 1) for item in value]
+        return [mended(item, level + 1) for item in value]
     return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 
 import click
@@ -10,6 +12,7 @@ import pytest
 
 from vconnect.cli.boundary import run
 from vconnect.cli.context import State, pass_state
+from vconnect.cli.output import print_json_lines
 from vconnect.errors import (
     AdminError,
     ConfigError,
@@ -77,6 +80,33 @@ def test_with_json_an_error_is_one_value(
     out, err = capsys.readouterr()
     assert json.loads(out)["error"]["code"] == code
     assert err == ""
+
+
+def test_with_json_an_error_is_one_line_behind_those_that_were_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def act() -> None:
+        print_json_lines([{"n": 1}])
+        raise AdminError(404, "unknown_plugin", "no plugin \udcff; see the list", "nothing")
+
+    assert run(command_that(act), ["--json"]) == 4
+    first, error = capsys.readouterr().out.splitlines()
+    assert json.loads(first) == {"n": 1}
+    assert json.loads(error)["error"] == {
+        "code": "unknown_plugin",
+        "message": "no plugin ?; see the list",
+        "next": "see the list",
+        "status": 404,
+    }
+
+
+def test_a_closed_pipe_ends_no_process_but_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # click puts something around it
+    with open(writing, "w") as stdout:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert run(command_that(lambda: print_json_lines([{"n": 1}])), ["--json"]) == 1
 
 
 def test_a_usage_error_before_json_is_read_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:

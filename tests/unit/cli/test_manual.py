@@ -14,7 +14,8 @@ from vconnect.cli.root import root
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return manual_page(click.Context(root, info_name="vconnect"))
+    # With the root's own settings: a command keeps the help options of its first context.
+    return manual_page(click.Context(root, info_name="vconnect", **root.context_settings))
 
 
 def test_it_has_every_command_and_its_options(page: str) -> None:

@@ -39,6 +39,13 @@ def test_json_is_one_value_without_raw_controls(capsys: pytest.CaptureFixture[st
     assert all(char.isprintable() or char == "\n" for char in printed)
 
 
+def test_what_is_not_utf8_is_json_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    # A path from the command line, for example.
+    output.print_json({"file": "a\udcff.vp"})
+    output.print_json_lines([{"file": "a\udcff.vp"}])
+    assert capsys.readouterr().out == '{\n  "file": "a?.vp"\n}\n{"file":"a?.vp"}\n'
+
+
 def test_an_outcome_shows_each_answer(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_outcome(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,26 @@ from vconnect.cli.output import print_json, print_report
 
 if TYPE_CHECKING:
     from vconnect.checks.report import Report
+
+_FILES = ("manifest", "config")
+#: The keys of `vconnect.cli.printed.FORMS`, which takes long to import.
+OUTPUTS = tuple(
+    """
+    bench check config-get config-set config-unset dashboard disable doctor emit enable error
+    index-build index-yank info install keygen list logs new outdated pack release reload rescan
+    restart rollback search sign start status stop tail top trust trusted uninstall untrust upgrade
+    verify why
+    """.split()
+)
+_SCHEMA_HELP = f"""\
+Print the JSON Schema of a file, or of what a command prints with --json.
+
+NAME is manifest for plugin.json, config for vconnect.toml, error for what each command prints if
+it fails, or one of:
+
+\b
+{fill(", ".join(name for name in OUTPUTS if name != "error"), 76, break_on_hyphens=False)}
+"""
 
 
 @click.command()
@@ -40,10 +61,15 @@ def _exit_code(report: Report) -> int:
     return FAILED if report.faults else 0
 
 
-@click.command()
-@click.argument("what", metavar="manifest|config", type=click.Choice(["manifest", "config"]))
+@click.command(help=_SCHEMA_HELP)
+@click.argument("what", metavar="NAME", type=click.Choice([*_FILES, *OUTPUTS]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of plugin.json or vconnect.toml, for an editor."""
+    """Print the JSON Schema of a file or of what a command prints."""
+    if what in OUTPUTS:
+        from vconnect.cli.printed import output_schema
+
+        print_json(output_schema(what))
+        return
     from vconnect.packages.manifest_schema import manifest_schema
     from vconnect.settings.schema import configuration_schema
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
 
 _Printer = Callable[[Any], None]
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 T = TypeVar("T")
 
 
@@ -122,6 +123,11 @@ class RunningHost:
 
 
 def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that find a host and ``--json``, and pass a `RunningHost`."""
+    return finds_host(_json(command))
+
+
+def finds_host(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that find a host, and pass a `RunningHost` as the first argument."""
 
     def wrapper(
@@ -129,7 +135,7 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
         /,
         admin: str | None,
         config: Path | None,
-        as_json: bool,
+        as_json: bool = False,
         **arguments: Any,
     ) -> Any:
         path = find_admin_socket(state, admin, config)
@@ -138,8 +144,7 @@ def asks_host(command: Callable[..., Any]) -> Callable[..., Any]:
 
     # click reads the help text and the parameters from the wrapped function.
     update_wrapper(wrapper, command)
-    json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-    return admin_option(config_option(json_option(pass_state(wrapper))))
+    return admin_option(config_option(pass_state(wrapper)))
 
 
 async def _act_on(
@@ -152,14 +157,18 @@ async def _act_on(
     """Ask for an action on each plugin, or with an empty one for its summary."""
     import asyncio
 
+    from vconnect.cli.forms import ErrorWords, Refused
+
     async def act(name: str) -> Any:
         try:
             if not action:
                 return _plain(await client.status(name))
             return _plain(await client.order(name, action))
         except AdminError as error:
-            told = {"code": error.code, "message": error.detail, "next": error.next}
-            return {"name": name, "error": told}
+            words = ErrorWords(
+                code=error.code, message=error.detail, next=error.next, status=error.status
+            )
+            return _plain(Refused(name=name, error=words))
 
     plugins = _plain((await client.plugins()).plugins)
     chosen = choose(plugins, [] if everybody else names)

@@ -11,6 +11,7 @@ import click
 
 from vconnect.cli.context import config_option, settings_for
 from vconnect.cli.exit_codes import FAILED
+from vconnect.cli.forms import IndexFault
 from vconnect.cli.output import print_json
 from vconnect.cli.printing_index import print_built, print_hits, print_info, print_package
 from vconnect.errors import SignatureError
@@ -215,7 +216,7 @@ def _show(built: Built, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        faults = [{"place": one.place, "message": one.words} for one in built.faults]
+        faults = [IndexFault(place=one.place, message=one.words) for one in built.faults]
         print_json({**msgspec.to_builtins(built), "faults": faults})
     else:
         print_built(built)

@@ -25,14 +25,22 @@ LANGUAGES = ("python", "rust")
     type=click.Path(path_type=Path),
     help="The project's directory; new or empty.  [default: ./NAME]",
 )
-def new(name: str, lang: str, directory: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def new(name: str, lang: str, directory: Path | None, as_json: bool) -> None:
     """Create a plugin called NAME: a project that runs as it is."""
     from vconnect.cli.scaffold import create_project
     from vconnect.names import canonical_name
 
     # Named like the plugin is listed, without the prefix.
     target = directory or Path(canonical_name(name))
-    for path in create_project(name, target, lang):
+    written = create_project(name, target, lang)
+    if as_json:
+        from vconnect.cli.forms import Created
+
+        files = [str(path) for path in written]
+        print_json(Created(name=canonical_name(name), directory=str(target), files=files))
+        return
+    for path in written:
         click.echo(f"wrote {clean(str(path))}")
     click.echo(f"next: vconnect serve --dev {canonical_name(name)}:{clean(str(target))}")
 
@@ -103,8 +111,7 @@ def pack(
         import msgspec
 
         # A path is its text.
-        told = {**msgspec.to_builtins(made, enc_hook=str), "signed": signed}
-        print_json(told)
+        print_json({**msgspec.to_builtins(made, enc_hook=str), "signed": signed})
         return
     print_packed(made, list_all=list_all)
     if advice:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vconnect.cli.forms import KeyPair, Signed, SignedFiles
 from vconnect.cli.output import clean, print_json
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ def keygen(
     public = PublicKey(key.number, key.public, comment)
     secret_path, public_path = write_keys(base, seal(key, password), public)
     if as_json:
-        made = {"id": public.id, "secret": secret_path, "public": public_path, "key": public.line()}
-        print_json({name: str(value) for name, value in made.items()})
+        made = KeyPair(
+            id=public.id, secret=str(secret_path), public=str(public_path), key=public.line()
+        )
+        print_json(made)
         return
     click.echo(f"wrote {clean(str(secret_path))} (secret) and {clean(str(public_path))}")
     click.echo(f"key {public.id}: {public.line()}")
@@ -87,7 +89,7 @@ def sign(
     key = read_key(key_path, password_file)
     signed = [sign_file(path, key) for path in files]
     if as_json:
-        print_json({"signed": signed})
+        print_json(SignedFiles(signed=signed))
         return
     for one in signed:
         print_signed(one)
@@ -106,12 +108,12 @@ def read_key(path: Path, password_file: Path | None) -> SecretKey:
     return unseal(secret, password, str(path))
 
 
-def print_signed(signed: Mapping[str, str]) -> None:
+def print_signed(signed: Signed) -> None:
     """Print what `sign_file` has written."""
-    click.echo(f"wrote {clean(signed['signature'])}: {clean(signed['trusted_comment'])}")
+    click.echo(f"wrote {clean(signed.signature)}: {clean(signed.trusted_comment)}")
 
 
-def sign_file(path: Path, key: SecretKey) -> Mapping[str, str]:
+def sign_file(path: Path, key: SecretKey) -> Signed:
     """Sign a file: write its signature beside it, and verify that."""
     from vconnect.durable import open_regular
     from vconnect.trust.files import read_signature, write_signature
@@ -124,12 +126,12 @@ def sign_file(path: Path, key: SecretKey) -> Mapping[str, str]:
         # What was written, as a reader will find it.
         file.seek(0)
         verify(file, read_signature(written), key.public_key())
-    return {
-        "file": str(path),
-        "signature": str(written),
-        "key": key.public_key().id,
-        "trusted_comment": comment,
-    }
+    return Signed(
+        file=str(path),
+        signature=str(written),
+        key=key.public_key().id,
+        trusted_comment=comment,
+    )
 
 
 def _describe(path: Path) -> str:

@@ -144,11 +144,9 @@ def untrust(
 @_with_keyring
 def trusted(keyring: Keyring, as_json: bool) -> None:
     """List the keys whose signatures count."""
-    import msgspec
-
     keys = list(keyring.keys().values())
     if as_json:
-        print_json({"keys": msgspec.to_builtins(keys)})
+        print_json({"keys": keys})
         return
     if not keys:
         where = clean(str(keyring.path))
@@ -213,10 +211,8 @@ def _date(text: str | None) -> datetime | None:
 
 
 def _show(key: TrustedKey, words: str, as_json: bool) -> None:
-    import msgspec
-
     if as_json:
-        print_json(msgspec.to_builtins(key))
+        print_json(key)
         return
     whose = f" ({key.comment})" if key.comment else ""
     limits = [f"for {', '.join(key.plugins)}"] if key.plugins else []

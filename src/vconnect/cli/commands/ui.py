@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import click
 
-from .control import RunningHost, asks_host
+from .control import RunningHost, finds_host
 
 
 @click.command()
-@asks_host
+@finds_host
 def ui(host: RunningHost) -> None:
     """Watch and steer the plugins on the whole terminal.
 
@@ -22,8 +22,6 @@ def ui(host: RunningHost) -> None:
         raise click.ClickException(
             'the terminal interface needs the extra "tui": pip install "vconnect[tui]"'
         )
-    if host.as_json:
-        raise click.UsageError("ui has no --json; use list, status or logs")
 
     async def run(client: object) -> None:
         from vconnect.admin.client import AdminClient

@@ -9,6 +9,7 @@ import pytest
 
 from vconnect import checks
 from vconnect.cli.boundary import run
+from vconnect.cli.commands.checking import OUTPUTS
 from vconnect.cli.root import root
 from vconnect.packages.manifest_schema import manifest_schema
 from vconnect.settings.schema import configuration_schema
@@ -31,9 +32,15 @@ def test_the_schemas_are_printed(capsys: Printed) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("schema",), ("schema", "plugin")])
-def test_there_are_two(arguments: tuple[str, ...], capsys: Printed) -> None:
+def test_there_are_no_others(arguments: tuple[str, ...], capsys: Printed) -> None:
     assert vconnect(*arguments) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_the_help_says_which_there_are(capsys: Printed) -> None:
+    assert vconnect("schema", "--help") == 0
+    words = set(capsys.readouterr().out.replace(",", " ").replace(".", " ").split())
+    assert {"manifest", "config", *OUTPUTS} <= words
 
 
 def test_one_line_for_each_fault(capsys: Printed) -> None:

@@ -19,4 +19,7 @@ def test_in_a_pipe_it_prints_once(capsys: pytest.CaptureFixture[str]) -> None:
         assert "example" in capsys.readouterr().out
         assert run(root, ["top", "-n", "2", "-d", "0.2", "--json", "--admin", str(path)]) == 0
         lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line)["plugins"][0]["name"] for line in lines] == ["example"] * 2
+    frames = [json.loads(line) for line in lines]
+    assert [frame["plugins"][0]["name"] for frame in frames] == ["example"] * 2
+    # The host's name, as in `list`, and what `status` says of it.
+    assert frames[0]["host"] == frames[0]["status"]["name"]
