@@ -7,6 +7,7 @@
 `commands`          the commands themselves
 `scaffold`          writes a new project from templates
 `context`           what every command needs: the configuration, and the running host's socket
+`options`           options that several commands have
 `progress`          shows downloads: a bar, or lines of JSON
 `showing_plugins`   plugins as tables and lines
 `following`         logs of several plugins as one

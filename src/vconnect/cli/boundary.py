@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -167,6 +166,8 @@ def _fault(error: Exception, state: State) -> str:
 
 def _trace(state: State) -> None:
     if state.debug:
+        import traceback
+
         traceback.print_exc()
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.names import DEFAULT_CONFIG_FILE
-
 # What reads settings is imported by who needs it: it takes longer than `--help` may.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vconnect.settings.model import Settings
     from vconnect.settings.source import SettingsSource
 
@@ -35,17 +33,6 @@ class State:
 
 pass_state = click.make_pass_decorator(State, ensure=True)
 
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help=f"The configuration file.  [default: ./{DEFAULT_CONFIG_FILE} if it exists]",
-)
-admin_option = click.option(
-    "--admin",
-    metavar="PATH",
-    help="The administration socket.  [default: from the configuration]",
-)
-
 
 def source_for(
     config: Path | None,
@@ -59,12 +46,16 @@ def source_for(
         overrides: What the command line gave, by key.
         options: The name of the option that sets a key, where it is not the key itself.
     """
+    from pathlib import Path
+
+    from vconnect.names import DEFAULT_CONFIG_FILE
     from vconnect.settings.paths import absolute_path
     from vconnect.settings.source import SettingsSource
 
     # The file is optional only if it was not asked for: a missing `--config` is an error.
-    if config is None and Path(DEFAULT_CONFIG_FILE).exists():
-        config = Path(DEFAULT_CONFIG_FILE)
+    default = Path(DEFAULT_CONFIG_FILE)
+    if config is None and default.exists():
+        config = default
     # Absolute, for a host that reads it again after its working directory has gone.
     file = absolute_path(config) if config is not None else None
     return SettingsSource(
@@ -114,6 +105,8 @@ def _only_socket(directory: Path) -> Path:
 
 
 def _is_served(path: Path) -> bool:
+    import socket
+
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-
-from vconnect.logs.text import UNSAFE_BEYOND_ASCII
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,9 +40,6 @@ _LEVEL_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yell
 
 # Of plugins. Red and yellow are those of levels.
 _NAME_COLORS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
-
-# orjson escapes only characters below U+0020.
-_UNESCAPED = re.compile(f"[{UNSAFE_BEYOND_ASCII}]")
 
 # Wider than any row, so that in a file or a pipe each row is one complete line.
 _PIPE_WIDTH = 10_000
@@ -116,6 +109,8 @@ def print_records(records: Sequence[Mapping[str, Any]], *, with_name: bool = Fal
 
     colored = is_colored()
     for record in records:
+        from datetime import datetime
+
         moment = datetime.fromtimestamp(record["time"]).astimezone().replace(tzinfo=None)
         level = f"{record['level'].upper():<5}"
         words = [without_level(record["text"], record["level"])]
@@ -136,8 +131,10 @@ def print_records(records: Sequence[Mapping[str, Any]], *, with_name: bool = Fal
 
 def _name_column(name: str, colored: bool) -> str:
     """Return a plugin's name as a column; it has the same color each time."""
+    from zlib import crc32
+
     column = f"{clean(name):<12} "
-    color = _NAME_COLORS[zlib.crc32(name.encode("utf-8", "replace")) % len(_NAME_COLORS)]
+    color = _NAME_COLORS[crc32(name.encode("utf-8", "replace")) % len(_NAME_COLORS)]
     return click.style(column, fg=color) if colored else column
 
 
@@ -407,9 +404,21 @@ def _plain(value: Any) -> Any:
 
 def _escaped(encoded: bytes) -> bytes:
     """Escape characters in JSON that a terminal might interpret."""
-    text = encoded.decode("utf-8")
-    text = _UNESCAPED.sub(lambda found: json.dumps(found[0])[1:-1], text)
-    return text.encode("utf-8")
+    return _unescaped().sub(_as_escape, encoded.decode("utf-8")).encode("utf-8")
+
+
+@cache
+def _unescaped() -> re.Pattern[str]:
+    """Return what orjson leaves unescaped; it escapes only characters below U+0020."""
+    from vconnect.logs.text import UNSAFE_BEYOND_ASCII
+
+    return re.compile(f"[{UNSAFE_BEYOND_ASCII}]")
+
+
+def _as_escape(found: re.Match[str]) -> str:
+    import json
+
+    return json.dumps(found[0])[1:-1]
 
 
 def _field(value: Any) -> str:
@@ -508,4 +517,6 @@ def _clock(unix_seconds: float | None) -> str:
     """Format a point in time in the local time zone."""
     if unix_seconds is None:
         return ""
+    from datetime import datetime
+
     return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -14,8 +14,9 @@ import click
 from orjson import JSONDecodeError
 
 from vconnect._framing import parse_message
-from vconnect.cli.context import State, admin_option, config_option, find_admin_socket, pass_state
+from vconnect.cli.context import State, find_admin_socket, pass_state
 from vconnect.cli.exit_codes import FAILED, exit_code_of, worst
+from vconnect.cli.options import admin_option, config_option
 from vconnect.cli.output import (
     print_done,
     print_json,

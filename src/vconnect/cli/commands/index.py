@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.cli.context import config_option, settings_for
+from vconnect.cli.context import settings_for
 from vconnect.cli.exit_codes import FAILED
 from vconnect.cli.forms import IndexFault
+from vconnect.cli.options import config_option
 from vconnect.cli.output import print_json
 from vconnect.cli.printing_index import print_built, print_hits, print_info, print_package
 from vconnect.errors import SignatureError

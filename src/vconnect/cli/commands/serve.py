@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vconnect.cli.context import State, admin_option, config_option, pass_state, source_for
+from vconnect.cli.context import State, pass_state, source_for
+from vconnect.cli.options import admin_option, config_option
 from vconnect.cli.progress import DownloadBar, is_terminal
 from vconnect.names import LOG_LEVELS
 from vconnect.settings.model import Settings

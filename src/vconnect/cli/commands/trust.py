@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vconnect.cli.context import config_option, settings_for
+from vconnect.cli.context import settings_for
+from vconnect.cli.options import config_option
 from vconnect.cli.output import clean, print_json, print_table_of
 from vconnect.errors import ConfigError, SignatureError
 
