@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.lab import ECHO
 
+from vconnect import HostCall
 from vconnect.errors import PluginError
 from vconnect.seeing.trace import Trace
 
@@ -67,3 +68,86 @@ async def test_without_anybody_the_dispatcher_is_what_it_was(lab) -> None:
         assert not {"emit", "broadcast", "request", "request_result", "notify"} & {
             *vars(dispatcher)
         }
+
+
+CALLER = """
+from vconnect import Plugin, on, run_plugin
+
+class Caller(Plugin):
+    plugin_no = "wk.plugin.caller"
+
+    @on("ask")
+    async def ask(self, context):
+        answer = await self.host.call_plugin("teller", "tell", None)
+        await self.host.publish("said", None)
+        await self.host.call("application.send", {})
+        context.reply({"mine": context.trace, "called": answer})
+
+run_plugin(Caller)
+"""
+TELLER = """
+from vconnect import Plugin, on, run_plugin
+
+class Teller(Plugin):
+    plugin_no = "wk.plugin.teller"
+    heard = None
+
+    @on("tell", "sent", "said")
+    def answer(self, context):
+        if context.event == "said":
+            self.heard = context.trace
+        context.reply([context.trace, self.heard])
+
+run_plugin(Teller)
+"""
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("way", ["emit", "broadcast", "request", "request_result"])
+async def test_a_trace_goes_with_an_event_and_with_what_plugins_call_because_of_it(
+    lab, way: str
+) -> None:
+    lab.plugin("caller", CALLER, permissions=["plugin.call", "event.publish", "application.send"])
+    lab.plugin("teller", TELLER)
+    sent: list[Any] = []
+    async with lab.manager() as runtime:
+
+        @runtime.host_call("application.send")
+        async def send(call: HostCall) -> None:
+            outcome = await runtime.emit("sent", None)
+            sent.append((call.trace, outcome.results[0].data[0]))
+
+        await runtime.start_all()
+        if way in ("emit", "broadcast"):
+            outcome = await getattr(runtime, way)("ask", 1, trace=PARENT)
+            data = outcome.results[0].data
+        elif way == "request":
+            data = await runtime.request("caller", "ask", 1, trace=PARENT)
+        else:
+            data = (await runtime.request_result("caller", "ask", 1, trace=PARENT)).data
+        _, heard = await runtime.request("teller", "tell", None)
+        without = await runtime.request("caller", "ask", 1)
+        runtime.notify("said", None, trace=PARENT)
+        assert await runtime.request("teller", "tell", None) == [None, PARENT]
+    assert data == {"mine": PARENT, "called": [PARENT, None]}
+    assert heard == PARENT
+    assert sent == [(PARENT, PARENT), (None, None)]
+    assert without["mine"] is None
+    assert without["called"][0] is None
+
+
+async def test_what_a_plugin_publishes_is_seen(lab) -> None:
+    lab.plugin("caller", CALLER, permissions=["plugin.call", "event.publish", "application.send"])
+    lab.plugin("teller", TELLER)
+    async with lab.manager() as runtime:
+        runtime.host_call("application.send")(lambda _: None)
+        await runtime.start_all()
+        seen: list[Trace] = []
+        leave = runtime.traces.watch(seen.append)
+        await runtime.request("caller", "ask", 1)
+        leave()
+    assert {(one.event, one.mode) for one in seen} == {
+        ("ask", "request"),
+        ("tell", "request"),
+        ("said", "notify"),
+    }

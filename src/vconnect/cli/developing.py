@@ -51,9 +51,15 @@ class _Shown(PluginRuntimeManager):
         return outcome
 
     async def request_result(
-        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+        self,
+        plugin: str,
+        event: str,
+        payload: Any,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
     ) -> PluginResult:
-        result = await super().request_result(plugin, event, payload, timeout=timeout)
+        result = await super().request_result(plugin, event, payload, timeout=timeout, trace=trace)
         _print_answer(event, result)
         return result
 

@@ -372,6 +372,14 @@ def inherited(until: float) -> tuple[int, float]:
     return (0, until) if origin is None else (origin.hops, min(until, origin.until))
 
 
+def inherited_trace(trace: str | None) -> str | None:
+    """Return the ``traceparent`` that is given, or else that of the call that is being served."""
+    if trace is not None:
+        return trace
+    origin = Origin.current()
+    return None if origin is None else origin.trace
+
+
 async def while_hopping(plugins: Iterable[PluginRuntime], hops: int, answer: Awaitable[T]) -> T:
     """Wait for an answer, and meanwhile record how many plugins its event came through."""
     for plugin in plugins:

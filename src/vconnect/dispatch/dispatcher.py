@@ -64,6 +64,7 @@ from .delivery import (
     gave_up,
     gave_up_all,
     inherited,
+    inherited_trace,
     milliseconds_since,
     out_of_time,
     tell,
@@ -117,6 +118,7 @@ class Dispatcher:
         hops = 0
         if self.serving:
             hops, until = inherited(until)
+            trace = inherited_trace(trace)
         # Encoded once for all plugins, and again only when one of them replaces the payload.
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         if route.absent:
@@ -190,6 +192,8 @@ class Dispatcher:
             PayloadError: The payload is not JSON, or too large.
         """
         route = self._registry.routes.route(event)
+        if self.serving:
+            trace = inherited_trace(trace)
         message = encode_event(event, payload, self._max_frame_bytes, trace)
         policy = route.policy
         if route.absent:
@@ -237,6 +241,7 @@ class Dispatcher:
         timeout: float | None = None,
         hops: int = 0,
         account: Account | None = None,
+        trace: str | None = None,
     ) -> Any:
         """Send an event to one plugin, whatever its capabilities, and return its answer's data.
 
@@ -249,6 +254,7 @@ class Dispatcher:
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
             hops: How many plugins the event came through.
             account: Is charged for a large answer.
+            trace: A W3C ``traceparent``, passed on to a native plugin.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -282,10 +288,11 @@ class Dispatcher:
             if self.serving:
                 passed, until = inherited(monotonic() + timeout)
                 hops, timeout = max(hops, passed), until - monotonic()
+                trace = inherited_trace(trace)
                 if timeout <= 0:
                     raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
-            answer = ask(name, payload, timeout, hops, account)
+            answer = ask(name, payload, timeout, hops, account, trace)
             target.counters.events += 1
             # Released before the wait: it may consist of many small objects.
             del payload
@@ -347,7 +354,13 @@ class Dispatcher:
         return self._registry.routes.step(self._by_spelling[plugin], event).timeout
 
     async def request_result(
-        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+        self,
+        plugin: str,
+        event: str,
+        payload: Any,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
     ) -> PluginResult:
         """Send an event to one plugin as `request` does, and return its whole result.
 
@@ -356,6 +369,7 @@ class Dispatcher:
             event: The event's name.
             payload: Anything that JSON can represent.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+            trace: A W3C ``traceparent``, passed on to a native plugin.
 
         Raises:
             PayloadError: The payload is not JSON, or too large.
@@ -364,7 +378,9 @@ class Dispatcher:
         target = self._by_spelling[plugin]
         check_event(event)
         step = self._registry.routes.step(target, event)
-        message = encode_event(event, payload, self._max_frame_bytes)
+        if self.serving:
+            trace = inherited_trace(trace)
+        message = encode_event(event, payload, self._max_frame_bytes, trace)
         began = monotonic()
         until = began + (step.timeout if timeout is None else checked(timeout))
         hops = 0
@@ -385,7 +401,13 @@ class Dispatcher:
         return answered(step, answer, milliseconds_since(began), message, stops)
 
     def notify(
-        self, event: str, payload: Any, *, hops: int = 0, publisher: PluginRuntime | None = None
+        self,
+        event: str,
+        payload: Any,
+        *,
+        hops: int = 0,
+        publisher: PluginRuntime | None = None,
+        trace: str | None = None,
     ) -> int:
         """Send an event to all plugins that want it and to subscribers, without waiting.
 
@@ -397,6 +419,7 @@ class Dispatcher:
             payload: Any JSON value.
             hops: How many plugins the event came through.
             publisher: The plugin that published it, which does not get it itself.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Returns:
             The number of plugins that the event was sent to or queued for.
@@ -409,21 +432,33 @@ class Dispatcher:
                 not wait.
         """
         route = self._registry.routes.route(event)
-        return self._notify(route, event, payload, hops, publisher)
+        return self._notify(route, event, payload, hops, publisher, trace)
 
     def publish(
-        self, event: str, payload: Any, *, hops: int, publisher: PluginRuntime
+        self,
+        event: str,
+        payload: Any,
+        *,
+        hops: int,
+        publisher: PluginRuntime,
+        trace: str | None = None,
     ) -> int | Coroutine[Any, Any, int]:
         """Do what `notify` does, and what `notify_when_room` does if ``overflow`` is ``block``."""
         route = self._registry.routes.route(event)
         if route.policy.overflow == "block":
-            return self._notify_when_room(route, event, payload, None, hops, publisher)
-        return self._notify(route, event, payload, hops, publisher)
+            return self._notify_when_room(route, event, payload, None, hops, publisher, trace)
+        return self._notify(route, event, payload, hops, publisher, trace)
 
     def _notify(
-        self, route: Route, event: str, payload: Any, hops: int, publisher: PluginRuntime | None
+        self,
+        route: Route,
+        event: str,
+        payload: Any,
+        hops: int,
+        publisher: PluginRuntime | None,
+        trace: str | None,
     ) -> int:
-        message = self._message_to_tell(route, event, payload)
+        message = self._message_to_tell(route, event, payload, trace)
         if self.serving:
             hops = max(hops, inherited(inf)[0])
         sent, full = _tell_all(route, message, payload, route.policy.overflow, hops, publisher)
@@ -439,6 +474,7 @@ class Dispatcher:
         timeout: float | None = None,
         hops: int = 0,
         publisher: PluginRuntime | None = None,
+        trace: str | None = None,
     ) -> int:
         """Send an event as `notify` does, and wait where a queue is full, whatever ``overflow``.
 
@@ -449,6 +485,7 @@ class Dispatcher:
                 full does not get the event, which is counted.
             hops: How many plugins the event came through.
             publisher: The plugin that published it, which does not get it itself.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Returns:
             The number of plugins that the event was sent to or queued for.
@@ -458,7 +495,7 @@ class Dispatcher:
             PluginUnavailableError: See `notify`.
         """
         route = self._registry.routes.route(event)
-        return await self._notify_when_room(route, event, payload, timeout, hops, publisher)
+        return await self._notify_when_room(route, event, payload, timeout, hops, publisher, trace)
 
     async def _notify_when_room(
         self,
@@ -468,8 +505,9 @@ class Dispatcher:
         timeout: float | None,
         hops: int,
         publisher: PluginRuntime | None,
+        trace: str | None,
     ) -> int:
-        message = self._message_to_tell(route, event, payload)
+        message = self._message_to_tell(route, event, payload, trace)
         timeout = route.policy.timeout if timeout is None else checked(timeout)
         if self.serving:
             passed, until = inherited(monotonic() + timeout)
@@ -481,14 +519,16 @@ class Dispatcher:
 
     # Building blocks.
 
-    def _message_to_tell(self, route: Route, event: str, payload: Any) -> Event:
+    def _message_to_tell(self, route: Route, event: str, payload: Any, trace: str | None) -> Event:
         """Encode a notification, unless the event may not be one."""
         if route.policy.requires:
             raise NotAskedError(
                 canonical_name(route.policy.requires[0]),
                 f"{event} requires its answer, for which a notification does not wait; use emit",
             )
-        return encode_event(event, payload, self._max_frame_bytes)
+        if self.serving:
+            trace = inherited_trace(trace)
+        return encode_event(event, payload, self._max_frame_bytes, trace)
 
     async def _tell_observer(self, step: Step, message: Event, until: float, hops: int) -> None:
         """Notify an observer of a chain; where ``overflow`` is ``block``, wait while it is full."""

@@ -80,12 +80,14 @@ class HostCall(msgspec.Struct, frozen=True, kw_only=True):
         call: The name of the call, such as ``message.send``.
         params: Its parameters.
         hops: How many plugins the chain of calls has come through, including this one.
+        trace: The W3C ``traceparent`` that the plugin sent with it, or ``None``.
     """
 
     plugin: str
     call: str
     params: dict[str, Any]
     hops: int
+    trace: str | None = None
 
 
 HostFunction = Callable[[HostCall], Awaitable[Any] | Any]
@@ -335,10 +337,16 @@ class HostCalls:
             raise HostCallError(
                 "loop", f"{call.call} came through {hops - 1} plugins; the limit is {MAX_HOPS}"
             )
-        origin.hops = hops
+        origin.hops, origin.trace = hops, call.trace
         if call.deadline_ms is not None:
             origin.until = monotonic() + call.deadline_ms / 1000
-        asked = HostCall(plugin=queue.plugin.name, call=call.call, params=call.params, hops=hops)
+        asked = HostCall(
+            plugin=queue.plugin.name,
+            call=call.call,
+            params=call.params,
+            hops=hops,
+            trace=call.trace,
+        )
         own = self._own.get(call.call)
         if own is None:
             return self._functions[call.call](asked)

@@ -3,8 +3,8 @@
 # A bot answers an event by calling the application's `message.send`, which emits the bot's own
 # message as another event. That event has come through the bot: it counts as one more hop, so that
 # a circle of plugins ends, and the SDK handles it at once instead of after the event that waits for
-# it. It must also not outlive the call. The application does not pass either on, so a context
-# variable does.
+# it. It must also not outlive the call, and it belongs to the same trace. The application does not
+# pass any of these on, so a context variable does.
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ class Origin:
     Attributes:
         hops: How many plugins it has come through.
         until: When its caller stops waiting, in seconds of ``time.monotonic()``.
+        trace: Its W3C ``traceparent``; ``None`` if it has none.
     """
 
-    __slots__ = ("_counter", "_is_over", "hops", "until")
+    __slots__ = ("_counter", "_is_over", "hops", "trace", "until")
 
     def __init__(self, counter: Serving) -> None:
         self.hops = 0
         self.until = inf
+        self.trace: str | None = None
         self._counter = counter
         self._is_over = False
         counter.serving += 1

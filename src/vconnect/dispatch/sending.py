@@ -73,7 +73,13 @@ class Sender:
         return self._dispatcher.broadcast(event, payload, timeout=timeout, trace=trace)
 
     def request(
-        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+        self,
+        plugin: str,
+        event: str,
+        payload: Any,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Send an event to one plugin, whatever its capabilities, and return its answer's data.
 
@@ -84,6 +90,7 @@ class Sender:
             event: The event's name.
             payload: Anything that JSON can represent.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+            trace: A W3C ``traceparent``, passed on to a native plugin.
 
         Returns:
             The data of the answer; ``None`` if it has none.
@@ -98,10 +105,16 @@ class Sender:
             PluginOverloadedError: Too many events are already waiting for the plugin.
         """
         self._check_open()
-        return self._dispatcher.request(plugin, event, payload, timeout)
+        return self._dispatcher.request(plugin, event, payload, timeout, trace=trace)
 
     def request_result(
-        self, plugin: str, event: str, payload: Any, *, timeout: float | None = None
+        self,
+        plugin: str,
+        event: str,
+        payload: Any,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
     ) -> Coroutine[Any, Any, PluginResult]:
         """Send an event to one plugin as `request` does, and return its whole result.
 
@@ -110,6 +123,7 @@ class Sender:
             event: The event's name.
             payload: Anything that JSON can represent.
             timeout: Seconds; by default the event's, or the plugin's if that is shorter.
+            trace: A W3C ``traceparent``, passed on to a native plugin.
 
         Returns:
             The result, with its duration, and whether a default answer replaced a failure.
@@ -120,14 +134,15 @@ class Sender:
             PluginError: See `request`.
         """
         self._check_open()
-        return self._dispatcher.request_result(plugin, event, payload, timeout=timeout)
+        return self._dispatcher.request_result(plugin, event, payload, timeout=timeout, trace=trace)
 
-    def notify(self, event: str, payload: Any) -> int:
+    def notify(self, event: str, payload: Any, *, trace: str | None = None) -> int:
         """Send an event to all plugins that want it or subscribed to it, without waiting.
 
         Args:
             event: The event's name.
             payload: Anything that JSON can represent.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Returns:
             The number of plugins that it was sent to or queued for.
@@ -138,10 +153,10 @@ class Sender:
             PluginOverloadedError: The event's ``overflow`` is ``block`` and a queue is full.
         """
         self._check_open()
-        return self._dispatcher.notify(event, payload)
+        return self._dispatcher.notify(event, payload, trace=trace)
 
     def notify_when_room(
-        self, event: str, payload: Any, *, timeout: float | None = None
+        self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Coroutine[Any, Any, int]:
         """Send an event as `notify` does, but wait while a queue is full.
 
@@ -149,6 +164,7 @@ class Sender:
             event: The event's name.
             payload: Anything that JSON can represent.
             timeout: Seconds for each plugin; by default the event's ``timeout``.
+            trace: A W3C ``traceparent``, passed on to native plugins.
 
         Returns:
             The number of plugins that it was sent to or queued for.
@@ -158,7 +174,7 @@ class Sender:
             PayloadError: The payload is not JSON, or too large.
         """
         self._check_open()
-        return self._dispatcher.notify_when_room(event, payload, timeout=timeout)
+        return self._dispatcher.notify_when_room(event, payload, timeout=timeout, trace=trace)
 
     # Opening and closing.
 

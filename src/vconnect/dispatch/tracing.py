@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from vconnect.plugins.latency import outcome_of
 from vconnect.seeing.trace import Hop, Traces
 from vconnect.wire._latency import Row
 
+from .accounts import Account
+from .delivery import inherited_trace
 from .dispatcher import Dispatcher
 from .results import Outcome, PluginResult
 from .spans import Spans
@@ -25,7 +27,10 @@ from .spans import Spans
 _PER_SLOT = 20
 SLOT_S = 0.1
 
-_COVERED = ("emit", "broadcast", "request", "request_result", "notify")
+_COVERED = (
+    *("emit", "broadcast", "request", "request_result"),
+    *("notify", "notify_when_room", "publish"),
+)
 
 # Codes of errors of events that were not sent, or not answered.
 _OUTCOMES = {
@@ -137,18 +142,27 @@ class Tracing:
         payload: Any,
         options: dict[str, Any],
     ) -> Outcome:
-        with self._noted(mode, event, payload, options.get("trace")) as noted:
-            if noted.traceparent is not None:
-                options["trace"] = noted.traceparent
+        with self._noted(mode, event, payload, options) as noted:
             outcome = await original(self._dispatcher, event, payload, **options)
             noted.outcome = _became(outcome)
             noted.hops = tuple(_hop(result) for result in outcome.results)
             return outcome
 
-    async def _request(self, plugin: str, event: str, payload: Any, *args: Any, **more: Any) -> Any:
-        with self._noted("request", event, payload) as noted:
+    async def _request(
+        self,
+        plugin: str,
+        event: str,
+        payload: Any,
+        timeout: float | None = None,
+        hops: int = 0,
+        account: Account | None = None,
+        **options: Any,
+    ) -> Any:
+        given = timeout, hops, account
+        with self._noted("request", event, payload, options) as noted:
             began = time.monotonic()
-            data = await Dispatcher.request(self._dispatcher, plugin, event, payload, *args, **more)
+            original = Dispatcher.request
+            data = await original(self._dispatcher, plugin, event, payload, *given, **options)
             took = time.monotonic() - began
             name = canonical_name(plugin)
             noted.hops = (Hop(plugin=name, outcome="ok", reason="", duration_s=took),)
@@ -157,26 +171,36 @@ class Tracing:
     async def _request_result(
         self, plugin: str, event: str, payload: Any, **options: Any
     ) -> PluginResult:
-        with self._noted("request", event, payload) as noted:
+        with self._noted("request", event, payload, options) as noted:
             original = Dispatcher.request_result
             result = await original(self._dispatcher, plugin, event, payload, **options)
             noted.hops = (_hop(result),)
             return result
 
     def _notify(self, event: str, payload: Any, **options: Any) -> int:
-        with self._noted("notify", event, payload):
+        with self._noted("notify", event, payload, options):
             return Dispatcher.notify(self._dispatcher, event, payload, **options)
+
+    async def _notify_when_room(self, event: str, payload: Any, **options: Any) -> int:
+        with self._noted("notify", event, payload, options):
+            return await Dispatcher.notify_when_room(self._dispatcher, event, payload, **options)
+
+    def _publish(self, event: str, payload: Any, **options: Any) -> int | Coroutine[Any, Any, int]:
+        # Where it has to wait for room, its trace tells how long it took to be queued elsewhere.
+        with self._noted("notify", event, payload, options):
+            return Dispatcher.publish(self._dispatcher, event, payload, **options)
 
     @contextmanager
     def _noted(
-        self, mode: str, event: str, payload: Any, traceparent: str | None = None
+        self, mode: str, event: str, payload: Any, options: dict[str, Any]
     ) -> Iterator[_Noted]:
-        """Record an event that is sent inside the block."""
-        noted = _Noted(traceparent)
+        """Record an event that is sent inside the block, with a trace among its options."""
+        noted = _Noted()
         span = None
         if self.spans is not None:
             verb = "emit" if mode == "chain" else mode
-            span, noted.traceparent = self.spans.begin(verb, event, traceparent)
+            caller = inherited_trace(options.get("trace"))
+            span, options["trace"] = self.spans.begin(verb, event, caller)
         came, began = time.time(), time.monotonic()
         try:
             yield noted
@@ -201,8 +225,7 @@ class Tracing:
 class _Noted:
     """What is known of an event while it is being sent."""
 
-    def __init__(self, traceparent: str | None) -> None:
-        self.traceparent = traceparent
+    def __init__(self) -> None:
         self.outcome = "passed"
         self.hops: tuple[Hop, ...] = ()
 

@@ -37,6 +37,8 @@ class Context:
     Attributes:
         event: The event's name, such as ``message.incoming``.
         payload: The event's payload: any JSON value, usually an object.
+        trace: The W3C ``traceparent`` that the event came with; ``None`` without one. What the
+            handler calls carries it on.
     """
 
     __slots__ = (
@@ -49,13 +51,20 @@ class Context:
         "_stops",
         "event",
         "payload",
+        "trace",
     )
 
     def __init__(
-        self, plugin: Owner, event: str, payload: Any, deadline_ms: float | None = None
+        self,
+        plugin: Owner,
+        event: str,
+        payload: Any,
+        deadline_ms: float | None = None,
+        trace: str | None = None,
     ) -> None:
         self.event = event
         self.payload = payload
+        self.trace = trace
         self._plugin = plugin
         # The host sends a duration, since the two processes need not share a clock.
         self._deadline = None if deadline_ms is None else monotonic() + deadline_ms / 1000

@@ -17,6 +17,8 @@ _DEFAULT_TIMEOUT_S = 30.0
 #: How many plugins the current event has come through. A handler's calls send it along, so that the
 #: host can end a chain that runs in circles. A context variable, which a handler's tasks inherit.
 hops: ContextVar[int] = ContextVar("vconnect_hops", default=0)
+#: The ``traceparent`` of the event that is being handled.
+trace: ContextVar[str | None] = ContextVar("vconnect_trace", default=None)
 
 
 class Host:
@@ -181,4 +183,6 @@ def _call(name: str, params: dict[str, Any] | None) -> dict[str, Any]:
     message: dict[str, Any] = {"call": name, "params": params or {}}
     if depth := hops.get():
         message["hops"] = depth
+    if (traceparent := trace.get()) is not None:
+        message["trace"] = traceparent
     return message

@@ -29,7 +29,7 @@ from .answering import (
 )
 from .context import Context
 from .handlers import Handler, HandlerTable, settle
-from .host_client import hops
+from .host_client import hops, trace
 from .plugin import Plugin, convert_config
 
 MAX_TOLD_WAITING = 16 * MAX_WAITING
@@ -152,7 +152,9 @@ class NativePipeline:
             self._plugin.log.debug("event %s", event)
         found = None if protocol.is_reserved(event) else self._table.find(event)
         handler, waits = found or (refuse, False)
-        context = Context(self._plugin, event, message.get("payload"), deadline_ms)
+        sent = message.get("trace")
+        traced = sent if type(sent) is str else None
+        context = Context(self._plugin, event, message.get("payload"), deadline_ms, traced)
         # With `depth`, the handler needs a task, in whose context its hops are set.
         if waits or depth or self._waiting or not self._is_open or self._is_full():
             self._line_up(_Event(number, context, handler, depth))
@@ -175,6 +177,16 @@ class NativePipeline:
         return len(self._running) >= self._plugin.concurrency
 
     def _answer_now(self, number: int | None, context: Context, handler: Handler) -> None:
+        if context.trace is None:
+            self._answer_here(number, context, handler)
+            return
+        before = trace.set(context.trace)
+        try:
+            self._answer_here(number, context, handler)
+        finally:
+            trace.reset(before)
+
+    def _answer_here(self, number: int | None, context: Context, handler: Handler) -> None:
         pending = call_handler(context, handler)
         if pending is not None:
             event = _Event(number, context, handler, 0)
@@ -213,6 +225,7 @@ class NativePipeline:
     async def _run(self, event: _Event) -> None:
         # Set in the task's own context, so it ends with the task.
         hops.set(event.hops)
+        trace.set(event.context.trace)
         await handle(event.context, event.handler, event.pending)
         if event.number is not None:
             answer = encode_answer(event.context, event.number, self._max_answer_bytes)

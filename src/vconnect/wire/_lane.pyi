@@ -64,6 +64,7 @@ class LaneCore(AnsweredStream):
         timeout: float,
         hops: int = ...,
         account: Account | None = ...,
+        trace: str | None = ...,
     ) -> Future[Any]: ...
     def deliver(
         self,

@@ -174,7 +174,7 @@ cdef class LaneCore(AnsweredStream):
         return future
 
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
-                account=None):
+                account=None, str trace=None):
         """Send an event and return a future for its answer's data.
 
         This is `call` for answers of which only the data is of interest, in one step.
@@ -185,6 +185,7 @@ cdef class LaneCore(AnsweredStream):
             timeout: When to give up, in seconds from now.
             hops: How many plugins the event came through.
             account: Has ``pay(seconds)``, and is charged for a large answer.
+            trace: A W3C ``traceparent`` for a native plugin, or ``None``.
 
         Returns:
             A future of the data. It fails like that of `call`, or with `PluginReplyError`.
@@ -197,7 +198,7 @@ cdef class LaneCore(AnsweredStream):
         cdef Terms terms
         future = self.new_future()
         if type(self.table) is ByNumber:
-            message = Event(name, payload, self.max_frame_bytes)
+            message = Event(name, payload, self.max_frame_bytes, trace)
         else:
             message = event_frame(name, payload, self.max_frame_bytes)
         terms.began = monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -49,6 +49,10 @@ READY = "plugin.ready"
 # Without a limit, plugins that call each other in a circle would do so forever.
 MAX_HOPS = 8
 """The maximum length of a chain of calls host → plugin → host → plugin …, in plugins."""
+
+# A version-00 `traceparent` has 55 characters; later versions may have more.
+MAX_TRACE = 256
+"""The characters of a plugin's `traceparent`."""
 
 ERROR_CODES = frozenset(
     """
@@ -152,6 +156,7 @@ class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
         params: Its parameters.
         hops: How many plugins the chain of calls has passed through, as the plugin reports it.
         deadline_ms: How long the plugin waits for the reply, or ``None``.
+        trace: A W3C ``traceparent``, or ``None``.
     """
 
     call: str
@@ -159,6 +164,7 @@ class PluginCall(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     hops: int = 0
     deadline_ms: float | None = None
+    trace: Annotated[str, msgspec.Meta(max_length=MAX_TRACE)] | None = None
 
 
 def parse_handshake(message: Any, versions: Sequence[int] = NATIVE_VERSIONS) -> Handshake:
