@@ -35,6 +35,7 @@ from vconnect.errors import (
 from vconnect.names import PATTERN_RULE, are_patterns
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.wire._inflight import number_in
+from vconnect.wire._latency import OTHER
 from vconnect.wire.messages import (
     EVENT_NAMES,
     MAX_HOPS,
@@ -64,6 +65,8 @@ _TURNS_S = 0.0001
 _SLOW_S = 0.1
 # Calls that no plugin needs to make often, and that are charged.
 _CHARGED = frozenset({"event.subscribe", "event.unsubscribe"})
+# What becomes of a call that the host does not begin, or whose parameters it cannot use.
+_REFUSALS = frozenset({"bad_request", "loop", "overloaded", "permission_denied", "unknown_call"})
 # Fields of a log record. More could not be told from one another by a reader.
 _MAX_FIELDS = 64
 # Bytes of a field that is not a string.
@@ -197,11 +200,8 @@ class HostCalls:
                     "overloaded", f"{self.max_calls} calls of {plugin.name} are already waiting"
                 )
             session.charge_call(len(payload))
-        except HostCallError as error:
-            _refuse(session, number_in(payload), error)
-            return False
-        except PluginOverloadedError as error:
-            _refuse(session, number_in(payload), HostCallError(error.code, error.message))
+        except (HostCallError, PluginOverloadedError) as error:
+            self._refuse(queue, _Asked(number_in(payload), ""), _as_call_error("", error))
             return False
         queue.waiting.append(payload)
         self._enqueue(queue)
@@ -271,7 +271,7 @@ class HostCalls:
         try:
             call = parse_call(message)
         except HostCallError as error:
-            _refuse(queue.session, message.get("id"), error)
+            self._refuse(queue, _Asked(message.get("id"), ""), error)
             queue.session.release_call(size)
             queue.session.charge_work(monotonic() - began)
             return
@@ -289,13 +289,13 @@ class HostCalls:
                 pending = self._serve(queue, call, origin)
             # The application's code; reported to the plugin.
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-                _refuse(queue.session, asked.number, _as_call_error(asked.name, error))
+                self._refuse(queue, asked, _as_call_error(asked.name, error))
                 _end(queue, origin, size)
                 return
             # Most calls, such as log lines, wait for nothing, and a task would cost more than they
             # do.
             if not inspect.isawaitable(pending):
-                _answer(queue.session, asked, pending)
+                self._answer(queue, asked, pending)
                 _end(queue, origin, size)
                 return
             # Here, because a task keeps the context in which it was created.
@@ -306,13 +306,15 @@ class HostCalls:
 
     async def _finish(self, queue: _CallQueue, asked: _Asked, pending: Awaitable[Any]) -> None:
         try:
-            _answer(queue.session, asked, await pending)
+            self._answer(queue, asked, await pending)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # this task itself is cancelled: the plugin is gone
+                # This task itself is cancelled: the plugin is gone.
+                queue.plugin.host_calls[asked.name, "cancelled"] += 1
+                raise
             # Otherwise only something that the function awaited was cancelled.
-            _refuse(queue.session, asked.number, _as_call_error(asked.name, error))
+            self._refuse(queue, asked, _as_call_error(asked.name, error))
 
     def _ended(
         self,
@@ -357,6 +359,18 @@ class HostCalls:
             return own(queue, asked)
         finally:
             queue.session.charge_work(thread_time() - began)
+
+    def _answer(self, queue: _CallQueue, asked: _Asked, data: Any) -> None:
+        queue.plugin.host_calls[asked.name, "ok"] += 1
+        _answer(queue.session, asked, data)
+
+    def _refuse(self, queue: _CallQueue, asked: _Asked, error: HostCallError) -> None:
+        """Reply with an error, if the call has a number to reply to, and count it."""
+        # A name that no call has is a plugin's own text, of which there is no end.
+        is_known = asked.name in self._own or asked.name in self._functions
+        became = "refused" if error.code in _REFUSALS else "error"
+        queue.plugin.host_calls[asked.name if is_known else OTHER, became] += 1
+        _refuse(queue.session, asked.number, error)
 
     def _check_permission(
         self, plugin: PluginRuntime, permissions: tuple[str, ...], name: str

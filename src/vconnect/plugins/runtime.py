@@ -43,6 +43,9 @@ _log = logging.getLogger(__name__)
 # Capabilities that are labels of their own, of one plugin.
 _MAX_LABELS = 32
 
+HOST_CALL_OUTCOMES = ("ok", "refused", "error", "cancelled")
+"""What becomes of a plugin's call: answered, not begun, failed, or given up with its connection."""
+
 
 # A dataclass with slots, because the hot path adds to these counters for every event. The
 # interpreter specializes that to one step, which it does not do for a msgspec struct.
@@ -198,6 +201,8 @@ class PluginRuntime:
         self.last_stderr: tuple[str, ...] = ()
 
         self.counters = Counters()
+        #: Its calls to the host, by name and one of `HOST_CALL_OUTCOMES`.
+        self.host_calls: Counter[tuple[str, str]] = Counter()
         self.breaker = Breaker(policy.breaker_failures, policy.breaker_cooldown, self.say)
         self.missed = MissedDeadlines(self.say, policy.timeout)
         self.restarts = Restarts(policy.restart)

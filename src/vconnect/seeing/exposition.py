@@ -24,7 +24,7 @@ from vconnect.plugins.latency import OUTCOME_NAMES
 from vconnect.plugins.passed_over import Effect, PassedOverRow, Reason
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.routes import RouteTable
-from vconnect.plugins.runtime import PluginRuntime
+from vconnect.plugins.runtime import HOST_CALL_OUTCOMES, PluginRuntime
 from vconnect.plugins.status import PluginStatus
 from vconnect.version import host_version
 from vconnect.wire._latency import EDGES_US, MAX_ROWS, OTHER, Row
@@ -86,6 +86,7 @@ _PLUGIN_FAMILIES = {
         Family("vconnect_plugin_resident_memory_bytes", "gauge", "Resident memory of its tree."),
         Family("vconnect_plugin_processes", "gauge", "Processes of its tree."),
         Family("vconnect_plugin_open_fds", "gauge", "Open descriptors of its tree."),
+        Family("vconnect_host_calls_total", "counter", "What became of its calls to the host."),
         Family("vconnect_log_lines_total", "counter", "Lines of its output that were kept."),
         Family("vconnect_log_suppressed_total", "counter", "Lines of its output that were not."),
     )
@@ -101,6 +102,8 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "vconnect_log_lines_total": tuple(f',level="{one}"' for one in get_args(LogLevel)),
 }
 _PASSED = _PASSED_OVER + "{%s} %d\n"
+_CALLS = "vconnect_host_calls_total"
+_CALL = _CALLS + '{%s,call="%s",outcome="%s"} %d\n'
 
 
 class Exposition:
@@ -260,8 +263,11 @@ def _head(family: Family, *, is_open: bool) -> bytes:
 
 
 def _quoted(name: str, value: str) -> str:
-    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return f'{name}="{escaped}"'
+    return f'{name}="{_escaped(value)}"'
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _label(plugin: PluginRuntime) -> str:
@@ -311,6 +317,7 @@ class _Form:
         for name, values in _values(plugin):
             lines[name].append(self._fixed[name] % values)
         lines["vconnect_plugin_info"].append(self._info(plugin))
+        lines[_CALLS] += _calls(self._label, plugin)
         outcomes = lines["vconnect_events_total"]
         outcomes += [self._form_of(row) % row.counts() for row in plugin.rows.all()]
         lines[_PASSED_OVER] += [
@@ -390,6 +397,20 @@ def _values(plugin: PluginRuntime) -> Iterator[tuple[str, tuple[object, ...]]]:
             yield "vconnect_plugin_open_fds", (usage.open_files,)
     yield "vconnect_log_lines_total", tuple(plugin.log.kept.values())
     yield "vconnect_log_suppressed_total", (plugin.log.suppressed,)
+
+
+def _calls(label: str, plugin: PluginRuntime) -> list[str]:
+    """Return the lines of a plugin's calls: of those that it may make, and of those it made."""
+    made = plugin.host_calls
+    if not made and not plugin.permissions:
+        return []
+    names = {call for call, _ in made}
+    names.update(call for call in plugin.permissions if "*" not in call)
+    return [
+        _CALL % (label, _escaped(call), became, made[call, became])
+        for call in sorted(names)
+        for became in HOST_CALL_OUTCOMES
+    ]
 
 
 def _dropped(plugin: PluginRuntime) -> tuple[int, int, int]:

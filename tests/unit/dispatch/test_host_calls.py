@@ -231,6 +231,33 @@ async def test_an_unknown_call_is_unknown_whoever_asks(host):
     assert len(words) < 200
 
 
+async def test_what_becomes_of_calls_is_counted_under_names_that_there_are(host):
+    host.calls.register("good", lambda _: 1)
+    host.calls.register("bad", lambda _: 1 / 0)
+    caller = await host.add("a", "good", "bad", "made.up")
+    for call in ("good", "good", "bad", "made.up", "event.publish"):
+        await caller.call(call)
+    assert caller.plugin.host_calls == {
+        ("good", "ok"): 2,
+        ("bad", "error"): 1,
+        ("_other", "refused"): 1,
+        ("event.publish", "refused"): 1,
+    }
+
+
+async def test_what_its_plugin_leaves_behind_is_cancelled(host):
+    async def wait(_: HostCall) -> None:
+        await asyncio.Event().wait()
+
+    host.calls.register("wait", wait)
+    caller = await host.add("a", "wait")
+    caller.asks("wait")
+    await turns()
+    host.calls.forget(caller.session)
+    await turns()
+    assert caller.plugin.host_calls == {("wait", "cancelled"): 1}
+
+
 async def test_who_may_subscribe_may_unsubscribe(host):
     caller = await host.add("a", "event.subscribe")
     assert await caller.call("event.subscribe", {"events": ["e"]}) is None

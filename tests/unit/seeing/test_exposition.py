@@ -11,9 +11,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as families
 from tests.support.paper import moved, plugin, unopened
 
+from vconnect.packages.manifest import Manifest
 from vconnect.plugins.latency import OUTCOME_NAMES, Outcome
 from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.plugins.registry import Registry
+from vconnect.plugins.runtime import HOST_CALL_OUTCOMES
 from vconnect.plugins.status import PluginStatus
 from vconnect.seeing.exposition import RESTART_REASONS, Exposition
 from vconnect.seeing.overview import Overview
@@ -138,6 +140,21 @@ async def test_what_is_counted_is_told() -> None:
     route = {"route": "/api/plugins/{name}/status", "code": "200"}
     assert samples[key("vconnect_admin_requests_total", **route)] == 1
     assert samples[key("vconnect_stream_dropped_total", topic="logs")] == 5
+
+
+async def test_calls_of_a_plugin_are_told_and_begin_at_zero() -> None:
+    one = running("a", "e")
+    one.manifest = Manifest(name="a", permissions=("message.send", "user.*"))
+    one.host_calls["user.find", "refused"] += 2
+    samples = await Made(one).samples()
+    calls = {
+        (dict(labels)["call"], dict(labels)["outcome"]): value
+        for (name, labels), value in samples.items()
+        if name == "vconnect_host_calls_total"
+    }
+    told = {("message.send", became): 0 for became in HOST_CALL_OUTCOMES}
+    told |= {("user.find", became): 0 for became in HOST_CALL_OUTCOMES}
+    assert calls == told | {("user.find", "refused"): 2}
 
 
 async def test_labels_are_escaped() -> None:
