@@ -29,6 +29,8 @@ CRASHES = "serve(lambda event: os.abort() if event['payload'] == 'bad' else {'st
 UNASKED = "serve(capabilities=['mesage.incoming'])"
 DISABLED = "serve_native(disable='no GPU')"
 HOG = "held = bytearray(b'x') * (80 << 20)\nserve()"
+HANGS = "serve_native(lambda event: time.sleep(60))"
+UNREADY = "serve_native(ready=False)"
 LAZY = "serve(lambda event: time.sleep(0.2) or {'status': 'ok'}, capabilities=['e'])"
 
 
@@ -52,6 +54,11 @@ async def poison(manager: PluginRuntimeManager) -> None:
 async def flood(manager: PluginRuntimeManager) -> None:
     for _ in range(200):
         manager.notify("e", {"x": 1})
+
+
+async def hang(manager: PluginRuntimeManager) -> None:
+    with suppress(PluginError):
+        await manager.request("a", "e", 1, timeout=0.1)
 
 
 async def message(manager: PluginRuntimeManager) -> None:
@@ -213,6 +220,24 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         "queue_full",
         r"runs, but its queue is full: \d+ waiting, \d+ notifications dropped in the last minute",
     ),
+    "a loop that is blocked": (
+        plugin(HANGS),
+        hang,
+        "hung",
+        r"hung and was replaced once: .*pings.* Next: move what blocks into a thread",
+    ),
+    "it is never ready": (
+        plugin(UNREADY),
+        nothing,
+        "not_ready",
+        r"connected, but not ready within 1 s. Next: see what it waits for: vconnect logs a",
+    ),
+    "it ends by itself": (
+        plugin("sys.exit(0)"),
+        nothing,
+        "exits",
+        r"exits with code 0 before it connected: it printed nothing. Next: it must connect to",
+    ),
     "all is well": (
         plugin("serve(capabilities=['e'])"),
         many,
@@ -231,6 +256,8 @@ async def test_each_fault_has_its_own_line(lab: Lab, fault: str) -> None:
         "max_notified": 20,
         "window": 1,
         "breaker_failures": 5,
+        "start_timeout": 1.0,
+        "heartbeat": 0.2,
         "restart": "on-failure",
         "restart_delay": 0.05,
         "restart_max_delay": 0.1,

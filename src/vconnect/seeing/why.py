@@ -301,7 +301,7 @@ def _exits(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         return None
     last = ends[-1]
     times = f", {len(ends)} times in {duration(_span(ends))}" if len(ends) > 1 else ""
-    after = f" after {duration(last.ran_for_s)}" if last.ran_for_s else ""
+    after = f" after {duration(last.ran_for_s)}" if last.ran_for_s else " before it connected"
     said = last_words(list(last.last_stderr))
     # Python puts the kind of an error first; the operator looks for what is missing.
     words = re.sub(r"^\w*(?:Error|Exception): ", "", said) if said else "it printed nothing"
@@ -309,6 +309,8 @@ def _exits(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     step = f"vconnect logs {plugin.name}"
     if "No module named" in said or "Cannot find module" in said:
         step = "add it to its dependencies"
+    elif not said and not last.ran_for_s:
+        step = "it must connect to the --socket that it gets, and stay; see wire.md"
     return _Finding("exits", cause, step, ends[0].at, {"times": len(ends)})
 
 

@@ -185,7 +185,8 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "exits in silence": (
         {**ERROR, "substate": Substate.EXITED, "crashes": (crash(**(EXIT | {"ran_for_s": 0.0})),)},
         "exits",
-        "exits with code 1: it printed nothing. Next: vconnect logs a",
+        "exits with code 1 before it connected: it printed nothing. Next: it must connect to the "
+        "--socket that it gets, and stay; see wire.md",
     ),
     "other": (
         {**ERROR, "reason": "its disk is gone; try: mount it"},
