@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vconnect.plugins.runtime import PluginRuntime as PluginRuntime
     from vconnect.plugins.status import PluginStatus as PluginStatus
     from vconnect.plugins.status import Substate as Substate
+    from vconnect.seeing.collector import VConnectCollector as VConnectCollector
     from vconnect.seeing.summary import PluginSummary as PluginSummary
     from vconnect.settings.load import load_settings as load_settings
     from vconnect.settings.model import Settings as Settings
@@ -71,6 +72,7 @@ _HOMES = {
     "PluginRuntimeManager": "host.manager",
     "PluginRuntime": "plugins.runtime",
     "PluginSummary": "seeing.summary",
+    "VConnectCollector": "seeing.collector",
     "Context": "sdk",
     "Plugin": "sdk",
     "PluginClient": "sdk",

@@ -10,6 +10,7 @@
 `feed`        puts news into the ring while somebody follows
 `ring`        the newest entries of the stream
 `exposition`  metrics for Prometheus
+`collector`   the same for an application's own registry
 `encoding`    values as JSON, whatever plugins have put into them
 `words`       durations, counts and moments, for a person
 ============= ===================================================================
