@@ -35,8 +35,8 @@ class _Runtime(Protocol):
 class VConnectCollector:
     """Adds the metrics of a host to those of the application.
 
-    Register it once: ``prometheus_client.REGISTRY.register(VConnectCollector(runtime))``. It has the
-    families of ``/metrics`` of the administration interface, but for those of that interface
+    Register it once: ``prometheus_client.REGISTRY.register(VConnectCollector(runtime))``. It has
+    the families of ``/metrics`` of the administration interface, but for those of that interface
     itself. It needs the extra ``prometheus``. What ``/metrics`` writes is parsed here, which takes
     much longer; called from another thread, such as that of ``start_http_server``, only the writing
     is the event loop's.
