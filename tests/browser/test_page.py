@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page, Request, expect
 from tests.browser.conftest import Visits
 from tests.support.dashboard import (
@@ -517,3 +518,27 @@ async def test_narrow_screens_never_scroll_sideways(page: Page, stage: Stage) ->
         for width in (390, 320):
             await page.set_viewport_size({"width": width, "height": 800})
             assert not await is_wide(page), (width, view)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "widths"),
+    [("light", (1440, 900, 390)), ("dark", (1440,))],  # colors are the same at each width
+)
+async def test_nothing_keeps_people_out(
+    visit: Visits, stage: Stage, scheme: str, widths: tuple[int, ...]
+) -> None:
+    found: list[str] = []
+    async with logged_in(visit, stage, color_scheme=scheme) as page:
+        for view in _VIEWS:
+            await page.goto(stage.url + view)
+            await expect(page.locator("main h1")).to_be_visible()
+            for width in widths:
+                await page.set_viewport_size({"width": width, "height": 900})
+                looked = (await Axe().run(page)).response
+                assert len(looked["passes"]) > 10
+                found += [
+                    f"{view or '/'} at {width}: {fault['id']}: {node['html'][:200]}"
+                    for fault in looked["violations"]
+                    for node in fault["nodes"]
+                ]
+    assert not found, "\n".join(found)
