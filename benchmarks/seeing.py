@@ -21,7 +21,9 @@ from statistics import median
 import aiohttp
 import uvloop
 
+import vconnect
 from vconnect import AdminServer, PluginRuntimeManager
+from vconnect.seeing.exposition import Exposition
 
 from .supervision import Ground, ground
 
@@ -118,30 +120,55 @@ async def scraped(made: Ground) -> None:
         for event in ("a.b", "c.d", "e.f"):
             for name in names:
                 await runtime.request(name, event, {})
-        path = made.directory / "scrape.sock"
-        server = AdminServer(runtime, path)
+        await told(runtime)
+        server = AdminServer(runtime, made.directory / "scrape.sock")
         await server.start()
-        connector = aiohttp.UnixConnector(str(path))
-        took, size = [], 0
-        async with aiohttp.ClientSession(connector=connector) as session:
-            for _ in range(SCRAPES):
-                used = time.perf_counter()
-                async with session.get("http://localhost/metrics") as answer:
-                    size = len(await answer.read())
-                took.append(time.perf_counter() - used)
+        await sent(made.directory / "scrape.sock")
         await server.stop()
+
+
+async def told(runtime: PluginRuntimeManager) -> None:
+    """Write the metrics down, as each scrape does."""
+    exposition = Exposition(runtime.registry, runtime.overview, runtime.loop_name, bool)
+    took, text = [], b""
+    for _ in range(SCRAPES):
+        began = time.perf_counter()
+        text = await exposition.render()
+        took.append(time.perf_counter() - began)
     print(
-        f"/metrics of {PLUGINS} plugins   {median(took) * 1000:.1f} ms, client included "
-        f"(at most 10), {size / 1e6:.2f} MB",
+        f"/metrics of {PLUGINS} plugins   {median(took) * 1000:.1f} ms to write (at most 10), "
+        f"{len(text) / 1e6:.2f} MB",
         flush=True,
     )
 
 
-def sizes() -> None:
-    page = Path(__file__).parents[1] / "src" / "vconnect" / "admin" / "page"
-    files = [file for file in page.iterdir() if file.is_file()]
-    total = sum(file.stat().st_size for file in files)
-    print(f"the page                   {total / 1024:.1f} KiB in {len(files)} files (at most 100)")
+async def sent(path: Path) -> None:
+    """Scrape, and load the page, as clients of the same process do."""
+    connector = aiohttp.UnixConnector(str(path))
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        took = []
+        for _ in range(SCRAPES):
+            began = time.perf_counter()
+            await fetched(session, "/metrics", "identity")
+            took.append(time.perf_counter() - began)
+        print(f"the same with its client  {median(took) * 1000:.1f} ms", flush=True)
+        page = Path(vconnect.__file__).parent / "admin" / "page"
+        files = ["/", *(f"/{one.name}" for one in page.iterdir() if one.suffix != ".html")]
+        for coding in ("gzip", "identity"):
+            total = sum([await fetched(session, file, coding) for file in files])
+            print(
+                f"the page, {coding:<15} {total / 1024:.1f} KiB in {len(files)} files"
+                + (" (at most 100)" if coding == "gzip" else ""),
+                flush=True,
+            )
+
+
+async def fetched(session: aiohttp.ClientSession, path: str, coding: str) -> int:
+    """Return how many bytes of body come over the wire."""
+    headers = {"Accept-Encoding": coding}
+    async with session.get(f"http://localhost{path}", headers=headers) as answer:
+        answer.raise_for_status()
+        return len(await answer.read())
 
 
 def main() -> int:
@@ -153,7 +180,6 @@ def main() -> int:
         runner.run(looked_at(made))
     with ground() as made, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scraped(made))
-    sizes()
     return 0
 
 
