@@ -25,7 +25,7 @@ def test_why_says_what_is_wrong(host: EdgeHost) -> None:
     done = host.vconnect("why", "ecko")
     assert (done.returncode, done.stderr) == (
         4,
-        "error: ecko: no such plugin; did you mean 'echo'?\n",
+        "error: ecko: no such plugin (known: crash, echo); did you mean 'echo'?\n",
     )
 
 

@@ -65,6 +65,16 @@ class LostEvents(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int | None
 
 
+class SampledEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What is shown is a sample.
+
+    Attributes:
+        sampled: How many events plugins got in the last second.
+    """
+
+    sampled: int
+
+
 class LoginUrl(msgspec.Struct, frozen=True, kw_only=True):
     """An address of the dashboard.
 

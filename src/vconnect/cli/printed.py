@@ -42,6 +42,7 @@ from .forms import (
     LostEvents,
     LostLines,
     Refused,
+    SampledEvents,
     Signed,
     SignedFiles,
 )
@@ -165,7 +166,10 @@ FORMS = {
     "search": Form((Hits,)),
     "sign": Form((SignedFiles,)),
     "status": Form((PluginSummary, HostStatus), "Without a name it is `HostStatus`."),
-    "tail": Form((Trace, LostEvents), "Each line is a `Trace`, or `LostEvents`."),
+    "tail": Form(
+        (Trace, LostEvents, SampledEvents),
+        "Each line is a `Trace`, `LostEvents` or `SampledEvents`.",
+    ),
     "top": Form((Frame,), "Each line is a `Frame`."),
     "trusted": Form((TrustedKeys,)),
     "verify": Form(([Verified],)),

@@ -93,6 +93,7 @@ class Tracing:
 
     def _rest(self) -> None:
         """Trace no more until the next slot, but what is slow or fails."""
+        self.traces.note_sampling()
         self._cover(is_on=False)
         self._watch_slow(self.traces.slow_s)
 

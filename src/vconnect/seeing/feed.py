@@ -61,6 +61,7 @@ class Feed:
         self._cursors: dict[str, int] = {}
         # When each plugin's events were counted last, and how many there were.
         self._events: dict[str, tuple[float, int]] = {}
+        self._sent = 0
         self._end_traces: Callable[[], None] | None = None
 
     @property
@@ -139,11 +140,13 @@ class Feed:
             if ticks % _METRICS_EVERY == 0:
                 self._passed_over()
                 self._metrics()
+                self._sampling()
 
     def _remember(self) -> None:
         """Begin with the present: the snapshot has it."""
         self._seen = {plugin.name: _signature(plugin) for plugin in self._registry}
         self._passed = {plugin.name: _counts(plugin) for plugin in self._registry}
+        self._sent = sum(plugin.counters.events for plugin in self._registry)
 
     def _states(self) -> None:
         seen, self._seen = self._seen, {}
@@ -212,6 +215,13 @@ class Feed:
 
     def _trace(self, trace: Trace) -> None:
         self.ring.add("trace", "trace", encode(trace))
+
+    def _sampling(self) -> None:
+        """Say that only a sample was traced, and how many events plugins got meanwhile."""
+        sent = sum(plugin.counters.events for plugin in self._registry)
+        before, self._sent = self._sent, sent
+        if self._traces.take_sampling():
+            self.ring.add("trace", "sampled", encode({"events": max(0, sent - before)}), "sampled")
 
     def _begin_log(self, name: str) -> None:
         log = self._log_of(name)

@@ -95,6 +95,7 @@ class Traces:
         self._second = 0.0
         self._in_second = 0
         self.not_shown = 0
+        self._is_sample = False
         self._payloads_until = 0.0
         self._payloads_left = 0
 
@@ -150,6 +151,7 @@ class Traces:
         limit = _PER_SECOND // 2 if is_ordinary else _PER_SECOND
         if self._in_second >= limit:
             self.not_shown += 1
+            self.note_sampling()
             return
         self._in_second += 1
         if now < self._payloads_until and self._payloads_left > 0:
@@ -157,6 +159,15 @@ class Traces:
         self._kept.append(trace)
         for watcher in tuple(self._watchers):
             watcher(trace)
+
+    def note_sampling(self) -> None:
+        """Record that events pass of which no trace is made."""
+        self._is_sample = True
+
+    def take_sampling(self) -> bool:
+        """Return whether that was so since the last time."""
+        was, self._is_sample = self._is_sample, False
+        return was
 
     def newest(self, count: int) -> list[Trace]:
         """Return the newest traces, oldest first."""

@@ -188,3 +188,15 @@ async def test_it_is_closed_with_followers_and_twice() -> None:
 def test_each_life_has_a_name_of_its_own() -> None:
     assert len({Made().one.boot for _ in range(20)}) == 20
     assert len(Made().one.boot) == 8
+
+
+async def test_that_traces_are_a_sample_is_told_with_how_many_events_there_were() -> None:
+    async with fed() as made:
+        leave = made.one.follow(["trace"])
+        made.plugin.counters.events += 7
+        made.traces.note_sampling()
+        await until(lambda: made.entries("sampled"))
+        made.plugin.counters.events += 1
+        await asyncio.sleep(0.1)
+        assert made.entries("sampled") == [("sampled", {"events": 7})]
+        leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vconnect.admin.client import AdminClient
     from vconnect.seeing.trace import Hop, Trace
 
+_SAMPLED_EVERY_S = 10.0
 _MARKS = {"late": " late", "error": " !", "lost": " lost", "stopped": " stop", "changed": "*"}
 
 
@@ -51,8 +53,8 @@ def tail(
     """Show events as they pass, until Ctrl-C.
 
     Each line has the time, the event, how long it took, what became of it, and each plugin with its
-    milliseconds: * changed the payload, ! failed. With many events, the host leaves some out and
-    says so; those that failed come first. --json prints one value per line.
+    milliseconds: * changed the payload, ! failed. Of more than 200 events a second only a sample is
+    shown, and each one that failed or was slow; that is said. --json prints one value per line.
     """
     filters: dict[str, Any] = {
         "event": event,
@@ -62,17 +64,43 @@ def tail(
 
     async def follow(client: AdminClient) -> None:
         shown = 0
+        sampled = _Sampled(as_json=host.as_json)
         async with aclosing(client.stream(["trace"], **filters)) as events:
             async for one in events:
                 if one.kind == "trace" and (trace := _wanted(one.data, passed_over)):
                     _show(trace, one.data, as_json=host.as_json)
                     shown += 1
+                elif one.kind == "sampled":
+                    sampled.tell(one.data["events"])
                 elif one.kind in ("dropped", "lost"):
                     _tell(one.kind, one.data, as_json=host.as_json)
                 if shown == count:
                     return
 
     host.ask(follow)
+
+
+class _Sampled:
+    """Says now and then that what is shown is a sample."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._again = 0.0
+
+    def tell(self, events: int) -> None:
+        """Say it, unless it was said within the last seconds.
+
+        Args:
+            events: How many events plugins got within a second.
+        """
+        if (now := time.monotonic()) < self._again:
+            return
+        self._again = now + _SAMPLED_EVERY_S
+        if self._as_json:
+            print_json_lines([{"sampled": events}])
+            return
+        sys.stdout.flush()
+        click.echo(f"-- a sample: plugins got {events:,} events in the last second --", err=True)
 
 
 def _wanted(data: Any, passed_over: bool) -> Trace | None:
