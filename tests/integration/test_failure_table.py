@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.dispatch_kit import Plugins, having
 from tests.support.paper import report
-from tests.unit.dispatch.test_dispatcher import Plugins, having
 
 from vconnect.dispatch.results import Outcome
 from vconnect.errors import PluginError

@@ -1,7 +1,8 @@
 """Events out to plugins, and calls in from them.
 
 ============ ====================================================================
-`dispatcher` chain, fan-out, one plugin, and notifications
+`dispatcher` chain, fan-out, and one plugin
+`telling`    notifications, which nobody waits for
 `sending`    the calls of the manager, which are refused while it is not open
 `delivery`   one event to one plugin: sent or refused, and counted
 `tracing`    lets somebody watch events pass
@@ -10,7 +11,6 @@
 `protected`  fields that a plugin's replacement may not change
 `host_calls` calls from native plugins to the host
 `accounts`   what the answers of one plugin to another may cost
-`tracing`    lets somebody watch events pass
 `origin`     what a function of the application inherits from the call that it serves
 ============ ====================================================================
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
 import pytest
-from tests.support.wire_kit import Owner, connected, until
+from tests.support.dispatch_kit import Plugins, answering, having
 from tests.support.wire_kit import Peer as WirePeer
+from tests.support.wire_kit import until
 
-from vconnect.dispatch.dispatcher import Dispatcher
 from vconnect.errors import (
     PayloadError,
     PluginOverloadedError,
@@ -21,81 +21,10 @@ from vconnect.errors import (
     PluginUnavailableError,
     UnknownPluginError,
 )
-from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime
-from vconnect.seeing.summary import summarize
 from vconnect.settings.events import EventSettings
-from vconnect.settings.model import PluginOptions, Settings
-from vconnect.sockets.credentials import Peer
-from vconnect.wire._lane import Lane
-from vconnect.wire._stream import ReadBuffer
-from vconnect.wire.messages import Handshake, encode_event
-from vconnect.wire.session import LaneLimits, Session
-
-LIMITS = LaneLimits(
-    window=8,
-    max_queued=2,
-    max_notified=2,
-    max_abandoned=8,
-    stuck_after=30.0,
-    max_frame_bytes=1 << 20,
-)
-
-
-class SessionOwner:
-    """Tells the stream's owner of the session's end."""
-
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
-
-    def detached(self, session: Session, error: Exception | None) -> None:
-        self._owner.disconnected(error)
-
-    def called(self, session: Session, payload: bytes) -> bool:
-        raise AssertionError("a classic plugin calls nothing")
-
-    def held_loop(self, session: Session, seconds: float) -> None:
-        raise AssertionError("nothing takes long here")
-
-    def charged(self, session: Session, seconds: float) -> None:
-        """On a busy machine anything may take long."""
-
-    def became_ready(self, session: Session) -> None:
-        raise AssertionError("a classic plugin is ready at once")
-
-
-class Plugins:
-    """A registry of real sessions, each with its peer."""
-
-    def __init__(self, stack: AsyncExitStack, **options: Any) -> None:
-        self.settings = Settings(max_frame_bytes=1 << 20, **options)
-        self.registry = Registry(self.settings.event_policy)
-        self.dispatcher = Dispatcher(self.registry, self.settings.max_frame_bytes)
-        self._stack = stack
-
-    async def add(self, name: str, priority: int = 0) -> WirePeer:
-        owner = Owner()
-        lane = Lane(owner, ReadBuffer(), 1 << 20)
-        peer = await self._stack.enter_async_context(connected(lane, owner))
-        shaken = Handshake(plugin=name, priority=priority, capabilities=("*",))
-        runtime = PluginRuntime(name, None, policy=self.settings.plugin_policy(name))
-        runtime.session = Session(shaken, Peer(1, 1), lane, LIMITS, SessionOwner(owner))
-        runtime.session.open(b"\0\0\0\2{}")
-        await peer.read()
-        self.registry.add(runtime)
-        return peer
-
-
-@asynccontextmanager
-async def having(**options: Any) -> AsyncIterator[Plugins]:
-    async with AsyncExitStack() as stack:
-        yield Plugins(stack, **options)
-
-
-@pytest.fixture
-async def plugins() -> AsyncIterator[Plugins]:
-    async with having() as made:
-        yield made
+from vconnect.settings.model import PluginOptions
+from vconnect.wire.messages import encode_event
 
 
 def deep(levels: int) -> Any:
@@ -103,12 +32,6 @@ def deep(levels: int) -> Any:
     for _ in range(levels):
         value = [value]
     return value
-
-
-async def answering(peer: WirePeer, message: Any) -> Any:
-    asked = await peer.read()
-    await peer.answer(message)
-    return asked["payload"]
 
 
 async def test_a_chain_in_order_of_priority_with_a_replacement_and_a_stop(plugins):
@@ -186,13 +109,6 @@ async def test_requests(plugins):
     plugins.registry.get("a").session = None
     with pytest.raises(PluginUnavailableError, match="not connected"):
         await ask("a", "e", {})
-
-
-async def test_notify_counts_what_it_drops(plugins):
-    await plugins.add("a")
-    sent = [plugins.dispatcher.notify("e", n) for n in range(12)]
-    assert sent == [1] * 12  # 8 in flight, 2 in the queue, and 2 took the place of older ones
-    assert summarize(plugins.registry.get("a")).dropped == 2
 
 
 async def test_a_call_that_came_through_plugins_fails_as_any_other(plugins):
@@ -419,46 +335,3 @@ async def test_a_timeout_of_the_caller_is_the_deadline_of_a_result():
 
 
 # --- notifications ---------------------------------------------------------------------------
-
-
-async def test_waiting_for_room_counts_who_is_not_connected(plugins):
-    peer = await plugins.add("a", 2)
-    await plugins.add("b", 1)
-    runtime = plugins.registry.get("b")
-    route = plugins.registry.routes.route("e")
-    assert len(route.told) == 2
-    runtime.session = None
-    assert await plugins.dispatcher.notify_when_room("e", 1) == 1
-    assert (await peer.read())["payload"] == 1
-    assert runtime.counters.dropped == 1
-
-
-async def test_each_plugin_is_waited_for_on_its_own():
-    block = {"e": EventSettings(overflow="block")}
-    async with having(events=block) as plugins:
-        peers = [await plugins.add("a", 2), await plugins.add("b", 1)]
-        for _ in range(10):
-            plugins.dispatcher.notify("e", "full")
-        await plugins.add("c")
-        with pytest.raises(PluginOverloadedError):
-            plugins.dispatcher.notify("e", "full")
-        # Whoever has room gets it all the same.
-        assert plugins.registry.get("c").counters.events == 1
-        waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=0.5))
-        await answering(peers[1], {"status": "ok"})
-        assert await waits == 2
-        dropped = {name: plugins.registry.get(name).counters.dropped for name in "abc"}
-        assert dropped == {"a": 1, "b": 0, "c": 0}
-
-
-@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-async def test_it_waits_for_room_whatever_the_overflow(overflow):
-    async with having(events={"e": EventSettings(overflow=overflow)}) as plugins:
-        peer = await plugins.add("a")
-        for _ in range(10):
-            plugins.dispatcher.notify("e", "full")
-        waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=5))
-        await asyncio.sleep(0.01)
-        assert not waits.done()
-        await answering(peer, {"status": "ok"})
-        assert await waits == 1
