@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.support.dispatch_kit import Plugins, answering, having
 
 from vconnect.dispatch.origin import Origin
 from vconnect.errors import NotAskedError, PluginReplyError, PluginUnavailableError
@@ -16,8 +17,6 @@ from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventSettings, PluginEventOptions
 from vconnect.settings.match import Condition
 from vconnect.settings.model import PluginOptions
-
-from .test_dispatcher import Plugins, answering, having
 
 OK = {"status": "ok"}
 REQUIRES = {"e": EventSettings(requires=("wk.plugin.filter",))}
