@@ -16,7 +16,7 @@ from .completion import complete_plugin
 from .control import RunningHost, asks_host
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.seeing.trace import Hop, Trace
 
 _MARKS = {"late": " late", "error": " !", "lost": " lost", "stopped": " stop", "changed": "*"}
