@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import orjson
 
 from vconnect.version import host_version
 
+from .asked import JSON_TYPE
 from .problems import KINDS, TYPE
 from .table import Route, Table
 
@@ -136,21 +138,19 @@ def _body(route: Route) -> dict[str, Any]:
 
 def _responses(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {"description": route.summary}
-    media = route.media or "application/json"
-    good["content"] = {media: {"schema": _answer(route)}}
-    responses = {"200": good}
-    if route.path == "/api/session":
-        responses = {"204": {"description": route.summary}}
+    if route.status != HTTPStatus.NO_CONTENT:
+        good["content"] = {route.media or JSON_TYPE: {"schema": _answer(route)}}
+        good["content"] |= {media: {"schema": {"type": "string"}} for media in route.further_media}
+    responses = {str(int(route.status)): good}
     for status, codes in _problems(route).items():
-        responses[str(status)] = {
-            "description": ", ".join(codes),
-            "content": {TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-    responses["default"] = {
-        "description": "A problem",
-        "content": {TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
+        responses[str(status)] = _problem(", ".join(codes))
+    responses["default"] = _problem("A problem")
     return responses
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {TYPE: {"schema": schema}}}
 
 
 def _answer(route: Route) -> dict[str, Any]:

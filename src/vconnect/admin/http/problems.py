@@ -114,6 +114,7 @@ KINDS: dict[str, Kind] = {
     ),
     "unknown_plugin": Kind(_S.NOT_FOUND, "There is no such plugin", "see vconnect list"),
     "unknown_order": Kind(_S.NOT_FOUND, "There is no such order", "it may have been forgotten"),
+    "unknown_key": Kind(_S.NOT_FOUND, "There is no such key", "see vconnect trusted"),
     "unknown_host": Kind(_S.NOT_FOUND, "There is no such host", "see api/hosts"),
     "method": Kind(
         _S.METHOD_NOT_ALLOWED,
@@ -135,7 +136,7 @@ KINDS: dict[str, Kind] = {
     "too_large": Kind(_S.REQUEST_ENTITY_TOO_LARGE, "The body is too large", "send less"),
     "media_type": Kind(
         _S.UNSUPPORTED_MEDIA_TYPE,
-        "The content type is not JSON",
+        "The content type is not the one that is expected",
         "send Content-Type: application/json",
         "unsupported_media_type",
     ),

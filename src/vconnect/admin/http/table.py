@@ -6,6 +6,7 @@ The servers find a request's route here, and the OpenAPI document is made from t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +31,8 @@ class Route(NamedTuple):
         order: What the audit calls it; empty if it changes nothing.
         codes: The codes of its own problems.
         media: The type of its answer, if that is not JSON.
+        further_media: Other types that a client may ask for.
+        status: The status of its answer, if all is well.
         is_hidden: Whether the document leaves it out: other rows say what it answers.
     """
 
@@ -44,6 +47,8 @@ class Route(NamedTuple):
     order: str = ""
     codes: tuple[str, ...] = ()
     media: str = ""
+    further_media: tuple[str, ...] = ()
+    status: int = HTTPStatus.OK
     is_hidden: bool = False
 
 

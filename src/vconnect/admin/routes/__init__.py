@@ -5,6 +5,7 @@
 `siblings` hosts beside this one: the workers of an application
 `plugins`  plugins, and orders
 `packages` packages
+`trust`    the keys whose signatures count
 `settings` settings, and the configurations of plugins
 `events`   events and traces
 `stream`   server-sent events

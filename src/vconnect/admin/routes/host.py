@@ -113,8 +113,16 @@ class HostRoutes:
                 "Begin a session of the page",
                 body=SessionRequest,
                 codes=("bad_token", "too_many_tries"),
+                status=HTTPStatus.NO_CONTENT,
             ),
-            Route("DELETE", "/api/session", None, self.end_session, "End a session"),
+            Route(
+                "DELETE",
+                "/api/session",
+                None,
+                self.end_session,
+                "End a session",
+                status=HTTPStatus.NO_CONTENT,
+            ),
             Route(
                 "POST",
                 "/api/login-url",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from vconnect.admin.http.asked import Asked, Reply
-from vconnect.admin.http.bodies import body_of
+from vconnect.admin.http.bodies import body_of, query_of
 from vconnect.admin.http.encoding import json_reply
-from vconnect.admin.http.progress import wants_lines, with_progress
-from vconnect.admin.http.table import Route
+from vconnect.admin.http.progress import JSON_LINES, wants_lines, with_progress
+from vconnect.admin.http.table import Handler, Route
 from vconnect.admin.manager import Manager
 from vconnect.packages.progress import Report
 
@@ -61,21 +61,41 @@ class RescanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/verify`` and ``/api/outdated``: the plugins, or none for all."""
+    """The body of ``/api/verify`` and ``/api/outdated``: the plugins, or none for all."""
 
     names: list[str] = []
 
 
 class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/search``; see `Packages.search`."""
+    """The body or query of ``/api/search``; see `Packages.search`."""
 
     word: str = ""
 
 
 class InfoRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/info``; see `Packages.info`."""
+    """The body or query of ``/api/info``; see `Packages.info`."""
 
     name: str
+
+
+class RemoveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of ``DELETE /api/plugins/{name}``; see `Packages.uninstall`."""
+
+    purge: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+class OutdatedQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of ``GET /api/outdated``: the plugins, or none for all."""
+
+    name: tuple[str, ...] = ()
+
+
+_CHANGE_CODES = ("conflict", "not_verified", "signature_error", "consent_required")
+_WITH_PROGRESS = (InstallRequest, UpgradeRequest)
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class PackageRoutes:
@@ -90,40 +110,58 @@ class PackageRoutes:
 
     def rows(self) -> list[Route]:
         """Return the rows of the table."""
-        changes = ("conflict", "not_verified", "signature_error", "consent_required")
-        return [
-            Route(
-                method="POST",
-                path=path,
-                role="operate",
-                handler=handler,
-                summary=summary,
-                body=body,
-                order=path.rpartition("/")[2],
-                codes=changes,
-            )
-            for path, handler, summary, body in (
-                ("/api/install", self.install, "Install packages", InstallRequest),
-                ("/api/upgrade", self.upgrade, "Upgrade plugins", UpgradeRequest),
-                (
-                    "/api/plugins/{name}/rollback",
-                    self.rollback,
-                    "Return to another version",
-                    RollbackRequest,
-                ),
-                ("/api/uninstall", self.uninstall, "Remove plugins", UninstallRequest),
-                ("/api/rescan", self.rescan, "Look for plugins on the disk", RescanRequest),
-            )
-        ] + [
-            *(
-                Route("POST", path, "operate", handler, summary, body)
-                for path, handler, summary, body in (
-                    ("/api/verify", self.verify, "Compare files", VerifyRequest),
-                    ("/api/outdated", self.outdated, "Look for upgrades", VerifyRequest),
-                    ("/api/search", self.search, "Search the indexes", SearchRequest),
-                    ("/api/info", self.info, "Look a plugin up", InfoRequest),
-                )
+        return [*self._changes(), *self._queries()]
+
+    def _changes(self) -> list[Route]:
+        orders = (
+            ("/api/install", self.install, "Install packages", InstallRequest),
+            ("/api/upgrade", self.upgrade, "Upgrade plugins", UpgradeRequest),
+            (
+                "/api/plugins/{name}/rollback",
+                self.rollback,
+                "Return to another version",
+                RollbackRequest,
             ),
+            ("/api/uninstall", self.uninstall, "Remove plugins", UninstallRequest),
+            ("/api/rescan", self.rescan, "Look for plugins on the disk", RescanRequest),
+        )
+        return [
+            *(
+                Route(
+                    "POST",
+                    path,
+                    "operate",
+                    handler,
+                    summary,
+                    body=body,
+                    order=path.rpartition("/")[2],
+                    codes=_CHANGE_CODES,
+                    further_media=(JSON_LINES,) if body in _WITH_PROGRESS else (),
+                )
+                for path, handler, summary, body in orders
+            ),
+            Route(
+                "DELETE",
+                "/api/plugins/{name}",
+                "operate",
+                self.remove,
+                "Remove a plugin",
+                query=RemoveQuery,
+                order="uninstall",
+                codes=("unknown_plugin",),
+            ),
+        ]
+
+    def _queries(self) -> list[Route]:
+        index = ("install_error", "not_verified")
+        look_up = ("unknown_plugin", *index)
+        return [
+            Route("POST", "/api/verify", "operate", self.verify, "Compare files", VerifyRequest),
+            *_both(
+                "/api/outdated", self.outdated, "Look for upgrades", VerifyRequest, OutdatedQuery
+            ),
+            *_both("/api/search", self.search, "Search the indexes", SearchRequest, codes=index),
+            *_both("/api/info", self.info, "Look a plugin up", InfoRequest, codes=look_up),
             Route(
                 "GET",
                 "/api/plugins/{name}/versions",
@@ -189,6 +227,21 @@ class PackageRoutes:
             ),
         )
 
+    async def remove(self, asked: Asked) -> Reply:
+        """Remove the plugin that the path names."""
+        wanted = query_of(asked, RemoveQuery)
+        # A row says what became of several plugins; of one, an unknown name is the whole answer.
+        name = self._manager.summary(asked.names["name"]).name
+        return await _changed(
+            self._manager.packages.uninstall(
+                [name],
+                purge=wanted.purge,
+                force=wanted.force,
+                dry_run=wanted.dry_run,
+                by=asked.by,
+            )
+        )
+
     async def rescan(self, asked: Asked) -> Reply:
         """Look for plugins on the disk."""
         body = await body_of(asked, RescanRequest, optional=True)
@@ -201,8 +254,11 @@ class PackageRoutes:
 
     async def outdated(self, asked: Asked) -> Reply:
         """Look what the sources have now."""
-        body = await body_of(asked, VerifyRequest, optional=True)
-        return json_reply({"plugins": await self._manager.packages.outdated(body.names)})
+        if asked.method == "POST":
+            names = (await body_of(asked, VerifyRequest, optional=True)).names
+        else:
+            names = list(query_of(asked, OutdatedQuery).name)
+        return json_reply({"plugins": await self._manager.packages.outdated(names)})
 
     async def versions(self, asked: Asked) -> Reply:
         """List the versions in the store."""
@@ -211,13 +267,35 @@ class PackageRoutes:
 
     async def search(self, asked: Asked) -> Reply:
         """Search the indexes."""
-        body = await body_of(asked, SearchRequest, optional=True)
-        return json_reply(await self._manager.packages.search(body.word))
+        wanted = await _wanted(asked, SearchRequest, optional=True)
+        return json_reply(await self._manager.packages.search(wanted.word))
 
     async def info(self, asked: Asked) -> Reply:
         """Say what an index has of a plugin."""
-        body = await body_of(asked, InfoRequest)
-        return json_reply(await self._manager.packages.info(body.name))
+        wanted = await _wanted(asked, InfoRequest)
+        return json_reply(await self._manager.packages.info(wanted.name))
+
+
+def _both(
+    path: str,
+    handler: Handler,
+    summary: str,
+    body: type[msgspec.Struct],
+    query: type[msgspec.Struct] | None = None,
+    codes: tuple[str, ...] = ("unknown_plugin",),
+) -> list[Route]:
+    """Return the rows of a question: GET, and POST as the first versions had it."""
+    return [
+        Route("GET", path, "view", handler, summary, query=query or body, codes=codes),
+        Route("POST", path, "operate", handler, summary, body=body, codes=codes),
+    ]
+
+
+async def _wanted(asked: Asked, kind: type[T], *, optional: bool = False) -> T:
+    """Return what is asked: in the body of a POST, in the query of a GET."""
+    if asked.method == "POST":
+        return await body_of(asked, kind, optional=optional)
+    return query_of(asked, kind)
 
 
 async def _changed(changing: Awaitable[Any]) -> Reply:

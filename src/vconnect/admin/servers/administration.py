@@ -16,6 +16,7 @@ from vconnect.admin.routes.plugins import PluginRoutes
 from vconnect.admin.routes.settings import SettingsRoutes
 from vconnect.admin.routes.siblings import Siblings
 from vconnect.admin.routes.stream import StreamRoute
+from vconnect.admin.routes.trust import TrustRoutes
 from vconnect.seeing.exposition import Exposition
 from vconnect.version import host_version
 
@@ -64,6 +65,7 @@ class Administration:
                 *EventRoutes(manager).rows(),
                 *PackageRoutes(manager).rows(),
                 *SettingsRoutes(manager).rows(),
+                *TrustRoutes(manager).rows(),
                 *self.orders.rows(),
                 *stream.rows(),
                 *PageRoutes().rows(),

@@ -7,7 +7,8 @@ import os
 from typing import Any
 
 import pytest
-from tests.support.fake_manager import FakeManager, served
+from tests.support.fake_manager import FakeManager, plugin_summary, served
+from tests.support.web import asking
 
 from vconnect.admin.client.client import AdminClient
 from vconnect.errors import AdminError
@@ -109,4 +110,59 @@ async def test_a_wrong_field_is_named_and_nothing_is_asked(
             await client.post(route, body)
     assert (caught.value.status, caught.value.code) == (400, "bad_field")
     assert words in str(caught.value)
+    assert manager.packages.asked == []
+
+
+@pytest.mark.parametrize(
+    ("route", "method", "arguments"),
+    [
+        ("/api/outdated", "outdated", ([],)),
+        ("/api/outdated?name=a&name=b", "outdated", (["a", "b"],)),
+        ("/api/search", "search", ("",)),
+        ("/api/search?word=hello", "search", ("hello",)),
+        ("/api/info?name=a%40%5E1", "info", ("a@^1",)),
+    ],
+)
+async def test_a_question_can_be_asked_by_get(route: str, method: str, arguments: tuple) -> None:
+    manager = FakeManager()
+    async with served(manager) as path, AdminClient(path) as client:
+        await client.get(route)
+    assert manager.packages.asked == [(method, arguments, {})]
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ("/api/search?word=a&word=b", "word: it is given twice"),
+        ("/api/info", "name"),
+        ("/api/outdated?names=a", "names"),
+        ("/api/plugins/example?purge=yes", "purge"),
+    ],
+)
+async def test_a_wrong_key_is_named_and_nothing_is_asked(route: str, words: str) -> None:
+    manager = FakeManager(plugin_summary())
+    async with asking(manager) as web:
+        method = "DELETE" if "plugins" in route else "GET"
+        problem = await web.problem(method, route, 400)
+    assert problem["code"] == "bad_query"
+    assert words in problem["errors"][0]["detail"] + problem["detail"]
+    assert problem["next"]
+    assert manager.packages.asked == []
+
+
+async def test_deleting_a_plugin_uninstalls_it_by_its_own_name() -> None:
+    manager = FakeManager(plugin_summary())
+    async with asking(manager) as web:
+        answer = await web("DELETE", "/api/plugins/wk.plugin.example?purge=true&dry_run=true")
+        assert answer == {"changes": []}
+        (record,) = (await web("GET", "/api/audit"))["items"]
+    assert (record["order"], record["result"]) == ("uninstall", "ok")
+    options = {"purge": True, "force": False, "dry_run": True, "by": BY}
+    assert manager.packages.asked == [("uninstall", (["example"],), options)]
+
+
+async def test_a_plugin_that_is_not_there_cannot_be_deleted() -> None:
+    manager = FakeManager()
+    async with asking(manager) as web:
+        assert (await web.fails("DELETE", "/api/plugins/nobody", 404))[0] == "unknown_plugin"
     assert manager.packages.asked == []
