@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers and editors, which do not run `__getattr__`.
 if TYPE_CHECKING:
-    from vconnect.admin.asgi import asgi_app as asgi_app
-    from vconnect.admin.client import AdminClient as AdminClient
-    from vconnect.admin.embedding import admin_app as admin_app
-    from vconnect.admin.server import AdminServer as AdminServer
+    from vconnect.admin.client.client import AdminClient as AdminClient
+    from vconnect.admin.servers.asgi import asgi_app as asgi_app
+    from vconnect.admin.servers.embedding import admin_app as admin_app
+    from vconnect.admin.servers.server import AdminServer as AdminServer
     from vconnect.dispatch.host_calls import HostCall as HostCall
     from vconnect.dispatch.results import Outcome as Outcome
     from vconnect.dispatch.results import PluginResult as PluginResult
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 
 # The module of each public name.
 _HOMES = {
-    "AdminClient": "admin.client",
-    "AdminServer": "admin.server",
-    "admin_app": "admin.embedding",
-    "asgi_app": "admin.asgi",
+    "AdminClient": "admin.client.client",
+    "AdminServer": "admin.servers.server",
+    "admin_app": "admin.servers.embedding",
+    "asgi_app": "admin.servers.asgi",
     "AdminError": "errors",
     "HostCall": "dispatch.host_calls",
     "Settings": "settings.model",

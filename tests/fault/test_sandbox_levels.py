@@ -15,7 +15,7 @@ import pytest
 from tests.support.lab import PLUGINS, Lab
 from tests.support.sandboxes import needs_bwrap
 
-from vconnect.admin.server import AdminServer
+from vconnect.admin.servers.server import AdminServer
 from vconnect.errors import PluginStartError
 from vconnect.processes.landlock import supported_version
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.lab import PATIENCE_S, Lab, until
 
 from vconnect import AdminClient, AdminError, AdminServer, PluginRuntimeManager
-from vconnect.admin.server_events import StreamEvent
+from vconnect.admin.client.server_events import StreamEvent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
 

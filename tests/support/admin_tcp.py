@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from vconnect import PluginRuntimeManager
-from vconnect.admin.server import AdminServer
+from vconnect.admin.servers.server import AdminServer
 
 from .lab import ECHO, Lab
 from .web import Web

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from vconnect.admin.server import AdminServer
+from vconnect.admin.servers.server import AdminServer
 from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.errors import UnknownPluginError, VConnectError
 from vconnect.host.summary import HostSummary

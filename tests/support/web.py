@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from vconnect.admin.problems import KINDS
+from vconnect.admin.http.problems import KINDS
 
 from .fake_manager import FakeManager, plugin_summary, served
 

@@ -107,10 +107,10 @@ def test_what_counts_as_logic(code, has_one):
     assert any(has_body(node) for node in ast.parse(code).body) is has_one
 
 
-FOLDERS = sorted(path.parent for path in SOURCE.glob("*/__init__.py"))
+FOLDERS = sorted(path.parent for path in SOURCE.glob("*/**/__init__.py"))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(SOURCE)))
 def test_a_folders_docstring_says_what_each_file_is(folder: Path) -> None:
     told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     files = {path.stem for pattern in ("*.py", "*.pyx") for path in folder.glob(pattern)}

@@ -84,3 +84,29 @@ class PassedOverEntry(Plain, frozen=True):
     first: float
     last: float
     words: str
+
+
+class AuditRecord(Plain, frozen=True, kw_only=True):
+    """One change that somebody has asked for.
+
+    Attributes:
+        seq: Its number.
+        time: When it was done, in Unix seconds.
+        who: Who has asked for it.
+        via: How: ``socket``, ``tcp`` or ``application``.
+        role: Their role.
+        order: What was asked for, such as ``restart``.
+        plugin: The plugin; ``None`` if it is about none or several.
+        result: ``ok``, or the code of the problem.
+        ms: How long it took, in milliseconds.
+    """
+
+    seq: int
+    time: float
+    who: str
+    via: str
+    role: str
+    order: str
+    plugin: str | None
+    result: str
+    ms: int

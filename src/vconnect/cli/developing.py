@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from vconnect.admin.server import AdminServer
+from vconnect.admin.servers.server import AdminServer
 from vconnect.dispatch.results import Outcome, PluginResult
 from vconnect.host.manager import PluginRuntimeManager
 from vconnect.names import PLUGIN_NAME_VARIABLE

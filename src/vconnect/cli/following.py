@@ -18,7 +18,7 @@ from vconnect.errors import AdminError, HostUnreachableError
 
 if TYPE_CHECKING:
     from vconnect.admin.answers import LogEntries, LogEntry
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.names import LogLevel
 
 # How often the host is asked for more: soon enough to look live, and cheap for the host. Seconds.

@@ -22,7 +22,7 @@ from .output import SHAPE_STYLES, clean
 from .showing_plugins import headline, p99, rate, shape_of
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.seeing.summary import PluginSummary
 
 _INTERVAL_S = 0.5

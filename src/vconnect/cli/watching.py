@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from vconnect.admin.answers import PluginList
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.seeing.summary import PluginSummary
 
 _SORTS = ("trouble", "p99", "events", "memory", "name")

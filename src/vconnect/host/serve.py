@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vconnect.admin.server import AdminServer
+from vconnect.admin.servers.server import AdminServer
 from vconnect.errors import VConnectError
 from vconnect.logs.host_log import HostFormatter, HostHandler, JsonFormatter, LogFormat
 from vconnect.loop import loop_factory

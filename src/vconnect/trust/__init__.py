@@ -6,6 +6,7 @@
 `passwords` encrypts a secret key with a password
 `files`     keys and signatures on the disk
 `keyring`   ``vconnect.trust``: whose signatures count, and for what
+`adding`    a key that is to be trusted, and the key that hands over to it
 `policy`    what the signature of a package is worth
 =========== ===========================================================
 """

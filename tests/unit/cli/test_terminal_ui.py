@@ -11,7 +11,7 @@ from tests.support.fake_manager import FakeManager, plugin_summary, served
 from tests.support.lab import until
 from textual.widgets import RichLog, Static
 
-from vconnect.admin.client import AdminClient
+from vconnect.admin.client.client import AdminClient
 from vconnect.cli.terminal_ui import Ui
 
 EVIL = "[bold]\x1b[2J\u202e"

@@ -20,7 +20,7 @@ def complete_plugin(context: click.Context, _: click.Parameter, incomplete: str)
 def _names(context: click.Context) -> list[str]:
     import asyncio
 
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.cli.context import State, find_admin_socket
 
     root = context.find_root()

@@ -28,7 +28,7 @@ from vconnect.errors import AdminError, RemoteProtocolError
 from vconnect.wire.messages import why_not_json
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
 
 _Printer = Callable[[Any], None]
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
@@ -114,7 +114,7 @@ class RunningHost:
         import asyncio
 
         # Imported here, because aiohttp takes longer to import than most commands take to run.
-        from vconnect.admin.client import AdminClient
+        from vconnect.admin.client.client import AdminClient
 
         async def talk() -> T:
             async with AdminClient(self.path) as client:

@@ -14,7 +14,7 @@ from vconnect.errors import AdminError, HostUnreachableError
 from .control import RunningHost, asks_host
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.checks.doctor import Check, Diagnosis
 
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}

@@ -25,7 +25,7 @@ from vconnect.names import split_request
 from .control import RunningHost, asks_host, check_word, check_words, name_argument, on_plugins
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.packages.progress import Report
 
     Changing: TypeAlias = Awaitable[list[dict[str, Any]]]

@@ -17,7 +17,7 @@ from .completion import complete_plugin
 from .control import RunningHost, asks_host
 
 if TYPE_CHECKING:
-    from vconnect.admin.client import AdminClient
+    from vconnect.admin.client.client import AdminClient
     from vconnect.seeing.trace import Hop, Trace
 
 _SAMPLED_EVERY_S = 10.0

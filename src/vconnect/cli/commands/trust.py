@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from vconnect.cli.output import clean, print_json, print_table_of
 from vconnect.errors import ConfigError, SignatureError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vconnect.trust.keyring import Keyring, TrustedKey
     from vconnect.trust.minisign import PublicKey
 
@@ -88,24 +89,20 @@ def trust(
     anew stays.
     """
     from vconnect.operations.changes import this_user
-    from vconnect.trust.keyring import TrustedKey
+    from vconnect.trust.adding import describe_key
 
     public = _public_key(key)
-    if succeeds is not None:
-        _check_succession(keyring, Path(key), succeeds)
-        # It may sign what the old key may, unless something else is said.
-        old = keyring.find(succeeds)
-        plugins, sources = plugins or old.plugins, sources or old.sources
-    added = TrustedKey(
-        id=public.id,
-        key=public.line(),
-        comment=comment or public.comment,
+    old = keyring.find(succeeds) if succeeds is not None else None
+    if old is not None:
+        _check_succession(old, Path(key))
+    added = describe_key(
+        public,
+        by=this_user(),
         plugins=plugins,
         sources=sources,
-        added=datetime.now(UTC).replace(microsecond=0),
-        by=this_user(),
+        comment=comment,
         not_after=_date(not_after),
-        succeeds=keyring.find(succeeds).id if succeeds is not None else "",
+        predecessor=old,
     )
     if dry_run:
         _show(keyring.plan(added), f"would be trusted in {keyring.path}", as_json)
@@ -176,19 +173,16 @@ def _public_key(text: str) -> PublicKey:
     return parse_public_key(text)
 
 
-def _check_succession(keyring: Keyring, file: Path, number: str) -> None:
+def _check_succession(old: TrustedKey, file: Path) -> None:
     """Refuse a key that the old one has not signed."""
     from vconnect.durable import open_regular
+    from vconnect.trust.adding import check_succession
     from vconnect.trust.files import SIGNATURE_SUFFIX, read_signature
-    from vconnect.trust.signing import verify
 
-    old = keyring.find(number)
-    if problem := old.problem():
-        raise ConfigError(f"the key {old.id} {problem}; it cannot hand over to another one")
     signature = read_signature(file.with_name(file.name + SIGNATURE_SUFFIX))
     try:
         with open_regular(file) as content:
-            verify(content, signature, old.public)
+            check_succession(old, content, signature)
     except OSError as error:
         raise SignatureError(f"{file}: cannot be read: {error.strerror}") from error
 
@@ -196,19 +190,14 @@ def _check_succession(keyring: Keyring, file: Path, number: str) -> None:
 def _date(text: str | None) -> datetime | None:
     if text is None:
         return None
+    from vconnect.trust.adding import parse_not_after
+
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return parse_not_after(text)
+    except ValueError as error:
         raise click.BadParameter(
-            f"{text!r} is no date; expected one such as 2027-01-31", param_hint="--not-after"
+            f"{error}; to trust a key no longer, use: vconnect untrust", param_hint="--not-after"
         ) from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    if moment <= datetime.now(UTC):
-        raise click.BadParameter(
-            f"{text} is over; to trust it no longer, use: vconnect untrust",
-            param_hint="--not-after",
-        )
-    return moment
 
 
 def _show(key: TrustedKey, words: str, as_json: bool) -> None:

@@ -24,7 +24,7 @@ def ui(host: RunningHost) -> None:
         )
 
     async def run(client: object) -> None:
-        from vconnect.admin.client import AdminClient
+        from vconnect.admin.client.client import AdminClient
         from vconnect.cli.terminal_ui import Ui
 
         assert isinstance(client, AdminClient)
