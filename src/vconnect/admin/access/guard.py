@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeAlias, cast
 
 from vconnect.admin.http.asked import JSON_TYPE, Asked, Role, Who
 from vconnect.admin.http.problems import Problem
 from vconnect.bounds import cut
+from vconnect.errors import ConfigError
 
 from .tokens import Access
 
@@ -58,6 +59,21 @@ def check_host(asked: Asked, hosts: Collection[str]) -> None:
     if name_of(host) not in hosts:
         shown = ", ".join(sorted(hosts))
         raise Problem("bad_host", f"the Host header is {host!r}; expected one of: {shown}")
+
+
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return further names of this server, in lower case.
+
+    Raises:
+        ConfigError: One of them is no name, or has a scheme or a port, which no request would match.
+    """
+    for name in names:
+        if name_of(name) != name.lower():
+            raise ConfigError(
+                f"http_hosts: got {cut(name)!r}; expected a name without scheme, port or wildcard, "
+                "such as chat.example"
+            )
+    return tuple(name.lower() for name in names)
 
 
 def name_of(host: str) -> str:

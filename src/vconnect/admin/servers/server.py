@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from vconnect.admin.access.address import HttpAddress, parse_address
-from vconnect.admin.access.guard import Identifies, TcpIdentity
+from vconnect.admin.access.guard import Identifies, TcpIdentity, checked_names
 from vconnect.admin.access.tokens import Access, keep_token, read_token
 from vconnect.admin.http.asked import Asked, Role, Via, Who
 from vconnect.admin.http.problems import KINDS, Problem
@@ -163,8 +163,8 @@ class AdminServer:
 
     async def _start_tcp(self, address: HttpAddress) -> None:
         identify = await self._identity_of(address)
-        hosts = {*address.names, *self._hosts, *self._manager.settings.http_hosts}
-        runner = await self._runner("tcp", lambda _: identify, tuple(one.lower() for one in hosts))
+        further = checked_names((*self._hosts, *self._manager.settings.http_hosts))
+        runner = await self._runner("tcp", lambda _: identify, (*address.names, *further))
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(

@@ -9,11 +9,13 @@ from vconnect.admin.access.guard import (
     check_content_type,
     check_host,
     check_origin,
+    checked_names,
     name_of,
 )
 from vconnect.admin.access.tokens import Access
 from vconnect.admin.http.asked import Asked
 from vconnect.admin.http.problems import Problem
+from vconnect.errors import ConfigError
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]", "plugins.example")
 
@@ -158,3 +160,15 @@ def test_a_session_is_found_among_the_cookies_of_others() -> None:
     with pytest.raises(Problem) as caught:
         one(asked(cookie="vconnect_1=made-up"))
     assert caught.value.code == "session_ended"
+
+
+def test_further_names_are_names() -> None:
+    assert checked_names(["Chat.Example", "[::1]", "10.0.0.1"]) == (
+        *("chat.example", "[::1]", "10.0.0.1"),
+    )
+
+
+@pytest.mark.parametrize("name", ["https://x", "x:8443", "*.example", "x/ops", "", "a b"])
+def test_what_no_request_would_match_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected a name without scheme, port or wildcard"):
+        checked_names(["x", name])
