@@ -65,10 +65,10 @@ def checked_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return further names of this server, in lower case.
 
     Raises:
-        ConfigError: One of them is no name, or has a scheme or a port, which no request would match.
+        ConfigError: One is no name, or has a scheme or a port, which no request would match.
     """
     for name in names:
-        if name_of(name) != name.lower():
+        if not name or name_of(name) != name.lower():
             raise ConfigError(
                 f"http_hosts: got {cut(name)!r}; expected a name without scheme, port or wildcard, "
                 "such as chat.example"
