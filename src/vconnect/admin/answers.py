@@ -86,6 +86,16 @@ class PassedOverEntry(Plain, frozen=True):
     words: str
 
 
+class SentPackage(Plain, frozen=True):
+    """The answer of ``PUT /api/blobs/{sha256}``.
+
+    Attributes:
+        source: What an installation calls it: ``sha256:`` and its digest.
+    """
+
+    source: str
+
+
 class AuditRecord(Plain, frozen=True, kw_only=True):
     """One change that somebody has asked for.
 

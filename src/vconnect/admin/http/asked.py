@@ -16,6 +16,11 @@ Role = Literal["view", "operate"]
 Via = Literal["socket", "tcp", "application"]
 
 JSON_TYPE = "application/json"
+BYTES_TYPE = "application/octet-stream"
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Asked:
         via: How it came.
         peer: Identifies the sender for the limit of wrong tokens.
         who: Who sends it; set once that is known.
+        stream: Yields the body as it comes, however large it is, in place of ``read``; only once.
+            By default it is empty.
         names: What stands in the places of the route, such as ``name``.
         order: What is done, for the audit; set by routes that know it better than their name.
     """
@@ -68,6 +75,7 @@ class Asked:
     via: Via
     peer: str = ""
     who: Who | None = None
+    stream: Callable[[], AsyncIterator[bytes]] = _nothing
     names: dict[str, str] = field(default_factory=dict)
 
     @property

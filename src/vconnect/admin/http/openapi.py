@@ -11,7 +11,7 @@ import orjson
 
 from vconnect.version import host_version
 
-from .asked import JSON_TYPE
+from .asked import BYTES_TYPE, JSON_TYPE
 from .problems import KINDS, TYPE
 from .table import Route, Table
 
@@ -130,7 +130,7 @@ def _keys(query: Any) -> list[dict[str, Any]]:
 
 def _body(route: Route) -> dict[str, Any]:
     if route.body is bytes:
-        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        content = {BYTES_TYPE: {"schema": {"type": "string", "format": "binary"}}}
         return {"required": True, "content": content}
     schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
     return {"content": {"application/json": {"schema": schema}}}
@@ -166,7 +166,8 @@ def _answer(route: Route) -> dict[str, Any]:
 def _problems(route: Route) -> dict[int, list[str]]:
     codes = [*_COMMON, *route.codes]
     codes += _WITH_ROLE if route.role is not None else ()
-    codes += _WITH_BODY if route.body is not None else ()
+    if route.body is not None:
+        codes += [one for one in _WITH_BODY if route.body is not bytes or one != "bad_json"]
     found: dict[int, list[str]] = {}
     for code in codes:
         found.setdefault(int(KINDS[code].status), []).append(code)

@@ -23,6 +23,7 @@ from vconnect.plain import Plain
 from vconnect.seeing.encoding import encode
 
 from .asked import Asked, Reply, Who
+from .bodies import whole_body
 from .problems import Problem
 from .table import Route
 
@@ -161,7 +162,7 @@ class Orders:
         work: Callable[[], Awaitable[Reply]],
         key: str | None,
     ) -> _Order:
-        body = await asked.read()
+        body = await whole_body(asked)
         digest = hashlib.sha256(body).digest()
         place = (who.name, f"{asked.method} {asked.path}", _checked(key)) if key else None
         if place is not None and (found := self._by_key.get(place)) is not None:

@@ -144,6 +144,9 @@ KINDS: dict[str, Kind] = {
     "signature_error": Kind(_S.UNPROCESSABLE_ENTITY, "Its signature is not right"),
     "manifest_error": Kind(_S.UNPROCESSABLE_ENTITY, "The manifest is wrong", "correct it"),
     "config_error": Kind(_S.UNPROCESSABLE_ENTITY, "The configuration is wrong", "correct it"),
+    "no_space": Kind(
+        _S.INSUFFICIENT_STORAGE, "The disk is full", "make room on the disk, then try again"
+    ),
     "internal": Kind(
         _S.INTERNAL_SERVER_ERROR, "An error of the host itself", "look for the id in its log"
     ),

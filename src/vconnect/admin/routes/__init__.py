@@ -5,6 +5,7 @@
 `siblings` hosts beside this one: the workers of an application
 `plugins`  plugins, and orders
 `packages` packages
+`blobs`    packages that a client sends
 `trust`    the keys whose signatures count
 `settings` settings, and the configurations of plugins
 `events`   events and traces

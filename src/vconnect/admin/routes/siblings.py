@@ -18,7 +18,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from vconnect.admin.http.asked import Asked, Reply, TooLargeError
+from vconnect.admin.http.asked import BYTES_TYPE, Asked, Reply
+from vconnect.admin.http.bodies import whole_body
 from vconnect.admin.http.encoding import json_reply
 from vconnect.admin.http.problems import Problem
 from vconnect.admin.http.table import Route
@@ -121,15 +122,18 @@ def _session(path: Path) -> aiohttp.ClientSession:
 async def _passed(path: Path, asked: Asked) -> Reply:
     headers = {name: asked.headers[name] for name in _PASSED_ON if name in asked.headers}
     headers[ROLE_HEADER] = asked.role
-    try:
-        body = await asked.read()
-    except TooLargeError as error:
-        raise Problem("too_large", str(error)) from None
+    kind = asked.headers.get("content-type", "")
+    # What is too large for the memory is passed on as it comes.
+    body = asked.stream() if kind == BYTES_TYPE else await whole_body(asked) or None
     query = urlencode(asked.query)
     url = URL(f"http://vconnect/{asked.names['rest']}{'?' + query if query else ''}", encoded=True)
     session = _session(path)
+    # An order may take any time, and a stream has no end.
+    timeout = aiohttp.ClientTimeout(total=None)
     try:
-        answer = await session.request(asked.method, url, data=body or None, headers=headers)
+        answer = await session.request(
+            asked.method, url, data=body, headers=headers, timeout=timeout
+        )
     except (aiohttp.ClientError, OSError) as error:
         await session.close()
         raise Problem("unavailable", f"the host does not answer: {error}") from None

@@ -8,6 +8,7 @@ from vconnect.admin.http.audit import Audit
 from vconnect.admin.http.orders import Orders
 from vconnect.admin.http.table import Table
 from vconnect.admin.manager import Manager
+from vconnect.admin.routes.blobs import BlobRoutes
 from vconnect.admin.routes.events import EventRoutes
 from vconnect.admin.routes.host import HostRoutes
 from vconnect.admin.routes.packages import PackageRoutes
@@ -64,6 +65,7 @@ class Administration:
                 *PluginRoutes(manager, self.name).rows(),
                 *EventRoutes(manager).rows(),
                 *PackageRoutes(manager).rows(),
+                *BlobRoutes(manager).rows(),
                 *SettingsRoutes(manager).rows(),
                 *TrustRoutes(manager).rows(),
                 *self.orders.rows(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
@@ -71,18 +71,22 @@ def asgi_app(
 
 
 def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
-    async def read() -> bytes:
-        parts, size, more = [], 0, True
+    async def stream() -> AsyncIterator[bytes]:
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Problem("bad_body", "the client has gone before the end of its body")
-            part = message.get("body", b"")
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
+
+    async def read() -> bytes:
+        parts, size = [], 0
+        async for part in stream():
             size += len(part)
             if size > limit:
                 raise TooLargeError(f"the body is larger than {limit} bytes")
             parts.append(part)
-            more = message.get("more_body", False)
         return b"".join(parts)
 
     headers: dict[str, str] = {}
@@ -97,6 +101,7 @@ def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
         query=tuple(query),
         headers=headers,
         read=read,
+        stream=stream,
         via="application",
         peer=str(client[0]),
     )
