@@ -98,8 +98,10 @@ class Reply:
         status: The HTTP status.
         content_type: Its type.
         headers: Others, by name.
-        chunks: What follows, for an answer that goes on; closed if the client goes away.
+        chunks: What follows, for an answer that goes on.
         code: The code of a problem, for the audit; empty if all is well.
+        is_endless: Whether the chunks have no end of their own, so that they are closed when the
+            client goes away; other work goes on without it.
     """
 
     body: bytes = b""
@@ -108,6 +110,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
     code: str = ""
+    is_endless: bool = False
 
 
 class TooLargeError(Exception):

@@ -14,12 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
 
 import msgspec
 import orjson
 
-from vconnect.plain import Plain
+from vconnect.admin.answers import OrderState
 from vconnect.seeing.encoding import encode
 
 from .asked import Asked, Reply, Who
@@ -31,30 +30,6 @@ _KEPT = 256
 # Of a larger answer, only the status is kept. Bytes.
 _MAX_ANSWER = 256 * 1024
 _MAX_KEY_CHARS = 128
-
-
-class OrderState(Plain, frozen=True, kw_only=True):
-    """What has become of an order.
-
-    Attributes:
-        id: Its number.
-        order: What was ordered, such as ``restart``.
-        plugin: The plugin; ``None`` if it is about none or several.
-        who: Who has ordered it.
-        began: When, in Unix seconds.
-        state: ``running``, ``done`` or ``failed``.
-        status: The HTTP status of its answer; ``None`` while it runs.
-        answer: The answer; ``None`` while it runs, or if it is too large to be kept.
-    """
-
-    id: str
-    order: str
-    plugin: str | None
-    who: str
-    began: float
-    state: Literal["running", "done", "failed"] = "running"
-    status: int | None = None
-    answer: Any = None
 
 
 @dataclass(eq=False)

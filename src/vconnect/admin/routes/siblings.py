@@ -22,12 +22,15 @@ from vconnect.admin.http.asked import BYTES_TYPE, Asked, Reply
 from vconnect.admin.http.bodies import whole_body
 from vconnect.admin.http.encoding import json_reply
 from vconnect.admin.http.problems import Problem
+from vconnect.admin.http.progress import JSON_LINES
 from vconnect.admin.http.table import Route
 
 SUFFIX = ".admin.sock"
 ROLE_HEADER = "vconnect-role"
 # How long a sibling may take to say what it is, and to carry out an order. Seconds.
 _LOOK_S = 0.2
+# What comes in parts is passed on in parts. If it is work, the other host ends it without us.
+_IN_PARTS = ("text/event-stream", JSON_LINES)
 _PASSED_ON = (
     *("content-type", "accept", "if-match", "last-event-id"),
     *("idempotency-key", "prefer"),
@@ -138,8 +141,8 @@ async def _passed(path: Path, asked: Asked) -> Reply:
         await session.close()
         raise Problem("unavailable", f"the host does not answer: {error}") from None
     reply = Reply(status=answer.status, content_type=answer.headers.get("Content-Type", ""))
-    if answer.content_type == "text/event-stream":
-        reply.chunks = _chunks(session, answer)
+    if answer.content_type in _IN_PARTS:
+        reply.chunks, reply.is_endless = _chunks(session, answer), True
         return reply
     async with session, answer:
         reply.body = await answer.read()

@@ -128,7 +128,6 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
         async with aclosing(reply.chunks):  # type: ignore[type-var]
             await send({"type": "http.response.body", "body": b""})
         return
-    is_stream = reply.content_type == "text/event-stream"
     began = time.monotonic()
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
@@ -136,13 +135,14 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
             await send({"type": "http.response.body", "body": reply.body, "more_body": True})
             async for chunk in chunks:
                 # Work that shows its progress goes on without its client; a stream does not.
-                if gone.done() and is_stream:
+                if gone.done() and reply.is_endless:
                     break
                 if chunk and not gone.done():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if is_stream and time.monotonic() - began > _STREAM_S:
+                if reply.is_endless and time.monotonic() - began > _STREAM_S:
                     break
-        await send({"type": "http.response.body", "body": _COME_BACK if is_stream else b""})
+        is_events = reply.content_type == "text/event-stream"
+        await send({"type": "http.response.body", "body": _COME_BACK if is_events else b""})
     finally:
         gone.cancel()
 

@@ -128,7 +128,7 @@ async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
         async for chunk in chunks:
             is_there = is_there and await _write(request, response, chunk)
             # Work that shows its progress goes on without its client; a stream does not.
-            if not is_there and reply.content_type == "text/event-stream":
+            if not is_there and reply.is_endless:
                 break
     return response
 
