@@ -141,5 +141,6 @@ class Application:
 
 def _content_type_of(route: Route, asked: Asked) -> str:
     # Of what another host carries out, that one knows whether it takes bytes.
-    is_passed_on = route.is_hidden and asked.headers.get("content-type") == BYTES_TYPE
+    may_be_bytes = route.is_hidden and asked.method == "PUT"
+    is_passed_on = may_be_bytes and asked.headers.get("content-type") == BYTES_TYPE
     return BYTES_TYPE if route.body is bytes or is_passed_on else JSON_TYPE

@@ -212,6 +212,13 @@ async def test_events_go_on_after_the_last_one_that_was_seen(manager: FakeManage
                 assert texts((await next_event(answer))[1]) == ["7.0"]
 
 
+async def test_who_follows_a_silent_plugin_knows_at_once_that_it_is_followed(
+    manager: FakeManager,
+) -> None:
+    async with asking(manager) as web, asyncio.timeout(5), following(web, "&grep=none") as answer:
+        assert answer.status == 200
+
+
 async def test_silence_is_broken_for_events(
     manager: FakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
