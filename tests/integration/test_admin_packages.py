@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ from vconnect.packages.pack import pack
 from vconnect.trust.files import write_signature
 from vconnect.trust.signing import generate, sign
 
+PAGE = Path(__file__).parents[2] / "docs" / "administration.md"
 TALKER = """
 import threading
 print("ERROR began", flush=True)
@@ -143,3 +147,51 @@ async def test_the_logs_of_all_are_read_and_followed_through_a_restart(lab: Lab)
         assert [(row.plugin, row.text) for row in errors] == [("two", "ERROR began")]
         times = [row.time for row in await client.all_logs()]
         assert times == sorted(times)
+
+
+def programs() -> list[str]:
+    """The programs of the page's section for Python."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## From Python\n")[2]
+    return re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+async def test_the_program_of_the_page_asks_and_orders(lab: Lab) -> None:
+    code = programs()[0].replace("/run/vconnect/admin.sock", str(lab.directory / "run/admin.sock"))
+    file = lab.directory / "program.py"
+    file.write_text(code)
+    lab.plugin("word-filter", TALKER)
+    async with hosted(lab) as (runtime, _):
+        await runtime.discover_plugins()
+        await runtime.start_all()
+
+        async def run() -> str:
+            program = await asyncio.create_subprocess_exec(sys.executable, file, stdout=PIPE)
+            output, _ = await program.communicate()
+            assert program.returncode == 0
+            return output.decode()
+
+        assert (await run()).startswith("word-filter running")
+        assert runtime.summary("word-filter").generation == 2
+        await runtime.packages.uninstall(["word-filter"])
+        assert (await run()) == "unknown_plugin see vconnect list\n"
+
+
+async def test_the_program_of_the_page_follows_logs(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    exec(programs()[1], names)
+    for name in ("word-filter", "chat-1", "other"):
+        lab.plugin(name, TALKER)
+    async with hosted(lab) as (runtime, client):
+        await runtime.discover_plugins()
+        await runtime.start_all()
+        task = asyncio.create_task(names["follow"](client))
+        printed = ""
+        async with asyncio.timeout(20):
+            while not ("'word-filter'" in printed and "'chat-1'" in printed):
+                await asyncio.sleep(0.05)
+                printed += capsys.readouterr().out
+        task.cancel()
+        await asyncio.wait([task])
+    assert "'other'" not in printed

@@ -40,7 +40,7 @@ SHAPE = {
                         "parameters": {
                             "items": {
                                 "required": ["name", "in", "schema"],
-                                "properties": {"in": {"enum": ["path", "query"]}},
+                                "properties": {"in": {"enum": ["path", "query", "header"]}},
                             }
                         },
                     },

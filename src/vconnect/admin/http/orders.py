@@ -23,13 +23,13 @@ from vconnect.seeing.encoding import encode
 
 from .asked import Asked, Reply, Who
 from .bodies import whole_body
-from .problems import Problem
+from .problems import Problem, field_problem
 from .table import Route
 
 _KEPT = 256
 # Of a larger answer, only the status is kept. Bytes.
 _MAX_ANSWER = 256 * 1024
-_MAX_KEY_CHARS = 128
+MAX_KEY_CHARS = 128
 
 
 @dataclass(eq=False)
@@ -179,8 +179,10 @@ def _started(work: Awaitable[Reply]) -> asyncio.Task[Reply]:
 
 
 def _checked(key: str) -> str:
-    if len(key) > _MAX_KEY_CHARS:
-        raise Problem("bad_field", f"the Idempotency-Key has {len(key)} characters; at most 128")
+    if len(key) > MAX_KEY_CHARS:
+        raise field_problem(
+            "bad_field", "Idempotency-Key", f"{len(key)} characters; at most {MAX_KEY_CHARS}"
+        )
     return key
 
 

@@ -132,11 +132,9 @@ class Application:
             self._audit.note(who, route.order, asked.names.get("name"), reply.code or "ok", began)
             return reply
 
-        # Of what another host carries out, that one knows what its client wants. And bytes are sent
-        # to their own digest: to send them again is the same.
-        if route.is_hidden or route.body is bytes:
-            return await work()
-        return await self._orders.carry_out(asked, who, route.order, work)
+        if route.may_be_repeated:
+            return await self._orders.carry_out(asked, who, route.order, work)
+        return await work()
 
 
 def _content_type_of(route: Route, asked: Asked) -> str:
