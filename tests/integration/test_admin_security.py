@@ -48,12 +48,14 @@ def orders(tcp: Tcp) -> list[Route]:
 # --- pages of other sites ----------------------------------------------------------------------
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+BYTES = {"Content-Type": "application/octet-stream"}
 ATTACKS: list[tuple[str, dict[str, str], bytes, set[int]]] = [
     ("a form", FORM, b"dry_run=false", {415}),
     ("an empty form", FORM, b"", {415}),
     ("a form with JSON in a name", {"Content-Type": "text/plain"}, b'{"names":["echo"]}', {415}),
     ("an upload", {"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", {415}),
-    ("a blob", {"Content-Type": "application/octet-stream"}, b"{}", {415}),
+    ("a blob", BYTES, b"{}", {415}),
+    ("a blob of another site", {**BYTES, "Origin": "http://evil.test"}, b"{}", {403}),
     ("a sandboxed frame", {**JSON, "Origin": "null"}, b"{}", {403}),
     ("another site", {**JSON, "Origin": "http://evil.test"}, b"{}", {403}),
     ("another port", {**JSON, "Origin": "http://127.0.0.1:1"}, b"{}", {403}),
@@ -66,7 +68,11 @@ async def test_no_page_of_another_site_gives_an_order() -> None:
     async with hosted() as tcp:
         before = tcp.state()
         for route in orders(tcp):
+            takes_bytes = route.method == "PUT" and (route.body is bytes or route.is_hidden)
             for what, headers, body, statuses in ATTACKS:
+                # A browser asks before a page sends those, and is not answered; see below.
+                if what == "a blob" and takes_bytes:
+                    continue
                 async with tcp.operate.sent(
                     route.method, filled(route.path), headers=headers, data=body
                 ) as answer:

@@ -31,6 +31,7 @@ from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.trace import Traces
 from vconnect.seeing.why import Surroundings, Why, explain
 from vconnect.settings.model import Settings
+from vconnect.store.blobs import Blobs
 
 _PLUGIN = PluginSummary(
     name="example",
@@ -173,6 +174,7 @@ class FakeManager:
         self.ordered_by: list[str] = []
         self.lacking: list[str] = []
         self.is_tracing = False
+        self.blobs = Blobs(Path(self.settings.plugin_dir) / "blobs")
         self.registry = Registry()
         for name in self.plugins:
             self.registry.add(PluginRuntime(name, None))

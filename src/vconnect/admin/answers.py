@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -64,6 +64,50 @@ class LogEntries(Plain, frozen=True):
     began: float
 
 
+class LogRow(Plain, frozen=True, kw_only=True):
+    """A record of one of several logs; see `LogEntry`.
+
+    Attributes:
+        plugin: The plugin whose log it is from; ``None`` for the host.
+        seq: Its number in that log.
+        time: When the host read it, in Unix seconds.
+        stream: ``stdout``, ``stderr``, ``log`` or ``host``.
+        level: Its level.
+        text: The text. A plugin has written it: escape it before a terminal sees it.
+        fields: Its fields by name.
+    """
+
+    plugin: str | None
+    seq: int
+    time: float
+    stream: str
+    level: LogLevel
+    text: str
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class LogGap(Plain, frozen=True):
+    """Records of a plugin that were gone before they could be sent.
+
+    Attributes:
+        plugin: The plugin.
+        dropped: How many there were.
+    """
+
+    plugin: str
+    dropped: int
+
+
+class LogRows(Plain, frozen=True):
+    """The answer of ``GET /api/logs``.
+
+    Attributes:
+        records: The records, oldest first.
+    """
+
+    records: list[LogRow]
+
+
 class PassedOverEntry(Plain, frozen=True):
     """Events of one name that passed a plugin over.
 
@@ -84,6 +128,16 @@ class PassedOverEntry(Plain, frozen=True):
     first: float
     last: float
     words: str
+
+
+class SentPackage(Plain, frozen=True):
+    """The answer of ``PUT /api/blobs/{sha256}``.
+
+    Attributes:
+        source: What an installation calls it: ``sha256:`` and its digest.
+    """
+
+    source: str
 
 
 class AuditRecord(Plain, frozen=True, kw_only=True):
@@ -110,3 +164,27 @@ class AuditRecord(Plain, frozen=True, kw_only=True):
     plugin: str | None
     result: str
     ms: int
+
+
+class OrderState(Plain, frozen=True, kw_only=True):
+    """What has become of an order.
+
+    Attributes:
+        id: Its number.
+        order: What was ordered, such as ``restart``.
+        plugin: The plugin; ``None`` if it is about none or several.
+        who: Who has ordered it.
+        began: When, in Unix seconds.
+        state: ``running``, ``done`` or ``failed``.
+        status: The HTTP status of its answer; ``None`` while it runs.
+        answer: The answer; ``None`` while it runs, or if it is too large to be kept.
+    """
+
+    id: str
+    order: str
+    plugin: str | None
+    who: str
+    began: float
+    state: Literal["running", "done", "failed"] = "running"
+    status: int | None = None
+    answer: Any = None

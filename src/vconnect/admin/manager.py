@@ -17,6 +17,7 @@ from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.trace import Traces
 from vconnect.seeing.why import Why
 from vconnect.settings.model import Settings
+from vconnect.store.blobs import Blobs
 
 
 class Manager(Protocol):
@@ -27,6 +28,7 @@ class Manager(Protocol):
     overview: Overview
     traces: Traces
     happenings: Happenings
+    blobs: Blobs
     feed: Feed
 
     @property

@@ -55,6 +55,7 @@ from vconnect.settings.parts import (
     SupervisionSettings,
 )
 from vconnect.settings.source import SettingsSource
+from vconnect.store.blobs import Blobs
 from vconnect.store.installer import PluginInstaller, environments_of
 from vconnect.store.releases import Releases
 from vconnect.store.signatures import signatures_of
@@ -143,6 +144,8 @@ class PluginRuntimeManager(Orders):
         self._state = HostState(settings.state_directory, Path(settings.socket_path))
         installer = PluginInstaller.of(settings, progress)
         self._installer = installer
+        #: Packages that clients have sent.
+        self.blobs = Blobs(installer.store.blobs)
         indexes = Indexes(live, installer.store)
         installer.resolve = indexes.resolve
         self._releases = Releases(installer.store, live.part(StoreSettings))

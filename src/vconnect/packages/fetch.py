@@ -62,6 +62,10 @@ async def fetch(
 def _local_file(path: Path, source: Source) -> Path:
     if not path.exists() and source.decoded is not None:
         path = source.decoded
+    if source.is_sent and not path.exists():
+        raise InstallError(
+            f"{source.shown}: was not sent to this host, or too long ago; send it again"
+        )
     if not path.exists():
         raise InstallError(f"{source.shown}: no such file (looked for {path.absolute()})")
     if not path.is_file():

@@ -2,7 +2,8 @@
 
 A source is a path, ``file://`` and a path (relative to the working directory, or percent-encoded as
 in a URI), or an ``https://`` address. ``http://`` is accepted for the loopback, and for other hosts
-if the operator allows it. It may also be ``NAME[@RANGE]``, which an index turns into one of these.
+if the operator allows it. It may also be ``NAME[@RANGE]``, which an index turns into one of these,
+or ``sha256:`` and the digest of a package that was sent to the host.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _MACHINES = {
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _PIN = "#sha256="
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
+_SENT = "sha256:"
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 
 
@@ -127,11 +129,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def place(self) -> str:
         """Where it is, in one spelling: an absolute path, or an address without credentials."""
+        if self.is_sent:
+            return self.shown
         if self.path is not None:
             return str((self.decoded or self.path).absolute())
         scheme, _, rest = self.shown.partition("://")
         host, slash, path = rest.partition("/")
         return f"{scheme.lower()}://{host.lower()}{slash}{path}"
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether a client has sent it to the host."""
+        return self.text.startswith(_SENT)
 
     @property
     def is_remote(self) -> bool:
@@ -144,6 +153,7 @@ def parse_source(
     *,
     allow_insecure_http: bool = False,
     suffixes: tuple[str, ...] = PACKAGE_SUFFIXES,
+    sent: Path | None = None,
 ) -> Source:
     """Parse a source, without accessing the disk or the network.
 
@@ -153,16 +163,33 @@ def parse_source(
             must have.
         allow_insecure_http: Accept ``http://`` from hosts other than the loopback.
         suffixes: What a path or URL must end in.
+        sent: Where packages are that were sent to the host; ``None`` for nowhere.
 
     Raises:
         InstallError: It has an unknown placeholder, scheme or extension, or a URL without a host.
     """
     text, sha256 = _unpinned(expand_source(text))
+    if text.startswith(_SENT):
+        return _parse_sent(text, sha256, sent)
     if wanted := parse_wanted(text):
         source = Source(text=wanted.text, shown=wanted.text, suffix="", path=None, wanted=wanted)
     else:
         source = _parse(text, suffixes, allow_insecure_http=allow_insecure_http)
     return msgspec.structs.replace(source, sha256=sha256)
+
+
+def _parse_sent(text: str, pin: str, directory: Path | None) -> Source:
+    """Parse ``sha256:`` and the digest of a package that was sent to the host."""
+    digest = text.removeprefix(_SENT)
+    if not _DIGEST.fullmatch(digest):
+        raise InstallError(f"{text}: expected 64 hex digits behind {_SENT}")
+    digest = digest.lower()
+    if directory is None:
+        raise InstallError(f"{text}: only packages that were sent to a host are named like this")
+    if pin not in ("", digest):
+        raise InstallError(f"{text}: has another digest than {_PIN}{pin} asks for")
+    text = _SENT + digest
+    return Source(text=text, shown=text, suffix="", path=directory / digest, sha256=digest)
 
 
 def _unpinned(text: str) -> tuple[str, str]:

@@ -25,14 +25,17 @@ def encode(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, LogRecord):
-        return _plain_record(value)
+        return plain_record(value)
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
     raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
-def _plain_record(record: LogRecord) -> dict[str, Any]:
-    """Insert the fields as they are, encoded: decoded they may be twenty times as large."""
+def plain_record(record: LogRecord) -> dict[str, Any]:
+    """Return a record of a log as `encode` takes it.
+
+    Its fields are inserted as they are, encoded: decoded they may be twenty times as large.
+    """
     plain = msgspec.structs.asdict(record)
     plain["fields"] = orjson.Fragment(plain.pop("fields_json"))
     return plain

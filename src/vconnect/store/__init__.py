@@ -12,6 +12,7 @@
 `plain`      plain directories, and how they become store directories
 `consent`    which permissions a package asks for, and which were granted
 `signatures` which signatures a host asks for
+`blobs`      packages that clients have sent, until they are installed
 `verify`     compares what is installed with what was installed, for a report
 `integrity`  whether an installed version is as its receipt says
 `lock_file`  ``vconnect.lock``: which package of each plugin was meant

@@ -178,13 +178,16 @@ class PluginInstaller:
 
         Args:
             url: A path, ``file://``, ``https://``, or ``http://`` if that is allowed; ``${os}`` and
-                ``${arch}`` are replaced. Or ``NAME[@RANGE]`` of an index.
+                ``${arch}`` are replaced. Or ``NAME[@RANGE]`` of an index, or ``sha256:…`` of what a
+                client has sent.
             is_upgrade: Whether the highest version of an index is meant, whatever is locked.
 
         Raises:
             InstallError: It is not a valid source.
         """
-        source = parse_source(url, allow_insecure_http=self._allow_insecure_http)
+        source = parse_source(
+            url, allow_insecure_http=self._allow_insecure_http, sent=self.store.blobs
+        )
         if source.wanted is None:
             return source
         wanted = msgspec.structs.replace(source.wanted, is_upgrade=is_upgrade)
@@ -399,7 +402,9 @@ class PluginInstaller:
         try:
             digest, _ = _digest_of(source.path)
         except OSError:
-            return None  # unpacking will report what is wrong with it
+            # Unpacking will report what is wrong with a file; what was sent may have been installed
+            # since, and have made room for others.
+            return self._stored(source.sha256, signing) if source.is_sent else None
         check_digest(source, digest)
         return self._stored(digest, signing)
 

@@ -17,6 +17,7 @@
             locks/example.lock   held during a whole change of the plugin
             staging/XXXX/        a change in progress, locked by it
             partial/             interrupted downloads; see `vconnect.packages.fetching.partial`
+            blobs/               packages that clients have sent; see `vconnect.store.blobs`
             wheels/              the cache of wheels, from which environments are linked
             replaced-example/    a plain directory that is being replaced by a store directory
             hosts/               the state and data of each host
@@ -37,6 +38,7 @@ from vconnect.errors import InstallError
 PRIVATE = ".vconnect"
 PARTIAL = "partial"
 WHEEL_CACHE = "wheels"
+BLOBS = "blobs"
 CURRENT = "current"
 VERSIONS = "versions"
 PACKAGE = "pkg"

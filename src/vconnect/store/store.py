@@ -31,6 +31,7 @@ from vconnect.settings.paths import expand_home
 from .consent import Before, consent_before
 from .home import PluginHome
 from .layout import (
+    BLOBS,
     CURRENT,
     IN_USE,
     PARTIAL,
@@ -120,6 +121,7 @@ class PluginStore:
         plugin_dir: The directory, absolute, with ``~`` expanded.
         private: The directory in which installations are prepared.
         partial: The directory of interrupted downloads.
+        blobs: The directory of packages that clients have sent.
         wheel_cache: The cache of wheels for the environments of plugins.
     """
 
@@ -128,6 +130,7 @@ class PluginStore:
         self.private = self.plugin_dir / PRIVATE
         self.partial = self.private / PARTIAL
         self.wheel_cache = self.private / WHEEL_CACHE
+        self.blobs = self.private / BLOBS
         self.locks = LockFile(lock_file) if lock_file is not None else None
         self._host = host
 

@@ -8,7 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import pytest
+from tests.support.fake_manager import FakeManager
 
+from vconnect.admin.client.client import AdminClient
+from vconnect.admin.http.problems import KINDS
+from vconnect.admin.http.table import Route
+from vconnect.admin.servers.administration import Administration
 from vconnect.cli.commands.serve import serve
 from vconnect.cli.root import root
 from vconnect.errors import ConfigError
@@ -23,6 +28,7 @@ CONFIGURATION = (DOCS / "configuration.md").read_text(encoding="utf-8")
 ISOLATION = (DOCS / "isolation.md").read_text(encoding="utf-8")
 COMMANDS = (DOCS / "commands.md").read_text(encoding="utf-8")
 ADMINISTRATION = (DOCS / "administration.md").read_text(encoding="utf-8")
+ERRORS = (DOCS / "errors.md").read_text(encoding="utf-8")
 FIELDS = msgspec.structs.fields(Settings)
 TABLES = {"config", "options", "events", "env", "sources"}
 
@@ -176,3 +182,54 @@ def test_every_state_is_documented(word: str) -> None:
 def test_every_way_out_of_a_state_is_documented(status: PluginStatus) -> None:
     _, _, followers = by_word(ADMINISTRATION, "status \\| meaning ")[status]
     assert {name for name in PluginStatus if f"`{name}`" in followers} == TRANSITIONS[status]
+
+
+# Those that are no files of the page.
+ROUTES = [
+    one
+    for one in Administration(FakeManager()).table.routes
+    if not one.is_hidden and one.path not in ("/", "/{file}")
+]
+KEYS = [
+    (f"{one.method} {one.path}", {field.name for field in msgspec.structs.fields(one.query)})
+    for one in ROUTES
+    if one.query is not None
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda one: f"{one.method} {one.path}")
+def test_every_route_is_documented(route: Route) -> None:
+    assert re.search(rf"`{route.method} {re.escape(route.path)}[`?]", ADMINISTRATION)
+
+
+@pytest.mark.parametrize(("route", "keys"), [one for one in KEYS if one[1]])
+def test_every_key_of_a_query_is_documented(route: str, keys: set[str]) -> None:
+    (told,) = re.findall(rf"^\| `{re.escape(route)}\?([^`]+)`", ADMINISTRATION, re.MULTILINE)
+    assert {one.partition("=")[0] for one in told.split("&")} == keys
+
+
+def sections(page: str) -> dict[str, str]:
+    """The sections of a page by their headings, each as one line."""
+    found = re.split(r"^## (.+)$", page, flags=re.MULTILINE)[1:]
+    texts = [" ".join(text.split()) for text in found[1::2]]
+    return dict(zip(found[::2], texts, strict=True))
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_every_error_has_its_section_with_its_status_and_the_next_step(code: str) -> None:
+    kind = KINDS[code]
+    old = f" (`{kind.old}`)" if kind.old else ""
+    text = sections(ERRORS)[code]
+    assert text.startswith(f"**{int(kind.status)}**{old} · {kind.title}. ")
+    assert kind.next
+    assert text.endswith(f" Next: {kind.next}.")
+
+
+def test_every_documented_error_exists() -> None:
+    assert set(sections(ERRORS)) == set(KINDS)
+
+
+def test_every_method_of_the_client_is_documented() -> None:
+    named = {name for row in rows(ADMINISTRATION, "for \\| methods") for name in row[1].split(", ")}
+    public = {name for name in dir(AdminClient) if not name.startswith("_")}
+    assert named == {f"`{name}`" for name in public}

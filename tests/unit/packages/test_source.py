@@ -211,3 +211,35 @@ def test_what_is_no_digest_is_refused(digest):
 
 def test_a_platform_has_the_name_that_packages_use():
     assert platform_name().count("-") == 1
+
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def test_a_package_that_was_sent_is_named_by_its_digest() -> None:
+    sent = Path("/plugins/.vconnect/blobs")
+    for text in (f"sha256:{DIGEST.upper()}", f"sha256:{DIGEST}#sha256={DIGEST}"):
+        source = parse_source(text, sent=sent)
+        assert source.path == sent / DIGEST
+        assert source.sha256 == DIGEST
+        # Nothing of the host's directories is told or decides about signatures.
+        assert source.shown == source.origin == source.place == f"sha256:{DIGEST}"
+        assert source.is_sent
+        assert not source.is_remote
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sha256:../x", "expected 64 hex digits behind sha256:"),
+        (f"sha256:{DIGEST}0", "expected 64 hex digits"),
+        (f"sha256:{DIGEST}#sha256={'0' * 64}", "has another digest than #sha256=000"),
+    ],
+)
+def test_what_is_no_digest_of_a_sent_package_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InstallError, match=words):
+        parse_source(text, sent=Path("/plugins"))
+
+
+def test_without_a_host_nothing_was_sent() -> None:
+    assert "only packages that were sent to a host" in refusal(f"sha256:{DIGEST}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -462,3 +463,22 @@ async def test_what_is_refused_before_it_is_put_in_place_leaves_nothing(
     with pytest.raises(InstallError, match="not this one"):
         await installer.install(source, refuse)
     assert seen[-1].is_stored
+
+
+async def test_a_package_that_was_sent_is_installed(
+    installer: PluginInstaller, tmp_path: Path
+) -> None:
+    package = write_package(tmp_path / "example.vp")
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    source = f"sha256:{digest}"
+    assert await refusal(installer, Path(source)) == (
+        f"{source}: was not sent to this host, or too long ago; send it again"
+    )
+    installer.store.blobs.mkdir(parents=True)
+    package.rename(installer.store.blobs / digest)
+    plugin = await installer.install_from_url(source)
+    assert plugin.current is not None
+    assert plugin.current.digest == digest
+    # It has made room for others meanwhile, and the store has it.
+    (installer.store.blobs / digest).unlink()
+    assert (await installer.install_from_url(source)).current == plugin.current

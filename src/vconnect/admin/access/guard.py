@@ -127,7 +127,11 @@ def check_content_type(asked: Asked, *, expected: str = JSON_TYPE) -> None:
     is_nothing = got in (None, "application/octet-stream") and not has_body
     if is_nothing and "origin" not in asked.headers:
         return
-    raise Problem("media_type", f"the content type is {got or 'none'!r}; expected {expected}")
+    raise Problem(
+        "media_type",
+        f"the content type is {got or 'none'!r}; expected {expected}",
+        next=f"send Content-Type: {expected}",
+    )
 
 
 class TcpIdentity:

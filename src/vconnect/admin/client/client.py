@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from http import HTTPStatus
+from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any
 
-import aiohttp
-import msgspec
-import orjson
-from yarl import URL
-
-from vconnect.admin.answers import AuditRecord, LogEntries, PassedOverEntry, PluginList
-from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.admin.answers import (
+    AuditRecord,
+    LogEntries,
+    LogGap,
+    LogRow,
+    LogRows,
+    PassedOverEntry,
+    PluginList,
+    SentPackage,
+)
 from vconnect.names import LogLevel
 from vconnect.packages.progress import Report
 from vconnect.plugins.crashes import CrashReport
@@ -24,32 +26,16 @@ from vconnect.seeing.happenings import Happening
 from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.trace import Trace
 from vconnect.seeing.why import Why
-from vconnect.settings.paths import expand_home
+from vconnect.trust.keyring import TrustedKey
 
-from .responses import JSON_LINES, OwnConnector, decode, follow_progress
-from .server_events import BackOff, EventParser, StreamEvent
+from .connection import Connection, plugin_route, query, segment
+from .responses import converted, rows_of
+from .server_events import StreamEvent
 
-# Seconds. A query is answered at once unless the host hangs; an action may take any time.
-QUESTION_TIMEOUT = 10.0
-# A stream says something every 15 seconds. Seconds.
-_SILENCE_TIMEOUT = 45.0
-
-T = TypeVar("T")
+_CHUNK_BYTES = 256 * 1024
 
 
-def plugin_route(name: str, what: str) -> str:
-    """Build the route of ``what`` for the plugin ``name``, which may contain any characters.
-
-    >>> plugin_route("example", "status")
-    '/api/plugins/example/status'
-    >>> plugin_route("../x", "status")
-    '/api/plugins/%2E%2E%2Fx/status'
-    """
-    # quote() leaves dots alone, and a segment of only dots would lead up the path.
-    return f"/api/plugins/{quote(name, safe='').replace('.', '%2E')}/{what}"
-
-
-class AdminClient:
+class AdminClient(Connection):
     """Asks a running host, and gives it orders.
 
     Use it as ``async with AdminClient(path) as client``. Queries end after ten seconds; orders wait
@@ -68,36 +54,6 @@ class AdminClient:
         AdminError: The host responded with an error; the words are the host's.
     """
 
-    def __init__(
-        self, place: str | Path, token: str | None = None, *, timeout: float | None = None
-    ) -> None:
-        self._is_url = str(place).startswith(("http://", "https://"))
-        self._base = str(place).rstrip("/") if self._is_url else "http://vconnect"
-        self._path: str | Path = str(place) if self._is_url else expand_home(place)
-        self._token = token
-        self._timeout = timeout
-
-    async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        self._session = aiohttp.ClientSession(
-            # One connector for all requests of a command, which are few and to one host.
-            connector=aiohttp.TCPConnector() if self._is_url else OwnConnector(str(self._path)),
-            # Set for each request instead, see `_send`.
-            timeout=aiohttp.ClientTimeout(total=None),
-            headers=headers,
-        )
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._session.close()
-
     # Plugins.
 
     async def plugins(self, *, state: str = "", sort: str = "trouble") -> PluginList:
@@ -107,16 +63,16 @@ class AdminClient:
             state: Only those in this state, such as ``running``.
             sort: ``trouble``, ``name``, ``p99``, ``events`` or ``memory``.
         """
-        query = _query(state=state, sort="" if sort == "trouble" else sort)
-        return _as(PluginList, await self.get(f"/api/plugins{query}"))
+        keys = query(state=state, sort="" if sort == "trouble" else sort)
+        return converted(PluginList, await self.get(f"/api/plugins{keys}"))
 
     async def status(self, name: str) -> PluginSummary:
         """Describe a plugin."""
-        return _as(PluginSummary, await self.get(plugin_route(name, "status")))
+        return converted(PluginSummary, await self.get(plugin_route(name, "status")))
 
     async def why(self, name: str) -> Why:
         """Say why a plugin does not serve, or that it does."""
-        return _as(Why, await self.get(plugin_route(name, "why")))
+        return converted(Why, await self.get(plugin_route(name, "why")))
 
     async def logs(
         self,
@@ -140,33 +96,80 @@ class AdminClient:
             grep: Only records with this text in them.
             states: Return what the host says about the plugin instead.
         """
-        query = _query(
+        keys = query(
             lines=lines,
             level="" if level == "trace" else level,
             after=after,
             since=since or None,
             grep=grep,
-            states="true" if states else "",
+            states=states,
         )
-        return _as(LogEntries, await self.get(plugin_route(name, "logs") + query))
+        return converted(LogEntries, await self.get(plugin_route(name, "logs") + keys))
+
+    async def all_logs(
+        self,
+        plugins: Iterable[str] = (),
+        *,
+        host: bool = False,
+        lines: int = 100,
+        level: LogLevel = "trace",
+        since: float = 0.0,
+        grep: str = "",
+    ) -> list[LogRow]:
+        """Return what several plugins print and what happened to them, as one.
+
+        Args:
+            plugins: Names, or patterns such as ``chat-*``. Without any and without ``host``, all
+                plugins and the host.
+            host: Return what happened to the host, and to plugins that are not chosen, too.
+            lines: The maximum number of records, of all together.
+            level: The lowest level.
+            since: Only records after this moment, in Unix seconds.
+            grep: Only records with this text in them.
+        """
+        keys = _logs_query(plugins, host, lines, level, since, grep)
+        return converted(LogRows, await self.get(f"/api/logs{keys}")).records
+
+    async def follow_logs(
+        self,
+        plugins: Iterable[str] = (),
+        *,
+        host: bool = False,
+        lines: int = 100,
+        level: LogLevel = "trace",
+        since: float = 0.0,
+        grep: str = "",
+    ) -> AsyncGenerator[LogRow | LogGap, None]:
+        """Yield the same, and then what comes, for ever; come back by itself when the host does.
+
+        A `LogGap` says that records were gone before they could be sent. Only the first connection
+        raises if there is no host. See `all_logs` for the arguments.
+        """
+        route = "/api/logs" + _logs_query(plugins, host, lines, level, since, grep, follow=True)
+        async with aclosing(self._follow(route)) as events:
+            async for event in events:
+                if event.kind == "log":
+                    for row in event.data["records"]:
+                        is_gap = "dropped" in row
+                        yield converted(LogGap, row) if is_gap else converted(LogRow, row)
 
     async def crashes(self, name: str, *, since: float = 0.0) -> list[CrashReport]:
         """List a plugin's unexpected ends."""
-        route = plugin_route(name, "crashes") + _query(since=since or None)
+        route = plugin_route(name, "crashes") + query(since=since or None)
         return await self._items(CrashReport, route)
 
     async def passed_over(self, name: str, *, since: float = 0.0) -> list[PassedOverEntry]:
         """List the events that passed a plugin over."""
-        route = plugin_route(name, "passed-over") + _query(since=since or None)
+        route = plugin_route(name, "passed-over") + query(since=since or None)
         return await self._items(PassedOverEntry, route)
 
     async def versions(self, name: str) -> list[dict[str, Any]]:
         """List the versions of a plugin in the store."""
-        return _rows(await self.get(plugin_route(name, "versions")), "versions")
+        return rows_of(await self.get(plugin_route(name, "versions")), "versions")
 
     async def config(self, name: str) -> dict[str, Any]:
         """Return a plugin's configuration: ``values``, ``schema`` and ``etag``."""
-        return _as(dict[str, Any], await self.get(plugin_route(name, "config")))
+        return converted(dict[str, Any], await self.get(plugin_route(name, "config")))
 
     async def set_config(
         self,
@@ -191,14 +194,16 @@ class AdminClient:
         body = {"set": dict(values or {}), "unset": list(unset), "save": save, "dry_run": dry_run}
         headers = {} if etag is None else {"If-Match": f'"{etag}"'}
         route = plugin_route(name, "config")
-        return _as(dict[str, Any], await self._send("PUT", route, body, None, headers=headers))
+        return converted(
+            dict[str, Any], await self._send("PUT", route, body, None, headers=headers)
+        )
 
     # Orders. Each returns the plugin as it is afterwards.
 
     async def order(self, name: str, order: str, *, dry_run: bool = False) -> PluginSummary:
         """Give an order by its name, such as ``start``; the methods below do the same."""
         body = {"dry_run": True} if dry_run else None
-        return _as(PluginSummary, await self.post(plugin_route(name, order), body))
+        return converted(PluginSummary, await self.post(plugin_route(name, order), body))
 
     async def start(self, name: str) -> PluginSummary:
         """Start a plugin, and wait until it is ready."""
@@ -246,7 +251,7 @@ class AdminClient:
                 ``dry_run``.
         """
         body = {"sources": list(sources), **options}
-        return _rows(await self.post("/api/install", body, report), "changes")
+        return rows_of(await self.post("/api/install", body, report), "changes")
 
     async def upgrade(
         self, names: Sequence[str], *, report: Report | None = None, **options: Any
@@ -259,14 +264,14 @@ class AdminClient:
             **options: ``grant``, ``digests``, ``dry_run``.
         """
         body = {"names": list(names), **options}
-        return _rows(await self.post("/api/upgrade", body, report), "changes")
+        return rows_of(await self.post("/api/upgrade", body, report), "changes")
 
     async def rollback(
         self, name: str, version: str = "", *, dry_run: bool = False
     ) -> list[dict[str, Any]]:
         """Return to an earlier version of a plugin; by default to the one before."""
         body = {"version": version, "dry_run": dry_run}
-        return _rows(await self.post(plugin_route(name, "rollback"), body), "changes")
+        return rows_of(await self.post(plugin_route(name, "rollback"), body), "changes")
 
     async def uninstall(
         self,
@@ -278,31 +283,112 @@ class AdminClient:
     ) -> list[dict[str, Any]]:
         """Remove plugins; with ``purge`` their data, too."""
         body = {"names": list(names), "purge": purge, "force": force, "dry_run": dry_run}
-        return _rows(await self.post("/api/uninstall", body), "changes")
+        return rows_of(await self.post("/api/uninstall", body), "changes")
+
+    async def remove(
+        self, name: str, *, purge: bool = False, force: bool = False, dry_run: bool = False
+    ) -> list[dict[str, Any]]:
+        """Remove one plugin, as `uninstall` does; an unknown one is an error here."""
+        route = plugin_route(name) + query(purge=purge, force=force, dry_run=dry_run)
+        return rows_of(await self._send("DELETE", route, None, None), "changes")
+
+    async def send_package(self, package: str | Path) -> str:
+        """Send a package to a host that cannot see its file, and return its source for `install`.
+
+        The host keeps it for a day. Cancelling it leaves nothing there.
+
+        Args:
+            package: The file.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        path = Path(package)
+        digest = await asyncio.to_thread(_digest_of, path)
+        headers = {"Content-Type": "application/octet-stream"}
+        route = f"/api/blobs/{digest}"
+        done = await self._send("PUT", route, _read(path), None, headers=headers)
+        return converted(SentPackage, done).source
 
     async def rescan(self, *, dry_run: bool = False) -> list[dict[str, Any]]:
         """Take in what was put into the plugin directory, or removed from it, by hand."""
-        return _rows(await self.post("/api/rescan", {"dry_run": dry_run}), "changes")
+        return rows_of(await self.post("/api/rescan", {"dry_run": dry_run}), "changes")
 
     async def verify(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Compare the files of plugins with those of their packages; no names mean all."""
-        return _rows(await self.post("/api/verify", {"names": list(names)}), "versions")
+        return rows_of(await self.post("/api/verify", {"names": list(names)}), "versions")
 
     async def outdated(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Look what the sources of plugins have now; no names mean all."""
-        return _rows(await self.post("/api/outdated", {"names": list(names)}), "plugins")
+        # It may have to fetch packages, which may take any time.
+        route = "/api/outdated" + query(name=list(names))
+        return rows_of(await self._send("GET", route, None, None), "plugins")
 
     async def search(self, word: str = "") -> dict[str, Any]:
         """Search the host's indexes."""
-        return _as(dict[str, Any], await self.post("/api/search", {"word": word}))
+        return converted(
+            dict[str, Any], await self._send("GET", f"/api/search{query(word=word)}", None, None)
+        )
 
     async def info(self, name: str) -> dict[str, Any]:
         """Return what the indexes have of a plugin."""
-        return _as(dict[str, Any], await self.post("/api/info", {"name": name}))
+        return converted(
+            dict[str, Any], await self._send("GET", f"/api/info{query(name=name)}", None, None)
+        )
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Let the host read its configuration again."""
-        return _as(dict[str, Any], await self.post("/api/reload", {"dry_run": dry_run}))
+        return converted(dict[str, Any], await self.post("/api/reload", {"dry_run": dry_run}))
+
+    # Keys.
+
+    async def trusted(self) -> list[TrustedKey]:
+        """List the keys whose signatures count on the host."""
+        return await self._items(TrustedKey, "/api/trusted")
+
+    async def trust(
+        self,
+        key: str,
+        *,
+        plugins: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        comment: str = "",
+        not_after: str = "",
+        succeeds: str = "",
+        signature: str = "",
+        dry_run: bool = False,
+    ) -> TrustedKey:
+        """Let the signatures of a key count.
+
+        Args:
+            key: The text of its file, or its line alone.
+            plugins: The plugins that it may sign, as patterns; empty for all.
+            sources: The beginnings of the sources that it may sign packages of; empty for all.
+            comment: Whose it is.
+            not_after: The date from when on it may sign nothing more, such as ``2027-01-31``.
+            succeeds: The number of the trusted key that hands over to it.
+            signature: The text of that key's signature of the file.
+            dry_run: Only return what would be trusted.
+        """
+        body = {
+            "key": key,
+            "plugins": list(plugins),
+            "sources": list(sources),
+            "comment": comment,
+            "not_after": not_after,
+            "succeeds": succeeds,
+            "signature": signature,
+            "dry_run": dry_run,
+        }
+        return converted(TrustedKey, await self.post("/api/trusted", body))
+
+    async def untrust(
+        self, number: str, *, revoke: bool = False, reason: str = "", dry_run: bool = False
+    ) -> TrustedKey:
+        """Forget a key; with ``revoke``, remember that nothing counts that it has ever signed."""
+        keys = query(revoke=revoke, reason=reason, dry_run=dry_run)
+        route = f"/api/trusted/{segment(number)}{keys}"
+        return converted(TrustedKey, await self._send("DELETE", route, None, None))
 
     # Events.
 
@@ -328,7 +414,7 @@ class AdminClient:
         # Only what was given is sent, so that the host's defaults apply to the rest.
         given = {key: value for key, value in fields.items() if value}
         body = {"event": event, "payload": payload, **given}
-        return _as(dict[str, Any], await self.post("/api/events", body))
+        return converted(dict[str, Any], await self.post("/api/events", body))
 
     async def event_names(self) -> list[str]:
         """Return the names of events that somebody has declared, configured or sent."""
@@ -338,8 +424,8 @@ class AdminClient:
         self, *, event: str = "", plugin: str = "", slow_s: float = 0.0, limit: int = 100
     ) -> list[Trace]:
         """Return the last traces; see `stream` for those to come."""
-        query = _query(event=event, plugin=plugin, slow_ms=slow_s * 1000 or None, limit=limit)
-        return await self._items(Trace, f"/api/trace{query}")
+        keys = query(event=event, plugin=plugin, slow_ms=slow_s * 1000 or None, limit=limit)
+        return await self._items(Trace, f"/api/trace{keys}")
 
     async def keep_payloads(self, seconds: float = 300.0) -> float:
         """Keep the payloads of traces for a while; return until when, in Unix seconds."""
@@ -350,19 +436,19 @@ class AdminClient:
 
     async def host(self) -> dict[str, Any]:
         """Describe the host."""
-        return _as(dict[str, Any], await self.get("/api/host"))
+        return converted(dict[str, Any], await self.get("/api/host"))
 
     async def login_url(self) -> dict[str, Any]:
         """Return ``url``: an address of the page that logs in once."""
-        return _as(dict[str, Any], await self.post("/api/login-url"))
+        return converted(dict[str, Any], await self.post("/api/login-url"))
 
     async def doctor(self) -> dict[str, Any]:
         """Return what the host finds when it checks itself: ``ok`` and ``checks``."""
-        return _as(dict[str, Any], await self.get("/api/doctor"))
+        return converted(dict[str, Any], await self.get("/api/doctor"))
 
     async def audit(self, *, since: float = 0.0) -> list[AuditRecord]:
         """Return who has changed what."""
-        return await self._items(AuditRecord, "/api/audit" + _query(since=since or None))
+        return await self._items(AuditRecord, "/api/audit" + query(since=since or None))
 
     async def happenings(self) -> list[Happening]:
         """Return what happened lately."""
@@ -386,129 +472,39 @@ class AdminClient:
             after: The id of the last event that was seen, to go on after it.
             **filters: ``level`` of logs; ``event``, ``plugin`` and ``slow_ms`` of traces.
         """
-        route = "/api/stream" + _query(topics=",".join(topics), **filters)
-        back_off, is_first = BackOff(), True
-        while True:
-            try:
-                async for event in self._stream_once(route, after):
-                    after, is_first = event.id or after, False
-                    back_off.reset()
-                    yield event
-                reason = "the host has closed the stream"
-            except (HostUnreachableError, AdminError) as error:
-                if is_first or not _is_passing(error):
-                    raise
-                reason = str(error)
-            wait = back_off.next()
-            yield StreamEvent("lost", {"reason": reason, "retry_s": wait})
-            await asyncio.sleep(wait)
-
-    async def _stream_once(self, route: str, after: str | None) -> AsyncIterator[StreamEvent]:
-        parser = EventParser()
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=QUESTION_TIMEOUT, sock_read=_SILENCE_TIMEOUT
-        )
-        headers = {} if after is None else {"Last-Event-ID": after}
-        try:
-            async with self._session.get(
-                URL(self._base + route, encoded=True), timeout=timeout, headers=headers
-            ) as answer:
-                if answer.content_type != "text/event-stream":
-                    decode(answer.status, await answer.read())
-                    raise AdminError(answer.status, "bad_answer", "the response is no stream")
-                async for chunk in answer.content.iter_any():
-                    for event in parser.feed(chunk):
-                        yield event
-        except ValueError as error:
-            raise self._unreachable(f"the stream cannot be read: {error}") from None
-        except TimeoutError:
-            raise self._unreachable("the stream has fallen silent") from None
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(f"connection lost: {error}") from None
-
-    # The building blocks of all others.
-
-    async def get(self, route: str) -> Any:
-        """Send a query. A building block: the methods above know routes and types."""
-        return await self._send("GET", route, None, self._timeout or QUESTION_TIMEOUT)
-
-    async def post(self, route: str, body: Any = None, report: Report | None = None) -> Any:
-        """Request an action and wait until it is done. A building block.
-
-        Args:
-            route: The route.
-            body: What is sent, as JSON.
-            report: Called with how far downloads are, if the route tells.
-        """
-        return await self._send("POST", route, body, None, report)
-
-    async def put(self, route: str, body: Any) -> Any:
-        """Replace something and wait until it is done. A building block."""
-        return await self._send("PUT", route, body, None)
-
-    async def _items(self, kind: type[T], route: str) -> list[T]:
-        return _as(list[kind], (await self.get(route))["items"])  # type: ignore[valid-type]
-
-    async def _send(
-        self,
-        method: str,
-        route: str,
-        body: Any,
-        timeout: float | None,
-        report: Report | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        try:
-            async with self._session.request(
-                method,
-                # On a socket the host name is never resolved: the connector ignores it.
-                URL(self._base + route, encoded=True),
-                data=None if body is None else orjson.dumps(body),
-                headers={**(headers or {}), **({} if report is None else {"Accept": JSON_LINES})},
-                timeout=aiohttp.ClientTimeout(total=timeout),
-            ) as answer:
-                # A host of an older version knows nothing of lines.
-                if report is not None and answer.content_type == JSON_LINES:
-                    return await follow_progress(answer, report)
-                return decode(answer.status, await answer.read())
-        except TimeoutError:
-            raise self._unreachable(f"no response within {timeout or 0:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(f"connection lost: {error}") from None
-
-    def _unreachable(self, why: str) -> HostUnreachableError:
-        return HostUnreachableError(
-            f"no vconnect host answers at {self._path} ({why}); start one with: vconnect serve"
-        )
+        route = "/api/stream" + query(topics=",".join(topics), **filters)
+        async with aclosing(self._follow(route, after)) as events:
+            async for event in events:
+                yield event
 
 
-def _is_passing(error: HostUnreachableError | AdminError) -> bool:
-    """Return whether a later try may succeed."""
-    if isinstance(error, HostUnreachableError):
-        return True
-    return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == "unknown_plugin"
+def _logs_query(
+    plugins: Iterable[str],
+    host: bool,
+    lines: int,
+    level: LogLevel,
+    since: float,
+    grep: str,
+    *,
+    follow: bool = False,
+) -> str:
+    return query(
+        plugin=list(plugins),
+        host=host,
+        lines=lines,
+        level="" if level == "trace" else level,
+        since=since or None,
+        grep=grep,
+        follow=follow,
+    )
 
 
-def _query(**keys: Any) -> str:
-    """Build a query of the keys that have a value."""
-    given = {key: value for key, value in keys.items() if value is not None and value != ""}
-    return f"?{urlencode(given)}" if given else ""
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _as(kind: type[T], value: Any) -> T:
-    """Give an answer its type; what a newer host has besides is left out."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise AdminError(
-            HTTPStatus.OK, "bad_answer", f"the response is not as expected: {error}"
-        ) from None
-
-
-def _rows(value: Any, key: str) -> list[dict[str, Any]]:
-    return _as(list[dict[str, Any]], value.get(key) if isinstance(value, dict) else None)
+async def _read(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+            yield chunk

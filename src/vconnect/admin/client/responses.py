@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,6 +17,8 @@ from vconnect.safe_paths import is_given_to
 from vconnect.sockets.credentials import peer_of
 
 JSON_LINES = "application/jsonl"
+
+T = TypeVar("T")
 
 
 class _Line(msgspec.Struct):
@@ -72,7 +74,7 @@ def decode(status: int, body: bytes) -> Any:
     except orjson.JSONDecodeError:
         # Another program may listen at the path that `--admin` names.
         raise AdminError(status, "bad_answer", _not_ours(status)) from None
-    if status == HTTPStatus.OK:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return value
     match value:
         case {"code": str(code), "detail": str(detail), "next": str(step)}:
@@ -82,6 +84,25 @@ def decode(status: int, body: bytes) -> Any:
             raise AdminError(status, code, message)
         case _:
             raise AdminError(status, "bad_answer", _not_ours(status))
+
+
+def converted(kind: type[T], value: Any) -> T:
+    """Give a response its type; what a newer host has besides is left out.
+
+    Raises:
+        AdminError: It has another type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise AdminError(
+            HTTPStatus.OK, "bad_answer", f"the response is not as expected: {error}"
+        ) from None
+
+
+def rows_of(value: Any, key: str) -> list[dict[str, Any]]:
+    """Return the rows that a response has under a key; see `converted`."""
+    return converted(list[dict[str, Any]], value.get(key) if isinstance(value, dict) else None)
 
 
 def _step_of(line: bytes) -> Step | None:

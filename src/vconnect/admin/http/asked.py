@@ -16,6 +16,11 @@ Role = Literal["view", "operate"]
 Via = Literal["socket", "tcp", "application"]
 
 JSON_TYPE = "application/json"
+BYTES_TYPE = "application/octet-stream"
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Asked:
         via: How it came.
         peer: Identifies the sender for the limit of wrong tokens.
         who: Who sends it; set once that is known.
+        stream: Yields the body as it comes, however large it is, in place of ``read``; only once.
+            By default it is empty.
         names: What stands in the places of the route, such as ``name``.
         order: What is done, for the audit; set by routes that know it better than their name.
     """
@@ -68,6 +75,7 @@ class Asked:
     via: Via
     peer: str = ""
     who: Who | None = None
+    stream: Callable[[], AsyncIterator[bytes]] = _nothing
     names: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -90,8 +98,10 @@ class Reply:
         status: The HTTP status.
         content_type: Its type.
         headers: Others, by name.
-        chunks: What follows, for an answer that goes on; closed if the client goes away.
+        chunks: What follows, for an answer that goes on.
         code: The code of a problem, for the audit; empty if all is well.
+        is_endless: Whether the chunks have no end of their own, so that they are closed when the
+            client goes away; other work goes on without it.
     """
 
     body: bytes = b""
@@ -100,6 +110,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
     code: str = ""
+    is_endless: bool = False
 
 
 class TooLargeError(Exception):

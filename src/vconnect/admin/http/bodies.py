@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar, get_origin
 
 import msgspec
@@ -32,13 +33,47 @@ async def body_of(asked: Asked, kind: type[T], *, optional: bool = False) -> T:
     Raises:
         Problem: It is too large or no JSON, or a field is wrong; the text names it.
     """
-    try:
-        body = await asked.read()
-    except TooLargeError as error:
-        raise Problem("too_large", str(error)) from None
+    body = await whole_body(asked)
     if optional and not body.strip():
         body = b"{}"
     return parse_body(body, kind)
+
+
+async def whole_body(asked: Asked) -> bytes:
+    """Read a body.
+
+    Raises:
+        Problem: It is too large, too slow, or ends early.
+    """
+    try:
+        return await asked.read()
+    except TooLargeError as error:
+        raise Problem("too_large", str(error)) from None
+
+
+async def stream_body(asked: Asked, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for one that is too large for the memory.
+
+    Args:
+        asked: The request.
+        max_bytes: How large it may be.
+
+    Raises:
+        Problem: It is too large, too slow, or ends early.
+    """
+    announced = asked.headers.get("content-length", "")
+    size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+    _check_size(size, max_bytes)
+    size = 0
+    async for part in asked.stream():
+        size += len(part)
+        _check_size(size, max_bytes)
+        yield part
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise Problem("too_large", f"the body is larger than {max_bytes} bytes")
 
 
 def parse_body(body: bytes, kind: type[T]) -> T:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import orjson
 
+from vconnect.admin.answers import OrderState
 from vconnect.version import host_version
 
-from .asked import JSON_TYPE
+from .asked import BYTES_TYPE, JSON_TYPE
+from .orders import MAX_KEY_CHARS
 from .problems import KINDS, TYPE
 from .table import Route, Table
 
@@ -41,8 +43,30 @@ _PROBLEM = {
         },
     },
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Of all requests with the same key, the first one is carried out.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "respond-async: do not wait; see /api/orders/{id}.",
+    "schema": {"type": "string", "enum": ["respond-async"]},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The etag of what is to be changed.",
+    "schema": {"type": "string"},
+}
 # Every route may answer with these.
 _COMMON = ("bad_query", "bad_host", "unknown_route", "method", "internal")
+_OF_KEYS = ("conflict", "bad_field")
 _WITH_ROLE = ("no_token", "bad_token", "session_ended", "role", "too_many_tries")
 _WITH_BODY = ("bad_json", "bad_field", "too_large", "media_type", "bad_origin", "cross_site")
 
@@ -92,7 +116,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.role is None:
         operation["security"] = []
-    parameters = [*_places(route.path), *_keys(route.query)]
+    parameters = [*_places(route.path), *_keys(route.query), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -128,9 +152,14 @@ def _keys(query: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _headers(route: Route) -> list[dict[str, Any]]:
+    found = [_KEY, _PREFER] if route.may_be_repeated else []
+    return [*found, _IF_MATCH] if "precondition_failed" in route.codes else found
+
+
 def _body(route: Route) -> dict[str, Any]:
     if route.body is bytes:
-        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        content = {BYTES_TYPE: {"schema": {"type": "string", "format": "binary"}}}
         return {"required": True, "content": content}
     schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
     return {"content": {"application/json": {"schema": schema}}}
@@ -142,10 +171,22 @@ def _responses(route: Route) -> dict[str, Any]:
         good["content"] = {route.media or JSON_TYPE: {"schema": _answer(route)}}
         good["content"] |= {media: {"schema": {"type": "string"}} for media in route.further_media}
     responses = {str(int(route.status)): good}
+    if route.may_be_repeated:
+        responses["202"] = _begun()
     for status, codes in _problems(route).items():
         responses[str(status)] = _problem(", ".join(codes))
     responses["default"] = _problem("A problem")
     return responses
+
+
+def _begun() -> dict[str, Any]:
+    location = {"description": "Where it is looked up.", "schema": {"type": "string"}}
+    schema = {"$ref": f"#/components/schemas/{OrderState.__name__}"}
+    return {
+        "description": "The order has begun; Prefer: respond-async was sent",
+        "headers": {"Location": location},
+        "content": {JSON_TYPE: {"schema": schema}},
+    }
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -165,8 +206,12 @@ def _answer(route: Route) -> dict[str, Any]:
 
 def _problems(route: Route) -> dict[int, list[str]]:
     codes = [*_COMMON, *route.codes]
+    # The key was used for another body, or is too long.
+    codes += [one for one in _OF_KEYS if route.may_be_repeated and one not in codes]
     codes += _WITH_ROLE if route.role is not None else ()
-    codes += _WITH_BODY if route.body is not None else ()
+    if route.body is not None:
+        of_body = [one for one in _WITH_BODY if route.body is not bytes or one != "bad_json"]
+        codes += [one for one in of_body if one not in codes]
     found: dict[int, list[str]] = {}
     for code in codes:
         found.setdefault(int(KINDS[code].status), []).append(code)

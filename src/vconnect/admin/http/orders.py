@@ -14,46 +14,22 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
 
 import msgspec
 import orjson
 
-from vconnect.plain import Plain
+from vconnect.admin.answers import OrderState
 from vconnect.seeing.encoding import encode
 
 from .asked import Asked, Reply, Who
-from .problems import Problem
+from .bodies import whole_body
+from .problems import Problem, field_problem
 from .table import Route
 
 _KEPT = 256
 # Of a larger answer, only the status is kept. Bytes.
 _MAX_ANSWER = 256 * 1024
-_MAX_KEY_CHARS = 128
-
-
-class OrderState(Plain, frozen=True, kw_only=True):
-    """What has become of an order.
-
-    Attributes:
-        id: Its number.
-        order: What was ordered, such as ``restart``.
-        plugin: The plugin; ``None`` if it is about none or several.
-        who: Who has ordered it.
-        began: When, in Unix seconds.
-        state: ``running``, ``done`` or ``failed``.
-        status: The HTTP status of its answer; ``None`` while it runs.
-        answer: The answer; ``None`` while it runs, or if it is too large to be kept.
-    """
-
-    id: str
-    order: str
-    plugin: str | None
-    who: str
-    began: float
-    state: Literal["running", "done", "failed"] = "running"
-    status: int | None = None
-    answer: Any = None
+MAX_KEY_CHARS = 128
 
 
 @dataclass(eq=False)
@@ -161,7 +137,7 @@ class Orders:
         work: Callable[[], Awaitable[Reply]],
         key: str | None,
     ) -> _Order:
-        body = await asked.read()
+        body = await whole_body(asked)
         digest = hashlib.sha256(body).digest()
         place = (who.name, f"{asked.method} {asked.path}", _checked(key)) if key else None
         if place is not None and (found := self._by_key.get(place)) is not None:
@@ -203,8 +179,10 @@ def _started(work: Awaitable[Reply]) -> asyncio.Task[Reply]:
 
 
 def _checked(key: str) -> str:
-    if len(key) > _MAX_KEY_CHARS:
-        raise Problem("bad_field", f"the Idempotency-Key has {len(key)} characters; at most 128")
+    if len(key) > MAX_KEY_CHARS:
+        raise field_problem(
+            "bad_field", "Idempotency-Key", f"{len(key)} characters; at most {MAX_KEY_CHARS}"
+        )
     return key
 
 

@@ -123,11 +123,15 @@ KINDS: dict[str, Kind] = {
         "method_not_allowed",
     ),
     "too_slow": Kind(_S.REQUEST_TIMEOUT, "The body came too slowly", "send it at once"),
-    "conflict": Kind(_S.CONFLICT, "It is not possible in this state"),
+    "conflict": Kind(
+        _S.CONFLICT, "It is not possible in this state", "see vconnect status, then try again"
+    ),
     "config_refused": Kind(
         _S.CONFLICT, "The configuration was refused", "correct the fields that are named"
     ),
-    "install_error": Kind(_S.CONFLICT, "It cannot be installed"),
+    "install_error": Kind(
+        _S.CONFLICT, "It cannot be installed", "look for what is wrong with it: vconnect check"
+    ),
     "start_failed": Kind(_S.CONFLICT, "The plugin did not start", "see vconnect why"),
     "consent_required": Kind(_S.CONFLICT, "It asks for permissions", "grant them, or leave it"),
     "precondition_failed": Kind(
@@ -140,10 +144,17 @@ KINDS: dict[str, Kind] = {
         "send Content-Type: application/json",
         "unsupported_media_type",
     ),
-    "not_verified": Kind(_S.UNPROCESSABLE_ENTITY, "It is not what was meant"),
-    "signature_error": Kind(_S.UNPROCESSABLE_ENTITY, "Its signature is not right"),
+    "not_verified": Kind(
+        _S.UNPROCESSABLE_ENTITY, "It is not what was meant", "ask its publisher for the right one"
+    ),
+    "signature_error": Kind(
+        _S.UNPROCESSABLE_ENTITY, "Its signature is not right", "see vconnect trusted"
+    ),
     "manifest_error": Kind(_S.UNPROCESSABLE_ENTITY, "The manifest is wrong", "correct it"),
     "config_error": Kind(_S.UNPROCESSABLE_ENTITY, "The configuration is wrong", "correct it"),
+    "no_space": Kind(
+        _S.INSUFFICIENT_STORAGE, "The disk is full", "make room on the disk, then try again"
+    ),
     "internal": Kind(
         _S.INTERNAL_SERVER_ERROR, "An error of the host itself", "look for the id in its log"
     ),
@@ -161,7 +172,9 @@ KINDS: dict[str, Kind] = {
     ),
     "stopping": Kind(_S.SERVICE_UNAVAILABLE, "The host is stopping", "try again later"),
     "not_ready": Kind(_S.SERVICE_UNAVAILABLE, "The host is not ready", "see vconnect list"),
-    "deadline_exceeded": Kind(_S.GATEWAY_TIMEOUT, "The plugin did not answer in time"),
+    "deadline_exceeded": Kind(
+        _S.GATEWAY_TIMEOUT, "The plugin did not answer in time", "see vconnect why"
+    ),
 }
 """Every code of this interface. Codes of plugins' own errors come besides."""
 

@@ -51,6 +51,13 @@ class Route(NamedTuple):
     status: int = HTTPStatus.OK
     is_hidden: bool = False
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether it is an order that takes an ``Idempotency-Key`` and ``Prefer``."""
+        # Of what another host carries out, that one knows what its client wants. And bytes are sent
+        # to their own digest: to send them again is the same.
+        return bool(self.order) and not self.is_hidden and self.body is not bytes
+
 
 class Table:
     """Finds the route of a request.

@@ -4,7 +4,9 @@
 `host`     the host itself, its health, metrics and sessions
 `siblings` hosts beside this one: the workers of an application
 `plugins`  plugins, and orders
+`logs`     the logs of several plugins and of the host, as one
 `packages` packages
+`blobs`    packages that a client sends
 `trust`    the keys whose signatures count
 `settings` settings, and the configurations of plugins
 `events`   events and traces

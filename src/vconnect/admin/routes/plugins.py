@@ -28,10 +28,10 @@ ACTIONS = (
 
 # Beyond 2**53, JavaScript and others cannot represent an integer exactly.
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-_Lines = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Lines = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 # What the host compares is a substring; expressions are the client's business, because one can hold
 # the interpreter for ever.
-_Substring = Annotated[str, msgspec.Meta(max_length=256)]
+Substring = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,11 +63,11 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         host: Whether to return both, in the order in which they came.
     """
 
-    lines: _Lines = 100
+    lines: Lines = 100
     level: LogLevel = "trace"
     after: _Number | None = None
     since: float = 0.0
-    grep: _Substring = ""
+    grep: Substring = ""
     states: bool = False
     host: bool = False
 

@@ -18,15 +18,19 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from vconnect.admin.http.asked import Asked, Reply, TooLargeError
+from vconnect.admin.http.asked import BYTES_TYPE, Asked, Reply
+from vconnect.admin.http.bodies import whole_body
 from vconnect.admin.http.encoding import json_reply
 from vconnect.admin.http.problems import Problem
+from vconnect.admin.http.progress import JSON_LINES
 from vconnect.admin.http.table import Route
 
 SUFFIX = ".admin.sock"
 ROLE_HEADER = "vconnect-role"
 # How long a sibling may take to say what it is, and to carry out an order. Seconds.
 _LOOK_S = 0.2
+# What comes in parts is passed on in parts. If it is work, the other host ends it without us.
+_IN_PARTS = ("text/event-stream", JSON_LINES)
 _PASSED_ON = (
     *("content-type", "accept", "if-match", "last-event-id"),
     *("idempotency-key", "prefer"),
@@ -121,21 +125,24 @@ def _session(path: Path) -> aiohttp.ClientSession:
 async def _passed(path: Path, asked: Asked) -> Reply:
     headers = {name: asked.headers[name] for name in _PASSED_ON if name in asked.headers}
     headers[ROLE_HEADER] = asked.role
-    try:
-        body = await asked.read()
-    except TooLargeError as error:
-        raise Problem("too_large", str(error)) from None
+    kind = asked.headers.get("content-type", "")
+    # What is too large for the memory is passed on as it comes.
+    body = asked.stream() if kind == BYTES_TYPE else await whole_body(asked) or None
     query = urlencode(asked.query)
     url = URL(f"http://vconnect/{asked.names['rest']}{'?' + query if query else ''}", encoded=True)
     session = _session(path)
+    # An order may take any time, and a stream has no end.
+    timeout = aiohttp.ClientTimeout(total=None)
     try:
-        answer = await session.request(asked.method, url, data=body or None, headers=headers)
+        answer = await session.request(
+            asked.method, url, data=body, headers=headers, timeout=timeout
+        )
     except (aiohttp.ClientError, OSError) as error:
         await session.close()
         raise Problem("unavailable", f"the host does not answer: {error}") from None
     reply = Reply(status=answer.status, content_type=answer.headers.get("Content-Type", ""))
-    if answer.content_type == "text/event-stream":
-        reply.chunks = _chunks(session, answer)
+    if answer.content_type in _IN_PARTS:
+        reply.chunks, reply.is_endless = _chunks(session, answer), True
         return reply
     async with session, answer:
         reply.body = await answer.read()

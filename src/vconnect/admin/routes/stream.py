@@ -116,6 +116,7 @@ class StreamRoute:
             content_type="text/event-stream",
             headers=dict(_HEADERS),
             chunks=chunks,
+            is_endless=True,
         )
 
     def _topics(self, text: str) -> list[str]:

@@ -8,8 +8,10 @@ from vconnect.admin.http.audit import Audit
 from vconnect.admin.http.orders import Orders
 from vconnect.admin.http.table import Table
 from vconnect.admin.manager import Manager
+from vconnect.admin.routes.blobs import BlobRoutes
 from vconnect.admin.routes.events import EventRoutes
 from vconnect.admin.routes.host import HostRoutes
+from vconnect.admin.routes.logs import LogRoutes
 from vconnect.admin.routes.packages import PackageRoutes
 from vconnect.admin.routes.page import PageRoutes
 from vconnect.admin.routes.plugins import PluginRoutes
@@ -62,8 +64,10 @@ class Administration:
                 *self.host.rows(),
                 *self.siblings.rows(),
                 *PluginRoutes(manager, self.name).rows(),
+                *LogRoutes(manager, lambda: self.is_stopping).rows(),
                 *EventRoutes(manager).rows(),
                 *PackageRoutes(manager).rows(),
+                *BlobRoutes(manager).rows(),
                 *SettingsRoutes(manager).rows(),
                 *TrustRoutes(manager).rows(),
                 *self.orders.rows(),

@@ -17,7 +17,7 @@ from vconnect.admin.access.guard import (
     check_host,
     check_origin,
 )
-from vconnect.admin.http.asked import Asked, Reply, Who
+from vconnect.admin.http.asked import BYTES_TYPE, JSON_TYPE, Asked, Reply, Who
 from vconnect.admin.http.audit import Audit
 from vconnect.admin.http.orders import Orders
 from vconnect.admin.http.problems import Problem, reply_to_error
@@ -100,8 +100,7 @@ class Application:
         who = self._check_who(route, asked, identify)
         if asked.method in CHANGES:
             check_origin(asked)
-            if route.body is not bytes:
-                check_content_type(asked)
+            check_content_type(asked, expected=_content_type_of(route, asked))
         if not route.order or who is None:
             return await route.handler(asked)
         return await self._audited(route, asked, who)
@@ -133,6 +132,13 @@ class Application:
             self._audit.note(who, route.order, asked.names.get("name"), reply.code or "ok", began)
             return reply
 
-        if route.is_hidden:  # another host carries it out, and knows what its client wants
-            return await work()
-        return await self._orders.carry_out(asked, who, route.order, work)
+        if route.may_be_repeated:
+            return await self._orders.carry_out(asked, who, route.order, work)
+        return await work()
+
+
+def _content_type_of(route: Route, asked: Asked) -> str:
+    # Of what another host carries out, that one knows whether it takes bytes.
+    may_be_bytes = route.is_hidden and asked.method == "PUT"
+    is_passed_on = may_be_bytes and asked.headers.get("content-type") == BYTES_TYPE
+    return BYTES_TYPE if route.body is bytes or is_passed_on else JSON_TYPE

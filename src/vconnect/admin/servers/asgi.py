@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
@@ -71,18 +71,22 @@ def asgi_app(
 
 
 def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
-    async def read() -> bytes:
-        parts, size, more = [], 0, True
+    async def stream() -> AsyncIterator[bytes]:
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Problem("bad_body", "the client has gone before the end of its body")
-            part = message.get("body", b"")
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
+
+    async def read() -> bytes:
+        parts, size = [], 0
+        async for part in stream():
             size += len(part)
             if size > limit:
                 raise TooLargeError(f"the body is larger than {limit} bytes")
             parts.append(part)
-            more = message.get("more_body", False)
         return b"".join(parts)
 
     headers: dict[str, str] = {}
@@ -97,6 +101,7 @@ def _asked(scope: Scope, receive: Receive, limit: int) -> Asked:
         query=tuple(query),
         headers=headers,
         read=read,
+        stream=stream,
         via="application",
         peer=str(client[0]),
     )
@@ -123,7 +128,6 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
         async with aclosing(reply.chunks):  # type: ignore[type-var]
             await send({"type": "http.response.body", "body": b""})
         return
-    is_stream = reply.content_type == "text/event-stream"
     began = time.monotonic()
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
@@ -131,13 +135,14 @@ async def _respond(reply: Reply, receive: Receive, send: Send, *, is_head: bool)
             await send({"type": "http.response.body", "body": reply.body, "more_body": True})
             async for chunk in chunks:
                 # Work that shows its progress goes on without its client; a stream does not.
-                if gone.done() and is_stream:
+                if gone.done() and reply.is_endless:
                     break
                 if chunk and not gone.done():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if is_stream and time.monotonic() - began > _STREAM_S:
+                if reply.is_endless and time.monotonic() - began > _STREAM_S:
                     break
-        await send({"type": "http.response.body", "body": _COME_BACK if is_stream else b""})
+        is_events = reply.content_type == "text/event-stream"
+        await send({"type": "http.response.body", "body": _COME_BACK if is_events else b""})
     finally:
         gone.cancel()
 

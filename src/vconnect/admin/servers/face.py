@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 
 from aiohttp import web
@@ -75,12 +75,26 @@ def _asked(request: web.Request, via: Via) -> Asked:
                 f"the body is larger than {request.client_max_size} bytes"
             ) from None
 
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                async with asyncio.timeout(_BODY_S):
+                    part = await request.content.readany()
+                if not part:
+                    return
+                yield part
+        except TimeoutError:
+            raise Problem("too_slow", f"nothing of the body came for {_BODY_S:g} s") from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise Problem("bad_body", f"the body cannot be read: {error}") from None
+
     return Asked(
         method=request.method,
         path=_path(request),
         query=tuple(request.query.items()),
         headers={name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers},
         read=read,
+        stream=stream,
         via=via,
         peer=request.remote or "",
     )
@@ -114,7 +128,7 @@ async def _respond(request: web.Request, reply: Reply) -> web.StreamResponse:
         async for chunk in chunks:
             is_there = is_there and await _write(request, response, chunk)
             # Work that shows its progress goes on without its client; a stream does not.
-            if not is_there and reply.content_type == "text/event-stream":
+            if not is_there and reply.is_endless:
                 break
     return response
 

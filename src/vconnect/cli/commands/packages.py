@@ -292,10 +292,10 @@ def _note_on_paths(sources: Sequence[str], as_json: bool) -> None:
 
 
 def _absolute(source: str) -> str:
-    """Make a path absolute, since the host works elsewhere; leave a URL or a name as it is."""
+    """Make a path absolute, since the host works elsewhere; leave any other source as it is."""
     from vconnect.settings.paths import absolute_path
 
-    if split_request(source.partition("#sha256=")[0]) is not None:
+    if split_request(source.partition("#sha256=")[0]) is not None or source.startswith("sha256:"):
         return source
     for prefix in ("file://./", "file://../"):
         if source.startswith(prefix):

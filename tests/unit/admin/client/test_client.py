@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -11,12 +12,17 @@ from pathlib import Path
 import pytest
 from tests.support.fake_manager import FakeManager, plugin_summary, served, short_directory
 
-from vconnect.admin.client import client as client_module
-from vconnect.admin.client import server_events
-from vconnect.admin.client.client import AdminClient, plugin_route
+from vconnect.admin.answers import LogGap
+from vconnect.admin.client import connection, server_events
+from vconnect.admin.client.client import AdminClient
+from vconnect.admin.client.connection import plugin_route
 from vconnect.admin.servers.server import AdminServer
 from vconnect.errors import AdminError, HostUnreachableError
+from vconnect.logs.records import LogRecord
+from vconnect.logs.ring import LogRing
 from vconnect.plugins.status import PluginStatus
+from vconnect.settings.model import Settings
+from vconnect.trust.minisign import PublicKey
 
 
 @asynccontextmanager
@@ -93,7 +99,7 @@ async def test_a_host_that_goes_away_is_no_host() -> None:
 
 
 async def test_a_host_that_does_not_answer_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "QUESTION_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection, "QUESTION_TIMEOUT", 0.05)
     with short_directory() as directory, socket.socket(socket.AF_UNIX) as deaf:
         path = directory / "admin.sock"
         deaf.bind(str(path))
@@ -225,3 +231,86 @@ async def test_a_stream_from_nobody_raises_at_once() -> None:
         async with AdminClient(directory / "admin.sock") as client:
             with pytest.raises(HostUnreachableError):
                 await anext(client.stream())
+
+
+async def test_it_asks_for_packages_and_what_indexes_have() -> None:
+    manager = FakeManager(plugin_summary())
+    async with served(manager) as path, AdminClient(path) as client:
+        manager.packages.answer = {"plugins": []}
+        assert await client.search("hello") == {"plugins": []}
+        assert await client.info("a@^1") == {"plugins": []}
+        manager.packages.answer = []
+        assert await client.outdated(["a", "b"]) == []
+        assert await client.remove("example", purge=True, dry_run=True) == []
+    asked = [(method, arguments) for method, arguments, _ in manager.packages.asked]
+    assert asked == [
+        ("search", ("hello",)),
+        ("info", ("a@^1",)),
+        ("outdated", (["a", "b"],)),
+        ("uninstall", (["example"],)),
+    ]
+    options = manager.packages.asked[-1][2]
+    assert (options["purge"], options["force"], options["dry_run"]) == (True, False, True)
+
+
+async def test_it_sends_a_package_and_gets_its_source(tmp_path: Path) -> None:
+    package = tmp_path / "example.vp"
+    package.write_bytes(b"x" * 300_000)
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    manager = FakeManager(settings=Settings(plugin_dir=str(tmp_path)))
+    async with served(manager) as path, AdminClient(path) as client:
+        for _ in range(2):
+            assert await client.send_package(package) == f"sha256:{digest}"
+        with pytest.raises(FileNotFoundError):
+            await client.send_package(tmp_path / "none.vp")
+    assert (tmp_path / "blobs" / digest).read_bytes() == package.read_bytes()
+
+
+async def test_it_lists_trusts_and_forgets_keys(tmp_path: Path) -> None:
+    public = PublicKey(bytes(8), bytes(32), "Ann")
+    manager = FakeManager(settings=Settings(trust_file=str(tmp_path / "vconnect.trust")))
+    async with served(manager) as path, AdminClient(path) as client:
+        key = await client.trust(public.text(), plugins=["acme-*"], not_after="2999-01-31")
+        assert (key.id, key.comment, key.plugins) == (public.id, "Ann", ("acme-*",))
+        assert [one.id for one in await client.trusted()] == [public.id]
+        assert (await client.untrust(public.id, revoke=True, reason="stolen")).reason == "stolen"
+        with pytest.raises(AdminError) as caught:
+            await client.untrust("none")
+    assert (caught.value.status, caught.value.code) == (404, "unknown_key")
+
+
+async def test_it_reads_and_follows_several_logs_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_events, "_WAITS_S", (0.01,))
+    manager = FakeManager(plugin_summary("a"), plugin_summary("b"))
+    manager.rings["b"] = LogRing(1)
+    manager.says("a", "one")
+    manager.says("b", "two", "warn")
+    manager.happenings.add(None, "info", "began")
+    with short_directory() as directory:
+        path = directory / "admin.sock"
+        server = AdminServer(manager, path)
+        await server.start()
+        async with AdminClient(path) as client:
+            rows = await client.all_logs(["a", "b"], level="warn")
+            assert [(row.plugin, row.text) for row in rows] == [("b", "two")]
+            assert [row.plugin for row in await client.all_logs()] == ["a", "b", None]
+            async with aclosing(client.follow_logs(["a", "b"], lines=1)) as following:
+                assert (await anext(following)).to_dict()["text"] == "two"
+                manager.says("b", "lost")
+                manager.says("b", "three")
+                assert await anext(following) == LogGap("b", 1)
+                assert (await anext(following)).to_dict()["text"] == "three"
+                await server.stop()
+                server = AdminServer(manager, path)
+                await server.start()
+                ring = manager.rings["a"]
+                ring.append(LogRecord(ring.last + 1, 2e9, "stdout", "info", "four"))
+                async with asyncio.timeout(10):
+                    assert (await anext(following)).to_dict()["text"] == "four"
+        await server.stop()
+
+
+async def test_logs_that_are_followed_raise_if_there_is_no_such_plugin() -> None:
+    async with served(FakeManager()) as path, AdminClient(path) as client:
+        with pytest.raises(AdminError, match="nobody"):
+            await anext(client.follow_logs(["nobody"]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import msgspec
 import pytest
 
-from vconnect.admin.http.asked import Asked
-from vconnect.admin.http.bodies import body_of, parse_body, query_of
+from vconnect.admin.http.asked import Asked, TooLargeError
+from vconnect.admin.http.bodies import body_of, parse_body, query_of, stream_body, whole_body
 from vconnect.admin.http.problems import Problem
 
 
@@ -88,3 +90,46 @@ async def test_only_an_optional_body_may_be_empty() -> None:
     with pytest.raises(Problem) as caught:
         await body_of(asked(body=b""), Query)
     assert caught.value.code == "bad_json"
+
+
+def streamed(*parts: bytes, length: str = "") -> Asked:
+    async def stream() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+
+    made = asked()
+    made.stream = stream
+    made.headers = {"content-length": length} if length else {}
+    return made
+
+
+@pytest.mark.parametrize("length", ["", "4", "x", "9" * 30, "\u0664"])
+async def test_a_large_body_comes_in_parts(length: str) -> None:
+    parts = [part async for part in stream_body(streamed(b"ab", b"cd", length=length), 4)]
+    assert parts == [b"ab", b"cd"]
+
+
+async def test_a_large_body_ends_at_its_limit() -> None:
+    body = stream_body(streamed(b"ab", b"cd"), 3)
+    assert await anext(body) == b"ab"
+    with pytest.raises(Problem, match="larger than 3 bytes") as caught:
+        await anext(body)
+    assert caught.value.code == "too_large"
+
+
+async def test_a_large_body_that_is_announced_is_not_even_read() -> None:
+    body = stream_body(streamed(b"ab", length="4"), 3)
+    with pytest.raises(Problem, match="larger than 3 bytes"):
+        await anext(body)
+
+
+async def test_a_body_above_the_limit_is_a_problem_for_every_reader() -> None:
+    async def read() -> bytes:
+        raise TooLargeError("the body is larger than 1 bytes")
+
+    made = asked()
+    made.read = read
+    for reading in (whole_body(made), body_of(made, Wanted)):
+        with pytest.raises(Problem, match="larger than 1 bytes") as caught:
+            await reading
+        assert caught.value.code == "too_large"

@@ -58,3 +58,49 @@ def test_each_route_tells_its_problems() -> None:
     assert "start_failed" in restart["409"]["description"]
     assert "role" in restart["403"]["description"]
     assert set(restart) >= {"200", "400", "401", "403", "404", "405", "409", "413", "415", "500"}
+
+
+def test_every_order_takes_a_key_and_need_not_be_waited_for() -> None:
+    for route in TABLE.routes:
+        if route.is_hidden:
+            continue
+        operation = DOCUMENT["paths"][route.path][route.method.lower()]
+        headers = {one["name"] for one in operation.get("parameters", []) if one["in"] == "header"}
+        is_order = bool(route.order) and route.body is not bytes
+        assert ({"Idempotency-Key", "Prefer"} <= headers) is is_order, route.path
+        assert ("202" in operation["responses"]) is is_order, route.path
+
+
+def test_an_order_that_has_begun_is_described_as_its_route_describes_it() -> None:
+    stop = DOCUMENT["paths"]["/api/plugins/{name}/stop"]["post"]["responses"]["202"]
+    look = DOCUMENT["paths"]["/api/orders/{id}"]["get"]["responses"]["200"]
+    assert stop["content"] == look["content"]
+    assert "Location" in stop["headers"]
+
+
+def test_a_package_is_the_only_body_that_is_bytes() -> None:
+    bodies = {
+        (method, path): set(operation["requestBody"]["content"])
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+        if "requestBody" in operation
+    }
+    assert bodies.pop(("put", "/api/blobs/{sha256}")) == {"application/octet-stream"}
+    assert set(map(tuple, bodies.values())) == {("application/json",)}
+    assert "201" in DOCUMENT["paths"]["/api/blobs/{sha256}"]["put"]["responses"]
+
+
+def test_a_configuration_takes_the_etag_of_what_it_replaces() -> None:
+    config = DOCUMENT["paths"]["/api/plugins/{name}/config"]["put"]
+    assert "If-Match" in {one["name"] for one in config["parameters"]}
+
+
+def test_an_answer_without_content_has_none() -> None:
+    session = DOCUMENT["paths"]["/api/session"]
+    for method in ("post", "delete"):
+        assert set(session[method]["responses"]["204"]) == {"description"}
+
+
+def test_the_ways_in_which_logs_are_followed_are_told() -> None:
+    answer = DOCUMENT["paths"]["/api/logs"]["get"]["responses"]["200"]
+    assert [*answer["content"]] == ["application/json", "application/jsonl", "text/event-stream"]

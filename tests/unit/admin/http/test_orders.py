@@ -10,6 +10,7 @@ from tests.support.web import Web, asking, one_plugin
 
 from vconnect.admin.http import orders
 from vconnect.errors import ConflictError
+from vconnect.settings.model import Settings
 
 STOP = "/api/plugins/example/stop"
 
@@ -114,3 +115,12 @@ async def test_a_host_that_ends_cancels_what_is_under_way() -> None:
         await web("POST", STOP, json={}, status=202, headers={"Prefer": "respond-async"})
         await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_body_above_the_limit_is_too_large_with_a_key_too() -> None:
+    manager = FakeManager(settings=Settings(max_frame_bytes=1 << 16))
+    async with asking(manager) as web:
+        body = {"event": "e", "payload": "x" * (1 << 17)}
+        headers = {"Idempotency-Key": "k"}
+        found = await web.fails("POST", "/api/events", 413, json=body, headers=headers)
+    assert found[0] == "too_large"

@@ -107,7 +107,7 @@ async def test_answers_are_counted_by_their_route_and_never_by_what_was_sent() -
 
 @pytest.mark.parametrize(
     "path",
-    ["/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugins/example"],
+    ["/api", "/api/plugins/../x/status", "/api/plugins//status", "/api/plugin/example"],
 )
 async def test_unknown_routes_are_not_found(path: str) -> None:
     async with asking(one_plugin()) as web:

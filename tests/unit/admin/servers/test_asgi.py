@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.support.lab import until
 
 from vconnect.admin.routes import stream
 from vconnect.admin.servers.asgi import asgi_app
+from vconnect.settings.model import Settings
 
 
 class Answer:
@@ -228,3 +231,33 @@ async def test_a_websocket_is_not_for_us() -> None:
     _, app = made()
     with pytest.raises(RuntimeError, match="websocket"):
         await app({"type": "websocket"}, None, None)
+
+
+async def test_a_package_is_read_as_it_comes(tmp_path: Path) -> None:
+    body = bytes(100)
+    digest = hashlib.sha256(body).hexdigest()
+    settings = Settings(plugin_dir=str(tmp_path), max_frame_bytes=1 << 16)
+    app = asgi_app(FakeManager(settings=settings), lambda _: "operate")
+    headers = {"content-type": "application/octet-stream"}
+    answer = await ask(app, scope("PUT", f"/api/blobs/{digest}", headers=headers), body)
+    assert (answer.status, json.loads(answer.body)) == (201, {"source": f"sha256:{digest}"})
+    assert (tmp_path / "blobs" / digest).read_bytes() == body
+
+
+async def test_a_client_that_goes_before_the_end_of_a_package_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    app = asgi_app(FakeManager(settings=Settings(plugin_dir=str(tmp_path))), lambda _: "operate")
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"x", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    answer = Answer()
+    headers = {"content-type": "application/octet-stream"}
+    await app(scope("PUT", f"/api/blobs/{'0' * 64}", headers=headers), receive, answer.send)
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_body")
+    assert list((tmp_path / "blobs").iterdir()) == []
