@@ -50,12 +50,13 @@ def segment(text: str) -> str:
 
 def query(**keys: Any) -> str:
     """Build a query of the keys that have a value; of a list, each has one of its own."""
-    given = {key: _worded(value) for key, value in keys.items() if value not in (None, "", False)}
-    return f"?{urlencode(given, doseq=True)}" if any(given.values()) else ""
+    given = {key: "true" if value is True else value for key, value in keys.items() if _is(value)}
+    return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
-def _worded(value: Any) -> Any:
-    return "true" if value is True else value
+def _is(value: Any) -> bool:
+    """Return whether a key has a value; 0 is one."""
+    return value is not None and value is not False and value not in ("", [], ())
 
 
 class Connection:

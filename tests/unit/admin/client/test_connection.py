@@ -19,6 +19,7 @@ STOP = plugin_route("example", "stop")
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
+        ({"after": 0, "since": 0.0}, "?after=0&since=0.0"),
         ({}, ""),
         ({"a": None, "b": "", "c": False, "d": []}, ""),
         ({"a": 1, "b": True, "c": "x&y"}, "?a=1&b=true&c=x%26y"),
