@@ -136,6 +136,7 @@ class PluginRoutes:
                 self.original_list,
                 "List the plugins as the original server does",
             ),
+            self._about(one, self.status, "Describe a plugin", PluginSummary),
             self._about(one + "/status", self.status, "Describe a plugin", PluginSummary),
             self._about(one + "/why", self.why, "Say why a plugin does not serve", Why),
             self._about(

@@ -28,6 +28,13 @@ async def test_plugins_are_listed_with_all_fields() -> None:
     assert plugin["capabilities"] == ["message.incoming"]
 
 
+async def test_a_plugin_has_an_address_of_its_own() -> None:
+    async with asking(one_plugin()) as web:
+        one = await web("GET", "/api/plugins/example")
+        assert one == await web("GET", "/api/plugins/example/status")
+        assert (await web.fails("GET", "/api/plugins/exampel", 404))[0] == "unknown_plugin"
+
+
 async def test_the_list_is_filtered_and_sorted() -> None:
     manager = FakeManager(
         plugin_summary("c", events_per_s=1.0, rss_bytes=5),
