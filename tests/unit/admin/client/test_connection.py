@@ -21,6 +21,7 @@ STOP = plugin_route("example", "stop")
     [
         ({}, ""),
         ({"a": None, "b": "", "c": False, "d": []}, ""),
+        ({"a": 0, "b": 0.0}, "?a=0&b=0.0"),
         ({"a": 1, "b": True, "c": "x&y"}, "?a=1&b=true&c=x%26y"),
         ({"a": ["x", "y"], "b": []}, "?a=x&a=y"),
     ],
