@@ -49,14 +49,19 @@ def segment(text: str) -> str:
 
 
 def query(**keys: Any) -> str:
-    """Build a query of the keys that have a value; of a list, each has one of its own."""
-    given = {key: "true" if value is True else value for key, value in keys.items() if _is(value)}
-    return f"?{urlencode(given, doseq=True)}" if given else ""
+    """Build a query of the keys that have a value; of a list, each has one of its own.
+
+    >>> query(lines=0, grep="", host=True, follow=False, plugin=["a", "b"])
+    '?lines=0&host=true&plugin=a&plugin=b'
+    """
+    given = {key: "true" if value is True else value for key, value in keys.items()}
+    text = urlencode({key: value for key, value in given.items() if _is_given(value)}, doseq=True)
+    return f"?{text}" if text else ""
 
 
-def _is(value: Any) -> bool:
-    """Return whether a key has a value; 0 is one."""
-    return value is not None and value is not False and value not in ("", [], ())
+def _is_given(value: Any) -> bool:
+    # Zero is a value.
+    return value is not None and value is not False and value != ""
 
 
 class Connection:

@@ -22,6 +22,7 @@ STOP = plugin_route("example", "stop")
         ({"after": 0, "since": 0.0}, "?after=0&since=0.0"),
         ({}, ""),
         ({"a": None, "b": "", "c": False, "d": []}, ""),
+        ({"a": 0, "b": 0.0}, "?a=0&b=0.0"),
         ({"a": 1, "b": True, "c": "x&y"}, "?a=1&b=true&c=x%26y"),
         ({"a": ["x", "y"], "b": []}, "?a=x&a=y"),
     ],
