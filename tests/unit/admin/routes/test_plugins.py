@@ -32,7 +32,7 @@ async def test_a_plugin_has_an_address_of_its_own() -> None:
     async with asking(one_plugin()) as web:
         one = await web("GET", "/api/plugins/example")
         assert one == await web("GET", "/api/plugins/example/status")
-        assert (await web.fails("GET", "/api/plugins/exampel", 404))[0] == "unknown_plugin"
+        assert (await web.fails("GET", "/api/plugins/nobody", 404))[0] == "unknown_plugin"
 
 
 async def test_the_list_is_filtered_and_sorted() -> None:
