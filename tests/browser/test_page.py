@@ -105,7 +105,7 @@ async def _see_what_is_wrong(page: Page) -> None:
         await expect(row(page, name).locator(".c-state")).to_have_text(state)
         await expect(row(page, name).locator(".c-state .shape")).to_have_count(1)
     await expect(row(page, CRASHING)).to_contain_text("No module named 'PIL'")
-    await expect(row(page, CRASHING)).to_contain_text("exits with code 1, ")
+    await expect(row(page, CRASHING)).to_contain_text("exits with code 1 before it connected, ")
     await expect(row(page, STOPPED)).to_contain_text("stopped by alice")
     await expect(row(page, FILTER).locator(".c-why")).to_have_text("")
     # What is not known is not zero.
