@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 from tests.support.deep import nest
 from tests.support.lab import PLUGINS, Lab, until_status
+from tests.support.nobody import bound_by_modes
 from tests.support.sandboxes import IN_BWRAP, needs_bwrap
+from tests.support.serving import Serve
 
 from vconnect.plugins.status import PluginStatus
 from vconnect.processes.landlock import supported_version
@@ -96,3 +99,24 @@ async def test_a_source_with_a_hostile_ignore_file_stops_nobody(lab: Lab, kind: 
                 assert await runtime.request("echo", "e", {}) is not None
                 await asyncio.sleep(0.05)
     assert (source / ".gitignore").exists()
+
+
+def test_a_directory_that_nobody_may_read_is_the_fault_of_one_plugin(lab: Lab) -> None:
+    lab.plugin("echo", "serve()")
+    shut = lab.plugin("shut", "serve()")
+    shut.chmod(0)
+    try:
+        with Serve(lab, before=bound_by_modes()) as host:
+            host.wait_until("echo", "Running")
+            cause = rf"{shut}/versions cannot be read: .*chmod -R u\+rX {shut}"
+            for command, code in (("why", 1), ("restart", 1), ("verify", 8)):
+                done = host.ask(command, "shut")
+                assert done.returncode == code
+                assert re.search(cause, done.stdout + done.stderr), (command, done)
+            assert host.ask("rescan").returncode == 0
+            assert host.ask("install", str(lab.directory / "none.vp")).returncode == 1
+            shut.chmod(0o755)
+            assert host.ask("start", "shut").returncode == 0
+        assert "internal error" not in host.log.read_text()
+    finally:
+        shut.chmod(0o755)

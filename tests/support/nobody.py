@@ -33,3 +33,13 @@ def as_nobody(lab: Lab) -> tuple[str, ...]:
     for path in (lab.directory, *lab.directory.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
     return words
+
+
+def bound_by_modes() -> tuple[str, ...]:
+    """Return the words before a command that let the modes of files hold for root too."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("the tests run as root, and setpriv is not installed")
+    dropped = "-dac_override,-dac_read_search,-fowner"
+    return ("setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}")

@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -252,14 +253,34 @@ def is_whole(version: InstalledVersion) -> bool:
     return all(os.path.lexists(version.package / name) for name in files)
 
 
+def find_in_homes(plugin_dir: Path, pattern: str) -> list[Path]:
+    """Return what matches below the plugins' directories, in order. Blocks.
+
+    A directory that nobody may read is passed over; `pathlib` would raise.
+    """
+    found = glob.glob(pattern, root_dir=plugin_dir)  # noqa: PTH207 - see above
+    return [plugin_dir / one for one in sorted(found)]
+
+
 def is_store_directory(home: Path) -> bool:
-    """Return whether a plugin's directory has versions; otherwise it is plain. Blocks."""
+    """Return whether a plugin's directory has versions; otherwise it is plain. Blocks.
+
+    Raises:
+        InstallError: It cannot be read.
+    """
     try:
         if _LINK.fullmatch(os.readlink(home / CURRENT)):  # noqa: PTH115 - the text as it is
             return True
     except OSError:
         pass  # there is no link of this name
-    return next((home / VERSIONS).glob(f"*/{RECEIPT}"), None) is not None
+    try:
+        return next((home / VERSIONS).glob(f"*/{RECEIPT}"), None) is not None
+    except OSError as error:
+        place = error.filename or home
+        raise InstallError(
+            f"{place} cannot be read: {error.strerror or error}; let the user who runs the host read "
+            f"it: chmod -R u+rX {home}"
+        ) from error
 
 
 def current_version(home: Path) -> InstalledVersion:

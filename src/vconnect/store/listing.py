@@ -139,11 +139,11 @@ def _is_stranger(path: Path) -> bool:
     """Return whether nothing about a directory looks like a plugin: name, manifest, program."""
     if may_be_named(canonical_name(path.name)):
         return False
-    if os.path.lexists(path / MANIFEST_NAME) or is_store_directory(path):
-        return False
     try:
+        if os.path.lexists(path / MANIFEST_NAME) or is_store_directory(path):
+            return False
         return not any(map(_is_program, path.iterdir()))
-    except OSError:
+    except (InstallError, OSError):
         return True  # such as lost+found, which only root may read
 
 

@@ -18,7 +18,7 @@ from vconnect.settings.parts import StoreSettings
 from vconnect.threads import in_thread
 
 from .home import PluginHome, acquire
-from .layout import VERSIONS, InstalledVersion, is_store_directory
+from .layout import VERSIONS, InstalledVersion, find_in_homes, is_store_directory
 from .listing import Located, locate
 from .plain.carry import Pending
 from .record import Result
@@ -152,7 +152,7 @@ class Releases:
             _log.info("plugin %s: old versions are kept: %s", plugin, error)
 
     def _collect_all(self) -> None:
-        for versions in sorted(self._store.plugin_dir.glob(f"*/{VERSIONS}")):
+        for versions in find_in_homes(self._store.plugin_dir, f"*/{VERSIONS}"):
             # Where there is only one, nothing is written: the directory may be read-only.
             if len(list(versions.glob("*"))) > 1 and is_store_directory(versions.parent):
                 self._collect(versions.parent.name)

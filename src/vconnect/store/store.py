@@ -44,6 +44,7 @@ from .layout import (
     InstalledVersion,
     Receipt,
     directory_name,
+    find_in_homes,
     is_store_directory,
     read_receipt,
     read_version,
@@ -176,7 +177,7 @@ class PluginStore:
 
     def with_digest(self, digest: str) -> InstalledPlugin | None:
         """Return the plugin that has a version with this digest, current or not."""
-        for directory in sorted(self.plugin_dir.glob(f"*/{VERSIONS}/*+{digest[:16]}")):
+        for directory in find_in_homes(self.plugin_dir, f"*/{VERSIONS}/*+{digest[:16]}"):
             home = directory.parent.parent
             if may_be_plugin(home) and PluginHome(home).find(digest) is not None:
                 return inspect(home)
@@ -190,7 +191,7 @@ class PluginStore:
             something else of that plugin since, or the version is gone.
         """
         said = (_mark(self._host), _mark(source))
-        for file in sorted(self.plugin_dir.glob(f"*/{RECORD}")):
+        for file in find_in_homes(self.plugin_dir, f"*/{RECORD}"):
             home = PluginHome(file.parent)
             try:
                 entry = home.record().configured.get(said[0])
