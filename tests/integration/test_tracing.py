@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.lab import ECHO
+from tests.support.lab import ECHO, until
 
 from vconnect import HostCall
 from vconnect.errors import PluginError
@@ -151,3 +151,22 @@ async def test_what_a_plugin_publishes_is_seen(lab) -> None:
         ("tell", "request"),
         ("said", "notify"),
     }
+
+
+CRASHES = "serve(lambda event: os.abort() if event['payload'] == 'bad' else {'status': 'ok'})"
+
+
+async def test_what_is_in_quarantine_is_seen_as_passed_over(lab) -> None:
+    lab.plugin("a", CRASHES)
+    async with lab.manager(restart_delay=0.01, breaker_failures=100) as runtime:
+        await runtime.start_all()
+        for _ in range(2):
+            outcome = await runtime.emit("e", "bad")
+            assert outcome.results[0].passed_over is None
+            await until(lambda: runtime.summary("a").serving)
+        seen: list[Trace] = []
+        leave = runtime.traces.watch(seen.append)
+        outcome = await runtime.emit("e", "bad")
+        leave()
+    assert outcome.results[0].passed_over == "quarantine"
+    assert [hop.outcome for hop in seen[0].hops] == ["passed_over"]

@@ -186,7 +186,7 @@ def tell(step: Step, message: Event, overflow: str, hops: int, *, published: boo
             check_quarantine(plugin, message)
         sent = plugin.session.tell(message, overflow, hops, published)
     except PluginUnavailableError as error:
-        _not_told(step, reason_of(error))
+        _not_told(step, reason_not_sent(error) or Reason.FAILED)
         return False
     if sent:
         plugin.counters.events += 1
@@ -264,6 +264,7 @@ def failed(
         stops: Whether the plugin ends the chain all the same.
     """
     count(step, error, given)
+    passed_over = reason_not_sent(error)
     default = step.default
     if default is not None and not default.ok:  # the operator's own refusal, in his own words
         error = reply_error(step.plugin.name, default)
@@ -277,6 +278,7 @@ def failed(
         stop=stops if default is None else default.stop and step.may_stop,
         is_default=default is not None,
         duration_ms=duration_ms,
+        passed_over=passed_over,
     )
 
 
@@ -323,9 +325,9 @@ def _tally(step: Step, error: PluginError, *, raises: bool) -> bool:
     """Add a failure to the plugin's counters, and return whether the event was sent."""
     plugin = step.plugin
     plugin.on_failure(step.event, error)
-    if isinstance(error, NotAskedError | PluginOverloadedError):
-        effect = _effect(step, raises=raises)
-        plugin.passed_over.add(step.row.event, reason_of(error), effect)
+    reason = reason_not_sent(error)
+    if reason is not None:
+        plugin.passed_over.add(step.row.event, reason, _effect(step, raises=raises))
         return False
     step.row.count(outcome_of(error))
     plugin.counters.errors += 1
@@ -333,11 +335,11 @@ def _tally(step: Step, error: PluginError, *, raises: bool) -> bool:
     return True
 
 
-def reason_of(error: PluginError) -> Reason:
-    """Return why an event was not sent."""
+def reason_not_sent(error: PluginError) -> Reason | None:
+    """Return why an event was not sent; ``None`` for the error of one that was."""
     if isinstance(error, NotAskedError):
         return Reason(error.reason)
-    return Reason.QUEUE_FULL if isinstance(error, PluginOverloadedError) else Reason.FAILED
+    return Reason.QUEUE_FULL if isinstance(error, PluginOverloadedError) else None
 
 
 def _effect(step: Step, *, raises: bool) -> Effect:

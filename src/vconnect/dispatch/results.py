@@ -22,6 +22,8 @@ class PluginResult(Plain, frozen=True, kw_only=True):
             one of the two payloads is not an object.
         is_default: Whether `data` is the configured default answer, because the plugin failed.
         duration_ms: Milliseconds from sending to the answer.
+        passed_over: Why the event was not sent to the plugin, such as ``circuit_open`` or
+            ``quarantine``; ``None`` if it was sent.
     """
 
     plugin: str
@@ -33,6 +35,7 @@ class PluginResult(Plain, frozen=True, kw_only=True):
     is_default: bool = False
     duration_ms: float = 0.0
     changed: tuple[str, ...] = ()
+    passed_over: str | None = None
 
 
 class Refusal(Plain, frozen=True, kw_only=True):

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vconnect.errors import NotAskedError, PluginError, PluginOverloadedError
+from vconnect.errors import PluginError
 from vconnect.names import canonical_name
 from vconnect.plugins.latency import outcome_of
 from vconnect.seeing.trace import Hop, Traces
 from vconnect.wire._latency import Row
 
 from .accounts import Account
-from .delivery import inherited_trace
+from .delivery import inherited_trace, reason_not_sent
 from .dispatcher import Dispatcher
 from .results import Outcome, PluginResult
 from .spans import Spans
@@ -236,7 +236,7 @@ def _nobody_listens() -> None:
 
 
 def _failed_hop(error: PluginError, took: float) -> Hop:
-    is_sent = not isinstance(error, NotAskedError | PluginOverloadedError)
+    is_sent = reason_not_sent(error) is None
     return Hop(
         plugin=error.plugin,
         outcome=outcome_of(error).name.lower() if is_sent else "passed_over",
@@ -252,13 +252,12 @@ def _became(outcome: Outcome) -> str:
 
 
 def _hop(result: PluginResult) -> Hop:
-    if result.error_code is None:
+    if result.passed_over is not None:
+        became = "passed_over"
+    elif result.error_code is None:
         became = "stopped" if result.stop else "changed" if result.changed else "ok"
     else:
         became = _OUTCOMES.get(result.error_code, "error")
-    # What was not sent took no time to speak of.
-    if became == "lost" and (result.error or "").startswith(("not connected", "its circuit")):
-        became = "passed_over"
     return Hop(
         plugin=result.plugin,
         outcome=became,

@@ -278,7 +278,7 @@ def is_store_directory(home: Path) -> bool:
     except OSError as error:
         place = error.filename or home
         raise InstallError(
-            f"{place} cannot be read: {error.strerror or error}; let the user who runs the host read "
+            f"{place} cannot be read: {error.strerror or error}; let the host's user read "
             f"it: chmod -R u+rX {home}"
         ) from error
 

@@ -177,7 +177,7 @@ class Access:
             raise Problem(
                 "bad_token",
                 "the code has been used, or is older than a minute",
-                next="use a token of the host's token file, or restart the host for a new address",
+                next="print a new address with: vconnect dashboard; or use the host's token",
             )
         return Who("the printed address", "operate", "tcp")
 
