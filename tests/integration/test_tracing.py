@@ -158,7 +158,9 @@ CRASHES = "serve(lambda event: os.abort() if event['payload'] == 'bad' else {'st
 
 async def test_what_is_in_quarantine_is_seen_as_passed_over(lab) -> None:
     lab.plugin("a", CRASHES)
-    async with lab.manager(restart_delay=0.01, breaker_failures=100) as runtime:
+    async with lab.manager(
+        restart="on-failure", restart_delay=0.05, restart_max_delay=0.1
+    ) as runtime:
         await runtime.start_all()
         for _ in range(2):
             outcome = await runtime.emit("e", "bad")

@@ -5,6 +5,7 @@ The routes know only these, so that a socket, a TCP port and an ASGI application
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -100,6 +101,7 @@ class Reply:
         headers: Others, by name.
         chunks: What follows, for an answer that goes on.
         code: The code of a problem, for the audit; empty if all is well.
+        ended: Of an answer whose work goes on: ends with the code.
         is_endless: Whether the chunks have no end of their own, so that they are closed when the
             client goes away; other work goes on without it.
     """
@@ -110,6 +112,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
     code: str = ""
+    ended: asyncio.Future[str] | None = None
     is_endless: bool = False
 
 

@@ -212,7 +212,7 @@ class PackageRoutes:
         change = await self._manager.packages.rollback(
             name, body.version, dry_run=body.dry_run, by=asked.by
         )
-        return json_reply({"changes": [change]})
+        return _with_code({"changes": [change]})
 
     async def uninstall(self, asked: Asked) -> Reply:
         """Remove plugins."""
@@ -299,7 +299,22 @@ async def _wanted(asked: Asked, kind: type[T], *, optional: bool = False) -> T:
 
 
 async def _changed(changing: Awaitable[Any]) -> Reply:
-    return json_reply({"changes": await changing})
+    return _with_code({"changes": await changing})
+
+
+def _with_code(answer: dict[str, Any]) -> Reply:
+    """Answer with changes, each of which may have failed; the audit says whether one has."""
+    reply = json_reply(answer)
+    reply.code = _code_of(answer)
+    return reply
+
+
+def _code_of(answer: dict[str, Any]) -> str:
+    """Return the code of the first change that failed; empty if none did."""
+    for change in answer["changes"]:
+        if getattr(change, "is_failure", False):
+            return change.code or "failed"
+    return ""
 
 
 async def _changed_with_progress(asked: Asked, change: Callable[..., Awaitable[Any]]) -> Reply:
@@ -310,4 +325,4 @@ async def _changed_with_progress(asked: Asked, change: Callable[..., Awaitable[A
     async def work(report: Report) -> dict[str, Any]:
         return {"changes": await change(report=report)}
 
-    return with_progress(asked, work)
+    return with_progress(asked, work, _code_of)

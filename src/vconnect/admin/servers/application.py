@@ -129,7 +129,14 @@ class Application:
                 reply = await route.handler(asked)
             except Exception as error:  # noqa: BLE001 - as in `answer`
                 reply = reply_to_error(error, f"{asked.method} {asked.path}")
-            self._audit.note(who, route.order, asked.names.get("name"), reply.code or "ok", began)
+
+            def note(code: str) -> None:
+                self._audit.note(who, route.order, asked.names.get("name"), code or "ok", began)
+
+            if reply.ended is None:
+                note(reply.code)
+            else:
+                reply.ended.add_done_callback(lambda ended: note(ended.result()))
             return reply
 
         if route.may_be_repeated:

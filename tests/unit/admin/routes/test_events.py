@@ -42,6 +42,7 @@ async def test_an_event_goes_through_the_chain() -> None:
                 "is_default": False,
                 "duration_ms": 1.5,
                 "changed": [],
+                "passed_over": None,
             }
         ],
         "stopped_by": "example",

@@ -12,6 +12,7 @@ from tests.support.web import asking
 
 from vconnect.admin.client.client import AdminClient
 from vconnect.errors import AdminError
+from vconnect.operations.changes import Change
 
 BY = f"uid {os.geteuid()} ({getpass.getuser()}) over the administration socket"
 
@@ -166,3 +167,28 @@ async def test_a_plugin_that_is_not_there_cannot_be_deleted() -> None:
     async with asking(manager) as web:
         assert (await web.fails("DELETE", "/api/plugins/nobody", 404))[0] == "unknown_plugin"
     assert manager.packages.asked == []
+
+
+class Failing:
+    """Packages of which one cannot be installed."""
+
+    async def install(self, sources: list[str], **_: Any) -> list[Change]:
+        made = Change(action="install", name="a", result="installed")
+        lost = Change(action="install", name="b", result="failed", code="conflict")
+        return [made, lost] if "b" in sources else [made]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/jsonl"])
+async def test_the_audit_says_what_came_of_a_change(accept: str) -> None:
+    manager = FakeManager()
+    manager.packages = Failing()  # type: ignore[assignment]
+    async with asking(manager) as web:
+        for sources in (["a"], ["a", "b"]):
+            headers = {"Accept": accept}
+            async with web.sent(
+                "POST", "/api/install", json={"sources": sources}, headers=headers
+            ) as answer:
+                assert answer.status == 200
+                await answer.read()
+        audit = await web("GET", "/api/audit")
+    assert [record["result"] for record in audit["items"]] == ["ok", "conflict"]
