@@ -508,6 +508,8 @@ async def test_what_plugins_say_is_text(page: Page, stage: Stage) -> None:
     await page.goto(f"{stage.url}#/plugins/{MARKUP}")
     await expect(page.get_by_role("heading", level=1)).to_contain_text("<script>")
     await expect(page.locator("main")).to_contain_text("There is no such plugin")
+    await asyncio.sleep(0.5)  # the stream would be refused if it asked for that log
+    await expect(page.locator("#link-word")).to_have_text("live")
     assert await page.locator("main script, main img").count() == 0
 
 

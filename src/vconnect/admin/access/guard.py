@@ -107,6 +107,21 @@ def check_origin(asked: Asked) -> None:
         raise Problem("cross_site", f"Sec-Fetch-Site is {site!r}; expected same-origin")
 
 
+def check_content_encoding(asked: Asked) -> None:
+    """Refuse a body that is packed: unpacked, it may be a thousand times as large.
+
+    Raises:
+        Problem: ``media_type``.
+    """
+    got = asked.headers.get("content-encoding", "identity")
+    if got.strip().lower() not in ("", "identity"):
+        raise Problem(
+            "media_type",
+            f"the Content-Encoding is {cut(got)!r}; bodies are taken only as they are",
+            next="send the body unpacked, without Content-Encoding",
+        )
+
+
 def check_content_type(asked: Asked, *, expected: str = JSON_TYPE) -> None:
     """Refuse a body that is not declared as what is expected, above all forms.
 

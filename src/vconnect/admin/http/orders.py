@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TypeAlias
 
 import msgspec
 import orjson
@@ -30,6 +31,10 @@ _KEPT = 256
 # Of a larger answer, only the status is kept. Bytes.
 _MAX_ANSWER = 256 * 1024
 MAX_KEY_CHARS = 128
+
+
+# Who has given the order, the method and path, and the key.
+_Place: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(eq=False)
@@ -69,7 +74,7 @@ class Orders:
 
     def __init__(self) -> None:
         self._orders: dict[str, _Order] = {}
-        self._by_key: dict[tuple[str, str, str], _Order] = {}
+        self._by_key: dict[_Place, _Order] = {}
 
     def rows(self) -> list[Route]:
         """Return the rows of the table."""
@@ -159,8 +164,17 @@ class Orders:
         self._orders[made.id] = made
         if place is not None:
             self._by_key[place] = made
+            made.task.add_done_callback(lambda _: self._release(place))
         self._forget()
         return made
+
+    def _release(self, place: _Place) -> None:
+        """Let a key be used again whose request was no order at all, such as one with bad JSON."""
+        found = self._by_key.get(place)
+        if found is None or found.task.cancelled():
+            return
+        if found.task.result().status == HTTPStatus.BAD_REQUEST:
+            del self._by_key[place]
 
     def _forget(self) -> None:
         """Forget the oldest orders that have ended, beyond those that are kept."""
@@ -188,4 +202,4 @@ def _checked(key: str) -> str:
 
 def _up(path: str) -> str:
     """Return what leads from an order's path to ``/api/``: any prefix may be before that."""
-    return "../" * (path.rstrip("/").count("/") - 2)
+    return "../" * (path.count("/") - 2)

@@ -208,6 +208,13 @@ export function pluginView(name, focusLog) {
 		into(versions, path("versions"), (answer) => list(answer.versions, (v) => versionItem(name, v), "It runs from a directory: no versions are kept."));
 	}
 
+	/** Of a plugin that is not there, no log can be followed: the whole stream would be refused. */
+	function follow(isThere) {
+		if (isThere === Boolean(self.watch.logs)) return;
+		self.watch = isThere ? { logs: name, level: log.level.value } : {};
+		changed(node, "rewatch");
+	}
+
 	async function loadStatus() {
 		try {
 			const { latency_by_event: rows, ...summary } = await api(path("status"));
@@ -215,11 +222,13 @@ export function pluginView(name, focusLog) {
 			latency.draw(rows ?? []);
 			put(trouble);
 			content.hidden = false;
+			follow(true);
 			drawHead();
 		} catch (problem) {
 			const [meant] = [problem.did_you_mean].flat();
 			if (problem.status) put(trouble, problemBox(problem, meant && h("p", "Did you mean ", h("a", { href: `#/plugins/${enc(meant)}` }, meant), "?")));
 			content.hidden = problem.status === 404;
+			if (content.hidden) follow(false);
 		}
 	}
 
@@ -242,7 +251,7 @@ export function pluginView(name, focusLog) {
 		location.hash = `#/plugins/${enc(names.at((names.indexOf(name) + by) % names.length))}`;
 	};
 	const self = {
-		node, begin, filter: log.filter, watch: { logs: name, level: "info" }, title: name,
+		node, begin, filter: log.filter, watch: find(name) ? { logs: name, level: "info" } : {}, title: name,
 		on: {
 			plugins: drawHead, metrics: drawHead, log: log.stream, snapshot: log.catchUp,
 			passed: (items) => items.some((i) => i.plugin === name) && loadPassed(),

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from vconnect.admin.access.guard import (
     CHANGES,
     Identifies,
+    check_content_encoding,
     check_content_type,
     check_host,
     check_origin,
@@ -100,6 +101,7 @@ class Application:
         who = self._check_who(route, asked, identify)
         if asked.method in CHANGES:
             check_origin(asked)
+            check_content_encoding(asked)
             check_content_type(asked, expected=_content_type_of(route, asked))
         if not route.order or who is None:
             return await route.handler(asked)

@@ -63,6 +63,9 @@ def aiohttp_application(
 
 def _asked(request: web.Request, via: Via) -> Asked:
     async def read() -> bytes:
+        most = request.client_max_size
+        if (request.content_length or 0) > most:
+            raise TooLargeError(f"the body has {request.content_length} bytes; at most {most}")
         try:
             async with asyncio.timeout(_BODY_S):
                 return await request.read()
@@ -71,9 +74,7 @@ def _asked(request: web.Request, via: Via) -> Asked:
         except (ConnectionError, web.RequestPayloadError) as error:
             raise Problem("bad_body", f"the body cannot be read: {error}") from None
         except web.HTTPRequestEntityTooLarge:
-            raise TooLargeError(
-                f"the body is larger than {request.client_max_size} bytes"
-            ) from None
+            raise TooLargeError(f"the body is larger than {most} bytes") from None
 
     async def stream() -> AsyncIterator[bytes]:
         try:
@@ -160,13 +161,18 @@ async def _write(request: web.Request, response: web.StreamResponse, chunk: byte
 
 @web.middleware
 async def _read_on(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the rest of a body: a client that is still writing it would not get the answer.
+    """Answer at once, then read the rest of a body: closing before that would lose the answer.
 
     A body may also have no end, so only as much is read as a body may have.
     """
     response = await handler(request)
+    if request.content.at_eof():
+        return response
+    response.force_close()
     left = request.client_max_size
     with suppress(Exception):  # the answer stands, whatever the rest was
+        await response.prepare(request)
+        await response.write_eof()
         async with asyncio.timeout(_REST_S):
             while left > 0 and not request.content.at_eof():
                 left -= len(await request.content.readany())

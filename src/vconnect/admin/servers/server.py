@@ -255,6 +255,8 @@ class AdminServer:
             shutdown_timeout=_CLOSE_TIMEOUT,
             # What is left unread of a body may have no end.
             lingering_time=0,
+            # One that is packed is refused, and need not be unpacked for that.
+            auto_decompress=False,
             keepalive_timeout=_IDLE_TIMEOUT,
             max_line_size=_LINE_BYTES,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urljoin
 
 from tests.support.fake_manager import FakeManager, failing, plugin_summary
 from tests.support.web import Web, asking, one_plugin
@@ -124,3 +125,21 @@ async def test_a_body_above_the_limit_is_too_large_with_a_key_too() -> None:
         headers = {"Idempotency-Key": "k"}
         found = await web.fails("POST", "/api/events", 413, json=body, headers=headers)
     assert found[0] == "too_large"
+
+
+async def test_a_request_that_was_no_order_leaves_its_key() -> None:
+    manager = one_plugin()
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    async with asking(manager) as web:
+        await web.fails("POST", "/api/events", 400, data=b"{", headers=headers)
+        await web("POST", "/api/events", json={"event": "e"}, headers=headers)
+        found = await web.fails("POST", "/api/events", 409, json={"event": "x"}, headers=headers)
+    assert found[0] == "conflict"
+
+
+async def test_the_place_of_an_order_is_found_after_a_final_slash_too() -> None:
+    async with asking(one_plugin()) as web:
+        for path, place in ((STOP, "../../orders/"), (STOP + "/", "../../../orders/")):
+            await web("POST", path, json={}, status=202, headers={"Prefer": "respond-async"})
+            assert web.headers["Location"].startswith(place)
+            assert urljoin(path, web.headers["Location"]).startswith("/api/orders/")

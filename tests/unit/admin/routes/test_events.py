@@ -170,7 +170,7 @@ async def test_a_body_larger_than_a_frame_is_refused() -> None:
         await web("POST", "/api/events", data=fits, headers=JSON)
         problem = await web.problem("POST", "/api/events", 413, data=b" " * 2000, headers=JSON)
     assert problem["code"] == "too_large"
-    assert problem["detail"] == "the body is larger than 1024 bytes"
+    assert problem["detail"] == "the body has 2000 bytes; at most 1024"
     assert len(manager.calls) == 1
 
 

@@ -47,20 +47,13 @@ async def test_a_body_that_comes_too_slowly_is_refused(
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        (b"Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n"),
-        (b"Content-Encoding: gzip\r\nContent-Length: 2", b"{}"),
-        (b"Content-Encoding: deflate\r\nContent-Length: 2", b"{}"),
-    ],
-)
 async def test_a_body_that_cannot_be_read_is_the_clients_fault(
-    headers: bytes, body: bytes, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     manager = one_plugin()
     async with served(manager) as path:
-        answer = await exchange(path, HEAD + b"Connection: close\r\n" + headers + b"\r\n\r\n", body)
+        head = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await exchange(path, head, b"zz\r\n{}\r\n0\r\n\r\n")
     assert b" 400 " in answer.partition(b"\r\n")[0], answer
     assert manager.calls == []
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
@@ -80,12 +73,26 @@ async def test_a_client_that_goes_away_in_its_body_leaves_no_traceback(
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
-async def test_a_body_that_unpacks_to_too_much_is_refused() -> None:
+async def test_a_packed_body_is_refused_and_not_unpacked() -> None:
     async with asking(one_plugin()) as web:
         packed = gzip.compress(b" " * 40_000_000)
         headers = {**JSON, "Content-Encoding": "gzip"}
-        code, _ = await web.fails("POST", "/api/events", 413, data=packed, headers=headers)
-    assert code == "too_large"
+        code, words = await web.fails("POST", "/api/events", 415, data=packed, headers=headers)
+    assert (code, "'gzip'" in words) == ("media_type", True)
+
+
+@pytest.mark.parametrize(
+    ("length", "code"), [(b"99999999999", b"too_large"), (b"90", b"bad_origin")]
+)
+async def test_who_is_refused_need_not_send_the_body_first(length: bytes, code: bytes) -> None:
+    origin = b"Origin: https://evil.example\r\n" if code == b"bad_origin" else b""
+    async with served(one_plugin()) as path:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(HEAD + origin + b"Content-Length: " + length + b"\r\n\r\n{")
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"}")
+        writer.close()
+    assert b'"' + code + b'"' in answer
 
 
 async def test_answers_do_not_tell_what_they_are_made_with() -> None:
