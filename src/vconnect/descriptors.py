@@ -15,6 +15,7 @@ from typing import Protocol
 from weakref import WeakSet
 
 _STANDARD = range(3)
+_STDOUT = 1
 # What `resource` calls infinity is a number of descriptors that no kernel allows.
 _ENOUGH = 1 << 20
 
@@ -26,18 +27,38 @@ class _Limit:
 
 
 def open_standard() -> None:
-    """Open ``/dev/null`` on each standard descriptor that is closed.
+    """Open each standard descriptor that is closed, and its stream in `sys`.
 
     Otherwise a socket or the event loop's own descriptor would get its number, and whatever writes
-    an error message would write it there.
+    an error message would write it there. Stdin and stderr become ``/dev/null``. Stdout becomes a
+    pipe that nobody reads, because what is to be printed is lost, and that is an error.
     """
     for number in _STANDARD:
         try:
             os.fstat(number)
         except OSError:
             with suppress(OSError):  # a machine without /dev/null; then it stays closed
-                # The lowest free number is this one, since those below it are open.
-                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+                _open_unread_pipe() if number == _STDOUT else _open_null()
+                _open_stream(number)
+
+
+def _open_null() -> None:
+    # It gets the lowest free number, which is the one that was closed.
+    os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _open_unread_pipe() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, _STDOUT)
+    os.close(writing)
+
+
+def _open_stream(number: int) -> None:
+    name = ("stdin", "stdout", "stderr")[number]
+    if getattr(sys, name) is None:
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def raise_limit() -> None:

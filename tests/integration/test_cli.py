@@ -45,6 +45,32 @@ def test_the_host_is_found_by_its_configuration(host: EdgeHost) -> None:
     assert "echo" in done.stdout
 
 
+def test_the_host_is_found_by_the_directory_of_its_sockets(host: EdgeHost) -> None:
+    command = [*VCONNECT, "list", "--admin", str(host.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert "echo" in done.stdout
+    assert "refused a connection" not in host.log.read_text()
+
+
+@pytest.mark.parametrize("command", [("list",), ("tail",), ("logs", "echo", "-f")])
+def test_the_socket_for_plugins_is_none_for_administration(
+    host: EdgeHost, command: tuple[str, ...]
+) -> None:
+    path = host.directory / "r.sock"
+    done = subprocess.run(
+        [*VCONNECT, *command, "--admin", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert done.stderr == (
+        f"error: {path} is a socket for plugins, not for administration; "
+        "give --admin the host's admin.sock\n"
+    )
+
+
 def test_plugins_are_listed(host: EdgeHost) -> None:
     plugins = {plugin["name"]: plugin for plugin in host.json("list")["plugins"]}
     assert set(plugins) == {"echo", "crash"}

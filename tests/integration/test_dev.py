@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,65 @@ def test_a_plugin_is_developed_in_the_terminal(source: Path) -> None:
         code = terminal.close()
     assert code == 130
     assert "Traceback" not in terminal.seen
+
+
+@pytest.fixture
+def without_terminal(source: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The command with its output in a file, and the file."""
+    output = source.parent / "output"
+    with output.open("w") as file:
+        command = subprocess.Popen(
+            [*VCONNECT, "dev", str(source)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield command, output
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+
+
+def wait_in(output: Path, pattern: str) -> re.Match[str]:
+    end = time.monotonic() + DEADLINE
+    while (found := re.search(pattern, output.read_text())) is None:
+        assert time.monotonic() < end, output.read_text()
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_it_in_order(
+    without_terminal: tuple[subprocess.Popen[str], Path], number: int, code: int
+) -> None:
+    command, output = without_terminal
+    pid = int(wait_in(output, r"runs \(pid (\d+)\)")[1])
+    place = Path(wait_in(output, r"--admin (\S+)")[1]).parent
+    command.send_signal(number)
+    assert command.wait(DEADLINE) == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not place.exists()
+    assert "Traceback" not in output.read_text()
+
+
+@pytest.mark.slow
+def test_a_plugin_that_has_ended_is_told_so(
+    without_terminal: tuple[subprocess.Popen[str], Path], source: Path
+) -> None:
+    _, output = without_terminal
+    admin = wait_in(output, r"--admin (\S+)")[1]
+    (source / "plugin.py").write_text("def (")
+    wait_in(output, "the plugin has ended with exit code 1; save a file to start it again")
+    with emit(admin, "{}") as sending:
+        sending.communicate(timeout=DEADLINE)
+    wait_in(output, r"message\.incoming: the plugin is not running")
+    (source / "plugin.py").write_text("import os; os.kill(os.getpid(), 9)")
+    wait_in(output, "the plugin has ended by SIGKILL; save")

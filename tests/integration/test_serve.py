@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import toolchains
@@ -134,10 +135,29 @@ def test_a_crash_is_shown_with_its_signal(lab: Lab) -> None:
 # --- packages --------------------------------------------------------------------------------
 
 
+class Slow(SimpleHTTPRequestHandler):
+    """Sends so slowly that a bar is seen."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        while part := source.read(500_000):
+            outputfile.write(part)
+            time.sleep(0.3)
+
+
 @pytest.fixture
 def web(lab: Lab) -> Iterator[str]:
     """Serve the lab's directory over HTTP on the loopback."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(lab.directory))
+    yield from serve_files(lab, SimpleHTTPRequestHandler)
+
+
+@pytest.fixture
+def slow_web(lab: Lab) -> Iterator[str]:
+    """Do the same, but slowly."""
+    yield from serve_files(lab, Slow)
+
+
+def serve_files(lab: Lab, kind: type[SimpleHTTPRequestHandler]) -> Iterator[str]:
+    handler = partial(kind, directory=str(lab.directory))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -158,13 +178,13 @@ def test_a_plugin_installed_over_http_works(lab: Lab, web: str, loop: str) -> No
         assert json.loads(done.stdout)["results"][0]["data"] == {"echo": [1]}
 
 
-def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, web: str) -> None:
+def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, slow_web: str) -> None:
     source = lab.source("parrot", ECHO, below="sources")
     (source / "ballast").write_bytes(os.urandom(3_000_000))
     pack(source, lab.directory / "parrot.vp")
     ours, theirs = pty.openpty()
     try:
-        with Serve(lab, "--install", f"{web}/parrot.vp", stderr=theirs) as host:
+        with Serve(lab, "--install", f"{slow_web}/parrot.vp", stderr=theirs) as host:
             os.close(theirs)
             shown = b""
             while b"running; to list" not in shown:

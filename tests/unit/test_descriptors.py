@@ -44,6 +44,8 @@ def test_standard_descriptors_that_are_closed_lead_nowhere(closed: str):
         "import os\n"
         "from vconnect.descriptors import open_standard\n"
         "open_standard()\n"
+        "import sys\n"
+        "assert None not in (sys.stdin, sys.stdout, sys.stderr)\n"
         "null = os.stat('/dev/null')\n"
         "print(*(os.path.samestat(os.fstat(number), null) for number in (0, 2)),"
         " os.get_inheritable(0), os.get_inheritable(2), os.dup(0) > 2)"

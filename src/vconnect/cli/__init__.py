@@ -7,6 +7,8 @@
 `commands`          the commands themselves
 `scaffold`          writes a new project from templates
 `context`           what every command needs: the configuration, and the running host's socket
+`probing`           which sockets in a directory are for administration
+`interrupts`        what Ctrl-C does while modules are imported
 `options`           options that several commands have
 `progress`          shows downloads: a bar, or lines of JSON
 `showing_plugins`   plugins as tables and lines

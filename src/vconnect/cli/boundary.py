@@ -97,6 +97,7 @@ def _run(command: click.Command, arguments: list[str], state: State) -> int:
         exit_code, word = _sort(error)
         return _tell(as_json, word, str(error), exit_code, error)
     except OSError as error:
+        _flush()  # fails again if it was stdout that could not be written
         _trace(state)
         return _tell(as_json, "os_error", _without_number(error), FAILED)
     except Exception as error:  # noqa: BLE001 - the boundary: one line instead of a traceback

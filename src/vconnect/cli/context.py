@@ -95,25 +95,15 @@ def _only_socket(directory: Path) -> Path:
     """
     from vconnect.errors import HostUnreachableError
 
-    found = [path for path in sorted(directory.glob("*.sock")) if _is_served(path)]
+    from .probing import admin_sockets
+
+    found = admin_sockets(directory.glob("*.sock"))
     if not found:
         raise HostUnreachableError(f"no vconnect host has an administration socket in {directory}")
     if len(found) > 1:
         shown = ", ".join(map(str, found))
         raise click.UsageError(f"{len(found)} hosts have a socket there; give --admin one: {shown}")
     return found[0]
-
-
-def _is_served(path: Path) -> bool:
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _configured_socket(config: Path | None) -> str:

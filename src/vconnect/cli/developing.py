@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ _SHOWN_CHARS = 400
 class _Shown(PluginRuntimeManager):
     """A manager that prints each event with its answer."""
 
+    def __init__(self, is_running: Callable[[], bool], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._is_running = is_running
+
     async def emit(
         self, event: str, payload: Any, *, timeout: float | None = None, trace: str | None = None
     ) -> Outcome:
@@ -47,7 +52,8 @@ class _Shown(PluginRuntimeManager):
         for result in outcome.results:
             _print_answer(event, result)
         if not outcome.results:
-            click.echo(clean(f"{_now()} {event}: the plugin does not want it"))
+            why = "does not want it" if self._is_running() else "is not running"
+            click.echo(clean(f"{_now()} {event}: the plugin {why}"))
         return outcome
 
     async def request_result(
@@ -71,20 +77,64 @@ def _print_answer(event: str, result: PluginResult) -> None:
     click.echo(clean(f"{_now()} {event} → {result.duration_ms:.1f} ms {answer}"))
 
 
+def _how(code: int) -> str:
+    """Say how a process has ended, from its exit code as `subprocess` has it."""
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
 def _now() -> str:
     return time.strftime("%H:%M:%S")
 
 
+class _Ending:
+    """Ends the command in order when a signal asks for it that is not Ctrl-C.
+
+    Attributes:
+        number: The first signal; 0 if there was none.
+        work: What it cancels; ``None`` before the event loop runs.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.work: asyncio.Task[None] | None = None
+
+    def listen(self) -> None:
+        """Hear SIGTERM, and SIGHUP unless it is ignored, as by ``nohup``."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _: object) -> None:
+        # A window that is closed may send it twice, which must not end the end.
+        if self.number:
+            return
+        self.number = number
+        if self.work is None:
+            raise KeyboardInterrupt
+        self.work.cancel()
+        self.work.get_loop().call_soon_threadsafe(lambda: None)  # wakes it up
+
+
 def develop(name: str, path: Path, *, debug: bool = False) -> int:
-    """Run a plugin until Ctrl-C; return the exit code."""
+    """Run a plugin until Ctrl-C, SIGTERM or SIGHUP; return the exit code."""
     command = dev_command(name, path)
-    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="vconnect-dev-") as place:
-        asyncio.run(_develop(name, path, command, Path(place).resolve(), debug=debug))
-    return 130
+    ending = _Ending()
+    ending.listen()
+    with (
+        suppress(KeyboardInterrupt, asyncio.CancelledError),
+        tempfile.TemporaryDirectory(prefix="vconnect-dev-") as made,
+    ):
+        place = Path(made).resolve()
+        arguments = host_arguments(str(place / "runtime.sock"), debug, None)
+        child = _Child(name, path, [*command, *arguments])
+        asyncio.run(_develop(name, child, place, ending))
+    return 128 + (ending.number or signal.SIGINT)
 
 
-async def _develop(name: str, path: Path, command: list[str], place: Path, *, debug: bool) -> None:
+async def _develop(name: str, child: _Child, place: Path, ending: _Ending) -> None:
+    ending.work = asyncio.current_task()
     manager = _Shown(
+        lambda: child.is_alive,
         plugin_dir=str(place / "plugins"),
         socket_path=str(place / "runtime.sock"),
         allow_external=True,
@@ -96,9 +146,6 @@ async def _develop(name: str, path: Path, command: list[str], place: Path, *, de
     async with manager:
         admin = AdminServer(manager, place / "admin.sock", http="127.0.0.1:0")
         await admin.start()
-        child = _Child(
-            name, path, [*command, *host_arguments(str(place / "runtime.sock"), debug, None)]
-        )
         try:
             await child.start()
             running = await _until_attached(manager, name, child)
@@ -187,8 +234,8 @@ class _Child:
             return
         self._is_told = True
         click.echo(
-            f"{_now()} it has ended with code {self._process.returncode}; save a file to start it "
-            "again, or press Ctrl-C",
+            f"{_now()} the plugin has ended {_how(self._process.returncode)}; save a file to start "
+            "it again, or press Ctrl-C",
             err=True,
         )
 
@@ -199,11 +246,13 @@ class _Child:
             return
         process.send_signal(signal.SIGTERM)
         until = time.monotonic() + _GRACE_S
-        while process.poll() is None and time.monotonic() < until:
-            await asyncio.sleep(0.02)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        try:
+            while process.poll() is None and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+        finally:  # also if a second Ctrl-C interrupts this
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         # A debugger may have left the terminal without echo.
         if sys.stdin is not None and sys.stdin.isatty():
             subprocess.run(["stty", "sane"], stdin=sys.stdin, check=False)  # noqa: ASYNC221

@@ -146,7 +146,12 @@ def print_json_lines(records: Sequence[Any]) -> None:
 
 def print_host(host: Mapping[str, Any]) -> None:
     """Print the host's details."""
-    _print_fields({**host, "uptime_s": _duration(host["uptime_s"])})
+    lag = host.get("loop_lag")
+    shown = {
+        "uptime_s": _duration(host["uptime_s"]),
+        "loop_lag": f"p50 {_short(lag['p50_s'])}, p99 {_short(lag['p99_s'])}" if lag else None,
+    }
+    _print_fields({**host, **shown})
 
 
 def print_done(plugin: Mapping[str, Any]) -> None:
@@ -377,6 +382,13 @@ def format_size(size_bytes: int) -> str:
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1000:.1f} kB"
     return f"{size_bytes / 1_000_000:.1f} MB"
+
+
+def _short(seconds: float) -> str:
+    """Format a short time as the tables of plugins do."""
+    from .showing_plugins import latency
+
+    return latency(seconds)
 
 
 def _latency(microseconds: float) -> str:

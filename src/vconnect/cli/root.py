@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .context import State, pass_state
+from .interrupts import as_usual
 from .lazy import LazyGroup, Place
 
 
@@ -58,6 +59,7 @@ def root(
     plugin, 5 no host answers, 6 not permitted, 7 conflict, 8 not verified, 124 timeout,
     130 interrupted.
     """
+    as_usual()  # the command's module is there
     state.debug = debug
     state.admin = admin
     state.quiet = quiet

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from vconnect.cli.interrupts import as_usual
 from vconnect.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Let Ctrl-C end the tests as usual."""
+    yield
+    as_usual()
 
 
 @pytest.mark.parametrize(

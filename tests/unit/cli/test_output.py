@@ -113,3 +113,12 @@ def test_fields_do_not_look_like_others(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.split("text ")[1] == (
         '"a b=c"="x y=z" plain=word empty="" number=3 quote="say \\"x\\""\n'
     )
+
+
+def test_the_lag_of_the_hosts_loop_is_shown_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    lag = {"p50_s": 0.000224, "p99_s": 0.037027839999999965, "count": 48}
+    output.print_host({"uptime_s": 2.0, "loop_lag": lag})
+    words = capsys.readouterr().out.splitlines()[1].split()
+    assert words == ["loop_lag", "p50", "224", "µs,", "p99", "37", "ms"]
+    output.print_host({"uptime_s": 2.0, "loop_lag": None})
+    assert "lag" not in capsys.readouterr().out

@@ -167,13 +167,117 @@ def test_a_full_disk_is_told_once(unbuffered: str) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == "error: cannot write to stdout: No space left on device\n"
 
 
-def test_a_closed_stdout_is_no_fault() -> None:
-    command = f"{shlex.quote(sys.executable)} -m vconnect --version >&-"
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("why", "example")])
+def test_a_full_disk_is_told_in_the_same_words(arguments: tuple[str, ...]) -> None:
+    with served_beside(FakeManager(plugin_summary())) as path, Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*VCONNECT, *arguments, "--admin", str(path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write to stdout: No space left on device\n"
+
+
+def closed(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with a descriptor closed."""
+    command = f"{shlex.join([*VCONNECT, *arguments])} {redirection}"
+    return subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--version",
+        "--help",
+        "list",
+        "list --json",
+        "status",
+        "status example",
+        "status --json",
+        "why example",
+        "logs example",
+        "logs example --json",
+        "doctor",
+        "top",
+        "top --json",
+        "emit e.ok {}",
+        "config get example",
+        "start example",
+        "stop example",
+        "restart example",
+        "restart --all --json",
+        "list --versions example",
+        "rescan",
+        "trusted",
+        "check .",
+        "schema list",
+        "man",
+    ],
+)
+def test_a_closed_stdout_is_like_a_closed_pipe(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = FakeManager(plugin_summary())
+    manager.says("example", "a line")
+    with served_beside(manager) as path:
+        monkeypatch.setenv("VCONNECT_ADMIN", str(path))
+        done = closed(">&-", *command.split())
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_closed_stdin_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served_beside(FakeManager(plugin_summary())) as path:
+        monkeypatch.setenv("VCONNECT_ADMIN", str(path))
+        done = closed("<&-", "emit", "e.ok", "-")
+    assert done.returncode == 2
+    assert "not valid JSON" in done.stderr
+
+
+def test_a_closed_stderr_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served_beside(FakeManager(plugin_summary())) as path:
+        monkeypatch.setenv("VCONNECT_ADMIN", str(path))
+        done = closed("2>&-", "list", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["plugins"]
+
+
+BEGUN = """
+import sys
+from vconnect.cli.main import main
+print(flush=True)
+main()
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.2, 0.3])
+def test_ctrl_c_is_never_lost(after_s: float) -> None:
+    with short_directory() as directory, socket.socket(socket.AF_UNIX) as deaf:
+        path = directory / "admin.sock"
+        deaf.bind(str(path))
+        deaf.listen()
+        with subprocess.Popen(
+            [sys.executable, "-c", BEGUN, "stop", "example", "--admin", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(after_s)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+            # At the very first, it is Python that ends, by the signal.
+            assert process.returncode in ((130, -signal.SIGINT) if not after_s else (130,))
+            assert b"ignored" not in err
 
 
 def test_ctrl_c_in_a_waiting_command_is_quiet() -> None:

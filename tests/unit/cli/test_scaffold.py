@@ -29,6 +29,13 @@ def test_python_project(tmp_path):
     assert "class Example(Plugin):" in files["plugin.py"].read_text()
 
 
+@pytest.mark.parametrize("language", ["python", "rust"])
+def test_the_readme_runs_it_as_the_guide_does(tmp_path, language):
+    text = written(tmp_path, language=language)["README.md"].read_text()
+    assert "vconnect serve --dev example:. --debug" in text
+    assert "--config" not in text
+
+
 def test_rust_project(tmp_path):
     files = written(tmp_path, language="rust")
     assert sorted(files) == [

@@ -190,7 +190,7 @@ class Connection:
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(f"connection lost: {error}") from None
+            raise self._lost(error) from None
 
     async def _send(
         self,
@@ -220,7 +220,16 @@ class Connection:
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error.os_error.strerror or str(error.os_error)) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(f"connection lost: {error}") from None
+            raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> HostUnreachableError:
+        # What came was no HTTP.
+        if isinstance(error, aiohttp.ClientResponseError) and not self._is_url:
+            return HostUnreachableError(
+                f"{self._path} is a socket for plugins, not for administration; "
+                "give --admin the host's admin.sock"
+            )
+        return self._unreachable(f"connection lost: {error}")
 
     def _unreachable(self, why: str) -> HostUnreachableError:
         return HostUnreachableError(

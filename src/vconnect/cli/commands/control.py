@@ -16,6 +16,7 @@ from orjson import JSONDecodeError
 from vconnect._framing import parse_message
 from vconnect.cli.context import State, find_admin_socket, pass_state
 from vconnect.cli.exit_codes import FAILED, exit_code_of, worst
+from vconnect.cli.interrupts import ending_at_once
 from vconnect.cli.options import admin_option, config_option
 from vconnect.cli.output import (
     print_done,
@@ -24,7 +25,7 @@ from vconnect.cli.output import (
     print_planned,
     print_rows,
 )
-from vconnect.errors import AdminError, RemoteProtocolError
+from vconnect.errors import AdminError, RemoteProtocolError, UnknownPluginError
 from vconnect.wire.messages import why_not_json
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ class RunningHost:
         """Return the plugins that names and patterns mean, all if there are none.
 
         Raises:
-            click.UsageError: A pattern means none.
+            UnknownPluginError: A pattern means none.
         """
         there = [plugin["name"] for plugin in plugins]
         chosen: dict[str, None] = {} if names else dict.fromkeys(there)
         for name in names:
             found = [name]
             if _is_pattern(name) and not (found := fnmatch.filter(there, name)):
-                raise click.UsageError(f"no plugin is named like {name!r}")
+                raise UnknownPluginError(name, f"no plugin is named like {name!r}")
             chosen.update(dict.fromkeys(found))
         return list(chosen)
 
@@ -114,7 +115,8 @@ class RunningHost:
         import asyncio
 
         # Imported here, because aiohttp takes longer to import than most commands take to run.
-        from vconnect.admin.client.client import AdminClient
+        with ending_at_once():
+            from vconnect.admin.client.client import AdminClient
 
         async def talk() -> T:
             async with AdminClient(self.path) as client:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vconnect.cli.interrupts import ending_at_once
 from vconnect.names import canonical_name
 
 
@@ -24,7 +25,8 @@ def dev(directory: Path, debug: bool) -> int:
     The terminal is the plugin's, so that breakpoint() works. It has no deadline, no circuit and no
     quarantine, and starts again when a file of it is saved. Each event is shown with its answer.
     """
-    from vconnect.cli.developing import develop
+    with ending_at_once():
+        from vconnect.cli.developing import develop
 
     path = directory.resolve()
     return develop(name_of(path), path, debug=debug)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vconnect.cli.context import State, pass_state, source_for
+from vconnect.cli.interrupts import ending_at_once
 from vconnect.cli.options import admin_option, config_option
 from vconnect.cli.progress import DownloadBar, is_terminal
 from vconnect.names import LOG_LEVELS
@@ -152,7 +153,8 @@ def serve(
     lifeline = _lifeline(settings)
     # The host and its event loop are imported only once the settings are valid, and never in the
     # guardian, which must stay small and single-threaded.
-    from vconnect.host.serve import serve as serve_host
+    with ending_at_once():
+        from vconnect.host.serve import serve as serve_host
 
     # A bar needs a terminal; in a service's log it would be thousands of lines.
     with DownloadBar() as bar:

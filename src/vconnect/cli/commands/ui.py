@@ -18,6 +18,10 @@ def ui(host: RunningHost) -> None:
     below. Keys: r restart, s stop or start, u upgrade, x release, f follow, / filter, y copy the
     last line, o log in $PAGER, ? keys, q quit.
     """
+    from vconnect.cli.watching import is_interactive
+
+    if not is_interactive():
+        raise click.UsageError("it needs a terminal for its input and its output")
     if find_spec("textual") is None:
         raise click.ClickException(
             'the terminal interface needs the extra "tui": pip install "vconnect[tui]"'

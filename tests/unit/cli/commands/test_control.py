@@ -250,3 +250,12 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], capsys: Printed) -
     assert err.count("\n") == 1
     assert vconnect(*arguments, "--json") == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--dry-run"]])
+def test_a_pattern_that_means_nothing_is_like_a_name_that_is_unknown(
+    admin: str, more: list[str], capsys: Printed
+) -> None:
+    assert vconnect("stop", "zz*", "--admin", admin, *more) == 4
+    printed = capsys.readouterr()
+    assert "no plugin is named like 'zz*'" in printed.out + printed.err
