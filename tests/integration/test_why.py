@@ -31,6 +31,22 @@ DISABLED = "serve_native(disable='no GPU')"
 HOG = "held = bytearray(b'x') * (80 << 20)\nserve()"
 HANGS = "serve_native(lambda event: time.sleep(60))"
 UNREADY = "serve_native(ready=False)"
+CLOSES = SILENT.replace("time.sleep(60)", "connection.close(); time.sleep(60)")
+LOST = """
+serve_native(once=True)
+time.sleep(60)
+"""
+DAEMON = """
+if os.fork():
+    os._exit(0)
+time.sleep(60)
+"""
+FLOODS = """
+while True:
+    print("tick", file=sys.stderr, flush=True)
+    time.sleep(0.001)
+"""
+ERRORS = "serve(lambda event: {'status': 'error', 'error': {'code': 'x', 'message': 'no luck'}})"
 LAZY = "serve(lambda event: time.sleep(0.2) or {'status': 'ok'}, capabilities=['e'])"
 
 
@@ -115,7 +131,8 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         bad_manifest,
         nothing,
         "bad_manifest",
-        r"bad manifest: .*plugin.json: priority: expected int, got str. Next: mend it; it is tried",
+        r"bad manifest: .*plugin.json: priority: expected int, got str. "
+        r"Next: mend it, then vconnect start a$",
     ),
     "a stop": (
         plugin("serve()"),
@@ -139,7 +156,7 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         not_executable,
         nothing,
         "spawn_failed",
-        r"cannot start: \S+/a/a is not executable. Next: chmod \+x \S+/a/a$",
+        r"cannot start: \S+/a/a is not executable. Next: chmod \+x \S+/a/a, then vconnect start a$",
     ),
     "another machine's": (
         foreign,
@@ -205,7 +222,8 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         plugin(CRASHES),
         poison,
         "quarantine",
-        r"runs, but one event is in quarantine: e \w{8} crashed it twice. Next: mend it",
+        r"runs, but one event is in quarantine: e \w{8} crashed it twice "
+        r"\(killed by SIGABRT.*\). Next: mend it",
     ),
     "a mistyped capability": (
         plugin(UNASKED),

@@ -35,6 +35,7 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
 from vconnect.sockets.credentials import Peer
 from vconnect.store.layout import InstalledVersion
+from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
 from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire.messages import Handshake
@@ -286,6 +287,8 @@ class Supervisor:
         located = self._launcher.look(self.plugin)
         is_ordered = self._orders.pending is not Order.NONE
         trial = self._trials.choose(is_ordered=is_ordered)
+        if not is_ordered and self._still_waits(located):
+            return
         self._orders.pending = Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation(why_started(self.plugin, is_ordered=is_ordered))
@@ -303,6 +306,22 @@ class Supervisor:
             self._launcher.adopt(self.plugin, instance)
         self.plugin.started(instance.process)
         self._orders.changes.notify_all()
+
+    def _still_waits(self, located: Located | None) -> bool:
+        """Return whether a retry would fail for the reason that has been told; plan the next one.
+
+        What a plugin requires may be missing for days, and is tried every few seconds.
+        """
+        plugin = self.plugin
+        if located is None or plugin.substate is not Substate.SPAWN_FAILED:
+            return False
+        reason = self._launcher.why_not_yet(plugin, located)
+        if not reason or reason != plugin.reason:
+            return False
+        self._slot.release()
+        now = time.monotonic()
+        self._restarts.plan(self._restarts.ended(Ended.TRANSIENT, 0.0, now), now)
+        return True
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the running one."""
