@@ -629,7 +629,7 @@ _OF_DOWN: _Questions = (
 #: What is wrong with its service. Several of these may hold.
 _OF_UP: _Questions = (
     *(_circuit, _new_process_failed, _quarantine, _errors, _queue, _never_asked, _slow),
-    *(_refused_changes, _passed_over, _restarted),
+    *(_refused_changes, _restarted, _passed_over),
 )
 
 

@@ -361,7 +361,6 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
                     **EXIT,
                     last_stderr=(
                         '  File "/p/a.py", line 3',
-                        "    x =",
                         "SyntaxError: invalid syntax",
                     ),
                 ),
