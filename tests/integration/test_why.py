@@ -295,7 +295,8 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         plugin("serve()"),
         break_it,
         "new_process_failed",
-        r"runs, but its new process failed: .*SyntaxError: .*; the old one serves. Next: .*logs a",
+        r"runs, but its new process failed: .*SyntaxError: .*/a:2\); the old one serves. Next: "
+        r".*logs a",
     ),
     "a schema": (
         schema,

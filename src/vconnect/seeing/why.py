@@ -46,6 +46,8 @@ _HTTP = frozenset(
 )
 # What the kernel sends at a limit of the operator's.
 _LIMIT_OF_SIGNAL = {"SIGXCPU": "limits.cpu_s"}
+# Kinds of errors that say more than their words.
+_TELLING = ("SyntaxError", "IndentationError", "TabError")
 # Crash reports that belong to one story. Seconds.
 _STORY_S = 600.0
 
@@ -365,7 +367,7 @@ def _exits(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     after = f" after {duration(last.ran_for_s)}" if last.ran_for_s else " before it connected"
     said = _words_of(last)
     known = _known_of(last.reason)
-    words = known or _shortened(said, last.last_stderr) or "it printed nothing"
+    words = known or _shortened(said) or "it printed nothing"
     cause = f"exits with code {last.exit_code}{after}{times}: {words}{_next_try(plugin)}"
     step = f"vconnect logs {plugin.name}"
     if "No module named" in said or "Cannot find module" in said:
@@ -387,18 +389,12 @@ def _known_of(reason: str) -> str:
     return ""
 
 
-def _shortened(said: str, lines: tuple[str, ...]) -> str:
+def _shortened(said: str) -> str:
     """Return the last words without the kind of the error, where they say enough without it."""
-    kind, mark, rest = said.partition(": ")
-    if not mark or not re.fullmatch(r"\w*(?:Error|Exception)", kind):
-        return said
-    if kind in ("SyntaxError", "IndentationError", "TabError"):
-        places = [
-            found for line in lines if (found := re.match(r'\s+File "(.+)", line (\d+)', line))
-        ]
-        return f"{said} ({places[-1][1]}:{places[-1][2]})" if places else said
+    kind, _, rest = said.partition(": ")
     # Python puts the kind first; the operator looks for what is missing. A bare key says nothing.
-    return rest if " " in rest.strip() else said
+    is_plain = re.fullmatch(r"\w*(?:Error|Exception)", kind) and " " in rest.strip()
+    return rest if is_plain and kind not in _TELLING else said
 
 
 def _cannot_end(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
@@ -464,8 +460,14 @@ def _last_error(plugin: PluginSummary) -> str:
 
 def _new_process_failed(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     """Tell of a version or a source that does not start, while the old process serves on."""
+    if plugin.status is not PluginStatus.RUNNING:
+        return None
+    if plugin.reason.endswith("; the version before it runs"):
+        cause = plugin.reason.replace("; last stderr: ", ": ")
+        step = f"vconnect logs {plugin.name}; then install a version that starts"
+        return _Finding("new_process_failed", f"runs, but {cause}", step)
     begin, end = "a new process failed: ", "; the old one keeps running"
-    if plugin.status is not PluginStatus.RUNNING or not plugin.reason.startswith(begin):
+    if not plugin.reason.startswith(begin):
         return None
     cause = plugin.reason.removeprefix(begin).removesuffix(end)
     cause = cause.replace("; last stderr: ", ": ")
@@ -622,7 +624,7 @@ def _healthy(plugin: PluginSummary) -> _Finding:
 
 #: Why it is not there, or not for long. One answer is enough: the others would only repeat it.
 _OF_DOWN: _Questions = (
-    *(_manifest, _conflict, _stopped, _cannot_serve, _waits, _waits_for_slot, _spawn, _handshake),
+    *(_conflict, _manifest, _stopped, _cannot_serve, _waits, _waits_for_slot, _spawn, _handshake),
     *(_refuses_config, _files_changed, _cannot_end, _memory, _hung, _killed, _exits),
     *(_other_error, _in_between),
 )

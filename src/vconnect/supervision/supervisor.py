@@ -100,6 +100,8 @@ class Supervisor:
         self._admissions = Admissions(plugin, settings)
         self._restarts = plugin.restarts
         self._trials = Trials(plugin, releases)
+        # Why a new version does not run that was tried last; empty once that has been shown.
+        self._fallen = ""
         self._wake = asyncio.Event()
         self._generations = Generations(plugin.name, self._left)
         self._orders = orders = Orders(plugin, self._generations, self._wake.set)
@@ -371,6 +373,7 @@ class Supervisor:
             instance.condemn(failed_start(Substate.SPAWN_FAILED, reason, Ended.PERMANENT))
             return
         instance.trial = None
+        self._fallen = ""
         is_alone = instance is self._generations.current
         # If it has ended meanwhile or lost its connection, the old process serves on for now.
         if instance.is_ready and instance.is_alive:
@@ -384,6 +387,7 @@ class Supervisor:
         """Start the current version after the failure of a new one, as part of the same order."""
         self._trials.fail(trial, reason, falls_back=True)
         self._orders.failure = f"version {trial.version} did not get ready: {reason}"
+        self._fallen = f"{self._orders.failure}; the version before it runs"
         if self._orders.pending is Order.NONE:
             self._orders.pending = Order.START
 
@@ -401,7 +405,9 @@ class Supervisor:
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
         if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
-        plugin.explain(substate, "")
+        # Only until it connects again: by then it is no news.
+        plugin.explain(substate, self._fallen)
+        self._fallen = ""
         self._admissions.refresh_config(instance, session)
         self._watch_keeper.watch(session)
         self._orders.changes.notify_all()

@@ -266,6 +266,18 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
         "runs, but its new process failed: no handshake within 1 s; the old one serves. Next: "
         "vconnect logs a; then vconnect restart a",
     ),
+    "a version that was tried in its place": (
+        {"reason": "version 2 did not get ready: exited: code 1; the version before it runs"},
+        "new_process_failed",
+        "runs, but version 2 did not get ready: exited: code 1; the version before it runs. Next: "
+        "vconnect logs a; then install a version that starts",
+    ),
+    "a clash of names": (
+        {**ERROR, "substate": Substate.BAD_MANIFEST, "reason": "/p/a: b has this name; rename one"}
+        | {"conflict": "b has this name; rename one"},
+        "name_conflict",
+        "b has this name. Next: rename one",
+    ),
     "a schema refuses": (
         {**ERROR, "substate": Substate.BAD_CONFIG}
         | {
