@@ -50,6 +50,23 @@ async def test_one_whose_requirement_is_missing_says_so_and_comes_when_it_is_the
         await until_status(runtime, "needs", "Running")
 
 
+@pytest.mark.slow
+async def test_what_is_missing_is_told_once(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.plugin("needs", ECHO, requires=["base"])
+    async with lab.manager(restart="always", restart_max_delay=0.05) as runtime:
+        await runtime.start_all()
+        said = runtime.happenings.seq
+        await asyncio.sleep(0.5)
+        told = [one for one in caplog.records if "cannot be started" in one.getMessage()]
+        assert len(told) == 1
+        assert runtime.happenings.seq == said
+        assert runtime.summary("needs").generation == 1
+        assert runtime.summary("needs").next_retry_at is not None
+        lab.plugin("base", ECHO)
+        await runtime.discover_plugins()
+        await until(lambda: "is Installed" in runtime.summary("needs").reason)
+
+
 @pytest.mark.parametrize(
     ("version", "problem"),
     [

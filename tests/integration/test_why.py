@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,33 @@ DISABLED = "serve_native(disable='no GPU')"
 HOG = "held = bytearray(b'x') * (80 << 20)\nserve()"
 HANGS = "serve_native(lambda event: time.sleep(60))"
 UNREADY = "serve_native(ready=False)"
+CLOSES = """
+connection = Connection()
+connection.greet()
+connection.close()
+time.sleep(60)
+"""
+BIG = """
+connection = Connection()
+connection.greet(capabilities=["e"])
+for event in connection.events():
+    connection.send({"status": "ok", "data": "x" * (5 << 20)})
+    time.sleep(0.2)
+    connection.send({"status": "ok"})
+    connection.send({"status": "ok"})
+"""
+HTTP = SILENT.replace("time.sleep(60)", "connection.sendall(b'GET / HTTP/1.1'); time.sleep(60)")
+DAEMON = """
+if os.fork():
+    os._exit(0)
+time.sleep(60)
+"""
+FLOODS = """
+while True:
+    print("tick", file=sys.stderr, flush=True)
+    time.sleep(0.001)
+"""
+ERRORS = "serve(lambda event: {'status': 'error', 'message': 'no luck'})"
 LAZY = "serve(lambda event: time.sleep(0.2) or {'status': 'ok'}, capabilities=['e'])"
 
 
@@ -66,6 +95,18 @@ async def message(manager: PluginRuntimeManager) -> None:
     await asyncio.sleep(5.1)  # what has just been started is not suspected
 
 
+async def two(manager: PluginRuntimeManager) -> None:
+    for _ in range(2):
+        await manager.emit("e", {})
+
+
+async def break_it(manager: PluginRuntimeManager) -> None:
+    program = Path(manager.summary("a").path) / "a"
+    program.write_text(f"#!{sys.executable}\nthis is no Python\n")
+    with suppress(PluginError):
+        await manager.restart_plugin("a")
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
@@ -94,6 +135,16 @@ def requires(lab: Lab) -> None:
     lab.plugin("a", "serve()", requires=["db"])
 
 
+def schema(lab: Lab) -> None:
+    rate = {"type": "object", "properties": {"rate": {"type": "integer"}}}
+    lab.plugin("a", "serve()", config={"rate": "much"}, config_schema=rate)
+
+
+def cycle(lab: Lab) -> None:
+    lab.plugin("a", "serve()", requires=["b"])
+    lab.plugin("b", "serve()", requires=["a"])
+
+
 def plugin(code: str, **manifest: Any) -> Break:
     return lambda lab: lab.plugin("a", code, **manifest)
 
@@ -115,7 +166,8 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         bad_manifest,
         nothing,
         "bad_manifest",
-        r"bad manifest: .*plugin.json: priority: expected int, got str. Next: mend it; it is tried",
+        r"bad manifest: .*plugin.json: priority: expected int, got str. "
+        r"Next: mend it, then vconnect start a$",
     ),
     "a stop": (
         plugin("serve()"),
@@ -139,7 +191,7 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         not_executable,
         nothing,
         "spawn_failed",
-        r"cannot start: \S+/a/a is not executable. Next: chmod \+x \S+/a/a$",
+        r"cannot start: \S+/a/a is not executable. Next: chmod \+x \S+/a/a, then vconnect start a$",
     ),
     "another machine's": (
         foreign,
@@ -205,7 +257,8 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         plugin(CRASHES),
         poison,
         "quarantine",
-        r"runs, but one event is in quarantine: e \w{8} crashed it twice. Next: mend it",
+        r"runs, but one event is in quarantine: e \w{8} crashed it twice "
+        r"\(killed by SIGABRT.*\). Next: mend it",
     ),
     "a mistyped capability": (
         plugin(UNASKED),
@@ -238,6 +291,67 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         "exits",
         r"exits with code 0 before it connected: it printed nothing. Next: it must connect to",
     ),
+    "a source that is broken while it runs": (
+        plugin("serve()"),
+        break_it,
+        "new_process_failed",
+        r"runs, but its new process failed: .*SyntaxError: .*/a:2\); the old one serves. Next: "
+        r".*logs a",
+    ),
+    "a schema": (
+        schema,
+        nothing,
+        "config_refused",
+        r"its configuration does not fit: rate: .*integer.* Next: set it in \[plugins.config.a\]",
+    ),
+    "a cycle": (
+        cycle,
+        nothing,
+        "cycle",
+        r"requires forms a cycle: .*→.* Next: change one of them, then vconnect start a",
+    ),
+    "it closes its connection": (
+        plugin(CLOSES),
+        nothing,
+        "connection_ended",
+        r"^its connection ended, and it has not connected again within 1 s. Next: it must keep",
+    ),
+    "a daemon": (
+        plugin(DAEMON),
+        nothing,
+        "exits",
+        r"exits with code 0 .*: it went into the background, but must run in the foreground",
+    ),
+    "a flood": (
+        plugin(FLOODS),
+        nothing,
+        "not_connected",
+        r"did not connect .*it printed last: tick. Next",
+    ),
+    "HTTP": (
+        plugin(HTTP),
+        nothing,
+        "handshake_refused",
+        r"handshake refused: it speaks HTTP, not the protocol",
+    ),
+    "errors": (
+        plugin(ERRORS),
+        two,
+        "errors",
+        r"runs, but 2 of 2 answers in the last minute were errors; the last: no luck. Next:",
+    ),
+    "too many errors": (
+        plugin(ERRORS),
+        many,
+        "circuit_open",
+        r"circuit open: 5 answers in a row were errors; the last: no luck.*; the next probe is in",
+    ),
+    "a frame that is too large": (
+        plugin(BIG),
+        two,
+        "restarted",
+        r"runs again after its end: .*its connection ended: frame of \d+ bytes; the limit is",
+    ),
     "all is well": (
         plugin("serve(capabilities=['e'])"),
         many,
@@ -245,6 +359,12 @@ FAULTS: dict[str, tuple[Break, Do, str, str]] = {
         r"runs: .*, none passed over",
     ),
 }
+
+
+SERVING = (
+    *("quarantine", "never_asked", "queue_full", "healthy", "new_process_failed", "errors"),
+    "restarted",
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -272,7 +392,7 @@ async def test_each_fault_has_its_own_line(lab: Lab, fault: str) -> None:
             await asyncio.sleep(0.05)
         assert why.code == code, why.in_words()
         assert re.search(line, why.in_words()), why.in_words()
-        assert why.serving == (code in ("quarantine", "never_asked", "queue_full", "healthy"))
+        assert why.serving == (code in SERVING)
 
 
 def test_no_two_faults_have_the_same_line() -> None:
@@ -285,3 +405,15 @@ async def test_nobody_is_told_with_the_nearest_name(lab: Lab) -> None:
         await manager.discover_plugins()
         with pytest.raises(UnknownPluginError, match="greeter"):
             manager.why("gretter")
+
+
+async def test_a_new_process_that_serves_ends_the_finding(lab: Lab) -> None:
+    program = lab.plugin("a", "serve()") / "a"
+    good = program.read_text()
+    async with lab.manager() as manager:
+        await manager.start_all()
+        await break_it(manager)
+        assert manager.why("a").code == "new_process_failed"
+        program.write_text(good)
+        await manager.restart_plugin("a")
+        assert manager.why("a").code == "healthy"

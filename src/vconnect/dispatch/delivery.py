@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from vconnect._framing import Event
+from vconnect.bounds import cut
 from vconnect.errors import (
     NotAskedError,
     PluginError,
@@ -34,6 +35,8 @@ from .results import PluginResult
 T = TypeVar("T")
 
 # As plain numbers: looking up a member of an enumeration costs more than counting.
+# The words of an error are in every summary of its plugin.
+_MAX_ERROR_BYTES = 500
 _OK, _STOPPED, _CHANGED = int(Became.OK), int(Became.STOPPED), int(Became.CHANGED)
 _CANCELLED, _NOTIFIED = int(Became.CANCELLED), int(Became.NOTIFIED)
 
@@ -329,7 +332,10 @@ def _tally(step: Step, error: PluginError, *, raises: bool) -> bool:
     if reason is not None:
         plugin.passed_over.add(step.row.event, reason, _effect(step, raises=raises))
         return False
-    step.row.count(outcome_of(error))
+    outcome = outcome_of(error)
+    step.row.count(outcome)
+    if outcome in (Became.ERROR, Became.BAD_ANSWER):
+        plugin.last_error = cut(error.message, _MAX_ERROR_BYTES)
     plugin.counters.errors += 1
     plugin.counters.timeouts += isinstance(error, PluginTimeoutError)
     return True

@@ -36,6 +36,8 @@ _GO_FUNCTION = re.compile(r"[\w./$*()·\[\]{}-]+\(.*\)$")
 _NUMBER = re.compile(r"^\s+(?:\d+: )?")
 # Python draws exceptions of a group inside bars.
 _BARS = re.compile(r"\s+(?:\+ |\| )+ ?")
+_UNREADABLE = re.compile(r"(?:SyntaxError|IndentationError|TabError): ")
+_PLACE = re.compile(r'\s+File "(.+)", line (\d+)')
 # rustc and others write one line per error, and then a summary that begins like one.
 _COMPILER = re.compile(r"error(?:\[\w+\])?: ", re.IGNORECASE)
 
@@ -54,7 +56,7 @@ def last_words(lines: Sequence[str], *, only_errors: bool = False) -> str:
         return next((line.strip() for line in reversed(said) if line.strip()), "")
     begin = _beginning(said, end)
     if begin is not None:
-        return _message(said, begin, end)
+        return _message(said, begin, end) + _place(said, begin)
     return "" if only_errors else _first_of_compiler(said) or said[end].strip()
 
 
@@ -124,6 +126,15 @@ def _message(said: Sequence[str], begin: int, end: int) -> str:
         first, more = f"panicked at {panic[1]}: {more[0].strip()}", more[1:]
     words = "; ".join([first.strip(), *(line.strip() for line in more)])
     return words if len(words) <= _MAX_CHARACTERS or not more else words[:_MAX_CHARACTERS] + " …"
+
+
+def _place(said: Sequence[str], begin: int) -> str:
+    """Return where Python found what it cannot read; the message alone does not say it."""
+    if not _UNREADABLE.match(said[begin]):
+        return ""
+    places = (found for line in reversed(said[:begin]) if (found := _PLACE.match(line)))
+    place = next(places, None)
+    return f" ({place[1]}:{place[2]})" if place is not None else ""
 
 
 def _first_of_compiler(said: Sequence[str]) -> str:

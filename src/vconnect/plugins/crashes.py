@@ -50,6 +50,8 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
         in_flight: The names of the events that it had not answered.
         max_rss_bytes: The leader's peak resident memory; ``None`` if unknown.
         cpu_s: The leader's processor time in seconds; ``None`` if unknown.
+        said: The last words in `last_stderr` from before the host's own signal; ``None`` in reports
+            of older versions.
     """
 
     at: float
@@ -62,6 +64,7 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: tuple[str, ...]
     max_rss_bytes: int | None
     cpu_s: float | None
+    said: str | None = None
 
 
 class QuarantinedEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -199,6 +199,8 @@ class PluginRuntime:
 
         self.exit: ExitStatus | None = None
         self.last_stderr: tuple[str, ...] = ()
+        #: The words of the last answer that was an error, or that could not be read.
+        self.last_error = ""
 
         self.counters = Counters()
         #: Its calls to the host, by name and one of `HOST_CALL_OUTCOMES`.

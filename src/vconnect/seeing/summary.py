@@ -135,6 +135,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
         next: What to do about it; empty if there is nothing to do.
         since: Since when, in Unix seconds; ``None`` if that is unknown.
         also: What else is wrong.
+        last_error: The words of the last answer that was an error or could not be read.
     """
 
     name: str
@@ -214,6 +215,7 @@ class PluginSummary(Plain, frozen=True, kw_only=True):
     next: str = ""
     since: float | None = None
     also: tuple[Also, ...] = ()
+    last_error: str = ""
 
 
 def with_minute(
@@ -291,6 +293,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         serving=plugin.session is not None and plugin.breaker.state != "open",
         state=state,
         shape=shape,
+        last_error=plugin.last_error,
         **_of_session(plugin),
         **_of_usage(plugin),
         **_of_end(plugin),
@@ -302,11 +305,13 @@ def _state(plugin: PluginRuntime) -> tuple[str, Shape]:
     match plugin.status:
         case PluginStatus.RUNNING if plugin.breaker.is_open:
             return "circuit open", "barred"
+        case PluginStatus.RUNNING if plugin.crashes.quarantine:
+            return "running", "quarantine"
         case PluginStatus.RUNNING:
             return "running", "running"
         case PluginStatus.STARTING | PluginStatus.STOPPING:
             return plugin.status.lower(), "starting"
-        case PluginStatus.ERROR if plugin.substate is Substate.CRASH_LOOP:
+        case PluginStatus.ERROR | PluginStatus.STOPPED if plugin.substate is Substate.CRASH_LOOP:
             return "crash loop", "error"
         case PluginStatus.ERROR | PluginStatus.STOPPED if plugin.substate is Substate.BACKOFF:
             return "restarting", "error"

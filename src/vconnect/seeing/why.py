@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher
+from functools import lru_cache
+from heapq import nlargest
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from vconnect.bounds import cut
 from vconnect.logs.last_words import last_words
 from vconnect.names import capability_matches
 from vconnect.plain import Plain
@@ -27,6 +31,23 @@ from .words import ago, clock, duration, many
 _NEW_S = 5.0
 # Plugins that wait for each other, in one explanation.
 _MAX_PATH = 8
+# From how similar two names are on, one of them may be a slip; "login" and "logout" are not.
+_SIMILAR = 0.88
+# Names that are compared: the most frequent events, and the first capabilities.
+_MAX_COMPARED = 100
+_MAX_WANTED = 20
+# Which part of the answers may be errors without a word.
+_FEW_ERRORS = 0.01
+# A plugin chooses its own words; here they are only part of a line.
+_MAX_WORDS = 200
+# Methods of HTTP, as the length of a frame that begins with them.
+_HTTP = frozenset(
+    int.from_bytes(word, "big") for word in (b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"HTTP")
+)
+# What the kernel sends at a limit of the operator's.
+_LIMIT_OF_SIGNAL = {"SIGXCPU": "limits.cpu_s"}
+# Kinds of errors that say more than their words.
+_TELLING = ("SyntaxError", "IndentationError", "TabError")
 # Crash reports that belong to one story. Seconds.
 _STORY_S = 600.0
 
@@ -124,9 +145,19 @@ def explained(plugin: PluginSummary, around: Surroundings) -> PluginSummary:
 def _manifest(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     if plugin.substate is not Substate.BAD_MANIFEST:
         return None
-    cause = plugin.reason.removeprefix("bad manifest: ")
-    cause = cause.replace("$.", "").replace("`", "")
-    return _Finding("bad_manifest", f"bad manifest: {cause}", "mend it; it is tried again at once")
+    step = f"mend it, then vconnect start {plugin.name}"
+    if "forms a cycle: " in plugin.reason:
+        cause, advice = _split(plugin.reason)
+        # What waits for itself has a good manifest: it only does not fit the others.
+        then = f"{advice}, then vconnect start {plugin.name}" if advice else step
+        return _Finding("cycle", cause, then)
+    cause = _without_path(plugin.reason.removeprefix("bad manifest: "))
+    return _Finding("bad_manifest", f"bad manifest: {cause}", step)
+
+
+def _without_path(text: str) -> str:
+    """Leave out how a decoder marks the place of a fault."""
+    return text.replace("$.", "").replace("`", "")
 
 
 def _conflict(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
@@ -169,7 +200,9 @@ def _spawn(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         file = cause.removesuffix(": no such file or directory")
         cause = f"{file} asks for the interpreter {missing[1]}, which is not there"
         advice = "install it, or change line 1"
-    step = advice or f"mend that, then vconnect start {plugin.name}"
+    step = f"{advice or 'mend that'}, then vconnect start {plugin.name}"
+    if "vconnect" in advice:  # it says already how it is started
+        step = advice
     return _Finding("spawn_failed", f"cannot start: {cause}", step)
 
 
@@ -209,12 +242,20 @@ def _handshake(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     match plugin.substate:
         case Substate.HANDSHAKE_REFUSED:
             cause, advice = _split(plugin.reason)
+            if _speaks_http(plugin.reason):
+                cause, advice = "it speaks HTTP, not the protocol", "see wire.md for what it is"
             step = advice or "see the codes of refusals in wire.md"
             return _Finding("handshake_refused", f"handshake refused: {cause}", step)
         case Substate.HANDSHAKE_TIMEOUT if "sent no handshake" in plugin.reason:
             cause = plugin.reason.partition("; ")[0]
             step = "its first frame must be the handshake; see wire.md"
             return _Finding("no_handshake", cause, step)
+        case Substate.HANDSHAKE_TIMEOUT if "not connected again" in plugin.reason:
+            cause = plugin.reason.partition("; ")[0]
+            step = (
+                f"it must keep its connection open, or connect again; vconnect logs {plugin.name}"
+            )
+            return _Finding("connection_ended", cause, step)
         case Substate.HANDSHAKE_TIMEOUT:
             return _not_connected(plugin)
         case Substate.START_TIMEOUT:
@@ -222,6 +263,12 @@ def _handshake(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
             step = f"see what it waits for: vconnect logs {plugin.name}; or raise start_timeout"
             return _Finding("not_ready", cause, step)
     return None
+
+
+def _speaks_http(reason: str) -> bool:
+    """Return whether the length of a first frame is really the beginning of a request of HTTP."""
+    size = re.search(r"frame of (\d+) bytes", reason)
+    return size is not None and int(size[1]) in _HTTP
 
 
 def _not_connected(plugin: PluginSummary) -> _Finding:
@@ -240,8 +287,18 @@ def _not_connected(plugin: PluginSummary) -> _Finding:
 def _refuses_config(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     if plugin.substate is not Substate.BAD_CONFIG:
         return None
+    table = f"[plugins.config.{plugin.name}]"
+    if not plugin.reason.startswith("exited"):
+        # The host has refused it, because of the schema in the manifest.
+        cause, advice = _split(plugin.reason.removeprefix("invalid configuration: "))
+        cause = f"its configuration does not fit: {_without_path(cause)}"
+        step = f"{advice or f'mend {table}'}, then vconnect reload"
+        return _Finding("config_refused", cause, step)
     cause = plugin.reason.partition("; last stderr: ")[2] or "it does not say what is wrong"
-    step = f"mend [plugins.config.{plugin.name}], then vconnect reload"
+    step = (
+        f"mend {table}, then vconnect reload, or vconnect start {plugin.name} "
+        "if the cause is elsewhere"
+    )
     return _Finding("config_refused", f"refuses its configuration: {cause}", step)
 
 
@@ -288,8 +345,12 @@ def _killed(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         return None
     times = f" {len(ends)} times in {duration(_span(ends))}" if len(ends) > 1 else ""
     flight = f" while it had {_counted(ends[-1].in_flight)} in flight" if ends[-1].in_flight else ""
-    cause = f"killed by {ends[-1].exit_signal}{times}{flight}{_next_try(plugin)}"
+    limit = _LIMIT_OF_SIGNAL.get(ends[-1].exit_signal or "", "")
+    reached = f", because it reached {limit}" if limit else ""
+    cause = f"killed by {ends[-1].exit_signal}{reached}{times}{flight}{_next_try(plugin)}"
     step = f"vconnect status {plugin.name} --crashes"
+    if limit:
+        step = f"raise {limit} in its options, or find what uses it up"
     return _Finding("killed", cause, step, ends[0].at, {"times": len(ends)})
 
 
@@ -300,18 +361,40 @@ def _exits(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
     if plugin.status not in (PluginStatus.ERROR, PluginStatus.STOPPED, PluginStatus.STARTING):
         return None
     last = ends[-1]
+    if _is_ours(last.reason):
+        return None  # its exit code only says how it took the host's signal
     times = f", {len(ends)} times in {duration(_span(ends))}" if len(ends) > 1 else ""
     after = f" after {duration(last.ran_for_s)}" if last.ran_for_s else " before it connected"
-    said = last_words(list(last.last_stderr))
-    # Python puts the kind of an error first; the operator looks for what is missing.
-    words = re.sub(r"^\w*(?:Error|Exception): ", "", said) if said else "it printed nothing"
+    said = _words_of(last)
+    known = _known_of(last.reason)
+    words = known or _shortened(said) or "it printed nothing"
     cause = f"exits with code {last.exit_code}{after}{times}: {words}{_next_try(plugin)}"
     step = f"vconnect logs {plugin.name}"
     if "No module named" in said or "Cannot find module" in said:
         step = "add it to its dependencies"
+    elif "went into the background" in known:
+        step = f"let it run in the foreground, then vconnect start {plugin.name}"
+    elif known:
+        step = f"vconnect status {plugin.name} --crashes"
     elif not said and not last.ran_for_s:
         step = "it must connect to the --socket that it gets, and stay; see wire.md"
     return _Finding("exits", cause, step, ends[0].at, {"times": len(ends)})
+
+
+def _known_of(reason: str) -> str:
+    """Return what the host knows itself about an exit, which counts more than the last words."""
+    for mark in ("it went into the background", "refused a connection: ", "its connection ended: "):
+        if mark in reason:
+            return cut(mark + reason.partition(mark)[2].partition("; last stderr")[0], _MAX_WORDS)
+    return ""
+
+
+def _shortened(said: str) -> str:
+    """Return the last words without the kind of the error, where they say enough without it."""
+    kind, _, rest = said.partition(": ")
+    # Python puts the kind first; the operator looks for what is missing. A bare key says nothing.
+    is_plain = re.fullmatch(r"\w*(?:Error|Exception)", kind) and " " in rest.strip()
+    return rest if is_plain and kind not in _TELLING else said
 
 
 def _cannot_end(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
@@ -356,7 +439,7 @@ def _circuit(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         what = f"{answers} came after {timeout}"
         step = f'make it faster, or raise events."{late[0]}".timeout'
     else:
-        what = f"{answers} {'was an error' if count == 1 else 'were errors'}"
+        what = f"{answers} {'was an error' if count == 1 else 'were errors'}{_last_error(plugin)}"
         step = f"see what it says: vconnect logs {plugin.name}"
     refused = plugin.passed_over.get("refused", 0)
     skipped = plugin.passed_over.get("skipped", 0)
@@ -364,9 +447,57 @@ def _circuit(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         what += f"; {many(refused, 'event')} refused in the last minute"
     elif skipped:
         what += f"; {many(skipped, 'event')} went on without it in the last minute"
-    probe = max(1, round(plugin.next_probe_s or 0))
-    step += f"; the next probe is in {probe} s"
+    if plugin.breaker == "half_open":
+        step += "; the next event tries it"
+    else:
+        step += f"; the next probe is in {max(1, round(plugin.next_probe_s or 0))} s"
     return _Finding("circuit_open", f"circuit open: {what}", step, facts={"failures": count})
+
+
+def _last_error(plugin: PluginSummary) -> str:
+    return f"; the last: {cut(plugin.last_error, _MAX_WORDS)}" if plugin.last_error else ""
+
+
+def _new_process_failed(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
+    """Tell of a version or a source that does not start, while the old process serves on."""
+    if plugin.status is not PluginStatus.RUNNING:
+        return None
+    if plugin.reason.endswith("; the version before it runs"):
+        cause = plugin.reason.replace("; last stderr: ", ": ")
+        step = f"vconnect logs {plugin.name}; then install a version that starts"
+        return _Finding("new_process_failed", f"runs, but {cause}", step)
+    begin, end = "a new process failed: ", "; the old one keeps running"
+    if not plugin.reason.startswith(begin):
+        return None
+    cause = plugin.reason.removeprefix(begin).removesuffix(end)
+    cause = cause.replace("; last stderr: ", ": ")
+    logs = f"vconnect logs {plugin.name}"
+    step = (
+        f"mend its source; {logs}" if plugin.dev else f"{logs}; then vconnect restart {plugin.name}"
+    )
+    cause = f"runs, but its new process failed: {cause}; the old one serves"
+    return _Finding("new_process_failed", cause, step)
+
+
+def _errors(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
+    count = sum(plugin.outcomes.get(outcome, 0) for outcome in ("error", "bad_answer"))
+    asked = sum(plugin.outcomes.values()) - plugin.outcomes.get("notified", 0)
+    # The circuit has words of its own for them.
+    if not plugin.serving or plugin.breaker != "closed" or count <= _FEW_ERRORS * asked:
+        return None
+    of = f"{count:,} of {many(asked, 'answer')} in the last minute"
+    cause = f"runs, but {of} {'was an error' if count == 1 else 'were errors'}{_last_error(plugin)}"
+    return _Finding("errors", cause, f"vconnect logs {plugin.name}", facts={"errors": count})
+
+
+def _restarted(plugin: PluginSummary, around: Surroundings) -> _Finding | None:
+    if not plugin.serving or not _is_recent(plugin) or plugin.quarantine:
+        return None
+    if any(question(plugin, around) for question in (_memory, _hung, _killed)):
+        return None  # it has said so
+    cause = plugin.reason.removeprefix("restarted: ").replace("; last stderr: ", ": ")
+    step = f"vconnect status {plugin.name} --crashes"
+    return _Finding("restarted", f"runs again after its end: {cut(cause, _MAX_WORDS)}", step)
 
 
 def _quarantine(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
@@ -379,6 +510,10 @@ def _quarantine(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
         cause = f"runs, but one event is in quarantine: {which} crashed it twice"
     else:
         cause = f"runs, but {count} events are in quarantine, such as {which}, which crashed it"
+    ends = [crash.reason for crash in plugin.crashes if first.event in crash.in_flight]
+    if ends:
+        reason = ends[-1].replace("; last stderr: ", ": ")
+        cause += f" ({cut(reason, _MAX_WORDS)})"
     return _Finding("quarantine", cause, f"mend it, then vconnect release {plugin.name}")
 
 
@@ -405,22 +540,44 @@ def _never_asked(plugin: PluginSummary, around: Surroundings) -> _Finding | None
     if plugin.passed_over_total:
         return None
     wants = (*plugin.capabilities, *plugin.subscriptions)
-    busiest = max(around.sent, key=lambda event: around.sent[event])
-    seen = f"{busiest} was, {many(around.sent[busiest], 'time')}"
     if not wants:
-        cause = (
-            f"runs, but nobody asks it: it declares no capability; {seen.replace('was', 'came')}"
-        )
+        busiest = max(around.sent, key=lambda event: around.sent[event])
+        came = f"{busiest} came, {many(around.sent[busiest], 'time')}"
+        cause = f"runs, but nobody asks it: it declares no capability; {came}"
         return _Finding("never_asked", cause, "add what it handles to its capabilities")
     matched = [
         event for event in around.sent if any(capability_matches(one, event) for one in wants)
     ]
     if not matched:
-        shown = ", ".join(f'"{one}"' for one in wants[:3])
-        cause = f"runs, but nobody asks it: it wants {shown}, which was never sent; {seen}"
+        # Its event may only not have come yet. What has come under nearly its name is suspect.
+        few = wants[:_MAX_WANTED]
+        slip = next(((one, event) for one in few if (event := _meant(one, around.sent))), None)
+        if slip is None:
+            return None
+        seen = f"{slip[1]} was, {many(around.sent[slip[1]], 'time')}"
+        cause = f'runs, but nobody asks it: it wants "{slip[0]}", which was never sent; {seen}'
         return _Finding("never_asked", cause, "mend its capabilities")
     cause = f"runs, but nobody asks it: no {matched[0]} met the conditions of its match"
     return _Finding("never_asked", cause, f"look at match in plugins.options.{plugin.name}")
+
+
+def _meant(capability: str, sent: Mapping[str, int]) -> str:
+    """Return the event that a mistyped capability probably means; empty if there is none."""
+    for event in nlargest(_MAX_COMPARED, sent, key=lambda event: sent[event]):
+        # A family is compared with the family of the event.
+        levels = capability.count(".") + 1
+        name = event if levels > event.count(".") else ".".join(event.split(".")[:levels])
+        # What differs only in its number is another one of a series.
+        is_series = re.sub(r"\d", "", capability) == re.sub(r"\d", "", name)
+        if not is_series and _are_similar(capability, name):
+            return event
+    return ""
+
+
+@lru_cache(maxsize=4096)  # it takes long, and is asked for every summary
+def _are_similar(one: str, other: str) -> bool:
+    matcher = SequenceMatcher(None, one, other)
+    return matcher.real_quick_ratio() >= _SIMILAR and matcher.ratio() >= _SIMILAR
 
 
 def _slow(plugin: PluginSummary, _: Surroundings) -> _Finding | None:
@@ -467,13 +624,14 @@ def _healthy(plugin: PluginSummary) -> _Finding:
 
 #: Why it is not there, or not for long. One answer is enough: the others would only repeat it.
 _OF_DOWN: _Questions = (
-    *(_manifest, _conflict, _stopped, _cannot_serve, _waits, _waits_for_slot, _spawn, _handshake),
+    *(_conflict, _manifest, _stopped, _cannot_serve, _waits, _waits_for_slot, _spawn, _handshake),
     *(_refuses_config, _files_changed, _cannot_end, _memory, _hung, _killed, _exits),
     *(_other_error, _in_between),
 )
 #: What is wrong with its service. Several of these may hold.
 _OF_UP: _Questions = (
-    *(_circuit, _quarantine, _queue, _never_asked, _slow, _refused_changes, _passed_over),
+    *(_circuit, _new_process_failed, _quarantine, _errors, _queue, _never_asked, _slow),
+    *(_refused_changes, _restarted, _passed_over),
 )
 
 
@@ -512,8 +670,14 @@ def _counted(events: tuple[str, ...]) -> str:
 
 
 def _said(plugin: PluginSummary) -> str:
-    lines = plugin.crashes[-1].last_stderr if plugin.crashes else plugin.last_stderr
-    return last_words(list(lines)) if lines else ""
+    if plugin.crashes:
+        return _words_of(plugin.crashes[-1])
+    return last_words(list(plugin.last_stderr)) if plugin.last_stderr else ""
+
+
+def _words_of(crash: CrashReport) -> str:
+    """Return its last words before the host sent it a signal, whose traces are no cause."""
+    return last_words(list(crash.last_stderr)) if crash.said is None else crash.said
 
 
 def _next_try(plugin: PluginSummary) -> str:

@@ -44,7 +44,7 @@ def exited(instance: Instance, exit_status: ExitStatus) -> Verdict:
             f"tree_limits.memory_bytes, which is {cgroup.memory_bytes}"
         )
         return Verdict(PluginStatus.ERROR, Substate.MEMORY_LIMIT, reason, Ended.FAILED)
-    if exit_status.is_clean and instance.violation:
+    if instance.violation and exit_status.signal in (None, "SIGPIPE"):
         # Its connection was cut off, and it has only drawn the consequence.
         reason = f"{exit_status}, after {instance.violation}"
         return Verdict(PluginStatus.ERROR, Substate.EXITED, reason, Ended.FAILED)
@@ -188,6 +188,7 @@ def crash_report(instance: Instance, verdict: Verdict, ran_for: float) -> CrashR
         in_flight=tuple(event.event for event in instance.lost_events),
         max_rss_bytes=process.max_rss_bytes,
         cpu_s=process.cpu_s,
+        said=instance.said if instance.said is not None else process.log.last_words(),
     )
 
 

@@ -59,6 +59,8 @@ class Instance:
         lost_events: The events in flight when its last session ended.
         interface: The interface that it and the host have agreed on, or empty.
         violation: How its last session violated the protocol, if that has ended it, or empty.
+        said: Its last words when the host began to end it; ``None`` before. What it prints then is
+            an answer to the host's signals.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Instance:
         # the one that crashed are suspect.
         self.lost_events: list[LostEvent] = []
         self.violation = ""
+        self.said: str | None = None
         self.interface = ""
 
     @property
@@ -174,6 +177,9 @@ class Instance:
         process = self.process
         assert process is not None, "another program's process is not ours to end"
         self.is_ending = True
+        if self.said is None:
+            process.log.drain()
+            self.said = process.log.last_words()
         # A process that has exited cannot answer any more, even if a child keeps its connection
         # open: its callers must not wait until that child has ended, too.
         if self.session is not None and not process.is_alive:

@@ -209,6 +209,17 @@ class Launcher:
         instance.expect(self._settings.dev_handshake_timeout if plugin.dev else timeout)
         return instance
 
+    def why_not_yet(self, plugin: PluginRuntime, located: Located) -> str:
+        """Return which plugin that is required is not there; empty if a start may succeed."""
+        try:
+            manifest = read_manifest_if_any(located.path / MANIFEST_NAME)
+            self._registry.check_requirements(plugin, manifest)
+        except PluginStartError as error:
+            return error.message if error.is_transient else ""
+        except ManifestError:
+            return ""  # the start says so
+        return ""
+
     def adopt(self, plugin: PluginRuntime, instance: Instance) -> None:
         """Show a plugin as the version that one of its instances runs: names, order, directory."""
         # While a successor gets ready, the plugin is still what the serving process is.

@@ -35,6 +35,7 @@ from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.settings.parts import SupervisionSettings
 from vconnect.sockets.credentials import Peer
 from vconnect.store.layout import InstalledVersion
+from vconnect.store.listing import Located
 from vconnect.store.releases import Releases
 from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire.messages import Handshake
@@ -99,6 +100,8 @@ class Supervisor:
         self._admissions = Admissions(plugin, settings)
         self._restarts = plugin.restarts
         self._trials = Trials(plugin, releases)
+        # Why a new version does not run that was tried last; empty once that has been shown.
+        self._fallen = ""
         self._wake = asyncio.Event()
         self._generations = Generations(plugin.name, self._left)
         self._orders = orders = Orders(plugin, self._generations, self._wake.set)
@@ -286,6 +289,8 @@ class Supervisor:
         located = self._launcher.look(self.plugin)
         is_ordered = self._orders.pending is not Order.NONE
         trial = self._trials.choose(is_ordered=is_ordered)
+        if not is_ordered and self._still_waits(located):
+            return
         self._orders.pending = Order.NONE
         self._restarts.cancel()
         self.plugin.begin_generation(why_started(self.plugin, is_ordered=is_ordered))
@@ -303,6 +308,22 @@ class Supervisor:
             self._launcher.adopt(self.plugin, instance)
         self.plugin.started(instance.process)
         self._orders.changes.notify_all()
+
+    def _still_waits(self, located: Located | None) -> bool:
+        """Return whether a retry would fail for the reason that has been told; plan the next one.
+
+        What a plugin requires may be missing for days, and is tried every few seconds.
+        """
+        plugin = self.plugin
+        if located is None or plugin.substate is not Substate.SPAWN_FAILED:
+            return False
+        reason = self._launcher.why_not_yet(plugin, located)
+        if not reason or reason != plugin.reason:
+            return False
+        self._slot.release()
+        now = time.monotonic()
+        self._restarts.plan(self._restarts.ended(Ended.TRANSIENT, 0.0, now), now)
+        return True
 
     def _begin_successor(self) -> None:
         """Start a new generation beside the running one."""
@@ -352,6 +373,7 @@ class Supervisor:
             instance.condemn(failed_start(Substate.SPAWN_FAILED, reason, Ended.PERMANENT))
             return
         instance.trial = None
+        self._fallen = ""
         is_alone = instance is self._generations.current
         # If it has ended meanwhile or lost its connection, the old process serves on for now.
         if instance.is_ready and instance.is_alive:
@@ -365,6 +387,7 @@ class Supervisor:
         """Start the current version after the failure of a new one, as part of the same order."""
         self._trials.fail(trial, reason, falls_back=True)
         self._orders.failure = f"version {trial.version} did not get ready: {reason}"
+        self._fallen = f"{self._orders.failure}; the version before it runs"
         if self._orders.pending is Order.NONE:
             self._orders.pending = Order.START
 
@@ -382,7 +405,9 @@ class Supervisor:
         substate = Substate.EXTERNAL if instance.process is None else Substate.CONNECTED
         if plugin.status is not PluginStatus.RUNNING:
             self._move(PluginStatus.RUNNING, substate)
-        plugin.explain(substate, "")
+        # Only until it connects again: by then it is no news.
+        plugin.explain(substate, self._fallen)
+        self._fallen = ""
         self._admissions.refresh_config(instance, session)
         self._watch_keeper.watch(session)
         self._orders.changes.notify_all()

@@ -391,3 +391,16 @@ def test_no_output_takes_long(line):
     began = time.process_time()
     last_words([line] * max(1, min(2000, 64_000 // len(line))))
     assert time.process_time() - began < 0.2
+
+
+def test_where_python_cannot_read_on_is_told():
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/p/main.py", line 1, in <module>',
+        "    import other",
+        '  File "/p/other.py", line 3',
+        "    x = =",
+        "        ^",
+        "SyntaxError: invalid syntax",
+    ]
+    assert last_words(lines) == "SyntaxError: invalid syntax (/p/other.py:3)"

@@ -159,3 +159,16 @@ def test_it_goes_over_the_wire_and_back():
     runtime.crashes.add(report(), lost(1))
     summary = summarize(runtime)
     assert msgspec.json.decode(msgspec.json.encode(summary), type=PluginSummary) == summary
+
+
+def test_one_with_events_in_quarantine_runs_and_is_marked():
+    runtime = moved(plugin(), *UP)
+    for _ in range(2):
+        runtime.crashes.add(report(), lost(1))
+    assert seen(runtime, "state", "shape") == ("running", "quarantine")
+
+
+def test_one_that_exits_cleanly_again_and_again_is_in_a_crash_loop():
+    runtime = moved(plugin(), PluginStatus.STARTING)
+    runtime.move(PluginStatus.STOPPED, Substate.CRASH_LOOP, "exited: code 0")
+    assert seen(runtime, "state", "shape") == ("crash loop", "error")

@@ -66,7 +66,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "manifest": (
         {**ERROR, "substate": Substate.BAD_MANIFEST, "reason": "plugin.json: `$.name`: missing"},
         "bad_manifest",
-        "bad manifest: plugin.json: name: missing. Next: mend it; it is tried again at once",
+        "bad manifest: plugin.json: name: missing. Next: mend it, then vconnect start a",
     ),
     "conflict": (
         {**DOWN, "status": PluginStatus.INSTALLED, "conflict": "b has this name; rename one"},
@@ -103,7 +103,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
         {**ERROR, "substate": Substate.SPAWN_FAILED}
         | {"reason": "cannot start a/a: permission denied; chmod +x a/a"},
         "spawn_failed",
-        "cannot start: a/a: permission denied. Next: chmod +x a/a",
+        "cannot start: a/a: permission denied. Next: chmod +x a/a, then vconnect start a",
     ),
     "interpreter": (
         {**ERROR, "substate": Substate.SPAWN_FAILED}
@@ -113,7 +113,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
         },
         "spawn_failed",
         "cannot start: a/a asks for the interpreter /usr/bin/python9, which is not there. "
-        "Next: install it, or change line 1",
+        "Next: install it, or change line 1, then vconnect start a",
     ),
     "slot": (
         {**STARTING, "substate": Substate.WAITING},
@@ -253,6 +253,171 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
         "runs, but 3 events passed it over in the last minute; 1 of them refused. Next: vconnect "
         "tail --passed-over --plugin a",
     ),
+    "a new process failed": (
+        {"reason": "a new process failed: exited: code 1; last stderr: SyntaxError: invalid "}
+        | {"dev": True},
+        "new_process_failed",
+        "runs, but its new process failed: exited: code 1: SyntaxError: invalid ; the old one "
+        "serves. Next: mend its source; vconnect logs a",
+    ),
+    "a new version failed": (
+        {"reason": "a new process failed: no handshake within 1 s; the old one keeps running"},
+        "new_process_failed",
+        "runs, but its new process failed: no handshake within 1 s; the old one serves. Next: "
+        "vconnect logs a; then vconnect restart a",
+    ),
+    "a version that was tried in its place": (
+        {"reason": "version 2 did not get ready: exited: code 1; the version before it runs"},
+        "new_process_failed",
+        "runs, but version 2 did not get ready: exited: code 1; the version before it runs. Next: "
+        "vconnect logs a; then install a version that starts",
+    ),
+    "a clash of names": (
+        {**ERROR, "substate": Substate.BAD_MANIFEST, "reason": "/p/a: b has this name; rename one"}
+        | {"conflict": "b has this name; rename one"},
+        "name_conflict",
+        "b has this name. Next: rename one",
+    ),
+    "a schema refuses": (
+        {**ERROR, "substate": Substate.BAD_CONFIG}
+        | {
+            "reason": "invalid configuration: $.rate: expected integer, got string; set it in "
+            "[plugins.config.a]"
+        },
+        "config_refused",
+        "its configuration does not fit: rate: expected integer, got string. Next: set it in "
+        "[plugins.config.a], then vconnect reload",
+    ),
+    "it refuses": (
+        {**ERROR, "substate": Substate.BAD_CONFIG, "reason": "exited: code 78; last stderr: no x"},
+        "config_refused",
+        "refuses its configuration: no x. Next: mend [plugins.config.a], then vconnect reload, or "
+        "vconnect start a if the cause is elsewhere",
+    ),
+    "a cycle": (
+        {**ERROR, "substate": Substate.BAD_MANIFEST}
+        | {"reason": "requires forms a cycle: a → b → a; change one of them"},
+        "cycle",
+        "requires forms a cycle: a → b → a. Next: change one of them, then vconnect start a",
+    ),
+    "connects and closes": (
+        {**ERROR, "substate": Substate.HANDSHAKE_TIMEOUT}
+        | {
+            "reason": "its connection ended, and it has not connected again within 4 s",
+            "crashes": (crash(**EXIT | {"reason": "its connection ended, and …"}),),
+        },
+        "connection_ended",
+        "its connection ended, and it has not connected again within 4 s. Next: it must keep its "
+        "connection open, or connect again; vconnect logs a",
+    ),
+    "the host's own signal": (
+        {**ERROR, "substate": Substate.HANDSHAKE_TIMEOUT, "reason": "no handshake within 10 s"}
+        | {
+            "crashes": (
+                crash(
+                    reason="no handshake within 10 s",
+                    exit_code=1,
+                    last_stderr=("waiting", "KeyboardInterrupt"),
+                    said="waiting",
+                ),
+            )
+        },
+        "not_connected",
+        "did not connect within 10 s of its start (1 try); it printed last: waiting. Next: does "
+        "it open --socket? See vconnect logs a",
+    ),
+    "a daemon": (
+        {**DOWN, "status": PluginStatus.STOPPED, "substate": Substate.CRASH_LOOP}
+        | {
+            "crashes": (
+                crash(
+                    exit_code=0,
+                    reason="exited: code 0; it went into the background, but must run in the "
+                    "foreground",
+                    last_stderr=("KeyboardInterrupt",),
+                ),
+            )
+        },
+        "exits",
+        "exits with code 0 before it connected: it went into the background, but must run in the "
+        "foreground. Next: let it run in the foreground, then vconnect start a",
+    ),
+    "a frame that is too large": (
+        {**ERROR, "substate": Substate.EXITED}
+        | {
+            "crashes": (
+                crash(
+                    exit_code=1,
+                    ran_for_s=1.0,
+                    reason="exited: code 1, after its connection ended: frame of 6291458 bytes; "
+                    "the limit is 4194304 (max_answer_bytes)",
+                    last_stderr=("BrokenPipeError: [Errno 32] Broken pipe",),
+                ),
+            )
+        },
+        "exits",
+        "exits with code 1 after 1 s: its connection ended: frame of 6291458 bytes; the limit is "
+        "4194304 (max_answer_bytes). Next: vconnect status a --crashes",
+    ),
+    "a bare key": (
+        {**ERROR, "substate": Substate.EXITED}
+        | {"crashes": (crash(**EXIT, last_stderr=("KeyError: 'API_TOKEN'",)),)},
+        "exits",
+        "exits with code 1 after 200 ms: KeyError: 'API_TOKEN'. Next: vconnect logs a",
+    ),
+    "bad syntax": (
+        {**ERROR, "substate": Substate.EXITED}
+        | {
+            "crashes": (
+                crash(
+                    **EXIT,
+                    last_stderr=(
+                        '  File "/p/a.py", line 3',
+                        "SyntaxError: invalid syntax",
+                    ),
+                ),
+            )
+        },
+        "exits",
+        "exits with code 1 after 200 ms: SyntaxError: invalid syntax (/p/a.py:3). Next: vconnect "
+        "logs a",
+    ),
+    "too much processor time": (
+        {**ERROR, "substate": Substate.KILLED}
+        | {"crashes": (crash(exit_signal="SIGXCPU", reason="killed by SIGXCPU"),)},
+        "killed",
+        "killed by SIGXCPU, because it reached limits.cpu_s. Next: raise limits.cpu_s in its "
+        "options, or find what uses it up",
+    ),
+    "HTTP": (
+        {**ERROR, "substate": Substate.HANDSHAKE_REFUSED}
+        | {"reason": "frame of 1195725856 bytes; the limit is 65536 (max_handshake_bytes)"},
+        "handshake_refused",
+        "handshake refused: it speaks HTTP, not the protocol. Next: see wire.md for what it is",
+    ),
+    "circuit, with words": (
+        {"serving": False, "breaker": "half_open", "failures_in_a_row": 3, "next_probe_s": 0.0}
+        | {"latency_by_event": [latency("bad_answer", 3)], "last_error": "unreadable answer"},
+        "circuit_open",
+        "circuit open: 3 answers in a row were errors; the last: unreadable answer. Next: see "
+        "what it says: vconnect logs a; the next event tries it",
+    ),
+    "errors": (
+        {"outcomes": {"error": 2}, "last_error": "ValueError: no"},
+        "errors",
+        "runs, but 2 of 2 answers in the last minute were errors; the last: ValueError: no. Next: "
+        "vconnect logs a",
+    ),
+    "few errors": (
+        {"outcomes": {"ok": 9999, "error": 1}, "last_error": "ValueError: no"},
+        "healthy",
+        "runs: no event in the last minute",
+    ),
+    "restarted": (
+        {"reason": "restarted: exited: code 1; last stderr: no disk"},
+        "restarted",
+        "runs again after its end: exited: code 1: no disk. Next: vconnect status a --crashes",
+    ),
     "healthy": (
         {"events_per_s": 6.1, "latency": Latency(0.00006, 0.00031, 366)},
         "healthy",
@@ -350,6 +515,29 @@ def sent(**counts: int) -> Surroundings:
 def test_one_that_is_never_asked_learns_why(capabilities: tuple[str, ...], line: str) -> None:
     around = sent(message_incoming=366, user_online=1)
     assert why(around, capabilities=capabilities, events=0).in_words() == line
+
+
+@pytest.mark.parametrize(
+    ("wants", "event"),
+    [
+        ("e.ok", "e.err"),
+        ("message.created", "message.updated"),
+        ("user.online", "user.offline"),
+        ("job.step1", "job.step2"),
+        ("audio", "video.started"),
+    ],
+)
+def test_one_whose_event_has_not_come_yet_is_well(wants: str, event: str) -> None:
+    around = Surroundings(lambda _: None, {event: 9})
+    assert why(around, capabilities=(wants,), events=0).code == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("wants", "event"), [("mesage", "message.incoming"), ("chat.mesage", "chat.message")]
+)
+def test_a_slip_is_suspect(wants: str, event: str) -> None:
+    around = Surroundings(lambda _: None, {event: 9, "other": 100})
+    assert f"{event} was, 9 times" in why(around, capabilities=(wants,), events=0).cause
 
 
 @pytest.mark.parametrize(
