@@ -134,6 +134,9 @@ def without_terminal(source: Path) -> Iterator[tuple[subprocess.Popen[str], Path
     try:
         yield command, output
     finally:
+        command.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            command.wait(DEADLINE)
         with suppress(ProcessLookupError):
             os.killpg(command.pid, signal.SIGKILL)
         command.wait()
