@@ -77,13 +77,16 @@ async def test_a_process_that_puts_itself_into_the_background_is_told_so(
     assert exited(made, ExitStatus(0, None)).reason == f"exited: code 0{words}"
 
 
-async def test_a_clean_exit_after_a_violation_is_a_failure_and_says_which() -> None:
+@pytest.mark.parametrize(
+    "how", [ExitStatus(0, None), ExitStatus(1, None), ExitStatus(None, "SIGPIPE")]
+)
+async def test_an_exit_after_a_violation_is_a_failure_and_says_which(how: ExitStatus) -> None:
     made = instance()
     made.violation = "its connection ended: 10 answers in a row could not be read"
-    verdict = exited(made, ExitStatus(0, None))
+    verdict = exited(made, how)
     assert (verdict.status, verdict.ended) == (ERROR, Ended.FAILED)
     assert verdict.reason == (
-        "exited: code 0, after its connection ended: 10 answers in a row could not be read"
+        f"{how}, after its connection ended: 10 answers in a row could not be read"
     )
 
 

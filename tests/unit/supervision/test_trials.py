@@ -93,6 +93,8 @@ async def test_without_an_old_process_the_old_version_is_started_in_the_same_ord
     await order
     assert stage.plugin.status is PluginStatus.RUNNING
     assert stage.releases.told[0].startswith("failed 2: ")
+    assert stage.plugin.reason.startswith("version 2 did not get ready: ")
+    assert stage.plugin.reason.endswith("; the version before it runs")
 
 
 async def test_a_new_version_that_waits_for_another_plugin_is_tried_again(stages):
