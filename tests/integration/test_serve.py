@@ -135,6 +135,10 @@ def test_a_crash_is_shown_with_its_signal(lab: Lab) -> None:
 # --- packages --------------------------------------------------------------------------------
 
 
+# A terminal that is called dumb gets no bar.
+TERMINAL = {"TERM": "xterm"}
+
+
 class Slow(SimpleHTTPRequestHandler):
     """Sends so slowly that a bar is seen."""
 
@@ -184,7 +188,9 @@ def test_a_download_shows_a_bar_on_a_terminal(lab: Lab, slow_web: str) -> None:
     pack(source, lab.directory / "parrot.vp")
     ours, theirs = pty.openpty()
     try:
-        with Serve(lab, "--install", f"{slow_web}/parrot.vp", stderr=theirs) as host:
+        with Serve(
+            lab, "--install", f"{slow_web}/parrot.vp", stderr=theirs, environ=TERMINAL
+        ) as host:
             os.close(theirs)
             shown = b""
             while b"running; to list" not in shown:

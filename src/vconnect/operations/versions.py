@@ -142,7 +142,12 @@ def summarize_versions(home: Path, running: InstalledVersion | None) -> list[Ver
             "next": waiting is not None and one.digest == waiting.digest and one != current,
             "failed": last is not None and last.result == "failed",
         }
-        receipt = read_receipt(one.directory)
+        try:
+            receipt = read_receipt(one.directory)
+        except InstallError:
+            if one.directory.exists():
+                raise
+            continue  # it was removed meanwhile, as one of too many
         found.append(
             VersionSummary(
                 version=one.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_they_are_described_with_the_current_one_first(plugin: PluginRuntime) ->
     assert found[0].version == "1"
     assert found[0].size > 0
     assert found[0].source.endswith("1.vp")
+
+
+def test_one_that_is_removed_meanwhile_is_none(
+    plugin: PluginRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plugin.home is not None
+    listed = PluginHome(plugin.home).all_versions()
+    monkeypatch.setattr(PluginHome, "all_versions", lambda _: listed)
+    gone = next(one for one in listed if one.version == "2")
+    shutil.rmtree(gone.directory)
+    assert [one.version for one in summarize_versions(plugin.home, None)] == ["1", "3"]
+    # What is there and cannot be read is told.
+    (listed[0].directory / "install.json").unlink()
+    with pytest.raises(InstallError, match="cannot be read"):
+        summarize_versions(plugin.home, None)
 
 
 def test_the_source_of_the_current_one_is_known(plugin: PluginRuntime) -> None:
