@@ -385,10 +385,10 @@ def format_size(size_bytes: int) -> str:
 
 
 def _short(seconds: float) -> str:
-    """Format a short time as the tables of plugins do."""
-    from .showing_plugins import latency
+    """Format a short time in units that every terminal can show."""
+    from vconnect.seeing.words import duration
 
-    return latency(seconds)
+    return duration(seconds).replace("\u00b5", "u")
 
 
 def _latency(microseconds: float) -> str:
