@@ -385,10 +385,9 @@ def format_size(size_bytes: int) -> str:
 
 
 def _short(seconds: float) -> str:
-    """Format a short time in units that every terminal can show."""
     from vconnect.seeing.words import duration
 
-    return duration(seconds).replace("\u00b5", "u")
+    return duration(seconds)
 
 
 def _latency(microseconds: float) -> str:
