@@ -64,26 +64,14 @@ class LogEntries(Plain, frozen=True):
     began: float
 
 
-class LogRow(Plain, frozen=True, kw_only=True):
-    """A record of one of several logs; see `LogEntry`.
+class LogRow(LogEntry, frozen=True, kw_only=True):
+    """A record of one of several logs.
 
     Attributes:
         plugin: The plugin whose log it is from; ``None`` for the host.
-        seq: Its number in that log.
-        time: When the host read it, in Unix seconds.
-        stream: ``stdout``, ``stderr``, ``log`` or ``host``.
-        level: Its level.
-        text: The text. A plugin has written it: escape it before a terminal sees it.
-        fields: Its fields by name.
     """
 
     plugin: str | None
-    seq: int
-    time: float
-    stream: str
-    level: LogLevel
-    text: str
-    fields: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class LogGap(Plain, frozen=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import TypeAlias, cast
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TypeAlias, TypeVar, cast
 
 from vconnect.admin.http.asked import JSON_TYPE, Asked, Role, Who
 from vconnect.admin.http.problems import Problem
@@ -13,6 +13,8 @@ from vconnect.errors import ConfigError
 from .tokens import Access
 
 _ROLES = (None, "view", "operate")
+T = TypeVar("T")
+
 CHANGES = ("POST", "PUT", "DELETE", "PATCH")
 # What a page of this host itself sends, and what comes from no page at all.
 _OWN_SITES = ("same-origin", "none")
@@ -23,6 +25,30 @@ _OWN_SITES = ("same-origin", "none")
 Said: TypeAlias = Role | tuple[Role, str] | None
 #: Says who sends a request; ``None`` if nobody has said so. It raises `Problem` for a wrong word.
 Identifies: TypeAlias = Callable[[Asked], Who | None]
+
+
+def check_authorize(authorize: object, sender: str) -> None:
+    """Check that an application gave a function that can be asked.
+
+    Args:
+        authorize: What it gave.
+        sender: What the function gets: ``request`` or ``scope``.
+
+    Raises:
+        TypeError: It cannot be called.
+    """
+    if not callable(authorize):
+        raise TypeError(
+            f"authorize: expected a function that returns 'operate', 'view' or None for a {sender}"
+        )
+
+
+async def ask_application(
+    authorize: Callable[[T], Said | Awaitable[Said]], sender: T
+) -> Identifies:
+    """Ask an application for the sender of a request; its function may be ``async``."""
+    said = authorize(sender)
+    return as_application_says(await said if isinstance(said, Awaitable) else said)
 
 
 def as_application_says(said: object) -> Identifies:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
 
-from vconnect.admin.access.guard import Said, as_application_says
+from vconnect.admin.access.guard import Said, ask_application, check_authorize
 from vconnect.admin.http.asked import Asked, Reply, TooLargeError
 from vconnect.admin.http.problems import Problem
 from vconnect.admin.manager import Manager
@@ -46,10 +46,7 @@ def asgi_app(
     Raises:
         TypeError: ``authorize`` is not callable.
     """
-    if not callable(authorize):
-        raise TypeError(
-            "authorize: expected a function that returns 'operate', 'view' or None for a scope"
-        )
+    check_authorize(authorize, "scope")
     administration = Administration(runtime, name)
     limit = runtime.settings.max_frame_bytes
 
@@ -61,8 +58,7 @@ def asgi_app(
             await _respond(to_slash(quote(root)), receive, send, is_head=False)
             return
         asked = _asked(scope, receive, limit)
-        said = authorize(scope)
-        identify = as_application_says(await said if isinstance(said, Awaitable) else said)
+        identify = await ask_application(authorize, scope)
         # The application around it knows its own names.
         reply = await administration.application.answer(asked, identify, None)
         await _respond(reply, receive, send, is_head=scope["method"] == "HEAD")

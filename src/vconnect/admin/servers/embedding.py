@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from vconnect.admin.access.guard import Identifies, Said, as_application_says
+from vconnect.admin.access.guard import Identifies, Said, ask_application, check_authorize
 from vconnect.admin.manager import Manager
 
 from .administration import Administration
@@ -30,15 +30,11 @@ def admin_app(runtime: Manager, authorize: Authorize, *, name: str = "") -> web.
     Raises:
         TypeError: ``authorize`` is not callable.
     """
-    if not callable(authorize):
-        raise TypeError(
-            "authorize: expected a function that returns 'operate', 'view' or None for a request"
-        )
+    check_authorize(authorize, "request")
     administration = Administration(runtime, name)
 
     async def identify(request: web.Request) -> Identifies:
-        said = authorize(request)
-        return as_application_says(await said if isinstance(said, Awaitable) else said)
+        return await ask_application(authorize, request)
 
     limit = runtime.settings.max_frame_bytes
     # The application around it knows its own names.
