@@ -104,7 +104,7 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 	for plugin in examples/*/plugin.py examples/chat/plugins/*/plugin.py; do $(BIN)/mypy $$plugin || exit 1; done  # each is a module "plugin"
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/vconnect
-	$(BIN)/python -m mypy.stubtest vconnect._framing vconnect.wire._stream vconnect.wire._charged vconnect.wire._latency vconnect.wire._inflight vconnect.wire._fan_out vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
+	$(BIN)/python -m mypy.stubtest vconnect._names vconnect._framing vconnect.wire._stream vconnect.wire._charged vconnect.wire._latency vconnect.wire._inflight vconnect.wire._fan_out vconnect.wire._lane vconnect.processes._spawn --allowlist .github/stubtest-allow.txt
 	$(BIN)/lint-imports
 	$(BIN)/codespell $$(git ls-files)
 	$(BIN)/zizmor --offline --quiet .

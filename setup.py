@@ -54,6 +54,7 @@ setup(
             define_macros=[("CYTHON_TRACE_NOGIL", "1")] if TRACE else [],
         )
         for name in (
+            "_names",
             "_framing",
             *(
                 "wire._stream",

@@ -49,6 +49,33 @@ static inline void vc_count(const char *p, ptrdiff_t size, struct vc_counts *cou
     counts->colons = colons;
 }
 
+/* Return whether two bytes follow each other anywhere in a text; 16 places are looked at at once. */
+static inline int vc_has_pair(const char *p, ptrdiff_t size, char first, char second)
+{
+    typedef unsigned char block __attribute__((vector_size(16)));
+    block found = {0}, a, b;
+    uint64_t halves[2];
+    ptrdiff_t at = 0;
+    if (size <= (ptrdiff_t)sizeof(block)) {
+        for (; at + 1 < size; at++)
+            if (p[at] == first && p[at + 1] == second)
+                return 1;
+        return 0;
+    }
+    for (;; at += sizeof(block)) {
+        /* The last block may overlap the one before it. */
+        if (at + 1 + (ptrdiff_t)sizeof(block) > size)
+            at = size - 1 - (ptrdiff_t)sizeof(block);
+        memcpy(&a, p + at, sizeof a);
+        memcpy(&b, p + at + 1, sizeof b);
+        found |= (block)(a == (unsigned char)first) & (block)(b == (unsigned char)second);
+        if (at + 1 + (ptrdiff_t)sizeof(block) == size)
+            break;
+    }
+    memcpy(halves, &found, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+}
+
 /* Return where a string ends that begins at `at`: behind its closing quote. */
 static inline ptrdiff_t vc_string_end(const char *p, ptrdiff_t size, ptrdiff_t at)
 {

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
-from array import array
-from collections.abc import Callable, Collection, Mapping
-from typing import Literal, TypeVar
-
-V = TypeVar("V")
+from collections.abc import Collection, Mapping
+from typing import Literal
 
 PREFIXES = ("wk.plugin.", "v.plugin.")
 # Leaves room for a suffix in file names, which have at most 255 bytes.
@@ -97,67 +94,6 @@ def split_interface(interface: str) -> tuple[str, int]:
 
 # Peers and callers choose event names, so their number is not limited by itself. This limit is far
 # above what an application uses; with names of 255 bytes at most, a full cache is about a megabyte.
-MAX_CACHED_NAMES = 4096
-# Of so many names, a cache knows that they have been asked for once.
-_HASHES = 1024
-
-
-class NameCache(dict[str, V]):
-    """The value for each name, kept from its second lookup on.
-
-    It forgets what has not been used for the longest time, roughly. A lookup that raises keeps
-    nothing. ``cache[name]`` costs one dictionary lookup.
-
-    Args:
-        make: Computes the value for a name.
-        limit: The maximum number of names.
-    """
-
-    # Two generations. A full one becomes the older one, and what is asked for again comes back from
-    # there. So a plugin that makes up names displaces those that are in use only for one lookup,
-    # and a lookup that finds its name keeps no books.
-    #
-    # A name that is never used twice is not kept at all: a plugin that makes up names would keep
-    # the garbage collector busy, which then takes a fifth of the host's time and pauses it for
-    # milliseconds. What has been asked for once is known by its hash alone, which the next one in
-    # its place displaces.
-
-    def __init__(self, make: Callable[[str], V], limit: int = MAX_CACHED_NAMES) -> None:
-        super().__init__()
-        self._make = make
-        self._half = max(1, limit // 2)
-        self._older: dict[str, V] = {}
-        self._asked_once = array("q", bytes(8 * _HASHES))
-
-    def __missing__(self, name: str) -> V:
-        if name in self._older:
-            value = self._older.pop(name)
-        else:
-            value = self._make(name)
-            if self._is_first(name):
-                return value
-        if len(self) >= self._half:
-            self._older = dict(self)
-            super().clear()
-        self[name] = value
-        return value
-
-    def knows(self, name: str) -> bool:
-        """Return whether a value is kept for a name."""
-        return name in self or name in self._older
-
-    def _is_first(self, name: str) -> bool:
-        """Return whether a name is asked for the first time, and remember that it was."""
-        mark = hash(name)
-        place = mark % _HASHES
-        is_first = self._asked_once[place] != mark
-        self._asked_once[place] = mark
-        return is_first
-
-    def clear(self) -> None:
-        """Forget all values."""
-        super().clear()
-        self._older = {}
 
 
 def canonical_name(name: str) -> str:

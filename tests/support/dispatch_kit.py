@@ -66,7 +66,9 @@ class Plugins:
         peer = await self._stack.enter_async_context(connected(lane, owner))
         shaken = Handshake(plugin=name, priority=priority, capabilities=("*",))
         runtime = PluginRuntime(name, None, policy=self.settings.plugin_policy(name))
-        runtime.session = Session(shaken, Peer(1, 1), lane, LIMITS, SessionOwner(owner))
+        runtime.session = Session(
+            shaken, Peer(1, 1), lane, LIMITS, SessionOwner(owner), rows=runtime.rows
+        )
         runtime.session.open(b"\0\0\0\2{}")
         await peer.read()
         self.registry.add(runtime)

@@ -55,6 +55,7 @@ from vconnect.supervision.verdict import Verdict
 from vconnect.watching.monitor import Monitor
 from vconnect.watching.watchdog import WatchKeeper
 from vconnect.wire._lane import Lane
+from vconnect.wire._latency import Rows
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import Dialect, Handshake
 from vconnect.wire.session import LaneLimits, LostEvent, Session
@@ -200,13 +201,14 @@ def unopened(name: str = "x", *, native: bool = False, pid: int = ME.pid, **said
 
 @asynccontextmanager
 async def opened(
-    name: str = "x", *, native: bool = False, **said: Any
+    name: str = "x", *, native: bool = False, rows: Rows | None = None, **said: Any
 ) -> AsyncIterator[tuple[Session, WirePeer, Heard]]:
     """A session over a pair of sockets, with the plugin's end in the test's hand."""
     owner = Heard()
     lane = Lane(owner, ReadBuffer(), LIMITS.max_frame_bytes)
     async with connected(lane, owner) as peer:
-        session = Session(shaken(name, native=native, **said), ME, lane, LIMITS, owner)
+        handshake = shaken(name, native=native, **said)
+        session = Session(handshake, ME, lane, LIMITS, owner, rows=rows)
         session.open(b"\0\0\0\2{}")
         assert await peer.read() == {}
         yield session, peer, owner

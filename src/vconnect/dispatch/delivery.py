@@ -122,7 +122,6 @@ async def ask(
         session = admit(plugin)
     call = session.call  # read first: calling an attribute as a method costs more
     answer = call(message, deadline, hops, began)
-    plugin.counters.events += 1
     try:
         return await (answer if not hops else while_hopping((plugin,), hops, answer))
     except CancelledError:
@@ -144,7 +143,6 @@ def deliver(
             session = admit(plugin)
         send = session.deliver  # as in `ask`
         send(message, delivery, deadline, hops, began)
-        plugin.counters.events += 1
     except PluginError as error:
         delivery.set_exception(error)
 
@@ -192,7 +190,6 @@ def tell(step: Step, message: Event, overflow: str, hops: int, *, published: boo
         _not_told(step, reason_not_sent(error) or Reason.FAILED)
         return False
     if sent:
-        plugin.counters.events += 1
         step.row.count(_NOTIFIED)
     return sent
 

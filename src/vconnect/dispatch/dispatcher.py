@@ -25,17 +25,18 @@ from typing import Any
 import msgspec
 
 from vconnect._framing import Event, EventName
+from vconnect._names import NameCache
 from vconnect.errors import (
     NotAskedError,
     PayloadError,
     PluginError,
     PluginReplyError,
 )
-from vconnect.names import NameCache, canonical_name
+from vconnect.names import canonical_name
 from vconnect.plugins.latency import Outcome as Became
 from vconnect.plugins.passed_over import Effect, Reason
 from vconnect.plugins.registry import Registry
-from vconnect.plugins.routes import Route
+from vconnect.plugins.routes import Route, Step
 from vconnect.plugins.runtime import PluginRuntime
 from vconnect.settings.events import EventPolicy
 from vconnect.wire._fan_out import FanOut
@@ -119,8 +120,8 @@ class Dispatcher(Telling):
             return self._without(route, payload)
         results: list[PluginResult] = []
         # Looked at now: the caller may change the payload while the first plugin works.
-        asked = route.asked(payload)
         is_plain = route.is_plain
+        asked = () if is_plain else route.asked(payload)
         for step in route.steps:
             plugin = step.plugin
             if not is_plain:
@@ -145,9 +146,9 @@ class Dispatcher(Telling):
                     payload, message, changed = self._replace(
                         plugin, policy, event, sent, answer.replacement, trace
                     )
-                    asked = route.asked(payload)
+                    asked = () if is_plain else route.asked(payload)
                 # After the replacement, which may turn the answer into a failure.
-                duration_ms = milliseconds_since(began)
+                duration_ms = (monotonic() - began) * 1000
                 stops = answer.stop and step.may_stop
                 results.append(answered(step, answer, duration_ms, sent, stops, changed))
             except PluginError as error:
@@ -280,14 +281,10 @@ class Dispatcher(Telling):
             elif checked(timeout) <= 0:
                 raise out_of_time(target)
             if self.serving:
-                passed, until = inherited(monotonic() + timeout)
-                hops, timeout = max(hops, passed), until - monotonic()
+                timeout, hops = _within(target, timeout, hops)
                 trace = inherited_trace(trace)
-                if timeout <= 0:
-                    raise out_of_time(target)
             ask = session.request  # read first: calling an attribute as a method costs more
             answer = ask(name, payload, timeout, hops, account, trace)
-            target.counters.events += 1
             # Released before the wait: it may consist of many small objects.
             del payload
             data = await (answer if not hops else while_hopping((target,), hops, answer))
@@ -298,12 +295,9 @@ class Dispatcher(Telling):
                 count(step, error, step.timeout if timeout is None else timeout, raises=True)
             else:
                 count_for_another(step, error)
-            default = step.default
-            if default is None:
+            if step.default is None:
                 raise
-            if not default.ok:
-                raise reply_error(target.name, default) from error
-            return default.data
+            return _default_data(step, error)
         # Neither says anything about the plugin, so a pending probe must be released.
         except CancelledError:
             self._registry.routes.step(target, event).row.count(Became.CANCELLED)
@@ -449,6 +443,31 @@ class Dispatcher(Telling):
         except PayloadError as error:
             raise PluginReplyError(plugin.name, f"its replacement: {error}") from error
         return payload, message, changed_fields(before, payload)
+
+
+def _within(target: PluginRuntime, timeout: float, hops: int) -> tuple[float, int]:
+    """Return the seconds and the hops of a request that another plugin's call may have caused.
+
+    Raises:
+        NotAskedError: That call has no time left.
+    """
+    passed, until = inherited(monotonic() + timeout)
+    left = until - monotonic()
+    if left <= 0:
+        raise out_of_time(target)
+    return left, max(hops, passed)
+
+
+def _default_data(step: Step, error: PluginError) -> Any:
+    """Return the data of a default answer, which replaces a failure.
+
+    Raises:
+        PluginReplyError: It is an error itself.
+    """
+    assert step.default is not None
+    if not step.default.ok:
+        raise reply_error(step.plugin.name, step.default) from error
+    return step.default.data
 
 
 def _refused(results: list[PluginResult], payload: Any, error: PluginError) -> Outcome:

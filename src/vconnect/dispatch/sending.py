@@ -190,12 +190,13 @@ class Sender:
         """Bind what the dispatcher has now: somebody may watch its events."""
         for name in _SHORT if self._is_open else ():
             if getattr(type(self), name) is getattr(Sender, name):
-                vars(self)[name] = getattr(self._dispatcher, name)
+                setattr(self, name, getattr(self._dispatcher, name))
 
     def _close_sending(self) -> None:
         self._is_open = False
         for name in _SHORT:
-            vars(self).pop(name, None)
+            if name in vars(self):
+                delattr(self, name)
 
     def _check_open(self) -> None:
         if not self._is_open:

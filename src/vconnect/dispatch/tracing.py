@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from vconnect.errors import PluginError
@@ -99,12 +99,13 @@ class Tracing:
 
     def _cover(self, *, is_on: bool) -> None:
         self._is_covered = is_on
-        covers = vars(self._dispatcher)
+        # Not by its `__dict__`: an object that was asked for that is slower to read from then on.
         for name in _COVERED:
             if is_on or self.spans is not None:
-                covers[name] = getattr(self, f"_{name}")
+                setattr(self._dispatcher, name, getattr(self, f"_{name}"))
             else:
-                covers.pop(name, None)
+                with suppress(AttributeError):  # it was not covered
+                    delattr(self._dispatcher, name)
         self.on_cover()
 
     def _watch_slow(self, seconds: float) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from vconnect._names import NameCache
 from vconnect.errors import ManifestError, PluginError, PluginStartError, UnknownPluginError
-from vconnect.names import NameCache, canonical_name
+from vconnect.names import canonical_name
 from vconnect.order import Position, chain_order, find_cycle
 from vconnect.packages.manifest import Manifest
 from vconnect.settings.events import EventPolicy

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from vconnect.names import MAX_CACHED_NAMES, NameCache, canonical_name, matching_patterns
+from vconnect._names import MAX_CACHED_NAMES, NameCache
+from vconnect.names import canonical_name, matching_patterns
 from vconnect.order import chain_order
 from vconnect.settings.events import EventPolicy, resolve_choices
 from vconnect.settings.match import Matcher, compile_match

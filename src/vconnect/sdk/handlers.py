@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from vconnect.names import PATTERN_RULE, NameCache, capability_matches, is_pattern, specificity
+from vconnect._names import NameCache
+from vconnect.names import PATTERN_RULE, capability_matches, is_pattern, specificity
 
 from .context import Context
 

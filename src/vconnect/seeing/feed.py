@@ -146,7 +146,7 @@ class Feed:
         """Begin with the present: the snapshot has it."""
         self._seen = {plugin.name: _signature(plugin) for plugin in self._registry}
         self._passed = {plugin.name: _counts(plugin) for plugin in self._registry}
-        self._sent = sum(plugin.counters.events for plugin in self._registry)
+        self._sent = sum(plugin.rows.sent for plugin in self._registry)
 
     def _states(self) -> None:
         seen, self._seen = self._seen, {}
@@ -218,7 +218,7 @@ class Feed:
 
     def _sampling(self) -> None:
         """Say that only a sample was traced, and how many events plugins got meanwhile."""
-        sent = sum(plugin.counters.events for plugin in self._registry)
+        sent = sum(plugin.rows.sent for plugin in self._registry)
         before, self._sent = self._sent, sent
         if self._traces.take_sampling():
             self.ring.add("trace", "sampled", encode({"events": max(0, sent - before)}), "sampled")

@@ -206,10 +206,10 @@ class LastMinute:
 
 
 def _counts(plugin: PluginRuntime) -> tuple[int, int]:
-    counters, session = plugin.counters, plugin.session
-    if session is None:
-        return counters.events, counters.dropped
-    return counters.events - session.displaced, counters.dropped + session.dropped
+    dropped = plugin.counters.dropped
+    if plugin.session is not None:
+        dropped += plugin.session.dropped
+    return plugin.rows.sent, dropped
 
 
 def _of_event(

@@ -294,6 +294,7 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
         state=state,
         shape=shape,
         last_error=plugin.last_error,
+        events=plugin.rows.sent,
         **_of_session(plugin),
         **_of_usage(plugin),
         **_of_end(plugin),
@@ -346,7 +347,6 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
             "queue": Queue(0, plugin.max_queued, 0),
             "late": 0,
             "unasked": 0,
-            "events": counters.events,
             "dropped": counters.dropped,
         }
     return {
@@ -357,8 +357,6 @@ def _of_session(plugin: PluginRuntime) -> dict[str, Any]:
         "queue": Queue(session.queued, plugin.max_queued, session.queued_bytes),
         "late": session.late,
         "unasked": session.unasked,
-        # What had to make room in the queue was not sent after all.
-        "events": counters.events - session.displaced,
         "dropped": counters.dropped + session.dropped,
     }
 

@@ -166,11 +166,8 @@ cdef class Paid:
 
 
 cdef object paid(object future, object account):
-    """Wrap a future so that a large answer is charged; without an account, return the future."""
-    cdef Paid paid
-    if account is None:
-        return future
-    paid = Paid.__new__(Paid)
+    """Wrap a future so that a large answer is charged to an account."""
+    cdef Paid paid = Paid.__new__(Paid)
     paid.future = future
     account.enter()
     paid.account = account

@@ -46,7 +46,7 @@ cdef class ByteBudget:
     cdef int wake(self) except -1
 
 
-cdef Py_ssize_t bytes_of(object message)
+cdef Py_ssize_t bytes_of(object message) noexcept
 
 
 cdef class AnsweredStream(ChargedStream):
@@ -95,7 +95,7 @@ cdef class InFlight:
     cdef AnsweredStream lane        # borrowed: the lane owns its table
     cdef Py_ssize_t own             # events of the host itself in flight, which `count` leaves out
 
-    cdef Py_ssize_t count(self)
+    cdef Py_ssize_t count(self) noexcept
     cdef int add(self, object message, object future, const Terms* terms) except -1
     cdef int accept(self, const char* payload, Py_ssize_t size) except -1
     cdef double expire(self, double now, Py_ssize_t* abandoned) except -1

@@ -38,15 +38,16 @@ cdef class LaneCore(AnsweredStream):
     cdef readonly uint64_t dropped  # notifications for which the queue was full
     cdef readonly uint64_t displaced  # those among them that had been queued
 
+    cdef void count_told(self, int64_t number) noexcept
     cdef object new_future(self)
     cdef int submit(self, object message, object future, const Terms* terms) except -1
     cdef PyObject* row_of(self, EventName name)
     cdef PyObject* row_since(self, object message, double began)
-    cdef bint must_wait(self)
+    cdef bint must_wait(self) noexcept
     cdef int line_up(self, Call call) except -1
-    cdef Py_ssize_t queue_length(self)
-    cdef bint may_hold(self, Py_ssize_t size)
-    cdef bint has_room(self, Py_ssize_t size)
+    cdef Py_ssize_t queue_length(self) noexcept
+    cdef bint may_hold(self, Py_ssize_t size) noexcept
+    cdef bint has_room(self, Py_ssize_t size) noexcept
     cdef bint makes_room(self, Py_ssize_t size, str overflow) except -1
     cdef int drop_oldest(self) except -1
     cdef int pump(self) except -1

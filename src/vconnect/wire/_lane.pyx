@@ -69,7 +69,7 @@ cdef double LONG_TURN = 0.0005
 cdef int64_t FAIR_BYTES = 1024 * 1024
 
 
-cdef inline bint is_own(object message):
+cdef inline bint is_own(object message) noexcept:
     """Return whether this is an event of the host itself, which only the native dialect has."""
     return type(message) is Event and (<Event>message).name.is_own
 
@@ -171,6 +171,8 @@ cdef class LaneCore(AnsweredStream):
         terms.wants_data = False
         future = self.new_future()
         self.submit(message, future, &terms)
+        if terms.row != NULL:
+            self.rows.sent += 1
         return future
 
     def request(self, EventName name not None, payload, double timeout, uint32_t hops=0,
@@ -206,7 +208,9 @@ cdef class LaneCore(AnsweredStream):
         terms.row = self.row_of(name)
         terms.hops = hops
         terms.wants_data = True
-        self.submit(message, paid(future, account), &terms)
+        self.submit(message, future if account is None else paid(future, account), &terms)
+        if terms.row != NULL:
+            self.rows.sent += 1
         return future
 
     cdef PyObject* row_of(self, EventName name):
@@ -222,6 +226,11 @@ cdef class LaneCore(AnsweredStream):
         if began <= 0 or type(message) is not Event:
             return NULL
         return self.row_of((<Event>message).name)
+
+    cdef void count_told(self, int64_t number) noexcept:
+        """Count notifications, which have no row here."""
+        if self.rows is not None:
+            self.rows.sent += number
 
     cdef object new_future(self):
         """Do what ``loop.create_future()`` does, without building its keywords each time."""
@@ -247,6 +256,8 @@ cdef class LaneCore(AnsweredStream):
         terms.hops = hops
         terms.wants_data = False
         self.submit(message, delivery, &terms)
+        if terms.row != NULL:
+            self.rows.sent += 1
 
     def tell(self, message not None, str overflow not None="block", uint32_t hops=0,
              bint published=False):
@@ -289,6 +300,8 @@ cdef class LaneCore(AnsweredStream):
         else:
             self.dropped += 1
             return False
+        if not is_own(message):
+            self.count_told(1)
         # Without a deadline, but a peer that never answers must still be noticed as stuck.
         if self.timer is None:
             self.arm(INFINITY, monotonic())
@@ -347,7 +360,7 @@ cdef class LaneCore(AnsweredStream):
 
     # The queue in front of the window. Events leave it in the order in which they came.
 
-    cdef bint must_wait(self):
+    cdef bint must_wait(self) noexcept:
         # Once one waits all do, or a newer event would overtake it.
         return self.waiting or self.table.count() >= self.window or self.write_paused
 
@@ -359,10 +372,10 @@ cdef class LaneCore(AnsweredStream):
         self.hold(bytes_of(call.message))
         return 0
 
-    cdef Py_ssize_t queue_length(self):
+    cdef Py_ssize_t queue_length(self) noexcept:
         return len(self.waiting) - self.dropped_waiting if self.waiting else 0
 
-    cdef bint may_hold(self, Py_ssize_t size):
+    cdef bint may_hold(self, Py_ssize_t size) noexcept:
         """Return whether there is room for a message of this size, in bytes."""
         # One message always fits, or a large one could never be sent; and whoever holds little is
         # not kept from more by those who hold much.
@@ -372,7 +385,7 @@ cdef class LaneCore(AnsweredStream):
             return False
         return self.held_bytes + size <= FAIR_BYTES or self.total.used + size <= self.total.limit
 
-    cdef bint has_room(self, Py_ssize_t size):
+    cdef bint has_room(self, Py_ssize_t size) noexcept:
         """Return whether a notification of this size may wait."""
         if not self.may_hold(size):
             return False
@@ -400,6 +413,7 @@ cdef class LaneCore(AnsweredStream):
         call.message = None
         self.dropped += 1
         self.displaced += 1
+        self.count_told(-1)
         self.dropped_waiting += 1
         while self.waiting and (<Call>self.waiting[0]).is_dropped:
             self.waiting.popleft()
@@ -618,6 +632,7 @@ cdef class LaneCore(AnsweredStream):
             futures += [(<Call>call).future for call in self.waiting]
             self.dropped += len(self.told)
             self.displaced += len(self.told)
+            self.count_told(-len(self.told))
             self.waiting = self.told = None
         self.dropped_waiting = 0
         self.let_go(self.held_bytes)

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Fields of the rows of latencies, and the recording, which the tables of events do inline."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cpython.list cimport PyList_GET_ITEM
 from cpython.object cimport PyObject
@@ -72,6 +72,7 @@ cdef class Row:
 cdef class Rows:
     cdef object label               # returns the label of an event's name
     cdef dict rows                  # by label; never shrinks, so that a lane may borrow from it
+    cdef public int64_t sent        # events that were sent, or wait for a slot; see `LaneCore`
     cdef dict by_name               # EventName to Row
     # The cache: pointers into the two lists are compared, see `find`.
     cdef list names

@@ -179,6 +179,10 @@ cdef class Rows:
     Args:
         label: Returns the label of an event's name. Labels come from the configuration and from
             what plugins declare, never from a payload; what is over the limit is `OTHER`.
+
+    Attributes:
+        sent: How many events were sent to the plugin or wait to be, without the host's own. What
+            had to leave the queue again does not count.
     """
 
     def __cinit__(self, label):

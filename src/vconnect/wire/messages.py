@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from vconnect._framing import Event, EventName, encode_frame
+from vconnect._names import NameCache
 from vconnect.bounds import (
     MAX_CAPABILITIES,
     MAX_NAME_BYTES,
@@ -29,7 +30,7 @@ from vconnect.errors import (
     PluginReplyError,
     RemoteProtocolError,
 )
-from vconnect.names import NAME_RULE, RESERVED_PREFIX, NameCache, canonical_name, is_valid_name
+from vconnect.names import NAME_RULE, RESERVED_PREFIX, canonical_name, is_valid_name
 
 NATIVE_VERSIONS = (1,)
 STOP = "stop"

@@ -42,7 +42,7 @@ async def test_a_chain_in_order_of_priority_with_a_replacement_and_a_stop(plugin
     outcome = await task
     assert [result.plugin for result in outcome.results] == ["a", "b"]
     assert (outcome.stopped_by, outcome.payload) == ("b", 2)
-    assert plugins.registry.get("c").counters.events == 0
+    assert plugins.registry.get("c").rows.sent == 0
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ async def test_a_plugin_that_the_chain_had_no_time_for_has_not_failed():
         assert "no time was left for it" in (second.error or "")
         assert plugins.registry.get("slow").breaker.state == "open"
         unasked = plugins.registry.get("next")
-        assert (unasked.counters.events, unasked.counters.timeouts, unasked.breaker.state) == (
+        assert (unasked.rows.sent, unasked.counters.timeouts, unasked.breaker.state) == (
             0,
             0,
             "closed",
@@ -275,7 +275,7 @@ async def test_names_that_are_not_for_applications(plugins, event, kind):
             await call("a", event, 1)
     with pytest.raises(kind, match="the event's name"):
         dispatcher.notify(event, 1)
-    assert plugins.registry.get("a").counters.events == 0
+    assert plugins.registry.get("a").rows.sent == 0
 
 
 @pytest.mark.parametrize("where", ["message", "code"])
@@ -304,7 +304,7 @@ async def test_a_result_of_one_plugin_tells_how_long_it_took(plugins):
     result = await task
     assert (result.plugin, result.ok, result.data, result.is_default) == ("a", True, 2, False)
     assert result.duration_ms > 0
-    assert plugins.registry.get("a").counters.events == 1
+    assert plugins.registry.get("a").rows.sent == 1
 
 
 async def test_a_result_says_that_a_default_answer_stood_in():

@@ -43,7 +43,7 @@ async def test_each_plugin_is_waited_for_on_its_own():
         with pytest.raises(PluginOverloadedError):
             plugins.dispatcher.notify("e", "full")
         # Whoever has room gets it all the same.
-        assert plugins.registry.get("c").counters.events == 1
+        assert plugins.registry.get("c").rows.sent == 1
         waits = asyncio.create_task(plugins.dispatcher.notify_when_room("e", "late", timeout=0.5))
         await answering(peers[1], {"status": "ok"})
         assert await waits == 2

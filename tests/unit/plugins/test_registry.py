@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vconnect._names import MAX_CACHED_NAMES
 from vconnect.errors import IllegalTransitionError, ManifestError, UnknownPluginError
-from vconnect.names import MAX_CACHED_NAMES
 from vconnect.packages.manifest import Manifest
 from vconnect.plugins.registry import Registry
 from vconnect.plugins.runtime import PluginRuntime

@@ -5,7 +5,7 @@ import pytest
 from tests.support.sdk_end import GatedPlugin, Sink, Transport
 
 from vconnect import Context, on
-from vconnect.names import MAX_CACHED_NAMES
+from vconnect._names import MAX_CACHED_NAMES
 from vconnect.sdk import classic_pipeline as pipeline_module
 from vconnect.sdk.classic_pipeline import Pipeline
 

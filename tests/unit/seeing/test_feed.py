@@ -193,10 +193,10 @@ def test_each_life_has_a_name_of_its_own() -> None:
 async def test_that_traces_are_a_sample_is_told_with_how_many_events_there_were() -> None:
     async with fed() as made:
         leave = made.one.follow(["trace"])
-        made.plugin.counters.events += 7
+        made.plugin.rows.sent += 7
         made.traces.note_sampling()
         await until(lambda: made.entries("sampled"))
-        made.plugin.counters.events += 1
+        made.plugin.rows.sent += 1
         await asyncio.sleep(0.1)
         assert made.entries("sampled") == [("sampled", {"events": 7})]
         leave()

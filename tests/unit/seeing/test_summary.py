@@ -94,8 +94,8 @@ async def test_what_its_process_uses():
 async def test_what_its_session_counts_is_added_to_what_was_counted_before():
     runtime = plugin()
     runtime.counters.dropped = 3
-    runtime.counters.events = 29
-    async with opened() as (session, peer, _):
+    runtime.rows.sent = 9
+    async with opened(rows=runtime.rows) as (session, peer, _):
         runtime.served_by(None, session)
         message = encode_event("e", 1, 1 << 20)
         for _ in range(20):  # 8 in flight, 8 in the queue, 4 take the place of others
