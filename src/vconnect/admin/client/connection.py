@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
@@ -20,13 +21,22 @@ from vconnect.errors import AdminError, HostUnreachableError
 from vconnect.packages.progress import Report
 from vconnect.settings.paths import expand_home
 
-from .responses import JSON_LINES, OwnConnector, converted, decode, follow_progress
+from .responses import (
+    JSON_LINES,
+    OwnConnector,
+    PortConnector,
+    converted,
+    decode,
+    follow_progress,
+)
 from .server_events import BackOff, EventParser, StreamEvent
 
 # Seconds. A query is answered at once unless the host hangs; an action may take any time.
 QUESTION_TIMEOUT = 10.0
 # A stream says something every 15 seconds. Seconds.
 _SILENCE_TIMEOUT = 45.0
+# Bytes.
+_LARGE_BODY = 1 << 20
 
 T = TypeVar("T")
 
@@ -80,9 +90,10 @@ class Connection:
         headers = {"Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
+        # One connector for all requests of a command, which are few and to one host.
+        self._connector = PortConnector() if self._is_url else OwnConnector(str(self._path))
         self._session = aiohttp.ClientSession(
-            # One connector for all requests of a command, which are few and to one host.
-            connector=aiohttp.TCPConnector() if self._is_url else OwnConnector(str(self._path)),
+            connector=self._connector,
             # Set for each request instead, see `_send`.
             timeout=aiohttp.ClientTimeout(total=None),
             headers=headers,
@@ -96,6 +107,7 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         await self._session.close()
+        await self._connector.end()
 
     async def get(self, route: str) -> Any:
         """Send a query. A building block: other methods know routes and types."""
@@ -244,6 +256,10 @@ def _is_passing(error: HostUnreachableError | AdminError) -> bool:
     return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == "unknown_plugin"
 
 
-def _encoded(body: Any) -> bytes | AsyncIterable[bytes] | None:
+def _encoded(body: Any) -> bytes | io.BytesIO | AsyncIterable[bytes] | None:
     """Return a body as it is sent: JSON, unless it is bytes already."""
-    return body if body is None or isinstance(body, bytes | AsyncIterable) else orjson.dumps(body)
+    if body is None or isinstance(body, AsyncIterable):
+        return body
+    encoded = body if isinstance(body, bytes) else orjson.dumps(body)
+    # A large one is sent in parts, so that the loop does other work meanwhile.
+    return encoded if len(encoded) < _LARGE_BODY else io.BytesIO(encoded)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -30,7 +32,32 @@ class _Last(msgspec.Struct):
     error: Any = None  # of hosts of the first versions, which say no status
 
 
-class OwnConnector(aiohttp.UnixConnector):
+class EndingConnector(aiohttp.BaseConnector):
+    """Leaves no connection behind: with a body that was refused unread, one would stay open."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._made = WeakSet[asyncio.BaseTransport]()
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        protocol = await super()._create_connection(*args, **options)
+        assert protocol.transport is not None, "it has just been connected"
+        self._made.add(protocol.transport)
+        return protocol
+
+    async def end(self) -> None:
+        """End what a closed session has left."""
+        for transport in list(self._made):
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+        await asyncio.sleep(0)  # the loop closes them now
+
+
+class PortConnector(EndingConnector, aiohttp.TCPConnector):
+    """Connects to a host by its address."""
+
+
+class OwnConnector(EndingConnector, aiohttp.UnixConnector):
     """Connects to a host of ours or root's: another user's would get to know what is sent."""
 
     async def _create_connection(self, *args: Any, **options: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +60,29 @@ async def test_an_order_is_begun_and_looked_up_later() -> None:
         with pytest.raises(AdminError, match="no order 'other'"):
             await client.order_state("other")
     assert (done.state, done.status, done.answer["status"]) == ("done", 200, "Stopped")
+
+
+async def test_a_body_that_the_host_does_not_read_leaves_no_connection(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        problem = b'{"status":413,"code":"too_large","detail":"no"}'
+        head = f"HTTP/1.1 413 \r\nContent-Length: {len(problem)}\r\n\r\n"
+        writer.write(head.encode() + problem)
+        # Only once the client has given up is there an end of what it sends.
+        await ended.wait()
+        with suppress(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.close()
+        gone.set()
+
+    gone = asyncio.Event()
+    path = tmp_path / "admin.sock"
+    async with await asyncio.start_unix_server(refuse, path):
+        with pytest.raises(AdminError, match="no"):
+            async with AdminClient(path) as client:
+                await client.post("/api/events", "x" * 20_000_000)
+        ended.set()
+        await asyncio.wait_for(gone.wait(), 10)
