@@ -305,7 +305,7 @@ def count(step: Step, error: PluginError, given: float, *, raises: bool = False)
     if isinstance(error, PluginUnavailableError) and plugin.session is not None:
         plugin.breaker.gave_up()
     else:
-        plugin.breaker.failed()
+        plugin.breaker.failed(error.message)
 
 
 def count_for_another(step: Step, error: PluginError) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Literal
 
+from vconnect.bounds import cut
 from vconnect.names import LogLevel
+
+# Bytes of a failure's words in a line of the log.
+_MAX_WORDS = 200
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -93,24 +97,25 @@ class Breaker:
         if was_open:
             self._say("info", f"its circuit is closed after {monotonic() - self._opened_at:.0f} s")
 
-    def failed(self) -> None:
-        """Report that a call failed."""
+    def failed(self, why: str = "") -> None:
+        """Report that a call failed, and why in words, for the log."""
         self.failures += 1
         # A probe that fails opens the circuit again, however few failures that makes in a row.
         if self._limit and (self.is_open or self.failures >= self._limit):
             self._until = monotonic() + self._cooldown
             if not self.is_open:
-                self._open()
+                self._open(why)
         self._probing = False
 
-    def _open(self) -> None:
+    def _open(self, why: str) -> None:
         self.is_open = True
         self.opened += 1
         self._opened_at = monotonic()
         self._say(
             "warn",
             f"its circuit is open after {self.failures} failures in a row: it gets no events, "
-            f"but for one every {self._cooldown:g} s that tries it",
+            f"but for one every {self._cooldown:g} s that tries it"
+            f"{f'; the last failure: {cut(why, _MAX_WORDS)}' if why else ''}",
         )
 
     def gave_up(self) -> None:

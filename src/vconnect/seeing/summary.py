@@ -301,6 +301,13 @@ def summarize(plugin: PluginRuntime) -> PluginSummary:
     )
 
 
+#: The words that `_state` has, from good to bad.
+STATES = (
+    *("running", "circuit open", "starting", "stopping", "restarting", "crash loop", "error"),
+    *("stopped", "installed"),
+)
+
+
 def _state(plugin: PluginRuntime) -> tuple[str, Shape]:
     """Return a plugin's state as a word and a shape."""
     match plugin.status:

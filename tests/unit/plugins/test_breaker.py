@@ -85,11 +85,12 @@ def test_it_is_told_once_when_it_opens_and_once_when_it_closes(clock):
     breaker = Breaker(3, 5.0, lambda level, text: said.append((level, text)))
     for _ in range(3):
         assert said == []
-        breaker.failed()
+        breaker.failed("no room")
     ((level, text),) = said
     assert level == "warn"
     assert text.startswith("its circuit is open after 3 failures in a row")
     assert "every 5 s" in text
+    assert text.endswith("; the last failure: no room")
     # A probe that fails changes nothing.
     clock.now += 5
     assert breaker.takes_probe()

@@ -13,7 +13,7 @@ from vconnect.plugins.restarts import Decision
 from vconnect.plugins.status import PluginStatus, Substate
 from vconnect.processes.process import ExitStatus
 from vconnect.processes.usage import Usage
-from vconnect.seeing.summary import PluginSummary, summarize
+from vconnect.seeing.summary import STATES, PluginSummary, summarize
 from vconnect.wire.messages import encode_event
 
 USAGE = Usage(
@@ -172,3 +172,16 @@ def test_one_that_exits_cleanly_again_and_again_is_in_a_crash_loop():
     runtime = moved(plugin(), PluginStatus.STARTING)
     runtime.move(PluginStatus.STOPPED, Substate.CRASH_LOOP, "exited: code 0")
     assert seen(runtime, "state", "shape") == ("crash loop", "error")
+
+
+@pytest.mark.parametrize("status", PluginStatus)
+@pytest.mark.parametrize("substate", Substate)
+@pytest.mark.parametrize("is_expected", [True, False])
+def test_each_state_has_a_word_that_can_be_asked_for(
+    status: PluginStatus, substate: Substate, is_expected: bool
+) -> None:
+    runtime = plugin()
+    runtime.status, runtime.substate, runtime.is_expected = status, substate, is_expected
+    for failures in (0, 99):
+        runtime.breaker.is_open = failures > 0
+        assert summarize(runtime).state in STATES

@@ -18,7 +18,7 @@ from vconnect.logs.ring import LogPage
 from vconnect.names import LogLevel
 from vconnect.plugins.crashes import CrashReport
 from vconnect.plugins.passed_over import WORDS
-from vconnect.seeing.summary import PluginSummary, without_payloads
+from vconnect.seeing.summary import STATES, PluginSummary, without_payloads
 from vconnect.seeing.why import Why
 
 ACTIONS = (
@@ -193,6 +193,9 @@ class PluginRoutes:
         if wanted.sort not in _SORTS:
             known = ", ".join(_SORTS)
             raise Problem("bad_query", f"sort: got {wanted.sort!r}; expected one of: {known}")
+        if wanted.state and wanted.state not in STATES:
+            known = ", ".join(STATES)
+            raise Problem("bad_query", f"state: got {wanted.state!a}; expected one of: {known}")
         plugins = [
             _shown(asked, one)
             for one in self._manager.runtime_summaries()

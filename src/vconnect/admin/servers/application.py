@@ -93,6 +93,7 @@ class Application:
             reply = await self._carry_out(route, asked, identify)
         except Exception as error:  # noqa: BLE001 - the boundary: logged, and the host continues
             reply = reply_to_error(error, f"{asked.method} {asked.path}")
+            self._audit.refuse(asked, reply.code)
         reply.headers = {**HEADERS, **reply.headers}
         self._count(path, reply.status)
         return reply

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vconnect.admin.answers import AuditRecord
-from vconnect.admin.http.asked import Who
+from vconnect.admin.http.asked import Asked, Who
 from vconnect.admin.http.audit import Audit
 
 WHO = Who("ada (uid 7)", "operate", "socket")
@@ -55,3 +55,33 @@ def test_the_last_thousand_are_kept_and_long_names_cut() -> None:
     assert (len(records), records[0].seq) == (1000, 2)
     assert all(len(record.plugin) < 1100 for record in records)
     assert audit.since(time.time() + 1) == []
+
+
+def refused(path: str = "/api/plugins", who: Who | None = None) -> Asked:
+    async def read() -> bytes:
+        return b""
+
+    return Asked("POST", path, (), {}, read, "tcp", peer="127.0.0.1", who=who)
+
+
+def test_who_is_turned_away_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    audit = Audit()
+    audit.refuse(refused(), "bad_token")
+    audit.refuse(refused("/api/\x1b", WHO), "role")
+    audit.refuse(refused(), "unknown_plugin")  # that is no refusal
+    first, second = caplog.messages
+    assert first == (
+        "refused who=- via=tcp peer=127.0.0.1 order=POST path=/api/plugins result=bad_token"
+    )
+    assert "who=ada_(uid_7)" in second
+    assert second.isprintable()
+
+
+def test_who_tries_all_the_time_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    audit = Audit()
+    for _ in range(1000):
+        audit.refuse(refused(), "bad_token")
+    assert len(caplog.messages) == 10
+    audit._lines.take(-1)
+    audit.refuse(refused(), "bad_token")
+    assert caplog.messages[-1].endswith("more=990")
