@@ -4,6 +4,7 @@
 `overview`    all plugins, in the order of what needs attention
 `summary`     what an operator sees of one plugin
 `why`         the cause and the next step, in one line
+`reasons`     the questions that `why` asks, and their answers
 `last_minute` what has come in the last minute, as differences of counters
 `trace`       what became of single events
 `happenings`  what happened lately
