@@ -22,6 +22,7 @@ from .finding import (
     span,
     split,
     story,
+    told_by_host,
     words_of,
 )
 
@@ -90,7 +91,10 @@ def _cannot_serve(plugin: PluginSummary, _: Surroundings) -> Finding | None:
 
 
 def _spawn(plugin: PluginSummary, _: Surroundings) -> Finding | None:
-    if plugin.substate is not Substate.SPAWN_FAILED or plugin.requires:
+    if plugin.substate is not Substate.SPAWN_FAILED:
+        return None
+    # What was missed then serves by now, or `_waits` had the answer: it is about to be tried again.
+    if plugin.requires and plugin.reason.startswith("requires "):
         return None
     cause, advice = split(plugin.reason.removeprefix("cannot start "))
     if missing := re.fullmatch(r"the interpreter in its first line is not there: (.+)", advice):
@@ -156,7 +160,7 @@ def _handshake(plugin: PluginSummary, _: Surroundings) -> Finding | None:
         case Substate.HANDSHAKE_TIMEOUT:
             return _not_connected(plugin)
         case Substate.START_TIMEOUT:
-            cause = plugin.reason.partition("; last stderr")[0]
+            cause = told_by_host(plugin.reason)
             step = f"see what it waits for: vconnect logs {plugin.name}; or raise start_timeout"
             return Finding("not_ready", cause, step)
     return None
@@ -170,7 +174,7 @@ def _speaks_http(reason: str) -> bool:
 
 def _not_connected(plugin: PluginSummary) -> Finding:
     within = re.search(r"within ([\d.]+ s)", plugin.reason)
-    tries = sum("no handshake" in crash.reason for crash in story(plugin))
+    tries = sum("no handshake" in told_by_host(crash.reason) for crash in story(plugin))
     printed = last_said(plugin)
     cause = (
         f"did not connect within {within[1] if within else 'its time'} of its start "
@@ -226,11 +230,11 @@ def memory(plugin: PluginSummary, _: Surroundings) -> Finding | None:
 
 def hung(plugin: PluginSummary, _: Surroundings) -> Finding | None:
     """Tell of a plugin that did not answer the host's pings."""
-    ends = [crash for crash in story(plugin) if "pings" in crash.reason or "hung" in crash.reason]
+    ends = [crash for crash in story(plugin) if re.search("pings|hung", told_by_host(crash.reason))]
     if not ends or (plugin.serving and not is_recent(plugin)):
         return None
     times = {1: "once", 2: "twice"}.get(len(ends), f"{len(ends)} times")
-    cause = f"hung and was replaced {times}: {ends[-1].reason.partition('; last stderr')[0]}"
+    cause = f"hung and was replaced {times}: {told_by_host(ends[-1].reason)}"
     return Finding("hung", cause, "move what blocks into a thread", ends[0].at)
 
 

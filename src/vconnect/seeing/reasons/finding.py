@@ -112,6 +112,11 @@ def next_try(plugin: PluginSummary) -> str:
     return f". Next try {clock(plugin.next_retry_at)}"
 
 
+def told_by_host(reason: str) -> str:
+    """Return a reason without what the plugin itself has printed last."""
+    return reason.partition("; last stderr: ")[0]
+
+
 def split(reason: str) -> tuple[str, str]:
     """Separate what is wrong from the advice that the host's own texts have behind it."""
     cause, mark, advice = reason.rpartition("; ")

@@ -124,6 +124,12 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
         "hung",
         "hung and was replaced twice: hung. Next: move what blocks into a thread",
     ),
+    "says something of pings itself": (
+        {**ERROR, "substate": Substate.EXITED, "reason": "exited: code 1; last stderr: no pings"}
+        | {"crashes": (crash(**EXIT | {"reason": "exited: code 1; last stderr: no pings"}),)},
+        "exits",
+        "exits with code 1 after 200 ms: it printed nothing. Next: vconnect logs a",
+    ),
     "killed": (
         {**ERROR, "substate": Substate.KILLED}
         | {"crashes": tuple(crash(at, **SEGV) for at in (0, 10, 20))},
@@ -299,6 +305,16 @@ ANSWERS: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_each_question_has_its_answer(fields: dict[str, Any], code: str, line: str) -> None:
     found = why(**fields)
     assert (found.code, found.in_words()) == (code, line)
+
+
+def test_what_it_requires_serves_and_it_cannot_be_started_all_the_same() -> None:
+    failed = {**ERROR, "substate": Substate.SPAWN_FAILED, "requires": ("db",)}
+    found = why(others(), **failed, reason="cannot start a/a: permission denied")
+    assert found.in_words() == (
+        "cannot start: a/a: permission denied. Next: mend that, then vconnect start a"
+    )
+    about_to_be_tried = why(others(), **failed, reason="requires db, which is Stopped")
+    assert about_to_be_tried.code != "spawn_failed"
 
 
 def others(**fields: Any) -> Surroundings:
