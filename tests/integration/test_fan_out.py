@@ -23,11 +23,13 @@ OK = b'{"status":"ok","data":%d}'
 async def three_plugins() -> AsyncIterator[tuple[Dispatcher, Registry, list[Wire]]]:
     registry = Registry()
     async with AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(connected(name)) for name in NAMES]
-        for name, wire in zip(NAMES, wires, strict=True):
+        wires = []
+        for name in NAMES:
             runtime = PluginRuntime(name, None)
+            wire = await stack.enter_async_context(connected(name, rows=runtime.rows))
             runtime.session = wire.session
             registry.add(runtime)
+            wires.append(wire)
         yield Dispatcher(registry, 1 << 24), registry, wires
 
 

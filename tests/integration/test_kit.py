@@ -442,7 +442,7 @@ async def test_it_never_imports_the_host(processes):
     lower = {
         f"vconnect.{name}"
         for name in (
-            "bounds errors json_rule names validation _framing".split()
+            "bounds errors json_rule names validation _framing _names".split()
             + "wire wire.messages wire._stream".split()
         )
     }

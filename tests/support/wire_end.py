@@ -13,6 +13,7 @@ import uvloop
 
 from vconnect.sockets.credentials import Peer
 from vconnect.wire._lane import Lane
+from vconnect.wire._latency import Rows
 from vconnect.wire._stream import ReadBuffer
 from vconnect.wire.messages import EVENT_NAMES, Handshake
 from vconnect.wire.session import LaneLimits, Session
@@ -83,7 +84,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def connected(plugin: str = "example", window: int = 64) -> AsyncIterator[Wire]:
+async def connected(
+    plugin: str = "example", window: int = 64, rows: Rows | None = None
+) -> AsyncIterator[Wire]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     ended = asyncio.Event()
@@ -103,6 +106,7 @@ async def connected(plugin: str = "example", window: int = 64) -> AsyncIterator[
         lane,
         limits,
         Ends(ended),
+        rows=rows,
     )
     session.open(b"\0\0\0\2{}")
     try:
