@@ -102,15 +102,22 @@ class Ui(App[None]):
         """Where records are shown."""
         return self.query_one("#log", RichLog)
 
+    @property
+    def _is_there(self) -> bool:
+        """Whether the screen is still there: the user may quit while the host is asked."""
+        return bool(self.query("#plugins"))
+
     # What is seen.
 
     async def _look_again(self) -> None:
         try:
             plugins = (await self._client.plugins()).plugins
-            self._show_plugins(plugins)
-            await self._show_records()
+            if self._is_there:
+                self._show_plugins(plugins)
+                await self._show_records()
         except (AdminError, HostUnreachableError) as error:
-            self._show("head", f"not up to date: {error}")
+            if self._is_there:
+                self._show("head", f"not up to date: {error}")
 
     def _show_plugins(self, plugins: list[PluginSummary]) -> None:
         self._plugins = {plugin.name: plugin for plugin in plugins}
@@ -163,7 +170,7 @@ class Ui(App[None]):
         else:
             rows = await reader.news()
         # Another plugin may have been chosen meanwhile.
-        if reader is self._reader:
+        if reader is self._reader and self._is_there:
             for row in rows:
                 self._add(row)
 
@@ -222,7 +229,8 @@ class Ui(App[None]):
 
     def _say(self, words: str) -> None:
         self._said = words
-        self._show_why()
+        if self._is_there:
+            self._show_why()
 
     def action_follow(self) -> None:
         """Follow the log, or pause."""

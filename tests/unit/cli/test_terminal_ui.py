@@ -93,3 +93,11 @@ async def test_the_log_is_filtered_and_paused(manager: FakeManager) -> None:
         await pilot.press("question_mark")
         assert "y copy" in text_of(app, "why")
         await pilot.press("q")
+
+
+async def test_who_quits_while_the_host_is_asked_sees_no_traceback(manager: FakeManager) -> None:
+    async with shown(manager) as (app, pilot):
+        await pilot.pause()
+        await app.query_one("#plugins").remove()  # as when the screen goes
+        await app._look_again()
+        app._say("too late")
