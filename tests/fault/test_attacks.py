@@ -57,7 +57,8 @@ async def test_the_others_are_served_and_the_memory_is_bounded(lab: Lab, level: 
         assert answered > 100 * SECONDS
         assert watch.growth < MAX_GROWTH_BYTES
         nasty = runtime.summary(NASTY)
-        assert nasty.status == "Running" or nasty.reason, nasty
+        # It may be on its way again just now.
+        assert nasty.status in ("Running", "Starting") or nasty.reason, nasty
         # Whoever comes now is served as well, and the attacker can still be stopped.
         await runtime.start_plugin("late")
         assert await runtime.request("late", "e", 1) == {"echo": 1}
