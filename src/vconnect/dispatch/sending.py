@@ -195,8 +195,7 @@ class Sender:
     def _close_sending(self) -> None:
         self._is_open = False
         for name in _SHORT:
-            if name in vars(self):
-                delattr(self, name)
+            vars(self).pop(name, None)
 
     def _check_open(self) -> None:
         if not self._is_open:

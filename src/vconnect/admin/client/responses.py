@@ -62,11 +62,9 @@ class OwnConnector(EndingConnector, aiohttp.UnixConnector):
 
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
         protocol = await super()._create_connection(*args, **options)
-        transport = protocol.transport
-        assert transport is not None, "it has just been connected"
-        uid = peer_of(transport).uid
+        uid = peer_of(protocol.transport).uid
         if not self._is_trusted(uid):
-            transport.abort()
+            protocol.transport.abort()
             raise HostUnreachableError(
                 f"the host at {self._path} belongs to user {uid}, and you are user {os.geteuid()}; "
                 f"to talk to it, run this command as that user: sudo -u '#{uid}' vconnect ..."

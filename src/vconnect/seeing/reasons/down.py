@@ -10,6 +10,7 @@ from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.words import ago, duration, many
 
 from .finding import (
+    LAST_STDERR,
     MAX_WORDS,
     Finding,
     Questions,
@@ -195,7 +196,7 @@ def _refuses_config(plugin: PluginSummary, _: Surroundings) -> Finding | None:
         cause = f"its configuration does not fit: {_without_path(cause)}"
         step = f"{advice or f'mend {table}'}, then vconnect reload"
         return Finding("config_refused", cause, step)
-    cause = plugin.reason.partition("; last stderr: ")[2] or "it does not say what is wrong"
+    cause = plugin.reason.partition(LAST_STDERR)[2] or "it does not say what is wrong"
     step = (
         f"mend {table}, then vconnect reload, or vconnect start {plugin.name} "
         "if the cause is elsewhere"
@@ -289,7 +290,7 @@ def _known_of(reason: str) -> str:
     """Return what the host knows itself about an exit, which counts more than the last words."""
     for mark in ("it went into the background", "refused a connection: ", "its connection ended: "):
         if mark in reason:
-            return cut(mark + reason.partition(mark)[2].partition("; last stderr")[0], MAX_WORDS)
+            return cut(mark + told_by_host(reason.partition(mark)[2]), MAX_WORDS)
     return ""
 
 

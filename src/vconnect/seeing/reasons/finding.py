@@ -13,6 +13,8 @@ from vconnect.seeing.words import clock
 
 # A plugin chooses its own words; here they are only part of a line.
 MAX_WORDS = 200
+# What is between the host's own words in a reason and what the plugin has printed last.
+LAST_STDERR = "; last stderr: "
 # Crash reports that belong to one story. Seconds.
 _STORY_S = 600.0
 
@@ -114,7 +116,12 @@ def next_try(plugin: PluginSummary) -> str:
 
 def told_by_host(reason: str) -> str:
     """Return a reason without what the plugin itself has printed last."""
-    return reason.partition("; last stderr: ")[0]
+    return reason.partition(LAST_STDERR)[0]
+
+
+def run_on(reason: str) -> str:
+    """Return a reason as a part of a sentence: what the plugin has printed follows a colon."""
+    return reason.replace(LAST_STDERR, ": ")
 
 
 def split(reason: str) -> tuple[str, str]:

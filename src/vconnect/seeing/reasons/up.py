@@ -15,7 +15,7 @@ from vconnect.seeing.summary import PluginSummary
 from vconnect.seeing.words import duration, many
 
 from .down import hung, killed, memory
-from .finding import MAX_WORDS, Finding, Questions, Surroundings, is_recent
+from .finding import MAX_WORDS, Finding, Questions, Surroundings, is_recent, run_on
 
 # A plugin that has run for less time may simply not have been asked yet. Seconds.
 _NEW_S = 5.0
@@ -76,14 +76,13 @@ def _new_process_failed(plugin: PluginSummary, _: Surroundings) -> Finding | Non
     if plugin.status is not PluginStatus.RUNNING:
         return None
     if plugin.reason.endswith("; the version before it runs"):
-        cause = plugin.reason.replace("; last stderr: ", ": ")
+        cause = run_on(plugin.reason)
         step = f"vconnect logs {plugin.name}; then install a version that starts"
         return Finding("new_process_failed", f"runs, but {cause}", step)
     begin, end = "a new process failed: ", "; the old one keeps running"
     if not plugin.reason.startswith(begin):
         return None
-    cause = plugin.reason.removeprefix(begin).removesuffix(end)
-    cause = cause.replace("; last stderr: ", ": ")
+    cause = run_on(plugin.reason.removeprefix(begin).removesuffix(end))
     logs = f"vconnect logs {plugin.name}"
     step = (
         f"mend its source; {logs}" if plugin.dev else f"{logs}; then vconnect restart {plugin.name}"
@@ -108,7 +107,7 @@ def _restarted(plugin: PluginSummary, around: Surroundings) -> Finding | None:
         return None
     if any(question(plugin, around) for question in (memory, hung, killed)):
         return None  # it has said so
-    cause = plugin.reason.removeprefix("restarted: ").replace("; last stderr: ", ": ")
+    cause = run_on(plugin.reason.removeprefix("restarted: "))
     step = f"vconnect status {plugin.name} --crashes"
     return Finding("restarted", f"runs again after its end: {cut(cause, MAX_WORDS)}", step)
 
@@ -125,8 +124,7 @@ def _quarantine(plugin: PluginSummary, _: Surroundings) -> Finding | None:
         cause = f"runs, but {count} events are in quarantine, such as {which}, which crashed it"
     ends = [crash.reason for crash in plugin.crashes if first.event in crash.in_flight]
     if ends:
-        reason = ends[-1].replace("; last stderr: ", ": ")
-        cause += f" ({cut(reason, MAX_WORDS)})"
+        cause += f" ({cut(run_on(ends[-1]), MAX_WORDS)})"
     return Finding("quarantine", cause, f"mend it, then vconnect release {plugin.name}")
 
 
